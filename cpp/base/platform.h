@@ -1,0 +1,51 @@
+// All that the core asks of the world, as a plain struct of function pointers. host/ and uefi/ fill it in; tests inject
+// it.
+#pragma once
+
+#include "base/result.h"
+
+namespace flyball {
+
+using TaskFunction = void (*)(void* context, u32 task);
+
+struct FileInfo {
+  Str path;
+  u64 bytes = 0;
+  u64 modified_ns = 0;  // 0 where the file system keeps no time
+};
+
+struct Platform {
+  void* self = nullptr;
+
+  // Memory: zeroed, aligned to 64 bytes; null when there is none. `bytes` is given back unchanged to release.
+  void* (*allocate)(void* self, u64 bytes) = nullptr;
+  void (*release)(void* self, void* memory, u64 bytes) = nullptr;
+
+  // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
+  // `forget` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically
+  // (written aside, flushed, renamed). `list` calls `each` for every regular file directly in `directory`.
+  Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
+  void (*unmap)(void* self, Span<const u8> file) = nullptr;
+  void (*forget)(void* self, Span<const u8> range) = nullptr;
+  Status (*write_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
+  Status (*append_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
+  Status (*list)(void* self, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) = nullptr;
+  Result<FileInfo> (*stat)(void* self, Str path) = nullptr;
+
+  // Time. One tick of the processor's time-stamp counter is one cycle; `cycles_per_second` is calibrated at start.
+  u64 (*cycles)(void* self) = nullptr;
+  u64 (*now_ns)(void* self) = nullptr;  // monotonic
+  u64 cycles_per_second = 0;
+
+  // Runs task 0..n_tasks-1, each exactly once, on at most `n_threads` threads, the caller's among them; returns when
+  // all have ended. Tasks must not depend on each other: work is divided by output element, so who runs what is free.
+  void (*parallel_for)(void* self, u32 n_threads, u32 n_tasks, TaskFunction task, void* context) = nullptr;
+  u32 n_processors = 1;
+
+  // Console.
+  void (*write)(void* self, Str text) = nullptr;
+  // True when the person asked to stop what is running (Ctrl-C on a terminal, a key on firmware). Reading clears it.
+  bool (*stop_requested)(void* self) = nullptr;
+};
+
+}  // namespace flyball

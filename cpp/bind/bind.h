@@ -1,0 +1,114 @@
+// What the binding's files share: errors become exceptions here and nowhere else, and Ctrl-C reaches the core here.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace flyball::bind {
+
+namespace py = pybind11;
+using tokenizer::Token;
+
+// Raises the exception that flyball.errors has for the code. The GIL must be held.
+[[noreturn]] void raise(const char* code, const std::string& where, const std::string& what, py::object offset = py::none());
+[[noreturn]] void raise(const Error& error);
+inline void check(const Status& status) {
+  if (!status.ok()) raise(status.error());
+}
+template <class T>
+T&& unwrap(Result<T>&& result) {
+  if (!result.ok()) raise(result.error());
+  return static_cast<T&&>(result.value());
+}
+
+inline Str str(const std::string& s) { return {s.data(), s.size()}; }
+inline std::string string(Str s) { return {s.data, s.size}; }
+py::str text(Str s);  // invalid UTF-8 becomes U+FFFD
+py::str hex(const Digest& digest);
+
+// Any iterable of integers, or an integer array; every id is checked against the vocabulary.
+std::vector<Token> tokens_from(py::handle ids, u32 n_vocab, const char* where);
+py::list list_of(Span<const Token> tokens);
+
+// One call into the core: a Control and a Progress that look for signals (on the main thread alone, and every 20 ms by the
+// clock, because each look takes the GIL), for a stop flag, and report progress. What Python raises meanwhile is kept
+// and the core asked to stop; rethrow() raises it once the core has returned and the GIL is held again.
+class Call {
+ public:
+  explicit Call(const Platform& platform, py::object progress = py::none(), const std::atomic<bool>* stop = nullptr);
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  engine::Control control(u64 deadline_ns = 0) { return {this, &Call::stop, deadline_ns}; }
+  engine::Progress progress() { return {this, &Call::report}; }
+  void rethrow();
+
+ private:
+  static bool stop(void* self);
+  static bool report(void* self, Str phase, u64 done, u64 total);
+  bool due();
+  bool signalled();
+
+  const Platform& platform_;
+  py::object progress_;
+  const std::atomic<bool>* stop_;
+  bool main_thread_;
+  u64 next_ns_;
+  std::unique_ptr<py::error_already_set> raised_;
+};
+
+// Owners keep what they depend on alive: a session its model, a generation its session, whatever order Python forgets them in.
+struct ModelOwner {
+  engine::Model* model = nullptr;
+  ModelOwner() = default;
+  ModelOwner(const ModelOwner&) = delete;
+  ModelOwner& operator=(const ModelOwner&) = delete;
+  ~ModelOwner() {
+    if (model) engine::Model::release(model);
+  }
+};
+
+struct SessionOwner {
+  std::shared_ptr<ModelOwner> model;
+  engine::Session* session = nullptr;
+  std::atomic<bool> busy = false;
+  u64 epoch = 0;  // changes with everything that touches the cache: an older generation may not go on
+
+  SessionOwner() = default;
+  SessionOwner(const SessionOwner&) = delete;
+  SessionOwner& operator=(const SessionOwner&) = delete;
+  ~SessionOwner() {
+    if (session) engine::Session::release(session);
+  }
+};
+
+// Exclusive use of a session for one call; a second thread gets a clear error instead of a data race.
+class Use {
+ public:
+  explicit Use(SessionOwner& owner) : owner_(owner) {
+    if (owner_.busy.exchange(true))
+      raise("busy", "session", "is in use by another thread; a session serves one call at a time, so give each thread its own");
+  }
+  ~Use() { owner_.busy.store(false); }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  SessionOwner& owner_;
+};
+
+// The part of each file in the module.
+void bind_model(py::module_& module);
+void bind_session(py::module_& module);
+void bind_receipt(py::module_& module);
+void bind_config(py::module_& module);
+
+}  // namespace flyball::bind

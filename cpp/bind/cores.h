@@ -1,0 +1,40 @@
+// The classes that Python sees. ModelCore may be used from many threads; a SessionCore serves one call at a time.
+#pragma once
+
+#include "bind/bind.h"
+
+namespace flyball::bind {
+
+struct ModelCore {
+  std::shared_ptr<ModelOwner> owner;  // null once closed; sessions keep the model alive on their own
+  explicit ModelCore(std::shared_ptr<ModelOwner> model) : owner(std::move(model)) {}
+  std::shared_ptr<ModelOwner> acquire() const;  // to be held wherever the GIL is released: close() may come meanwhile
+  engine::Model& model() const { return *acquire()->model; }
+};
+
+struct SessionCore {
+  std::shared_ptr<SessionOwner> owner;
+  explicit SessionCore(std::shared_ptr<SessionOwner> session) : owner(std::move(session)) {}
+};
+
+struct GenerationCore {
+  std::shared_ptr<SessionOwner> session;
+  // What the core borrows for the whole generation.
+  std::vector<std::string> stop_texts;
+  std::vector<Str> stops;
+  std::vector<runtime::LogitBias> bias;
+  std::atomic<bool> cancelled = false;
+  engine::Generation* generation = nullptr;
+  u64 epoch = 0;
+  std::string text;
+  engine::StopReason stop_reason = engine::StopReason::none;
+
+  GenerationCore() = default;
+  GenerationCore(const GenerationCore&) = delete;
+  GenerationCore& operator=(const GenerationCore&) = delete;
+  ~GenerationCore() {
+    if (generation) engine::Generation::release(generation);
+  }
+};
+
+}  // namespace flyball::bind

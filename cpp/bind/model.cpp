@@ -1,0 +1,243 @@
+// ModelCore: an engine::Model for Python.
+#include "bind/cores.h"
+
+#include "host/host.h"
+
+namespace flyball::bind {
+namespace {
+
+using tokenizer::Tokenizer;
+
+std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa, u32 threads, bool vocab_only,
+                                py::object progress) {
+  auto owner = std::make_shared<ModelOwner>();
+  Call call(host::host_platform(), std::move(progress));
+  const engine::ModelOptions options{str(isa), threads, vocab_only};
+  Result<engine::Model*> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return engine::Model::load(host::host_platform(), str(path), options, call.progress());
+  }();
+  if (result.ok()) owner->model = result.value();
+  call.rethrow();
+  if (!result.ok()) raise(result.error());
+  return std::make_shared<ModelCore>(std::move(owner));
+}
+
+py::object scalar(const gguf::Value& value, gguf::ValueType type, const u8* raw) {
+  using enum gguf::ValueType;
+  const auto read = [raw]<class T>(T) {
+    T number;
+    memcpy(&number, raw, sizeof number);
+    return number;
+  };
+  switch (type) {
+    case u8: return py::int_(read(flyball::u8()));
+    case i8: return py::int_(read(flyball::i8()));
+    case u16: return py::int_(read(flyball::u16()));
+    case i16: return py::int_(read(flyball::i16()));
+    case u32: return py::int_(read(flyball::u32()));
+    case i32: return py::int_(read(flyball::i32()));
+    case u64: return py::int_(read(flyball::u64()));
+    case i64: return py::int_(read(flyball::i64()));
+    case f32: return py::float_(read(flyball::f32()));
+    case f64: return py::float_(read(flyball::f64()));
+    case boolean: return py::bool_(read(flyball::u8()) != 0);
+    case string: return text({reinterpret_cast<const char*>(value.raw.data), value.raw.size});
+    case array: break;
+  }
+  return py::none();
+}
+
+u64 scalar_bytes(gguf::ValueType type) {
+  using enum gguf::ValueType;
+  switch (type) {
+    case u8: case i8: case boolean: return 1;
+    case u16: case i16: return 2;
+    case u32: case i32: case f32: return 4;
+    case u64: case i64: case f64: return 8;
+    case string: case array: break;
+  }
+  return 0;
+}
+
+// Arrays: at most `limit` elements, then None in place of the rest, so that a vocabulary does not become a list by accident.
+py::object value_of(const gguf::Value& value, u64 limit) {
+  if (value.type != gguf::ValueType::array) return scalar(value, value.type, value.raw.data);
+  py::list list;
+  const u64 shown = min(value.count, limit);
+  if (value.element == gguf::ValueType::string) {
+    gguf::StringArray strings(value);
+    Str element;
+    for (u64 i = 0; i < shown && strings.next(&element); ++i) list.append(text(element));
+  } else if (const u64 bytes = scalar_bytes(value.element)) {
+    for (u64 i = 0; i < shown; ++i) list.append(scalar(value, value.element, value.raw.data + i * bytes));
+  }
+  if (shown < value.count) list.append(py::none());
+  return std::move(list);
+}
+
+py::dict metadata(const ModelCore& core, u64 limit) {
+  py::dict dict;
+  for (const gguf::Entry& entry : core.model().file().entries()) dict[text(entry.key)] = value_of(entry.value, limit);
+  return dict;
+}
+
+py::list tensors(const ModelCore& core) {
+  py::list list;
+  for (const gguf::Tensor& tensor : core.model().file().tensors()) {
+    py::list shape;
+    for (u32 i = tensor.n_dims; i > 0; --i) shape.append(tensor.shape[i - 1]);
+    list.append(py::make_tuple(text(tensor.name), text(gguf::type_name(flyball::u32(tensor.type))), py::tuple(shape),
+                               tensor.data.size));
+  }
+  return list;
+}
+
+py::dict info(const ModelCore& core) {
+  const engine::Model& model = core.model();
+  const model::Config& config = model.config();
+  const Tokenizer& tokenizer = model.tokenizer();
+  py::dict d;
+  d["name"] = text(config.name);
+  d["architecture"] = text(config.architecture_name);
+  d["quantisation"] = text(model.quantisation());
+  d["n_parameters"] = model.n_parameters();
+  d["file_bytes"] = model.file_bytes();
+  d["weight_bytes"] = model.weight_bytes();
+  d["n_vocab"] = tokenizer.size();
+  d["n_embd"] = config.n_embd;
+  d["n_layer"] = config.n_layer;
+  d["n_head"] = config.n_head;
+  d["n_head_kv"] = config.n_head_kv;
+  d["head_dim"] = config.head_dim;
+  d["value_dim"] = config.value_dim;
+  d["n_ff"] = config.n_ff;
+  d["context_length"] = config.n_ctx_train;
+  d["sliding_window"] = config.sliding_window;
+  d["tokenizer"] = text(tokenizer.model());
+  d["pre_tokenizer"] = text(tokenizer.pre());
+  d["bos"] = tokenizer.bos();
+  d["eos"] = tokenizer.eos();
+  d["eot"] = tokenizer.eot();
+  d["add_bos"] = tokenizer.add_bos();
+  d["add_eos"] = tokenizer.add_eos();
+  d["chat_template"] = text(tokenizer.chat_template());
+  d["gguf_version"] = model.file().version();
+  d["isa"] = model.vocab_only() ? "" : model.table().name;
+  d["threads"] = model.threads();
+  d["vocab_only"] = model.vocab_only();
+  return d;
+}
+
+py::dict startup(const ModelCore& core) {
+  const runtime::StartupMetrics& metrics = core.model().startup();
+  py::dict d;
+  d["model_select_ms"] = static_cast<double>(metrics.model_select_ns) / 1e6;
+  d["model_prepare_ms"] = static_cast<double>(metrics.model_prepare_ns) / 1e6;
+  return d;
+}
+
+py::list tokenize(const ModelCore& core, const std::string& utf8, bool add_special, bool parse_special) {
+  const std::shared_ptr<ModelOwner> held = core.acquire();
+  const engine::Model& model = *held->model;
+  const Tokenizer::Options options{add_special, parse_special};
+  std::vector<Token> ids(utf8.size() / 2 + 16);
+  const auto encode = [&] {
+    const py::gil_scoped_release unlocked;
+    Result<u64> count = model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
+    if (!count.ok() || count.value() <= ids.size()) return count;
+    ids.resize(count.value());
+    return model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
+  };
+  const u64 count = unwrap(encode());
+  return list_of({ids.data(), min<u64>(count, ids.size())});
+}
+
+py::bytes detokenize(const ModelCore& core, py::handle ids, bool special) {
+  const Tokenizer& tokenizer = core.model().tokenizer();
+  const std::vector<Token> tokens = tokens_from(ids, tokenizer.size(), "ids");
+  const Span<const Token> span{tokens.data(), tokens.size()};
+  std::string bytes(tokenizer.decode(span, special, {}), '\0');
+  tokenizer.decode(span, special, {bytes.data(), bytes.size()});
+  return py::bytes(bytes);
+}
+
+py::bytes piece(const ModelCore& core, i64 token, bool special) {
+  const Tokenizer& tokenizer = core.model().tokenizer();
+  if (token < 0 || token >= i64(tokenizer.size()))
+    raise("invalid_argument", "token", "is " + std::to_string(token) + "; token ids go from 0 to " +
+                                           std::to_string(tokenizer.size() - 1));
+  return py::bytes(string(tokenizer.piece(static_cast<Token>(token), special)));
+}
+
+// What text could be mistaken for if special tokens were parsed in it: every control token with its text.
+py::list control_tokens(const ModelCore& core) {
+  const Tokenizer& tokenizer = core.model().tokenizer();
+  py::list list;
+  for (u32 id = 0; id < tokenizer.size(); ++id) {
+    const Token token = static_cast<Token>(id);
+    if (!tokenizer.is_control(token)) continue;
+    const Str piece = tokenizer.piece(token, true);
+    if (!piece.empty()) list.append(py::make_tuple(token, py::bytes(string(piece))));
+  }
+  return list;
+}
+
+py::str fingerprint(const ModelCore& core) {
+  const std::shared_ptr<ModelOwner> held = core.acquire();
+  const Digest digest = [&] {
+    const py::gil_scoped_release unlocked;
+    return held->model->fingerprint();
+  }();
+  return hex(digest);
+}
+
+py::list isas() {
+  py::list names;
+  for (const kernels::Table* table : kernels::usable_tables()) names.append(table->name);
+  return names;
+}
+
+py::list supported_types() {
+  py::list names;
+  for (const gguf::TypeInfo& info : gguf::supported_types()) names.append(text(info.name));
+  return names;
+}
+
+}  // namespace
+
+std::shared_ptr<ModelOwner> ModelCore::acquire() const {
+  if (!owner) raise("invalid_argument", "model", "is closed; load it again");
+  return owner;
+}
+
+void bind_model(py::module_& module) {
+  using namespace py::literals;
+  module.def("isas", &isas);
+  module.def("supported_types", &supported_types);
+  module.def("supported_architectures", [] { return text(model::supported_architectures()); });
+  module.def("cycles_per_second", [] { return host::host_platform().cycles_per_second; });
+  module.def("n_processors", [] { return host::host_platform().n_processors; });
+  module.def("cycles", [] { return host::host_platform().cycles(host::host_platform().self); });
+  module.def("now_ns", [] { return host::host_platform().now_ns(host::host_platform().self); });
+
+  py::class_<ModelCore, std::shared_ptr<ModelCore>>(module, "ModelCore")
+      .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "vocab_only"_a, "progress"_a)
+      .def("close", [](ModelCore& core) { core.owner.reset(); })
+      .def("info", &info)
+      .def("metadata", &metadata, "limit"_a)
+      .def("tensors", &tensors)
+      .def("startup", &startup)
+      .def("tokenize", &tokenize, "utf8"_a, "add_special"_a, "parse_special"_a)
+      .def("detokenize", &detokenize, "ids"_a, "special"_a)
+      .def("piece", &piece, "token"_a, "special"_a)
+      .def("control_tokens", &control_tokens)
+      .def("is_end_of_generation",
+           [](const ModelCore& core, i64 token) {
+             const Tokenizer& tokenizer = core.model().tokenizer();
+             return token >= 0 && token < i64(tokenizer.size()) && tokenizer.is_end_of_generation(static_cast<Token>(token));
+           }, "token"_a)
+      .def("fingerprint", &fingerprint);
+}
+
+}  // namespace flyball::bind

@@ -1,0 +1,286 @@
+// SessionCore and GenerationCore: an engine::Session and an engine::Generation for Python.
+#include "bind/cores.h"
+
+namespace flyball::bind {
+namespace {
+
+const Platform& platform_of(const SessionOwner& owner) { return owner.session->model().platform(); }
+
+std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const std::string& cache, u32 threads,
+                                    u64 sequence) {
+  auto owner = std::make_shared<SessionOwner>();
+  owner->model = model.acquire();
+  engine::SessionOptions options;
+  options.context = context;
+  options.cache = unwrap(engine::parse_cache_type(str(cache)));
+  options.threads = threads;
+  options.sequence = sequence;
+  Result<engine::Session*> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return engine::Session::create(*owner->model->model, options);
+  }();
+  owner->session = unwrap(std::move(result));
+  return std::make_shared<SessionCore>(std::move(owner));
+}
+
+py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py::object progress) {
+  const std::shared_ptr<SessionOwner> held = core.owner;
+  const Use use(*held);
+  const u32 n_vocab = held->session->model().tokenizer().size();
+  const std::vector<Token> tokens = tokens_from(ids, n_vocab, "ids");
+  py::array_t<float> out({static_cast<py::ssize_t>(tokens.size()), static_cast<py::ssize_t>(n_vocab)});
+  float* data = out.mutable_data();
+  Call call(platform_of(*held), std::move(progress));
+  ++held->epoch;
+  const Status status = [&] {
+    const py::gil_scoped_release unlocked;
+    return held->session->logits({tokens.data(), tokens.size()}, batch, call.control(), call.progress(),
+                                 {data, tokens.size() * n_vocab});
+  }();
+  call.rethrow();
+  check(status);
+  return out;
+}
+
+py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::string& pooling, bool normalise, u32 batch) {
+  using Pooling = engine::Session::Pooling;
+  const std::shared_ptr<SessionOwner> held = core.owner;
+  const Use use(*held);
+  Pooling how = Pooling::mean;
+  if (pooling == "last") {
+    how = Pooling::last;
+  } else if (pooling == "first") {
+    how = Pooling::first;
+  } else if (pooling != "mean") {
+    raise("invalid_argument", "pooling", "is '" + pooling + "'; use mean, last or first");
+  }
+  const engine::Model& model = held->session->model();
+  const std::vector<Token> tokens = tokens_from(ids, model.tokenizer().size(), "ids");
+  py::array_t<float> out(static_cast<py::ssize_t>(model.config().n_embd));
+  float* data = out.mutable_data();
+  Call call(platform_of(*held));
+  ++held->epoch;
+  const Status status = [&] {
+    const py::gil_scoped_release unlocked;
+    return held->session->embed({tokens.data(), tokens.size()}, how, normalise, batch, call.control(),
+                                {data, model.config().n_embd});
+  }();
+  call.rethrow();
+  check(status);
+  return out;
+}
+
+py::dict phase_dict(const runtime::PhaseMetrics& phase) {
+  py::dict d;
+  d["calls"] = phase.calls;
+  d["tokens"] = phase.tokens;
+  d["cycles"] = phase.cycles;
+  return d;
+}
+
+py::dict session_metrics(const SessionCore& core) {
+  const Use use(*core.owner);
+  const runtime::SessionMetrics& metrics = core.owner->session->metrics();
+  py::dict d;
+  d["prefill"] = phase_dict(metrics.prefill);
+  d["decode"] = phase_dict(metrics.decode);
+  d["sample_cycles"] = metrics.sample_cycles;
+  d["cache_resets"] = metrics.cache_resets;
+  d["generations_started"] = metrics.generations_started;
+  d["generations_completed"] = metrics.generations_completed;
+  d["last_first_token_cycles"] = metrics.last_first_token_cycles;
+  return d;
+}
+
+void reset(const SessionCore& core) {
+  const Use use(*core.owner);
+  ++core.owner->epoch;
+  core.owner->session->reset();
+}
+
+void save(const SessionCore& core, const std::string& path) {
+  const std::shared_ptr<SessionOwner> held = core.owner;
+  const Use use(*held);
+  const Status status = [&] {
+    const py::gil_scoped_release unlocked;
+    return held->session->save(str(path));
+  }();
+  check(status);
+}
+
+void restore(const SessionCore& core, const std::string& path) {
+  const std::shared_ptr<SessionOwner> held = core.owner;
+  const Use use(*held);
+  ++held->epoch;
+  const Status status = [&] {
+    const py::gil_scoped_release unlocked;
+    return held->session->restore(str(path));
+  }();
+  check(status);
+}
+
+void read_bias(const py::dict& bias, u32 n_vocab, std::vector<runtime::LogitBias>& out) {
+  for (const auto& [id, value] : bias) {
+    py::list one;
+    one.append(id);
+    out.push_back({tokens_from(one, n_vocab, "logit_bias")[0], value.cast<float>()});
+  }
+}
+
+// `options` has every key: flyball.options.GenerateOptions checks types and ranges first.
+engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, GenerationCore& keep) {
+  engine::GenerateOptions o;
+  o.sampler.temperature = options["temperature"].cast<float>();
+  o.sampler.top_k = options["top_k"].cast<u32>();
+  o.sampler.top_p = options["top_p"].cast<float>();
+  o.sampler.min_p = options["min_p"].cast<float>();
+  o.sampler.repeat_penalty = options["repeat_penalty"].cast<float>();
+  o.sampler.repeat_window = options["repeat_window"].cast<u32>();
+  o.sampler.no_repeat_ngram = options["no_repeat_ngram"].cast<u32>();
+  o.sampler.seed = options["seed"].cast<u64>();
+  read_bias(options["logit_bias"].cast<py::dict>(), n_vocab, keep.bias);
+  o.sampler.bias = {keep.bias.data(), keep.bias.size()};
+  o.max_tokens = options["max_tokens"].cast<u32>();
+  keep.stop_texts = options["stop"].cast<std::vector<std::string>>();
+  for (const std::string& stop : keep.stop_texts) keep.stops.push_back(str(stop));
+  o.stops = {keep.stops.data(), keep.stops.size()};
+  o.batch = options["batch"].cast<u32>();
+  o.ignore_eos = options["ignore_eos"].cast<bool>();
+  o.deadline_ns = options["deadline_ns"].cast<u64>();
+  return o;
+}
+
+std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt, const py::dict& options,
+                                      py::object progress) {
+  auto generation = std::make_shared<GenerationCore>();
+  generation->session = core.owner;
+  SessionOwner& owner = *generation->session;
+  const Use use(owner);
+  const u32 n_vocab = owner.session->model().tokenizer().size();
+  const std::vector<Token> tokens = tokens_from(prompt, n_vocab, "prompt");
+  const engine::GenerateOptions o = read_options(options, n_vocab, *generation);
+  generation->epoch = ++owner.epoch;
+  Call call(platform_of(owner), std::move(progress));
+  Result<engine::Generation*> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return engine::Generation::begin(*owner.session, {tokens.data(), tokens.size()}, o, call.control(o.deadline_ns),
+                                     call.progress());
+  }();
+  if (result.ok()) generation->generation = result.value();
+  call.rethrow();
+  if (!result.ok()) raise(result.error());
+  return generation;
+}
+
+// Takes steps until the generation is done, or only one. The GIL is released for all of them together.
+struct Stepped {
+  engine::Step step;
+  std::string text;
+};
+
+Stepped advance(GenerationCore& core, bool to_the_end) {
+  SessionOwner& owner = *core.session;
+  const Use use(owner);
+  if (core.epoch != owner.epoch)
+    raise("invalid_argument", "generation", "cannot go on: its session has done something else since; begin a new one");
+  Call call(platform_of(owner), py::none(), &core.cancelled);
+  Stepped stepped;
+  const engine::Control control = call.control(core.generation->options().deadline_ns);
+  const auto run = [&]() -> Status {
+    const py::gil_scoped_release unlocked;
+    do {
+      Result<engine::Step> step = core.generation->step(control);
+      if (!step.ok()) return step.error();
+      stepped.step = step.value();
+      stepped.text.append(stepped.step.text.data, stepped.step.text.size);
+    } while (to_the_end && !stepped.step.done);
+    return {};
+  };
+  const Status status = run();
+  core.text += stepped.text;
+  if (status.ok() && stepped.step.done) core.stop_reason = stepped.step.stop_reason;
+  call.rethrow();
+  check(status);
+  return stepped;
+}
+
+// (token or None, logprob, text, done): None where the step ended without a token.
+py::tuple step(GenerationCore& core) {
+  const Stepped s = advance(core, false);
+  const py::object token = s.step.token == tokenizer::no_token ? py::object(py::none()) : py::object(py::int_(s.step.token));
+  return py::make_tuple(token, s.step.logprob, text(str(s.text)), s.step.done);
+}
+
+void run(GenerationCore& core) { advance(core, true); }
+
+py::dict generation_metrics(const GenerationCore& core) {
+  const runtime::GenerationMetrics& metrics = core.generation->metrics();
+  py::dict d;
+  d["prefill"] = phase_dict(metrics.prefill);
+  d["decode"] = phase_dict(metrics.decode);
+  d["sample_cycles"] = metrics.sample_cycles;
+  d["prompt_tokens"] = metrics.prompt_tokens;
+  d["cached_tokens"] = metrics.cached_tokens;
+  d["generated_tokens"] = metrics.generated_tokens;
+  d["first_token_cycles"] = metrics.first_token_cycles;
+  d["total_cycles"] = metrics.total_cycles;
+  return d;
+}
+
+py::list hashes(const GenerationCore& core) {
+  py::list list;
+  for (const Hash128& hash : core.generation->logits_hashes()) {
+    char digits[32];
+    Writer writer(digits, sizeof digits);
+    writer.put_hex(hash.high, 16).put_hex(hash.low, 16);
+    list.append(text(writer.text()));
+  }
+  return list;
+}
+
+}  // namespace
+
+void bind_session(py::module_& module) {
+  using namespace py::literals;
+  py::class_<SessionCore, std::shared_ptr<SessionCore>>(module, "SessionCore")
+      .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "sequence"_a)
+      .def_property_readonly("context", [](const SessionCore& core) { return core.owner->session->context(); })
+      .def_property_readonly("cache_type",
+                             [](const SessionCore& core) {
+                               return text(engine::cache_type_name(core.owner->session->cache_type()));
+                             })
+      .def_property_readonly("threads", [](const SessionCore& core) { return core.owner->session->threads(); })
+      .def_property_readonly("cache_bytes", [](const SessionCore& core) { return core.owner->session->cache_bytes(); })
+      .def("tokens",
+           [](const SessionCore& core) {
+             const Use use(*core.owner);
+             return list_of(core.owner->session->tokens());
+           })
+      .def("metrics", &session_metrics)
+      .def("reset", &reset)
+      .def("logits", &logits, "ids"_a, "batch"_a, "progress"_a)
+      .def("embed", &embed, "ids"_a, "pooling"_a, "normalise"_a, "batch"_a)
+      .def("save", &save, "path"_a)
+      .def("restore", &restore, "path"_a)
+      .def("begin", &begin, "prompt"_a, "options"_a, "progress"_a);
+
+  py::class_<GenerationCore, std::shared_ptr<GenerationCore>>(module, "GenerationCore")
+      .def("step", &step)
+      .def("run", &run)
+      .def("cancel", [](GenerationCore& core) { core.cancelled.store(true); })
+      .def_property_readonly("prompt", [](const GenerationCore& core) { return list_of(core.generation->prompt()); })
+      .def_property_readonly("tokens", [](const GenerationCore& core) { return list_of(core.generation->tokens()); })
+      .def_property_readonly("logprobs",
+                             [](const GenerationCore& core) {
+                               py::list list;
+                               for (const f32 logprob : core.generation->logprobs()) list.append(logprob);
+                               return list;
+                             })
+      .def_property_readonly("logits_hashes", &hashes)
+      .def_property_readonly("text", [](const GenerationCore& core) { return text(str(core.text)); })
+      .def_property_readonly("stop_reason",
+                             [](const GenerationCore& core) { return text(engine::stop_reason_name(core.stop_reason)); })
+      .def("metrics", &generation_metrics);
+}
+
+}  // namespace flyball::bind

@@ -1,0 +1,157 @@
+// The engine: Model (immutable, shared by threads), Session (owns its cache), Generation (one answer, step by step).
+// bind, repl, cli and the boot image use nothing below this header but plain data types.
+#pragma once
+
+#include "base/hash.h"
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "runtime/metrics.h"
+#include "runtime/sampler.h"
+
+namespace flyball::engine {
+
+using kernels::CacheType;
+using tokenizer::Token;
+
+Str cache_type_name(CacheType type);  // "f16", "f32", "q8_0"
+Result<CacheType> parse_cache_type(Str name);
+
+// Told now and then during long work, on the calling thread. Returning false stops the work (Code::interrupted).
+struct Progress {
+  void* context = nullptr;
+  bool (*report)(void* context, Str phase, u64 done, u64 total) = nullptr;  // phase: "load", "prefill"
+};
+
+struct ModelOptions {
+  Str isa = "auto";
+  u32 threads = 0;          // 0: one per processor
+  bool vocab_only = false;  // tokenizer and metadata alone; sessions are refused
+};
+
+class Model {
+ public:
+  // Maps the file (or its split parts), checks it, and interleaves the weights once. `path` is the first part.
+  static Result<Model*> load(const Platform& platform, Str path, const ModelOptions& options, Progress progress = {});
+  static void release(Model* model);  // no session may be left
+
+  const Platform& platform() const;
+  const gguf::File& file() const;
+  const model::Config& config() const;
+  const tokenizer::Tokenizer& tokenizer() const;
+  const kernels::Table& table() const;
+  u32 threads() const;
+  bool vocab_only() const;
+  Str quantisation()
+      const;               // the type that holds most weights: "Q4_K"; with mixed types the file's own name if it says
+  u64 file_bytes() const;  // all parts
+  u64 weight_bytes() const;  // packed, in memory
+  u64 n_parameters() const;
+  const runtime::StartupMetrics& startup() const;
+
+  // SHA-256 over the SHA-256 of each MiB of the file (all parts in order), computed when first asked for; thread-safe.
+  const Digest& fingerprint() const;
+
+  struct State;
+  State& state() const { return *state_; }
+
+ private:
+  friend class Loader;
+  State* state_ = nullptr;
+};
+
+struct SessionOptions {
+  u32 context = 0;  // 0: the model's, at most 8192
+  CacheType cache = CacheType::f16;
+  u32 threads = 0;   // 0: the model's
+  u64 sequence = 0;  // names the sequence for the counter-based random numbers
+};
+
+struct Control {  // looked at between layers: a running step ends within one layer's time
+  void* context = nullptr;
+  bool (*stop)(void* context) = nullptr;
+  u64 deadline_ns = 0;  // Platform.now_ns; 0: none
+};
+
+class Session {
+ public:
+  static Result<Session*> create(Model& model, const SessionOptions& options);
+  static void release(Session* session);
+
+  Model& model() const;
+  u32 context() const;
+  CacheType cache_type() const;
+  u32 threads() const;
+  Span<const Token> tokens() const;  // whose keys and values are in the cache
+  const runtime::SessionMetrics& metrics() const;
+  u64 cache_bytes() const;
+  u64 sequence() const;  // SessionOptions::sequence: part of what a digest covers
+
+  void reset();  // forgets the cache; counted
+
+  // Teacher-forced logits of every position: out is (ids.size, n_vocab). Uses a cleared cache; `batch` tokens at a
+  // time.
+  Status logits(Span<const Token> ids, u32 batch, Control control, Progress progress, Span<f32> out);
+
+  // Final hidden states (after the last norm) pooled over positions, L2-normalised when asked. out: (n_embd).
+  enum class Pooling : u8 { mean, last, first };
+  Status embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, Control control, Span<f32> out);
+
+  // One file: fingerprint, settings, tokens, cache, checksum. A restored file is validated like any hostile file and
+  // refused when model or settings differ; the session is then unchanged.
+  Status save(Str path) const;
+  Status restore(Str path);
+
+  struct State;
+  State& state() const { return *state_; }
+
+ private:
+  friend class Generation;
+  State* state_ = nullptr;
+};
+
+enum class StopReason : u8 { none, eos, max_tokens, stop_string, context_full, interrupted, deadline };
+Str stop_reason_name(StopReason reason);
+
+struct GenerateOptions {
+  runtime::SamplerSettings sampler;
+  u32 max_tokens = 128;
+  Span<const Str> stops;  // the answer ends before the first of them
+  u32 batch = 512;        // prompt tokens per transformer call; cannot change a result
+  bool ignore_eos = false;
+  u64 deadline_ns = 0;
+};
+
+struct Step {
+  Token token = tokenizer::no_token;
+  f32 logprob = 0;
+  Str text;  // complete characters ready to be shown; held back while they might begin a stop string
+  bool done = false;
+  StopReason stop_reason = StopReason::none;
+};
+
+// One answer. begin() computes the prompt (reusing the longest prefix that the session has cached), then each step()
+// yields one token until done. Interrupting leaves the session usable: it holds exactly the tokens that were computed.
+class Generation {
+ public:
+  static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options,
+                                   Control control = {}, Progress progress = {});
+  static void release(Generation* generation);
+  Result<Step> step(Control control = {});  // Step::text is valid until the next call
+
+  Span<const Token> prompt() const;
+  Span<const Token> tokens() const;           // produced, the end-of-generation token included
+  Str text() const;                           // all of the steps' text so far: what a receipt holds
+  Span<const f32> logprobs() const;           // of tokens()
+  Span<const Hash128> logits_hashes() const;  // of the logits each was chosen from
+  StopReason stop_reason() const;
+  const runtime::GenerationMetrics& metrics() const;
+  const GenerateOptions& options() const;
+  Session& session() const;
+
+  struct State;
+
+ private:
+  State* state_ = nullptr;
+};
+
+}  // namespace flyball::engine

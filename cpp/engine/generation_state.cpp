@@ -1,0 +1,186 @@
+#include "engine/generation_state.h"
+
+namespace flyball::engine {
+
+Status check_generate(const Session::State& session, Span<const Token> prompt, const GenerateOptions& options) {
+  const u32 n_vocab = session.model.config().n_vocab;
+  FLYBALL_TRY(check_tokens(prompt, n_vocab, "prompt"));
+  FLYBALL_TRY(runtime::check(options.sampler, n_vocab));
+  if (prompt.size > session.options.context) {
+    return fail(Code::context_full, "prompt")
+           << "has " << prompt.size << " tokens, the context holds " << session.options.context
+           << "; ask for a larger context or a shorter prompt";
+  }
+  if (options.max_tokens == 0) return fail(Code::invalid_argument, "max_tokens") << "is 0, expected at least 1";
+  if (options.stops.size > Generation::State::max_stops) {
+    return fail(Code::invalid_argument, "stop")
+           << "has " << options.stops.size << " strings, at most " << Generation::State::max_stops;
+  }
+  for (const Str& stop : options.stops) {
+    if (stop.empty() || stop.size > Generation::State::max_stop_bytes) {
+      return fail(Code::invalid_argument, "stop")
+             << "a string has " << stop.size << " bytes, expected 1 to " << Generation::State::max_stop_bytes;
+    }
+  }
+  return {};
+}
+
+u32 common_prefix(Span<const Token> a, Span<const Token> b) {
+  const u64 n = min(a.size, b.size);
+  u64 i = 0;
+  while (i < n && a[i] == b[i]) ++i;
+  return u32(i);
+}
+
+Generation::State::State(Session::State& s, const GenerateOptions& o) : session(s), arena(s.platform), options(o) {
+  handle.state_ = this;
+  start_cycles = s.platform.cycles(s.platform.self);
+}
+
+Status Generation::State::make_room(Span<const Token> prompt) {
+  n_prompt = u32(prompt.size);
+  // The last token produced is never fed, so an answer may be one longer than the room left in the context.
+  capacity = min(options.max_tokens, session.options.context - n_prompt + 1);
+  history = arena.allocate<Token>(u64(n_prompt) + capacity);
+  logprobs = arena.allocate<f32>(capacity);
+  hashes = arena.allocate<Hash128>(capacity);
+  u64 longest_stop = 0;
+  for (u64 i = 0; i < options.stops.size; ++i) {
+    stops[i] = arena.copy(options.stops[i]);
+    if (stops[i].size != options.stops[i].size)
+      return fail(Code::out_of_memory, "stop") << "no memory for the stop strings";
+    longest_stop = max(longest_stop, stops[i].size);
+  }
+  options.stops = {stops, options.stops.size};
+  const Span<const runtime::LogitBias> bias = options.sampler.bias;
+  if (!bias.empty()) {
+    Span<runtime::LogitBias> kept = arena.allocate<runtime::LogitBias>(bias.size);
+    if (kept.empty()) return fail(Code::out_of_memory, "logit bias") << "no memory for " << bias.size << " entries";
+    memcpy(kept.data, bias.data, bias.size * sizeof(runtime::LogitBias));
+    options.sampler.bias = kept;
+  }
+  // Held back at most: the beginning of a stop string or of a character; a step adds at most one token's text.
+  pending_ = arena.allocate<char>(longest_stop + 4 + 2 * u64(session.model.state().longest_piece) + 16);
+  if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty()) {
+    return fail(Code::out_of_memory, "generation") << "no memory for " << capacity << " tokens";
+  }
+  memcpy(history.data, prompt.data, prompt.size * sizeof(Token));
+  tokens = history.subspan(n_prompt, capacity);
+  return {};
+}
+
+Status Generation::State::check_finite() const {
+  u32 bad = 0;
+  for (const f32& x : session.logits) bad |= u32((bit_cast<u32>(x) & 0x7f800000u) == 0x7f800000u);
+  if (!bad) return {};
+  return fail(Code::non_finite, "logits") << "the model computed NaN or infinity at position "
+                                          << u64(n_prompt) + n_tokens << "; the file's weights are damaged or overflow";
+}
+
+runtime::Sample Generation::State::sample() {
+  const Platform& platform = session.platform;
+  const u64 start = platform.cycles(platform.self);
+  const u64 position = u64(n_prompt) + n_tokens;
+  hashes[n_tokens] = logits_hash({session.logits.data, session.logits.size});
+  const runtime::Sample sample =
+      session.sampler.sample(session.model.table(), {session.logits.data, session.logits.size},
+                             {history.data, position}, options.sampler, session.options.sequence, position);
+  const u64 cycles = platform.cycles(platform.self) - start;
+  metrics.sample_cycles += cycles;
+  session.metrics.sample_cycles += cycles;
+  return sample;
+}
+
+void Generation::State::record(const runtime::Sample& sample) {
+  tokens[n_tokens] = sample.token;
+  logprobs[n_tokens] = sample.logprob;
+  ++n_tokens;
+  metrics.generated_tokens = n_tokens;
+  metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
+  if (n_tokens == 1) session.metrics.last_first_token_cycles = metrics.first_token_cycles = metrics.total_cycles;
+}
+
+void Generation::State::append_text(Token token) {
+  memmove(pending_.data, pending_.data + n_shown_, n_pending_ - n_shown_);
+  n_pending_ -= n_shown_;
+  n_shown_ = 0;
+  const Str piece = session.model.tokenizer().piece(token);
+  const u64 n = min(piece.size, pending_.size - n_pending_);
+  memcpy(pending_.data + n_pending_, piece.data, n);
+  n_pending_ += n;
+}
+
+void Generation::State::decide_stop(Token token) {
+  const bool is_end = session.model.tokenizer().is_end_of_generation(token);
+  if (is_end && !options.ignore_eos) {
+    stop_reason = StopReason::eos;
+    return;
+  }
+  append_text(token);
+  u64 first = n_pending_;  // where the earliest stop string begins
+  for (const Str& stop : options.stops) {
+    for (u64 i = 0; i + stop.size <= n_pending_ && i < first; ++i) {
+      if (Str(pending_.data + i, stop.size) == stop) first = i;
+    }
+  }
+  if (first < n_pending_) {
+    n_pending_ = first;
+    stop_reason = StopReason::stop_string;
+  } else if (n_tokens == options.max_tokens) {
+    stop_reason = StopReason::max_tokens;
+  } else if (n_tokens == capacity) {
+    stop_reason = StopReason::context_full;
+  }
+}
+
+Status Generation::State::stop_early(const Error& error) {
+  if (error.code != Code::interrupted) return error;
+  stop_reason = error.where.str() == "deadline" ? StopReason::deadline : StopReason::interrupted;
+  complete();
+  return {};
+}
+
+void Generation::State::complete() {
+  metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
+  const bool cut_short = stop_reason == StopReason::interrupted || stop_reason == StopReason::deadline;
+  if (!cut_short) ++session.metrics.generations_completed;
+}
+
+// Bytes of the pending text that can be shown: whole characters that cannot be the beginning of a stop string. Half a
+// character is never shown, even where the answer was cut inside it.
+u64 Generation::State::ready_bytes() const {
+  const u64 whole = utf8_complete_prefix({pending_.data, n_pending_});
+  if (stop_reason != StopReason::none) return whole;
+  for (u64 i = 0; i < whole; ++i) {
+    const Str tail(pending_.data + i, n_pending_ - i);
+    for (const Str& stop : options.stops) {
+      if (stop.size > tail.size && stop.starts_with(tail)) return i;
+    }
+  }
+  return whole;
+}
+
+Step Generation::State::shown(const runtime::Sample& sample) {
+  n_shown_ = ready_bytes();
+  Step step;
+  step.token = sample.token;
+  step.logprob = sample.logprob;
+  step.text = {pending_.data, n_shown_};
+  step.done = stop_reason != StopReason::none;
+  step.stop_reason = stop_reason;
+  return step;
+}
+
+Step Generation::State::finished() {
+  // What an early stop held back is shown once; a second call shows nothing.
+  memmove(pending_.data, pending_.data + n_shown_, n_pending_ - n_shown_);
+  n_pending_ -= n_shown_;
+  n_shown_ = ready_bytes();
+  Step step;
+  step.text = {pending_.data, n_shown_};
+  step.done = true;
+  step.stop_reason = stop_reason;
+  return step;
+}
+
+}  // namespace flyball::engine

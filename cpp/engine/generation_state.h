@@ -1,0 +1,55 @@
+// What one answer in progress holds: its tokens, its text not yet shown, and the decisions to stop. Private to engine/.
+#pragma once
+
+#include "engine/state.h"
+
+namespace flyball::engine {
+
+struct Generation::State : InPlace {
+  static constexpr u32 max_stops = 16;
+  static constexpr u32 max_stop_bytes = 256;
+
+  State(Session::State& s, const GenerateOptions& o);
+
+  Status make_room(Span<const Token> prompt);  // all memory of the generation, once
+  Status check_finite() const;                 // NaN or infinite logits end the generation with an error
+  runtime::Sample sample();
+  void record(const runtime::Sample& sample);
+  void decide_stop(Token token);          // end of generation, stop string, length, context: in this order
+  Status stop_early(const Error& error);  // interruption and deadline are stop reasons; other errors pass
+  void complete();
+  Step shown(const runtime::Sample& sample);
+  Step finished();
+
+  Session::State& session;
+  Arena arena;
+  Generation handle;
+  GenerateOptions options;
+  u64 epoch = 0;
+  u64 start_cycles = 0;
+  u32 n_prompt = 0;
+  u32 n_tokens = 0;
+  u32 capacity = 0;      // tokens that may be produced
+  Span<Token> history;   // (n_prompt + capacity): prompt, then produced tokens
+  Span<Token> tokens;    // (capacity), inside history
+  Span<f32> logprobs;    // (capacity)
+  Span<Hash128> hashes;  // (capacity)
+  Str stops[max_stops];
+  runtime::GenerationMetrics metrics;
+  StopReason stop_reason = StopReason::none;
+
+ private:
+  void append_text(Token token);
+  u64 ready_bytes() const;
+
+  // Text of the answer that has not been shown: it may be half a character, or begin a stop string.
+  Span<char> pending_;
+  u64 n_pending_ = 0;
+  u64 n_shown_ = 0;  // of pending_, given out by the last step; dropped by the next
+};
+
+Status check_generate(const Session::State& session, Span<const Token> prompt, const GenerateOptions& options);
+u32 common_prefix(Span<const Token> a, Span<const Token> b);
+inline u64 earlier(u64 a, u64 b) { return a == 0 ? b : b == 0 ? a : min(a, b); }  // deadlines: 0 is none
+
+}  // namespace flyball::engine

@@ -1,0 +1,182 @@
+// Loading: path -> mapped parts -> metadata -> tokenizer -> interleaved weights.
+#include "base/parallel.h"
+#include "engine/state.h"
+#include "gguf/split.h"
+
+namespace flyball::engine {
+
+Model::State::~State() {
+  for (u32 i = 0; i < n_parts; ++i) platform.unmap(platform.self, parts[i]);
+}
+
+class Loader {
+ public:
+  Loader(Model::State& state, Progress progress) : state_(state), platform_(state.platform), progress_(progress) {}
+
+  Status load(Str path, const ModelOptions& options) {
+    const u64 start = platform_.now_ns(platform_.self);
+    FLYBALL_ASSIGN(state_.table, kernels::select_table(options.isa));
+    state_.threads = options.threads ? options.threads : platform_.n_processors;
+    state_.vocab_only = options.vocab_only;
+    FLYBALL_TRY(map_parts(path));
+    FLYBALL_ASSIGN(state_.file, gguf::File::open(state_.arena, {state_.parts, state_.n_parts}));
+    FLYBALL_ASSIGN(state_.tokenizer, tokenizer::Tokenizer::load(state_.arena, *state_.file));
+    for (u32 i = 0; i < state_.tokenizer->size(); ++i) {
+      state_.longest_piece = max(state_.longest_piece, u32(state_.tokenizer->piece(Token(i), true).size));
+    }
+    // A vocabulary alone may be of any architecture: only running it needs a description.
+    Result<model::Config> config = model::read_config(*state_.file, state_.tokenizer->size());
+    if (config) {
+      state_.config = config.value();
+    } else if (options.vocab_only) {
+      state_.config.n_vocab = state_.tokenizer->size();
+      state_.config.architecture_name = state_.file->get_str_or("general.architecture", "").value();
+      state_.config.name = state_.file->get_str_or("general.name", "").value();
+    } else {
+      return config.error();
+    }
+    const u64 selected = platform_.now_ns(platform_.self);
+    if (!options.vocab_only) FLYBALL_TRY(load_weights());
+    state_.startup.model_select_ns = selected - start;
+    state_.startup.model_prepare_ns = platform_.now_ns(platform_.self) - selected;
+    return {};
+  }
+
+ private:
+  // A name that ends in -00001-of-NNNNN.gguf is the first of several; the parts' own metadata is checked when they
+  // open.
+  Status map_parts(Str path) {
+    const gguf::SplitName name = gguf::split_name(path);
+    if (name.index != 0)
+      return fail(Code::invalid_argument, path)
+             << "is part " << name.index + 1 << " of " << name.count << "; give the first one";
+    if (name.count > Model::State::max_parts)
+      return fail(Code::unsupported, path) << "has " << name.count << " parts, at most " << Model::State::max_parts;
+    FLYBALL_TRY(map_part(path));
+    for (u32 i = 1; i < name.count; ++i) {
+      char buffer[4096];
+      Writer part(buffer, sizeof buffer);
+      if (!gguf::split_part_path(path, i, name.count, part) || part.truncated()) {
+        return fail(Code::invalid_argument, path)
+               << "is too long a path to find part " << i + 1 << " of " << name.count;
+      }
+      FLYBALL_TRY(map_part(part.text()));
+    }
+    return {};
+  }
+
+  Status map_part(Str path) {
+    FLYBALL_ASSIGN(state_.parts[state_.n_parts], platform_.map(platform_.self, path));
+    ++state_.n_parts;
+    return {};
+  }
+
+  Status load_weights() {
+    model::LoadProgress progress;
+    progress.context = &progress_;
+    progress.report = [](void* context, u64 done, u64 total) {
+      const Progress& to = *static_cast<Progress*>(context);
+      return !to.report || to.report(to.context, "load", done, total);
+    };
+    FLYBALL_ASSIGN(state_.weights, model::load_weights(state_.weight_arena, platform_, *state_.file, state_.config,
+                                                       state_.threads, progress));
+    return {};
+  }
+
+  Model::State& state_;
+  const Platform& platform_;
+  Progress progress_;
+};
+
+Result<Model*> Model::load(const Platform& platform, Str path, const ModelOptions& options, Progress progress) {
+  State* state = create_state<State>(platform, platform);
+  if (!state) return fail(Code::out_of_memory, path) << "no memory to load a model";
+  state->handle.state_ = state;
+  const Status status = Loader(*state, progress).load(path, options);
+  if (!status.ok()) {
+    release(&state->handle);
+    return status.error();
+  }
+  return &state->handle;
+}
+
+void Model::release(Model* model) {
+  if (!model) return;
+  const Platform platform = model->state_->platform;
+  destroy_state(platform, model->state_);
+}
+
+const Platform& Model::platform() const { return state_->platform; }
+const gguf::File& Model::file() const { return *state_->file; }
+const model::Config& Model::config() const { return state_->config; }
+const tokenizer::Tokenizer& Model::tokenizer() const { return *state_->tokenizer; }
+const kernels::Table& Model::table() const { return *state_->table; }
+u32 Model::threads() const { return state_->threads; }
+bool Model::vocab_only() const { return state_->vocab_only; }
+u64 Model::weight_bytes() const { return state_->weights.packed_bytes; }
+const runtime::StartupMetrics& Model::startup() const { return state_->startup; }
+
+u64 Model::file_bytes() const {
+  u64 bytes = 0;
+  for (u32 i = 0; i < state_->n_parts; ++i) bytes += state_->parts[i].size;
+  return bytes;
+}
+
+u64 Model::n_parameters() const {
+  u64 n = 0;
+  for (const gguf::Tensor& tensor : file().tensors()) n += tensor.rows() * tensor.cols();
+  return n;
+}
+
+Str Model::quantisation() const {
+  u64 bytes[64] = {};
+  const gguf::TypeInfo* most = nullptr;
+  for (const gguf::Tensor& tensor : file().tensors()) {
+    bytes[u32(tensor.type)] += tensor.data.size;
+    if (!most || bytes[u32(tensor.type)] > bytes[u32(most->type)]) most = gguf::type_info(u32(tensor.type));
+  }
+  if (!most) return "none";
+  // Mixtures go by the name that general.file_type gives them, where it agrees with what the tensors are.
+  static constexpr struct {
+    u32 file_type;
+    Str name;
+  } mixtures[] = {{11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"},
+                  {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}};
+  const Result<u64> file_type = file().get_u64_or("general.file_type", ~u64(0));
+  for (const auto& mixture : mixtures) {
+    if (file_type && file_type.value() == mixture.file_type && mixture.name.starts_with(most->name))
+      return mixture.name;
+  }
+  return most->name;
+}
+
+const Digest& Model::fingerprint() const {
+  State& state = *state_;
+  u32 seen = 0;
+  if (!__atomic_compare_exchange_n(&state.fingerprint_state, &seen, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+    while (__atomic_load_n(&state.fingerprint_state, __ATOMIC_ACQUIRE) != 2) __builtin_ia32_pause();
+    return state.fingerprint;
+  }
+  constexpr u64 chunk = u64(1) << 20;
+  Sha256 whole;
+  for (u32 part = 0; part < state.n_parts; ++part) {
+    const Span<const u8> bytes = state.parts[part];
+    constexpr u32 batch = 64;  // chunks hashed side by side
+    Digest digests[batch];
+    for (u64 first = 0; first < bytes.size; first += batch * chunk) {
+      const u32 n = u32(min(u64(batch), divide_up(bytes.size - first, chunk)));
+      parallel(state.platform, state.threads, n, [&](u32 i) {
+        const u64 begin = first + i * chunk;
+        Sha256 hash;
+        hash.update(bytes.subspan(begin, min(chunk, bytes.size - begin)));
+        digests[i] = hash.finish();
+      });
+      for (u32 i = 0; i < n; ++i) whole.update({digests[i].bytes, 32});
+    }
+  }
+  state.fingerprint = whole.finish();
+  __atomic_store_n(&state.fingerprint_state, 2, __ATOMIC_RELEASE);
+  return state.fingerprint;
+}
+
+}  // namespace flyball::engine

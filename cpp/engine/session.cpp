@@ -1,0 +1,215 @@
+// A sequence with its cache: computing tokens, reading logits and hidden states, saving and restoring.
+#include "base/math.h"
+#include "engine/state.h"
+
+namespace flyball::engine {
+
+Str cache_type_name(CacheType type) {
+  switch (type) {
+    case CacheType::f16:
+      return "f16";
+    case CacheType::f32:
+      return "f32";
+    case CacheType::q8_0:
+      return "q8_0";
+  }
+  return "unknown";
+}
+
+Result<CacheType> parse_cache_type(Str name) {
+  if (name == "f16") return CacheType::f16;
+  if (name == "f32") return CacheType::f32;
+  if (name == "q8_0") return CacheType::q8_0;
+  return fail(Code::invalid_argument, "cache type") << "is '" << name << "'; choose f16, f32 or q8_0";
+}
+
+Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what) {
+  if (ids.empty()) return fail(Code::invalid_argument, what) << "is empty; give at least one token";
+  for (u64 i = 0; i < ids.size; ++i) {
+    if (ids[i] < 0 || u32(ids[i]) >= n_vocab) {
+      return fail(Code::invalid_argument, what)
+             << "token " << i << " is " << ids[i] << "; the vocabulary has ids 0 to " << n_vocab - 1;
+    }
+  }
+  return {};
+}
+
+namespace {
+
+constexpr u32 max_batch = 512;
+constexpr u32 max_context = 1 << 22;
+constexpr u32 default_context = 8192;
+
+// One question for both reasons to stop, asked between layers.
+struct StopQuestion {
+  const Platform& platform;
+  const Control& control;
+
+  bool answer() const {
+    if (control.deadline_ns != 0 && platform.now_ns(platform.self) >= control.deadline_ns) return true;
+    return control.stop && control.stop(control.context);
+  }
+  model::StopCheck check() {
+    model::StopCheck check;
+    check.context = this;
+    check.stop = [](void* context) { return static_cast<StopQuestion*>(context)->answer(); };
+    return check;
+  }
+};
+
+}  // namespace
+
+Result<Session*> Session::create(Model& model, const SessionOptions& options) {
+  if (model.vocab_only())
+    return fail(Code::invalid_argument, "session")
+           << "the model was loaded with vocab_only: it has a tokenizer, but no weights to run";
+  const model::Config& config = model.config();
+  SessionOptions chosen = options;
+  if (chosen.context == 0) chosen.context = min(config.n_ctx_train, default_context);
+  if (chosen.context > max_context)
+    return fail(Code::invalid_argument, "context") << "is " << chosen.context << ", at most " << max_context;
+  if (chosen.threads == 0) chosen.threads = model.threads();
+
+  const Platform& platform = model.platform();
+  State* state = create_state<State>(platform, platform, model);
+  if (!state) return fail(Code::out_of_memory, "session") << "no memory for a session";
+  state->handle.state_ = state;
+  state->options = chosen;
+  const auto fill = [&]() -> Status {
+    const u32 batch = min(chosen.context, max_batch);
+    FLYBALL_ASSIGN(state->cache, runtime::KvCache::create(state->arena, config, chosen.cache, chosen.context));
+    FLYBALL_ASSIGN(state->rope, model::make_rope(state->arena, config, model.state().weights, chosen.context));
+    FLYBALL_ASSIGN(state->scratch, model::make_scratch(state->arena, config, model.state().weights, batch));
+    FLYBALL_ASSIGN(state->sampler, runtime::Sampler::create(state->arena, config.n_vocab));
+    state->batch = state->arena.allocate<model::BatchToken>(batch);
+    state->tokens = state->arena.allocate<Token>(chosen.context);
+    state->logits = state->arena.allocate<f32>(config.n_vocab);
+    if (state->batch.empty() || state->tokens.empty() || state->logits.empty()) {
+      return fail(Code::out_of_memory, "session") << "no memory for a context of " << chosen.context << " tokens";
+    }
+    return {};
+  };
+  const Status status = fill();
+  if (!status.ok()) {
+    release(&state->handle);
+    return status.error();
+  }
+  return &state->handle;
+}
+
+void Session::release(Session* session) {
+  if (session) destroy_state(session->state_->platform, session->state_);
+}
+
+Model& Session::model() const { return state_->model; }
+u32 Session::context() const { return state_->options.context; }
+CacheType Session::cache_type() const { return state_->options.cache; }
+u32 Session::threads() const { return state_->options.threads; }
+Span<const Token> Session::tokens() const { return {state_->tokens.data, state_->n_tokens}; }
+const runtime::SessionMetrics& Session::metrics() const { return state_->metrics; }
+u64 Session::cache_bytes() const { return state_->cache.bytes(); }
+
+void Session::State::truncate(u32 n) {
+  n_tokens = min(n_tokens, n);
+  ++epoch;
+}
+
+void Session::reset() {
+  state_->truncate(0);
+  ++state_->metrics.cache_resets;
+}
+
+Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* out, Hidden hidden,
+                               Control control, Progress progress, runtime::PhaseMetrics& phase) {
+  if (ids.size > options.context - n_tokens) {
+    return fail(Code::context_full, "context")
+           << "holds " << options.context << " tokens, " << n_tokens << " are used and " << ids.size
+           << " more are needed; ask for a larger context or a shorter text";
+  }
+  if (batch_tokens == 0) return fail(Code::invalid_argument, "batch") << "is 0, expected at least 1";
+  const model::Engine engine{&platform, &model.table(), options.threads};
+  const u32 n_vocab = model.config().n_vocab;
+  const u32 step = min(batch_tokens, scratch.max_tokens);
+  StopQuestion question{platform, control};
+  for (u64 done = 0; done < ids.size;) {
+    const u32 n = u32(min(u64(step), ids.size - done));
+    const bool is_last = done + n == ids.size;
+    for (u32 i = 0; i < n; ++i) {
+      const bool wanted = want == Want::all || (want == Want::last && is_last && i + 1 == n);
+      batch[i] = {ids[done + i], n_tokens + i, cache.heads(), wanted};
+      tokens[n_tokens + i] = ids[done + i];
+    }
+    const u64 start = platform.cycles(platform.self);
+    const bool finished = model::forward(engine, model.config(), model.state().weights, rope, scratch,
+                                         batch.subspan(0, n), out, question.check());
+    phase.cycles += platform.cycles(platform.self) - start;
+    if (!finished) {
+      const bool late = control.deadline_ns != 0 && platform.now_ns(platform.self) >= control.deadline_ns;
+      return fail(Code::interrupted, late ? "deadline" : "stop")
+             << "stopped after " << done << " of " << ids.size
+             << " tokens; the session holds the tokens computed so far";
+    }
+    phase.calls += 1;
+    phase.tokens += n;
+    n_tokens += n;
+    done += n;
+    if (hidden.take) hidden.take(hidden.context, scratch.normed, n);
+    if (out && want == Want::all) out += u64(n) * n_vocab;
+    if (progress.report && !progress.report(progress.context, "prefill", done, ids.size)) {
+      return fail(Code::interrupted, "stop") << "stopped after " << done << " of " << ids.size
+                                             << " tokens; the session holds the tokens computed so far";
+    }
+  }
+  return {};
+}
+
+Status Session::logits(Span<const Token> ids, u32 batch, Control control, Progress progress, Span<f32> out) {
+  const u32 n_vocab = state_->model.config().n_vocab;
+  FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
+  if (out.size != ids.size * n_vocab)
+    return fail(Code::internal, "logits") << "the output has room for " << out.size << " values";
+  state_->truncate(0);
+  return state_->compute(ids, batch, State::Want::all, out.data, {}, control, progress, state_->metrics.prefill);
+}
+
+Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, Control control,
+                      Span<f32> out) {
+  const model::Config& config = state_->model.config();
+  FLYBALL_TRY(check_tokens(ids, config.n_vocab, "ids"));
+  if (out.size != config.n_embd)
+    return fail(Code::internal, "embed") << "the output has room for " << out.size << " values";
+  state_->truncate(0);
+  // Positions are added in ascending order, one by one, so the batch split cannot change a bit.
+  struct Pool {
+    Span<f32> out;
+    Pooling pooling;
+    u64 n_rows;
+  } pool{out, pooling, 0};
+  for (f32& x : out) x = 0;
+  State::Hidden hidden;
+  hidden.context = &pool;
+  hidden.take = [](void* context, const f32* rows, u32 n_rows) {
+    Pool& to = *static_cast<Pool*>(context);
+    for (u32 r = 0; r < n_rows; ++r, rows += to.out.size) {
+      const bool replaces = to.pooling == Pooling::last || (to.pooling == Pooling::first && to.n_rows == 0);
+      for (u64 i = 0; i < to.out.size; ++i) {
+        if (replaces) to.out[i] = rows[i];
+        if (to.pooling == Pooling::mean) to.out[i] += rows[i];
+      }
+      ++to.n_rows;
+    }
+  };
+  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, hidden, control, {}, state_->metrics.prefill));
+  f64 squares = 0;
+  for (f32& x : out) {
+    if (pooling == Pooling::mean) x /= f32(ids.size);
+    squares += f64(x) * x;
+  }
+  if (normalise && squares > 0) {
+    const f64 length = __builtin_sqrt(squares);
+    for (f32& x : out) x = f32(x / length);
+  }
+  return {};
+}
+
+}  // namespace flyball::engine

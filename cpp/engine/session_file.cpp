@@ -1,0 +1,150 @@
+// A session in a file: header, tokens, cache, SHA-256 of all before it. Hostile until every field and the sum have been
+// checked.
+#include "engine/state.h"
+
+namespace flyball::engine {
+namespace {
+
+constexpr u32 session_version = 1;  // 1: first format
+
+struct Header {  // little-endian, as in memory on x86-64
+  char magic[8] = {'F', 'L', 'Y', 'B', 'S', 'E', 'S', 'S'};
+  u32 version = session_version;
+  u32 context = 0;
+  u32 cache_type = 0;
+  u32 n_layer = 0;
+  u32 n_head_kv = 0;
+  u32 head_dim = 0;
+  u32 value_dim = 0;
+  u32 n_tokens = 0;
+  Digest fingerprint;
+};
+static_assert(sizeof(Header) == 72);
+
+Header describe(const Session::State& state) {
+  const model::Config& config = state.model.config();
+  Header header;
+  header.context = state.options.context;
+  header.cache_type = u32(state.options.cache);
+  header.n_layer = config.n_layer;
+  header.n_head_kv = config.n_head_kv;
+  header.head_dim = config.head_dim;
+  header.value_dim = config.value_dim;
+  header.n_tokens = state.n_tokens;
+  header.fingerprint = state.model.fingerprint();
+  return header;
+}
+
+u64 file_bytes(const Session::State& state, u32 n_tokens) {
+  return sizeof(Header) + u64(n_tokens) * sizeof(Token) + (n_tokens ? state.cache.saved_bytes(n_tokens) : 0) +
+         sizeof(Digest);
+}
+
+struct Cursor {
+  u8* to;
+  const u8* from;
+};
+
+Status check(const Session::State& state, Str path, Span<const u8> file) {
+  Header header;
+  if (file.size < sizeof header + sizeof(Digest))
+    return fail(Code::corrupt, path, 0) << "has " << file.size << " bytes, too few for a session";
+  memcpy(&header, file.data, sizeof header);
+  const Header expected = describe(state);
+  if (memcmp(header.magic, expected.magic, sizeof header.magic) != 0)
+    return fail(Code::corrupt, path, 0) << "is not a Flyball session";
+  if (header.version != session_version)
+    return fail(Code::unsupported, path, 8)
+           << "has session version " << header.version << "; this build reads " << session_version;
+  if (!(header.fingerprint == expected.fingerprint))
+    return fail(Code::mismatch, path, 40) << "belongs to another model";
+  const struct {
+    Str name;
+    u64 offset;
+    u32 found, wanted;
+  } fields[] = {{"context", 12, header.context, expected.context},
+                {"cache type", 16, header.cache_type, expected.cache_type},
+                {"layers", 20, header.n_layer, expected.n_layer},
+                {"key/value heads", 24, header.n_head_kv, expected.n_head_kv},
+                {"head size", 28, header.head_dim, expected.head_dim},
+                {"value size", 32, header.value_dim, expected.value_dim}};
+  for (const auto& field : fields) {
+    if (field.found != field.wanted)
+      return fail(Code::mismatch, path, field.offset)
+             << "has " << field.name << " " << field.found << ", this session has " << field.wanted;
+  }
+  if (header.n_tokens > expected.context)
+    return fail(Code::corrupt, path, 36) << "claims " << header.n_tokens << " tokens in a context of "
+                                         << expected.context;
+  const u64 bytes = file_bytes(state, header.n_tokens);
+  if (file.size != bytes)
+    return fail(Code::corrupt, path, file.size)
+           << "has " << file.size << " bytes, expected " << bytes << " for " << header.n_tokens << " tokens";
+  Sha256 hash;
+  hash.update(file.subspan(0, bytes - sizeof(Digest)));
+  const Digest sum = hash.finish();
+  if (memcmp(sum.bytes, file.data + bytes - sizeof(Digest), sizeof(Digest)) != 0)
+    return fail(Code::corrupt, path, bytes - sizeof(Digest))
+           << "the checksum does not match: the file was changed or cut";
+  for (u32 i = 0; i < header.n_tokens; ++i) {
+    Token token = 0;
+    memcpy(&token, file.data + sizeof header + i * sizeof token, sizeof token);
+    if (token < 0 || u32(token) >= state.model.config().n_vocab)
+      return fail(Code::corrupt, path, sizeof header + i * sizeof token)
+             << "token " << i << " is " << token << ", outside the vocabulary";
+  }
+  return {};
+}
+
+}  // namespace
+
+Status Session::save(Str path) const {
+  const State& state = *state_;
+  const u64 bytes = file_bytes(state, state.n_tokens);
+  u8* memory = static_cast<u8*>(state.platform.allocate(state.platform.self, bytes));
+  if (!memory) return fail(Code::out_of_memory, path) << "no memory for " << bytes << " bytes of session";
+  const Header header = describe(state);
+  Cursor cursor{memory, nullptr};
+  const auto put = [](void* context, Span<u8> part) {
+    Cursor& at = *static_cast<Cursor*>(context);
+    memcpy(at.to, part.data, part.size);
+    at.to += part.size;
+  };
+  memcpy(cursor.to, &header, sizeof header);
+  memcpy(cursor.to + sizeof header, state.tokens.data, state.n_tokens * sizeof(Token));
+  cursor.to += sizeof header + state.n_tokens * sizeof(Token);
+  if (state.n_tokens) state.cache.each_part(state.n_tokens, &cursor, put);
+  Sha256 hash;
+  hash.update({memory, bytes - sizeof(Digest)});
+  const Digest sum = hash.finish();
+  memcpy(cursor.to, sum.bytes, sizeof sum);
+  const Status written = state.platform.write_file(state.platform.self, path, {memory, bytes});
+  state.platform.release(state.platform.self, memory, bytes);
+  return written;
+}
+
+Status Session::restore(Str path) {
+  State& state = *state_;
+  Span<const u8> file;
+  FLYBALL_ASSIGN(file, state.platform.map(state.platform.self, path));
+  const Status checked = check(state, path, file);
+  if (checked.ok()) {
+    Header header;
+    memcpy(&header, file.data, sizeof header);
+    Cursor cursor{nullptr, file.data + sizeof header};
+    const auto take = [](void* context, Span<u8> part) {
+      Cursor& at = *static_cast<Cursor*>(context);
+      memcpy(part.data, at.from, part.size);
+      at.from += part.size;
+    };
+    memcpy(state.tokens.data, cursor.from, header.n_tokens * sizeof(Token));
+    cursor.from += header.n_tokens * sizeof(Token);
+    if (header.n_tokens) state.cache.each_part(header.n_tokens, &cursor, take);
+    state.truncate(0);  // other work on this session ends here
+    state.n_tokens = header.n_tokens;
+  }
+  state.platform.unmap(state.platform.self, file);
+  return checked;
+}
+
+}  // namespace flyball::engine

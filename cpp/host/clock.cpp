@@ -1,0 +1,75 @@
+#include <cpuid.h>
+#include <time.h>
+#include <x86intrin.h>
+
+#include <algorithm>
+
+#include "host/parts.h"
+
+namespace flyball::host {
+namespace {
+
+u64 clock_ns(clockid_t clock) {
+  timespec t;
+  clock_gettime(clock, &t);
+  return static_cast<u64>(t.tv_sec) * 1'000'000'000u + static_cast<u64>(t.tv_nsec);
+}
+
+struct Instant {
+  u64 cycles;
+  u64 ns;
+};
+
+// Counter and clock at the same moment: of several tries the one that took the shortest, so that being descheduled
+// between the two readings does not count. RAW, because a clock that is slewed by NTP is not a yardstick.
+Instant read_both() {
+  Instant best{};
+  u64 best_width = ~u64(0);
+  for (int i = 0; i < 8; ++i) {
+    const u64 before = __rdtsc();
+    const u64 ns = clock_ns(CLOCK_MONOTONIC_RAW);
+    const u64 width = __rdtsc() - before;
+    if (width < best_width) best_width = width, best = {before + width / 2, ns};
+  }
+  return best;
+}
+
+u64 frequency(const Instant& a, const Instant& b) {
+  return static_cast<u64>(static_cast<f64>(b.cycles - a.cycles) * 1e9 / static_cast<f64>(b.ns - a.ns) + 0.5);
+}
+
+// Leaf 0x15: crystal clock times a ratio, exact where the processor fills in all three numbers; else 0.
+u64 frequency_from_cpuid() {
+  unsigned denominator = 0, numerator = 0, crystal_hz = 0, unused = 0;
+  if (!__get_cpuid(0x15, &denominator, &numerator, &crystal_hz, &unused)) return 0;
+  if (denominator == 0 || numerator == 0 || crystal_hz == 0) return 0;
+  return static_cast<u64>(crystal_hz) * numerator / denominator;
+}
+
+}  // namespace
+
+u64 cycles(void*) { return __rdtsc(); }
+
+u64 now_ns(void*) { return clock_ns(CLOCK_MONOTONIC); }
+
+// The median of three windows of 5 ms, asleep meanwhile. CPUID's figure is taken instead when the measurement confirms it:
+// hypervisors that scale the counter pass the physical processor's leaf on. Leaf 0x16 is a rounded name plate, not used.
+u64 calibrate_cycles_per_second() {
+  constexpr int n_windows = 3;
+  const timespec window{0, 5'000'000};
+  u64 measured[n_windows];
+  Instant begin = read_both();
+  for (u64& result : measured) {
+    nanosleep(&window, nullptr);
+    const Instant end = read_both();
+    result = frequency(begin, end);
+    begin = end;
+  }
+  std::sort(measured, measured + n_windows);
+  const u64 median = measured[n_windows / 2];
+  const u64 exact = frequency_from_cpuid();
+  const u64 difference = exact > median ? exact - median : median - exact;
+  return difference < median / 2000 ? exact : median;
+}
+
+}  // namespace flyball::host

@@ -1,0 +1,213 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "host/parts.h"
+
+namespace flyball::host {
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { close(); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  bool ok() const { return fd_ >= 0; }
+  bool close() {  // false: a delayed write error, which close alone may report
+    const int fd = fd_;
+    fd_ = -1;
+    return fd < 0 || ::close(fd) == 0;
+  }
+
+ private:
+  int fd_;
+};
+
+Error system_error(Str path, const char* doing, int error) {
+  const Code code = error == ENOENT || error == ENOTDIR ? Code::not_found
+                    : error == ENOMEM                   ? Code::out_of_memory
+                                                        : Code::io;
+  return fail(code, path) << "cannot " << doing << ": " << strerror(error);
+}
+
+// A path as the system wants it: zero-terminated, hence without zeros inside.
+Result<std::string> system_path(Str path) {
+  std::string text(path.data, path.size);
+  if (text.empty()) return fail(Code::invalid_argument, "path") << "is empty";
+  if (text.find('\0') != std::string::npos) return fail(Code::invalid_argument, path) << "has a zero byte in its path";
+  return text;
+}
+
+std::string directory_of(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Str kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+Status check_regular(Str path, const struct stat& info) {
+  if (S_ISREG(info.st_mode)) return {};
+  return fail(Code::invalid_argument, path) << "is " << kind_of(info.st_mode) << ", not a regular file";
+}
+
+Status write_all(int fd, Str path, Span<const u8> bytes) {
+  while (bytes.size > 0) {
+    const ssize_t n = ::write(fd, bytes.data, bytes.size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_error(path, "write", errno);
+    bytes = bytes.subspan(static_cast<u64>(n), bytes.size - static_cast<u64>(n));
+  }
+  return {};
+}
+
+FileInfo file_info(Str path, const struct stat& info) {
+  FileInfo out;
+  out.path = path;
+  out.bytes = static_cast<u64>(info.st_size);
+  out.modified_ns = static_cast<u64>(info.st_mtim.tv_sec) * 1'000'000'000u + static_cast<u64>(info.st_mtim.tv_nsec);
+  return out;
+}
+
+// The file that a name stands for: a link stays a link when the file behind it is replaced.
+std::string resolve_link(const std::string& path) {
+  char* const real = realpath(path.c_str(), nullptr);
+  const std::string resolved = real ? real : path;
+  free(real);
+  return resolved;
+}
+
+std::string temporary_name(const std::string& path) {
+  static std::atomic<u32> n_written = 0;
+  return path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(n_written++);
+}
+
+Status write_and_flush(const std::string& name, Str path, mode_t mode, Span<const u8> bytes) {
+  Descriptor file(open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!file.ok()) return system_error(path, "create a file beside it", errno);
+  FLYBALL_TRY(write_all(file.get(), path, bytes));
+  if (fsync(file.get()) != 0) return system_error(path, "flush", errno);
+  if (!file.close()) return system_error(path, "close", errno);
+  return {};
+}
+
+}  // namespace
+
+Result<Span<const u8>> map(void*, Str path) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  // Non-blocking, so that a pipe in a file's place is refused below instead of waiting for its writer.
+  const Descriptor file(open(name.value().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file.ok()) return system_error(path, "open", errno);
+  struct stat info;
+  if (fstat(file.get(), &info) != 0) return system_error(path, "stat", errno);
+  FLYBALL_TRY(check_regular(path, info));
+  if (info.st_size == 0) return fail(Code::corrupt, path) << "is empty (0 bytes)";
+
+  const u64 bytes = static_cast<u64>(info.st_size);
+  void* const data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) return system_error(path, "map", errno);
+  return Span<const u8>(static_cast<const u8*>(data), bytes);
+}
+
+void unmap(void*, Span<const u8> file) {
+  if (file.size > 0) munmap(const_cast<u8*>(file.data), file.size);
+}
+
+// Only whole pages inside the range: a page at its edge may belong to a tensor that is still wanted.
+void forget(void*, Span<const u8> range) {
+  constexpr u64 page = 4096;
+  const u64 begin = round_up(reinterpret_cast<u64>(range.data), page);
+  const u64 end = reinterpret_cast<u64>(range.end()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+Status write_file(void*, Str path, Span<const u8> bytes) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  const std::string target = resolve_link(name.value());
+  mode_t mode = 0666;  // less the process's mask
+  struct stat old;
+  const bool replaces = ::stat(target.c_str(), &old) == 0;
+  if (replaces) {
+    FLYBALL_TRY(check_regular(path, old));
+    mode = old.st_mode & 0777;
+  }
+
+  const std::string aside = temporary_name(target);
+  const Status written = write_and_flush(aside, path, mode, bytes);
+  if (!written.ok() || rename(aside.c_str(), target.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(aside.c_str());
+    return written.ok() ? Status(system_error(path, "replace", error)) : written;
+  }
+  // The rename is durable only once its directory is. A file system that cannot flush directories is left as it is.
+  const Descriptor directory(open(directory_of(target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.ok()) (void)fsync(directory.get());
+  return {};
+}
+
+// Not flushed to the device: a line costs microseconds, and a torn last line is the journal's to recover.
+Status append_file(void*, Str path, Span<const u8> bytes) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  Descriptor file(open(name.value().c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666));
+  if (!file.ok()) return system_error(path, "open for appending", errno);
+  struct stat info;
+  if (fstat(file.get(), &info) != 0) return system_error(path, "stat", errno);
+  FLYBALL_TRY(check_regular(path, info));
+  FLYBALL_TRY(write_all(file.get(), path, bytes));
+  if (!file.close()) return system_error(path, "close", errno);
+  return {};
+}
+
+// In the order of names, so that what is shown does not depend on the file system.
+Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) {
+  const Result<std::string> name = system_path(directory);
+  if (!name.ok()) return name.error();
+  DIR* const stream = opendir(name.value().c_str());
+  if (!stream) return system_error(directory, "list", errno);
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(stream)) names.push_back(entry->d_name);
+  std::sort(names.begin(), names.end());
+
+  const std::string prefix = name.value().back() == '/' ? name.value() : name.value() + "/";
+  for (const std::string& entry : names) {
+    struct stat info;
+    // Links are followed: caches of downloaded models keep the files behind them.
+    if (fstatat(dirfd(stream), entry.c_str(), &info, 0) != 0 || !S_ISREG(info.st_mode)) continue;
+    const std::string path = prefix + entry;
+    each(context, file_info(Str(path.data(), path.size()), info));
+  }
+  closedir(stream);
+  return {};
+}
+
+Result<FileInfo> stat(void*, Str path) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  struct stat info;
+  if (::stat(name.value().c_str(), &info) != 0) return system_error(path, "stat", errno);
+  FLYBALL_TRY(check_regular(path, info));
+  return file_info(path, info);
+}
+
+}  // namespace flyball::host

@@ -1,0 +1,14 @@
+// Platform for Linux: mapped files, anonymous memory, the time-stamp counter, a thread pool. Hosted code, may use the STL.
+#pragma once
+
+#include "base/platform.h"
+
+namespace flyball::host {
+
+// One for the process; the first call calibrates the cycle counter (about 15 ms). Safe to call from many threads.
+const Platform& host_platform();
+
+// Makes the next stop_requested() true. Async-signal-safe: meant for a SIGINT handler.
+void request_stop();
+
+}  // namespace flyball::host

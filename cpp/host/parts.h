@@ -1,0 +1,26 @@
+// The pieces that host_platform() is put together from.
+#pragma once
+
+#include "base/platform.h"
+
+namespace flyball::host {
+
+void* allocate(void*, u64 bytes);
+void release(void*, void* memory, u64 bytes);
+
+Result<Span<const u8>> map(void*, Str path);
+void unmap(void*, Span<const u8> file);
+void forget(void*, Span<const u8> range);
+Status write_file(void*, Str path, Span<const u8> bytes);
+Status append_file(void*, Str path, Span<const u8> bytes);
+Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file));
+Result<FileInfo> stat(void*, Str path);
+
+u64 cycles(void*);
+u64 now_ns(void*);
+u64 calibrate_cycles_per_second();
+
+void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* context);
+u32 count_processors();  // that this process may use: affinity mask and cgroup quota
+
+}  // namespace flyball::host

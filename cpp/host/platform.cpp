@@ -1,0 +1,59 @@
+#include <errno.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "host/host.h"
+#include "host/parts.h"
+
+namespace flyball::host {
+namespace {
+
+std::atomic<bool> stop_flag = false;
+static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler sets it
+
+bool stop_requested(void*) {
+  return stop_flag.load(std::memory_order_relaxed) && stop_flag.exchange(false);
+}
+
+// A closed or broken stdout loses text: there is nobody left to tell.
+void write(void*, Str text) {
+  while (text.size > 0) {
+    const ssize_t n = ::write(STDOUT_FILENO, text.data, text.size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;
+    text = text.from(static_cast<u64>(n));
+  }
+}
+
+Platform make_platform() {
+  Platform p;
+  p.allocate = allocate;
+  p.release = release;
+  p.map = map;
+  p.unmap = unmap;
+  p.forget = forget;
+  p.write_file = write_file;
+  p.append_file = append_file;
+  p.list = list;
+  p.stat = stat;
+  p.cycles = cycles;
+  p.now_ns = now_ns;
+  p.cycles_per_second = calibrate_cycles_per_second();
+  p.parallel_for = parallel_for;
+  p.n_processors = count_processors();
+  p.write = write;
+  p.stop_requested = stop_requested;
+  return p;
+}
+
+}  // namespace
+
+const Platform& host_platform() {
+  static const Platform platform = make_platform();
+  return platform;
+}
+
+void request_stop() { stop_flag.store(true); }
+
+}  // namespace flyball::host

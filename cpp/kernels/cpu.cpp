@@ -1,0 +1,53 @@
+#include "kernels/cpu.h"
+
+namespace flyball::kernels {
+
+namespace {
+
+struct Registers {
+  u32 a, b, c, d;
+};
+
+Registers cpuid(u32 leaf, u32 subleaf) {
+  Registers r;
+  __asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(subleaf));
+  return r;
+}
+
+u64 xcr0() {
+  u32 low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return u64(high) << 32 | low;
+}
+
+bool bits(u64 value, u64 wanted) { return (value & wanted) == wanted; }
+constexpr u64 bit(u32 n) { return u64(1) << n; }
+
+}  // namespace
+
+u64 cpu_features() {
+  if (cpuid(0, 0).a < 7) return 0;
+  const Registers one = cpuid(1, 0);
+  const Registers seven = cpuid(7, 0);
+  // OSXSAVE: without it XGETBV faults, and nobody saves the wide registers.
+  if (!bits(one.c, bit(27) | bit(28))) return 0;
+  const u64 state = xcr0();
+
+  u64 features = 0;
+  if (bits(state, bit(1) | bit(2))) {  // SSE, AVX
+    if (bits(seven.b, bit(5))) features |= cpu_avx2;
+    if (bits(one.c, bit(12))) features |= cpu_fma;
+    if (bits(one.c, bit(29))) features |= cpu_f16c;
+    if (bits(seven.b, bit(3) | bit(8))) features |= cpu_bmi2;
+  }
+  if (bits(state, bit(1) | bit(2) | bit(5) | bit(6) | bit(7))) {  // and opmask, ZMM 0-15, ZMM 16-31
+    if (bits(seven.b, bit(16) | bit(17) | bit(30) | bit(31))) features |= cpu_avx512;
+    if (bits(seven.c, bit(11))) features |= cpu_avx512_vnni;
+  }
+  if (bits(state, bit(17) | bit(18))) {  // tile configuration, tile data
+    if (bits(seven.d, bit(24) | bit(25))) features |= cpu_amx_int8;
+  }
+  return features;
+}
+
+}  // namespace flyball::kernels

@@ -1,0 +1,130 @@
+// The kernel table: every operation that has instruction-set code. Each table computes the same bits; the scalar one is
+// the reference and its loops are the definition. Contract 1 in docs/contracts.md; orders of operation:
+// docs/numerics.md.
+#pragma once
+
+#include "base/platform.h"
+#include "gguf/types.h"
+
+namespace flyball::kernels {
+
+constexpr u32 group_rows = 16;  // rows of a weight matrix that are interleaved: one AVX-512 register of f32 results
+
+// How activations are quantised for a weight type.
+enum class ActivationKind : u8 {
+  none,    // f32 activations: F32, F16, BF16 weights
+  q8_32,   // int8, one f32 scale per 32 values: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL
+  q8_256,  // int8, one f32 scale per 256 values: Q2_K .. Q6_K, IQ4_XS
+};
+ActivationKind activation_kind(gguf::Type type);
+
+// A weight matrix, rows interleaved by 16 (layout per type in kernels/pack.h), padded with zero rows to a multiple
+// of 16. y[token][row] = sum over cols of w[row][col] * x[token][col].
+struct Matrix {
+  gguf::Type type = gguf::Type::f32;
+  u32 rows = 0;
+  u32 cols = 0;
+  u64 group_bytes = 0;       // distance between groups of 16 rows
+  const u8* data = nullptr;  // (groups, group_bytes), aligned to 64
+  u32 groups() const { return (rows + group_rows - 1) / group_rows; }
+};
+
+// Activations of a batch: f32 and, where a matrix that follows wants them, quantised. All borrowed, 64-byte aligned.
+// Rounding: amax over the block by comparing |x| as integers; d = amax / 127; id = 127 / amax (0 where amax is 0);
+// q = round_even(x * id). A block with a NaN or infinity: d = NaN, every q = 0. So bits never depend on the table.
+struct Activations {
+  u32 n_tokens = 0;
+  u32 cols = 0;
+  const f32* x = nullptr;  // (n_tokens, cols)
+  i8* q32 = nullptr;       // (n_tokens, cols)
+  f32* d32 = nullptr;      // (n_tokens, cols / 32)
+  i32* sum32 = nullptr;    // (n_tokens, cols / 32)     sum of the block's q
+  i8* q256 = nullptr;      // (n_tokens, cols)
+  f32* d256 = nullptr;     // (n_tokens, cols / 256)
+  i32* sum16 = nullptr;    // (n_tokens, cols / 16)     sums of 16 of the q256
+};
+
+enum class CacheType : u8 { f16, f32, q8_0 };
+
+// One key/value head of one layer. Capacity is a multiple of 16 positions; unused positions are zero.
+//   keys:   (capacity / 16, head_dim, 16)        positions interleaved, so that a lane is a position
+//   values: (capacity, value_dim)
+// q8_0: int8 as above and f16 scales beside them: key_scales (capacity / 16, head_dim / 32, 16), value_scales
+// (capacity, value_dim / 32); d = amax / 127 rounded to f16, q = round_even(x / f32(d)) clamped to +-127, 0 where d is
+// 0.
+struct CacheHead {
+  CacheType type = CacheType::f16;
+  u32 head_dim = 0;
+  u32 value_dim = 0;
+  void* keys = nullptr;
+  void* values = nullptr;
+  u16* key_scales = nullptr;
+  u16* value_scales = nullptr;
+};
+
+constexpr u32 attention_chunk =
+    256;  // positions reduced together; fixed, so results depend on nothing but the contents
+
+// Attention of `n_heads` query heads (that share one key/value head) of one token at position `position`.
+// Positions first..position are seen (first > 0: sliding window). Chunks start at multiples of attention_chunk.
+struct AttentionTask {
+  const CacheHead* cache = nullptr;
+  const f32* queries = nullptr;  // (n_heads, head_dim)
+  f32* out = nullptr;            // (n_heads, value_dim)
+  u32 n_heads = 0;
+  u32 first = 0;
+  u32 position = 0;
+  f32 scale = 1;           // score = (q . k) * scale
+  f32 softcap = 0;         // > 0: score = softcap * tanh(score / softcap)
+  f32* scratch = nullptr;  // at least attention_scratch_floats(n_heads, value_dim)
+};
+constexpr u64 attention_scratch_floats(u32 n_heads, u32 value_dim) {
+  return u64(n_heads) * (attention_chunk + value_dim + 16);
+}
+
+struct Table {
+  const char* name;  // "avx512", "avx2", "scalar"
+  u64 features;      // kernels/cpu.h bits it needs
+
+  // Quantises tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)
+  // says.
+  void (*quantize)(const Activations& a, u32 kinds, u32 token_begin, u32 token_end);
+
+  // y[token * y_stride + row] for all tokens of `x` and all rows of groups [group_begin, group_end), rows < w.rows.
+  void (*matmul)(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);
+
+  // y = x * (1 / sqrt(mean(x^2) + eps)) * weight, over n values. y may be x. Sum of squares: 16 lanes of fma, fixed
+  // tree.
+  void (*rms_norm)(const f32* x, const f32* weight, f32 eps, u32 n, f32* y);
+  void (*add)(f32* y, const f32* x, u64 n);                         // y += x
+  void (*scale)(f32* y, f32 factor, u64 n);                         // y *= factor
+  void (*silu_mul)(const f32* gate, const f32* up, f32* y, u64 n);  // y = silu(gate) * up
+  void (*gelu_mul)(const f32* gate, const f32* up, f32* y, u64 n);
+  void (*softcap)(f32* y, f32 cap, u64 n);  // y = cap * tanh(y / cap)
+
+  // Rotates one head in place by a table of cosines and sines, (n_rot / 2) each. `neox`: pairs (i, i + n_rot/2), else
+  // (2i, 2i+1).
+  void (*rope)(f32* head, const f32* cosines, const f32* sines, u32 n_rot, bool neox);
+
+  void (*store_key)(const CacheHead& cache, u32 position, const f32* key);
+  void (*store_value)(const CacheHead& cache, u32 position, const f32* value);
+  void (*attend)(const AttentionTask& task);
+
+  // Over n values: sum of exp(x - shift), 16 lanes and the fixed tree.
+  f32 (*sum_exp)(const f32* x, f32 shift, u64 n);
+};
+
+// Tables in this build that this processor can run, best first. The last is always the scalar reference.
+Span<const Table* const> usable_tables();
+Span<const Table* const> all_tables();
+// "auto" or empty: the best. An unknown name, or one this processor cannot run, is an error that lists what there is.
+Result<const Table*> select_table(Str name);
+
+// One row of a matrix in the file's own layout to f32: for embeddings. Same values as the kernels see.
+void dequantize_row(gguf::Type type, const u8* row, u32 cols, f32* out);
+
+// Packs groups [begin, end) of a tensor in the file's layout. `to` holds packed_bytes().
+u64 packed_group_bytes(gguf::Type type, u32 cols);
+void pack_groups(gguf::Type type, const u8* rows, u32 n_rows, u32 cols, u32 group_begin, u32 group_end, u8* to);
+
+}  // namespace flyball::kernels

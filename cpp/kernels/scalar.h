@@ -1,0 +1,24 @@
+// The parts of the scalar table, in portable C++: the reference whose loops define every kernel's order of operations.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace flyball::kernels::scalar {
+
+void quantize(const Activations& a, u32 kinds, u32 token_begin, u32 token_end);
+void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);
+void store_key(const CacheHead& cache, u32 position, const f32* key);
+void store_value(const CacheHead& cache, u32 position, const f32* value);
+void attend(const AttentionTask& task);
+
+constexpr u32 lanes = 16;
+
+// Sum of 16 lanes: the one reduction tree.
+static inline f32 reduce_lanes(f32* lane) {
+  for (u32 width = 8; width > 0; width /= 2) {
+    for (u32 i = 0; i < width; ++i) lane[i] += lane[i + width];
+  }
+  return lane[0];
+}
+
+}  // namespace flyball::kernels::scalar

@@ -1,0 +1,38 @@
+#include "kernels/cpu.h"
+#include "kernels/kernels.h"
+#include "kernels/tables.h"
+
+namespace flyball::kernels {
+
+namespace {
+
+// Best first; each needs all that the next one needs (a test checks it), so the usable ones are a tail of the list.
+constexpr const Table* const tables[] = {&avx512_table, &avx2_table, &scalar_table};
+
+}  // namespace
+
+Span<const Table* const> all_tables() { return tables; }
+
+Span<const Table* const> usable_tables() {
+  const u64 features = cpu_features();
+  Span<const Table* const> usable = all_tables();
+  while ((usable[0]->features & ~features) != 0) usable = usable.subspan(1, usable.size - 1);
+  return usable;
+}
+
+Result<const Table*> select_table(Str name) {
+  const Span<const Table* const> usable = usable_tables();
+  if (name.empty() || name == "auto") return usable[0];
+  for (const Table* table : usable) {
+    if (name == table->name) return table;
+  }
+  bool exists = false;
+  for (const Table* table : all_tables()) exists |= name == table->name;
+  ErrorBuilder error(exists ? Code::unsupported : Code::invalid_argument, "isa", Error::no_offset);
+  error << "'" << name << (exists ? "' needs features that this processor or system lacks; use one of: auto"
+                                  : "' is not an instruction set of this build; use one of: auto");
+  for (const Table* table : usable) error << ", " << Str(table->name);
+  return error;
+}
+
+}  // namespace flyball::kernels

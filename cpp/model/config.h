@@ -1,0 +1,59 @@
+// What a model is, read and checked once from GGUF metadata: one description drives one forward pass for all
+// architectures.
+#pragma once
+
+#include "gguf/file.h"
+
+namespace flyball::model {
+
+enum class Architecture : u8 { llama, qwen2, qwen3, gemma2, gemma3, phi3 };  // mistral files say `llama`
+enum class Activation : u8 { silu, gelu };
+enum class RopeScaling : u8 { none, linear, yarn };
+
+constexpr u32 max_layers = 512;
+constexpr u32 max_heads = 512;
+
+struct Config {
+  Architecture architecture = Architecture::llama;
+  Str architecture_name;
+  Str name;  // general.name, may be empty
+
+  u32 n_vocab = 0;
+  u32 n_embd = 0;
+  u32 n_layer = 0;
+  u32 n_head = 0;
+  u32 n_head_kv = 0;
+  u32 head_dim = 0;   // of queries and keys
+  u32 value_dim = 0;  // of values
+  u32 n_ff = 0;
+  u32 n_ctx_train = 0;
+
+  f32 norm_eps = 0;
+  Activation activation = Activation::silu;
+  bool post_norms = false;    // gemma: a norm after attention and after the feed-forward, before the residual sum
+  f32 embedding_scale = 1;    // gemma: sqrt(n_embd)
+  f32 attention_scale = 0;    // 1 / sqrt(head_dim) unless the architecture says otherwise
+  f32 attention_softcap = 0;  // 0: none
+  f32 final_softcap = 0;
+  u32 sliding_window = 0;  // keys a sliding layer sees, the query's own included; 0: no layer slides
+  u64 sliding_layers[max_layers / 64] = {};
+  bool is_sliding(u32 layer) const { return (sliding_layers[layer / 64] >> (layer % 64)) & 1; }
+
+  bool rope_neox = false;  // pairs (i, i + n_rot / 2); else (2i, 2i + 1)
+  u32 n_rot = 0;
+  f64 rope_base = 10000;
+  f64 rope_base_sliding = 10000;  // gemma3: local layers have their own
+  RopeScaling rope_scaling = RopeScaling::none;
+  f64 rope_factor = 1;            // linear, yarn: positions are divided by it
+  f64 rope_magnitude = 1;         // multiplies cosines and sines (rope.scaling.attn_factor, and yarn's own)
+  u32 rope_original_context = 0;  // yarn; longrope: the longest context that takes the short factors
+
+  u32 q_dim() const { return n_head * head_dim; }
+  u32 k_dim() const { return n_head_kv * head_dim; }
+  u32 v_dim() const { return n_head_kv * value_dim; }
+};
+
+Result<Config> read_config(const gguf::File& file, u32 n_vocab);
+Str supported_architectures();
+
+}  // namespace flyball::model

@@ -1,0 +1,319 @@
+#include "model/forward.h"
+
+#include "base/parallel.h"
+
+namespace flyball::model {
+namespace {
+
+using kernels::Activations;
+using kernels::Table;
+
+constexpr u32 max_attention_tasks = 64;  // each has scratch of its own
+
+u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
+
+// One call of forward(): the borrowed parts and the steps, in the order in which they run.
+class Pass {
+ public:
+  Pass(const Engine& engine, const Config& config, const Weights& weights, Scratch& scratch,
+       Span<const BatchToken> batch)
+      : platform_(*engine.platform),
+        table_(*engine.table),
+        threads_(engine.threads),
+        config_(config),
+        weights_(weights),
+        scratch_(scratch),
+        batch_(batch),
+        n_tokens_(u32(batch.size)) {}
+
+  void embed();
+  void rotate_tables(const Rope& rope);
+  void attention(u32 layer);
+  void feed_forward(u32 layer);
+  u32 finish(f32* logits);
+
+ private:
+  struct Product {  // y = matrix * activations + bias
+    const Matrix* matrix;
+    const f32* bias;
+    f32* y;
+    u64 stride;
+  };
+
+  // Normalises (weight may be null: copies nothing, x is read as it is) and quantises rows of x for what reads them
+  // next.
+  const f32* prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds);
+  void multiply(Span<const Product> products, const f32* x, u32 n_rows);
+  void add_to_residual(f32* branch, const f32* post_norm);
+  void project_heads(u32 layer);
+
+  template <class Function>
+  void each_token(u32 n, Function&& function) {
+    parallel(platform_, threads_, n, function);
+  }
+
+  const Platform& platform_;
+  const Table& table_;
+  u32 threads_;
+  const Config& config_;
+  const Weights& weights_;
+  Scratch& scratch_;
+  Span<const BatchToken> batch_;
+  u32 n_tokens_;
+};
+
+void Pass::embed() {
+  const gguf::Tensor& tensor = *weights_.embedding;
+  const u64 row_bytes = tensor.data.size / tensor.rows();
+  each_token(n_tokens_, [&](u32 t) {
+    f32* x = scratch_.residual + u64(t) * config_.n_embd;
+    kernels::dequantize_row(tensor.type, tensor.data.data + u64(batch_[t].token) * row_bytes, config_.n_embd, x);
+    if (config_.embedding_scale != 1) table_.scale(x, config_.embedding_scale, config_.n_embd);
+  });
+}
+
+void Pass::rotate_tables(const Rope& rope) {
+  const u64 sliding = u64(scratch_.max_tokens) * rope.n_pairs;
+  const bool two = rope.frequencies_sliding.data != rope.frequencies.data;
+  each_token(n_tokens_, [&](u32 t) {
+    const u64 at = u64(t) * rope.n_pairs;
+    const u32 position = batch_[t].position;
+    rope_angles(rope.frequencies, rope.magnitude, position, scratch_.cosines + at, scratch_.sines + at);
+    f32* cosines = scratch_.cosines + sliding + at;
+    f32* sines = scratch_.sines + sliding + at;
+    if (two) {
+      rope_angles(rope.frequencies_sliding, rope.magnitude, position, cosines, sines);
+    } else {
+      memcpy(cosines, scratch_.cosines + at, rope.n_pairs * sizeof(f32));
+      memcpy(sines, scratch_.sines + at, rope.n_pairs * sizeof(f32));
+    }
+  });
+}
+
+const f32* Pass::prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
+  Activations& activations = scratch_.activations;
+  activations.n_tokens = n_rows;
+  activations.cols = cols;
+  activations.x = norm ? scratch_.normed : x;
+  each_token(n_rows, [&](u32 t) {
+    if (norm) table_.rms_norm(x + u64(t) * cols, norm, config_.norm_eps, cols, scratch_.normed + u64(t) * cols);
+    table_.quantize(activations, kinds, t, t + 1);
+  });
+  return activations.x;
+}
+
+// All products of one input in one parallel section: rows are divided, so no sum is ever split.
+void Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
+  Activations activations = scratch_.activations;
+  activations.x = x;
+  activations.n_tokens = n_rows;
+  u32 n_groups = 0;
+  for (const Product& product : products) n_groups += product.matrix->groups();
+  // Several tasks a thread let a fast thread take over from a disturbed one; few enough to keep each stream of weights
+  // long.
+  const u32 n_tasks = threads_ == 1 ? 1 : min(n_groups, threads_ * 8);
+  parallel(platform_, threads_, n_tasks, [&](u32 task) {
+    const u32 begin = u32(u64(n_groups) * task / n_tasks), end = u32(u64(n_groups) * (task + 1) / n_tasks);
+    u32 first = 0;  // group at which this product starts
+    for (const Product& product : products) {
+      const Matrix& matrix = *product.matrix;
+      const u32 from = max(begin, first), to = min(end, first + matrix.groups());
+      if (from < to) {
+        table_.matmul(matrix, activations, from - first, to - first, product.y, product.stride);
+        if (product.bias) {
+          const u32 row = (from - first) * kernels::group_rows;
+          const u32 n = min(matrix.rows, (to - first) * kernels::group_rows) - row;
+          for (u32 t = 0; t < n_rows; ++t) table_.add(product.y + t * product.stride + row, product.bias + row, n);
+        }
+      }
+      first += matrix.groups();
+    }
+  });
+}
+
+void Pass::add_to_residual(f32* branch, const f32* post_norm) {
+  const u32 n = config_.n_embd;
+  each_token(n_tokens_, [&](u32 t) {
+    f32* y = branch + u64(t) * n;
+    if (post_norm) table_.rms_norm(y, post_norm, config_.norm_eps, n, y);
+    table_.add(scratch_.residual + u64(t) * n, y, n);
+  });
+}
+
+// Norms and rotations of queries and keys, and the new rows of the cache: before anybody attends, for all tokens.
+void Pass::project_heads(u32 layer) {
+  const Layer& weights = weights_.layers[layer];
+  const u32 n_pairs = config_.n_rot / 2;
+  const u64 table_offset = config_.is_sliding(layer) ? u64(scratch_.max_tokens) * n_pairs : 0;
+  each_token(n_tokens_, [&](u32 t) {
+    const f32* cosines = scratch_.cosines + table_offset + u64(t) * n_pairs;
+    const f32* sines = scratch_.sines + table_offset + u64(t) * n_pairs;
+    const auto turn = [&](f32* heads, u32 n_heads, const f32* norm) {
+      for (u32 h = 0; h < n_heads; ++h) {
+        f32* head = heads + u64(h) * config_.head_dim;
+        if (norm) table_.rms_norm(head, norm, config_.norm_eps, config_.head_dim, head);
+        table_.rope(head, cosines, sines, config_.n_rot, config_.rope_neox);
+      }
+    };
+    turn(scratch_.query + u64(t) * config_.q_dim(), config_.n_head, weights.query_norm);
+    turn(scratch_.key + u64(t) * config_.k_dim(), config_.n_head_kv, weights.key_norm);
+    const kernels::CacheHead* cache = batch_[t].cache + u64(layer) * config_.n_head_kv;
+    for (u32 h = 0; h < config_.n_head_kv; ++h) {
+      table_.store_key(cache[h], batch_[t].position,
+                       scratch_.key + u64(t) * config_.k_dim() + u64(h) * config_.head_dim);
+      table_.store_value(cache[h], batch_[t].position,
+                         scratch_.value + u64(t) * config_.v_dim() + u64(h) * config_.value_dim);
+    }
+  });
+}
+
+void Pass::attention(u32 layer) {
+  const Layer& weights = weights_.layers[layer];
+  const f32* x =
+      prepare(scratch_.residual, weights.attention_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].qkv);
+  const Product qkv[] = {{&weights.query, weights.query_bias, scratch_.query, config_.q_dim()},
+                         {&weights.key, weights.key_bias, scratch_.key, config_.k_dim()},
+                         {&weights.value, weights.value_bias, scratch_.value, config_.v_dim()}};
+  multiply(qkv, x, n_tokens_);
+  project_heads(layer);
+
+  const u32 heads_per_kv = config_.n_head / config_.n_head_kv;
+  const u32 out_dim = config_.n_head * config_.value_dim;
+  const u32 window = config_.is_sliding(layer) ? config_.sliding_window : 0;
+  // Neighbouring work items share a head, so its keys and values stay in cache from one token to the next.
+  const u32 n_items = n_tokens_ * config_.n_head_kv;
+  const u32 n_tasks = min(min(n_items, max_attention_tasks), threads_ * 8);
+  parallel(platform_, threads_, n_tasks, [&](u32 task) {
+    const u32 end = u32(u64(n_items) * (task + 1) / n_tasks);
+    for (u32 item = u32(u64(n_items) * task / n_tasks); item < end; ++item) {
+      const u32 h = item / n_tokens_, t = item % n_tokens_;
+      const u32 position = batch_[t].position;
+      kernels::AttentionTask attend;
+      attend.cache = batch_[t].cache + u64(layer) * config_.n_head_kv + h;
+      attend.queries = scratch_.query + u64(t) * config_.q_dim() + u64(h) * heads_per_kv * config_.head_dim;
+      attend.out = scratch_.attended + u64(t) * out_dim + u64(h) * heads_per_kv * config_.value_dim;
+      attend.n_heads = heads_per_kv;
+      attend.position = position;
+      attend.first = window != 0 && position >= window ? position - window + 1 : 0;
+      attend.scale = config_.attention_scale;
+      attend.softcap = config_.attention_softcap;
+      attend.scratch = scratch_.attention + u64(task) * scratch_.attention_floats;
+      table_.attend(attend);
+    }
+  });
+
+  x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output);
+  const Product output[] = {{&weights.output, weights.output_bias, scratch_.normed, config_.n_embd}};
+  multiply(output, x, n_tokens_);
+  add_to_residual(scratch_.normed, weights.attention_post_norm);
+}
+
+void Pass::feed_forward(u32 layer) {
+  const Layer& weights = weights_.layers[layer];
+  const u32 n_ff = config_.n_ff;
+  const f32* x = prepare(scratch_.residual, weights.ffn_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].ffn);
+  const Product products[] = {{&weights.gate, weights.gate_bias, scratch_.gate, n_ff},
+                              {&weights.up, weights.up_bias, scratch_.up, n_ff}};
+  multiply(products, x, n_tokens_);
+  each_token(n_tokens_, [&](u32 t) {
+    f32* gate = scratch_.gate + u64(t) * n_ff;
+    const f32* up = scratch_.up + u64(t) * n_ff;
+    if (config_.activation == Activation::silu) {
+      table_.silu_mul(gate, up, gate, n_ff);
+    } else {
+      table_.gelu_mul(gate, up, gate, n_ff);
+    }
+  });
+  x = prepare(scratch_.gate, nullptr, n_ff, n_tokens_, scratch_.kinds[layer].down);
+  const Product down[] = {{&weights.down, weights.down_bias, scratch_.normed, config_.n_embd}};
+  multiply(down, x, n_tokens_);
+  add_to_residual(scratch_.normed, weights.ffn_post_norm);
+}
+
+// The last norm and, where asked for, the logits of the wanted tokens: their residuals are moved to the front first.
+u32 Pass::finish(f32* logits) {
+  const u32 n = config_.n_embd;
+  u32 n_wanted = 0;
+  for (u32 t = 0; t < n_tokens_; ++t) {
+    if (!batch_[t].wanted) continue;
+    if (n_wanted != t) memcpy(scratch_.residual + u64(n_wanted) * n, scratch_.residual + u64(t) * n, n * sizeof(f32));
+    ++n_wanted;
+  }
+  if (n_wanted == 0) return 0;
+  const f32* x = prepare(scratch_.residual, weights_.output_norm, n, n_wanted, logits ? scratch_.kinds[0].logits : 0);
+  if (!logits) return n_wanted;
+  const Product output[] = {{&weights_.output, weights_.output_bias, logits, config_.n_vocab}};
+  multiply(output, x, n_wanted);
+  if (config_.final_softcap > 0) {
+    each_token(n_wanted, [&](u32 t) {
+      table_.softcap(logits + u64(t) * config_.n_vocab, config_.final_softcap, config_.n_vocab);
+    });
+  }
+  return n_wanted;
+}
+
+}  // namespace
+
+Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& weights, u32 max_tokens) {
+  Scratch s;
+  s.max_tokens = max_tokens;
+  const u64 n = max_tokens;
+  const u32 out_dim = config.n_head * config.value_dim;
+  bool enough = true;
+  const auto floats = [&](u64 count) {
+    Span<f32> memory = arena.allocate<f32>(count);
+    enough = enough && !memory.empty();
+    return memory.data;
+  };
+  s.residual = floats(n * config.n_embd);
+  s.normed = floats(n * config.n_embd);
+  s.query = floats(n * config.q_dim());
+  s.key = floats(n * config.k_dim());
+  s.value = floats(n * config.v_dim());
+  s.attended = floats(n * out_dim);
+  s.gate = floats(n * config.n_ff);
+  s.up = floats(n * config.n_ff);
+  s.cosines = floats(2 * n * (config.n_rot / 2));
+  s.sines = floats(2 * n * (config.n_rot / 2));
+  s.attention_floats =
+      round_up(kernels::attention_scratch_floats(config.n_head / config.n_head_kv, config.value_dim), 16);
+  s.attention = floats(max_attention_tasks * s.attention_floats);
+
+  const u64 widest = round_up(max(max(config.n_embd, out_dim), config.n_ff), 256);
+  Activations& a = s.activations;
+  Span<i8> q32 = arena.allocate<i8>(n * widest), q256 = arena.allocate<i8>(n * widest);
+  Span<i32> sum32 = arena.allocate<i32>(n * widest / 32), sum16 = arena.allocate<i32>(n * widest / 16);
+  a.q32 = q32.data, a.q256 = q256.data, a.sum32 = sum32.data, a.sum16 = sum16.data;
+  a.d32 = floats(n * widest / 32);
+  a.d256 = floats(n * widest / 256);
+  enough = enough && !q32.empty() && !q256.empty() && !sum32.empty() && !sum16.empty();
+
+  s.kinds = arena.allocate<Scratch::Kinds>(config.n_layer);
+  if (!enough || s.kinds.empty())
+    return fail(Code::out_of_memory, "scratch") << "no memory for a batch of " << max_tokens << " tokens";
+  for (u32 i = 0; i < config.n_layer; ++i) {
+    const Layer& layer = weights.layers[i];
+    s.kinds[i].qkv = kind_bit(layer.query) | kind_bit(layer.key) | kind_bit(layer.value);
+    s.kinds[i].output = kind_bit(layer.output);
+    s.kinds[i].ffn = kind_bit(layer.gate) | kind_bit(layer.up);
+    s.kinds[i].down = kind_bit(layer.down);
+  }
+  s.kinds[0].logits = kind_bit(weights.output);
+  return s;
+}
+
+bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope, Scratch& scratch,
+             Span<const BatchToken> batch, f32* logits, StopCheck check) {
+  Pass pass(engine, config, weights, scratch, batch);
+  pass.embed();
+  pass.rotate_tables(rope);
+  for (u32 layer = 0; layer < config.n_layer; ++layer) {
+    if (check.stop && check.stop(check.context)) return false;
+    pass.attention(layer);
+    pass.feed_forward(layer);
+  }
+  pass.finish(logits);
+  return true;
+}
+
+}  // namespace flyball::model

@@ -1,0 +1,62 @@
+// ids -> logits: one transformer call over a batch of tokens, each with its own sequence and position. No
+// instruction-set code and no input or output here; every float operation is a kernel of the table, in the order the
+// contract fixes.
+#pragma once
+
+#include "model/rope.h"
+#include "tokenizer/tokenizer.h"
+
+namespace flyball::model {
+
+using tokenizer::Token;
+
+struct BatchToken {
+  Token token = 0;
+  u32 position = 0;
+  const kernels::CacheHead* cache = nullptr;  // (n_layer, n_head_kv) of its sequence; positions < position are filled
+  bool wanted = false;  // compute its hidden state after the last norm, and logits where asked for
+};
+
+// Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
+struct Scratch {
+  u32 max_tokens = 0;
+  f32* residual = nullptr;   // (max_tokens, n_embd)
+  f32* normed = nullptr;     // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
+  f32* query = nullptr;      // (max_tokens, q_dim)
+  f32* key = nullptr;        // (max_tokens, k_dim)
+  f32* value = nullptr;      // (max_tokens, v_dim)
+  f32* attended = nullptr;   // (max_tokens, n_head * value_dim)
+  f32* gate = nullptr;       // (max_tokens, n_ff)
+  f32* up = nullptr;         // (max_tokens, n_ff)
+  f32* cosines = nullptr;    // (2, max_tokens, n_rot / 2): full layers, then sliding ones
+  f32* sines = nullptr;      // the same
+  f32* attention = nullptr;  // (tasks, attention_floats)
+  u64 attention_floats = 0;  // a multiple of 16, so tasks do not share cache lines
+  kernels::Activations activations;  // quantised copies, wide enough for every matrix
+
+  // Which quantised forms each input needs: the union over the matrices that read it, as (1 << ActivationKind) bits.
+  struct Kinds {
+    u32 qkv = 0, output = 0, ffn = 0, down = 0, logits = 0;
+  };
+  Span<Kinds> kinds;  // (n_layer); `logits` in entry 0
+};
+
+Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& weights, u32 max_tokens);
+
+struct Engine {  // what forward() runs on
+  const Platform* platform = nullptr;
+  const kernels::Table* table = nullptr;
+  u32 threads = 1;
+};
+
+struct StopCheck {
+  void* context = nullptr;
+  bool (*stop)(void* context) = nullptr;  // asked before each layer
+};
+
+// logits: (wanted tokens, n_vocab) or null when only hidden states are needed. False: stopped; the cache rows of these
+// tokens are then undefined and must be written again before they are read.
+[[nodiscard]] bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope,
+                           Scratch& scratch, Span<const BatchToken> batch, f32* logits, StopCheck check);
+
+}  // namespace flyball::model

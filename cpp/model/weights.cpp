@@ -1,0 +1,202 @@
+#include "model/weights.h"
+
+#include "base/parallel.h"
+
+namespace flyball::model {
+namespace {
+
+// Fetches by name, checks shape, and packs. The first error stops everything and is kept.
+class Loader {
+ public:
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress)
+      : arena_(arena), platform_(platform), file_(file), threads_(threads), progress_(progress) {
+    for (const gguf::Tensor& tensor : file.tensors()) total_bytes_ += tensor.data.size;
+  }
+
+  const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required) {
+    if (!status_.ok()) return nullptr;
+    const gguf::Tensor* tensor = file_.tensor(name);
+    if (!tensor) {
+      if (required) status_ = fail(Code::not_found, name) << "the tensor is missing from the file";
+      return nullptr;
+    }
+    if (tensor->cols() != cols || tensor->rows() != rows) {
+      status_ = fail(Code::corrupt, name, tensor->offset)
+                << "has shape (" << tensor->rows() << ", " << tensor->cols() << "); the metadata asks for (" << rows
+                << ", " << cols << ")";
+      return nullptr;
+    }
+    return tensor;
+  }
+
+  const f32* vector(Str name, u64 n, bool required) {
+    const gguf::Tensor* tensor = find(name, n, 1, required);
+    if (!tensor) return nullptr;
+    Span<f32> values = arena_.allocate<f32>(n);
+    if (values.empty()) return out_of_memory<f32>(name, n * sizeof(f32));
+    kernels::dequantize_row(tensor->type, tensor->data.data, u32(n), values.data);
+    return values.data;
+  }
+
+  // Rows [first, first + rows) of a tensor whose shape has been checked.
+  Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows) {
+    if (!status_.ok() || !tensor) return {};
+    Matrix matrix;
+    matrix.type = tensor->type;
+    matrix.rows = rows;
+    matrix.cols = u32(tensor->cols());
+    matrix.group_bytes = kernels::packed_group_bytes(tensor->type, matrix.cols);
+    const u64 bytes = matrix.group_bytes * matrix.groups();
+    u8* to = static_cast<u8*>(arena_.allocate_bytes(bytes));
+    if (!to) {
+      out_of_memory<u8>(tensor->name, bytes);
+      return {};
+    }
+    matrix.data = to;
+    const u64 row_bytes = tensor->data.size / tensor->rows();
+    const u8* from = tensor->data.data + first * row_bytes;
+    const u32 n_tasks = min(matrix.groups(), threads_ * 8);
+    parallel(platform_, threads_, n_tasks, [&](u32 task) {
+      const u32 begin = u32(u64(matrix.groups()) * task / n_tasks),
+                end = u32(u64(matrix.groups()) * (task + 1) / n_tasks);
+      kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, to + begin * matrix.group_bytes);
+    });
+    packed_bytes_ += bytes;
+    done_bytes_ += rows * row_bytes;
+    if (progress_.report && !progress_.report(progress_.context, done_bytes_, total_bytes_)) {
+      status_ = fail(Code::interrupted, "load") << "stopped on request";
+    }
+    return matrix;
+  }
+
+  Matrix matrix(Str name, u64 cols, u32 rows, bool required = true) {
+    const gguf::Tensor* tensor = find(name, cols, rows, required);
+    Matrix packed = pack(tensor, 0, rows);
+    release(tensor);
+    return packed;
+  }
+
+  // The mapping's pages of a packed tensor will not be read again (but for an embedding, row by row).
+  void release(const gguf::Tensor* tensor) {
+    if (tensor && platform_.forget) platform_.forget(platform_.self, tensor->data);
+  }
+
+  Status status() const { return status_; }
+  u64 packed_bytes() const { return packed_bytes_; }
+  void fail_with(const Error& error) {
+    if (status_.ok()) status_ = error;
+  }
+
+ private:
+  template <class T>
+  T* out_of_memory(Str name, u64 bytes) {
+    status_ = fail(Code::out_of_memory, name) << "no memory for " << bytes << " bytes of weights";
+    return nullptr;
+  }
+
+  Arena& arena_;
+  const Platform& platform_;
+  const gguf::File& file_;
+  u32 threads_;
+  LoadProgress progress_;
+  Status status_;
+  u64 done_bytes_ = 0, total_bytes_ = 0, packed_bytes_ = 0;
+};
+
+class LayerName {  // "blk.<layer>.<suffix>"
+ public:
+  LayerName(u32 layer, Str suffix) {
+    Writer out(buffer_, sizeof buffer_);
+    out.put("blk.").put_u64(layer).put('.').put(suffix);
+    size_ = u32(out.text().size);
+  }
+  operator Str() const { return {buffer_, size_}; }  // NOLINT
+
+ private:
+  char buffer_[64];
+  u32 size_;
+};
+
+void load_attention(Loader& loader, const gguf::File& file, const Config& c, u32 i, Layer& layer) {
+  const u32 q = c.q_dim(), k = c.k_dim(), v = c.v_dim();
+  if (file.tensor(LayerName(i, "attn_qkv.weight"))) {  // one fused tensor: rows of q, then k, then v
+    const gguf::Tensor* fused = loader.find(LayerName(i, "attn_qkv.weight"), c.n_embd, q + k + v, true);
+    layer.query = loader.pack(fused, 0, q);
+    layer.key = loader.pack(fused, q, k);
+    layer.value = loader.pack(fused, q + k, v);
+    loader.release(fused);
+    if (const f32* bias = loader.vector(LayerName(i, "attn_qkv.bias"), q + k + v, false)) {
+      layer.query_bias = bias, layer.key_bias = bias + q, layer.value_bias = bias + q + k;
+    }
+  } else {
+    layer.query = loader.matrix(LayerName(i, "attn_q.weight"), c.n_embd, q);
+    layer.key = loader.matrix(LayerName(i, "attn_k.weight"), c.n_embd, k);
+    layer.value = loader.matrix(LayerName(i, "attn_v.weight"), c.n_embd, v);
+    layer.query_bias = loader.vector(LayerName(i, "attn_q.bias"), q, false);
+    layer.key_bias = loader.vector(LayerName(i, "attn_k.bias"), k, false);
+    layer.value_bias = loader.vector(LayerName(i, "attn_v.bias"), v, false);
+  }
+  const bool has_norms = c.architecture == Architecture::qwen3 || c.architecture == Architecture::gemma3;
+  if (has_norms) {
+    layer.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), c.head_dim, true);
+    layer.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), c.head_dim, true);
+  }
+  layer.output = loader.matrix(LayerName(i, "attn_output.weight"), c.n_head * c.value_dim, c.n_embd);
+  layer.output_bias = loader.vector(LayerName(i, "attn_output.bias"), c.n_embd, false);
+}
+
+void load_feed_forward(Loader& loader, const gguf::File& file, const Config& c, u32 i, Layer& layer) {
+  if (file.tensor(LayerName(i, "ffn_gate.weight"))) {
+    layer.gate = loader.matrix(LayerName(i, "ffn_gate.weight"), c.n_embd, c.n_ff);
+    layer.up = loader.matrix(LayerName(i, "ffn_up.weight"), c.n_embd, c.n_ff);
+    layer.gate_bias = loader.vector(LayerName(i, "ffn_gate.bias"), c.n_ff, false);
+    layer.up_bias = loader.vector(LayerName(i, "ffn_up.bias"), c.n_ff, false);
+  } else {  // phi3: rows of the gate, then of up
+    const gguf::Tensor* fused = loader.find(LayerName(i, "ffn_up.weight"), c.n_embd, u64(c.n_ff) * 2, true);
+    layer.gate = loader.pack(fused, 0, c.n_ff);
+    layer.up = loader.pack(fused, c.n_ff, c.n_ff);
+    loader.release(fused);
+  }
+  layer.down = loader.matrix(LayerName(i, "ffn_down.weight"), c.n_ff, c.n_embd);
+  layer.down_bias = loader.vector(LayerName(i, "ffn_down.bias"), c.n_embd, false);
+}
+
+}  // namespace
+
+Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
+                             u32 threads, LoadProgress progress) {
+  Loader loader(arena, platform, file, threads, progress);
+  Weights weights;
+  weights.layers = arena.allocate<Layer>(config.n_layer);
+  if (weights.layers.empty())
+    return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_layer << " layers";
+
+  weights.embedding = loader.find("token_embd.weight", config.n_embd, config.n_vocab, true);
+  for (u32 i = 0; i < config.n_layer && loader.status().ok(); ++i) {
+    Layer& layer = weights.layers[i] = Layer();
+    layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
+    load_attention(loader, file, config, i, layer);
+    layer.ffn_norm = loader.vector(LayerName(i, "ffn_norm.weight"), config.n_embd, true);
+    load_feed_forward(loader, file, config, i, layer);
+    if (config.post_norms) {
+      layer.attention_post_norm = loader.vector(LayerName(i, "post_attention_norm.weight"), config.n_embd, true);
+      layer.ffn_post_norm = loader.vector(LayerName(i, "post_ffw_norm.weight"), config.n_embd, true);
+    }
+  }
+  weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
+  const bool tied = !file.tensor("output.weight") || config.architecture == Architecture::gemma2;
+  weights.output = loader.matrix(tied ? "token_embd.weight" : "output.weight", config.n_embd, config.n_vocab);
+  weights.output_bias = loader.vector("output.bias", config.n_vocab, false);
+  const u32 pairs = config.n_rot / 2;
+  weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
+  weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
+  weights.rope_factors_short = loader.vector("rope_factors_short.weight", pairs, false);
+  if (!weights.rope_factors_long != !weights.rope_factors_short) {
+    loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
+  }
+  FLYBALL_TRY(loader.status());
+  weights.packed_bytes = loader.packed_bytes();
+  return weights;
+}
+
+}  // namespace flyball::model

@@ -1,0 +1,62 @@
+// Logits -> one token. Everything is a function of (logits, history, settings, seed, sequence, position): no stream of
+// random numbers, no unordered sum; ties go to the smaller token id.
+#pragma once
+
+#include "base/arena.h"
+#include "kernels/kernels.h"
+#include "tokenizer/tokenizer.h"
+
+namespace flyball::runtime {
+
+using tokenizer::Token;
+
+struct LogitBias {
+  Token token = 0;
+  f32 bias = 0;  // added to the logit; -infinity bans the token
+};
+
+struct SamplerSettings {
+  f32 temperature = 0.8f;   // 0: greedy
+  u32 top_k = 40;           // 0: all
+  f32 top_p = 0.95f;        // 1: all
+  f32 min_p = 0.05f;        // 0: all
+  f32 repeat_penalty = 1;   // 1: off; divides positive and multiplies negative logits of tokens in the window
+  u32 repeat_window = 64;   // last tokens of prompt and answer that it looks at
+  u32 no_repeat_ngram = 0;  // n > 0: a token that would complete an n-gram already present is banned
+  u64 seed = 0;
+  Span<const LogitBias> bias;
+};
+
+Status check(const SamplerSettings& settings, u32 n_vocab);  // names the setting, its value and its range
+
+struct Sample {
+  Token token = 0;
+  f32 logprob = 0;  // log softmax of the raw logits at the token
+};
+
+// A uniform number in [0, 1) from a counter (contract 1): the same for the same (seed, sequence, position), always.
+f64 counter_uniform(u64 seed, u64 sequence, u64 position);
+
+class Sampler {
+ public:
+  // Scratch for `n_vocab` candidates comes from the arena, once: sampling allocates nothing.
+  static Result<Sampler> create(Arena& arena, u32 n_vocab);
+
+  // Order: bias, repetition penalty, n-gram ban, top-k, top-p, min-p, temperature, draw. `history`: prompt and answer
+  // so far; `position`: index in the sequence of the token being chosen. Logits must be finite (the caller has
+  // checked).
+  Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history,
+                const SamplerSettings& settings, u64 sequence, u64 position);
+
+ private:
+  Span<const f32> adjust(Span<const f32> logits, Span<const Token> history, const SamplerSettings& settings);
+  Token choose(Span<const f32> logits, const SamplerSettings& settings, u64 sequence, u64 position);
+
+  Span<f32> adjusted_;  // each (n_vocab)
+  Span<u64> keys_;      // candidates, best first
+  Span<u64> spare_;
+  Span<f64> weights_;
+  Span<u8> seen_;  // zero between calls
+};
+
+}  // namespace flyball::runtime

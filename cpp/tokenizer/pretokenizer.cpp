@@ -1,0 +1,192 @@
+#include "tokenizer/pretokenizer.h"
+
+namespace flyball::tokenizer {
+namespace {
+
+using regex::compiled;
+using regex::Program;
+
+// Expressions as their tokenizer.json has them, where several names share one. (?!..) and alternatives keep their order: the first
+// that matches wins.
+#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define SPACES R"re(|\s*[\r\n]+|\s+(?!\S)|\s+)re"
+#define UPPER_THEN_LOWER R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)re"
+#define UPPER_MAYBE_LOWER R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)re"
+#define CJK R"re([\x{4e00}-\x{9fa5}\x{3040}-\x{309f}\x{30a0}-\x{30ff}]+)re"
+#define ASCII_PUNCTUATION_WORD R"re([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+)re"
+
+constexpr const Program* gpt2 =
+    &compiled<R"re('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)re">;
+constexpr const Program* one_number = &compiled<R"re(\p{N})re">;
+constexpr const Program* numbers = &compiled<R"re(\p{N}+)re">;
+constexpr const Program* three_numbers = &compiled<R"re(\p{N}{1,3})re">;
+constexpr const Program* three_digits = &compiled<"[0-9][0-9][0-9]">;
+constexpr const Program* newline = &compiled<R"re([\r\n])re">;
+constexpr const Program* lines = &compiled<R"re([^\n]+|[\n]+)re">;
+constexpr const Program* cjk = &compiled<CJK>;
+constexpr const Program* cjk_and_hangul = &compiled<R"re([\x{4e00}-\x{9fa5}\x{800}-\x{4e00}\x{ac00}-\x{d7ff}]+)re">;
+constexpr const Program* qwen2 =
+    &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>;
+
+constexpr const Program* default_stages[] = {&compiled<R"re([\p{P}\$\+<=>\^~\|]+)re">, gpt2, numbers, three_digits};
+constexpr const Program* gpt2_stages[] = {gpt2};
+constexpr const Program* starcoder_stages[] = {one_number, gpt2};
+constexpr const Program* falcon_stages[] = {&compiled<R"re([\p{P}\$\+<=>\^~\|`]+)re">, gpt2, three_digits};
+constexpr const Program* llama3_stages[] = {
+    &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
+constexpr const Program* qwen2_stages[] = {qwen2};
+constexpr const Program* laguna_stages[] = {lines, qwen2};
+constexpr const Program* qwen35_stages[] = {
+    &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)re" SPACES>};
+constexpr const Program* ufakzeka_stages[] = {
+    &compiled<R"re([^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
+constexpr const Program* minicpm5_stages[] = {
+    three_numbers, &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
+constexpr const Program* seed_coder_stages[] = {
+    &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+)re" SPACES>};
+// tokenizer.json has possessive ?+ and ++ here: what follows them cannot match what they gave back, so greedy is the same.
+constexpr const Program* bailing_stages[] = {&compiled<
+    R"re((?i:'s|'d|'m|'t|'ll|'ve|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)re">};
+constexpr const Program* jais2_stages[] = {&compiled<
+    CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)re"
+    R"re(|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S))re"
+    R"re(|\s{1,2}(?!\S)|\s{1})re">};
+constexpr const Program* gpt4o_stages[] = {
+    &compiled<UPPER_THEN_LOWER CONTRACTIONS "?|" UPPER_MAYBE_LOWER CONTRACTIONS
+              R"re(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
+constexpr const Program* tekken_stages[] = {
+    &compiled<UPPER_THEN_LOWER "|" UPPER_MAYBE_LOWER R"re(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
+constexpr const Program* youtu_stages[] = {
+    &compiled<R"re([\x{ac00}-\x{d7a3}\x{3131}-\x{318e}]+|[！…“”‘’—：；，、-〿︰-﹏]+|[\x{3105}-\x{312f}]+|)re" CJK>,
+    &compiled<UPPER_THEN_LOWER CONTRACTIONS "?|" UPPER_MAYBE_LOWER CONTRACTIONS
+              R"re(?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
+constexpr const Program* deepseek3_stages[] = {
+    three_numbers, cjk,
+    &compiled<ASCII_PUNCTUATION_WORD R"re(|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)re" SPACES>};
+constexpr const Program* spark_stages[] = {
+    three_numbers, cjk,
+    &compiled<ASCII_PUNCTUATION_WORD
+              R"re(|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)re">,
+    one_number};
+constexpr const Program* deepseek_coder_stages[] = {newline, &compiled<R"re(\s?\p{L}+)re">,
+                                                    &compiled<R"re(\s?\p{P}+)re">, cjk_and_hangul, one_number};
+// The letters are a list that its authors froze: neither \p{L} nor the cased letters of any Unicode version.
+constexpr const Program* deepseek_llm_stages[] = {
+    newline,
+    &compiled<R"re(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼ)re"
+              R"re(ℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)re">,
+    &compiled<R"re(\s?[!-/:-~！-／：-～‘-‟　-。]+)re">, &compiled<R"re(\s+$)re">, cjk_and_hangul, numbers};
+constexpr const Program* bloom = &compiled<R"re( ?[^(\s|.,!?…。，、।۔،)]+)re">;
+constexpr const Program* bloom_stages[] = {bloom};
+constexpr const Program* viking_stages[] = {bloom, one_number};
+
+#undef CONTRACTIONS
+#undef SPACES
+#undef UPPER_THEN_LOWER
+#undef UPPER_MAYBE_LOWER
+#undef CJK
+#undef ASCII_PUNCTUATION_WORD
+
+constexpr bool whole_words = true;
+constexpr bool add_bos = true;
+
+constexpr PreTokenizer table[] = {
+    {"default", default_stages},
+    {"llama-bpe", llama3_stages, whole_words, add_bos},
+    {"llama3", llama3_stages, whole_words, add_bos},
+    {"llama-v3", llama3_stages, whole_words, add_bos},
+    {"falcon3", llama3_stages, whole_words, add_bos},
+    {"falcon-h1", llama3_stages, whole_words, add_bos},
+    {"pixtral", llama3_stages, whole_words, add_bos},
+    {"midm-2.0", llama3_stages, whole_words, add_bos},
+    {"lfm2", llama3_stages, whole_words, add_bos},
+    {"jina-v5-nano", llama3_stages, whole_words, add_bos},
+    {"dbrx", llama3_stages},
+    {"smaug-bpe", llama3_stages},
+    {"chatglm-bpe", llama3_stages},
+    {"glm4", llama3_stages, whole_words},
+    {"glm5", llama3_stages, whole_words},
+    {"jais-2", jais2_stages},
+    {"minicpm5", minicpm5_stages, whole_words},
+    {"qwen2", qwen2_stages},
+    {"deepseek-r1-qwen", qwen2_stages},
+    {"kormo", qwen2_stages},
+    {"f2llmv2", qwen2_stages},
+    {"megrez", qwen2_stages},
+    {"stablelm2", qwen2_stages},
+    {"hunyuan", qwen2_stages},
+    {"solar-open", qwen2_stages},
+    {"grok-2", qwen2_stages},
+    {"qwen35", qwen35_stages},
+    {"laguna", laguna_stages},
+    {"ufakzeka", ufakzeka_stages},
+    {"seed-coder", seed_coder_stages},
+    {"bailingmoe", bailing_stages},
+    {"bailingmoe2", bailing_stages},
+    {"llada-moe", bailing_stages},
+    {"gpt-2", gpt2_stages},
+    {"phi-2", gpt2_stages},
+    {"mpt", gpt2_stages},
+    {"olmo", gpt2_stages},
+    {"jais", gpt2_stages},
+    {"trillion", gpt2_stages},
+    {"granite-docling", gpt2_stages},
+    {"exaone4", gpt2_stages},
+    {"gigachat", gpt2_stages},
+    {"a.x-4.0", gpt2_stages},
+    {"mellum", gpt2_stages},
+    {"modern-bert", gpt2_stages},
+    {"roberta-bpe", gpt2_stages},
+    {"jina-es", gpt2_stages},
+    {"jina-de", gpt2_stages},
+    {"jina-v1-en", gpt2_stages},
+    {"jina-v2-es", gpt2_stages},
+    {"jina-v2-de", gpt2_stages},
+    {"jina-v2-code", gpt2_stages},
+    {"starcoder", starcoder_stages},
+    {"refact", starcoder_stages},
+    {"command-r", starcoder_stages},
+    {"smollm", starcoder_stages},
+    {"codeshell", starcoder_stages},
+    {"exaone", starcoder_stages},
+    {"minerva-7b", starcoder_stages},
+    {"mellum2", starcoder_stages},
+    {"falcon", falcon_stages},
+    {"gpt-4o", gpt4o_stages},
+    {"llama4", gpt4o_stages},
+    {"kanana2", gpt4o_stages},
+    {"talkie", gpt4o_stages},
+    {"minimax-m2", gpt4o_stages},
+    {"tekken", tekken_stages, whole_words, add_bos},
+    {"youtu", youtu_stages, whole_words},
+    {"deepseek-llm", deepseek_llm_stages},
+    {"deepseek-coder", deepseek_coder_stages},
+    {"deepseek-v3", deepseek3_stages},
+    {"hunyuan-dense", deepseek3_stages},
+    {"joyai-llm", deepseek3_stages},
+    {"hy_v4", deepseek3_stages},
+    {"spark2_5", spark_stages},
+    {"bloom", bloom_stages},
+    {"gpt3-finnish", bloom_stages},
+    {"poro-chat", bloom_stages},
+    {"viking", viking_stages},
+};
+
+}  // namespace
+
+const PreTokenizer* find_pre_tokenizer(Str name) {
+  for (const PreTokenizer& pre : table) {
+    if (pre.name == name) return &pre;
+  }
+  return nullptr;
+}
+
+Span<const PreTokenizer> pre_tokenizers() { return table; }
+
+void split_words(const PreTokenizer& pre, Span<Char> text) {
+  if (text.empty()) return;
+  text[text.size - 1] |= word_end;
+  for (const regex::Program* stage : pre.stages) regex::split(*stage, text);
+}
+
+}  // namespace flyball::tokenizer

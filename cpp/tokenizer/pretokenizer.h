@@ -1,0 +1,22 @@
+// Pre-tokenizers of byte-level BPE by the name in `tokenizer.ggml.pre`: one or more regexes, applied in order, each to the pieces of
+// the one before. A name is in the table only when its expressions are known: others are refused.
+#pragma once
+
+#include "tokenizer/regex.h"
+
+namespace flyball::tokenizer {
+
+struct PreTokenizer {
+  Str name;
+  Span<const regex::Program* const> stages;
+  bool whole_words = false;  // a word that is a token stays one, whatever the merges say ("ignore_merges")
+  bool add_bos = false;      // what holds where the file has no tokenizer.ggml.add_bos_token
+};
+
+const PreTokenizer* find_pre_tokenizer(Str name);  // null: not known
+Span<const PreTokenizer> pre_tokenizers();
+
+// Marks the last character of each word with `word_end`.
+void split_words(const PreTokenizer& pre, Span<Char> text);
+
+}  // namespace flyball::tokenizer

@@ -1,0 +1,51 @@
+// Text <-> token ids for SentencePiece-type (`llama`) and byte-level BPE (`gpt2`) vocabularies of a GGUF file.
+#pragma once
+
+#include "gguf/file.h"
+
+namespace flyball::tokenizer {
+
+using Token = i32;
+constexpr Token no_token = -1;
+
+// Growable ids in an arena would waste it: the caller owns the buffer. encode() returns how many ids the text has, and
+// writes at most `out.size` of them: call again with a larger buffer when the count is larger.
+class Tokenizer {
+ public:
+  // Refuses, by name, a tokenizer model or pre-tokenizer that is not known: ids are never guessed.
+  static Result<Tokenizer*> load(Arena& arena, const gguf::File& file);
+
+  struct Options {
+    bool add_special = true;     // BOS/EOS as the vocabulary says
+    bool parse_special = false;  // false: text can never become a control token
+  };
+  // Scratch comes from `platform` and is released before returning.
+  Result<u64> encode(const Platform& platform, Str text, Options options, Span<Token> out) const;
+
+  // The bytes of one token (control tokens: empty unless `special`). A stream must hold back an incomplete UTF-8 tail
+  // (base/text.h utf8_complete_prefix). `previous` decides about SentencePiece's leading space: no_token at the start.
+  Str piece(Token token, bool special = false) const;
+  // Whole sequence, exact bytes. Returns the length; writes at most out.size bytes.
+  u64 decode(Span<const Token> tokens, bool special, Span<char> out) const;
+
+  u32 size() const;
+  bool is_control(Token token) const;
+  bool is_end_of_generation(Token token) const;  // EOS, EOT, EOM and the known end-of-turn tokens
+  Token find(Str piece) const;                   // exact text of a token in the vocabulary, or no_token
+  Token bos() const;
+  Token eos() const;
+  Token eot() const;
+  bool add_bos() const;
+  bool add_eos() const;
+  Str model() const;  // "llama" or "gpt2"
+  Str pre() const;
+  Str chat_template() const;  // empty where the file has none
+
+ private:
+  Tokenizer() = default;
+  friend class Loader;
+  struct State;
+  State* state_ = nullptr;
+};
+
+}  // namespace flyball::tokenizer
