@@ -14,12 +14,17 @@ endfunction()
 add_library(flyball_flags INTERFACE)
 target_compile_options(flyball_flags INTERFACE
   -ffp-contract=off -fno-math-errno
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # gcc 12 warns of its own std::string (gcc bug 105651)
   $<BUILD_INTERFACE:-Wall;-Wextra;-Wshadow;-Werror=return-type>
   $<$<BOOL:${FLYBALL_WERROR}>:-Werror>)
 if(FLYBALL_SANITIZE)
   target_compile_options(flyball_flags INTERFACE
     -fsanitize=${FLYBALL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(flyball_flags INTERFACE -fsanitize=${FLYBALL_SANITIZE})
+endif()
+
+if(FLYBALL_FUZZ)
+  target_compile_options(flyball_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # What makes the core freestanding. Static locals may not need guards: there is no run-time library to provide them.

@@ -181,6 +181,7 @@ JsonWriter& JsonWriter::value(u64 number) { return element().put_u64(number), *t
 JsonWriter& JsonWriter::value(i64 number) { return element().put_i64(number), *this; }
 JsonWriter& JsonWriter::value(bool boolean) { return element().put(boolean ? "true" : "false"), *this; }
 JsonWriter& JsonWriter::null() { return element().put("null"), *this; }
+JsonWriter& JsonWriter::raw(Str json) { return element().put(json), *this; }
 
 JsonWriter& JsonWriter::value(f32 number) {
   const bool finite = number - number == 0;

@@ -29,6 +29,7 @@ class JsonWriter {
   JsonWriter& fixed(f64 number, u32 decimals);  // NaN and infinities become null
   JsonWriter& hex(u64 high, u64 low);           // a string of 32 digits
   JsonWriter& null();
+  JsonWriter& raw(Str json);                    // a value that is JSON already
 
   template <class T>
   JsonWriter& field(Str name, T content) {

@@ -16,6 +16,7 @@ struct FileInfo {
 
 struct Platform {
   void* self = nullptr;
+  const char* name = "unknown";  // for people: "linux", "uefi"
 
   // Memory: zeroed, aligned to 64 bytes; null when there is none. `bytes` is given back unchanged to release.
   void* (*allocate)(void* self, u64 bytes) = nullptr;

@@ -40,11 +40,15 @@ struct Str {
   constexpr Str from(u64 first) const { return {data + first, size - first}; }
   constexpr bool starts_with(Str prefix) const { return size >= prefix.size && Str(data, prefix.size) == prefix; }
   constexpr bool ends_with(Str suffix) const { return size >= suffix.size && from(size - suffix.size) == suffix; }
-  static constexpr u64 length(const char* zero_terminated) {  // strlen is not among the functions the core may call
+  // A literal's length is a constant. Other text is counted by a loop that no compiler turns into strlen, which would be a
+  // library call that the core does not have.
+  static constexpr u64 length(const char* s) {
+    if (__builtin_is_constant_evaluated() || __builtin_constant_p(__builtin_strlen(s))) return __builtin_strlen(s);
     u64 n = 0;
-    while (zero_terminated[n]) ++n;
+    while (static_cast<const volatile char&>(s[n]) != 0) ++n;
     return n;
   }
+
   friend constexpr bool operator==(Str a, Str b) {
     return a.size == b.size && (a.size == 0 || __builtin_memcmp(a.data, b.data, a.size) == 0);
   }

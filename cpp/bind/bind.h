@@ -47,7 +47,7 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  engine::Control control(u64 deadline_ns = 0) { return {this, &Call::stop, deadline_ns}; }
+  engine::Control control() { return {this, &Call::stop, 0}; }
   engine::Progress progress() { return {this, &Call::report}; }
   void rethrow();
 
@@ -80,7 +80,6 @@ struct SessionOwner {
   std::shared_ptr<ModelOwner> model;
   engine::Session* session = nullptr;
   std::atomic<bool> busy = false;
-  u64 epoch = 0;  // changes with everything that touches the cache: an older generation may not go on
 
   SessionOwner() = default;
   SessionOwner(const SessionOwner&) = delete;

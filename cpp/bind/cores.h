@@ -25,9 +25,7 @@ struct GenerationCore {
   std::vector<runtime::LogitBias> bias;
   std::atomic<bool> cancelled = false;
   engine::Generation* generation = nullptr;
-  u64 epoch = 0;
-  std::string text;
-  engine::StopReason stop_reason = engine::StopReason::none;
+  std::string text;  // of all steps so far
 
   GenerationCore() = default;
   GenerationCore(const GenerationCore&) = delete;

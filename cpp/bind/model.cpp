@@ -73,7 +73,7 @@ py::object value_of(const gguf::Value& value, u64 limit) {
     for (u64 i = 0; i < shown; ++i) list.append(scalar(value, value.element, value.raw.data + i * bytes));
   }
   if (shown < value.count) list.append(py::none());
-  return std::move(list);
+  return list;
 }
 
 py::dict metadata(const ModelCore& core, u64 limit) {

@@ -31,7 +31,6 @@ py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py
   py::array_t<float> out({static_cast<py::ssize_t>(tokens.size()), static_cast<py::ssize_t>(n_vocab)});
   float* data = out.mutable_data();
   Call call(platform_of(*held), std::move(progress));
-  ++held->epoch;
   const Status status = [&] {
     const py::gil_scoped_release unlocked;
     return held->session->logits({tokens.data(), tokens.size()}, batch, call.control(), call.progress(),
@@ -59,7 +58,6 @@ py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::str
   py::array_t<float> out(static_cast<py::ssize_t>(model.config().n_embd));
   float* data = out.mutable_data();
   Call call(platform_of(*held));
-  ++held->epoch;
   const Status status = [&] {
     const py::gil_scoped_release unlocked;
     return held->session->embed({tokens.data(), tokens.size()}, how, normalise, batch, call.control(),
@@ -94,7 +92,6 @@ py::dict session_metrics(const SessionCore& core) {
 
 void reset(const SessionCore& core) {
   const Use use(*core.owner);
-  ++core.owner->epoch;
   core.owner->session->reset();
 }
 
@@ -111,7 +108,6 @@ void save(const SessionCore& core, const std::string& path) {
 void restore(const SessionCore& core, const std::string& path) {
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
-  ++held->epoch;
   const Status status = [&] {
     const py::gil_scoped_release unlocked;
     return held->session->restore(str(path));
@@ -159,11 +155,10 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const u32 n_vocab = owner.session->model().tokenizer().size();
   const std::vector<Token> tokens = tokens_from(prompt, n_vocab, "prompt");
   const engine::GenerateOptions o = read_options(options, n_vocab, *generation);
-  generation->epoch = ++owner.epoch;
   Call call(platform_of(owner), std::move(progress));
   Result<engine::Generation*> result = [&] {
     const py::gil_scoped_release unlocked;
-    return engine::Generation::begin(*owner.session, {tokens.data(), tokens.size()}, o, call.control(o.deadline_ns),
+    return engine::Generation::begin(*owner.session, {tokens.data(), tokens.size()}, o, call.control(),
                                      call.progress());
   }();
   if (result.ok()) generation->generation = result.value();
@@ -173,6 +168,7 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
 }
 
 // Takes steps until the generation is done, or only one. The GIL is released for all of them together.
+// The text is a copy: the core's own lives until the next step.
 struct Stepped {
   engine::Step step;
   std::string text;
@@ -181,30 +177,26 @@ struct Stepped {
 Stepped advance(GenerationCore& core, bool to_the_end) {
   SessionOwner& owner = *core.session;
   const Use use(owner);
-  if (core.epoch != owner.epoch)
-    raise("invalid_argument", "generation", "cannot go on: its session has done something else since; begin a new one");
   Call call(platform_of(owner), py::none(), &core.cancelled);
   Stepped stepped;
-  const engine::Control control = call.control(core.generation->options().deadline_ns);
-  const auto run = [&]() -> Status {
+  const auto steps = [&]() -> Status {
     const py::gil_scoped_release unlocked;
     do {
-      Result<engine::Step> step = core.generation->step(control);
+      Result<engine::Step> step = core.generation->step(call.control());
       if (!step.ok()) return step.error();
       stepped.step = step.value();
       stepped.text.append(stepped.step.text.data, stepped.step.text.size);
     } while (to_the_end && !stepped.step.done);
     return {};
   };
-  const Status status = run();
+  const Status status = steps();
   core.text += stepped.text;
-  if (status.ok() && stepped.step.done) core.stop_reason = stepped.step.stop_reason;
   call.rethrow();
   check(status);
   return stepped;
 }
 
-// (token or None, logprob, text, done): None where the step ended without a token.
+// (token or None, logprob, text, done): None where the generation ended without another token.
 py::tuple step(GenerationCore& core) {
   const Stepped s = advance(core, false);
   const py::object token = s.step.token == tokenizer::no_token ? py::object(py::none()) : py::object(py::int_(s.step.token));
@@ -279,7 +271,9 @@ void bind_session(py::module_& module) {
       .def_property_readonly("logits_hashes", &hashes)
       .def_property_readonly("text", [](const GenerationCore& core) { return text(str(core.text)); })
       .def_property_readonly("stop_reason",
-                             [](const GenerationCore& core) { return text(engine::stop_reason_name(core.stop_reason)); })
+                             [](const GenerationCore& core) {
+                               return text(engine::stop_reason_name(core.generation->stop_reason()));
+                             })
       .def("metrics", &generation_metrics);
 }
 

@@ -59,6 +59,8 @@ class Model {
   State* state_ = nullptr;
 };
 
+Str quantisation_of(const gguf::File& file);
+
 struct SessionOptions {
   u32 context = 0;  // 0: the model's, at most 8192
   CacheType cache = CacheType::f16;
@@ -140,7 +142,6 @@ class Generation {
 
   Span<const Token> prompt() const;
   Span<const Token> tokens() const;           // produced, the end-of-generation token included
-  Str text() const;                           // all of the steps' text so far: what a receipt holds
   Span<const f32> logprobs() const;           // of tokens()
   Span<const Hash128> logits_hashes() const;  // of the logits each was chosen from
   StopReason stop_reason() const;

@@ -128,10 +128,12 @@ u64 Model::n_parameters() const {
   return n;
 }
 
-Str Model::quantisation() const {
+Str Model::quantisation() const { return quantisation_of(file()); }
+
+Str quantisation_of(const gguf::File& file) {
   u64 bytes[64] = {};
   const gguf::TypeInfo* most = nullptr;
-  for (const gguf::Tensor& tensor : file().tensors()) {
+  for (const gguf::Tensor& tensor : file.tensors()) {
     bytes[u32(tensor.type)] += tensor.data.size;
     if (!most || bytes[u32(tensor.type)] > bytes[u32(most->type)]) most = gguf::type_info(u32(tensor.type));
   }
@@ -142,7 +144,7 @@ Str Model::quantisation() const {
     Str name;
   } mixtures[] = {{11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"},
                   {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}};
-  const Result<u64> file_type = file().get_u64_or("general.file_type", ~u64(0));
+  const Result<u64> file_type = file.get_u64_or("general.file_type", ~u64(0));
   for (const auto& mixture : mixtures) {
     if (file_type && file_type.value() == mixture.file_type && mixture.name.starts_with(most->name))
       return mixture.name;

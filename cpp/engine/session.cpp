@@ -108,6 +108,7 @@ u32 Session::threads() const { return state_->options.threads; }
 Span<const Token> Session::tokens() const { return {state_->tokens.data, state_->n_tokens}; }
 const runtime::SessionMetrics& Session::metrics() const { return state_->metrics; }
 u64 Session::cache_bytes() const { return state_->cache.bytes(); }
+u64 Session::sequence() const { return state_->options.sequence; }
 
 void Session::State::truncate(u32 n) {
   n_tokens = min(n_tokens, n);

@@ -28,6 +28,7 @@ void write(void*, Str text) {
 
 Platform make_platform() {
   Platform p;
+  p.name = "linux";
   p.allocate = allocate;
   p.release = release;
   p.map = map;

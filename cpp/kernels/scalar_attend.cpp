@@ -33,14 +33,12 @@ CacheBlock quantize_cache_block(const f32* x) {
   return block;
 }
 
-// Element i of the keys or values; `scale` is that of its block in a q8_0 cache. The product is exact.
-f32 cache_value(CacheType type, const void* from, u64 i, u16 scale) {
-  switch (type) {
-    case CacheType::f16: return half_to_f32(static_cast<const u16*>(from)[i]);
-    case CacheType::f32: return static_cast<const f32*>(from)[i];
-    case CacheType::q8_0: return f32(static_cast<const i8*>(from)[i]) * half_to_f32(scale);
-  }
-  return 0;
+// Element i of the keys or values; `scale` is that of its block in a q8_0 cache.
+template <CacheType type>
+f32 cache_value(const void* from, u64 i, u16 scale) {
+  if constexpr (type == CacheType::f16) return half_to_f32(static_cast<const u16*>(from)[i]);
+  if constexpr (type == CacheType::f32) return static_cast<const f32*>(from)[i];
+  return f32(static_cast<const i8*>(from)[i]) * half_to_f32(scale);  // exact: 8 and 11 bits
 }
 
 // One chunk: positions [begin, end) of the chunk that starts at `base`.
@@ -52,18 +50,22 @@ struct Chunk {
 
 // scores[head][position - base] = q . k, one chain per position, d ascending; for all positions of the groups of 16 that
 // hold [begin, end).
+template <CacheType type>
 void dot_keys(const AttentionTask& task, const Chunk& chunk, f32* scores) {
   const CacheHead& cache = *task.cache;
-  const u32 dim = cache.head_dim, n_scales = dim / scale_block;
+  const u32 dim = cache.head_dim;
+  [[maybe_unused]] const u32 n_scales = dim / scale_block;
   for (u32 group = chunk.begin / lanes; group <= (chunk.end - 1) / lanes; ++group) {
     const u32 at = group * lanes - chunk.base;
     for (u32 h = 0; h < task.n_heads; ++h) memset(scores + h * attention_chunk + at, 0, lanes * sizeof(f32));
     for (u32 d = 0; d < dim; ++d) {
       f32 key[lanes];
       for (u32 lane = 0; lane < lanes; ++lane) {
-        const u16 scale = cache.type == CacheType::q8_0
-                              ? cache.key_scales[(u64(group) * n_scales + d / scale_block) * lanes + lane] : u16(0);
-        key[lane] = cache_value(cache.type, cache.keys, (u64(group) * dim + d) * lanes + lane, scale);
+        u16 scale = 0;
+        if constexpr (type == CacheType::q8_0) {
+          scale = cache.key_scales[(u64(group) * n_scales + d / scale_block) * lanes + lane];
+        }
+        key[lane] = cache_value<type>(cache.keys, (u64(group) * dim + d) * lanes + lane, scale);
       }
       for (u32 h = 0; h < task.n_heads; ++h) {
         const f32 q = task.queries[h * dim + d];
@@ -98,19 +100,68 @@ ChunkSum weigh(const AttentionTask& task, const Chunk& chunk, f32* scores) {
 }
 
 // out[head][d] = sum of weight * value over the chunk, one chain, positions ascending.
+template <CacheType type>
 void sum_values(const AttentionTask& task, const Chunk& chunk, const f32* weights, f32* out) {
   const CacheHead& cache = *task.cache;
-  const u32 dim = cache.value_dim, n_scales = dim / scale_block;
+  const u32 dim = cache.value_dim;
   memset(out, 0, u64(task.n_heads) * dim * sizeof(f32));
   for (u32 p = chunk.begin; p < chunk.end; ++p) {
-    for (u32 d = 0; d < dim; ++d) {
-      const u16 scale = cache.type == CacheType::q8_0 ? cache.value_scales[u64(p) * n_scales + d / scale_block] : u16(0);
-      const f32 value = cache_value(cache.type, cache.values, u64(p) * dim + d, scale);
+    for (u32 first = 0; first < dim; first += scale_block) {
+      const u32 n = min(scale_block, dim - first);
+      u16 scale = 0;
+      if constexpr (type == CacheType::q8_0) scale = cache.value_scales[(u64(p) * dim + first) / scale_block];
+      f32 value[scale_block];
+      for (u32 i = 0; i < n; ++i) value[i] = cache_value<type>(cache.values, u64(p) * dim + first + i, scale);
       for (u32 h = 0; h < task.n_heads; ++h) {
-        f32& sum = out[h * dim + d];
-        sum = fma32(weights[h * attention_chunk + p - chunk.base], value, sum);
+        const f32 weight = weights[h * attention_chunk + p - chunk.base];
+        f32* sum = out + h * dim + first;
+        for (u32 i = 0; i < n; ++i) sum[i] = fma32(weight, value[i], sum[i]);
       }
     }
+  }
+}
+
+// What is known of one head, before and in this chunk.
+struct HeadState {
+  f32 largest;
+  f32 sum;
+  ChunkSum chunk;
+};
+
+void combine(HeadState& state, bool is_first, const f32* partial, u32 dim, f32* out) {
+  if (is_first) {
+    state.largest = state.chunk.largest;
+    state.sum = state.chunk.sum;
+    memcpy(out, partial, dim * sizeof(f32));
+    return;
+  }
+  const f32 largest = state.chunk.largest > state.largest ? state.chunk.largest : state.largest;
+  const f32 old_factor = exp32(state.largest - largest);
+  const f32 new_factor = exp32(state.chunk.largest - largest);
+  state.largest = largest;
+  state.sum = fma32(state.chunk.sum, new_factor, state.sum * old_factor);
+  for (u32 d = 0; d < dim; ++d) out[d] = fma32(partial[d], new_factor, out[d] * old_factor);
+}
+
+// Chunks are summed on their own and then combined, ascending, each time rescaled to the larger maximum.
+template <CacheType type>
+void attend_typed(const AttentionTask& task) {
+  const u32 dim = task.cache->value_dim;
+  f32* scores = task.scratch;                                                                 // (n_heads, attention_chunk)
+  f32* partial = scores + u64(task.n_heads) * attention_chunk;                                // (n_heads, value_dim)
+  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(task.n_heads) * dim);        // (n_heads)
+  const u32 first_chunk = task.first / attention_chunk;
+  for (u32 c = first_chunk; c <= task.position / attention_chunk; ++c) {
+    const u32 base = c * attention_chunk;
+    const Chunk chunk = {base, max(base, task.first), min(base + attention_chunk, task.position + 1)};
+    dot_keys<type>(task, chunk, scores);
+    for (u32 h = 0; h < task.n_heads; ++h) states[h].chunk = weigh(task, chunk, scores + h * attention_chunk);
+    sum_values<type>(task, chunk, scores, partial);
+    for (u32 h = 0; h < task.n_heads; ++h) combine(states[h], c == first_chunk, partial + h * dim, dim, task.out + h * dim);
+  }
+  for (u32 h = 0; h < task.n_heads; ++h) {
+    const f32 factor = 1.0f / states[h].sum;
+    for (u32 d = 0; d < dim; ++d) task.out[h * dim + d] *= factor;
   }
 }
 
@@ -156,23 +207,11 @@ void store_value(const CacheHead& cache, u32 position, const f32* value) {
   }
 }
 
-// Chunks are summed on their own and then combined, ascending, each time rescaled to the larger maximum.
 void attend(const AttentionTask& task) {
-  const u32 dim = task.cache->value_dim;
-  f32* scores = task.scratch;                                  // (n_heads, attention_chunk)
-  f32* partial = scores + u64(task.n_heads) * attention_chunk;  // (n_heads, value_dim)
-  f32* largest = partial + u64(task.n_heads) * dim;             // (n_heads)
-  f32* sum = largest + task.n_heads;                            // (n_heads)
-  const u32 first_chunk = task.first / attention_chunk;
-  for (u32 c = first_chunk; c <= task.position / attention_chunk; ++c) {
-    const u32 base = c * attention_chunk;
-    const Chunk chunk = {base, max(base, task.first), min(base + attention_chunk, task.position + 1)};
-    const bool is_first = c == first_chunk;
-    dot_keys(task, chunk, scores);
-    f32 old_factor = 0, new_factor = 0;
-    ChunkSum sums;
-    for (u32 h = 0; h < task.n_heads; ++h) sums = weigh(task, chunk, scores + h * attention_chunk), partial[h] = 0;
-    (void)old_factor, (void)new_factor, (void)is_first, (void)sums, (void)sum;
+  switch (task.cache->type) {
+    case CacheType::f16: return attend_typed<CacheType::f16>(task);
+    case CacheType::f32: return attend_typed<CacheType::f32>(task);
+    case CacheType::q8_0: return attend_typed<CacheType::q8_0>(task);
   }
 }
 

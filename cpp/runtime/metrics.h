@@ -1,7 +1,7 @@
 // Counted work (contract 2): cycles, tokens and calls of prefill and decode apart, per call and in total.
 #pragma once
 
-#include "base/text.h"
+#include "base/json.h"
 
 namespace flyball::runtime {
 
@@ -37,5 +37,15 @@ struct StartupMetrics {
   u64 model_select_ns = 0;   // from the path to a file that is mapped, parsed and accepted
   u64 model_prepare_ns = 0;  // weights interleaved, tables made
 };
+
+// One JSON object each. Cycles per token is the quotient of the two integers beside it, null where nothing was counted;
+// times follow from cycles and the calibrated frequency, which is written next to them.
+void write_metrics(JsonWriter& out, const GenerationMetrics& metrics, u64 cycles_per_second);
+void write_metrics(JsonWriter& out, const SessionMetrics& metrics, const StartupMetrics& startup, u64 cycles_per_second);
+
+inline f64 cycles_per_token(const PhaseMetrics& phase) { return phase.tokens ? f64(phase.cycles) / f64(phase.tokens) : 0; }
+inline f64 tokens_per_second(const PhaseMetrics& phase, u64 cycles_per_second) {
+  return phase.cycles ? f64(phase.tokens) * f64(cycles_per_second) / f64(phase.cycles) : 0;
+}
 
 }  // namespace flyball::runtime

@@ -22,10 +22,10 @@ class Tokenizer {
   // Scratch comes from `platform` and is released before returning.
   Result<u64> encode(const Platform& platform, Str text, Options options, Span<Token> out) const;
 
-  // The bytes of one token (control tokens: empty unless `special`). A stream must hold back an incomplete UTF-8 tail
-  // (base/text.h utf8_complete_prefix). `previous` decides about SentencePiece's leading space: no_token at the start.
+  // The bytes of one token (control and unknown tokens: empty unless `special`; an id out of range: empty), with the leading space
+  // of SentencePiece: a stream goes through Decoder. It must hold back an incomplete UTF-8 tail (utf8_complete_prefix).
   Str piece(Token token, bool special = false) const;
-  // Whole sequence, exact bytes. Returns the length; writes at most out.size bytes.
+  // Whole sequence, exact bytes: what a Decoder gives, joined. Returns the length; writes at most out.size bytes.
   u64 decode(Span<const Token> tokens, bool special, Span<char> out) const;
 
   u32 size() const;
@@ -41,11 +41,26 @@ class Tokenizer {
   Str pre() const;
   Str chat_template() const;  // empty where the file has none
 
+  struct State;
+
  private:
   Tokenizer() = default;
   friend class Loader;
-  struct State;
+  friend class Decoder;
   State* state_ = nullptr;
+};
+
+// Tokens -> text, one at a time. Encoding puts a space before text at the start and after a special token where the vocabulary
+// says so (add_space_prefix); this takes it away again. `previous` is the token before the first one, if there is any.
+class Decoder {
+ public:
+  explicit Decoder(const Tokenizer& tokenizer, bool special = false, Token previous = no_token);
+  Str next(Token token);  // lives as long as the tokenizer
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool special_;
+  bool strip_space_;
 };
 
 }  // namespace flyball::tokenizer

@@ -1,0 +1,118 @@
+# The few commands a person types. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BUILD := build/release
+FUZZ_SECONDS ?= 60
+JOBS := $(shell nproc)
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHON
+export CMAKE_GENERATOR := Ninja
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types format freestanding cpp-test bench parity fuzz wheel picture clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
+
+# --- set-up: stamps, so that nothing is done twice ---------------------------------------------------------------------
+
+TOOLS := $(VENV)/tools.stamp
+PACKAGE := $(VENV)/package.stamp
+TEST_TOOLS := $(VENV)/test-tools.stamp
+CHECKERS := $(VENV)/checkers.stamp
+NATIVE := CMakeLists.txt $(wildcard cmake/*) $(shell find cpp -name '*.cpp' -o -name '*.h' -o -name '*.inc')
+
+$(TOOLS): pyproject.toml ops/setup/requirements.py
+	@ops/setup/system_packages.sh build
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python ops/setup/requirements.py build > $(VENV)/requirements-build.txt
+	$(VENV)/bin/python -m pip install -q -r $(VENV)/requirements-build.txt
+	@touch $@
+
+# Editable, built in a directory that stays: a change compiles what it touches. The C++ tests share its objects.
+$(PACKAGE): $(TOOLS) $(NATIVE)
+	$(VENV)/bin/python -m pip install -q --no-build-isolation -e . -Cbuild-dir=$(BUILD) -Ccmake.define.FLYBALL_TESTS=ON
+	@touch $@
+
+$(TEST_TOOLS): $(TOOLS)
+	$(VENV)/bin/python ops/setup/requirements.py test > $(VENV)/requirements-test.txt
+	$(VENV)/bin/python -m pip install -q -r $(VENV)/requirements-test.txt
+	@touch $@
+
+$(CHECKERS): ops/setup/system_packages.sh $(TOOLS)
+	@ops/setup/system_packages.sh check
+	@touch $@
+
+# --- the main job ------------------------------------------------------------------------------------------------------
+
+run: $(PACKAGE) ## build everything and generate from the bundled model
+	$(VENV)/bin/flyball run -p "Once upon a time" -n 120 --receipt build/receipt.json
+
+# --- tests -------------------------------------------------------------------------------------------------------------
+
+CPP_TESTS := $(BUILD)/tests/cpp/flyball-tests
+
+cpp-tests-binary: $(PACKAGE)
+	@cmake --build $(BUILD) --target flyball-tests
+.PHONY: cpp-tests-binary
+
+# pytest runs the C++ tests as well (tests/cpp/test_cpp.py), so that its last line counts all there is.
+test: cpp-tests-binary $(TEST_TOOLS) $(CHECKERS) ## set up, build, and run all tests: C++, Python, layering, freestanding
+	@$(VENV)/bin/python -m pytest -n $(JOBS)
+
+cpp-test: cpp-tests-binary ## the C++ tests alone; FILTER=name runs some
+	@$(CPP_TESTS) $(FILTER)
+
+# --- checks ------------------------------------------------------------------------------------------------------------
+
+CPP_SOURCES = $(shell find cpp tests/cpp tests/fuzz bench -name '*.cpp' -o -name '*.h')
+
+check: lint types freestanding layering ## formatters, linters, mypy strict, layering, freestanding compile
+
+lint: $(TEST_TOOLS) $(CHECKERS)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror $(CPP_SOURCES); fi
+
+types: $(TEST_TOOLS) $(PACKAGE)
+	$(VENV)/bin/mypy
+
+freestanding: $(CHECKERS) $(PACKAGE)
+	@cmake --build $(BUILD) --target freestanding
+
+layering: cpp-tests-binary
+	$(VENV)/bin/python -m tests.layering.check_layering --build $(BUILD)
+.PHONY: layering
+
+format: $(TEST_TOOLS) $(CHECKERS) ## rewrite all sources in the project's format
+	$(VENV)/bin/ruff check --fix-only -q .
+	$(VENV)/bin/ruff format -q .
+	clang-format-19 -i $(CPP_SOURCES)
+
+# --- measuring ---------------------------------------------------------------------------------------------------------
+
+bench: $(PACKAGE) ## speed of the bundled model, thread counts 1 and 2
+	$(VENV)/bin/flyball bench --prompt 512 --gen 128 --threads 1,2
+
+parity: $(PACKAGE) $(TEST_TOOLS) ## accuracy against llama.cpp, live (builds llama-cpp-python with clang once)
+	@ops/setup/system_packages.sh check
+	@$(VENV)/bin/python -c 'import llama_cpp' 2>/dev/null || CC=clang-19 CXX=clang++-19 \
+	  $(VENV)/bin/python -m pip install -q --no-binary llama-cpp-python 'llama-cpp-python==0.3.36'
+	$(VENV)/bin/python -m tests.golden.parity_live
+
+fuzz: $(TOOLS) $(CHECKERS) ## run every fuzz target for FUZZ_SECONDS (60) each under sanitizers
+	@ops/fuzz.sh $(FUZZ_SECONDS)
+
+# --- the rest ----------------------------------------------------------------------------------------------------------
+
+wheel: $(TOOLS) ## build a wheel into dist/
+	$(VENV)/bin/python -m pip wheel -q --no-build-isolation --no-deps -w dist .
+
+picture: $(TEST_TOOLS) ## draw docs/images/layering.svg from the real includes and imports
+	$(VENV)/bin/python -m ops.layering_picture docs/images/layering.svg
+
+clean: ## remove everything that was built
+	rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

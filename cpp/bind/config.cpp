@@ -1,0 +1,69 @@
+// The configuration's schema and parser for Python.
+#include "engine/config.h"
+
+#include "bind/bind.h"
+
+namespace flyball::bind {
+namespace {
+
+using engine::ConfigKey;
+using engine::ConfigType;
+using engine::ConfigValue;
+
+py::object value_of(const ConfigKey& key, const ConfigValue& value) {
+  switch (key.type) {
+    case ConfigType::integer: return py::int_(value.integer);
+    case ConfigType::real: return py::float_(value.real);
+    case ConfigType::text:
+    case ConfigType::choice: break;
+  }
+  return text(value.text.str());
+}
+
+py::object limit(const ConfigKey& key, u64 integer, f64 real) {
+  if (key.type == ConfigType::integer) return py::int_(integer);
+  if (key.type == ConfigType::real) return py::float_(real);
+  return py::none();
+}
+
+// (key, type, default, least, most, choices, meaning)
+py::list schema() {
+  py::list list;
+  for (const ConfigKey& key : engine::config_keys()) {
+    ConfigValue missing;
+    check(engine::read_config_word(key, key.missing, &missing));
+    list.append(py::make_tuple(text(key.key), text(engine::config_type_name(key.type)), value_of(key, missing),
+                               limit(key, key.least, key.least_real), limit(key, key.most, key.most_real), text(key.choices),
+                               text(key.meaning)));
+  }
+  return list;
+}
+
+py::object word(const std::string& name, const std::string& written) {
+  const ConfigKey& key = engine::config_keys()[unwrap(engine::find_config_key(str(name)))];
+  ConfigValue value;
+  check(engine::read_config_word(key, str(written), &value));
+  return value_of(key, value);
+}
+
+// key -> (value, line) for the keys that the text sets.
+py::dict parse(const std::string& file, const std::string& content) {
+  const Span<const ConfigKey> keys = engine::config_keys();
+  std::vector<ConfigValue> values(keys.size);
+  check(engine::read_config(str(file), str(content), {values.data(), values.size()}));
+  py::dict dict;
+  for (u64 i = 0; i < keys.size; ++i)
+    if (values[i].set) dict[text(keys[i].key)] = py::make_tuple(value_of(keys[i], values[i]), values[i].line);
+  return dict;
+}
+
+}  // namespace
+
+void bind_config(py::module_& module) {
+  using namespace py::literals;
+  module.def("config_schema", &schema);
+  module.def("config_word", &word, "key"_a, "word"_a);
+  module.def("config_parse", &parse, "file"_a, "content"_a);
+}
+
+}  // namespace flyball::bind

@@ -1,0 +1,158 @@
+#include "engine/receipt.h"
+
+#include "engine/version.h"
+
+namespace flyball::engine {
+
+namespace {
+
+
+// The answer's text from its tokens, as its steps have shown it: without the token that ended it, up to the first stop
+// string, in whole characters.
+Result<Str> answer_text(Arena& arena, const Generation& generation) {
+  const tokenizer::Tokenizer& tokenizer = generation.session().model().tokenizer();
+  const StopReason reason = generation.stop_reason();
+  Span<const Token> tokens = generation.tokens();
+  if (reason == StopReason::eos) tokens.size -= 1;
+  u64 size = 0;
+  for (const Token token : tokens) size += tokenizer.piece(token).size;
+  if (size == 0) return Str();
+  const Span<char> text = arena.allocate<char>(size);
+  if (text.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for " << size << " bytes of text";
+  Writer out(text.data, text.size);
+  for (const Token token : tokens) out.put(tokenizer.piece(token));
+  Str whole = out.text();
+  if (reason != StopReason::stop_string) return whole.substr(0, utf8_complete_prefix(whole));
+  u64 first = whole.size;
+  for (const Str stop : generation.options().stops) {
+    for (u64 i = 0; i < first && i + stop.size <= whole.size; ++i) {
+      if (whole.substr(i, stop.size) == stop) first = i;
+    }
+  }
+  return whole.substr(0, first);
+}
+
+runtime::DigestInput content_of(const Generation& generation) {
+  const Session& session = generation.session();
+  const GenerateOptions& options = generation.options();
+  runtime::DigestInput content;
+  content.fingerprint = session.model().fingerprint();
+  content.context = session.context();
+  content.cache_type = cache_type_name(session.cache_type());
+  content.sequence = session.sequence();
+  content.sampler = options.sampler;
+  content.max_tokens = options.max_tokens;
+  content.ignore_eos = options.ignore_eos;
+  content.stops = options.stops;
+  content.prompt = generation.prompt();
+  content.tokens = generation.tokens();
+  content.logits_hashes = generation.logits_hashes();
+  content.stop_reason = stop_reason_name(generation.stop_reason());
+  return content;
+}
+
+Status must_be_done(const Generation& generation) {
+  if (generation.stop_reason() != StopReason::none) return {};
+  return fail(Code::invalid_argument, "receipt") << "the answer is not complete; step until it is done";
+}
+
+struct HexDigest {
+  explicit HexDigest(const Digest& digest) { hex(digest, text); }
+  Str str() const { return {text, sizeof text}; }
+  char text[64];
+};
+
+}  // namespace
+
+Result<Digest> digest(const Generation& generation) {
+  FLYBALL_TRY(must_be_done(generation));
+  return runtime::answer_digest(content_of(generation));
+}
+
+Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
+  FLYBALL_TRY(must_be_done(generation));
+  const Session& session = generation.session();
+  const Model& model = session.model();
+  Receipt receipt;
+  receipt.content = content_of(generation);
+  receipt.digest = runtime::answer_digest(receipt.content);
+  FLYBALL_ASSIGN(receipt.text, answer_text(arena, generation));
+  receipt.flyball_version = version;
+  receipt.model_name = model.config().name;
+  receipt.model_bytes = model.file_bytes();
+  receipt.isa = model.table().name;
+  receipt.threads = session.threads();
+  receipt.platform = model.platform().name;
+  char buffer[1600];
+  Writer metrics(buffer, sizeof buffer);
+  JsonWriter json(metrics);
+  runtime::write_metrics(json, generation.metrics(), model.platform().cycles_per_second);
+  receipt.metrics = arena.copy(metrics.text());
+  if (receipt.metrics.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for the metrics";
+  return receipt;
+}
+
+namespace {
+
+void write_sampler(JsonWriter& json, const runtime::DigestInput& content) {
+  const runtime::SamplerSettings& s = content.sampler;
+  json.key("sampler").begin_object();
+  json.field("temperature", s.temperature).field("top_k", s.top_k).field("top_p", s.top_p).field("min_p", s.min_p);
+  json.field("repeat_penalty", s.repeat_penalty).field("repeat_window", s.repeat_window);
+  json.field("no_repeat_ngram", s.no_repeat_ngram).field("seed", s.seed).field("sequence", content.sequence);
+  json.key("logit_bias").begin_array();
+  for (const runtime::LogitBias& entry : s.bias) json.begin_array().value(entry.token).value(entry.bias).end_array();
+  json.end_array().end_object();
+}
+
+void write_tokens(JsonWriter& json, Str name, Span<const Token> tokens) {
+  json.key(name).begin_array();
+  for (const Token token : tokens) json.value(token);
+  json.end_array();
+}
+
+}  // namespace
+
+void write_receipt(const Receipt& receipt, Writer& out) {
+  const runtime::DigestInput& content = receipt.content;
+  JsonWriter json(out);
+  json.begin_object().field("schema_version", Receipt::schema_version).field("flyball", receipt.flyball_version);
+  json.key("model").begin_object().field("name", receipt.model_name).field("bytes", receipt.model_bytes);
+  json.field("fingerprint", HexDigest(content.fingerprint).str()).end_object();
+  json.key("settings").begin_object().field("context", content.context).field("cache_type", content.cache_type);
+  json.key("adapters").begin_array().end_array().end_object();
+  write_sampler(json, content);
+  json.key("limits").begin_object().field("max_tokens", content.max_tokens).field("ignore_eos", content.ignore_eos);
+  json.key("stops").begin_array();
+  for (const Str stop : content.stops) json.value(stop);
+  json.end_array().end_object();
+  json.key("decisions").begin_array().end_array();
+  write_tokens(json, "prompt_tokens", content.prompt);
+  write_tokens(json, "tokens", content.tokens);
+  json.key("logits_hashes").begin_array();
+  for (const Hash128& hash : content.logits_hashes) json.hex(hash.high, hash.low);
+  json.end_array().field("text", receipt.text);
+  json.key("stop").begin_object().field("reason", content.stop_reason);
+  json.field("position", content.tokens.size).end_object();
+  json.key("environment").begin_object().field("isa", receipt.isa).field("threads", receipt.threads);
+  json.field("platform", receipt.platform).end_object();
+  json.key("metrics").raw(receipt.metrics);
+  json.field("digest", HexDigest(receipt.digest).str()).end_object();
+  out.put('\n');
+}
+
+Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
+  const runtime::DigestInput& content = receipt.content;
+  // Longest forms: a token is 12 bytes with its comma, a hash 35, a text byte 6 when escaped, a bias entry 40.
+  u64 bytes = 4096 + receipt.metrics.size + 6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size);
+  bytes += 12 * content.prompt.size + 47 * content.tokens.size + 40 * content.sampler.bias.size;
+  for (const Str stop : content.stops) bytes += 6 * stop.size + 3;
+  const Span<char> memory = arena.allocate<char>(bytes);
+  if (memory.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for " << bytes << " bytes";
+  Writer out(memory.data, memory.size);
+  write_receipt(receipt, out);
+  if (out.truncated()) return fail(Code::internal, "receipt") << "does not fit into " << bytes << " bytes";
+  return out.text();
+}
+
+}  // namespace flyball::engine

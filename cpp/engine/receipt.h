@@ -1,0 +1,57 @@
+// Receipts: all that somebody else needs to repeat an answer and compare it. The format is docs/receipts.md.
+#pragma once
+
+#include "base/json.h"
+#include "engine/engine.h"
+#include "runtime/digest.h"
+
+namespace flyball::engine {
+
+struct Receipt {
+  static constexpr u64 schema_version = 1;
+
+  // What the digest covers.
+  runtime::DigestInput content;
+
+  // What follows from it, and is compared too.
+  Str text;
+  Digest digest;
+
+  // What identifies the model to people, and what is information only.
+  Str flyball_version;
+  Str model_name;
+  u64 model_bytes = 0;
+  Str isa;
+  u32 threads = 0;
+  Str platform;
+  Str metrics;  // a JSON object
+};
+
+// Of an answer that is done. Borrows from the generation, and keeps what it has to make in `arena`.
+Result<Receipt> make_receipt(Arena& arena, const Generation& generation);
+Result<Digest> digest(const Generation& generation);  // the receipt's, without the rest
+
+void write_receipt(const Receipt& receipt, Writer& out);
+// The same into memory of the right size.
+Result<Str> write_receipt(Arena& arena, const Receipt& receipt);
+
+// Hostile input: an error names field and byte. The receipt borrows from `text` and `arena`.
+Result<Receipt> parse_receipt(Arena& arena, Str text);
+
+enum class Difference : u8 { none, model, settings, logits, tokens, stop, text, digest };
+Str difference_name(Difference difference);
+
+struct VerifyReport {
+  bool holds = false;
+  Difference difference = Difference::none;
+  u64 position = 0;      // produced position of the first difference in logits, tokens or stop
+  u64 n_compared = 0;    // produced positions whose logits and token were computed again and agreed
+  Text<400> message;
+};
+
+// Repeats the answer with the recorded settings on this machine, whatever its instruction set and number of threads, and
+// compares model, logits, tokens, text and digest in this order. A run that somebody or the clock ended is repeated up to
+// its recorded end. An Error means that it could not be told (out of memory, interrupted), never that it does not hold.
+Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, Control control = {}, Progress progress = {});
+
+}  // namespace flyball::engine

@@ -1,0 +1,193 @@
+// How each quantised type's packed block becomes vectors of unsigned codes: 64 bytes, 16 rows x 4 values, for VPDPBUSD.
+// Part of avx512.cpp. `code(body, v)` gives values 4v .. 4v+3 of a block; v is a constant after unrolling.
+// A signed weight is its code plus `bias`, which enters the sums through the sums of the activations.
+
+namespace flyball::kernels {
+namespace {
+
+using gguf::Type;
+
+FLYBALL_INLINE __m512i load_vector(const u8* p) { return _mm512_loadu_si512(p); }
+FLYBALL_INLINE __m512 load_halves(const u8* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+FLYBALL_INLINE __m128i load_bytes(const u8* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+FLYBALL_INLINE __mmask64 load_mask(const u8* masks, u32 i) {
+  u64 bits;
+  memcpy(&bits, masks + 8 * i, 8);
+  return _cvtu64_mask64(bits);
+}
+FLYBALL_INLINE __m512i low_bits(__m512i x, i32 mask) { return _mm512_and_si512(x, _mm512_set1_epi8(i8(mask))); }
+FLYBALL_INLINE __m512i nibbles(const u8* p, bool high) {
+  const __m512i x = load_vector(p);
+  return low_bits(high ? _mm512_srli_epi16(x, 4) : x, 15);
+}
+FLYBALL_INLINE __m512i iq4_codes(__m512i index) {  // codebook + 128
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, i8(129), i8(141), i8(153),
+                                                                  i8(166), i8(181), i8(197), i8(217), i8(241))), index);
+}
+
+struct Q4_0 {
+  static constexpr Type type = Type::q4_0;
+  static constexpr i32 bias = -8;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return nibbles(body + 64 * (v % 4), v >= 4); }
+};
+
+struct Q4_1 {
+  static constexpr Type type = Type::q4_1;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return Q4_0::code(body, v); }
+};
+
+struct Q5_0 {
+  static constexpr Type type = Type::q5_0;
+  static constexpr i32 bias = -16;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const __m512i low = Q4_0::code(body + 64, v);
+    return _mm512_mask_add_epi8(low, load_mask(body, v), low, _mm512_set1_epi8(16));
+  }
+};
+
+struct Q5_1 {
+  static constexpr Type type = Type::q5_1;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return Q5_0::code(body, v); }
+};
+
+struct Q8_0 {
+  static constexpr Type type = Type::q8_0;
+  static constexpr i32 bias = -128;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    return _mm512_xor_si512(load_vector(body + 64 * v), _mm512_set1_epi8(-128));
+  }
+};
+
+struct Iq4Nl {
+  static constexpr Type type = Type::iq4_nl;
+  static constexpr i32 bias = -128;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return iq4_codes(Q4_0::code(body, v)); }
+};
+
+// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s)`: the scale of sub-block s as i32 for 16 rows.
+// `pair(body, i)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the activations: the minima where
+// the type has them, else the scales (for the bias). `narrow`: a sub-block's dot product of codes fits i16.
+
+FLYBALL_INLINE __m512i widen(__m128i x) { return _mm512_cvtepi8_epi32(x); }
+FLYBALL_INLINE __m512i pair_bytes(__m128i first, __m128i second) {  // i8 [16] twice to (first, second) i16 in each i32
+  const __m256i both = _mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second));
+  return _mm512_cvtepi8_epi16(both);
+}
+FLYBALL_INLINE __m512i shuffle_words(__m512i x, i8 b0, i8 b1, i8 b2, i8 b3) {  // the same byte shuffle in every i32
+  const __m128i one = _mm_setr_epi8(b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3);
+  const __m128i base = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+  return _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(_mm_or_si128(one, base)));  // a negative byte stays negative: zero
+}
+FLYBALL_INLINE __m512i byte_to_i32(__m512i x, u32 byte) { return shuffle_words(x, i8(byte), -128, -128, -128); }
+
+struct Q2K {
+  static constexpr Type type = Type::q2_k;
+  static constexpr u32 sub_values = 16;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true, narrow = true;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const __m512i x = load_vector(body + 256 + 64 * (v / 32 * 8 + v % 8));
+    return low_bits(_mm512_srli_epi16(x, 2 * (v / 8 % 4)), 3);
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) {
+    return widen(_mm_and_si128(load_bytes(body + 16 * s), _mm_set1_epi8(15)));
+  }
+  FLYBALL_INLINE static __m128i minimum(const u8* body, u32 s) {
+    return _mm_and_si128(_mm_srli_epi16(load_bytes(body + 16 * s), 4), _mm_set1_epi8(15));
+  }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) {
+    return pair_bytes(minimum(body, 2 * i), minimum(body, 2 * i + 1));
+  }
+};
+
+struct Q3K {
+  static constexpr Type type = Type::q3_k;
+  static constexpr u32 sub_values = 16;
+  static constexpr i32 bias = -4;
+  static constexpr bool has_min = false, narrow = true;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const __m512i x = load_vector(body + 256 + 512 + 64 * (v / 32 * 8 + v % 8));
+    const __m512i low = low_bits(_mm512_srli_epi16(x, 2 * (v / 8 % 4)), 3);
+    return _mm512_mask_add_epi8(low, load_mask(body + 256, v), low, _mm512_set1_epi8(4));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(load_bytes(body + 16 * s)); }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) {
+    return pair_bytes(load_bytes(body + 32 * i), load_bytes(body + 32 * i + 16));
+  }
+};
+
+struct Q4K {
+  static constexpr Type type = Type::q4_k;
+  static constexpr u32 sub_values = 32;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true, narrow = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    return nibbles(body + 192 + 64 * (v / 16 * 8 + v % 8), v / 8 % 2);
+  }
+  // Four 6-bit numbers in the bytes of each i32: scales 0..3 or 4..7, minima likewise.
+  FLYBALL_INLINE static __m512i six_bits(const u8* body, bool minima, bool upper) {
+    const __m512i own = load_vector(body + 64 * u32(minima));
+    if (!upper) return low_bits(own, 63);
+    const __m512i last = load_vector(body + 128);
+    const __m512i low = low_bits(minima ? _mm512_srli_epi32(last, 4) : last, 15);
+    return _mm512_or_si512(low, low_bits(_mm512_srli_epi32(own, 2), 48));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return byte_to_i32(six_bits(body, false, s >= 4), s % 4); }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) {
+    return shuffle_words(six_bits(body, true, i >= 2), i8(2 * (i % 2)), -128, i8(2 * (i % 2) + 1), -128);
+  }
+};
+
+struct Q5K {
+  static constexpr Type type = Type::q5_k;
+  static constexpr u32 sub_values = 32;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true, narrow = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const __m512i low = nibbles(body + 192 + 512 + 64 * (v / 16 * 8 + v % 8), v / 8 % 2);
+    return _mm512_mask_add_epi8(low, load_mask(body + 192, v), low, _mm512_set1_epi8(16));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return Q4K::scale(body, s); }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return Q4K::pair(body, i); }
+};
+
+struct Q6K {
+  static constexpr Type type = Type::q6_k;
+  static constexpr u32 sub_values = 16;
+  static constexpr i32 bias = -32;
+  static constexpr bool has_min = false, narrow = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const u32 half = v / 32, quarter = v / 8 % 4;
+    const __m512i low = nibbles(body + 256 + 64 * (16 * half + v % 16), quarter >= 2);
+    const __m512i x = load_vector(body + 256 + 2048 + 64 * (8 * half + v % 8));
+    const __m512i high = quarter == 3 ? _mm512_srli_epi16(x, 2) : _mm512_slli_epi16(x, 4 - 2 * quarter);
+    return _mm512_or_si512(low, low_bits(high, 48));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(load_bytes(body + 16 * s)); }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return Q3K::pair(body, i); }
+};
+
+struct Iq4Xs {
+  static constexpr Type type = Type::iq4_xs;
+  static constexpr u32 sub_values = 32;
+  static constexpr i32 bias = -128;
+  static constexpr bool has_min = false, narrow = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    return iq4_codes(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4), v / 4 % 2));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(load_bytes(body + 16 * s)); }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return Q3K::pair(body, i); }
+};
+
+}  // namespace
+}  // namespace flyball::kernels

@@ -1,0 +1,32 @@
+// Included first by the instruction-set files. Everything in them but the table has internal linkage and no function is
+// shared with portable code: the linker may keep any copy of a shared inline function, also one made of wide instructions.
+
+#if defined(__GNUC__) && !defined(__clang__)
+// gcc 12's own intrinsics read undefined registers on purpose (gcc bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define FLYBALL_INLINE [[gnu::always_inline]] inline
+#define FLYBALL_LAMBDA __attribute__((always_inline))
+
+namespace flyball::kernels {
+namespace {
+
+template <u32 n>
+struct Constant {
+  static constexpr u32 value = n;
+  constexpr operator u32() const { return n; }
+};
+
+// f(Constant<0>) ... f(Constant<n - 1>), all inlined: an index that is a constant at every call.
+template <u32 n, class Function>
+FLYBALL_INLINE void unroll(Function f) {
+  if constexpr (n > 0) {
+    unroll<n - 1>(f);
+    f(Constant<n - 1>());
+  }
+}
+
+}  // namespace
+}  // namespace flyball::kernels

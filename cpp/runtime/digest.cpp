@@ -1,0 +1,53 @@
+#include "runtime/digest.h"
+
+namespace flyball::runtime {
+
+namespace {
+
+class Fields {  // numbers are 64 bits, little-endian; texts carry their length in front
+ public:
+  Fields& number(u64 value) { return hash_.update_u64(value), *this; }
+  Fields& token(Token value) { return number(u64(i64(value))); }
+  Fields& real(f32 value) { return number(bit_cast<u32>(value)); }
+  Fields& text(Str value) {
+    number(value.size);
+    return hash_.update(value), *this;
+  }
+  Fields& raw(Span<const u8> bytes) { return hash_.update(bytes), *this; }
+  Digest finish() { return hash_.finish(); }
+
+ private:
+  Sha256 hash_;
+};
+
+}  // namespace
+
+Digest answer_digest(const DigestInput& in) {
+  constexpr u64 n_adapters = 0;   // reserved: the list of adapters
+  constexpr u64 n_decisions = 0;  // reserved: what a governor changed, with its positions
+  Fields fields;
+  fields.text("flyball answer 1").raw(in.fingerprint.bytes);
+  fields.number(in.context).text(in.cache_type).number(n_adapters);
+
+  const SamplerSettings& s = in.sampler;
+  fields.real(s.temperature).number(s.top_k).real(s.top_p).real(s.min_p);
+  fields.real(s.repeat_penalty).number(s.repeat_window).number(s.no_repeat_ngram);
+  fields.number(s.seed).number(in.sequence);
+  fields.number(s.bias.size);
+  for (const LogitBias& entry : s.bias) fields.token(entry.token).real(entry.bias);
+
+  fields.number(in.max_tokens).number(in.ignore_eos ? 1 : 0);
+  fields.number(in.stops.size);
+  for (const Str stop : in.stops) fields.text(stop);
+  fields.number(n_decisions);
+
+  fields.number(in.prompt.size);
+  for (const Token token : in.prompt) fields.token(token);
+  fields.number(in.tokens.size);
+  for (u64 i = 0; i < in.tokens.size; ++i) {
+    fields.token(in.tokens[i]).number(in.logits_hashes[i].low).number(in.logits_hashes[i].high);
+  }
+  return fields.text(in.stop_reason).finish();
+}
+
+}  // namespace flyball::runtime

@@ -1,0 +1,26 @@
+// The digest of an answer (contract 1), byte by byte in docs/receipts.md.
+#pragma once
+
+#include "base/hash.h"
+#include "runtime/sampler.h"
+
+namespace flyball::runtime {
+
+struct DigestInput {
+  Digest fingerprint;
+  u32 context = 0;
+  Str cache_type;  // "f16"
+  u64 sequence = 0;
+  SamplerSettings sampler;
+  u32 max_tokens = 0;
+  bool ignore_eos = false;
+  Span<const Str> stops;
+  Span<const Token> prompt;
+  Span<const Token> tokens;  // produced
+  Span<const Hash128> logits_hashes;  // as many as tokens
+  Str stop_reason;
+};
+
+Digest answer_digest(const DigestInput& input);
+
+}  // namespace flyball::runtime

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing, when it may (root); otherwise names them.
+#   system_packages.sh build    what the build needs: a compiler, Python's headers and venv; failure when still missing
+#   system_packages.sh check    what the checks need: clang, clang-format; failure when still missing and CI=true
+set -euo pipefail
+
+python=${PYTHON:-python3}
+case ${1:-} in
+  build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
+  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19" ;;
+  *) echo "usage: $0 build|check" >&2; exit 2 ;;
+esac
+
+present() {
+  case $1 in
+    venv) "$python" -c 'import ensurepip, venv' 2>/dev/null ;;
+    Python.h) "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+missing() {
+  local need
+  for need in $needs; do
+    present "${need%%:*}" || printf '%s ' "${need##*:}"
+  done
+}
+
+packages=$(missing)
+[ -z "$packages" ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "Installing $packages"
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086
+  { apt-get -q -o DPkg::Lock::Timeout=300 update &&
+    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $packages; } >&2 || true
+fi
+
+packages=$(missing)
+[ -z "$packages" ] && exit 0
+echo "Missing: $packages" >&2
+echo "Install them with: sudo apt-get install $packages" >&2
+[ "$1" = build ] || [ "${CI:-}" = true ] && exit 1
+echo "The checks that need them are left out." >&2

@@ -1,0 +1,70 @@
+"""Writes cpp/tokenizer/unicode_data.inc: the character classes that pre-tokenizer regexes tell apart.
+
+    python ops/unicode/generate.py            # rewrites the file
+    python ops/unicode/generate.py --check    # exit 1 when the file is not what this Python would write
+
+The source is Python's `unicodedata`, so the Unicode version is the interpreter's: 14.0.0 with Python 3.11, which is also what the
+regex engine of Hugging Face `tokenizers` (Oniguruma 6.9.8) knows. Other interpreters are refused, not mixed in silently.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from pathlib import Path
+
+TARGET = Path(__file__).resolve().parents[2] / "cpp" / "tokenizer" / "unicode_data.inc"
+VERSION = "14.0.0"
+# Numbers of cpp/tokenizer/unicode.h's enum Category, in its order.
+CATEGORIES = ("Lu", "Ll", "Lt", "Lm", "Lo", "M", "Nd", "N", "P", "S", "space", "other")
+# White_Space=yes outside the categories Z*: the controls that regexes count as \s.
+WHITE_CONTROLS = frozenset("\t\n\v\f\r\x85")
+
+
+def category(code_point: int) -> int:
+    character = chr(code_point)
+    name = unicodedata.category(character)
+    if name[0] == "Z" or character in WHITE_CONTROLS:
+        return CATEGORIES.index("space")
+    if name in CATEGORIES:
+        return CATEGORIES.index(name)
+    return CATEGORIES.index(name[0] if name[0] in "MNPS" else "other")
+
+
+def table() -> list[int]:
+    """Each run's first code point << 4 | category, ascending."""
+    runs: list[int] = []
+    for code_point in range(0x110000):
+        number = category(code_point)
+        if not runs or runs[-1] & 15 != number:
+            runs.append(code_point << 4 | number)
+    return runs
+
+
+def text() -> str:
+    runs = [f"0x{run:x}," for run in table()]
+    lines = [
+        f"// Unicode {VERSION}: {len(runs)} runs of equal category, first code point << 4 | Category.",
+        "// Written by ops/unicode/generate.py; do not edit.",
+    ]
+    lines += ["".join(runs[i : i + 12]) for i in range(0, len(runs), 12)]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    if unicodedata.unidata_version != VERSION:
+        print(f"this Python knows Unicode {unicodedata.unidata_version}; {VERSION} (Python 3.11) is needed", file=sys.stderr)
+        return 2
+    if arguments == ["--check"]:
+        same = TARGET.read_text(encoding="ascii") == text()
+        print(f"{TARGET.name}: {'up to date' if same else 'differs: run ops/unicode/generate.py'}")
+        return 0 if same else 1
+    if arguments:
+        print(__doc__, file=sys.stderr)
+        return 2
+    TARGET.write_text(text(), encoding="ascii")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""Flyball: a local LLM runtime whose answers can be checked.
+
+import flyball
+model = flyball.Model.load(flyball.demo_model_path())
+result = model.generate("Once upon a time", max_tokens=64)
+print(result.text, result.metrics.decode.cycles_per_token, result.digest)
+flyball.verify(result.receipt, model=model)
+"""
+
+from ._core import version as __version__
+from .chat import Chat, Message
+from .errors import (
+    ContextFull,
+    Error,
+    FileError,
+    FormatError,
+    InternalError,
+    Interrupted,
+    InvalidArgument,
+    NonFinite,
+    NotFound,
+    OutOfMemory,
+    SessionBusy,
+    TemplateError,
+    Unsupported,
+    VerificationError,
+)
+from .model import Model, demo_model_path, isas
+from .options import GenerateOptions
+from .receipt import Receipt, verify
+from .results import Metrics, ModelInfo, Phase, Piece, Result, SessionMetrics
+from .session import Session, Stream
+from .template import ChatTemplate
+
+__all__ = [
+    "Chat",
+    "ChatTemplate",
+    "ContextFull",
+    "Error",
+    "FileError",
+    "FormatError",
+    "GenerateOptions",
+    "InternalError",
+    "Interrupted",
+    "InvalidArgument",
+    "Message",
+    "Metrics",
+    "Model",
+    "ModelInfo",
+    "NonFinite",
+    "NotFound",
+    "OutOfMemory",
+    "Phase",
+    "Piece",
+    "Receipt",
+    "Result",
+    "Session",
+    "SessionBusy",
+    "SessionMetrics",
+    "Stream",
+    "TemplateError",
+    "Unsupported",
+    "VerificationError",
+    "__version__",
+    "demo_model_path",
+    "isas",
+    "verify",
+]

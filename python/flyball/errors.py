@@ -1,0 +1,126 @@
+"""One family of exceptions: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Base of all errors of Flyball.
+
+    `code` is the core's name of the kind, `where` the file, field or argument, `what` the explanation,
+    `offset` the byte offset in a file, where there is one.
+    """
+
+    code = "internal"
+
+    def __init__(self, where: str, what: str, offset: int | None = None, code: str | None = None) -> None:
+        super().__init__(where, what, offset)
+        self.where = where
+        self.what = what
+        self.offset = offset
+        if code is not None:
+            self.code = code
+
+    def __str__(self) -> str:
+        place = self.where if self.offset is None else f"{self.where} at byte {self.offset}"
+        return f"{place}: {self.what}" if place else self.what
+
+
+class InvalidArgument(Error, ValueError):
+    """An argument is outside its range, or the call makes no sense now."""
+
+    code = "invalid_argument"
+
+
+class SessionBusy(Error):
+    """A session was used by two threads at once."""
+
+    code = "busy"
+
+
+class NotFound(Error, FileNotFoundError):
+    """A file, key or tensor does not exist."""
+
+    code = "not_found"
+
+
+class FileError(Error, OSError):
+    """A file could not be read, written or mapped."""
+
+    code = "io"
+
+
+class FormatError(Error, ValueError):
+    """A file contradicts itself, its size or its checksum."""
+
+    code = "corrupt"
+
+
+class Unsupported(FormatError):
+    """A file is well formed, but not something that Flyball runs."""
+
+    code = "unsupported"
+
+
+class OutOfMemory(Error, MemoryError):
+    """The memory that a model or session needs is not there."""
+
+    code = "out_of_memory"
+
+
+class ContextFull(Error):
+    """The tokens do not fit into the session's context."""
+
+    code = "context_full"
+
+
+class Interrupted(Error):
+    """The work was stopped by a deadline or a stop request."""
+
+    code = "interrupted"
+
+
+class NonFinite(Error, ArithmeticError):
+    """The model computed NaN or infinity."""
+
+    code = "non_finite"
+
+
+class VerificationError(Error):
+    """A receipt does not hold: `position` is the first produced token that differs, where tokens or logits do."""
+
+    code = "mismatch"
+    position: int | None = None
+
+
+class TemplateError(Error, ValueError):
+    """A chat template is wrong, reaches for what the sandbox forbids, or exceeds its bounds."""
+
+    code = "template"
+
+
+class InternalError(Error):
+    """A defect of Flyball itself."""
+
+
+_CLASSES: dict[str, type[Error]] = {
+    kind.code: kind
+    for kind in (
+        InvalidArgument,
+        SessionBusy,
+        NotFound,
+        FileError,
+        FormatError,
+        Unsupported,
+        OutOfMemory,
+        ContextFull,
+        Interrupted,
+        NonFinite,
+        VerificationError,
+        InternalError,
+    )
+}
+
+
+def from_core(code: str, where: str, what: str, offset: int | None = None) -> Error:
+    """The exception for an error of the core; the binding calls this."""
+    return _CLASSES.get(code, InternalError)(where, what, offset, code)

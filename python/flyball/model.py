@@ -1,0 +1,228 @@
+"""A model file, loaded once and used from as many threads as wanted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .options import GenerateKeywords, integer, utf8
+from .results import ModelInfo, Result
+from .session import Progress, Prompt, Session, Stream, prompt_ids
+from .template import ChatTemplate
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .chat import Chat
+    from .receipt import Receipt
+
+_IDLE_SESSIONS = 2  # kept for the next generate(); more would only hold memory
+
+
+def demo_model_path() -> Path:
+    """The bundled demonstration model."""
+    return Path(__file__).parent / "data" / "flyball-demo.gguf"
+
+
+def isas() -> list[str]:
+    """Instruction sets usable on this processor, best first. All of them give the same bits."""
+    return _core.isas()
+
+
+class Model:
+    """An immutable model. Made by Model.load(); every method may be called from many threads at once."""
+
+    def __init__(self, core: _core.ModelCore, path: str, context: int, cache: str) -> None:
+        self._core = core
+        self._path = path
+        self._context = context
+        self._cache = cache
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        isa: str = "auto",
+        threads: int = 0,
+        context: int = 0,
+        vocab_only: bool = False,
+        cache: str = "f16",
+        progress: Progress | None = None,
+    ) -> Model:
+        """Map and check a GGUF file (or the first of its split parts), and prepare its weights.
+
+        isa         an entry of flyball.isas(), or "auto"
+        threads     that compute; 0: one per processor
+        context     positions of its sessions; 0: the model's own, at most 8192
+        vocab_only  tokenizer and metadata alone
+        cache       type of cached keys and values: f16, f32 or q8_0
+        progress    called with (phase, done, total) during a long load; Ctrl-C works meanwhile
+        """
+        name = os.fspath(path)
+        core = _core.ModelCore.load(os.fsencode(path), isa, integer("threads", threads), bool(vocab_only), progress)
+        return cls(core, name, integer("context", context), cache)
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What the file says, and how it was loaded."""
+        fields = self._core.info() | self._core.startup()
+        return ModelInfo(path=self._path, _fingerprint=self._core.fingerprint, **fields)
+
+    def metadata(self, limit: int = 8) -> dict[str, object]:
+        """The file's metadata; of arrays at most `limit` elements, then None for the rest."""
+        return self._core.metadata(integer("limit", limit))
+
+    def tensors(self) -> list[tuple[str, str, tuple[int, ...], int]]:
+        """(name, type, shape with rows first, bytes) of each tensor in the file."""
+        return self._core.tensors()
+
+    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of `text`.
+
+        add_special    begin and end tokens as the vocabulary asks
+        parse_special  let the text name control tokens; False: text can never become one
+        """
+        return self._core.tokenize(utf8("text", text), add_special, parse_special)
+
+    def detokenize(self, ids: Iterable[int], special: bool = False) -> str:
+        """Text of the ids; bytes that are no UTF-8 become U+FFFD. `special`: control tokens as text, too."""
+        return self._core.detokenize(ids, special).decode("utf-8", "replace")
+
+    def detokenize_bytes(self, ids: Iterable[int], special: bool = False) -> bytes:
+        """The exact bytes of the ids."""
+        return self._core.detokenize(ids, special)
+
+    def is_end(self, token: int) -> bool:
+        """Whether a token ends an answer (end of text, turn or message)."""
+        return self._core.is_end_of_generation(token)
+
+    def logits(
+        self, ids: Iterable[int], batch: int = 512, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits of every position, teacher forced: float32 of shape (len(ids), n_vocab).
+
+        `batch`: tokens per transformer call; no value of it changes a bit.
+        """
+        with self._borrowed() as session:
+            return session.logits(ids, batch, progress=progress)
+
+    def embed(
+        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 512
+    ) -> npt.NDArray[np.float32]:
+        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
+        with self._borrowed() as session:
+            return session.embed(text, pooling, normalise, batch)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        max_tokens: int = 128,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
+    ) -> Result:
+        """Answer `prompt` (text or token ids) from an empty cache. Options: see GenerateOptions."""
+        with self._borrowed() as session:
+            return session.generate(prompt, max_tokens, progress=progress, **options)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        max_tokens: int = 128,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
+    ) -> Stream:
+        """The same, piece by piece. The prompt is computed before this returns."""
+        return self.session().stream(prompt, max_tokens, progress=progress, **options)
+
+    def chat(
+        self, system: str | None = None, template: str | None = None, session: Session | None = None, **variables: Any
+    ) -> Chat:
+        """A conversation in the model's own chat template, or in `template`; `variables` are passed to it."""
+        from .chat import Chat
+
+        return Chat(session or self.session(), self.chat_template(template), system, variables)
+
+    def chat_template(self, source: str | None = None) -> ChatTemplate:
+        """The model's own template, or `source`, ready to render messages into token ids."""
+        if source is None:
+            return self._own_template
+        return self._make_template(source)
+
+    @cached_property
+    def _own_template(self) -> ChatTemplate:
+        return self._make_template(self.info.chat_template)
+
+    def _make_template(self, source: str) -> ChatTemplate:
+        def piece(token: int) -> str:
+            return self._core.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
+
+        def tokenize(text: str) -> list[int]:
+            return self._core.tokenize(utf8("messages", text), False, False)
+
+        info = self.info
+        control = {text.decode("utf-8", "replace"): token for token, text in self._core.control_tokens()}
+        first = info.bos if info.add_bos else None
+        return ChatTemplate(source, tokenize, control, piece(info.bos), piece(info.eos), first)
+
+    def session(
+        self, context: int | None = None, cache: str | None = None, threads: int = 0, sequence: int = 0
+    ) -> Session:
+        """A session of its own. `sequence` names it for the random numbers: other names draw other tokens."""
+        return Session(
+            self,
+            _core.SessionCore.create(
+                self._core,
+                integer("context", self._context if context is None else context),
+                self._cache if cache is None else cache,
+                integer("threads", threads),
+                integer("sequence", sequence, most=2**64 - 1),
+            ),
+        )
+
+    def ids(self, prompt: Prompt) -> Iterable[int]:
+        """Token ids of a prompt, which is text or ids already."""
+        return prompt_ids(self._core, prompt)
+
+    def verify_report(self, receipt: Receipt, progress: Progress | None = None) -> dict[str, Any]:
+        """Repeat the answer of `receipt` and report: holds, difference, position, n_compared, message, digest."""
+        return _core.receipt_verify(receipt.json, self._core, progress)
+
+    def close(self) -> None:
+        """Give the memory back; sessions that still exist keep what they need."""
+        with self._lock:
+            self._idle.clear()
+        self._core.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Model({self._path!r})"
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Session]:
+        with self._lock:
+            session = self._idle.pop() if self._idle else None
+        if session is None:
+            session = self.session()
+        yield session  # after an error it is not kept: nothing is known about it then
+        session.reset()
+        with self._lock:
+            if len(self._idle) < _IDLE_SESSIONS:
+                self._idle.append(session)

@@ -1,0 +1,128 @@
+"""Receipts: what somebody else needs to repeat an answer and compare it. The format is docs/receipts.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from .errors import FileError, FormatError, InvalidArgument, NotFound, VerificationError
+
+if TYPE_CHECKING:
+    from .model import Model
+
+_MAX_BYTES = 256 << 20
+
+
+class Receipt(Mapping[str, Any]):
+    """A receipt that the core has read and accepted; a read-only mapping of its JSON members."""
+
+    def __init__(self, text: str | bytes) -> None:
+        """From JSON text; FormatError names the field and the byte of what is wrong."""
+        self._text = text if isinstance(text, str) else _decode(text)
+        self.digest, self.fingerprint = _core.receipt_parse(self._text)
+        self._members: dict[str, Any] = json.loads(self._text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Receipt:
+        """Read a receipt from a file."""
+        try:
+            if os.path.getsize(path) > _MAX_BYTES:
+                raise FormatError(os.fspath(path), "is too long for a receipt")
+            return cls(Path(path).read_bytes())
+        except FileNotFoundError as error:
+            if isinstance(error, NotFound):
+                raise
+            raise NotFound(os.fspath(path), "does not exist") from None
+        except OSError as error:
+            raise FileError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it: aside, flushed and renamed, so that a reader never sees half of it."""
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(self._text + ("" if self._text.endswith("\n") else "\n"))
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(aside, target)
+            except BaseException:
+                os.unlink(aside)
+                raise
+        except OSError as error:
+            raise FileError(os.fspath(path), f"cannot be written: {error.strerror or error}") from None
+        return target
+
+    @property
+    def json(self) -> str:
+        """The text as it was made or read."""
+        return self._text
+
+    def __getitem__(self, key: str) -> Any:
+        return self._members[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __repr__(self) -> str:
+        return f"Receipt(digest={self.digest[:16]}..., tokens={len(self['tokens'])})"
+
+
+def verify(
+    receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str] | None = None,
+    *,
+    isa: str = "auto",
+    threads: int = 0,
+) -> bool:
+    """Repeat the answer and compare model, logits, tokens, text and digest with the receipt.
+
+    `receipt` may be a Receipt, a mapping of its members, or a path; `model` a loaded Model or a path, and may be left
+    out for the bundled model. Returns True, or raises VerificationError, which says what differs and at which produced
+    position. Any other error means that it could not be told.
+    """
+    from .model import Model, demo_model_path
+
+    checked = _as_receipt(receipt)
+    if isinstance(model, Model):
+        return _verify(checked, model)
+    path = os.fspath(demo_model_path() if model is None else model)
+    with Model.load(path, isa=isa, threads=threads) as loaded:
+        if model is None and loaded.info.fingerprint != checked.fingerprint:
+            name = checked["model"]["name"]
+            raise InvalidArgument("model", f"is not given, and the receipt is of {name!r}, not of the bundled model")
+        return _verify(checked, loaded)
+
+
+def _verify(receipt: Receipt, model: Model) -> bool:
+    report = model.verify_report(receipt)
+    if not report["holds"]:
+        error = VerificationError("receipt", report["message"])
+        error.position = report["position"] if report["difference"] in ("logits", "tokens", "stop") else None
+        raise error
+    return True
+
+
+def _as_receipt(receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str]) -> Receipt:
+    if isinstance(receipt, Receipt):
+        return receipt
+    if isinstance(receipt, Mapping):
+        return Receipt(json.dumps(receipt))
+    return Receipt.load(receipt)
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise FormatError("receipt", "is not UTF-8", error.start) from None

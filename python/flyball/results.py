@@ -1,0 +1,235 @@
+"""What a generation gives back: plain frozen data, in the units that the core counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from .receipt import Receipt
+
+
+class PhaseCounts(TypedDict):
+    """A phase as the core counts it."""
+
+    calls: int
+    tokens: int
+    cycles: int
+
+
+class GenerationCounts(TypedDict):
+    """A generation as the core counts it."""
+
+    prefill: PhaseCounts
+    decode: PhaseCounts
+    sample_cycles: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    first_token_cycles: int
+    total_cycles: int
+
+
+class SessionCounts(TypedDict):
+    """A session as the core counts it."""
+
+    prefill: PhaseCounts
+    decode: PhaseCounts
+    sample_cycles: int
+    cache_resets: int
+    generations_started: int
+    generations_completed: int
+    last_first_token_cycles: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Prefill or decode: transformer calls, tokens that went through them, cycles that they took."""
+
+    calls: int
+    tokens: int
+    cycles: int
+    cycles_per_second: int = field(repr=False)
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """None where no token was computed."""
+        return self.cycles / self.tokens if self.tokens else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where no token was computed."""
+        return self.tokens * self.cycles_per_second / self.cycles if self.tokens and self.cycles else None
+
+    @property
+    def seconds(self) -> float:
+        """Cycles by the calibrated frequency of the counter."""
+        return self.cycles / self.cycles_per_second
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {
+            "calls": self.calls,
+            "tokens": self.tokens,
+            "cycles": self.cycles,
+            "cycles_per_token": self.cycles_per_token,
+            "tokens_per_second": self.tokens_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One generation, counted in cycles of the time-stamp counter (contract 2)."""
+
+    prefill: Phase
+    decode: Phase
+    sample_cycles: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    first_token_cycles: int
+    total_cycles: int
+    cycles_per_second: int
+
+    @classmethod
+    def from_counts(cls, counts: GenerationCounts, cycles_per_second: int) -> Metrics:
+        """From the core's numbers."""
+        return cls(
+            prefill=Phase(**counts["prefill"], cycles_per_second=cycles_per_second),
+            decode=Phase(**counts["decode"], cycles_per_second=cycles_per_second),
+            sample_cycles=counts["sample_cycles"],
+            prompt_tokens=counts["prompt_tokens"],
+            cached_tokens=counts["cached_tokens"],
+            generated_tokens=counts["generated_tokens"],
+            first_token_cycles=counts["first_token_cycles"],
+            total_cycles=counts["total_cycles"],
+            cycles_per_second=cycles_per_second,
+        )
+
+    @property
+    def first_token_ms(self) -> float:
+        """Milliseconds from the call's start to its first token; 0 where there was none."""
+        return 1e3 * self.first_token_cycles / self.cycles_per_second
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "prefill": self.prefill.as_dict(),
+            "decode": self.decode.as_dict(),
+            "sample_cycles": self.sample_cycles,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "generated_tokens": self.generated_tokens,
+            "first_token_cycles": self.first_token_cycles,
+            "first_token_ms": self.first_token_ms,
+            "total_cycles": self.total_cycles,
+            "cycles_per_second": self.cycles_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class SessionMetrics:
+    """A session since it was made, all generations together."""
+
+    prefill: Phase
+    decode: Phase
+    sample_cycles: int
+    cache_resets: int
+    generations_started: int
+    generations_completed: int
+    last_first_token_cycles: int
+
+    @classmethod
+    def from_counts(cls, counts: SessionCounts, cycles_per_second: int) -> SessionMetrics:
+        """From the core's numbers."""
+        return cls(
+            prefill=Phase(**counts["prefill"], cycles_per_second=cycles_per_second),
+            decode=Phase(**counts["decode"], cycles_per_second=cycles_per_second),
+            sample_cycles=counts["sample_cycles"],
+            cache_resets=counts["cache_resets"],
+            generations_started=counts["generations_started"],
+            generations_completed=counts["generations_completed"],
+            last_first_token_cycles=counts["last_first_token_cycles"],
+        )
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One step of a stream. `text` holds whole characters only and may be empty; the last piece may have no token."""
+
+    text: str
+    token: int | None
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished answer.
+
+    `tokens` are the produced ids (an end-of-turn token included), `logprobs` their natural-log probabilities under the
+    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted or deadline. `digest` is a
+    SHA-256 in hexadecimal (contract 1), `receipt` what flyball.verify() needs to check it.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stop_reason: str
+    metrics: Metrics
+    digest: str
+    receipt: Receipt = field(repr=False)
+    prompt: tuple[int, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself, and how it was loaded."""
+
+    path: str
+    name: str
+    architecture: str
+    quantisation: str
+    n_parameters: int
+    file_bytes: int
+    weight_bytes: int
+    n_vocab: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    head_dim: int
+    value_dim: int
+    n_ff: int
+    context_length: int
+    sliding_window: int
+    tokenizer: str
+    pre_tokenizer: str
+    bos: int
+    eos: int
+    eot: int
+    add_bos: bool
+    add_eos: bool
+    chat_template: str = field(repr=False)
+    gguf_version: int
+    isa: str
+    threads: int
+    vocab_only: bool
+    model_select_ms: float
+    model_prepare_ms: float
+    _fingerprint: Callable[[], str] = field(repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed when first asked for."""
+        return self._fingerprint()
+
+    def cache_bytes(self, context: int, cache: str = "f16") -> int:
+        """Memory of a session's keys and values for `context` positions."""
+        quarter_bytes = {"f32": 16, "f16": 8, "q8_0": 4}[cache]
+        values = self.n_layer * self.n_head_kv * (self.head_dim + self.value_dim) * context
+        scales = values // 32 * 2 if cache == "q8_0" else 0
+        return values * quarter_bytes // 4 + scales

@@ -1,0 +1,210 @@
+"""A session: one sequence with its cache of keys and values, for one thread at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .errors import InvalidArgument
+from .options import GenerateKeywords, GenerateOptions, integer, utf8
+from .receipt import Receipt
+from .results import Metrics, Piece, Result, SessionMetrics
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .model import Model
+
+Prompt: TypeAlias = str | Sequence[int] | npt.NDArray[np.integer[Any]]
+Progress: TypeAlias = Callable[[str, int, int], object]
+
+
+class Stream(Iterator[Piece]):
+    """The pieces of an answer as they come; `result` holds the whole answer once they have ended.
+
+    Left early, it is to be closed: close() ends the answer with stop_reason "interrupted" and gives the Result so far.
+    """
+
+    def __init__(self, core: _core.GenerationCore) -> None:
+        self._core = core
+        self._done: Callable[[Result], None] | None = None
+        self._result: Result | None = None
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Piece:
+        if self._result is not None:
+            raise StopIteration
+        token, logprob, text, done = self._core.step()
+        if done:
+            self._finish()
+            if token is None and not text:
+                raise StopIteration
+        return Piece(text, token, logprob)
+
+    def when_done(self, call: Callable[[Result], None]) -> None:
+        """Have `call` called with the answer when it is complete."""
+        self._done = call
+
+    def cancel(self) -> None:
+        """Ask the running or next step to end the answer; may be called from any thread."""
+        self._core.cancel()
+
+    def close(self) -> Result:
+        """End the answer now and give what there is of it."""
+        if self._result is None:
+            self._core.cancel()
+            for _ in self:
+                pass
+        return self.result
+
+    @property
+    def result(self) -> Result:
+        """The answer; an error while it is not complete."""
+        if self._result is None:
+            raise InvalidArgument("stream", "is not at its end; take all pieces, or close() it")
+        return self._result
+
+    def _finish(self) -> None:
+        self._result = make_result(self._core)
+        if self._done:
+            self._done(self._result)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Session:
+    """A sequence of tokens with its cache. Made by Model.session(); two threads at once get SessionBusy.
+
+    Each prompt is the whole text: the longest prefix that the cache already holds is not computed again, which changes
+    the time and never the answer.
+    """
+
+    def __init__(self, model: Model, core: _core.SessionCore) -> None:
+        self.model = model
+        self._core = core
+
+    @property
+    def context(self) -> int:
+        """Positions that the cache has room for."""
+        return self._core.context
+
+    @property
+    def cache(self) -> str:
+        """Type of the cached keys and values: f16, f32 or q8_0."""
+        return self._core.cache_type
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the cache."""
+        return self._core.cache_bytes
+
+    @property
+    def tokens(self) -> list[int]:
+        """Ids whose keys and values the cache holds."""
+        return self._core.tokens()
+
+    @property
+    def metrics(self) -> SessionMetrics:
+        """Counts since the session was made."""
+        return SessionMetrics.from_counts(self._core.metrics(), _core.cycles_per_second())
+
+    def generate(
+        self,
+        prompt: Prompt,
+        max_tokens: int = 128,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
+    ) -> Result:
+        """Answer `prompt` (text or token ids) and give the whole answer. Options: see GenerateOptions."""
+        core = self._begin(prompt, max_tokens, progress, options)
+        core.run()
+        return make_result(core)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        max_tokens: int = 128,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
+    ) -> Stream:
+        """The same, piece by piece. The prompt is computed before this returns."""
+        return Stream(self._begin(prompt, max_tokens, progress, options))
+
+    def logits(
+        self, ids: Iterable[int], batch: int = 512, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits of every position, float32 of shape (len(ids), n_vocab). The cache is cleared first."""
+        return self._core.logits(ids, integer("batch", batch, 1), progress)
+
+    def embed(
+        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 512
+    ) -> npt.NDArray[np.float32]:
+        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
+        return self._core.embed(self.model.ids(text), pooling, bool(normalise), integer("batch", batch, 1))
+
+    def reset(self) -> None:
+        """Forget the cache."""
+        self._core.reset()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write tokens and cache to a file; restore() continues with equal bits."""
+        self._core.save(os.fsencode(path))
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Read a saved session of the same model and settings; on an error this session is unchanged."""
+        self._core.restore(os.fsencode(path))
+
+    def _begin(
+        self, prompt: Prompt, max_tokens: int, progress: Progress | None, options: GenerateKeywords
+    ) -> _core.GenerationCore:
+        settings = make_options(max_tokens, options).for_core()
+        return self._core.begin(self.model.ids(prompt), settings, progress)
+
+
+def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
+    """GenerateOptions from keyword arguments; an unknown one is named."""
+    try:
+        return GenerateOptions(max_tokens=max_tokens, **options)
+    except TypeError as error:
+        raise TypeError(str(error).replace("GenerateOptions.__init__()", "generate()")) from None
+
+
+def make_result(core: _core.GenerationCore) -> Result:
+    """The Result of a generation that is done."""
+    digest, receipt = _core.receipt_make(core)
+    return Result(
+        text=core.text,
+        tokens=tuple(core.tokens),
+        logprobs=tuple(core.logprobs),
+        stop_reason=core.stop_reason,
+        metrics=Metrics.from_counts(core.metrics(), _core.cycles_per_second()),
+        digest=digest,
+        receipt=Receipt(receipt),
+        prompt=tuple(core.prompt),
+    )
+
+
+def prompt_ids(core: _core.ModelCore, prompt: Prompt) -> Iterable[int]:
+    """Token ids of a prompt: text gets the vocabulary's special tokens around it and none inside."""
+    if isinstance(prompt, str):
+        return core.tokenize(utf8("prompt", prompt), True, False)
+    if isinstance(prompt, np.ndarray):
+        if prompt.ndim != 1 or not np.issubdtype(prompt.dtype, np.integer):
+            raise InvalidArgument("prompt", f"is {prompt.dtype} of shape {prompt.shape}; ids are integers in one row")
+        return list(map(int, prompt))
+    if isinstance(prompt, (bytes, bytearray)):
+        raise InvalidArgument("prompt", "is bytes; give text or token ids")
+    return prompt

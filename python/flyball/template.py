@@ -1,0 +1,141 @@
+"""Chat templates: rendered in a bounded sandbox, and tokenised so that text of a message never becomes a control token.
+
+A template comes from the model file, and messages from anybody. Three things keep them apart:
+
+1. Where the text of a message begins like a control token, a private guard (two random private-use characters, new for
+   each rendering) is put behind its first character. So in the rendered text a control token can only stem from the
+   template. Guards are taken out before the text between control tokens is tokenised, with special tokens off.
+2. That text is tokenised in one piece from one control token to the next, template and message together: the ids are
+   those that the model was trained on, which ids of separate pieces would not always be.
+3. Everything is rendered once more with guards around every character of every message. If that changes which control
+   tokens appear, a message would have become part of one (as in a template that writes '<' + text + '>'): refused.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .errors import InvalidArgument, TemplateError
+from .sandbox import Sandbox
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"})
+_PREFIX = 3  # characters of a control token that a guard keeps apart; longer text than that must not be touched in vain
+_MAX_DEPTH = 32
+
+
+class ChatTemplate:
+    """A template with the vocabulary that it is tokenised for; may be used from many threads."""
+
+    def __init__(
+        self,
+        source: str,
+        tokenize: Callable[[str], list[int]],
+        control: Mapping[str, int],
+        bos: str = "",
+        eos: str = "",
+        first: int | None = None,
+    ) -> None:
+        """`control`: text -> id of each control token; `first`: the id that every prompt begins with, if any."""
+        if not source:
+            raise InvalidArgument("template", "is empty: the model file has none; give template= the text of one")
+        self._template = Sandbox.compile(source)
+        self._tokenize = tokenize
+        self._control = {text: token for text, token in control.items() if text}
+        self._first = first
+        self._names = {"bos_token": bos, "eos_token": eos}
+        self._splitter = re.compile("|".join(_alternatives(self._control)) or r"(?!)")
+        heads = {re.escape(text[:_PREFIX]) for text in self._control}
+        tails = {re.escape(text[:n]) + r"\Z" for text in self._control for n in range(1, min(_PREFIX, len(text)))}
+        self._risky = re.compile(rf"(?=(?:{'|'.join(sorted(heads | tails)) or '(?!)'}))", re.IGNORECASE)
+
+    def render(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+        """The text of a prompt. For ids use ids(): in plain text nothing tells control tokens from their spelling."""
+        return self._render(messages, variables, None)
+
+    def ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
+        """Token ids of a prompt that ends where the answer begins."""
+        guard = self._new_guard(messages, variables)
+        rendered = self._render(messages, variables, lambda text: self._shield(text, guard))
+        shadow = self._render(messages, variables, lambda text: guard + guard.join(text) + guard if text else "")
+        if self._splitter.findall(rendered) != self._splitter.findall(shadow):
+            raise InvalidArgument("messages", "would become part of a control token in this template")
+        ids: list[int] = []
+        end = 0
+        for match in self._splitter.finditer(rendered):
+            ids += self._plain(rendered[end : match.start()], guard)
+            ids.append(self._control[match.group()])
+            end = match.end()
+        ids += self._plain(rendered[end:], guard)
+        if self._first is not None and ids[:1] != [self._first]:
+            ids.insert(0, self._first)
+        return ids
+
+    def _plain(self, text: str, guard: str) -> list[int]:
+        text = text.replace(guard, "")
+        return self._tokenize(text) if text else []
+
+    def _shield(self, text: str, guard: str) -> str:
+        return "".join(
+            text[start:stop] + guard
+            for start, stop in _cuts([match.start() + 1 for match in self._risky.finditer(text)], len(text))
+        ).removesuffix(guard)
+
+    def _render(
+        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], mark: Callable[[str], str] | None
+    ) -> str:
+        names: dict[str, Any] = {"add_generation_prompt": True, "tools": None, "documents": None}
+        names |= _copied(variables, mark) | self._names
+        names["messages"] = [_message(message, mark) for message in messages]
+        return self._template.render(names)
+
+    def _new_guard(self, *texts: object) -> str:
+        while True:
+            guard = "".join(chr(0xF0000 + secrets.randbelow(0xFFFE)) for _ in range(2))
+            if guard not in self._template.source and not any(_contains(text, guard) for text in texts):
+                return guard
+
+
+def _alternatives(control: Mapping[str, int]) -> list[str]:
+    return [re.escape(text) for text in sorted(control, key=len, reverse=True)]
+
+
+def _cuts(positions: list[int], length: int) -> list[tuple[int, int]]:
+    inner = [position for position in positions if position <= length]
+    return list(zip([0, *inner], [*inner, length], strict=True))
+
+
+def _message(message: Mapping[str, Any], mark: Callable[[str], str] | None) -> dict[str, Any]:
+    role = message.get("role")
+    if role not in ROLES:
+        raise InvalidArgument("messages", f"have the role {role!r}; known roles: {', '.join(sorted(ROLES))}")
+    copied: dict[str, Any] = _copied(message, mark)
+    return copied | {"role": role}
+
+
+def _copied(value: Any, mark: Callable[[str], str] | None, depth: int = 0) -> Any:
+    """The same data in plain types, every text marked: a template gets no object of the caller's."""
+    if depth > _MAX_DEPTH:
+        raise InvalidArgument("messages", f"are nested deeper than {_MAX_DEPTH}")
+    if isinstance(value, str):
+        return mark(str(value)) if mark else str(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {_copied(k, mark, depth + 1): _copied(v, mark, depth + 1) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_copied(item, mark, depth + 1) for item in value]
+    raise InvalidArgument("messages", f"contain a {type(value).__name__}; use text, numbers, lists and mappings")
+
+
+def _contains(value: object, guard: str) -> bool:
+    if isinstance(value, str):
+        return guard in value
+    if isinstance(value, Mapping):
+        return any(_contains(k, guard) or _contains(v, guard) for k, v in value.items())
+    return isinstance(value, Sequence) and any(_contains(item, guard) for item in value)
+
+
+__all__ = ["ROLES", "ChatTemplate", "TemplateError"]

@@ -1,0 +1,146 @@
+// Every weight type on every table: equal bits to the scalar reference, and the reference against an evaluation in double.
+#include <cmath>
+
+#include "kernels/cpu.h"
+#include "kernels/tables.h"
+#include "test.h"
+#include "test_kernels_util.h"
+
+namespace {
+
+using namespace kernel_test;
+using kernels::ActivationKind;
+using kernels::Table;
+
+std::vector<f32> run(const Table& table, const PackedMatrix& w, const kernels::Activations& x, u64 stride) {
+  std::vector<f32> y(x.n_tokens * stride, -123.0f);
+  // In two calls, so that a range that does not begin at 0 is seen too.
+  const u32 groups = w.matrix.groups(), middle = groups / 3;
+  table.matmul(w.matrix, x, 0, middle, y.data(), stride);
+  table.matmul(w.matrix, x, middle, groups, y.data(), stride);
+  return y;
+}
+
+// Everything that the tables must agree on for one shape.
+void compare_tables(Type type, u32 rows, u32 cols, u32 tokens, Fill fill, Random& random) {
+  const std::vector<u8> bytes = random_rows(type, rows, cols, random, fill);
+  const PackedMatrix w(type, rows, cols, bytes);
+  ActivationBuffers x(tokens, cols);
+  for (u64 i = 0; i < x.x.size(); ++i) x.x[i] = fill == Fill::extreme ? (random.below(2) ? 3.0f : -3.0f) : random.normal();
+  if (fill == Fill::odd_halves && tokens > 1) {
+    for (u32 i = 0; i < cols; ++i) x.x[i] = 0;                       // token 0: zeros
+    x.x[cols] = random.below(2) ? __builtin_inff() : __builtin_nanf("");  // token 1: not finite
+  }
+  kernels::scalar_table.quantize(x.a, kinds_for(cols), 0, tokens);
+  const u64 stride = rows + 3;
+  const std::vector<f32> expected = run(kernels::scalar_table, w, x.a, stride);
+  for (u32 t = 0; t < tokens; ++t) {
+    for (u64 i = rows; i < stride; ++i) REQUIRE(expected[t * stride + i] == -123.0f);
+  }
+  for (const Table* table : kernels::usable_tables()) {
+    const std::vector<f32> y = run(*table, w, x.a, stride);
+    const u64 at = first_difference(y.data(), expected.data(), y.size());
+    if (at == y.size()) {
+      CHECK(true);
+      continue;
+    }
+    test::failed(__FILE__, __LINE__, std::string(table->name) + " " + type_text(type) + " rows " + std::to_string(rows) + " cols " +
+                                         std::to_string(cols) + " tokens " + std::to_string(tokens) + ": token " +
+                                         std::to_string(at / stride) + " row " + std::to_string(at % stride) + ": " +
+                                         test::show(y[at]) + " is not " + test::show(expected[at]));
+  }
+}
+
+std::vector<u32> widths(Type type) {
+  switch (kernels::activation_kind(type)) {
+    case ActivationKind::none: return {1, 7, 63, 64, 65, 130, 256};
+    case ActivationKind::q8_32: return {32, 64, 96, 224, 256, 288, 544};
+    case ActivationKind::q8_256: return {256, 512, 768, 1280};
+  }
+  return {};
+}
+
+void compare_all(Type type) {
+  Random random(u64(type) + 1);
+  for (const Fill fill : {Fill::ordinary, Fill::extreme, Fill::odd_halves}) {
+    for (const u32 rows : {1u, 15u, 16u, 17u, 33u, 100u}) compare_tables(type, rows, widths(type)[3], 3, fill, random);
+    for (const u32 cols : widths(type)) compare_tables(type, 33, cols, 5, fill, random);
+    for (const u32 tokens : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 12u, 16u, 17u, 33u, 70u}) {
+      compare_tables(type, 50, widths(type)[2], tokens, fill, random);
+    }
+  }
+}
+
+// |y - exact| <= bound, where the bound follows from one rounding of at most half an ulp per operation of the chain.
+void check_against_double(Type type) {
+  Random random(u64(type) + 77);
+  const ActivationKind kind = kernels::activation_kind(type);
+  const u32 rows = 21, tokens = 3, cols = kind == ActivationKind::none ? 321 : 512;
+  const std::vector<u8> bytes = random_rows(type, rows, cols, random, Fill::ordinary);
+  const PackedMatrix w(type, rows, cols, bytes);
+  ActivationBuffers x(tokens, cols);
+  for (u64 i = 0; i < x.x.size(); ++i) x.x[i] = random.normal();
+  kernels::scalar_table.quantize(x.a, kinds_for(cols), 0, tokens);
+  const std::vector<f32> y = run(kernels::scalar_table, w, x.a, rows);
+  const u64 row_bytes = bytes.size() / rows;
+  std::vector<f32> weights(cols);
+  f64 worst = 0;
+  for (u32 r = 0; r < rows; ++r) {
+    kernels::dequantize_row(type, bytes.data() + r * row_bytes, cols, weights.data());
+    for (u32 t = 0; t < tokens; ++t) {
+      f64 exact = 0, magnitude = 0;
+      for (u32 k = 0; k < cols; ++k) {
+        const u64 at = u64(t) * cols + k;
+        f64 a = x.x[at];
+        if (kind == ActivationKind::q8_32) a = f64(x.q32[at]) * x.d32[at / 32];
+        if (kind == ActivationKind::q8_256) a = f64(x.q256[at]) * x.d256[at / 256];
+        exact += f64(weights[k]) * a;
+        magnitude += std::fabs(f64(weights[k]) * a);
+      }
+      // Roundings: the weight (dequantize_row), the scale product, int to float, and one per step of the chain. Minimum and
+      // scale terms may each exceed their difference, at most by the ratio 32 for these random blocks.
+      const u32 steps = (kind == ActivationKind::none ? cols : cols / 32 * 2) + 4;
+      const f64 bound = magnitude * 32 * steps * 0x1p-24;
+      const f64 error = std::fabs(exact - y[t * rows + r]);
+      worst = std::max(worst, magnitude > 0 ? error / magnitude : 0);
+      CHECK(error <= bound);
+    }
+  }
+  test::note(type_text(type) + ": largest error " + test::show(worst) + " of the sum of magnitudes");
+}
+
+}  // namespace
+
+TEST(kernel_tables_that_run) {
+  std::string names;
+  for (const Table* table : kernels::usable_tables()) names += std::string(table->name) + " ";
+  test::note("tables: " + names + "of " + std::to_string(kernels::all_tables().size));
+  const auto usable = kernels::usable_tables();
+  CHECK_EQ(usable[usable.size - 1], &kernels::scalar_table);
+  const auto all = kernels::all_tables();
+  for (u64 i = 0; i + 1 < all.size; ++i) CHECK_EQ(all[i]->features & all[i + 1]->features, all[i + 1]->features);
+  for (const Table* table : usable) CHECK_EQ(kernels::select_table(table->name).value(), table);
+  CHECK_EQ(kernels::select_table("auto").value(), usable[0]);
+  CHECK_EQ(kernels::select_table("").value(), usable[0]);
+  CHECK(kernels::select_table("mmx").error().code == Code::invalid_argument);
+}
+
+#define MATMUL_TEST(type)                                         \
+  TEST(kernel_matmul_##type) { compare_all(Type::type); }         \
+  TEST(kernel_matmul_##type##_double) { check_against_double(Type::type); }
+
+MATMUL_TEST(f32)
+MATMUL_TEST(f16)
+MATMUL_TEST(bf16)
+MATMUL_TEST(q4_0)
+MATMUL_TEST(q4_1)
+MATMUL_TEST(q5_0)
+MATMUL_TEST(q5_1)
+MATMUL_TEST(q8_0)
+MATMUL_TEST(q2_k)
+MATMUL_TEST(q3_k)
+MATMUL_TEST(q4_k)
+MATMUL_TEST(q5_k)
+MATMUL_TEST(q6_k)
+MATMUL_TEST(iq4_nl)
+MATMUL_TEST(iq4_xs)

@@ -1,0 +1,132 @@
+"""The parity cases: which models and tokens, how their files are made, and what was recorded of llama.cpp.
+
+parity.json, schema 1: `llama_cpp` says what was measured and how, `tokens` holds lists of ids by name, and each of
+`cases` holds a recipe, the SHA-256 of the file that the recipe must give, and llama.cpp's distance from the referee.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.python.referee import demo, forward
+from tests.python.referee.distance import Distance, distance
+from tests.python.referee.models import TYPES, VARIANTS, write_model
+
+RECORD = Path(__file__).with_name("parity.json")
+SCHEMA = 1
+N_CTX = 512
+ALLOWANCE = 1.1  # times llama.cpp's divergence
+FLOOR = 1e-9  # nats; below it a difference is rounding of float32 logits, not of a method
+
+Logits = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model file that anybody can make: a variant with random weights, or the bundled model in another type."""
+
+    kind: str  # "random" or "demo"
+    arch: str
+    wtype: str
+    seed: int
+    overrides: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.arch}/{self.wtype}"
+
+    def make(self, path: Path) -> str:
+        """Write the file; its SHA-256."""
+        if self.kind == "demo":
+            return demo.requantize(demo.BUNDLED, path, self.wtype)
+        return write_model(path, self.arch, self.wtype, seed=self.seed, **self.overrides).sha256
+
+
+@dataclass(frozen=True)
+class Case:
+    recipe: Recipe
+    sha256: str
+    tokens: tuple[str, ...]  # names of lists of ids; each is one sequence from position 0
+    llama_cpp: Distance
+
+    @property
+    def limit(self) -> float:
+        """The greatest mean divergence with which Flyball passes."""
+        return max(ALLOWANCE * self.llama_cpp.kl_mean, FLOOR)
+
+
+@dataclass(frozen=True)
+class Record:
+    llama_cpp: Mapping[str, Any]
+    tokens: Mapping[str, list[int]]
+    cases: tuple[Case, ...]
+
+    def sequences(self, case: Case) -> list[list[int]]:
+        return [self.tokens[name] for name in case.tokens]
+
+
+class StaleRecord(Exception):
+    """The recipe gives another file than the one that was measured."""
+
+
+def recipes() -> Iterator[Recipe]:
+    """Every architecture in a float, a block and a superblock type; llama and the bundled model in every type."""
+    for arch in VARIANTS:
+        for wtype in TYPES if arch == "llama" else ("F16", "Q8_0", "Q4_K"):
+            yield Recipe("random", arch, wtype, 1, {})
+    for wtype in TYPES:
+        yield Recipe("demo", "demo", wtype, 0, {})
+
+
+def make_model(case: Case, directory: Path) -> Path:
+    """Write the case's file, and refuse it if it is not the one that was measured."""
+    path = directory / f"{case.recipe.arch}-{case.recipe.wtype.lower()}.gguf"
+    found = case.recipe.make(path)
+    if found != case.sha256:
+        path.unlink()
+        raise StaleRecord(
+            f"{case.recipe.name}: the recipe gives a file with SHA-256 {found}, recorded is {case.sha256}; "
+            "if the recipe or the bundled model changed on purpose, run `python -m tests.golden.record`"
+        )
+    return path
+
+
+def reference(path: Path, sequences: list[list[int]]) -> forward.F64:
+    """The referee's logits, sequences one after the other."""
+    referee = forward.Referee(path, N_CTX)
+    return np.concatenate([referee.logits(ids) for ids in sequences])
+
+
+def measure(truth: forward.F64, sequences: list[list[int]], runtime: Callable[[list[int]], Logits]) -> Distance:
+    """Distance of a runtime, given as a function from ids to logits, from the referee."""
+    return distance(truth, np.concatenate([runtime(ids) for ids in sequences]))
+
+
+def load() -> Record:
+    raw = json.loads(RECORD.read_text())
+    if raw["schema"] != SCHEMA:
+        raise ValueError(f"{RECORD}: schema {raw['schema']}, this code reads {SCHEMA}")
+    cases = [
+        Case(Recipe(**case["recipe"]), case["sha256"], tuple(case["tokens"]), Distance(**case["llama_cpp"]))
+        for case in raw["cases"]
+    ]
+    return Record(raw["llama_cpp"], raw["tokens"], tuple(cases))
+
+
+def save(record: Record) -> None:
+    """Indented down to the case, one line for each list of ids and each case, so that a change shows as a line."""
+    about = json.dumps(record.llama_cpp, indent=1).replace("\n", "\n ")
+    tokens = ",\n".join(f"  {json.dumps(name)}: {json.dumps(ids)}" for name, ids in record.tokens.items())
+    cases = ",\n".join(f"  {json.dumps(asdict(case))}" for case in record.cases)
+    head = f'{{\n "schema": {SCHEMA},\n "llama_cpp": {about},\n'
+    text = f'{head} "tokens": {{\n{tokens}\n }},\n "cases": [\n{cases}\n ]\n}}\n'
+    aside = RECORD.with_suffix(".tmp")
+    aside.write_text(text)
+    aside.replace(RECORD)

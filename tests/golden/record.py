@@ -1,0 +1,98 @@
+"""Measure llama.cpp against the referee once and write parity.json. Needs llama-cpp-python.
+
+    python -m tests.golden.record [--only random|demo]
+
+With --only, the other kind's cases are kept as they stand in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tests.golden import parity
+from tests.python.referee import demo, forward, llama
+from tests.python.referee.models import VARIANTS
+
+_TEXTS = ("story", "chat")
+
+
+def random_ids(n_vocab: int, seed: int) -> list[int]:
+    raw = np.random.PCG64(seed).random_raw(parity.N_CTX)
+    return [int(x) % n_vocab for x in raw]
+
+
+def _about(settings: llama.Settings) -> dict[str, object]:
+    flags = Path("/proc/cpuinfo")
+    words = set(flags.read_text().split()) if flags.exists() else set()
+    isa = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8") if name in words]
+    return {
+        "version": llama.version(),
+        "build": "clang 19, GGML_NATIVE=ON, GGML_OPENMP=OFF",
+        "machine": f"{platform.machine()}, {' '.join(isa)}",
+        "settings": asdict(settings),
+        "meaning": "distance of llama.cpp's logits from the float64 referee on the same file; divergence in nats",
+    }
+
+
+def _tokens_for(recipe: parity.Recipe, path: Path, tokens: dict[str, list[int]]) -> tuple[str, ...]:
+    """The names of a recipe's sequences; lists not yet known are added to `tokens`."""
+    if recipe.kind == "demo":
+        for name in _TEXTS:
+            text = Path(__file__).with_name(f"{name}.txt").read_text()
+            ids = llama.tokenize(path, text)[: parity.N_CTX]
+            if len(ids) < 256:
+                raise ValueError(f"{name}.txt gives only {len(ids)} tokens")
+            tokens[f"demo-{name}"] = ids
+        return tuple(f"demo-{name}" for name in _TEXTS)
+    n_vocab = VARIANTS[recipe.arch].n_vocab
+    names = tuple(f"random-{n_vocab}-{seed}" for seed in (1, 2))
+    for seed, name in enumerate(names, 1):
+        tokens[name] = random_ids(n_vocab, seed)
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.golden.record", description=__doc__)
+    parser.add_argument("--only", choices=("random", "demo"), help="measure this kind, keep the other's cases")
+    args = parser.parse_args(argv)
+    if importlib.util.find_spec("llama_cpp") is None:
+        print(llama.INSTALL, file=sys.stderr)
+        return 2
+    if args.only != "random" and not demo.BUNDLED.exists():
+        print(f"{demo.BUNDLED} is missing; --only random leaves it out", file=sys.stderr)
+        return 2
+    settings = llama.Settings(n_ctx=parity.N_CTX)
+    cases: list[parity.Case] = []
+    tokens: dict[str, list[int]] = {}
+    if args.only and parity.RECORD.exists():
+        before = parity.load()
+        cases += [case for case in before.cases if case.recipe.kind != args.only]
+        tokens.update({name: before.tokens[name] for case in cases for name in case.tokens})
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.gguf"
+        for recipe in parity.recipes():
+            if args.only and recipe.kind != args.only:
+                continue
+            sha256 = recipe.make(path)
+            names = _tokens_for(recipe, path, tokens)
+            sequences = [tokens[name] for name in names]
+            truth: forward.F64 = parity.reference(path, sequences)
+            found = parity.measure(truth, sequences, lambda ids: llama.logits(path, ids, settings))
+            cases.append(parity.Case(recipe, sha256, names, found))
+            print(f"{recipe.name:22} KL mean {found.kl_mean:.3e} max {found.kl_max:.3e}", flush=True)
+    cases.sort(key=lambda case: case.recipe.kind != "random")
+    parity.save(parity.Record(_about(settings), tokens, tuple(cases)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

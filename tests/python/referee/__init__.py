@@ -1,0 +1,1 @@
+"""The accuracy referee: random models, a float64 forward pass over them, and the distance between two runtimes."""

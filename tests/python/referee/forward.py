@@ -1,0 +1,297 @@
+"""The reference forward pass: float64, one page of mathematics, slow and clear on purpose.
+
+`logits(path, ids)` reads a GGUF file, dequantises its weights exactly and computes every position's logits without
+any further approximation: activations are not quantised, keys and values are not rounded. What a runtime's logits
+differ from these by is that runtime's own error.
+
+One decoder serves all architectures; `describe` says from the file's metadata in what they differ:
+
+    x = embedding * embedding_scale
+    per layer:  x += [post_norm] Attention(norm(x));   x += [post_norm] FeedForward(norm(x))
+    logits = [softcap] output(norm(x))
+
+Facts about metadata and defaults: llama.cpp's src/llama-model.cpp, src/llama-context.cpp and src/models/.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3")
+
+
+class File:
+    """A GGUF file's metadata by key, and its tensors in float64 by name."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._reader = gguf.GGUFReader(path)
+        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        self._float64: dict[str, F64] = {}
+        self.arch: str = self._value("general.architecture", "")
+        if self.arch not in ARCHITECTURES:
+            raise ValueError(f"{path}: general.architecture = {self.arch!r}; the referee knows {ARCHITECTURES}")
+
+    def _value(self, key: str, default: Any) -> Any:
+        entry = self._reader.get_field(key)
+        return default if entry is None else entry.contents()
+
+    def get(self, key: str, default: Any) -> Any:
+        """The value of `{arch}.{key}`."""
+        return self._value(f"{self.arch}.{key}", default)
+
+    def has(self, name: str) -> bool:
+        return name in self._tensors
+
+    def tensor(self, name: str) -> F64:
+        """Matrices as (rows, columns): y = W x has `rows` elements. Kept once made: the models are small."""
+        if name not in self._float64:
+            tensor = self._tensors[name]
+            self._float64[name] = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float64)
+        return self._float64[name]
+
+    def optional(self, name: str) -> F64 | None:
+        return self.tensor(name) if self.has(name) else None
+
+
+# ---------------------------------------------------------------- description
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary position embedding of one kind of layer.
+
+    Pair i of the first `n_rot` dimensions turns by position * frequency[i]; `interleaved` pairs are (2i, 2i+1),
+    the others (NEOX) are (i, i + n_rot/2). `magnitude` multiplies sine and cosine.
+    """
+
+    frequency: F64
+    magnitude: float
+    interleaved: bool
+
+    def apply(self, x: F64) -> F64:
+        """Rotate x of shape (tokens, heads, head_dim), positions 0, 1, 2, ..."""
+        n_rot = 2 * len(self.frequency)
+        angle = np.arange(len(x))[:, None, None] * self.frequency
+        cos, sin = np.cos(angle) * self.magnitude, np.sin(angle) * self.magnitude
+        first = slice(0, n_rot, 2) if self.interleaved else slice(0, n_rot // 2)
+        second = slice(1, n_rot, 2) if self.interleaved else slice(n_rot // 2, n_rot)
+        a, b = x[..., first], x[..., second]
+        y = x.copy()  # dimensions from n_rot on pass through
+        y[..., first] = a * cos - b * sin
+        y[..., second] = a * sin + b * cos
+        return y
+
+
+def _yarn_blend(n_rot: int, base: float, original: int) -> F64:
+    """How much of each pair's original frequency YaRN keeps: 1 for fast pairs, 0 for slow ones.
+
+    The ramp runs between the pairs that make 32 turns and 1 turn over the original context (beta_fast, beta_slow).
+    """
+
+    def pair_with(turns: float) -> float:
+        return n_rot * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low = max(0, math.floor(pair_with(32)))
+    high = min(n_rot - 1, math.ceil(pair_with(1)))
+    ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
+    return np.asarray(1 - np.clip(ramp, 0, 1))
+
+
+def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> Rope:
+    n_rot: int = file.get("rope.dimension_count", head_dim)
+    original: int = file.get("rope.scaling.original_context_length", file.get("context_length", 0))
+    frequency = base ** (-np.arange(0, n_rot, 2) / n_rot)
+    magnitude: float = file.get("rope.scaling.attn_factor", 1.0)
+
+    # Per-pair divisors: Llama 3.1's one tensor, or Phi-3's two, chosen by the size of the context, not by position.
+    length = "long" if n_ctx > original else "short"
+    for name in ("rope_freqs.weight", f"rope_factors_{length}.weight"):
+        if file.has(name) and file.arch in ("llama", "phi3"):
+            frequency = frequency / file.tensor(name)
+            break
+
+    kind = file.get("rope.scaling.type", "linear")
+    if kind == "yarn":
+        keep = _yarn_blend(n_rot, base, original)
+        frequency = frequency * (keep + (1 - keep) / factor)
+        magnitude *= 1 + 0.1 * math.log(factor) if factor > 1 else 1.0
+    elif kind != "none":
+        frequency = frequency / factor
+    return Rope(frequency, magnitude, interleaved=file.arch == "llama")
+
+
+@dataclass(frozen=True)
+class Description:
+    """Everything but the weights. Layers that slide see `window` keys, their own included, and use `rope_sliding`."""
+
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    head_dim: int
+    eps: float
+    embedding_scale: float
+    attention_scale: float
+    activation: Callable[[F64], F64]
+    attention_cap: float  # 0: none
+    final_cap: float  # 0: none
+    window: int  # 0: no layer slides
+    sliding: Sequence[bool]
+    rope_full: Rope
+    rope_sliding: Rope
+
+
+def describe(file: File, n_ctx: int) -> Description:
+    gemma = file.arch in ("gemma2", "gemma3")
+    n_layer: int = file.get("block_count", 0)
+    n_embd: int = file.get("embedding_length", 0)
+    n_head: int = file.get("attention.head_count", 0)
+    head_dim: int = file.get("attention.key_length", n_embd // n_head)
+    base: float = file.get("rope.freq_base", 10000.0)
+    factor: float = file.get("rope.scaling.factor", file.get("rope.scale_linear", 0.0)) or 1.0
+
+    # The 27B models alone scale by the width per head instead of the head's own width.
+    width = n_embd // n_head if (file.arch, n_layer) in (("gemma2", 46), ("gemma3", 62)) else head_dim
+    scale = 1 / math.sqrt(width)
+    if file.arch == "llama":
+        scale = file.get("attention.scale", 0.0) or scale
+
+    window, period = 0, 1
+    base_sliding, factor_sliding = base, factor
+    if file.arch == "gemma2":
+        window, period = file.get("attention.sliding_window", 4096), 2
+        base_sliding = file.get("rope.freq_base_swa", base)
+    if file.arch == "gemma3":  # its linear scaling concerns full layers only
+        window, period = file.get("attention.sliding_window", 0), 6
+        base_sliding, factor_sliding = file.get("rope.freq_base_swa", 10000.0), 1.0
+    pattern = file.get("attention.sliding_window_pattern", period)
+    if isinstance(pattern, int):
+        pattern = [pattern == 0 or layer % pattern < pattern - 1 for layer in range(n_layer)]
+
+    return Description(
+        n_layer=n_layer,
+        n_head=n_head,
+        n_head_kv=file.get("attention.head_count_kv", n_head),
+        head_dim=head_dim,
+        eps=file.get("attention.layer_norm_rms_epsilon", 0.0),
+        embedding_scale=math.sqrt(n_embd) if gemma else 1.0,
+        attention_scale=scale,
+        activation=gelu_tanh if gemma else silu,
+        attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
+        final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma else 0.0,
+        window=window,
+        sliding=[window > 0 and slides for slides in pattern],
+        rope_full=_rope(file, head_dim, base, factor, n_ctx),
+        rope_sliding=_rope(file, head_dim, base_sliding, factor_sliding, n_ctx),
+    )
+
+
+# ---------------------------------------------------------------- functions
+
+
+def silu(x: F64) -> F64:
+    return np.asarray(x / (1 + np.exp(-x)))
+
+
+def gelu_tanh(x: F64) -> F64:
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x))))
+
+
+def rms_norm(x: F64, weight: F64, eps: float) -> F64:
+    return np.asarray(x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight)
+
+
+def softcap(x: F64, cap: float) -> F64:
+    return cap * np.tanh(x / cap) if cap else x
+
+
+def softmax(x: F64) -> F64:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+# ---------------------------------------------------------------- the pass
+
+
+@dataclass
+class Referee:
+    """A model file, and the pass over it. `n_ctx` is the context's size, which Phi-3's rotation depends on."""
+
+    path: Path | str
+    n_ctx: int = 512
+    file: File = field(init=False)
+    d: Description = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.file = File(self.path)
+        self.d = describe(self.file, self.n_ctx)
+
+    def linear(self, name: str, x: F64) -> F64:
+        y: F64 = x @ self.file.tensor(f"{name}.weight").T
+        bias = self.file.optional(f"{name}.bias")
+        return y if bias is None else y + bias
+
+    def norm(self, name: str, x: F64) -> F64:
+        """RMS norm by the named weight; x unchanged where the file has no such norm."""
+        weight = self.file.optional(f"{name}.weight")
+        return x if weight is None else rms_norm(x, weight, self.d.eps)
+
+    def attention(self, layer: int, x: F64) -> F64:
+        d, blk, n = self.d, f"blk.{layer}.", len(x)
+        sizes = [d.n_head, d.n_head_kv, d.n_head_kv]
+        if self.file.has(blk + "attn_qkv.weight"):
+            edges = np.cumsum(sizes)[:2] * d.head_dim
+            parts = np.split(self.linear(blk + "attn_qkv", x), edges, axis=-1)
+        else:
+            parts = [self.linear(blk + name, x) for name in ("attn_q", "attn_k", "attn_v")]
+        q, k, v = (part.reshape(n, heads, d.head_dim) for part, heads in zip(parts, sizes, strict=True))
+
+        rope = d.rope_sliding if d.sliding[layer] else d.rope_full
+        q = rope.apply(self.norm(blk + "attn_q_norm", q))
+        k = rope.apply(self.norm(blk + "attn_k_norm", k))
+
+        distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
+        visible = (distance >= 0) & ((distance < d.window) | (not d.sliding[layer]))
+        out = np.empty((n, d.n_head, d.head_dim))
+        for head in range(d.n_head):
+            kv = head // (d.n_head // d.n_head_kv)
+            score = softcap(q[:, head] @ k[:, kv].T * d.attention_scale, d.attention_cap)
+            out[:, head] = softmax(np.where(visible, score, -np.inf)) @ v[:, kv]
+        return self.linear(blk + "attn_output", out.reshape(n, -1))
+
+    def feed_forward(self, layer: int, x: F64) -> F64:
+        blk = f"blk.{layer}."
+        up = self.linear(blk + "ffn_up", x)
+        if self.file.has(blk + "ffn_gate.weight"):
+            gate = self.linear(blk + "ffn_gate", x)
+        else:
+            gate, up = np.split(up, 2, axis=-1)
+        return self.linear(blk + "ffn_down", self.d.activation(gate) * up)
+
+    def logits(self, ids: Sequence[int]) -> F64:
+        """The logits after each position, (tokens, vocabulary)."""
+        embedding = self.file.tensor("token_embd.weight")
+        x = embedding[np.asarray(ids)] * self.d.embedding_scale
+        for layer in range(self.d.n_layer):
+            blk = f"blk.{layer}."
+            y = self.attention(layer, self.norm(blk + "attn_norm", x))
+            x = x + self.norm(blk + "post_attention_norm", y)
+            y = self.feed_forward(layer, self.norm(blk + "ffn_norm", x))
+            x = x + self.norm(blk + "post_ffw_norm", y)
+        x = self.norm("output_norm", x)
+        tied = self.file.arch == "gemma2" or not self.file.has("output.weight")
+        return softcap(x @ embedding.T if tied else self.linear("output", x), self.d.final_cap)
+
+
+def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512) -> F64:
+    """Every position's logits, float64 (len(ids), n_vocab), in a context of `n_ctx` tokens."""
+    return Referee(path, n_ctx).logits(ids)

@@ -1,0 +1,27 @@
+"""Accuracy: Flyball's logits are at most 1.1 times as far from exact arithmetic as llama.cpp's recorded ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import flyball
+import pytest
+
+from tests.golden import parity
+
+RECORD = parity.load()
+
+
+def test_every_recipe_is_recorded() -> None:
+    assert [case.recipe for case in RECORD.cases] == list(parity.recipes())
+
+
+@pytest.mark.parametrize("case", RECORD.cases, ids=lambda case: case.recipe.name)
+def test_divergence_within_allowance(case: parity.Case, tmp_path: Path) -> None:
+    path = parity.make_model(case, tmp_path)
+    sequences = RECORD.sequences(case)
+    truth = parity.reference(path, sequences)
+    model = flyball.Model.load(path, context=parity.N_CTX)
+    found = parity.measure(truth, sequences, model.logits)
+    assert found.positions == case.llama_cpp.positions
+    assert found.kl_mean <= case.limit, f"mean KL {found.kl_mean:.3e}, llama.cpp's {case.llama_cpp.kl_mean:.3e}"
