@@ -34,7 +34,8 @@ target_compile_options(flyball_core_flags INTERFACE
 
 # Kernels of one instruction set are compiled for it and for nothing else; dispatch at run time picks the table.
 set(FLYBALL_AVX2_FLAGS -mavx2 -mfma -mf16c -mbmi -mbmi2)
-set(FLYBALL_AVX512_FLAGS ${FLYBALL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+set(FLYBALL_AVX512_FLAGS ${FLYBALL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+  -mprefer-vector-width=512)
 
 function(flyball_instruction_sets)
   foreach(isa AVX2 AVX512)

@@ -6,13 +6,14 @@ namespace flyball {
 namespace {
 
 constexpr u32 sha_constants[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 u32 rotate_right(u32 x, u32 n) { return x >> n | x << (32 - n); }
 u64 rotate_left(u64 x, u32 n) { return x << n | x >> (64 - n); }
@@ -26,7 +27,8 @@ u64 load_u64(const void* from) {
 }  // namespace
 
 Sha256::Sha256()
-    : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}, buffer_{} {}
+    : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
+      buffer_{} {}
 
 void Sha256::block(const u8* bytes) {
   u32 w[64];
@@ -114,20 +116,21 @@ bool parse_hex(Str text, Digest* out) {
   return true;
 }
 
-// logits_hash, version 1. All arithmetic is modulo 2^64; fold(x, y) is the low half xor the high half of the 128-bit x * y.
-//   Input: n logits as 32-bit patterns p[0..n). They are padded with zero patterns to a multiple of 16: a block is 16 patterns.
-//   Lane i (0..3) starts at seed[i]. Of each block it takes two words, each little-endian from two patterns:
+// logits_hash, version 1. All arithmetic is modulo 2^64; fold(x, y) is the low half xor the high half of the 128-bit x
+// * y.
+//   Input: n logits as 32-bit patterns p[0..n). They are padded with zero patterns to a multiple of 16: a block is 16
+//   patterns. Lane i (0..3) starts at seed[i]. Of each block it takes two words, each little-endian from two patterns:
 //     w0 = p[4i] + 2^32 p[4i+1],  w1 = p[4i+2] + 2^32 p[4i+3]
 //     lane = rotate_left(lane, 23) + fold(w0 ^ key[i], w1 ^ lane)
 //   End: avalanche(h) is h ^= h >> 32, h *= 0xd6e8feb86659fd93, h ^= h >> 32, h *= 0xd6e8feb86659fd93, h ^= h >> 32.
 //     low = avalanche(n ^ key[0]); then for i = 0, 1, 2, 3: low = avalanche(low ^ lane[i]) + key[i]
 //     high = avalanche(n ^ key[1]); then for i = 3, 2, 1, 0: high = avalanche(high + lane[i]) ^ key[i]
-// Why: a 128-bit product spreads every bit, sign bits too, which a 64-bit product does not (bit 63 only moves itself); the
-// rotated addend keeps a lane alive when a factor is zero; four independent chains hide the product's latency.
+// Why: a 128-bit product spreads every bit, sign bits too, which a 64-bit product does not (bit 63 only moves itself);
+// the rotated addend keeps a lane alive when a factor is zero; four independent chains hide the product's latency.
 namespace {
 
 constexpr u64 lane_seed[4] = {0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89};  // pi
-constexpr u64 lane_key[4] = {0x452821e638d01377, 0xbe5466cf34e90c6c, 0xc0ac29b7c97c50dd, 0x3f84d5b5b5470917};   // pi, on
+constexpr u64 lane_key[4] = {0x452821e638d01377, 0xbe5466cf34e90c6c, 0xc0ac29b7c97c50dd, 0x3f84d5b5b5470917};  // pi, on
 
 u64 fold(u64 x, u64 y) {
   __extension__ using u128 = unsigned __int128;

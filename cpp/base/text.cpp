@@ -8,9 +8,9 @@ constexpr char hex_digits[] = "0123456789abcdef";
 bool is_continuation(u8 byte) { return (byte & 0xc0) == 0x80; }
 
 struct Utf8Step {
-  u64 size;       // bytes of this character, or of the ill-formed part that one U+FFFD stands for
-  bool valid;     // a whole, shortest-form character that is no surrogate
-  bool cut_off;   // ill-formed only because the text ends inside it
+  u64 size;      // bytes of this character, or of the ill-formed part that one U+FFFD stands for
+  bool valid;    // a whole, shortest-form character that is no surrogate
+  bool cut_off;  // ill-formed only because the text ends inside it
 };
 
 // Ill-formed input is divided as the Unicode standard recommends ("maximal subparts"), which is also what Python does.
@@ -30,7 +30,7 @@ Utf8Step utf8_step(const char* text, u64 left) {
   return {need, true, false};
 }
 
-// A magnitude as 1088 bits of integer and 1088 bits of fraction: every finite f64 fits exactly, so its digits are exact too.
+// A magnitude as 1088 bits of integer and 1088 of fraction: every finite f64 fits exactly, so its digits are exact too.
 struct FixedPoint {
   static constexpr u32 n_integer = 34;
   static constexpr u32 n_fraction = 34;

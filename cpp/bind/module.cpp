@@ -129,6 +129,7 @@ PYBIND11_MODULE(_core, module) {
   bind_session(module);
   bind_receipt(module);
   bind_config(module);
+  bind_bandwidth(module);
 }
 
 }  // namespace flyball::bind

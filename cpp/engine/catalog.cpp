@@ -227,12 +227,14 @@ void Catalog::load_cache() {
   const auto parse = [&] {
     if (bytes.size > max_cache_bytes) return;
     const Result<Json> root = Json::parse({reinterpret_cast<const char*>(bytes.data), bytes.size});
-    Json version, models;
-    if (!root.ok() || !root.value().find("schema_version", &version) || !root.value().find("models", &models)) return;
-    if (!version.as_u64("schema_version", cache_schema, cache_schema).ok()) return;
+    Json schema, models;
+    if (!root.ok() || !root.value().find("schema_version", &schema) || !root.value().find("models", &models)) return;
+    if (!schema.as_u64("schema_version", cache_schema, cache_schema).ok()) return;
     // What can be run, and why not, is for each version to say.
     Json writer;
-    if (!root.value().find("flyball", &writer) || !(writer.as_string(arena_, "flyball").value() == engine::version)) return;
+    if (!root.value().find("flyball", &writer)) return;
+    const Result<Str> written_by = writer.as_string(arena_, "flyball");
+    if (!written_by.ok() || !(written_by.value() == engine::version)) return;
     cached_ = arena_.allocate<ModelSummary>(min(models.count(), u64(max_files)));
     for (JsonItems items(models); items.next() && n_cached_ < cached_.size;) {
       if (read_entry(arena_, items.value(), &cached_[n_cached_])) ++n_cached_;

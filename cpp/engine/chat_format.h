@@ -41,7 +41,7 @@ class Conversation {
   // What was answered. `tokens` end before the token that ended the generation, if one did.
   Status add_answer(Span<const Token> tokens);
   Status add_answer(Str text);
-  void truncate(u64 n) { tokens_.truncate(n); }  // takes back a turn that came to nothing
+  void truncate(u64 n) { tokens_.truncate(n), text_.truncate(0), skip_space_ = false; }  // takes back a turn
 
   Span<const Token> tokens() const { return {tokens_.items().data, tokens_.size()}; }
   const ChatFormat& format() const { return *format_; }

@@ -100,7 +100,8 @@ Result<File*> File::open(Arena& arena, Span<const Span<const u8>> parts) {
   }
   file->version_ = readers[0].version();
   if (n_tensors > most_tensors)
-    return fail(Code::unsupported, "n_tensors", 8) << "the parts have " << n_tensors << "; the limit is " << most_tensors;
+    return fail(Code::unsupported, "n_tensors", 8)
+           << "the parts have " << n_tensors << "; the limit is " << most_tensors;
 
   if (n_tensors) {
     file->tensors_ = arena.allocate<Tensor>(n_tensors);
@@ -124,7 +125,8 @@ Result<File*> File::open(Arena& arena, Span<const Span<const u8>> parts) {
     FLYBALL_TRY(check_split(part, split, first, i, n_parts, n_tensors));
 
     FLYBALL_TRY(part.read_tensors(file->tensors_, n_read, file->tensor_index_));
-    FLYBALL_TRY(part.place_tensors(file->tensors_.subspan(n_read, part.n_tensors()), order.subspan(0, part.n_tensors())));
+    FLYBALL_TRY(
+        part.place_tensors(file->tensors_.subspan(n_read, part.n_tensors()), order.subspan(0, part.n_tensors())));
     n_read += part.n_tensors();
   }
   return file;

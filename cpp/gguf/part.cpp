@@ -52,9 +52,7 @@ Str known_format(Str head) {
 
 }  // namespace
 
-Str value_type_name(ValueType type) {
-  return u32(type) < n_value_types ? value_type_names[u32(type)] : Str("unknown");
-}
+Str value_type_name(ValueType type) { return u32(type) < n_value_types ? value_type_names[u32(type)] : Str("unknown"); }
 
 ErrorBuilder Part::error(Code code, u64 offset, Str field, Str name) const {
   char buffer[160];
@@ -236,7 +234,8 @@ Status Part::read_alignment(const Value& value) {
   const bool power_of_two = (alignment_ & (alignment_ - 1)) == 0;
   if (!power_of_two || alignment_ < smallest_alignment || alignment_ > largest_alignment)
     return error(Code::corrupt, value.offset, "key", "general.alignment")
-           << "is " << alignment_ << "; must be a power of two from " << smallest_alignment << " to " << largest_alignment;
+           << "is " << alignment_ << "; must be a power of two from " << smallest_alignment << " to "
+           << largest_alignment;
   return {};
 }
 

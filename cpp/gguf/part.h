@@ -1,4 +1,4 @@
-// One GGUF file, read front to back: header, keys, tensor descriptions, tensor data. Every value is checked as it is read.
+// One GGUF file, read front to back: header, keys, tensor descriptions, tensor data. Each value is checked at once.
 #pragma once
 
 #include "gguf/file.h"

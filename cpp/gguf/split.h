@@ -15,8 +15,8 @@ SplitName split_name(Str path);
 
 void put_split_suffix(Writer& out, u32 index, u32 count);  // "-00002-of-00003.gguf" for index 1 of 3
 
-// Writes the path of part `index` (from 0) of `count`, given the path of the first. False when that path does not follow
-// the convention or names another count; the writer is then left as it was.
+// Writes the path of part `index` (from 0) of `count`, given the path of the first. False when that path does not
+// follow the convention or names another count; the writer is then left as it was.
 [[nodiscard]] bool split_part_path(Str first_path, u32 index, u32 count, Writer& out);
 
 }  // namespace flyball::gguf

@@ -49,6 +49,11 @@ FLYBALL_INLINE void store_half(u16* p, F x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x.low, mode));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(x.high, mode));
 }
+FLYBALL_INLINE __m256 bf16x8(const u16* p) {
+  const __m256i x = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));
+}
+FLYBALL_INLINE F load_bf16(const u16* p) { return {bf16x8(p), bf16x8(p + 8)}; }
 FLYBALL_INLINE F load_i8(const i8* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
@@ -134,6 +139,9 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
 
 // Accumulators (of two registers each) that the attention tiles keep in registers.
 constexpr u32 key_tile = 4, value_tile = 4;
+// Tokens of a full tile in matrix products, and groups of 16 rows beside it with float weights.
+constexpr u32 tile_tokens = 4;
+constexpr u32 float_tile_groups(u32 tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
 
 }  // namespace
 }  // namespace flyball::kernels

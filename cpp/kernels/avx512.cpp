@@ -10,34 +10,13 @@
 #include "kernels/avx512_lanes.inl"
 #include "kernels/lanes.inl"
 #include "kernels/attend.inl"
+#include "kernels/matmul_tiles.inl"
 #include "kernels/avx512_unpack.inl"
 #include "kernels/avx512_matmul.inl"
-#include "kernels/avx512_float.inl"
+#include "kernels/matmul_float.inl"
+#include "kernels/matmul_driver.inl"
 
 namespace flyball::kernels {
-namespace {
-
-void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
-  switch (w.type) {
-    case Type::f32: return matmul_float<Type::f32>(w, x, group_begin, group_end, y, y_stride);
-    case Type::f16: return matmul_float<Type::f16>(w, x, group_begin, group_end, y, y_stride);
-    case Type::bf16: return matmul_float<Type::bf16>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_0: return matmul_quantised<Q4_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_1: return matmul_quantised<Q4_1>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_0: return matmul_quantised<Q5_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_1: return matmul_quantised<Q5_1>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q8_0: return matmul_quantised<Q8_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq4_nl: return matmul_quantised<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q2_k: return matmul_quantised<Q2K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q3_k: return matmul_quantised<Q3K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_k: return matmul_quantised<Q4K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_k: return matmul_quantised<Q5K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q6_k: return matmul_quantised<Q6K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq4_xs: return matmul_quantised<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
-  }
-}
-
-}  // namespace
 
 const Table avx512_table = {
     .name = "avx512",

@@ -25,6 +25,10 @@ FLYBALL_INLINE F load_half_n(const u16* p, u32 n) {
 FLYBALL_INLINE void store_half(u16* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+FLYBALL_INLINE F load_bf16(const u16* p) {
+  const __m512i x = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+}
 FLYBALL_INLINE F load_i8(const i8* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
@@ -76,6 +80,9 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
 
 // Accumulators that the attention tiles keep in registers.
 constexpr u32 key_tile = 8, value_tile = 16;
+// Tokens of a full tile in matrix products, and groups of 16 rows beside it with float weights.
+constexpr u32 tile_tokens = 8;
+constexpr u32 float_tile_groups(u32 tokens) { return tokens == 8 ? 2 : 4; }
 
 }  // namespace
 }  // namespace flyball::kernels

@@ -5,34 +5,11 @@
 namespace flyball::kernels {
 namespace {
 
-constexpr u32 panel_tokens = 32;
-constexpr u32 tile_tokens = 8;
-
-// The activations of a tile of tokens at one block; token t is `stride` further on.
-template <class T>
-struct Strided {
-  const T* first;
-  u64 stride;
-  FLYBALL_INLINE const T& at(u32 t, u64 i = 0) const { return first[t * stride + i]; }
-};
-
 FLYBALL_INLINE __m512i broadcast4(const i8* p) {
   i32 word;
   memcpy(&word, p, 4);
   return _mm512_set1_epi32(word);
 }
-
-struct Tile32 {
-  Strided<i8> q;
-  Strided<f32> d;
-  Strided<i32> sum;
-  FLYBALL_INLINE Tile32(const Activations& x, u32 token, u32 block) {
-    const u64 n_blocks = x.cols / 32, at = token * n_blocks + block;
-    q = {x.q32 + 32 * at, x.cols};
-    d = {x.d32 + at, n_blocks};
-    sum = {x.sum32 + at, n_blocks};
-  }
-};
 
 // One block of 32 for `tokens` tokens: exact dot products, then one fma each (two with a minimum).
 template <i32 bias, bool has_min, u32 tokens, class Code>
@@ -51,19 +28,6 @@ FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m512 d, __m5
     if constexpr (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(da * f32(x.sum.at(t, b))), sum[t]);
   }
 }
-
-FLYBALL_INLINE void prefetch(const u8* from, u32 bytes) {
-  for (u32 i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
-}
-constexpr u32 prefetch_distance = 4096;
-
-// Where results go: y of the group's first row at token 0.
-struct Output {
-  f32* y;
-  u64 stride;
-  __mmask16 rows;
-  FLYBALL_INLINE void put(u32 token, __m512 x) const { _mm512_mask_storeu_ps(y + token * stride, rows, x); }
-};
 
 template <class W, u32 tokens>
 void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
@@ -91,10 +55,6 @@ struct Panel {
   alignas(64) f32 m[8][16];
 };
 
-struct Sums {
-  alignas(64) f32 sum[panel_tokens][16];
-};
-
 template <class W>
 void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel* panel) {
   constexpr PackedShape shape = packed_shape(W::type);
@@ -115,16 +75,6 @@ void tile32(const Panel& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) 
     multiply32<bias, has_min, tokens>(x, b, code, _mm512_load_ps(panel.d[b]), m, sum);
   }
   for (u32 t = 0; t < tokens; ++t) _mm512_store_ps(sums[t], sum[t]);
-}
-
-// Calls f(first, count) for tiles that cover [0, n): eights, then what is left as 4, 2, 1. `count` is a constant.
-template <class Function>
-FLYBALL_INLINE void each_tile(u32 n, Function f) {
-  u32 t = 0;
-  for (; t + tile_tokens <= n; t += tile_tokens) f(t, Constant<tile_tokens>());
-  if (t + 4 <= n) f(t, Constant<4>()), t += 4;
-  if (t + 2 <= n) f(t, Constant<2>()), t += 2;
-  if (t < n) f(t, Constant<1>());
 }
 
 template <class W>
@@ -156,18 +106,6 @@ FLYBALL_INLINE void pair_sums(const i32* sum16, i32* pairs) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(pairs), _mm256_cvtepi32_epi16(sums));
   }
 }
-
-struct Tile256 {
-  Strided<i8> q;
-  Strided<f32> d;
-  Strided<i32> sum16;
-  FLYBALL_INLINE Tile256(const Activations& x, u32 token, u32 block) {
-    const u64 n_blocks = x.cols / 256, at = token * n_blocks + block;
-    q = {x.q256 + 256 * at, x.cols};
-    d = {x.d256 + at, n_blocks};
-    sum16 = {x.sum16 + 16 * at, 16 * n_blocks};
-  }
-};
 
 // sum += dot * scale, exact. A dot product that fits i16 multiplies as the low half of a pair whose high half meets zero.
 template <bool narrow>
@@ -297,45 +235,6 @@ void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, co
     });
   }
   for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, _mm512_load_ps(sums.sum[t]));
-}
-
-// Tokens [token, token + n_tokens) of one group; at most panel_tokens.
-template <class W>
-void multiply_group(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
-  constexpr bool small = packed_shape(W::type).block_values == 32;
-  const auto direct = [&](auto n) FLYBALL_LAMBDA {
-    if constexpr (small) direct32<W, n.value>(group, x, token, out);
-    else direct256<W, n.value>(group, x, token, out);
-  };
-  switch (n_tokens) {
-    case 1: return direct(Constant<1>());
-    case 2: return direct(Constant<2>());
-    case 3: return direct(Constant<3>());
-    case 4: return direct(Constant<4>());
-    default: break;
-  }
-  if constexpr (small) panel32<W>(group, x, token, n_tokens, out);
-  else panel256<W>(group, x, token, n_tokens, out);
-}
-
-// Tokens whose activations stay in L2 while the groups pass by.
-constexpr u64 resident_bytes = 1 << 20;
-
-template <class W>
-void matmul_quantised(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
-  const u64 fitting = resident_bytes / x.cols / panel_tokens * panel_tokens;
-  const u32 resident = fitting < panel_tokens ? panel_tokens : fitting > x.n_tokens ? x.n_tokens : u32(fitting);
-  for (u32 begin = 0; begin < x.n_tokens; begin += resident) {
-    const u32 end = x.n_tokens - begin < resident ? x.n_tokens : begin + resident;
-    for (u32 g = group_begin; g < group_end; ++g) {
-      const u32 rows = w.rows - g * group_rows;
-      const Output out = {y + u64(g) * group_rows, y_stride, first_n(rows < group_rows ? rows : group_rows)};
-      for (u32 t = begin; t < end; t += panel_tokens) {
-        const u32 n = end - t < panel_tokens ? end - t : panel_tokens;
-        multiply_group<W>(w.data + g * w.group_bytes, x, t, n, out);
-      }
-    }
-  }
 }
 
 }  // namespace

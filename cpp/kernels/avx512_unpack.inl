@@ -5,8 +5,6 @@
 namespace flyball::kernels {
 namespace {
 
-using gguf::Type;
-
 FLYBALL_INLINE __m512i load_vector(const u8* p) { return _mm512_loadu_si512(p); }
 FLYBALL_INLINE __m512 load_halves(const u8* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

@@ -1,4 +1,4 @@
-// Writes small GGUF files for tests and remembers where each field lies, so that a test can make exactly one of them lie.
+// Writes small GGUF files for tests and remembers where each field is, so that a test can make exactly one of them lie.
 #pragma once
 
 #include <cstring>
@@ -26,8 +26,8 @@ std::string bytes_of(T value) {
 
 inline std::string gguf_string(const std::string& text) { return bytes_of(u64(text.size())) + text; }
 
-// A finished file. Fields: "version", "n_tensors", "n_kv"; of a key "name"/"type"/"value"/"element"/"count" and of a tensor
-// "name"/"n_dims"/"dims"/"type"/"offset"/"data" as "<key or tensor>/<field>".
+// A finished file. Fields: "version", "n_tensors", "n_kv"; of a key "name"/"type"/"value"/"element"/"count" and of a
+// tensor "name"/"n_dims"/"dims"/"type"/"offset"/"data" as "<key or tensor>/<field>".
 struct GgufBytes {
   std::string bytes;
   std::map<std::string, u64> fields;

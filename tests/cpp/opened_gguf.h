@@ -1,4 +1,4 @@
-// Opens bytes as GGUF the way tests want it: each part in memory of exactly its size, so that a sanitizer sees every overrun.
+// Opens bytes as GGUF the way tests want it: each part in memory of exactly its size, so sanitizers see every overrun.
 #pragma once
 
 #include <memory>

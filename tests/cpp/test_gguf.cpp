@@ -23,7 +23,8 @@ GgufWriter all_kinds(u32 version) {
   writer.f32_key("a.f32", 0.5f).bool_key("a.bool", 1).string_key("a.string", std::string("text\0\xff", 6));
   writer.key("a.u64", 10, bytes_of(~u64(0))).key("a.i64", 11, bytes_of(i64(1) << 40)).key("a.f64", 12, bytes_of(0.1));
   writer.strings_key("a.strings", {"", "one", std::string(1000, 'x')}).array_key("a.empty", 8, 0, "");
-  writer.array_key("a.floats", 6, 2, bytes_of(1.5f) + bytes_of(-2.0f)).array_key("a.bools", 7, 2, std::string("\0\1", 2));
+  writer.array_key("a.floats", 6, 2, bytes_of(1.5f) + bytes_of(-2.0f))
+      .array_key("a.bools", 7, 2, std::string("\0\1", 2));
   return writer;
 }
 
@@ -144,9 +145,9 @@ TEST(type_sizes) {  // against the sizes of the structs in ggml's ggml-common.h
   const struct {
     Type type;
     u32 values, bytes;
-  } sizes[] = {{Type::f32, 1, 4},      {Type::f16, 1, 2},      {Type::bf16, 1, 2},     {Type::q4_0, 32, 18},
-               {Type::q4_1, 32, 20},   {Type::q5_0, 32, 22},   {Type::q5_1, 32, 24},   {Type::q8_0, 32, 34},
-               {Type::q2_k, 256, 84},  {Type::q3_k, 256, 110}, {Type::q4_k, 256, 144}, {Type::q5_k, 256, 176},
+  } sizes[] = {{Type::f32, 1, 4},      {Type::f16, 1, 2},      {Type::bf16, 1, 2},      {Type::q4_0, 32, 18},
+               {Type::q4_1, 32, 20},   {Type::q5_0, 32, 22},   {Type::q5_1, 32, 24},    {Type::q8_0, 32, 34},
+               {Type::q2_k, 256, 84},  {Type::q3_k, 256, 110}, {Type::q4_k, 256, 144},  {Type::q5_k, 256, 176},
                {Type::q6_k, 256, 210}, {Type::iq4_nl, 32, 18}, {Type::iq4_xs, 256, 136}};
   for (const auto& size : sizes) {
     const auto* info = gguf::type_info(u32(size.type));

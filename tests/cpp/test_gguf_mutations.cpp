@@ -1,4 +1,4 @@
-// Replays the fuzz corpus, and mutates valid files by fixed random numbers: the same files in every run, on every machine.
+// Replays the fuzz corpus, and mutates valid files by fixed random numbers: the same in every run, on every machine.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -47,7 +47,9 @@ std::vector<GgufBytes> valid_files() {
   std::vector<GgufBytes> files;
   for (u32 version : {2u, 3u}) {
     GgufWriter model(version);
-    model.string_key("general.architecture", "llama").u32_key("llama.block_count", 2).f32_key("llama.rope.freq_base", 1e4f);
+    model.string_key("general.architecture", "llama")
+        .u32_key("llama.block_count", 2)
+        .f32_key("llama.rope.freq_base", 1e4f);
     model.strings_key("tokenizer.ggml.tokens", {"<s>", "</s>", "a", "b", "", "\xff"});
     model.array_key("tokenizer.ggml.scores", 6, 6, std::string(24, '\0')).bool_key("tokenizer.ggml.add_bos_token", 1);
     model.tensor("token_embd.weight", {32, 6}, Type::q8_0).tensor("blk.0.attn_q.weight", {256, 2}, Type::q4_k);
@@ -83,8 +85,9 @@ void lie_in_fields(Random& random, const GgufBytes& file, std::string& bytes) {
     auto field = file.fields.begin();
     std::advance(field, below(random, file.fields.size()));
     const u64 value = dangerous(random, bytes.size());
-    const u64 at = field->second + 8 * below(random, 3) / 2 * below(random, 2);  // also the second dimension
-    if (at < bytes.size()) std::memcpy(bytes.data() + at, &value, std::min<u64>(below(random, 2) ? 8 : 4, bytes.size() - at));
+    const u64 at = field->second + (below(random, 3) ? 0 : 8);  // also the second dimension
+    const u64 width = below(random, 2) ? 8 : 4;
+    if (at < bytes.size()) std::memcpy(bytes.data() + at, &value, std::min<u64>(width, bytes.size() - at));
   }
 }
 
@@ -103,7 +106,8 @@ void insert_or_erase(Random& random, std::string& bytes) {
 }
 
 void splice(Random& random, std::string& bytes, const std::string& other) {
-  bytes = bytes.substr(0, below(random, bytes.size())) + other.substr(below(random, other.size()));
+  const u64 kept = below(random, bytes.size()), from = below(random, other.size());
+  bytes = bytes.substr(0, kept) + other.substr(from);
 }
 
 bool survives(const std::string& bytes) {
@@ -123,12 +127,24 @@ TEST(ten_thousand_mutations) {
     const GgufBytes& file = files[i % files.size()];
     std::string bytes = file.bytes;
     switch (i / files.size() % 6) {
-      case 0: flip_bits(random, bytes); break;
-      case 1: lie_in_fields(random, file, bytes); break;
-      case 2: bytes.resize(below(random, bytes.size())); break;
-      case 3: swap_blocks(random, bytes); break;
-      case 4: insert_or_erase(random, bytes); break;
-      default: splice(random, bytes, files[below(random, files.size())].bytes); break;
+      case 0:
+        flip_bits(random, bytes);
+        break;
+      case 1:
+        lie_in_fields(random, file, bytes);
+        break;
+      case 2:
+        bytes.resize(below(random, bytes.size()));
+        break;
+      case 3:
+        swap_blocks(random, bytes);
+        break;
+      case 4:
+        insert_or_erase(random, bytes);
+        break;
+      default:
+        splice(random, bytes, files[below(random, files.size())].bytes);
+        break;
     }
     n_valid += survives(bytes);
   }

@@ -19,7 +19,8 @@ using test::OpenedGguf;
 
 namespace {
 
-constexpr u64 huge[] = {u64(1) << 63, ~u64(0), ~u64(0) - 7, (u64(1) << 63) - 1, u64(1) << 62, u64(1) << 61, u64(1) << 32};
+constexpr u64 huge[] = {u64(1) << 63, ~u64(0),      ~u64(0) - 7, (u64(1) << 63) - 1,
+                        u64(1) << 62, u64(1) << 61, u64(1) << 32};
 
 std::string refusal(const std::string& bytes, Code code, u64 offset, Str where) {
   const OpenedGguf opened(bytes);
@@ -50,9 +51,14 @@ TEST(other_formats_are_named) {
   CHECK(says(refusal("", Code::corrupt, 0, "magic"), "not a GGUF file"));
   CHECK(says(refusal("GGU", Code::corrupt, 0, "magic"), "begins with 'GGU'"));
   CHECK(says(refusal("tjgg........................", Code::unsupported, 0, "magic"), "GGJT"));
-  CHECK(says(refusal("version https://git-lfs.github.com/spec/v1\n", Code::unsupported, 0, "magic"), "Git LFS pointer"));
+  CHECK(
+      says(refusal("version https://git-lfs.github.com/spec/v1\n", Code::unsupported, 0, "magic"), "Git LFS pointer"));
   CHECK(says(refusal("<!DOCTYPE html>", Code::unsupported, 0, "magic"), "web page"));
-  CHECK(says(refusal(std::string("\x7f" "ELF\0\0\0\0\0\0\0", 11), Code::corrupt, 0, "magic"), "'\\x7fELF'"));
+  CHECK(says(refusal(std::string("\x7f"
+                                 "ELF\0\0\0\0\0\0\0",
+                                 11),
+                     Code::corrupt, 0, "magic"),
+             "'\\x7fELF'"));
   refusal("GGUF", Code::corrupt, 4, "header");
 }
 
@@ -109,10 +115,12 @@ TEST(array_lengths_that_lie) {
   const auto file = small().build();
   for (u64 count : huge) {
     refusal(file.with("words/count", count).bytes, Code::corrupt, file.at("words/count"), "length of array 'words'");
-    refusal(file.with("numbers/count", count).bytes, Code::corrupt, file.at("numbers/count"), "length of array 'numbers'");
+    refusal(file.with("numbers/count", count).bytes, Code::corrupt, file.at("numbers/count"),
+            "length of array 'numbers'");
   }
   for (u64 count : {(u64(1) << 62) + 1, u64(0x4000000000000003)})  // times 4: 4 and 12 after the wrap
-    refusal(file.with("numbers/count", count).bytes, Code::corrupt, file.at("numbers/count"), "length of array 'numbers'");
+    refusal(file.with("numbers/count", count).bytes, Code::corrupt, file.at("numbers/count"),
+            "length of array 'numbers'");
   // A count that fits the file but not the strings in it.
   CHECK(!OpenedGguf(file.with("words/count", u64(20)).bytes).ok());
 }
@@ -139,7 +147,8 @@ TEST(element_types_that_lie) {
 TEST(bools_are_0_or_1) {
   const auto file = small().array_key("flags", 7, 3, std::string("\0\1\0", 3)).build();
   refusal(file.with("flag/value", u8(2)).bytes, Code::corrupt, file.at("flag/value"), "value of key 'flag'");
-  refusal(file.with("flags/value", u8(255), 2).bytes, Code::corrupt, file.at("flags/value") + 2, "value of key 'flags'");
+  refusal(file.with("flags/value", u8(255), 2).bytes, Code::corrupt, file.at("flags/value") + 2,
+          "value of key 'flags'");
 }
 
 TEST(key_names) {
@@ -200,15 +209,25 @@ TEST(tensor_types_are_refused_by_name) {
   const struct {
     u32 type;
     const char* name;
-  } refused[] = {{4, "Q4_2 (removed)"},       {5, "Q4_3 (removed)"},        {31, "Q4_0_4_4 (removed)"},
-                 {32, "Q4_0_4_8 (removed)"},  {33, "Q4_0_8_8 (removed)"},   {36, "IQ4_NL_4_4 (removed)"},
-                 {37, "IQ4_NL_4_8 (removed)"}, {38, "IQ4_NL_8_8 (removed)"}, {9, "Q8_1"},
-                 {16, "IQ2_XXS"},             {24, "I8"},                   {28, "F64"},
-                 {34, "TQ1_0"},               {39, "MXFP4"},                {43, "unknown"},
+  } refused[] = {{4, "Q4_2 (removed)"},
+                 {5, "Q4_3 (removed)"},
+                 {31, "Q4_0_4_4 (removed)"},
+                 {32, "Q4_0_4_8 (removed)"},
+                 {33, "Q4_0_8_8 (removed)"},
+                 {36, "IQ4_NL_4_4 (removed)"},
+                 {37, "IQ4_NL_4_8 (removed)"},
+                 {38, "IQ4_NL_8_8 (removed)"},
+                 {9, "Q8_1"},
+                 {16, "IQ2_XXS"},
+                 {24, "I8"},
+                 {28, "F64"},
+                 {34, "TQ1_0"},
+                 {39, "MXFP4"},
+                 {43, "unknown"},
                  {0xffffffff, "unknown"}};
   for (const auto& type : refused) {
-    const auto text = refusal(file.with("one/type", type.type).bytes, Code::unsupported, file.at("one/type"),
-                              "type of tensor 'one'");
+    const auto text =
+        refusal(file.with("one/type", type.type).bytes, Code::unsupported, file.at("one/type"), "type of tensor 'one'");
     CHECK(says(text, type.name));
     CHECK(says(text, "supported are F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS"));
   }
@@ -257,7 +276,8 @@ TEST(tensors_must_not_overlap) {
                      "data of tensor 'three'"),
              "overlaps the data of tensor 'one'"));
   refusal(file.with("two/offset", u64(480)).bytes, Code::corrupt, file.at("two/offset"), "data of tensor 'two'");
-  refusal(file.with("three/offset", u64(512 + 416)).bytes, Code::corrupt, file.at("three/offset"), "data of tensor 'three'");
+  refusal(file.with("three/offset", u64(512 + 416)).bytes, Code::corrupt, file.at("three/offset"),
+          "data of tensor 'three'");
   GgufWriter writer;
   for (int i = 0; i < 300; ++i) writer.tensor("t" + std::to_string(i), {8}, Type::f32);
   auto many = writer.build();
@@ -301,8 +321,9 @@ TEST(every_truncation_is_refused) {
 TEST(every_field_with_every_dangerous_value) {
   const auto file = small().build();
   const u64 header = file.at("one/data");
-  const u64 values[] = {0, 1, 2, 9, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, (u64(1) << 63) - 1, u64(1) << 63,
-                        ~u64(0) - 31, ~u64(0)};
+  const u64 values[] = {
+      0,      1, 2, 9, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, (u64(1) << 63) - 1, u64(1) << 63, ~u64(0) - 31,
+      ~u64(0)};
   u64 n_read = 0;
   for (u64 at = 0; at + 8 <= header; ++at) {
     for (u64 value : values) {
@@ -316,7 +337,8 @@ TEST(every_field_with_every_dangerous_value) {
       }
     }
   }
-  test::note(std::to_string(n_read) + " of " + std::to_string((header - 7) * 12 * 2) + " changed files were still valid");
+  test::note(std::to_string(n_read) + " of " + std::to_string((header - 7) * 12 * 2) +
+             " changed files were still valid");
 }
 
 // FNV-1a can be made to collide; a file that does so must not cost quadratic time.

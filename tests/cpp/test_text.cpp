@@ -82,7 +82,8 @@ TEST(fixed_rounds_half_away_from_zero) {
   CHECK_EQ(fixed(std::numeric_limits<f64>::quiet_NaN(), 1), "nan");
 }
 
-// The C library rounds exact ties to even. Below 2^39 an odd mantissa has at least 14 binary places: no tie at 11 decimals.
+// The C library rounds exact ties to even. Below 2^39 an odd mantissa has at least 14 binary places: no tie at 11
+// decimals.
 TEST(fixed_agrees_with_the_c_library) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 20000; ++i) {
@@ -106,7 +107,10 @@ TEST(safe_text_keeps_utf8_and_disarms_terminals) {
   const auto safe = [](Str s) { return written([&](Writer& out) { out.put_safe(s); }); };
   CHECK_EQ(safe("gr\xc3\xbc\xc3\x9f \xf0\x9f\x8e\x88"), "gr\xc3\xbc\xc3\x9f \xf0\x9f\x8e\x88");
   CHECK_EQ(safe("\x1b[2J\x7f\n"), "\\x1b[2J\\x7f\\x0a");
-  CHECK_EQ(safe("\xc2\x9b" "31m"), "\\xc2\\x9b" "31m");  // the control sequence introducer as one character
+  CHECK_EQ(safe("\xc2\x9b"
+                "31m"),
+           "\\xc2\\x9b"
+           "31m");  // the control sequence introducer as one character
   CHECK_EQ(safe("\xff\xc3"), "\\xff\\xc3");
   char buffer[3];
   Writer out(buffer, sizeof(buffer));
@@ -127,12 +131,12 @@ TEST(json_strings_replace_invalid_utf8) {
   const std::string r = "\xef\xbf\xbd";
   CHECK_EQ(json("\xff"), "\"" + r + "\"");
   CHECK_EQ(json("a\x80z"), "\"a" + r + "z\"");
-  CHECK_EQ(json("\xc0\xaf"), "\"" + r + r + "\"");              // overlong
-  CHECK_EQ(json("\xe0\x80\x80"), "\"" + r + r + r + "\"");      // overlong
-  CHECK_EQ(json("\xed\xa0\x80"), "\"" + r + r + r + "\"");      // surrogate
+  CHECK_EQ(json("\xc0\xaf"), "\"" + r + r + "\"");                  // overlong
+  CHECK_EQ(json("\xe0\x80\x80"), "\"" + r + r + r + "\"");          // overlong
+  CHECK_EQ(json("\xed\xa0\x80"), "\"" + r + r + r + "\"");          // surrogate
   CHECK_EQ(json("\xf4\x90\x80\x80"), "\"" + r + r + r + r + "\"");  // above U+10FFFF
-  CHECK_EQ(json("\xe2\x82z"), "\"" + r + "z\"");                // cut off inside
-  CHECK_EQ(json("\xf0\x9f\x8e"), "\"" + r + "\"");              // cut off at the end
+  CHECK_EQ(json("\xe2\x82z"), "\"" + r + "z\"");                    // cut off inside
+  CHECK_EQ(json("\xf0\x9f\x8e"), "\"" + r + "\"");                  // cut off at the end
 }
 
 TEST(parse_integers_strictly) {
@@ -141,7 +145,8 @@ TEST(parse_integers_strictly) {
   CHECK_EQ(u, 0);
   CHECK(parse_u64("18446744073709551615", &u));
   CHECK_EQ(u, ~u64(0));
-  for (Str bad : {Str(""), Str("-1"), Str("+1"), Str(" 1"), Str("1 "), Str("18446744073709551616"), Str("0x1"), Str("1e3")})
+  for (Str bad :
+       {Str(""), Str("-1"), Str("+1"), Str(" 1"), Str("1 "), Str("18446744073709551616"), Str("0x1"), Str("1e3")})
     CHECK(!parse_u64(bad, &u));
   i64 i = 7;
   CHECK(parse_i64("-9223372036854775808", &i));
@@ -166,8 +171,9 @@ TEST(parse_floats) {
   CHECK_EQ(parsed("0e999999"), 0.0);
   CHECK_EQ(parsed("1e-999999999999999999999"), 0.0);
   CHECK_EQ(parsed("0.0000000000000000000000000000000000000001e40"), 1.0);
-  for (Str bad : {Str(""), Str("-"), Str("+1"), Str("."), Str("1."), Str(".5"), Str("1e"), Str("1e+"), Str("nan"), Str("inf"),
-                  Str("1 "), Str("0x1p3"), Str("1e309"), Str("1.8e308"), Str("1e999999999999999999999"), Str("1.2.3")})
+  for (Str bad :
+       {Str(""), Str("-"), Str("+1"), Str("."), Str("1."), Str(".5"), Str("1e"), Str("1e+"), Str("nan"), Str("inf"),
+        Str("1 "), Str("0x1p3"), Str("1e309"), Str("1.8e308"), Str("1e999999999999999999999"), Str("1.2.3")})
     CHECK(refused(bad));
 }
 
@@ -177,8 +183,8 @@ TEST(parse_floats_agrees_with_the_c_library) {
     char text[64];
     int size;
     if (i % 2) {
-      size = std::snprintf(text, sizeof(text), "%llue%d", static_cast<unsigned long long>(random() % 1000000000000000000u),
-                           int(random() % 640) - 345);
+      size = std::snprintf(text, sizeof(text), "%llue%d",
+                           static_cast<unsigned long long>(random() % 1000000000000000000u), int(random() % 640) - 345);
     } else {
       const f64 any = bit_cast<f64>(random());
       if (!(any - any == 0)) continue;
@@ -196,16 +202,17 @@ TEST(utf8_prefix_ends_at_a_character) {
   const Str text = "a\xc3\xbc\xe2\x82\xac\xf0\x9f\x8e\x88";
   const u64 expected[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10};
   for (u64 n = 0; n <= text.size; ++n) CHECK_EQ(utf8_complete_prefix(text.substr(0, n)), expected[n]);
-  CHECK_EQ(utf8_complete_prefix("\x80\x80\x80\x80"), 4);   // nothing to wait for
-  CHECK_EQ(utf8_complete_prefix("\xe0\x80"), 2);           // can never become a character
+  CHECK_EQ(utf8_complete_prefix("\x80\x80\x80\x80"), 4);  // nothing to wait for
+  CHECK_EQ(utf8_complete_prefix("\xe0\x80"), 2);          // can never become a character
   CHECK_EQ(utf8_complete_prefix("\xed\xa0"), 2);
   CHECK_EQ(utf8_complete_prefix("\xf4\x90"), 2);
   CHECK_EQ(utf8_complete_prefix("\xf5"), 1);
-  CHECK_EQ(utf8_complete_prefix("\xf0\x9f\x8e\xc3"), 3);   // the broken one counts, the new one waits
+  CHECK_EQ(utf8_complete_prefix("\xf0\x9f\x8e\xc3"), 3);  // the broken one counts, the new one waits
 }
 
 TEST(errors_say_what_and_where) {
-  const Error error = fail(Code::corrupt, "n_kv", 16) << "says " << ~u64(0) << ", not " << -3 << " or " << 0.25 << " \x1b";
+  const Error error = fail(Code::corrupt, "n_kv", 16)
+                      << "says " << ~u64(0) << ", not " << -3 << " or " << 0.25 << " \x1b";
   const auto text = written([&](Writer& out) { error.describe(out); });
   CHECK_EQ(text, "corrupt: n_kv at byte 16: says 18446744073709551615, not -3 or 0.25 \\x1b");
   const auto bare = written([&](Writer& out) { Error(fail(Code::io, "")).describe(out); });

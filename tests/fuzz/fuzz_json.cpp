@@ -35,7 +35,8 @@ u64 walk(Arena& arena, const Json& value, u32 depth) {
     const auto back = Json::parse(out.text());
     if (!back.ok() || bit_cast<u32>(back.value().as_f32("").value()) != bit_cast<u32>(single.value())) abort();
   }
-  if (boolean.ok() + text.ok() + number.ok() > 1 || (natural.ok() && !number.ok()) || (integer.ok() && !number.ok())) abort();
+  if (boolean.ok() + text.ok() + number.ok() > 1 || (natural.ok() && !number.ok()) || (integer.ok() && !number.ok()))
+    abort();
   for (JsonItems items(value); items.next();) n += walk(arena, items.value(), depth + 1);
   return n;
 }

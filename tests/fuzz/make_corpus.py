@@ -85,9 +85,15 @@ def seeds() -> dict[str, bytes]:
         ("output_norm.weight", (32,), 0),
     ]
 
-    def part(number: int, count: int, tensors: list[Tensor], keys: list[Key] | None = None, alignment: int = 32) -> bytes:
+    def part(
+        number: int, count: int, tensors: list[Tensor], keys: list[Key] | None = None, alignment: int = 32
+    ) -> bytes:
         own = [("general.alignment", scalar(4, alignment))] if alignment != 32 else []
-        numbers = [("split.no", scalar(2, number)), ("split.count", scalar(2, count)), ("split.tensors.count", scalar(5, 3))]
+        numbers = [
+            ("split.no", scalar(2, number)),
+            ("split.count", scalar(2, count)),
+            ("split.tensors.count", scalar(5, 3)),
+        ]
         return gguf((keys or []) + own + numbers, tensors, alignment=alignment)
 
     files = {

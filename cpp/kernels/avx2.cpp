@@ -1,0 +1,39 @@
+// AVX2 with FMA and F16C. Compiled with its own flags; exports avx2_table and nothing else.
+#include <immintrin.h>
+
+#include "base/math.h"
+#include "kernels/cpu.h"
+#include "kernels/pack.h"
+#include "kernels/tables.h"
+
+#include "kernels/isa.inl"
+#include "kernels/avx2_lanes.inl"
+#include "kernels/lanes.inl"
+#include "kernels/attend.inl"
+#include "kernels/matmul_tiles.inl"
+#include "kernels/avx2_unpack.inl"
+#include "kernels/avx2_matmul.inl"
+#include "kernels/matmul_float.inl"
+#include "kernels/matmul_driver.inl"
+
+namespace flyball::kernels {
+
+const Table avx2_table = {
+    .name = "avx2",
+    .features = cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2,
+    .quantize = quantize,
+    .matmul = matmul,
+    .rms_norm = rms_norm,
+    .add = add_to,
+    .scale = scale_by,
+    .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
+    .softcap = softcap,
+    .rope = rope,
+    .store_key = store_key,
+    .store_value = store_value,
+    .attend = attend,
+    .sum_exp = sum_exp,
+};
+
+}  // namespace flyball::kernels

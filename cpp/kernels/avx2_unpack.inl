@@ -1,0 +1,196 @@
+// How each quantised type's packed block becomes vectors of codes: 32 bytes, 8 rows x 4 values, for VPMADDUBSW.
+// Part of avx2.cpp. `half` 0 or 1: rows 0..7 or 8..15. `code(body, v, half)` gives values 4v .. 4v+3 of a block.
+// `adds`: how many products of pairs (VPMADDUBSW results) of codes up to `largest` times 127 add up in i16; 0: the codes
+// are signed and go through the sign trick, |w| x sign(a, w), whose pairs fit one at a time.
+// A signed weight is its unsigned code plus `bias`, which enters the sums through the sums of the activations.
+
+namespace flyball::kernels {
+namespace {
+
+FLYBALL_INLINE __m256i load_vector(const u8* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+FLYBALL_INLINE __m256 load_halves(const u8* p, u32 half) { return half8(reinterpret_cast<const u16*>(p) + 8 * half); }
+FLYBALL_INLINE __m128i load_bytes(const u8* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+FLYBALL_INLINE __m256i low_bits(__m256i x, i32 mask) { return _mm256_and_si256(x, _mm256_set1_epi8(i8(mask))); }
+FLYBALL_INLINE __m256i nibbles(const u8* p, bool high) {
+  const __m256i x = load_vector(p);
+  return low_bits(high ? _mm256_srli_epi16(x, 4) : x, 15);
+}
+// Bytes of `value` where mask i has a bit, else 0.
+FLYBALL_INLINE __m256i masked(const u8* masks, u32 i, u32 half, i32 value) {
+  i32 word;
+  memcpy(&word, masks + 8 * i + 4 * half, 4);
+  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+  const __m256i bit = _mm256_set1_epi64x(i64(0x8040201008040201u));
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
+  return low_bits(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), value);
+}
+FLYBALL_INLINE __m256i iq4_values(__m256i index) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(iq4_codebook))), index);
+}
+
+struct Q4_0 {
+  static constexpr Type type = Type::q4_0;
+  static constexpr i32 bias = -8;
+  static constexpr u32 adds = 8;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return nibbles(body + 64 * (v % 4) + 32 * half, v >= 4); }
+};
+
+struct Q4_1 {
+  static constexpr Type type = Type::q4_1;
+  static constexpr i32 bias = 0;
+  static constexpr u32 adds = 8;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return Q4_0::code(body, v, half); }
+};
+
+struct Q5_0 {
+  static constexpr Type type = Type::q5_0;
+  static constexpr i32 bias = -16;
+  static constexpr u32 adds = 4;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return _mm256_or_si256(Q4_0::code(body + 64, v, half), masked(body, v, half, 16));
+  }
+};
+
+struct Q5_1 {
+  static constexpr Type type = Type::q5_1;
+  static constexpr i32 bias = 0;
+  static constexpr u32 adds = 4;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return Q5_0::code(body, v, half); }
+};
+
+struct Q8_0 {
+  static constexpr Type type = Type::q8_0;
+  static constexpr i32 bias = 0;
+  static constexpr u32 adds = 0;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return load_vector(body + 64 * v + 32 * half); }
+};
+
+struct Iq4Nl {
+  static constexpr Type type = Type::iq4_nl;
+  static constexpr i32 bias = 0;
+  static constexpr u32 adds = 0;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return iq4_values(Q4_0::code(body, v, half)); }
+};
+
+// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s, half)`: the scale of sub-block s twice as i16 in
+// each i32, for VPMADDWD. `pair(body, i, half)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the
+// activations: the minima where the type has them, else the scales (for the bias).
+
+FLYBALL_INLINE __m256i twice(__m128i bytes) {  // i8 [8] to (x, x) i16 in each i32
+  return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(bytes, bytes));
+}
+FLYBALL_INLINE __m256i pair_bytes(__m128i first, __m128i second) { return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second)); }
+FLYBALL_INLINE __m256i shuffle_words(__m256i x, i8 b0, i8 b1, i8 b2, i8 b3) {  // the same byte shuffle in every i32
+  const __m128i one = _mm_setr_epi8(b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3);
+  const __m128i base = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+  return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(_mm_or_si128(one, base)));  // a negative byte gives zero
+}
+
+struct Q2K {
+  static constexpr Type type = Type::q2_k;
+  static constexpr u32 sub_values = 16, adds = 4;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const __m256i x = load_vector(body + 256 + 64 * (v / 32 * 8 + v % 8) + 32 * half);
+    return low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3);
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) {
+    return twice(_mm_and_si128(load_bytes(body + 16 * s + 8 * half), _mm_set1_epi8(15)));
+  }
+  FLYBALL_INLINE static __m128i minimum(const u8* body, u32 s, u32 half) {
+    return _mm_and_si128(_mm_srli_epi16(load_bytes(body + 16 * s + 8 * half), 4), _mm_set1_epi8(15));
+  }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
+    return pair_bytes(minimum(body, 2 * i, half), minimum(body, 2 * i + 1, half));
+  }
+};
+
+struct Q3K {
+  static constexpr Type type = Type::q3_k;
+  static constexpr u32 sub_values = 16, adds = 4;
+  static constexpr i32 bias = -4;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const __m256i x = load_vector(body + 256 + 512 + 64 * (v / 32 * 8 + v % 8) + 32 * half);
+    return _mm256_or_si256(low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3), masked(body + 256, v, half, 4));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return twice(load_bytes(body + 16 * s + 8 * half)); }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
+    return pair_bytes(load_bytes(body + 32 * i + 8 * half), load_bytes(body + 32 * i + 16 + 8 * half));
+  }
+};
+
+struct Q4K {
+  static constexpr Type type = Type::q4_k;
+  static constexpr u32 sub_values = 32, adds = 8;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return nibbles(body + 192 + 64 * (v / 16 * 8 + v % 8) + 32 * half, v / 8 % 2);
+  }
+  // Four 6-bit numbers in the bytes of each i32: scales 0..3 or 4..7, minima likewise.
+  FLYBALL_INLINE static __m256i six_bits(const u8* body, bool minima, bool upper, u32 half) {
+    const __m256i own = load_vector(body + 64 * u32(minima) + 32 * half);
+    if (!upper) return low_bits(own, 63);
+    const __m256i last = load_vector(body + 128 + 32 * half);
+    const __m256i low = low_bits(minima ? _mm256_srli_epi32(last, 4) : last, 15);
+    return _mm256_or_si256(low, low_bits(_mm256_srli_epi32(own, 2), 48));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) {
+    return shuffle_words(six_bits(body, false, s >= 4, half), i8(s % 4), -128, i8(s % 4), -128);
+  }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
+    return shuffle_words(six_bits(body, true, i >= 2, half), i8(2 * (i % 2)), -128, i8(2 * (i % 2) + 1), -128);
+  }
+};
+
+struct Q5K {
+  static constexpr Type type = Type::q5_k;
+  static constexpr u32 sub_values = 32, adds = 4;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = true;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const __m256i low = nibbles(body + 192 + 512 + 64 * (v / 16 * 8 + v % 8) + 32 * half, v / 8 % 2);
+    return _mm256_or_si256(low, masked(body + 192, v, half, 16));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q4K::scale(body, s, half); }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q4K::pair(body, i, half); }
+};
+
+struct Q6K {
+  static constexpr Type type = Type::q6_k;
+  static constexpr u32 sub_values = 16, adds = 2;
+  static constexpr i32 bias = -32;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const u32 part = v / 32, quarter = v / 8 % 4;
+    const __m256i low = nibbles(body + 256 + 64 * (16 * part + v % 16) + 32 * half, quarter >= 2);
+    const __m256i x = load_vector(body + 256 + 2048 + 64 * (8 * part + v % 8) + 32 * half);
+    const __m256i high = quarter == 3 ? _mm256_srli_epi16(x, 2) : _mm256_slli_epi16(x, i32(4 - 2 * quarter));
+    return _mm256_or_si256(low, low_bits(high, 48));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }
+};
+
+struct Iq4Xs {
+  static constexpr Type type = Type::iq4_xs;
+  static constexpr u32 sub_values = 32, adds = 0;
+  static constexpr i32 bias = 0;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return iq4_values(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4) + 32 * half, v / 4 % 2));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }
+};
+
+}  // namespace
+}  // namespace flyball::kernels

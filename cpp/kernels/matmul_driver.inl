@@ -1,0 +1,65 @@
+// From a call to the table's kernels: which tokens meet which group. Included last by the instruction-set files.
+
+namespace flyball::kernels {
+namespace {
+
+// Tokens [token, token + n_tokens) of one group; at most panel_tokens.
+template <class W>
+void multiply_group(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+  constexpr bool small = packed_shape(W::type).block_values == 32;
+  const auto direct = [&](auto n) FLYBALL_LAMBDA {
+    if constexpr (small) direct32<W, n.value>(group, x, token, out);
+    else direct256<W, n.value>(group, x, token, out);
+  };
+  switch (n_tokens) {
+    case 1: return direct(Constant<1>());
+    case 2: return direct(Constant<2>());
+    case 3: return direct(Constant<3>());
+    case 4: return direct(Constant<4>());
+    default: break;
+  }
+  if constexpr (small) panel32<W>(group, x, token, n_tokens, out);
+  else panel256<W>(group, x, token, n_tokens, out);
+}
+
+// Tokens whose activations stay in L2 while the groups pass by.
+constexpr u64 resident_bytes = 1 << 20;
+
+template <class W>
+void matmul_quantised(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
+  const u64 fitting = resident_bytes / x.cols / panel_tokens * panel_tokens;
+  const u32 resident = fitting < panel_tokens ? panel_tokens : fitting > x.n_tokens ? x.n_tokens : u32(fitting);
+  for (u32 begin = 0; begin < x.n_tokens; begin += resident) {
+    const u32 end = x.n_tokens - begin < resident ? x.n_tokens : begin + resident;
+    for (u32 g = group_begin; g < group_end; ++g) {
+      const Output out(w, g, y, y_stride);
+      for (u32 t = begin; t < end; t += panel_tokens) {
+        const u32 n = end - t < panel_tokens ? end - t : panel_tokens;
+        multiply_group<W>(w.data + g * w.group_bytes, x, t, n, out);
+      }
+    }
+  }
+}
+
+void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
+  switch (w.type) {
+    case Type::f32: return matmul_float<Type::f32>(w, x, group_begin, group_end, y, y_stride);
+    case Type::f16: return matmul_float<Type::f16>(w, x, group_begin, group_end, y, y_stride);
+    case Type::bf16: return matmul_float<Type::bf16>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q4_0: return matmul_quantised<Q4_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q4_1: return matmul_quantised<Q4_1>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q5_0: return matmul_quantised<Q5_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q5_1: return matmul_quantised<Q5_1>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q8_0: return matmul_quantised<Q8_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq4_nl: return matmul_quantised<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q2_k: return matmul_quantised<Q2K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q3_k: return matmul_quantised<Q3K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q4_k: return matmul_quantised<Q4K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q5_k: return matmul_quantised<Q5K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q6_k: return matmul_quantised<Q6K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq4_xs: return matmul_quantised<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
+  }
+}
+
+}  // namespace
+}  // namespace flyball::kernels

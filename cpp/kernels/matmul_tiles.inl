@@ -1,0 +1,77 @@
+// What both vector tables' matrix products share: how a tile of tokens is addressed, and how results are stored.
+// Included after lanes.inl; matmul_driver.inl comes after the table's own kernels.
+
+namespace flyball::kernels {
+namespace {
+
+using gguf::Type;
+
+constexpr u32 panel_tokens = 32;  // that meet an unpacked block while it is in L1
+
+// The activations of a tile of tokens at one block; token t is `stride` further on.
+template <class T>
+struct Strided {
+  const T* first;
+  u64 stride;
+  FLYBALL_INLINE const T& at(u32 t, u64 i = 0) const { return first[t * stride + i]; }
+};
+
+struct Tile32 {
+  Strided<i8> q;
+  Strided<f32> d;
+  Strided<i32> sum;
+  FLYBALL_INLINE Tile32(const Activations& x, u32 token, u32 block) {
+    const u64 n_blocks = x.cols / 32, at = token * n_blocks + block;
+    q = {x.q32 + 32 * at, x.cols};
+    d = {x.d32 + at, n_blocks};
+    sum = {x.sum32 + at, n_blocks};
+  }
+};
+
+struct Tile256 {
+  Strided<i8> q;
+  Strided<f32> d;
+  Strided<i32> sum16;
+  FLYBALL_INLINE Tile256(const Activations& x, u32 token, u32 block) {
+    const u64 n_blocks = x.cols / 256, at = token * n_blocks + block;
+    q = {x.q256 + 256 * at, x.cols};
+    d = {x.d256 + at, n_blocks};
+    sum16 = {x.sum16 + 16 * at, 16 * n_blocks};
+  }
+};
+
+struct Sums {  // of a panel of tokens, 16 rows each
+  alignas(64) f32 sum[panel_tokens][16];
+};
+
+FLYBALL_INLINE void prefetch(const u8* from, u32 bytes) {
+  for (u32 i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+}
+constexpr u32 prefetch_distance = 4096;
+
+// Where results go: y of the group's first row at token 0; the last group may have fewer than 16 rows.
+struct Output {
+  f32* y;
+  u64 stride;
+  u32 rows;
+  FLYBALL_INLINE Output(const Matrix& w, u32 group, f32* all_y, u64 y_stride)
+      : y(all_y + u64(group) * group_rows), stride(y_stride), rows(w.rows - group * group_rows) {
+    if (rows > group_rows) rows = group_rows;
+  }
+  FLYBALL_INLINE void put(u32 token, F x) const { store_n(y + token * stride, x, rows); }
+};
+
+// Calls f(first, count) for tiles that cover [0, n): full ones, then what is left as 4, 2, 1. `count` is a constant.
+template <class Function>
+FLYBALL_INLINE void each_tile(u32 n, Function f) {
+  u32 t = 0;
+  for (; t + tile_tokens <= n; t += tile_tokens) f(t, Constant<tile_tokens>());
+  if constexpr (tile_tokens > 4) {
+    if (t + 4 <= n) f(t, Constant<4>()), t += 4;
+  }
+  if (t + 2 <= n) f(t, Constant<2>()), t += 2;
+  if (t < n) f(t, Constant<1>());
+}
+
+}  // namespace
+}  // namespace flyball::kernels

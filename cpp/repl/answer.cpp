@@ -1,0 +1,281 @@
+// Models, sessions and answers.
+#include "engine/receipt.h"
+#include "engine/version.h"
+#include "repl/repl.h"
+
+namespace flyball::repl {
+
+using engine::CacheType;
+using engine::Generation;
+using engine::Model;
+using engine::Session;
+using engine::StopReason;
+using engine::Token;
+
+void Repl::start() {
+  out_ << "flyball " << engine::version << " on " << platform_.name << "; /help lists the commands\n";
+  constexpr Str no_model = "no model: commands work, prompts wait for /load FILE";
+  const bool has_fallback = !options_.fallback_model.empty();
+  if (!options_.model.empty()) {
+    const Status status = open_model(options_.model);
+    if (status.ok()) return out_.flush();
+    report_problem(status.error(), has_fallback ? Str("the bundled demonstration model") : no_model);
+  }
+  if (has_fallback) {
+    const Status status = open_model(options_.fallback_model);
+    if (status.ok()) {
+      out_ << "This is the bundled demonstration model: it writes short stories and answers a few narrow kinds of questions.\n";
+      return out_.flush();
+    }
+    report_problem(status.error(), no_model);
+  } else if (options_.model.empty()) {
+    report_problem(fail(Code::not_found, "model") << "no file was given", no_model);
+  }
+  out_.flush();
+}
+
+void Repl::report_problem(const Error& error, Str fallback) {
+  ++n_errors_;
+  char text[1600];
+  Writer writer(text, sizeof text);
+  engine::put_model_problem(writer, error, fallback);
+  out_ << "The model cannot be used.\n" << writer.text();
+}
+
+Status Repl::load(Str argument) {
+  if (argument.empty()) return fail(Code::invalid_argument, "/load") << "needs the model's file; /models lists what there is";
+  const Status status = open_model(argument);
+  if (!status.ok()) {
+    report_problem(status.error(), model_ != nullptr ? Str("the model that was loaded before stays")
+                                                     : Str("no model: commands work, prompts wait for /load FILE"));
+  }
+  return {};
+}
+
+// The model before is given up only when the new one works: that needs memory for both, but loses nothing.
+Status Repl::open_model(Str path) {
+  if (path.size > sizeof model_path_.data) return fail(Code::invalid_argument, "model") << "the path is too long";
+  engine::ModelOptions options;
+  options.isa = options_.isa;
+  options.threads = options_.threads;
+  const u64 start = platform_.now_ns(platform_.self);
+  Model* loaded = nullptr;
+  const Result<Model*> result = Model::load(platform_, path, options, progress());
+  if (progress_shown_) out_ << "\r\x1b[K";
+  progress_shown_ = false;
+  if (!result.ok()) return result.error();
+  loaded = result.value();
+
+  engine::SessionOptions wanted;
+  wanted.context = options_.context;
+  wanted.cache = options_.cache;
+  const Result<Session*> session = Session::create(*loaded, wanted);
+  if (!session.ok()) {
+    Model::release(loaded);
+    return session.error();
+  }
+  close_model();
+  model_ = loaded;
+  session_ = session.value();
+  model_path_.assign(path);
+  format_ = &engine::detect_chat_format(model_->tokenizer());
+  raw_ = model_->tokenizer().chat_template().empty();
+  restart_conversation();
+
+  const model::Config& config = model_->config();
+  out_.printable(config.name.empty() ? path : config.name) << ": " << config.architecture_name << ", ";
+  char text[32];
+  Writer size(text, sizeof text);
+  engine::put_bytes(size, model_->file_bytes());
+  out_ << model_->quantisation() << ", " << size.text() << "; loaded in ";
+  out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0) << " ms (" << model_->table().name << ", "
+      << model_->threads() << " threads); context " << session_->context() << ", kv "
+      << engine::cache_type_name(session_->cache_type());
+  if (raw_)
+    out_ << "; no chat template, so prompts are continued as they are (/raw off for chat)\n";
+  else
+    out_ << "; chat format " << format_->name << '\n';
+  return {};
+}
+
+Status Repl::open_session(u32 context, CacheType cache) {
+  engine::SessionOptions wanted;
+  wanted.context = context;
+  wanted.cache = cache;
+  Session* opened = nullptr;
+  FLYBALL_ASSIGN(opened, Session::create(*model_, wanted));
+  close_session();
+  session_ = opened;
+  options_.context = context;
+  options_.cache = cache;
+  restart_conversation();
+  return {};
+}
+
+void Repl::close_session() {
+  Session::release(session_);
+  session_ = nullptr;
+}
+
+void Repl::close_model() {
+  close_session();
+  receipt_ = last_metrics_ = {};
+  Model::release(model_);
+  model_ = nullptr;
+}
+
+void Repl::restart_conversation() { conversation_.start(model_->tokenizer(), *format_); }
+
+Status Repl::need_model() const {
+  if (model_ != nullptr) return {};
+  return fail(Code::not_found, "model") << "none is loaded; /load FILE loads one, /models DIRECTORY lists what there is";
+}
+
+engine::Control Repl::control() const {
+  engine::Control control;
+  control.context = const_cast<Platform*>(&platform_);
+  control.stop = [](void* context) {
+    const Platform& platform = *static_cast<const Platform*>(context);
+    return platform.stop_requested != nullptr && platform.stop_requested(platform.self);
+  };
+  return control;
+}
+
+engine::Progress Repl::progress() {
+  engine::Progress progress;
+  progress.context = this;
+  progress.report = [](void* context, Str phase, u64 done, u64 total) {
+    Repl& repl = *static_cast<Repl*>(context);
+    if (repl.options_.terminal && total != 0 && done < total) {
+      repl.out_ << '\r' << phase << ' ' << 100 * done / total << " %\x1b[K";
+      repl.out_.flush();
+      repl.progress_shown_ = true;
+    }
+    const engine::Control control = repl.control();
+    return !control.stop(control.context);
+  };
+  return progress;
+}
+
+Status Repl::answer(Str line) {
+  FLYBALL_TRY(need_model());
+  (void)control().stop(control().context);  // a stop that came too late for the answer before is not meant for this one
+  return raw_ ? answer_raw(line) : answer_chat(line);
+}
+
+Status Repl::answer_raw(Str line) {
+  const tokenizer::Tokenizer& tokenizer = model_->tokenizer();
+  u64 n = 0;
+  for (;;) {
+    FLYBALL_ASSIGN(n, tokenizer.encode(platform_, line, {true, false}, raw_tokens_.space()));
+    if (n <= raw_tokens_.space().size) break;
+    if (!raw_tokens_.reserve(n)) return fail(Code::out_of_memory, "prompt") << "no memory for " << n << " tokens";
+  }
+  Generation* generation = nullptr;
+  FLYBALL_ASSIGN(generation, begin(raw_tokens_.space().subspan(0, n), ""));
+  out_.printable(line);
+  const Status status = run(*generation);
+  Generation::release(generation);
+  return status;
+}
+
+Status Repl::answer_chat(Str line) {
+  const u64 before = conversation_.tokens().size;
+  Generation* generation = nullptr;
+  const auto open = [&]() -> Status {
+    FLYBALL_TRY(conversation_.add_user(line, text_of(system_)));
+    FLYBALL_ASSIGN(generation, begin(conversation_.tokens(), format_->stop));
+    return {};
+  };
+  Status status = open();
+  if (status.ok()) status = run(*generation);
+  if (status.ok() && generation->tokens().size != 0) {
+    Span<const Token> tokens = generation->tokens();
+    if (generation->stop_reason() == StopReason::eos) tokens.size -= 1;
+    status = generation->stop_reason() == StopReason::stop_string ? conversation_.add_answer(text_of(shown_))
+                                                                  : conversation_.add_answer(tokens);
+  } else {
+    conversation_.truncate(before);
+  }
+  Generation::release(generation);
+  if (status.error().code == Code::context_full) {
+    return fail(Code::context_full, "conversation") << "fills the context of " << session_->context()
+                                                    << " tokens; /clear starts anew, /ctx N makes room";
+  }
+  return status;
+}
+
+Result<Generation*> Repl::begin(Span<const Token> prompt, Str stop) {
+  engine::GenerateOptions options;
+  options.sampler = sampler_;
+  options.max_tokens = max_tokens_;
+  if (!stop.empty()) options.stops = {&stop, 1};
+  Result<Generation*> generation = Generation::begin(*session_, prompt, options, control(), progress());
+  if (progress_shown_) out_ << "\r\x1b[K";
+  progress_shown_ = false;
+  return generation;
+}
+
+Status Repl::run(Generation& generation) {
+  shown_.truncate(0);
+  for (bool done = false; !done;) {
+    engine::Step step;
+    FLYBALL_ASSIGN(step, generation.step(control()));
+    done = step.done;
+    if (!append(shown_, step.text)) return fail(Code::out_of_memory, "answer") << "no memory for its text";
+    if (show_logprobs_ && step.token != tokenizer::no_token)
+      put_logprob(step);
+    else
+      out_.printable(step.text);
+    out_.flush();
+  }
+  if (!show_logprobs_) out_ << '\n';
+  return finish(generation);
+}
+
+void Repl::put_logprob(const engine::Step& step) {
+  char piece[80];
+  Writer shown(piece, sizeof piece);
+  shown.put_safe(model_->tokenizer().piece(step.token, true));
+  out_.fixed(step.logprob, 4) << "  " << step.token << " '" << shown.text() << "'\n";
+}
+
+// The metrics line, and the receipt for /receipt.
+Status Repl::finish(Generation& generation) {
+  const runtime::GenerationMetrics& m = generation.metrics();
+  dim(true);
+  out_ << '[' << m.generated_tokens << (m.generated_tokens == 1 ? " token" : " tokens");
+  if (m.decode.tokens != 0) {
+    (out_ << ", ").fixed(runtime::cycles_per_token(m.decode), 0) << " cycles/token, ";
+    out_.fixed(runtime::tokens_per_second(m.decode, platform_.cycles_per_second), 1) << " tok/s";
+  }
+  (out_ << ", first after ").fixed(1e3 * f64(m.first_token_cycles) / f64(max(platform_.cycles_per_second, u64(1))), 0)
+      << " ms, " << engine::stop_reason_name(generation.stop_reason());
+  out_.flush();  // the model's fingerprint may take its time when it is asked for first
+
+  receipt_arena_.clear();
+  receipt_ = {};
+  engine::Receipt made;
+  const auto make = [&]() -> Status {
+    FLYBALL_ASSIGN(made, engine::make_receipt(receipt_arena_, generation));
+    FLYBALL_ASSIGN(receipt_, engine::write_receipt(receipt_arena_, made));
+    return {};
+  };
+  const Status status = make();
+  if (status.ok()) {
+    char digits[64];
+    hex(made.digest, digits);
+    out_ << ", digest " << Str(digits, 12);
+  }
+  out_ << ']';
+  dim(false);
+  out_ << '\n';
+  metrics_arena_.clear();
+  last_metrics_ = metrics_arena_.copy(made.metrics);
+  if (generation.stop_reason() == StopReason::context_full) {
+    out_ << "The context of " << session_->context() << " tokens is full; /clear starts anew, /ctx N makes room.\n";
+  }
+  return status;
+}
+
+}  // namespace flyball::repl

@@ -1,0 +1,136 @@
+// The REPL: one source for the host program and for bare metal. It is fed with lines and writes through the Platform; it
+// makes no operating-system call of its own.
+#pragma once
+
+#include "base/buffer.h"
+#include "engine/catalog.h"
+#include "engine/chat_format.h"
+#include "engine/engine.h"
+#include "repl/console.h"
+
+namespace flyball::repl {
+
+struct Options {
+  Str model;                // path; empty: the fallback, if there is one
+  Str fallback_model;       // the bundled one; empty: none
+  Str isa = "auto";
+  u32 threads = 0;
+  u32 context = 0;
+  engine::CacheType cache = engine::CacheType::f16;
+  Str models_directory;     // for /models without an argument; empty: the loaded model's
+  Str catalog_cache;        // path of the file that keeps model summaries; empty: none
+  bool terminal = false;    // colours and a progress line
+};
+
+class Repl {
+ public:
+  Repl(const Platform& platform, const Options& options);
+  ~Repl();
+  Repl(const Repl&) = delete;
+  Repl& operator=(const Repl&) = delete;
+
+  // Greets, loads the model, and says what is wrong where that fails; the REPL works without one.
+  void start();
+
+  // One line without its end: a command, a prompt, or (with a `\` at its end) a part of either. False: /quit.
+  bool feed(Str line);
+  Str prompt() const;  // to be shown before the next line
+  u64 n_errors() const { return n_errors_; }  // commands and prompts that failed so far
+
+ private:
+  struct Command {
+    Str name;
+    Str arguments;
+    Str help;
+    Status (Repl::*run)(Str argument);
+  };
+  static Span<const Command> commands();
+  Status run_command(Str line);
+
+  // Commands, in the order of the table.
+  Status help(Str argument);
+  Status models(Str argument);
+  Status model_info(Str argument);
+  Status load(Str argument);
+  Status sampling(Str argument);
+  Status temperature(Str argument);
+  Status top_k(Str argument);
+  Status top_p(Str argument);
+  Status min_p(Str argument);
+  Status repeat(Str argument);
+  Status no_repeat(Str argument);
+  Status max_tokens(Str argument);
+  Status seed(Str argument);
+  Status context(Str argument);
+  Status cache_type(Str argument);
+  Status cpu(Str argument);
+  Status metrics(Str argument);
+  Status reset(Str argument);
+  Status clear(Str argument);
+  Status system(Str argument);
+  Status raw(Str argument);
+  Status format(Str argument);
+  Status tokens(Str argument);
+  Status logprobs(Str argument);
+  Status save(Str argument);
+  Status restore(Str argument);
+  Status receipt(Str argument);
+  Status verify(Str argument);
+  Status quit(Str argument);
+
+  // Model and session.
+  Status open_model(Str path);
+  void report_problem(const Error& error, Str fallback);
+  Status open_session(u32 context, engine::CacheType cache);
+  void close_session();
+  void close_model();
+  Status need_model() const;
+  void describe_model();
+  void restart_conversation();
+
+  // Settings.
+  Status set(const runtime::SamplerSettings& changed);
+
+  // Answers.
+  Status answer(Str line);
+  Status answer_raw(Str line);
+  Status answer_chat(Str line);
+  Result<engine::Generation*> begin(Span<const engine::Token> prompt, Str stop);
+  Status run(engine::Generation& generation);
+  Status finish(engine::Generation& generation);
+  void put_logprob(const engine::Step& step);
+  engine::Control control() const;
+  engine::Progress progress();
+
+  void error(const Error& error);
+  void dim(bool on);
+
+  const Platform& platform_;
+  Options options_;
+  Console out_;
+  engine::Catalog catalog_;
+  engine::Model* model_ = nullptr;
+  engine::Session* session_ = nullptr;
+  Text<1024> model_path_;
+  bool model_is_fallback_ = false;
+
+  runtime::SamplerSettings sampler_;
+  u32 max_tokens_ = 256;
+  bool raw_ = false;
+  bool show_logprobs_ = false;
+  const engine::ChatFormat* format_ = nullptr;
+  engine::Conversation conversation_;
+  Buffer<char> system_;
+  Buffer<char> line_;        // gathered from continued lines
+  Buffer<char> shown_;       // the answer's text
+  Buffer<engine::Token> raw_tokens_;
+  Arena receipt_arena_;
+  Str receipt_;              // of the last answer; empty: none yet
+  Arena metrics_arena_;
+  Str last_metrics_;         // JSON of the last answer
+  bool progress_shown_ = false;
+  bool running_ = true;
+  u64 n_errors_ = 0;
+};
+
+}  // namespace flyball::repl

@@ -1,0 +1,8 @@
+"""`python -m flyball` is `flyball`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""`flyball chat`: a conversation in the model's own chat template."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..chat import Chat
+from ..errors import ContextFull, Error, InvalidArgument
+from ..options import GenerateKeywords
+from ..results import Result
+from . import common
+
+HELP = """/help            this list
+/reset           forget the conversation (the system message stays)
+/system TEXT     begin anew with this system message
+/seed N          draw other tokens
+/metrics         counts of the last answer
+/receipt FILE    write the last answer's receipt
+/quit            end (also Ctrl-D); Ctrl-C stops an answer"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("chat", help="talk to a model", description=__doc__)
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="the system message")
+    parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of an answer at most (default: 512)")
+    common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
+    parser.set_defaults(run=run)
+
+
+class _Conversation:
+    """The state of the loop: the chat, the options, and the last answer."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        settings = common.read_settings(args)
+        self.progress = common.Progress()
+        self.model = common.open_model(settings, self.progress)
+        self.template = common.read_text(args.template) if args.template else None
+        self.options: GenerateKeywords = common.generate_keywords(settings)
+        written = settings["max_tokens"]
+        self.max_tokens: int = 512 if written.origin == "default" else written.value
+        self.chat = self.begin(args.system)
+        self.last: Result | None = None
+        if common.is_demo(settings):
+            common.write(common.DEMO_NOTE + "\n")
+
+    def begin(self, system: str | None) -> Chat:
+        """A new conversation."""
+        return self.model.chat(system=system and common.argument_text(system), template=self.template)
+
+    def answer(self, text: str) -> None:
+        """Stream one answer; Ctrl-C stops it and keeps what was said."""
+        try:
+            stream = self.chat.stream(
+                common.argument_text(text), self.max_tokens, progress=self.progress, **self.options
+            )
+        except KeyboardInterrupt:
+            self.progress.clear()
+            common.write("(stopped before the answer began)\n")
+            return
+        try:
+            for piece in stream:
+                common.write(piece.text)
+        except KeyboardInterrupt:
+            stream.close()
+            common.write(" (stopped)")
+        self.last = stream.result
+        common.write("\n")
+        if self.last.stop_reason in ("context_full", "max_tokens"):
+            common.write(f"({self.last.stop_reason})\n")
+
+    def command(self, line: str) -> bool:
+        """Obey a line that begins with a slash; False ends the loop."""
+        name, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if name in ("/quit", "/exit"):
+            return False
+        if name == "/help":
+            common.write(HELP + "\n")
+        elif name == "/reset":
+            self.chat.reset()
+        elif name == "/system":
+            self.chat = self.begin(rest or None)
+        elif name == "/seed":
+            if not rest.isdecimal():
+                raise InvalidArgument("/seed", "needs a number")
+            self.options["seed"] = int(rest)
+        elif name == "/metrics":
+            common.write_json(self._last_answer().metrics.as_dict())
+        elif name == "/receipt":
+            if not rest:
+                raise InvalidArgument("/receipt", "needs a file name")
+            common.write(f"{self._last_answer().receipt.save(rest)}\n")
+        else:
+            raise InvalidArgument(name, "is no command; /help lists them")
+        return True
+
+    def _last_answer(self) -> Result:
+        if self.last is None:
+            raise InvalidArgument("/metrics, /receipt", "need an answer first")
+        return self.last
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read lines until the end."""
+    conversation = _Conversation(args)
+    common.write("Type a message; /help lists commands.\n")
+    while (line := _read_line()) is not None:
+        if not line.strip():
+            continue
+        try:
+            if line.startswith("/"):
+                if not conversation.command(line.strip()):
+                    break
+            else:
+                conversation.answer(line)
+        except ContextFull as error:
+            common.say_error(f"{error} (/reset begins anew)")
+        except Error as error:
+            common.say_error(error)
+    return common.HOLDS
+
+
+def _read_line() -> str | None:
+    while True:
+        try:
+            return input("> ")
+        except EOFError:
+            common.write("\n")
+            return None
+        except KeyboardInterrupt:
+            common.write("\n(/quit or Ctrl-D ends)\n")
+        except UnicodeDecodeError:
+            common.say_error("the line is not UTF-8")

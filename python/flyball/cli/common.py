@@ -1,0 +1,227 @@
+"""What the commands share: settings from flags, opening a model with progress, numbers for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..configuration import Setting, resolve
+from ..errors import FileError, FormatError, InvalidArgument, NotFound
+from ..model import Model, demo_model_path
+from ..options import GenerateKeywords
+
+HOLDS, FAILS, CANNOT_TELL = 0, 1, 2
+_MAX_TEXT = 64 << 20
+
+# flag -> (configuration key, metavar, help)
+_FLAGS = {
+    "--isa": ("isa", "NAME", "instruction set (default: the best that the processor has)"),
+    "--threads": ("threads", "N", "threads that compute (0: one per processor)"),
+    "--ctx": ("context", "N", "positions of the context (0: the model's own, at most 8192)"),
+    "--kv": ("kv", "TYPE", "type of cached keys and values: f16, f32, q8_0"),
+    "--batch": ("batch", "N", "prompt tokens per transformer call; cannot change a result"),
+    "--temp": ("sampling.temperature", "T", "0: always the likeliest token"),
+    "--top-k": ("sampling.top_k", "K", "only the K likeliest tokens (0: all)"),
+    "--top-p": ("sampling.top_p", "P", "only the likeliest tokens that together reach P (1: all)"),
+    "--min-p": ("sampling.min_p", "P", "only tokens at least P times as likely as the likeliest (0: all)"),
+    "--repeat-penalty": ("sampling.repeat_penalty", "X", "against repetition (1: off)"),
+    "--no-repeat-ngram": ("sampling.no_repeat_ngram", "N", "bans repeated n-grams (0: off)"),
+    "--seed": ("sampling.seed", "S", "the same seed draws the same tokens"),
+}
+MODEL_FLAGS = ("--isa", "--threads", "--ctx", "--kv")
+SAMPLING_FLAGS = tuple(flag for flag in _FLAGS if flag not in MODEL_FLAGS)
+
+
+def add_flags(parser: argparse.ArgumentParser, flags: Iterable[str]) -> None:
+    """Flags that set configuration keys; --config names the file."""
+    for flag in flags:
+        key, metavar, text = _FLAGS[flag]
+        parser.add_argument(flag, dest=key, metavar=metavar, help=text)
+    parser.add_argument(
+        "--config", metavar="FILE", help="configuration (default: flyball.toml here or in ~/.config/flyball)"
+    )
+
+
+def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
+    """The settings that hold for this command."""
+    given = vars(args)
+    keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens"}
+    words = {key: given[key] for key in sorted(keys) if given.get(key) is not None}
+    return resolve(args.config, words)
+
+
+def generate_keywords(settings: Mapping[str, Setting]) -> GenerateKeywords:
+    """Keyword arguments of generate() from the settings."""
+    return {
+        "temperature": settings["sampling.temperature"].value,
+        "top_k": settings["sampling.top_k"].value,
+        "top_p": settings["sampling.top_p"].value,
+        "min_p": settings["sampling.min_p"].value,
+        "repeat_penalty": settings["sampling.repeat_penalty"].value,
+        "repeat_window": settings["sampling.repeat_window"].value,
+        "no_repeat_ngram": settings["sampling.no_repeat_ngram"].value,
+        "seed": settings["sampling.seed"].value,
+        "batch": settings["batch"].value,
+    }
+
+
+class Progress:
+    """One line on the terminal while something takes long; nothing where nobody watches."""
+
+    def __init__(self) -> None:
+        self._watched = sys.stderr.isatty()
+        self._start = time.monotonic()
+        self._shown = False
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show `phase` once it has lasted half a second."""
+        if not self._watched or not total:
+            return
+        if done >= total:
+            self.clear()
+        elif time.monotonic() - self._start > 0.5:
+            bar = "#" * (30 * done // total)
+            print(f"\r{phase:8} [{bar:30}] {100 * done // total:3} %", end="", file=sys.stderr, flush=True)
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
+            self._shown = False
+        self._start = time.monotonic()
+
+
+def open_model(settings: Mapping[str, Setting], progress: Progress | None = None) -> Model:
+    """The model that the settings name; none means the bundled one."""
+    return Model.load(
+        settings["model"].value or demo_model_path(),
+        isa=settings["isa"].value,
+        threads=settings["threads"].value,
+        context=settings["context"].value,
+        cache=settings["kv"].value,
+        progress=progress,
+    )
+
+
+def is_demo(settings: Mapping[str, Setting]) -> bool:
+    """Whether no model was named."""
+    return not settings["model"].value
+
+
+DEMO_NOTE = "This is the bundled demonstration model: small, and trained to show Flyball, not to know things."
+
+
+def read_text(name: str) -> str:
+    """The text of a file, or of standard input for '-'."""
+    try:
+        if name == "-":
+            raw = sys.stdin.buffer.read(_MAX_TEXT + 1)
+        else:
+            with Path(name).open("rb") as file:
+                raw = file.read(_MAX_TEXT + 1)
+    except FileNotFoundError:
+        raise NotFound(name, "does not exist") from None
+    except OSError as error:
+        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
+    if len(raw) > _MAX_TEXT:
+        raise InvalidArgument(name, f"is longer than {_MAX_TEXT >> 20} MiB, too long for a prompt")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise FormatError(name, "is not UTF-8", error.start) from None
+
+
+def argument_text(text: str) -> str:
+    """Text from the command line; bytes that are no UTF-8 are refused rather than passed on as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("command line", f"is not UTF-8 at character {error.start}") from None
+    return text
+
+
+def state_folder() -> Path:
+    """Where receipts lie: flyball/ in the user's state folder."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "flyball"
+
+
+def cache_folder() -> Path:
+    """Where summaries of models are remembered."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flyball"
+
+
+def write(text: str) -> None:
+    """Text to standard output, shown at once. What the terminal's encoding lacks is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
+
+
+def write_json(value: object) -> None:
+    """One JSON document on standard output."""
+    write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> None:
+    """Rows in columns; columns in `right` are numbers."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for row in texts:
+        cells = [
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        write("  ".join(cells).rstrip() + "\n")
+
+
+def say_error(error: object) -> None:
+    """One line on standard error."""
+    line = " ".join(str(error).split())
+    print(f"flyball: {line.encode('utf-8', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Text of a file in one line, without characters that command a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def size(n_bytes: int) -> str:
+    """Bytes for people."""
+    value = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def count(n: int) -> str:
+    """A number of parameters for people."""
+    for factor, unit in ((10**9, " B"), (10**6, " M"), (10**3, " k")):
+        if n >= factor:
+            return f"{n / factor:.2f}{unit}"
+    return str(n)
+
+
+def rate(value: float | None, decimals: int = 0) -> str:
+    """A quotient that may not exist."""
+    return "-" if value is None else f"{value:,.{decimals}f}"
+
+
+def answer_as_dict(result: Any, receipt_path: Path | None) -> dict[str, object]:
+    """A Result for JSON."""
+    return {
+        "text": result.text,
+        "tokens": list(result.tokens),
+        "logprobs": list(result.logprobs),
+        "stop_reason": result.stop_reason,
+        "digest": result.digest,
+        "receipt": None if receipt_path is None else str(receipt_path),
+        "metrics": result.metrics.as_dict(),
+    }

@@ -1,0 +1,36 @@
+"""`flyball config`: every setting with its value and where that came from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from . import common
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("config", help="show the settings that hold", description=__doc__)
+    parser.add_argument("--model", metavar="FILE", help="as in the configuration")
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="as in flyball run")
+    common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
+    parser.add_argument("--explain", action="store_true", help="with the range, the variable and the meaning of each")
+    parser.add_argument("--json", action="store_true", help="one JSON document, with all of it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the settings; the lines without --explain are a valid configuration file."""
+    settings = common.read_settings(args)
+    if args.json:
+        fields = ("value", "origin", "default", "kind", "least", "most", "choices", "variable", "meaning")
+        common.write_json({key: {f: getattr(s, f) for f in fields} for key, s in settings.items()})
+        return common.HOLDS
+    rows = []
+    for setting in settings.values():
+        literal = json.dumps(setting.value, ensure_ascii=False)
+        rows.append([f"{setting.key} = {literal}", f"# {setting.origin}"])
+        if args.explain:
+            rows[-1] += [setting.allowed, setting.variable, setting.meaning]
+    common.write_table(rows)
+    return common.HOLDS

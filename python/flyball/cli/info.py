@@ -1,0 +1,97 @@
+"""`flyball info`: what a model file says, and what it needs."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from ..model import Model, demo_model_path
+from . import common
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("info", help="show what a model file is", description=__doc__)
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
+    )
+    parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    parser.add_argument("--metadata", action="store_true", help="list every metadata key")
+    parser.add_argument("--fingerprint", action="store_true", help="hash the whole file, too")
+    parser.add_argument("--json", action="store_true", help="one JSON document, with all of it but the fingerprint")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open the file without preparing its weights, and describe it."""
+    with Model.load(args.model or demo_model_path(), vocab_only=True, threads=1) as model:
+        described = describe(model, args.fingerprint)
+        if args.json:
+            common.write_json(described)
+        else:
+            _show(model, described, args)
+    return common.HOLDS
+
+
+def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
+    """All that the file says, for JSON."""
+    info = model.info
+    tensors = model.tensors()
+    bytes_by_type: Counter[str] = Counter()
+    for _, kind, _, n_bytes in tensors:
+        bytes_by_type[kind] += n_bytes
+    context = min(info.context_length, 8192)
+    described: dict[str, object] = {
+        name: getattr(info, name)
+        for name in info.__dataclass_fields__
+        if not name.startswith("_") and name not in ("isa", "threads", "vocab_only", "weight_bytes")
+    }
+    described |= {
+        "n_tensors": len(tensors),
+        "bytes_by_type": dict(bytes_by_type),
+        "cache_bytes": {kind: info.cache_bytes(context, kind) for kind in ("f16", "f32", "q8_0")},
+        "cache_context": context,
+        "metadata": model.metadata(),
+        "tensors": [{"name": n, "type": t, "shape": list(s), "bytes": b} for n, t, s, b in tensors],
+    }
+    if fingerprint:
+        described["fingerprint"] = info.fingerprint
+    return described
+
+
+def _show(model: Model, described: dict[str, object], args: argparse.Namespace) -> None:
+    info = model.info
+    tensors = model.tensors()
+    by_type: dict[str, list[int]] = {}
+    for _, kind, _, n_bytes in tensors:
+        by_type.setdefault(kind, []).append(n_bytes)
+    types = ", ".join(f"{kind} {common.size(sum(sizes))} in {len(sizes)}" for kind, sizes in sorted(by_type.items()))
+    context = min(info.context_length, 8192)
+    weights = sum(n_bytes for _, _, _, n_bytes in tensors)
+    heads = f"{info.n_head} heads of {info.head_dim}, {info.n_head_kv} of keys and values"
+    rows: list[tuple[str, object]] = [
+        ("file", info.path),
+        ("name", common.printable(info.name) or "-"),
+        ("architecture", info.architecture),
+        ("parameters", f"{common.count(info.n_parameters)}, {info.quantisation}"),
+        ("size", f"{common.size(info.file_bytes)}, GGUF version {info.gguf_version}"),
+        ("layers", f"{info.n_layer}, width {info.n_embd}, feed-forward {info.n_ff}"),
+        ("attention", heads + (f", window {info.sliding_window}" if info.sliding_window else "")),
+        ("context", f"{info.context_length} positions"),
+        ("tokenizer", f"{info.tokenizer}, {common.printable(info.pre_tokenizer) or '-'}, {info.n_vocab} tokens"),
+        ("chat template", f"{len(info.chat_template)} characters" if info.chat_template else "none"),
+        ("tensors", f"{len(tensors)}: {types}"),
+        ("memory", f"about {common.size(weights)} for weights, {common.size(info.cache_bytes(context))} for a cache of"
+         f" {context} positions (f16)"),
+    ]  # fmt: skip
+    if args.fingerprint:
+        rows.append(("fingerprint", described["fingerprint"]))
+    common.write_table(rows)
+    if args.metadata:
+        common.write("\n")
+        common.write_table([(key, common.printable(repr(value))[:100]) for key, value in model.metadata().items()])
+    if args.tensors:
+        common.write("\n")
+        common.write_table(
+            [(common.printable(n), t, " x ".join(map(str, s)), common.size(b)) for n, t, s, b in tensors], right=[3]
+        )

@@ -1,0 +1,134 @@
+"""`flyball run`: generate from a prompt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import InvalidArgument
+from ..model import Model
+from ..options import GenerateKeywords
+from ..results import Phase, Result
+from ..session import Stream
+from . import common
+
+DEFAULT_PROMPT = "Once upon a time"
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("run", help="generate from a prompt", description=__doc__)
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
+    )
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("-p", "--prompt", metavar="TEXT", help=f"the prompt (default: {DEFAULT_PROMPT!r})")
+    prompt.add_argument("-f", "--file", metavar="FILE", help="read the prompt from a file; '-': standard input")
+    parser.add_argument("--chat", action="store_true", help="ask it as a user's message in the model's chat template")
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of the answer at most (default: 128)")
+    parser.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated"
+    )
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="end after this time")
+    parser.add_argument("--ignore-eos", action="store_true", help="go on after an end-of-generation token")
+    common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
+    parser.add_argument(
+        "--receipt", metavar="FILE", help="where to write the receipt (default: the user's state folder)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate, show, and write the receipt."""
+    settings = common.read_settings(args)
+    prompt = _prompt(args)
+    progress = common.Progress()
+    with common.open_model(settings, progress) as model:
+        if not (args.json or args.quiet):
+            if common.is_demo(settings):
+                common.write(common.DEMO_NOTE + "\n\n")
+            common.write(prompt + "\n\n" if args.chat else prompt)
+        stream = _stream(
+            model, prompt, args, common.generate_keywords(settings), settings["max_tokens"].value, progress
+        )
+        result = _show(stream, silent=args.json)
+        path = result.receipt.save(args.receipt or _default_path(result))
+        if args.json:
+            about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
+            common.write_json(about | common.answer_as_dict(result, path))
+        elif args.quiet:
+            common.write("\n")
+        else:
+            _summary(model, result, path)
+    return common.HOLDS
+
+
+def _prompt(args: argparse.Namespace) -> str:
+    prompt = common.read_text(args.file) if args.file is not None else args.prompt
+    prompt = common.argument_text(DEFAULT_PROMPT if prompt is None else prompt)
+    if not prompt:
+        raise InvalidArgument("prompt", "is empty; give at least one character")
+    return prompt
+
+
+def _stream(
+    model: Model,
+    prompt: str,
+    args: argparse.Namespace,
+    keywords: GenerateKeywords,
+    max_tokens: int,
+    progress: common.Progress,
+) -> Stream:
+    keywords["stop"] = [common.argument_text(stop) for stop in args.stop]
+    keywords["deadline"] = args.deadline
+    keywords["ignore_eos"] = args.ignore_eos
+    try:
+        if args.chat:
+            return model.chat().stream(prompt, max_tokens, progress=progress, **keywords)
+        return model.stream(prompt, max_tokens, progress=progress, **keywords)
+    finally:
+        progress.clear()
+
+
+def _show(stream: Stream, silent: bool) -> Result:
+    """The answer as it comes. Ctrl-C ends it; what there is still gets its summary and receipt."""
+    try:
+        for piece in stream:
+            if not silent:
+                common.write(piece.text)
+    except KeyboardInterrupt:
+        stream.close()
+    return stream.result
+
+
+def _default_path(result: Result) -> Path:
+    return common.state_folder() / "receipts" / f"{result.digest[:16]}.json"
+
+
+def _summary(model: Model, result: Result, path: Path) -> None:
+    metrics, info = result.metrics, model.info
+    ghz = metrics.cycles_per_second / 1e9
+    common.write("\n\n")
+    lines = [
+        ("model", f"{common.printable(info.name) or info.path}, {info.architecture} {info.quantisation}"
+         f" on {info.isa}, {info.threads} thread{'s' if info.threads != 1 else ''}"),
+        ("prefill", _phase(metrics.prefill)),
+        ("decode", _phase(metrics.decode)),
+        ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is one tick of the {ghz:.3f} GHz time-stamp counter"),
+        ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
+        ("digest", result.digest),
+        ("receipt", str(path)),
+    ]  # fmt: skip
+    for name, text in lines:
+        common.write(f"{name:12} {text}\n")
+
+
+def _phase(phase: Phase) -> str:
+    if not phase.tokens:
+        return "no tokens"
+    return (
+        f"{phase.tokens} tokens, {common.rate(phase.cycles_per_token)} cycles per token,"
+        f" {common.rate(phase.tokens_per_second, 1)} tokens per second"
+    )

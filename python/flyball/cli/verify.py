@@ -1,0 +1,48 @@
+"""`flyball verify`: repeat an answer from its receipt and compare every logit, token and the digest."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import InvalidArgument
+from ..model import Model, demo_model_path
+from ..receipt import Receipt
+from . import common
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "verify",
+        help="repeat an answer from its receipt",
+        description=__doc__,
+        epilog="Exit codes: 0 the receipt holds, 1 it does not, 2 it could not be told.",
+    )
+    parser.add_argument("receipt", metavar="RECEIPT", help="a receipt that flyball run or Result.receipt.save() wrote")
+    parser.add_argument("--model", metavar="FILE", help="the model file (default: the bundled demonstration model)")
+    parser.add_argument("--isa", default="auto", metavar="NAME", help="instruction set to repeat it with")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads to repeat it with")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and say the first difference."""
+    receipt = Receipt.load(args.receipt)
+    progress = common.Progress()
+    with Model.load(args.model or demo_model_path(), isa=args.isa, threads=args.threads, progress=progress) as model:
+        if args.model is None and model.info.fingerprint != receipt.fingerprint:
+            name = common.printable(str(receipt["model"]["name"]))
+            raise InvalidArgument("--model", f"is needed: the receipt is of {name!r}, not of the bundled model")
+        report = model.verify_report(receipt, progress)
+        progress.clear()
+        if args.json:
+            common.write_json(report | {"isa": model.info.isa, "threads": model.info.threads})
+        elif report["holds"]:
+            common.write(
+                f"holds: {report['n_compared']} positions computed again on {model.info.isa},"
+                f" {model.info.threads} threads; logits, tokens, text and digest are equal\ndigest {report['digest']}\n"
+            )
+        else:
+            common.write(f"does not hold ({report['difference']}): {common.printable(report['message'])}\n")
+    return common.HOLDS if report["holds"] else common.FAILS
