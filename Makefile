@@ -11,7 +11,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format freestanding cpp-test bench parity fuzz wheel picture clean
+.PHONY: help run test check lint types format freestanding cpp-test bench parity fuzz sanitize wheel picture clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -22,7 +22,7 @@ TOOLS := $(VENV)/tools.stamp
 PACKAGE := $(VENV)/package.stamp
 TEST_TOOLS := $(VENV)/test-tools.stamp
 CHECKERS := $(VENV)/checkers.stamp
-NATIVE := CMakeLists.txt $(wildcard cmake/*) $(shell find cpp -name '*.cpp' -o -name '*.h' -o -name '*.inc')
+NATIVE := CMakeLists.txt $(wildcard cmake/*) $(shell find cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 
 $(TOOLS): pyproject.toml ops/setup/requirements.py
 	@ops/setup/system_packages.sh build
@@ -65,9 +65,16 @@ test: cpp-tests-binary $(TEST_TOOLS) $(CHECKERS) ## set up, build, and run all t
 cpp-test: cpp-tests-binary ## the C++ tests alone; FILTER=name runs some
 	@$(CPP_TESTS) $(FILTER)
 
+sanitize: $(TOOLS) ## the C++ tests under address, undefined-behaviour and thread sanitizers
+	@for kinds in address,undefined thread; do \
+	  cmake -S . -B build/$$kinds -DFLYBALL_TESTS=ON -DFLYBALL_SANITIZE=$$kinds >/dev/null && \
+	  cmake --build build/$$kinds --target flyball-tests && \
+	  TSAN_OPTIONS=die_after_fork=0 build/$$kinds/tests/cpp/flyball-tests $(FILTER) || exit 1; \
+	done
+
 # --- checks ------------------------------------------------------------------------------------------------------------
 
-CPP_SOURCES = $(shell find cpp tests/cpp tests/fuzz bench -name '*.cpp' -o -name '*.h')
+CPP_SOURCES = $(shell find cpp tests/cpp tests/fuzz bench -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 
 check: lint types freestanding layering ## formatters, linters, mypy strict, layering, freestanding compile
 

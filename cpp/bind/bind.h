@@ -61,6 +61,7 @@ class Call {
   py::object progress_;
   const std::atomic<bool>* stop_;
   bool main_thread_;
+  bool reported_ = false;
   u64 next_ns_;
   std::unique_ptr<py::error_already_set> raised_;
 };

@@ -101,7 +101,8 @@ bool Call::report(void* self, Str phase, u64 done, u64 total) {
   Call& call = *static_cast<Call*>(self);
   if (call.raised_) return false;
   if (call.stop_ && call.stop_->load(std::memory_order_relaxed)) return false;
-  if (!call.due() && done != total) return true;
+  if (call.reported_ && !call.due() && done != total) return true;
+  call.reported_ = true;
   const py::gil_scoped_acquire gil;
   if (call.signalled()) return false;
   if (call.progress_.is_none()) return true;

@@ -293,7 +293,7 @@ void put_summary(Writer& out, const ModelSummary& s) {
   if (!s.problem.empty()) return void(out.put("cannot be run: ").put_safe(s.problem));
   out.put_safe(s.architecture).put(", ");
   put_parameters(out, s.n_parameters);
-  out.put(" parameters, ").put(s.type).put(", context ").put_u64(s.context).put(", vocabulary ").put_u64(s.n_vocab);
+  out.put(" parameters, context ").put_u64(s.context);
   if (s.n_parts > 1) out.put(", ").put_u64(s.n_parts).put(" parts");
 }
 

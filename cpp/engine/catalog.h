@@ -47,7 +47,7 @@ class Catalog {
   u32 n_opened_ = 0;
 };
 
-// "llama, 1.2 B parameters, Q4_K_M, context 8192, vocabulary 128256" or why it cannot be run.
+// "llama, 1.2 B parameters, context 8192", or why it cannot be run.
 void put_summary(Writer& out, const ModelSummary& summary);
 void put_bytes(Writer& out, u64 bytes);       // "7.4 MB"
 void put_parameters(Writer& out, u64 count);  // "1.2 B"

@@ -100,10 +100,13 @@ void Generation::State::record(const runtime::Sample& sample) {
   if (n_tokens == 1) session.metrics.last_first_token_cycles = metrics.first_token_cycles = metrics.total_cycles;
 }
 
-void Generation::State::append_text(Token token) {
+void Generation::State::drop_shown() {
   memmove(pending_.data, pending_.data + n_shown_, n_pending_ - n_shown_);
   n_pending_ -= n_shown_;
   n_shown_ = 0;
+}
+
+void Generation::State::append_text(Token token) {
   const Str piece = session.model.tokenizer().piece(token);
   const u64 n = min(piece.size, pending_.size - n_pending_);
   memcpy(pending_.data + n_pending_, piece.data, n);
@@ -111,6 +114,7 @@ void Generation::State::append_text(Token token) {
 }
 
 void Generation::State::decide_stop(Token token) {
+  drop_shown();
   const bool is_end = session.model.tokenizer().is_end_of_generation(token);
   if (is_end && !options.ignore_eos) {
     stop_reason = StopReason::eos;
@@ -173,8 +177,7 @@ Step Generation::State::shown(const runtime::Sample& sample) {
 
 Step Generation::State::finished() {
   // What an early stop held back is shown once; a second call shows nothing.
-  memmove(pending_.data, pending_.data + n_shown_, n_pending_ - n_shown_);
-  n_pending_ -= n_shown_;
+  drop_shown();
   n_shown_ = ready_bytes();
   Step step;
   step.text = {pending_.data, n_shown_};

@@ -39,6 +39,7 @@ struct Generation::State : InPlace {
   StopReason stop_reason = StopReason::none;
 
  private:
+  void drop_shown();
   void append_text(Token token);
   u64 ready_bytes() const;
 

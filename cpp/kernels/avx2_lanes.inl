@@ -140,6 +140,7 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
 // Accumulators (of two registers each) that the attention tiles keep in registers.
 constexpr u32 key_tile = 4, value_tile = 4;
 // Tokens of a full tile in matrix products, and groups of 16 rows beside it with float weights.
+constexpr u32 direct_tokens = 2;  // that take codes straight from the packed block
 constexpr u32 tile_tokens = 4;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
 

@@ -81,6 +81,7 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
 // Accumulators that the attention tiles keep in registers.
 constexpr u32 key_tile = 8, value_tile = 16;
 // Tokens of a full tile in matrix products, and groups of 16 rows beside it with float weights.
+constexpr u32 direct_tokens = 4;  // that take codes straight from the packed block
 constexpr u32 tile_tokens = 8;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens == 8 ? 2 : 4; }
 

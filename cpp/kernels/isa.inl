@@ -19,13 +19,24 @@ struct Constant {
   constexpr operator u32() const { return n; }
 };
 
+template <u32... i>
+struct Indices {};
+template <u32 n, u32... i>
+struct CountTo : CountTo<n - 1, n - 1, i...> {};
+template <u32... i>
+struct CountTo<0, i...> {
+  using Type = Indices<i...>;
+};
+
+template <u32... i, class Function>
+FLYBALL_INLINE void unroll_list(Indices<i...>, Function f) {
+  (f(Constant<i>()), ...);
+}
+
 // f(Constant<0>) ... f(Constant<n - 1>), all inlined: an index that is a constant at every call.
 template <u32 n, class Function>
 FLYBALL_INLINE void unroll(Function f) {
-  if constexpr (n > 0) {
-    unroll<n - 1>(f);
-    f(Constant<n - 1>());
-  }
+  unroll_list(typename CountTo<n>::Type(), f);
 }
 
 }  // namespace

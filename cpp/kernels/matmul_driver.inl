@@ -11,12 +11,11 @@ void multiply_group(const u8* group, const Activations& x, u32 token, u32 n_toke
     if constexpr (small) direct32<W, n.value>(group, x, token, out);
     else direct256<W, n.value>(group, x, token, out);
   };
-  switch (n_tokens) {
-    case 1: return direct(Constant<1>());
-    case 2: return direct(Constant<2>());
-    case 3: return direct(Constant<3>());
-    case 4: return direct(Constant<4>());
-    default: break;
+  if (n_tokens == 1) return direct(Constant<1>());
+  if (n_tokens == 2) return direct(Constant<2>());
+  if constexpr (direct_tokens >= 4) {
+    if (n_tokens == 3) return direct(Constant<3>());
+    if (n_tokens == 4) return direct(Constant<4>());
   }
   if constexpr (small) panel32<W>(group, x, token, n_tokens, out);
   else panel256<W>(group, x, token, n_tokens, out);

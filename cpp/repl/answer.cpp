@@ -12,14 +12,19 @@ using engine::Session;
 using engine::StopReason;
 using engine::Token;
 
+namespace {
+
+constexpr Str no_model = "no model: commands work, prompts wait for /load FILE";
+
+}  // namespace
+
 void Repl::start() {
   out_ << "flyball " << engine::version << " on " << platform_.name << "; /help lists the commands\n";
-  constexpr Str no_model = "no model: commands work, prompts wait for /load FILE";
   const bool has_fallback = !options_.fallback_model.empty();
   if (!options_.model.empty()) {
     const Status status = open_model(options_.model);
     if (status.ok()) return out_.flush();
-    report_problem(status.error(), has_fallback ? Str("the bundled demonstration model") : no_model);
+    report_problem(options_.model, status.error(), has_fallback ? Str("the bundled demonstration model") : no_model);
   }
   if (has_fallback) {
     const Status status = open_model(options_.fallback_model);
@@ -27,27 +32,26 @@ void Repl::start() {
       out_ << "This is the bundled demonstration model: it writes short stories and answers a few narrow kinds of questions.\n";
       return out_.flush();
     }
-    report_problem(status.error(), no_model);
+    report_problem(options_.fallback_model, status.error(), no_model);
   } else if (options_.model.empty()) {
-    report_problem(fail(Code::not_found, "model") << "no file was given", no_model);
+    report_problem("", fail(Code::not_found, "model") << "no file was given, and the bundled model is not beside this program", no_model);
   }
   out_.flush();
 }
 
-void Repl::report_problem(const Error& error, Str fallback) {
+void Repl::report_problem(Str path, const Error& error, Str fallback) {
   ++n_errors_;
   char text[1600];
   Writer writer(text, sizeof text);
   engine::put_model_problem(writer, error, fallback);
-  out_ << "The model cannot be used.\n" << writer.text();
+  (out_ << "The model ").printable(path) << (path.empty() ? "cannot be used.\n" : " cannot be used.\n") << writer.text();
 }
 
 Status Repl::load(Str argument) {
   if (argument.empty()) return fail(Code::invalid_argument, "/load") << "needs the model's file; /models lists what there is";
   const Status status = open_model(argument);
   if (!status.ok()) {
-    report_problem(status.error(), model_ != nullptr ? Str("the model that was loaded before stays")
-                                                     : Str("no model: commands work, prompts wait for /load FILE"));
+    report_problem(argument, status.error(), model_ != nullptr ? Str("the model that was loaded before stays") : no_model);
   }
   return {};
 }

@@ -104,11 +104,14 @@ Status Repl::models(Str argument) {
   for (const engine::ModelSummary& model : found) widest = max(widest, min(file_name(model.path).size, u64(40)));
   for (const engine::ModelSummary& model : found) {
     Line line;
-    out_.padded(file_name(model.path), widest + 2).padded(bytes_text(line, model.bytes), 9);
+    char shown[64];
+    Writer name(shown, sizeof shown);
+    name.put_printable(file_name(model.path), 40);
+    out_.padded(name.text(), widest + 2).padded(bytes_text(line, model.bytes), 9);
     out_.padded(model.type, 8);
     line.writer.clear();
-    if (!model.name.empty()) line.writer.put_safe(model.name).put("; ");
     engine::put_summary(line.writer, model);
+    if (!model.name.empty()) line.writer.put("; ").put_safe(model.name);
     out_ << line.writer.text() << '\n';
   }
   return {};
@@ -123,10 +126,10 @@ Status Repl::model_info(Str argument) {
   engine::ModelSummary summary;
   FLYBALL_ASSIGN(summary, catalog_.summarise(argument));
   Line line;
-  if (!summary.name.empty()) line.writer.put_safe(summary.name).put("; ");
+  if (!summary.name.empty()) line.writer.put_safe(summary.name).put(": ");
   engine::put_summary(line.writer, summary);
-  out_ << line.writer.text();
-  out_ << "; " << bytes_text(line, summary.bytes) << '\n';
+  out_ << line.writer.text() << ", vocabulary " << summary.n_vocab << ", " << summary.type;
+  out_ << ", " << bytes_text(line, summary.bytes) << '\n';
   return {};
 }
 

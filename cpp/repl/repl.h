@@ -80,7 +80,7 @@ class Repl {
 
   // Model and session.
   Status open_model(Str path);
-  void report_problem(const Error& error, Str fallback);
+  void report_problem(Str path, const Error& error, Str fallback);
   Status open_session(u32 context, engine::CacheType cache);
   void close_session();
   void close_model();
@@ -112,7 +112,6 @@ class Repl {
   engine::Model* model_ = nullptr;
   engine::Session* session_ = nullptr;
   Text<1024> model_path_;
-  bool model_is_fallback_ = false;
 
   runtime::SamplerSettings sampler_;
   u32 max_tokens_ = 256;

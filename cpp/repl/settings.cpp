@@ -1,4 +1,5 @@
 // Settings: sampling, session, system text, modes.
+#include "base/json.h"
 #include "repl/repl.h"
 
 namespace flyball::repl {
@@ -20,9 +21,11 @@ Status read_integer(Str name, Str argument, u64 low, u64 high, u64* out) {
   return not_a_number(name, argument, text.text());
 }
 
-Status read_real(Str name, Str argument, f32* out) {
+Status read_real(Str name, Str argument, Str range, f32* out) {  // the range is for the message; check() knows it too
   f64 value = 0;
-  if (!parse_f64(argument, &value)) return not_a_number(name, argument, "a number");
+  char wanted[64];
+  Writer text(wanted, sizeof wanted);
+  if (!parse_f64(argument, &value)) return not_a_number(name, argument, text.put("a number ").put(range).text());
   *out = f32(value);
   return {};
 }
@@ -44,7 +47,12 @@ Status Repl::set(const runtime::SamplerSettings& changed) {
 
 Status Repl::sampling(Str) {
   const runtime::SamplerSettings& s = sampler_;
-  const auto real = [&](Str name, f32 value) { (out_ << name << ' ').fixed(value, 3); };
+  const auto real = [&](Str name, f32 value) {
+    char digits[32];
+    Writer text(digits, sizeof digits);
+    write_f32(text, value);
+    out_ << name << ' ' << text.text();
+  };
   real("temp", s.temperature);
   out_ << (s.temperature == 0 ? " (greedy)" : "") << ", top_k " << s.top_k;
   real(", top_p", s.top_p);
@@ -57,7 +65,7 @@ Status Repl::sampling(Str) {
 
 Status Repl::temperature(Str argument) {
   runtime::SamplerSettings changed = sampler_;
-  if (!argument.empty()) FLYBALL_TRY(read_real("temperature", argument, &changed.temperature));
+  if (!argument.empty()) FLYBALL_TRY(read_real("temperature", argument, "from 0 (greedy) to 100", &changed.temperature));
   return set(changed);
 }
 
@@ -71,13 +79,13 @@ Status Repl::top_k(Str argument) {
 
 Status Repl::top_p(Str argument) {
   runtime::SamplerSettings changed = sampler_;
-  if (!argument.empty()) FLYBALL_TRY(read_real("top_p", argument, &changed.top_p));
+  if (!argument.empty()) FLYBALL_TRY(read_real("top_p", argument, "above 0 and at most 1", &changed.top_p));
   return set(changed);
 }
 
 Status Repl::min_p(Str argument) {
   runtime::SamplerSettings changed = sampler_;
-  if (!argument.empty()) FLYBALL_TRY(read_real("min_p", argument, &changed.min_p));
+  if (!argument.empty()) FLYBALL_TRY(read_real("min_p", argument, "from 0 to 1", &changed.min_p));
   return set(changed);
 }
 
@@ -85,7 +93,7 @@ Status Repl::repeat(Str argument) {
   runtime::SamplerSettings changed = sampler_;
   u64 n = 0;
   while (n < argument.size && argument[n] != ' ') ++n;
-  if (n != 0) FLYBALL_TRY(read_real("repeat_penalty", argument.substr(0, n), &changed.repeat_penalty));
+  if (n != 0) FLYBALL_TRY(read_real("repeat_penalty", argument.substr(0, n), "from 0.01 to 100", &changed.repeat_penalty));
   if (n < argument.size) {
     u64 window = 0;
     FLYBALL_TRY(read_integer("repeat_window", argument.from(n + 1), 0, ~u32(0), &window));

@@ -77,7 +77,8 @@ class Encoder {
     }
   }
 
-  // Longest special token first, and of one length the leftmost: what is found is cut out, and the search goes on left and right.
+  // Longest special token first, and of one length the leftmost: what is found is cut out, and the search goes on in the
+  // text left and right of it.
   bool split_special_tokens(Fragment* first, bool parse_special) {
     for (const SpecialLength& length : s_.special_lengths) {
       if (!parse_special && !length.plain) continue;

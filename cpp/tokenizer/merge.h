@@ -1,5 +1,5 @@
-// The one merge loop behind both vocabularies: of all adjacent pairs that may merge, the pair with the smallest key merges first, the
-// leftmost among equals. O(n log n) by a heap over a linked list.
+// The one merge loop behind both vocabularies: of all adjacent pairs that may merge, the pair with the smallest key
+// merges first, the leftmost among equals. O(n log n) by a heap over a linked list.
 #pragma once
 
 #include "tokenizer/tokenizer.h"

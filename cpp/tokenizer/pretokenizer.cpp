@@ -6,8 +6,7 @@ namespace {
 using regex::compiled;
 using regex::Program;
 
-// Expressions as their tokenizer.json has them, where several names share one. (?!..) and alternatives keep their order: the first
-// that matches wins.
+// Expressions as their tokenizer.json has them. Characters outside ASCII are escaped: K and U+212A look the same.
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define SPACES R"re(|\s*[\r\n]+|\s+(?!\S)|\s+)re"
 #define UPPER_THEN_LOWER R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)re"
@@ -44,22 +43,21 @@ constexpr const Program* minicpm5_stages[] = {
     three_numbers, &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
 constexpr const Program* seed_coder_stages[] = {
     &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+)re" SPACES>};
-// tokenizer.json has possessive ?+ and ++ here: what follows them cannot match what they gave back, so greedy is the same.
-constexpr const Program* bailing_stages[] = {&compiled<
-    R"re((?i:'s|'d|'m|'t|'ll|'ve|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)re">};
-constexpr const Program* jais2_stages[] = {&compiled<
-    CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)re"
-    R"re(|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S))re"
-    R"re(|\s{1,2}(?!\S)|\s{1})re">};
+// tokenizer.json has possessive ?+ and ++ here; what follows cannot match what they would give back: greedy is the same.
+constexpr const Program* bailing_stages[] = {
+    &compiled<R"re((?i:'s|'d|'m|'t|'ll|'ve|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)re"
+              R"re(|\s*[\r\n]|\s+(?!\S)|\s+)re">};
 constexpr const Program* gpt4o_stages[] = {
     &compiled<UPPER_THEN_LOWER CONTRACTIONS "?|" UPPER_MAYBE_LOWER CONTRACTIONS
-              R"re(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
+                                            R"re(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
 constexpr const Program* tekken_stages[] = {
     &compiled<UPPER_THEN_LOWER "|" UPPER_MAYBE_LOWER R"re(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
 constexpr const Program* youtu_stages[] = {
-    &compiled<R"re([\x{ac00}-\x{d7a3}\x{3131}-\x{318e}]+|[\x{ff01}\x{2026}\x{201c}\x{201d}\x{2018}\x{2019}\x{2014}\x{ff1a}\x{ff1b}\x{ff0c}\x{3001}-\x{303f}\x{fe30}-\x{fe4f}]+|[\x{3105}-\x{312f}]+|)re" CJK>,
+    &compiled<
+        R"re([\x{ac00}-\x{d7a3}\x{3131}-\x{318e}]+|[\x{ff01}\x{2026}\x{201c}\x{201d}\x{2018}\x{2019}\x{2014}\x{ff1a})re"
+        R"re(\x{ff1b}\x{ff0c}\x{3001}-\x{303f}\x{fe30}-\x{fe4f}]+|[\x{3105}-\x{312f}]+|)re" CJK>,
     &compiled<UPPER_THEN_LOWER CONTRACTIONS "?|" UPPER_MAYBE_LOWER CONTRACTIONS
-              R"re(?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
+                                            R"re(?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
 constexpr const Program* deepseek3_stages[] = {
     three_numbers, cjk,
     &compiled<ASCII_PUNCTUATION_WORD R"re(|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)re" SPACES>};
@@ -87,7 +85,10 @@ constexpr const Program* deepseek_llm_stages[] = {
               R"re(\x{a771}-\x{a787}\x{a78b}-\x{a78e}\x{ab70}-\x{abbf}\x{fb00}-\x{fb06}\x{fb13}-\x{fb17})re"
               R"re(\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}\x{10400}-\x{1044f}\x{104b0}-\x{104d3}\x{104d8}-\x{104fb})re"
               R"re(\x{10c80}-\x{10cb2}\x{10cc0}-\x{10cf2}\x{118a0}-\x{118df}\x{1e900}-\x{1e943}]+)re">,
-    &compiled<R"re(\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+)re">, &compiled<R"re(\s+$)re">, cjk_and_hangul, numbers};
+    &compiled<R"re(\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+)re">,
+    &compiled<R"re(\s+$)re">,
+    cjk_and_hangul,
+    numbers};
 constexpr const Program* bloom =
     &compiled<R"re( ?[^(\s|.,!?\x{2026}\x{3002}\x{ff0c}\x{3001}\x{964}\x{6d4}\x{60c})]+)re">;
 constexpr const Program* bloom_stages[] = {bloom};
@@ -119,7 +120,6 @@ constexpr PreTokenizer table[] = {
     {"chatglm-bpe", llama3_stages},
     {"glm4", llama3_stages, whole_words},
     {"glm5", llama3_stages, whole_words},
-    {"jais-2", jais2_stages},
     {"minicpm5", minicpm5_stages, whole_words},
     {"qwen2", qwen2_stages},
     {"deepseek-r1-qwen", qwen2_stages},

@@ -1,5 +1,5 @@
-// Pre-tokenizers of byte-level BPE by the name in `tokenizer.ggml.pre`: one or more regexes, applied in order, each to the pieces of
-// the one before. A name is in the table only when its expressions are known: others are refused.
+// Pre-tokenizers of byte-level BPE by the name in `tokenizer.ggml.pre`: one or more regexes, applied in order, each to
+// the pieces of the one before. A name is in the table only when its expressions are known: others are refused.
 #pragma once
 
 #include "tokenizer/regex.h"

@@ -31,8 +31,8 @@ struct Matcher {
     return no_match;
   }
 
-  // Recursion is as deep as an alternative has items. A run gives back characters one by one; that stays linear overall because in
-  // each expression what follows a run either fails on its first character or the next alternative takes the same run.
+  // Recursion is as deep as an alternative has items. A run gives back characters one by one; that stays linear overall
+  // because what follows a run fails on its first character, and then another alternative takes the whole run.
   u64 match_items(u16 index, u64 at) const {
     if (index == none) return at;
     const Item& item = program.items[index];

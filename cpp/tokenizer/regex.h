@@ -1,6 +1,7 @@
-// The regexes of pre-tokenizers, compiled by the C++ compiler into tables: the source shows each expression as its tokenizer.json has
-// it, and an expression outside this subset does not build. Subset: alternatives of sets, literals, \p{..} \s \S, the quantifiers
-// ? + * {m} {m,n}, a final group (?:..) or (?i:..), (?!set), and X+$ alone. Matching is leftmost, first alternative, greedy.
+// The regexes of pre-tokenizers, compiled by the C++ compiler into tables: the source shows each expression as its
+// tokenizer.json has it, and an expression outside this subset does not build. Subset: alternatives of sets, literals,
+// \p{..} \s \S \x{..}, the quantifiers ? + * {m} {m,n}, a final group (?:..) or (?i:..), (?!set), and X+$ alone.
+// Matching is leftmost, first alternative, greedy.
 #pragma once
 
 #include "tokenizer/unicode.h"
@@ -13,8 +14,8 @@ struct Range {
 };
 
 struct Set {
-  u64 ascii[2] = {};      // complete for code points below 128, negation applied
-  u32 categories = 0;     // above: these categories and ranges, then `negated`
+  u64 ascii[2] = {};   // complete for code points below 128, negation applied
+  u32 categories = 0;  // above: these categories and ranges, then `negated`
   u16 first_range = 0;
   u16 n_ranges = 0;
   bool negated = false;
@@ -46,8 +47,8 @@ struct Program {  // alternative 0 is the first of the top level
   bool suffix = false;  // X+$: only a run of set 0 that reaches the end of its piece matches
 };
 
-// Marks the last character of every match and of every gap between matches with `word_end`. On entry the last character of each piece
-// carries the mark; a piece is split on its own. Time is linear in the text for the expressions that Flyball has (see match()).
+// Marks the last character of every match and of every gap between matches with `word_end`. On entry the last character
+// of each piece carries the mark; a piece is split on its own.
 void split(const Program& program, Span<Char> text);
 
 namespace detail {
@@ -113,7 +114,8 @@ struct Parser {
     if ((c | 32) == 'k') add_range(set, 0x212a, 0x212a);
   }
   constexpr u32 take_property() {  // after "\p{"
-    const u32 letters = bit(Category::lu) | bit(Category::ll) | bit(Category::lt) | bit(Category::lm) | bit(Category::lo);
+    const u32 letters =
+        bit(Category::lu) | bit(Category::ll) | bit(Category::lt) | bit(Category::lm) | bit(Category::lo);
     if (take("Lu}")) return bit(Category::lu);
     if (take("Ll}")) return bit(Category::ll);
     if (take("Lt}")) return bit(Category::lt);

@@ -19,11 +19,13 @@ class Tokenizer {
     bool add_special = true;     // BOS/EOS as the vocabulary says
     bool parse_special = false;  // false: text can never become a control token
   };
-  // Scratch comes from `platform` and is released before returning.
+  // Scratch comes from `platform` and is released before returning. Fails when a byte of the text has no token and there
+  // is no unknown token either (Code::unsupported): text is never lost silently.
   Result<u64> encode(const Platform& platform, Str text, Options options, Span<Token> out) const;
 
-  // The bytes of one token (control and unknown tokens: empty unless `special`; an id out of range: empty), with the leading space
-  // of SentencePiece: a stream goes through Decoder. It must hold back an incomplete UTF-8 tail (utf8_complete_prefix).
+  // The bytes of one token (control and unknown tokens: empty unless `special`; an id out of range: empty), with
+  // SentencePiece's leading space: a stream goes through Decoder, and holds back an incomplete UTF-8 tail
+  // (base/text.h utf8_complete_prefix).
   Str piece(Token token, bool special = false) const;
   // Whole sequence, exact bytes: what a Decoder gives, joined. Returns the length; writes at most out.size bytes.
   u64 decode(Span<const Token> tokens, bool special, Span<char> out) const;
@@ -50,8 +52,8 @@ class Tokenizer {
   State* state_ = nullptr;
 };
 
-// Tokens -> text, one at a time. Encoding puts a space before text at the start and after a special token where the vocabulary
-// says so (add_space_prefix); this takes it away again. `previous` is the token before the first one, if there is any.
+// Tokens -> text, one at a time. Encoding puts a space before text at the start and after a special token where the
+// vocabulary says so (add_space_prefix); this takes it away again. `previous` is the token before the first one.
 class Decoder {
  public:
   explicit Decoder(const Tokenizer& tokenizer, bool special = false, Token previous = no_token);

@@ -32,8 +32,8 @@ constexpr Category category(u32 code_point) {
   return Category(unicode_detail::runs[low] & 15);
 }
 
-// One character of UTF-8 at the start of `s` (not empty). A byte that does not belong to a well-formed sequence is a character of
-// its own with code point U+FFFD and length 1, so that bytes are never lost and never joined differently on another platform.
+// One character of UTF-8 at the start of `s` (not empty). A byte that does not belong to a well-formed sequence is a
+// character of its own with code point U+FFFD and length 1, so that no byte is lost.
 struct Decoded {
   u32 code_point = 0;
   u32 bytes = 0;

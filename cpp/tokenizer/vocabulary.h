@@ -1,4 +1,4 @@
-// A loaded vocabulary: per-token arrays and the hash tables that encoding looks things up in. Only loader.cpp writes it.
+// A loaded vocabulary: per-token arrays and the hash tables that encoding looks things up in. loader.cpp fills it.
 #pragma once
 
 #include "base/arena.h"
@@ -8,13 +8,13 @@
 namespace flyball::tokenizer {
 
 enum Attribute : u8 {
-  is_control_token = 1,   // text becomes it only with parse_special
-  is_unknown_token = 2,   // likewise; also what encoding falls back to
-  is_user_defined = 4,    // found in text as a whole, before anything else
+  is_control_token = 1,  // text becomes it only with parse_special
+  is_unknown_token = 2,  // likewise; also what encoding falls back to
+  is_user_defined = 4,   // found in text as a whole, before anything else
   is_byte_token = 8,
-  is_mergeable = 16,      // may come out of merging
+  is_mergeable = 16,  // may come out of merging
   is_end_token = 32,
-  strips_left = 64,       // swallows white space next to it, as its tokenizer.json says (phi-3, jina, modern-bert)
+  strips_left = 64,  // swallows white space next to it, as its tokenizer.json says (phi-3, jina, modern-bert)
   strips_right = 128,
 };
 
@@ -57,7 +57,9 @@ class MergeTable {  // (left, right) -> rank and merged token
   [[nodiscard]] bool create(Arena& arena, u64 n);
   [[nodiscard]] bool add(Token left, Token right, u32 rank, Token merged);  // the first rank of a pair stays
   const Slot* find(Token left, Token right) const;
-  void prefetch(Token left, Token right) const { __builtin_prefetch(&slots_[hash_of(pair_of(left, right)) & (slots_.size - 1)], 1); }
+  void prefetch(Token left, Token right) const {
+    __builtin_prefetch(&slots_[hash_of(pair_of(left, right)) & (slots_.size - 1)], 1);
+  }
 
  private:
   static u64 hash_of(u64 pair) { return mix(pair * 0xff51afd7ed558ccdu); }
@@ -85,18 +87,19 @@ struct Tokenizer::State {
   Token bos = no_token;
   Token eos = no_token;
   Token eot = no_token;
-  Token unknown = no_token;
+  Token unknown = no_token;  // never a control token
 
-  Span<Str> texts;       // (n_vocab) as in the file
-  Span<Str> pieces;      // (n_vocab) as decoded
-  Span<u8> attributes;   // (n_vocab) Attribute bits
+  Span<Str> texts;      // (n_vocab) as in the file
+  Span<Str> pieces;     // (n_vocab) as decoded
+  Span<u8> attributes;  // (n_vocab) Attribute bits
   TextTable table;
   Token byte_tokens[256];  // no_token where there is none
 
-  MergeTable merges;       // gpt2
-  Span<u32> keys;          // llama: (n_vocab) the score, turned so that the smallest merges first
+  MergeTable merges;  // gpt2
+  Span<u32> keys;     // llama: (n_vocab) the score, turned so that the smallest merges first
   u32 longest_mergeable = 0;
-  bool words_start_with_space = false;  // llama: no mergeable token has U+2581 after another character, so text splits there
+  bool words_start_with_space =
+      false;  // llama: no mergeable token has U+2581 after anything else, so text splits there
 
   Span<SpecialLength> special_lengths;  // longest first
   Span<u64> special_slots;              // high half: rolling hash, low half: token + 1
@@ -109,7 +112,7 @@ struct Tokenizer::State {
 
 inline constexpr Str spm_space = "\xe2\x96\x81";  // U+2581
 
-// Byte-level BPE writes each byte as one printable character: the code point of a byte, and back (~0u: not one of them).
+// Byte-level BPE writes each byte as one printable character: a byte's code point, and back (~0u: not one of them).
 u32 byte_to_code_point(u8 byte);
 u32 code_point_to_byte(u32 code_point);
 

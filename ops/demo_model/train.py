@@ -106,6 +106,15 @@ def save(model: DemoModel, path: Path, step: int, tokens: int) -> None:
     partial.rename(path)
 
 
+def resume(model: DemoModel, work: Path) -> tuple[list[list[str]], int, int, float]:
+    """Load the checkpoint and the log up to it: rows, step, tokens, seconds. The optimizers start without momentum."""
+    checkpoint = torch.load(work / "checkpoint.pt", weights_only=True)
+    model.load_state_dict(checkpoint["weights"])
+    with (work / "loss.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1 : checkpoint["step"] + 1]
+    return rows, checkpoint["step"], checkpoint["tokens"], float(rows[-1][1])
+
+
 def train(args: argparse.Namespace) -> None:
     """Run until the budget is spent."""
     torch.manual_seed(args.seed)
@@ -118,14 +127,15 @@ def train(args: argparse.Namespace) -> None:
     held_rows, held_weights = pack((d for _, d in load_documents(args.work / "heldout.jsonl", tokenizer)), config.n_ctx)
     held_rows, held_weights = held_rows[: 8 * args.batch], held_weights[: 8 * args.batch]
     model = DemoModel(config)
+    past, first, tokens, spent = resume(model, args.work) if args.resume else ([], 0, 0, 0.0)
     forward = torch.compile(model, dynamic=False)
     tuned = optimizers(model, args.rate)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {rows.size} training tokens", flush=True)
     with (args.work / "loss.csv").open("w", newline="") as file:
         log = csv.writer(file)
-        log.writerow(["step", "seconds", "tokens", "rate", "train_loss", "heldout_loss"])
-        start, last_save = time.monotonic(), 0.0
-        for step, (ids, weight) in enumerate(batches(rows, weights, args.batch, args.seed), 1):
+        log.writerows([["step", "seconds", "tokens", "rate", "train_loss", "heldout_loss"], *past])
+        start, last_save = time.monotonic() - spent, spent
+        for step, (ids, weight) in enumerate(batches(rows, weights, args.batch, args.seed + first), first + 1):
             progress = (time.monotonic() - start) / (args.minutes * 60)
             factor = schedule(progress)
             for optimizer in tuned:
@@ -137,14 +147,14 @@ def train(args: argparse.Namespace) -> None:
             for optimizer in tuned:
                 optimizer.step()
                 optimizer.zero_grad()
-            seconds, tokens = time.monotonic() - start, step * args.batch * config.n_ctx
+            seconds, tokens = time.monotonic() - start, tokens + args.batch * config.n_ctx
             over = progress >= 1.0
-            check = over or step % 100 == 0
+            check = over or step % 200 == 0
             held = f"{held_out_loss(forward, held_rows, held_weights, args.batch):.4f}" if check else ""
             log.writerow([step, f"{seconds:.1f}", tokens, f"{args.rate * factor:.6f}", f"{loss.item():.4f}", held])
             file.flush()
             if step % 10 == 0 or over:
-                print(f"{step} {seconds:.0f}s {tokens / seconds:.0f} tok/s loss {loss.item():.3f} {held}", flush=True)
+                print(f"{step} {seconds:.0f}s {tokens} tokens loss {loss.item():.3f} {held}", flush=True)
             if over or seconds - last_save > 180:
                 save(model, args.work / "checkpoint.pt", step, tokens)
                 last_save = seconds
@@ -161,6 +171,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="rows of n_ctx tokens")
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1788)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, perhaps with other settings")
     train(parser.parse_args())
 
 

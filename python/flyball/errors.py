@@ -123,4 +123,5 @@ _CLASSES: dict[str, type[Error]] = {
 
 def from_core(code: str, where: str, what: str, offset: int | None = None) -> Error:
     """The exception for an error of the core; the binding calls this."""
+    code = "io" if code == "input/output" else code.replace(" ", "_").replace("-", "_")
     return _CLASSES.get(code, InternalError)(where, what, offset, code)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import InvalidArgument, TemplateError
 from .sandbox import Sandbox
@@ -24,6 +24,13 @@ from .sandbox import Sandbox
 ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"})
 _PREFIX = 3  # characters of a control token that a guard keeps apart; longer text than that must not be touched in vain
 _MAX_DEPTH = 32
+
+
+class _Marks(NamedTuple):
+    """What is done to the texts and to the keys of messages; templates look keys up, so these stay recognisable."""
+
+    text: Callable[[str], str]
+    key: Callable[[str], str]
 
 
 class ChatTemplate:
@@ -53,13 +60,20 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
         """The text of a prompt. For ids use ids(): in plain text nothing tells control tokens from their spelling."""
-        return self._render(messages, variables, None)
+        return self._render(messages, variables, _Marks(str, str))
 
     def ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         """Token ids of a prompt that ends where the answer begins."""
         guard = self._new_guard(messages, variables)
-        rendered = self._render(messages, variables, lambda text: self._shield(text, guard))
-        shadow = self._render(messages, variables, lambda text: guard + guard.join(text) + guard if text else "")
+
+        def shield(text: str) -> str:
+            return self._shield(text, guard)
+
+        def scatter(text: str) -> str:
+            return guard + guard.join(text) + guard if text else ""
+
+        rendered = self._render(messages, variables, _Marks(shield, shield))
+        shadow = self._render(messages, variables, _Marks(scatter, shield))
         if self._splitter.findall(rendered) != self._splitter.findall(shadow):
             raise InvalidArgument("messages", "would become part of a control token in this template")
         ids: list[int] = []
@@ -83,12 +97,10 @@ class ChatTemplate:
             for start, stop in _cuts([match.start() + 1 for match in self._risky.finditer(text)], len(text))
         ).removesuffix(guard)
 
-    def _render(
-        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], mark: Callable[[str], str] | None
-    ) -> str:
+    def _render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], marks: _Marks) -> str:
         names: dict[str, Any] = {"add_generation_prompt": True, "tools": None, "documents": None}
-        names |= _copied(variables, mark) | self._names
-        names["messages"] = [_message(message, mark) for message in messages]
+        names |= _copied(variables, marks) | self._names
+        names["messages"] = [_message(message, marks) for message in messages]
         return self._template.render(names)
 
     def _new_guard(self, *texts: object) -> str:
@@ -107,26 +119,26 @@ def _cuts(positions: list[int], length: int) -> list[tuple[int, int]]:
     return list(zip([0, *inner], [*inner, length], strict=True))
 
 
-def _message(message: Mapping[str, Any], mark: Callable[[str], str] | None) -> dict[str, Any]:
+def _message(message: Mapping[str, Any], marks: _Marks) -> dict[str, Any]:
     role = message.get("role")
     if role not in ROLES:
         raise InvalidArgument("messages", f"have the role {role!r}; known roles: {', '.join(sorted(ROLES))}")
-    copied: dict[str, Any] = _copied(message, mark)
+    copied: dict[str, Any] = _copied(message, marks)
     return copied | {"role": role}
 
 
-def _copied(value: Any, mark: Callable[[str], str] | None, depth: int = 0) -> Any:
+def _copied(value: Any, marks: _Marks, depth: int = 0) -> Any:
     """The same data in plain types, every text marked: a template gets no object of the caller's."""
     if depth > _MAX_DEPTH:
         raise InvalidArgument("messages", f"are nested deeper than {_MAX_DEPTH}")
     if isinstance(value, str):
-        return mark(str(value)) if mark else str(value)
+        return marks.text(str(value))
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, Mapping):
-        return {_copied(k, mark, depth + 1): _copied(v, mark, depth + 1) for k, v in value.items()}
+        return {marks.key(str(key)): _copied(item, marks, depth + 1) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return [_copied(item, mark, depth + 1) for item in value]
+        return [_copied(item, marks, depth + 1) for item in value]
     raise InvalidArgument("messages", f"contain a {type(value).__name__}; use text, numbers, lists and mappings")
 
 

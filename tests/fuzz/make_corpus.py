@@ -1,8 +1,9 @@
-"""Write the seeds for the GGUF fuzz target: small files of every kind that the reader knows.
+"""Write the seeds of the fuzz targets that read GGUF files.
 
     python tests/fuzz/make_corpus.py DIRECTORY
 
-The kept corpus in tests/fuzz/corpus/gguf was grown from these and minimised with -merge=1.
+DIRECTORY/gguf: small files of every kind that the reader knows. DIRECTORY/model: models of every architecture, some
+kilobytes each, that load and run. The kept corpora in tests/fuzz/corpus were grown from these, minimised with -merge=1.
 """
 
 from __future__ import annotations
@@ -43,7 +44,14 @@ def strings(*values: str | bytes) -> bytes:
     return struct.pack("<IIQ", 9, 8, len(values)) + b"".join(map(text, values))
 
 
-def gguf(keys: list[Key], tensors: list[Tensor] | None = None, version: int = 3, alignment: int = 32) -> bytes:
+def gguf(
+    keys: list[Key],
+    tensors: list[Tensor] | None = None,
+    version: int = 3,
+    alignment: int = 32,
+    fill: bool = False,
+) -> bytes:
+    """The file; `fill` gives the tensors bytes that are small numbers in every type, instead of zeros."""
     tensors = tensors or []
     out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys))
     for name, value in keys:
@@ -57,7 +65,9 @@ def gguf(keys: list[Key], tensors: list[Tensor] | None = None, version: int = 3,
         size = values // block * block_bytes
         out += text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
         offset += size + -size % alignment
-        data += bytes(size) + bytes(-size % alignment)
+        ones = bytes([0, 0, 128, 63]) if kind in (0, 30) else bytes([0, 60, 1, 60])
+        data += (ones * size)[:size] if fill else bytes(size)
+        data += bytes(-size % alignment)
     if tensors:
         out += bytes(-len(out) % alignment) + data
     return out
@@ -120,13 +130,96 @@ def seeds() -> dict[str, bytes]:
     return files
 
 
+def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = None, **sizes: int) -> bytes:
+    """One layer, 32 wide: the smallest that has whole blocks of the small quantisations."""
+    n_embd, n_head, n_kv, head, n_ff = (sizes.get(k, v) for k, v in SIZES.items())
+    if vocabulary == "spm":
+        pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in (10, 32, 255)), "\u2581", "a", "b", "\u2581a", "ab"]
+        kinds = [2, 3, 3, 6, 6, 6, *[1] * (len(pieces) - 6)]
+        words = [("tokenizer.ggml.scores", array(6, *(-float(i) for i in range(len(pieces)))))]
+        words += [("tokenizer.ggml.model", string("llama"))]
+    else:
+        pieces = ["a", "b", "c", "\u0120", "1", "ab", "\u0120a", "abc", "<|end|>", "<|im_end|>"]
+        kinds = [*[1] * 8, 3, 3]
+        words = [("tokenizer.ggml.merges", strings("a b", "\u0120 a", "ab c"))]
+        words += [("tokenizer.ggml.model", string("gpt2")), ("tokenizer.ggml.pre", string(vocabulary))]
+        words += [("tokenizer.ggml.bos_token_id", scalar(4, 8)), ("tokenizer.ggml.eos_token_id", scalar(4, 9))]
+    keys = [
+        ("general.architecture", string(arch)),
+        (f"{arch}.context_length", scalar(4, 64)),
+        (f"{arch}.embedding_length", scalar(4, n_embd)),
+        (f"{arch}.block_count", scalar(4, 1)),
+        (f"{arch}.feed_forward_length", scalar(4, n_ff)),
+        (f"{arch}.attention.head_count", scalar(4, n_head)),
+        (f"{arch}.attention.head_count_kv", scalar(4, n_kv)),
+        (f"{arch}.attention.key_length", scalar(4, head)),
+        (f"{arch}.attention.value_length", scalar(4, head)),
+        (f"{arch}.attention.layer_norm_rms_epsilon", scalar(6, 1e-5)),
+        ("tokenizer.ggml.tokens", strings(*pieces)),
+        ("tokenizer.ggml.token_type", array(5, *kinds)),
+        *words,
+        *((f"{arch}.{name}", value) for name, value in extra or []),
+    ]
+    b = "blk.0."
+    tensors: list[Tensor] = [
+        ("token_embd.weight", (n_embd, len(pieces)), kind),
+        ("output_norm.weight", (n_embd,), 0),
+        (b + "attn_norm.weight", (n_embd,), 0),
+        (b + "attn_output.weight", (n_head * head, n_embd), kind),
+        (b + "ffn_norm.weight", (n_embd,), 0),
+        (b + "ffn_down.weight", (n_ff, n_embd), kind),
+    ]
+    if arch == "phi3":
+        tensors += [(b + "attn_qkv.weight", (n_embd, (n_head + 2 * n_kv) * head), kind)]
+        tensors += [(b + "ffn_up.weight", (n_embd, 2 * n_ff), kind)]
+        tensors += [("rope_factors_long.weight", (head // 2,), 0), ("rope_factors_short.weight", (head // 2,), 0)]
+    else:
+        tensors += [(b + "attn_q.weight", (n_embd, n_head * head), kind)]
+        tensors += [(b + f"attn_{x}.weight", (n_embd, n_kv * head), kind) for x in "kv"]
+        tensors += [(b + f"ffn_{x}.weight", (n_embd, n_ff), kind) for x in ("gate", "up")]
+    if arch in ("qwen3", "gemma3"):
+        tensors += [(b + f"attn_{x}_norm.weight", (head,), 0) for x in "qk"]
+    if arch in ("gemma2", "gemma3"):
+        tensors += [(b + f"post_{x}_norm.weight", (n_embd,), 0) for x in ("attention", "ffw")]
+    if arch == "qwen2":
+        tensors += [(b + "attn_q.bias", (n_head * head,), 0)]
+        tensors += [(b + f"attn_{x}.bias", (n_kv * head,), 0) for x in "kv"]
+    if arch == "llama":
+        tensors += [("rope_freqs.weight", (head // 2,), 0), ("output.weight", (n_embd, len(pieces)), kind)]
+    return gguf(keys, tensors, fill=True)
+
+
+SIZES = {"n_embd": 32, "n_head": 2, "n_kv": 1, "head": 16, "n_ff": 32}
+
+
+def models() -> dict[str, bytes]:
+    yarn = [("rope.scaling.type", string("yarn")), ("rope.scaling.factor", scalar(6, 4.0))]
+    yarn += [("rope.scaling.original_context_length", scalar(4, 16)), ("rope.dimension_count", scalar(4, 16))]
+    window = [("attention.sliding_window", scalar(4, 4)), ("final_logit_softcapping", scalar(6, 30.0))]
+    files = {
+        "llama_spm": tiny_model("llama", 0, "spm"),
+        "llama_bpe": tiny_model("llama", 8, "llama-bpe", yarn),
+        "qwen2": tiny_model("qwen2", 2, "qwen2"),
+        "qwen3": tiny_model("qwen3", 1, "qwen2"),
+        "gemma2": tiny_model("gemma2", 8, "spm", window),
+        "gemma3": tiny_model("gemma3", 30, "spm", window),
+        "phi3": tiny_model("phi3", 8, "spm", [("rope.scaling.original_context_length", scalar(4, 8))]),
+        "k_quants": tiny_model("llama", 12, "gpt-2", n_embd=256, n_head=2, head=128, n_ff=256),
+        "odd_sizes": tiny_model("llama", 0, "spm", n_embd=33, n_head=3, n_kv=3, head=6, n_ff=5),
+    }
+    for kind in (3, 6, 7, 20):
+        files[f"llama_type_{kind}"] = tiny_model("llama", kind, "smollm")
+    return files
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in seeds().items():
-        (directory / f"{name}.gguf").write_bytes(content)
+    for kind, files in (("gguf", seeds()), ("model", models())):
+        directory = Path(sys.argv[1]) / kind
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (directory / f"{name}.gguf").write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -27,15 +27,21 @@ CPP_PLATFORMS = ("host",)
 CPP_PROGRAMS = ("bind", "cli", "uefi")
 CPP_CORE = ("base", "gguf", "tokenizer", "kernels", "model", "runtime", "governor", "engine", "repl")
 
-PYTHON_ROWS: tuple[tuple[str, ...], ...] = (
+# Modules that make one part: what a model, its sessions and its answers are, typed.
+PYTHON_PARTS = {module: "model" for module in ("model", "session", "chat", "results", "receipt")} | {"__main__": "cli"}
+PYTHON_ROWS = (
     ("_core",),
+    ("errors",),
+    ("options", "configuration", "sandbox"),
+    ("template",),
     ("model",),
     ("events",),
-    ("journal",),
+    ("journal", "replay"),
     ("metrics",),
-    ("stats",),
+    ("stats", "drift"),
     ("gates",),
     ("reliability", "bench", "route", "learn", "serve"),
+    ("__init__",),
     ("cli",),
 )
 
@@ -77,7 +83,7 @@ def python_may_use(source: str, target: str) -> bool:
 
 
 def cpp_files(root: Path = ROOT) -> list[Path]:
-    return sorted(path for path in (root / "cpp").rglob("*") if path.suffix in {".h", ".cpp", ".inc"})
+    return sorted(path for path in (root / "cpp").rglob("*") if path.suffix in {".h", ".cpp", ".inl"})
 
 
 def cpp_includes(root: Path = ROOT) -> Iterator[Edge]:
@@ -108,19 +114,29 @@ def python_imports(root: Path = ROOT) -> Iterator[Edge]:
         if source == "__init__":  # the package's face gathers all and is imported by none
             continue
         folder = inside[:-1]
-        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        for node in _import_statements(path):
             for target in _imported(node, folder, parts):
-                yield Edge(path.relative_to(root), node.lineno, source, target, ast.unparse(node))  # type: ignore[attr-defined]
+                yield Edge(path.relative_to(root), node.lineno, part_of(source), part_of(target), ast.unparse(node))
 
 
-def _imported(node: ast.AST, folder: tuple[str, ...], parts: set[str]) -> Iterator[str]:
+def part_of(module: str) -> str:
+    return PYTHON_PARTS.get(module, module)
+
+
+def _import_statements(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+
+
+def _imported(node: ast.Import | ast.ImportFrom, folder: tuple[str, ...], parts: set[str]) -> Iterator[str]:
     """The flyball modules, by their first name under the package, that an import statement names."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             names = alias.name.split(".")
             if names[0] == "flyball":
                 yield names[1] if len(names) > 1 else "__init__"
-    elif isinstance(node, ast.ImportFrom):
+    else:
         module = tuple(node.module.split(".")) if node.module else ()
         if node.level:
             base = folder[: len(folder) - (node.level - 1)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import layering_picture
 from tests.layering import check_layering as check
 from tests.layering import layers
 
@@ -40,6 +41,11 @@ def test_core_compiles_freestanding() -> None:
         ["cmake", "--build", BUILD, "--target", "freestanding"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_picture_is_current() -> None:
+    drawn = (layers.ROOT / "docs/images/layering.svg").read_text()
+    assert drawn == layering_picture.picture(), "the layering has changed: run `make picture`"
 
 
 def tree(tmp_path: Path, files: dict[str, str]) -> Path:

@@ -1,0 +1,103 @@
+// A world in memory for everything above the Platform: files, console and clock are a test's own.
+#pragma once
+
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "test.h"
+
+#include "base/platform.h"
+
+namespace test {
+
+class FakePlatform {
+ public:
+  using Str = flyball::Str;
+  using u64 = flyball::u64;
+
+  std::map<std::string, std::string> files;
+  std::map<std::string, u64> modified_ns;
+  std::string written;        // to the console, since the last take()
+  std::function<bool()> stop = [] { return false; };
+  u64 ticks = 0;              // cycles and nanoseconds: one per question
+  u64 n_mapped = 0;           // files mapped so far
+  u64 n_open = 0;             // and not yet unmapped
+  u64 n_bytes = 0;            // allocated and not yet released
+  flyball::Platform platform;
+
+  FakePlatform() {
+    platform.self = this;
+    platform.name = "fake";
+    platform.allocate = [](void* self, u64 bytes) -> void* {
+      void* memory = std::aligned_alloc(64, flyball::round_up(bytes, 64));
+      if (memory == nullptr) return nullptr;
+      world(self).n_bytes += bytes;
+      return memset(memory, 0, bytes);
+    };
+    platform.release = [](void* self, void* memory, u64 bytes) {
+      world(self).n_bytes -= bytes;
+      std::free(memory);
+    };
+    platform.map = [](void* self, Str path) -> flyball::Result<flyball::Span<const flyball::u8>> {
+      const auto found = world(self).files.find(text(path));
+      if (found == world(self).files.end()) return flyball::fail(flyball::Code::not_found, path) << "no such file";
+      ++world(self).n_mapped, ++world(self).n_open;
+      return flyball::Span<const flyball::u8>(reinterpret_cast<const flyball::u8*>(found->second.data()), found->second.size());
+    };
+    platform.unmap = [](void* self, flyball::Span<const flyball::u8>) { --world(self).n_open; };
+    platform.forget = [](void*, flyball::Span<const flyball::u8>) {};
+    platform.write_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {
+      if (text(path).starts_with("read-only/")) return flyball::fail(flyball::Code::io, path) << "is read-only";
+      world(self).files[text(path)] = {reinterpret_cast<const char*>(bytes.data), bytes.size};
+      return {};
+    };
+    platform.append_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {
+      world(self).files[text(path)].append(reinterpret_cast<const char*>(bytes.data), bytes.size);
+      return {};
+    };
+    platform.list = [](void* self, Str directory, void* context, void (*each)(void*, const flyball::FileInfo&)) -> flyball::Status {
+      const std::string prefix = text(directory) + "/";
+      for (const auto& [path, bytes] : world(self).files) {
+        if (path.starts_with(prefix) && path.find('/', prefix.size()) == std::string::npos) each(context, world(self).info(path));
+      }
+      return {};
+    };
+    platform.stat = [](void* self, Str path) -> flyball::Result<flyball::FileInfo> {
+      const auto found = world(self).files.find(text(path));
+      if (found == world(self).files.end()) return flyball::fail(flyball::Code::not_found, path) << "no such file";
+      return world(self).info(found->first);
+    };
+    platform.cycles = [](void* self) { return ++world(self).ticks; };
+    platform.now_ns = [](void* self) { return ++world(self).ticks; };
+    platform.cycles_per_second = 1000000000;
+    platform.parallel_for = [](void*, flyball::u32, flyball::u32 n_tasks, flyball::TaskFunction task, void* context) {
+      for (flyball::u32 i = 0; i < n_tasks; ++i) task(context, i);
+    };
+    platform.write = [](void* self, Str out) { world(self).written.append(out.data, out.size); };
+    platform.stop_requested = [](void* self) { return world(self).stop(); };
+  }
+  FakePlatform(const FakePlatform&) = delete;
+  FakePlatform& operator=(const FakePlatform&) = delete;
+
+  std::string take() {
+    std::string out;
+    out.swap(written);
+    return out;
+  }
+
+  static std::string text(Str s) { return {s.data, s.size}; }
+
+ private:
+  static FakePlatform& world(void* self) { return *static_cast<FakePlatform*>(self); }
+  flyball::FileInfo info(const std::string& path) {
+    flyball::FileInfo out;
+    out.path = {path.data(), path.size()};
+    out.bytes = files.at(path).size();
+    out.modified_ns = modified_ns[path];
+    return out;
+  }
+};
+
+}  // namespace test

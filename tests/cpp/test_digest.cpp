@@ -1,0 +1,95 @@
+#include <string>
+#include <vector>
+
+#include "test.h"
+
+#include "runtime/digest.h"
+
+using namespace flyball;
+using namespace flyball::runtime;
+
+namespace {
+
+struct Bytes {  // the layout of docs/receipts.md, written by hand
+  std::string out;
+  Bytes& number(u64 value) {
+    for (u32 i = 0; i < 8; ++i) out += char(value >> 8 * i);
+    return *this;
+  }
+  Bytes& real(f32 value) { return number(bit_cast<u32>(value)); }
+  Bytes& text(const std::string& value) {
+    number(value.size());
+    out += value;
+    return *this;
+  }
+};
+
+const Token prompt[] = {1, 2, 300};
+const Token answer[] = {7, 0};
+const Hash128 hashes[] = {{1, 2}, {0xffffffffffffffffu, 5}};
+const LogitBias bias[] = {{4, -1.5f}, {5, -__builtin_inff()}};
+const Str stops[] = {"\n\n", "END"};
+
+DigestInput input() {
+  DigestInput in;
+  for (u32 i = 0; i < 32; ++i) in.fingerprint.bytes[i] = u8(i);
+  in.context = 4096;
+  in.cache_type = "f16";
+  in.sequence = 3;
+  in.sampler.seed = 42;
+  in.sampler.bias = bias;
+  in.max_tokens = 128;
+  in.stops = stops;
+  in.prompt = prompt;
+  in.tokens = answer;
+  in.logits_hashes = hashes;
+  in.stop_reason = "eos";
+  return in;
+}
+
+}  // namespace
+
+TEST(digest_is_the_documented_layout) {
+  Bytes expected;
+  expected.text("flyball answer 1");
+  for (u32 i = 0; i < 32; ++i) expected.out += char(i);
+  expected.number(4096).text("f16").number(0);
+  expected.real(0.8f).number(40).real(0.95f).real(0.05f).real(1).number(64).number(0).number(42).number(3);
+  expected.number(2).number(4).real(-1.5f).number(5).real(-__builtin_inff());
+  expected.number(128).number(0).number(2).text("\n\n").text("END").number(0);
+  expected.number(3).number(1).number(2).number(300);
+  expected.number(2).number(7).number(1).number(2).number(0).number(0xffffffffffffffffu).number(5);
+  expected.text("eos");
+  Sha256 hash;
+  hash.update(Str(expected.out.data(), expected.out.size()));
+  CHECK(answer_digest(input()) == hash.finish());
+}
+
+TEST(every_field_changes_the_digest) {
+  const Digest base = answer_digest(input());
+  const auto changes = [&](auto change) {
+    DigestInput in = input();
+    change(in);
+    return !(answer_digest(in) == base);
+  };
+  CHECK(changes([](DigestInput& in) { in.fingerprint.bytes[31] ^= 1; }));
+  CHECK(changes([](DigestInput& in) { in.context = 4097; }));
+  CHECK(changes([](DigestInput& in) { in.cache_type = "f32"; }));
+  CHECK(changes([](DigestInput& in) { in.sequence = 4; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.temperature = 0.7f; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.top_k = 41; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.top_p = 0.9f; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.min_p = 0.1f; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.repeat_penalty = 1.1f; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.repeat_window = 65; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.no_repeat_ngram = 1; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.seed = 43; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.bias = in.sampler.bias.subspan(0, 1); }));
+  CHECK(changes([](DigestInput& in) { in.max_tokens = 127; }));
+  CHECK(changes([](DigestInput& in) { in.ignore_eos = true; }));
+  CHECK(changes([](DigestInput& in) { in.stops = in.stops.subspan(0, 1); }));
+  CHECK(changes([](DigestInput& in) { in.prompt = in.prompt.subspan(0, 2); }));
+  CHECK(changes([](DigestInput& in) { in.tokens = in.tokens.subspan(0, 1); }));
+  CHECK(changes([](DigestInput& in) { in.logits_hashes = {hashes + 1, 1}, in.tokens = in.tokens.subspan(1, 1); }));
+  CHECK(changes([](DigestInput& in) { in.stop_reason = "deadline"; }));
+}

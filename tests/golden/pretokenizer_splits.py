@@ -1,0 +1,132 @@
+"""Writes tests/cpp/pretokenizer_splits.inc: how Hugging Face `tokenizers` splits texts with the expressions of each pre-tokenizer.
+
+    pip install 'tokenizers>=0.21,<0.24'
+    python tests/golden/pretokenizer_splits.py
+
+The expressions are written down here once more, as in each tokenizer.json, so that a slip in cpp/tokenizer/pretokenizer.cpp shows.
+Characters that Unicode 15.1 has and the library's regex engine knows otherwise (or the reverse) are kept out of the random texts.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tokenizers import Regex, pre_tokenizers
+
+TARGET = Path(__file__).resolve().parents[1] / "cpp" / "pretokenizer_splits.inc"
+
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+UPPER_LOWER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+UPPER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+QWEN2 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*" + SPACES
+CJK = "[一-龥\u3040-ゟ゠-ヿ]+"
+CJK_HANGUL = "[一-龥ࠀ-一가-\ud7ff]+"
+PUNCTUATED = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
+DEEPSEEK_LETTERS = (
+    "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373"
+    "\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-\u052f"
+    "\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77"
+    "\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d"
+    "\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb"
+    "\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128"
+    "\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4"
+    "\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf"
+    "\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3"
+    "\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943"
+)
+
+EXPRESSIONS = {
+    "default": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+    "gpt-2": [GPT2],
+    "starcoder": [r"\p{N}", GPT2],
+    "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
+    "llama-bpe": [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*" + SPACES],
+    "qwen2": [QWEN2],
+    "laguna": [r"[^\n]+|[\n]+", QWEN2],
+    "qwen35": [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*" + SPACES],
+    "ufakzeka": [r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*" + SPACES],
+    "minicpm5": [
+        r"\p{N}{1,3}",
+        CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*" + SPACES,
+    ],
+    "seed-coder": [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+" + SPACES],
+    "bailingmoe": [
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+    ],
+    "gpt-4o": [
+        f"{UPPER_LOWER}{CONTRACTIONS}?|{UPPER}{CONTRACTIONS}?" + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + SPACES
+    ],
+    "tekken": [f"{UPPER_LOWER}|{UPPER}" + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + SPACES],
+    "youtu": [
+        "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|" + CJK,
+        f"{UPPER_LOWER}{CONTRACTIONS}?|{UPPER}{CONTRACTIONS}?" + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + SPACES,
+    ],
+    "deepseek-v3": [r"\p{N}{1,3}", CJK, PUNCTUATED + r"| ?[\p{P}\p{S}]+[\r\n]*" + SPACES],
+    "spark2_5": [r"\p{N}{1,3}", CJK, PUNCTUATED + r"| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+", r"\p{N}"],
+    "deepseek-coder": ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK_HANGUL, r"\p{N}"],
+    "deepseek-llm": [
+        "[\r\n]",
+        rf"\s?[{DEEPSEEK_LETTERS}]+",
+        r"\s?[!-/:-~！-／：-～‘-‟\u3000-。]+",
+        r"\s+$",
+        CJK_HANGUL,
+        r"\p{N}+",
+    ],
+    "bloom": [BLOOM],
+    "viking": [BLOOM, r"\p{N}"],
+}
+
+TEXTS = [
+    "Hello, world! It's 2024; they'll say WE'VE don'T 'S 'ſ'",
+    "  leading, trailing  \t \n\n mixed \r\n\r\n ends   ",
+    "1 12 123 1234 12345678 3.14159 ١٢٣٤ ²³ ½ Ⅷ １２３４ ๑๒",
+    "中文字符，标点。「引号」混合English和123数字、ひらがなカタカナー゙한국어ㄱㅏ",
+    "naïve café e\u0301a\u0301 हिन्दी ব্যঞ্জন ไทยไทย עִבְרִית العربية، ۔।",
+    "ABCdefGHIjkl camelCase HTTPServer XMLHttp McDonald's ǅungla ʰᵃ ªº",
+    "if (x<=y && z!=0) { return a->b[i]; } // $+<=>^~|` \\ @#%&*_-",
+    "/path/to//file/\n//comment/\n\t\tindent    four     five\n",
+    "😀👍🏽🏳️‍🌈 \u200b\u200d\ufeff\u00a0nbsp\u2003em\u3000ideographic\u2028line\u0085next",
+    "\x01\x1b\x1c\x1f\x7f\u0378\ue000\U0003fffd €£™°©→∑",
+    "   a    b\t\tc \n d\n \n  e \r f\r\r g",
+    "𝐀𝟘𐐀𞤀𠀀 Ａａ！．／：～“”‘’—…（）",
+    "''' ''s ''ll 'LL 'Re 'vE 'M 'D' 'x it''s",
+    "#!/usr/bin\n\n\n???!!!...\r\n,,, ;;\n/\n// ",
+    " a 1 . 中 \n b2.c3,d4 5e 6\u03016 \u0301x",
+]
+
+PARTS = [
+    *"aAbBsStTrReEvVmMlLdDzZ0199''' \n\r\t.,!?$+<=>^~|`\"()[]{}/\\-_:;#%&*@",
+    *"éßÀµſKǅʰªº中文漢あアー゙가ㄱㅏ한ѐЖωא اۛ،।हि्๑๒٣¼½ⅧⅫ③²€£™°©→\u00a0\u2003\u3000\u2028\u0085\u200b\u0301\u20dd",
+    *"😀👍🏽𝐀𝟘𐐀𠀀！，。「」…—“”‘’～０９Ａａ𞤀\x01\x1c\x7f\u0378\ue000",
+    "  ", "   ", "'s", "'S", "'ll", "'LL", "'re", "n't", "\r\n", "\n\n\n", "123", "1234567", "Hello", " world", "HELLO", "///\n",
+]  # fmt: skip
+
+
+def lengths(name: str, text: str) -> list[int]:
+    steps = [pre_tokenizers.Split(Regex(expression), "isolated") for expression in EXPRESSIONS[name]]
+    return [len(word.encode()) for word, _ in pre_tokenizers.Sequence(steps).pre_tokenize_str(text)]
+
+
+def literal(text: str) -> str:
+    plain = '" \\?'
+    return "".join(chr(b) if 32 <= b < 127 and chr(b) not in plain[0] + plain[2:] else f"\\{b:03o}" for b in text.encode())
+
+
+def main() -> None:
+    rng = random.Random(1)
+    texts = TEXTS + ["".join(rng.choice(PARTS) for _ in range(100)) for _ in range(10)]
+    lines = ["// Written by tests/golden/pretokenizer_splits.py; do not edit.", "const char* const texts[] = {"]
+    lines += [f'    "{literal(text)}",' for text in texts]
+    lines += ["};", "const Split splits[] = {"]
+    for name in EXPRESSIONS:
+        for i, text in enumerate(texts):
+            lines.append(f'    {{"{name}", {i}, "{" ".join(map(str, lengths(name, text)))}"}},')
+    TARGET.write_text("\n".join([*lines, "};"]) + "\n", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
