@@ -56,6 +56,8 @@ class Buffer {
 };
 
 [[nodiscard]] inline bool append(Buffer<char>& buffer, Str text) { return buffer.append({text.data, text.size}); }
-inline Str text_of(const Buffer<char>& buffer) { return buffer.size() ? Str(buffer.items().data, buffer.size()) : Str(); }
+inline Str text_of(const Buffer<char>& buffer) {
+  return buffer.size() ? Str(buffer.items().data, buffer.size()) : Str();
+}
 
 }  // namespace flyball

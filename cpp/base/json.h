@@ -24,12 +24,12 @@ class JsonWriter {
   JsonWriter& value(u32 number) { return value(u64(number)); }
   JsonWriter& value(i32 number) { return value(i64(number)); }
   JsonWriter& value(bool boolean);
-  JsonWriter& value(f32 number);                // the fewest digits that read back as the same bits; else "nan", "inf", "-inf"
-  JsonWriter& value(f64) = delete;              // say how many decimals
+  JsonWriter& value(f32 number);    // the fewest digits that read back as the same bits; else "nan", "inf", "-inf"
+  JsonWriter& value(f64) = delete;  // say how many decimals
   JsonWriter& fixed(f64 number, u32 decimals);  // NaN and infinities become null
   JsonWriter& hex(u64 high, u64 low);           // a string of 32 digits
   JsonWriter& null();
-  JsonWriter& raw(Str json);                    // a value that is JSON already
+  JsonWriter& raw(Str json);  // a value that is JSON already
 
   template <class T>
   JsonWriter& field(Str name, T content) {
@@ -71,12 +71,12 @@ class Json {
   Result<u64> as_u64(Str field, u64 low, u64 high) const;
   Result<i64> as_i64(Str field, i64 low, i64 high) const;
   Result<f64> as_f64(Str field) const;
-  Result<f32> as_f32(Str field) const;                // also the strings that JsonWriter::value(f32) writes
+  Result<f32> as_f32(Str field) const;                   // also the strings that JsonWriter::value(f32) writes
   Result<Str> as_string(Arena& arena, Str field) const;  // unescaped; copied into the arena only when it has escapes
-  Result<Json> member(Str name) const;                // of an object; a missing one is an error that names it
-  bool find(Str name, Json* out) const;               // of an object; names are compared unescaped
+  Result<Json> member(Str name) const;                   // of an object; a missing one is an error that names it
+  bool find(Str name, Json* out) const;                  // of an object; names are compared unescaped
   Result<Json> expect(Str field, JsonType type) const;
-  u64 count() const;                                  // elements of an array, members of an object
+  u64 count() const;  // elements of an array, members of an object
 
  private:
   friend class JsonItems;

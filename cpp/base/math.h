@@ -19,13 +19,14 @@ static inline f32 fma32(f32 a, f32 b, f32 c) {
   const f64 sum = product + addend;
   const f64 back = sum - product;
   const f64 error = (product - (sum - back)) + (addend - back);
-  u64 bits = __builtin_bit_cast(u64, sum);
-  // An infinite or NaN sum has a NaN error, which compares unequal to both.
-  const bool inexact = (error > 0) | (error < 0);
-  // Towards the error: away from zero when the error has the sum's sign, towards zero otherwise.
-  const u64 step = ((error > 0) == (sum > 0)) ? u64(1) : ~u64(0);
-  bits += (inexact & ((bits & 1) == 0)) ? step : u64(0);
-  return f32(__builtin_bit_cast(f64, bits));
+  // Branch-free, so that a loop over lanes becomes vector code on SSE2 too. An infinite or NaN sum has a NaN error, which
+  // compares unequal to both.
+  const u64 bits = __builtin_bit_cast(u64, sum);
+  const u64 inexact = ((error > 0) | (error < 0)) ? ~u64(0) : u64(0);
+  // Towards the error: away from zero when the error has the sum's sign, towards zero otherwise; only from an even sum.
+  const u64 opposite = u64(0) - ((__builtin_bit_cast(u64, error) ^ bits) >> 63);
+  const u64 even = (bits & 1) - 1;
+  return f32(__builtin_bit_cast(f64, bits + ((opposite | 1) & inexact & even)));
 }
 
 static inline f32 sqrt32(f32 x) { return __builtin_sqrtf(x); }  // one correctly rounded instruction (-fno-math-errno)

@@ -111,5 +111,6 @@ void bind_session(py::module_& module);
 void bind_receipt(py::module_& module);
 void bind_config(py::module_& module);
 void bind_bandwidth(py::module_& module);
+void bind_catalog(py::module_& module);
 
 }  // namespace flyball::bind

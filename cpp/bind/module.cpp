@@ -131,6 +131,7 @@ PYBIND11_MODULE(_core, module) {
   bind_receipt(module);
   bind_config(module);
   bind_bandwidth(module);
+  bind_catalog(module);
 }
 
 }  // namespace flyball::bind

@@ -105,7 +105,8 @@ std::string catalog_cache() {
   const char* const cache = getenv("XDG_CACHE_HOME");
   const char* const home = getenv("HOME");
   if ((cache == nullptr || *cache == '\0') && home == nullptr) return {};
-  const fs::path directory = (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home) / ".cache") / "flyball";
+  const fs::path directory =
+      (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home) / ".cache") / "flyball";
   std::error_code failed;
   fs::create_directories(directory, failed);
   return failed ? std::string() : (directory / "models.json").string();

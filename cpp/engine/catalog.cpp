@@ -76,7 +76,8 @@ class MappedModel {
         part.put(path);
       else if (!gguf::split_part_path(path, i, name.count, part))
         return fail(Code::invalid_argument, path) << "is no first part of a split model";
-      if (part.truncated()) return fail(Code::invalid_argument, "path") << "is longer than " << u64(sizeof buffer) << " bytes";
+      if (part.truncated())
+        return fail(Code::invalid_argument, "path") << "is longer than " << u64(sizeof buffer) << " bytes";
       FLYBALL_ASSIGN(parts_[i], platform_.map(platform_.self, part.text()));
       ++n_;
     }
@@ -162,9 +163,8 @@ Result<Span<const ModelSummary>> Catalog::list(Str directory) {
   load_cache();
   Found found{arena_, arena_.allocate<FileInfo>(max_files)};
   if (found.files.empty()) return fail(Code::out_of_memory, "models") << "no memory for the listing";
-  FLYBALL_TRY(platform_.list(platform_.self, directory, &found, [](void* context, const FileInfo& file) {
-    static_cast<Found*>(context)->take(file);
-  }));
+  FLYBALL_TRY(platform_.list(platform_.self, directory, &found,
+                             [](void* context, const FileInfo& file) { static_cast<Found*>(context)->take(file); }));
   if (!found.complete) return fail(Code::unsupported, directory) << "holds more than " << max_files << " models";
   if (found.n == 0) return Span<const ModelSummary>();
   const Span<ModelSummary> summaries = arena_.allocate<ModelSummary>(found.n);
@@ -202,9 +202,9 @@ bool read_entry(Arena& arena, const Json& json, ModelSummary* out) {
     const Result<u64> read = value.as_u64(name, 0, ~u64(0));
     return complete = complete && read.ok(), read.ok() ? read.value() : 0;
   };
-  *out = {text("path"),         number("bytes"), number("modified_ns"),  number("parts"),   text("name"),
-          text("architecture"), text("type"),    number("parameters"), number("context"), number("vocabulary"),
-          text("problem")};
+  *out = {text("path"),      number("bytes"),      number("modified_ns"), number("parts"),
+          text("name"),      text("architecture"), text("type"),          number("parameters"),
+          number("context"), number("vocabulary"), text("problem")};
   return complete;
 }
 
@@ -264,7 +264,8 @@ void Catalog::save_cache(Span<const ModelSummary> fresh, Str directory) {
   }
   json.end_array().end_object();
   if (out.truncated()) return;
-  (void)platform_.write_file(platform_.self, cache_path_, {reinterpret_cast<const u8*>(out.text().data), out.text().size});
+  (void)platform_.write_file(platform_.self, cache_path_,
+                             {reinterpret_cast<const u8*>(out.text().data), out.text().size});
 }
 
 namespace {
@@ -302,12 +303,8 @@ void put_model_problem(Writer& out, const Error& error, Str fallback) {
   error.describe(out);
   out.put("\nhint:     ");
   switch (error.code) {
-    case Code::not_found:
-      out.put("check the path; /models DIRECTORY lists what there is");
-      break;
-    case Code::io:
-      out.put("check that the file can be read and the disk is well");
-      break;
+    case Code::not_found: out.put("check the path; /models DIRECTORY lists what there is"); break;
+    case Code::io: out.put("check that the file can be read and the disk is well"); break;
     case Code::corrupt:
       out.put("the file is damaged or not a GGUF model; copy or download it again and compare its checksum");
       break;
@@ -315,14 +312,9 @@ void put_model_problem(Writer& out, const Error& error, Str fallback) {
       out.put("convert it or take another; architectures: ").put(model::supported_architectures()).put("; types:");
       for (const gguf::TypeInfo& type : gguf::supported_types()) out.put(' ').put(type.name);
       break;
-    case Code::out_of_memory:
-      out.put("take a smaller model or type, or a smaller context (/ctx)");
-      break;
-    case Code::interrupted:
-      out.put("it was stopped before it was complete; load it again");
-      break;
-    default:
-      out.put("correct the setting that is named above");
+    case Code::out_of_memory: out.put("take a smaller model or type, or a smaller context (/ctx)"); break;
+    case Code::interrupted: out.put("it was stopped before it was complete; load it again"); break;
+    default: out.put("correct the setting that is named above");
   }
   out.put("\nfallback: ").put(fallback).put('\n');
 }

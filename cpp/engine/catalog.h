@@ -7,17 +7,17 @@
 namespace flyball::engine {
 
 struct ModelSummary {
-  Str path;            // of the first part
-  u64 bytes = 0;       // of all parts
+  Str path;       // of the first part
+  u64 bytes = 0;  // of all parts
   u64 modified_ns = 0;
   u64 n_parts = 1;
-  Str name;            // general.name; may be empty
+  Str name;  // general.name; may be empty
   Str architecture;
-  Str type;            // quantisation: "Q4_K_M"
+  Str type;  // quantisation: "Q4_K_M"
   u64 n_parameters = 0;
-  u64 context = 0;     // that it was trained for
+  u64 context = 0;  // that it was trained for
   u64 n_vocab = 0;
-  Str problem;         // why it cannot be run; empty: it can, as far as its metadata tells
+  Str problem;  // why it cannot be run; empty: it can, as far as its metadata tells
 };
 
 class Catalog {

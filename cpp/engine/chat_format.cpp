@@ -15,12 +15,7 @@ constexpr ChatFormat formats[] = {
      {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"},
      false,
      true},
-    {"llama2",
-     {"<<SYS>>\n", "\n<</SYS>>\n\n"},
-     {"{bos}[INST] ", " [/INST]"},
-     {"", " {eos}"},
-     true,
-     true},
+    {"llama2", {"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"{bos}[INST] ", " [/INST]"}, {"", " {eos}"}, true, true},
     {"mistral-v1", {"", "\n\n"}, {" [INST] ", " [/INST]"}, {"", "{eos}"}, true},
     {"mistral-v3", {"", "\n\n"}, {"[INST] ", "[/INST]"}, {"", "{eos}"}, true},
     {"mistral-v3-tekken", {"", "\n\n"}, {"[INST]", "[/INST]"}, {"", "{eos}"}, true},
@@ -32,23 +27,20 @@ constexpr ChatFormat formats[] = {
      {"<start_of_turn>model\n", "<end_of_turn>\n"},
      true,
      true},
-    {"phi3",
-     {"<|system|>\n", "<|end|>\n"},
-     {"<|user|>\n", "<|end|>\n"},
-     {"<|assistant|>\n", "<|end|>\n"}},
-    {"zephyr",
-     {"<|system|>\n", "{eos}\n"},
-     {"<|user|>\n", "{eos}\n"},
-     {"<|assistant|>\n", "{eos}\n"}},
+    {"phi3", {"<|system|>\n", "<|end|>\n"}, {"<|user|>\n", "<|end|>\n"}, {"<|assistant|>\n", "<|end|>\n"}},
+    {"zephyr", {"<|system|>\n", "{eos}\n"}, {"<|user|>\n", "{eos}\n"}, {"<|assistant|>\n", "{eos}\n"}},
     {"plain", {"", "\n\n"}, {"You: ", "\n"}, {"AI:", "\n"}, false, true, "\nYou:"},
 };
 
 // Everything in the formats that a vocabulary may have as a token of its own.
 constexpr Str markers[] = {
-    "<|im_start|>", "<|im_end|>",      "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-    "[INST]",       "[/INST]",         "[SYSTEM_PROMPT]",     "[/SYSTEM_PROMPT]",  "<start_of_turn>",
-    "<end_of_turn>", "<|system|>",     "<|user|>",            "<|assistant|>",     "<|end|>",
+    "<|im_start|>",      "<|im_end|>",      "<|start_header_id|>",
+    "<|end_header_id|>", "<|eot_id|>",      "[INST]",
+    "[/INST]",           "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+    "<start_of_turn>",   "<end_of_turn>",   "<|system|>",
+    "<|user|>",          "<|assistant|>",   "<|end|>",
 };
+constexpr u64 n_markers = sizeof markers / sizeof markers[0];
 constexpr Str bos_marker = "{bos}";
 constexpr Str eos_marker = "{eos}";
 
@@ -122,6 +114,12 @@ void Conversation::start(const tokenizer::Tokenizer& tokenizer, const ChatFormat
   tokens_.truncate(0);
   text_.truncate(0);
   skip_space_ = false;
+  found_markers_ = 0;
+  for (u64 i = 0; i < n_markers; ++i) {
+    Token id = tokenizer::no_token;
+    const Result<u64> n = tokenizer.encode(platform_, markers[i], {false, false}, {&id, 1});
+    if (n.ok() && n.value() == 1 && id == tokenizer.find(markers[i])) found_markers_ |= u64(1) << i;
+  }
 }
 
 Status Conversation::continue_from(Span<const Token> tokens) {
@@ -239,17 +237,28 @@ bool Conversation::is_reserved(Token id) const {
   return false;
 }
 
-// Plain text. Vocabularies may list their markers as user-defined tokens, which encoding finds in any text: where one of
-// them came out, the text is encoded in two parts that meet inside it.
+Status Conversation::encode_into_scratch(Str text, u64* n) {
+  for (;;) {
+    FLYBALL_ASSIGN(*n, tokenizer_->encode(platform_, text, {false, false}, scratch_.space()));
+    if (*n <= scratch_.space().size) return {};
+    if (!scratch_.reserve(*n)) return no_memory();
+  }
+}
+
+// Plain text. Vocabularies may list their markers as user-defined tokens, which encoding finds in any text: there the text
+// is encoded in two parts that meet inside the marker. Markers that are known to be found are cut beforehand, so that a
+// text full of them is encoded once; whatever else comes out as reserved is cut when it does.
 Status Conversation::encode(Str rest) {
   while (!rest.empty()) {
-    u64 n = 0;
-    for (;;) {
-      FLYBALL_ASSIGN(n, tokenizer_->encode(platform_, rest, {false, false}, scratch_.space()));
-      if (n <= scratch_.space().size) break;
-      if (!scratch_.reserve(n)) return no_memory();
-    }
     u64 cut = rest.size;
+    for (u64 i = 0; i < cut; ++i) {
+      for (u64 marker = 0; marker < n_markers; ++marker) {
+        if ((found_markers_ >> marker & 1) != 0 && rest.from(i).starts_with(markers[marker])) cut = i + 1;
+      }
+    }
+    u64 n = 0;
+    FLYBALL_TRY(encode_into_scratch(rest.substr(0, cut), &n));
+    const u64 whole = cut;
     for (const Token id : scratch_.space().subspan(0, n)) {
       const Str piece = tokenizer_->piece(id, true);
       if (piece.size < 2 || !is_reserved(id)) continue;
@@ -257,9 +266,7 @@ Status Conversation::encode(Str rest) {
         if (rest.substr(i, piece.size) == piece) cut = i + 1;
       }
     }
-    if (cut < rest.size) {
-      FLYBALL_ASSIGN(n, tokenizer_->encode(platform_, rest.substr(0, cut), {false, false}, scratch_.space()));
-    }
+    if (cut < whole) FLYBALL_TRY(encode_into_scratch(rest.substr(0, cut), &n));
     if (!tokens_.append({scratch_.space().data, n})) return no_memory();
     rest = rest.from(cut);
   }

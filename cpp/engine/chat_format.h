@@ -16,10 +16,10 @@ struct ChatFormat {
     Str after = "";
   };
   Str name;
-  Markup system = {}, user = {}, answer = {};   // "{bos}" and "{eos}" stand for the vocabulary's own
-  bool system_in_user = false;   // the system text is part of the first user message
-  bool trimmed = false;          // messages lose white space at both ends, as the published templates do
-  Str stop = "";                 // ends an answer where the format has no token that does
+  Markup system = {}, user = {}, answer = {};  // "{bos}" and "{eos}" stand for the vocabulary's own
+  bool system_in_user = false;                 // the system text is part of the first user message
+  bool trimmed = false;                        // messages lose white space at both ends, as the published templates do
+  Str stop = "";                               // ends an answer where the format has no token that does
 };
 
 Span<const ChatFormat> chat_formats();
@@ -30,7 +30,8 @@ const ChatFormat& detect_chat_format(const tokenizer::Tokenizer& tokenizer);
 // The tokens of a conversation. Answers stay as they were produced, so the session's cache keeps fitting.
 class Conversation {
  public:
-  explicit Conversation(const Platform& platform) : platform_(platform), tokens_(platform), text_(platform), scratch_(platform) {}
+  explicit Conversation(const Platform& platform)
+      : platform_(platform), tokens_(platform), text_(platform), scratch_(platform) {}
 
   // Empty, in a format. Before anything else.
   void start(const tokenizer::Tokenizer& tokenizer, const ChatFormat& format);
@@ -54,6 +55,7 @@ class Conversation {
   Status token(Token token);
   Status flush();
   Status encode(Str text);
+  Status encode_into_scratch(Str text, u64* n);
   bool is_reserved(Token token) const;
   bool swallows_space(Token token, bool after) const;
 
@@ -61,9 +63,10 @@ class Conversation {
   const tokenizer::Tokenizer* tokenizer_ = nullptr;
   const ChatFormat* format_ = nullptr;
   Buffer<Token> tokens_;
-  Buffer<char> text_;      // not yet encoded
+  Buffer<char> text_;  // not yet encoded
   Buffer<Token> scratch_;
   bool skip_space_ = false;  // the token before swallows white space
+  u64 found_markers_ = 0;    // bits: markers that this vocabulary finds even in plain text
 };
 
 }  // namespace flyball::engine

@@ -174,6 +174,9 @@ const Digest& Model::fingerprint() const {
         digests[i] = hash.finish();
       });
       for (u32 i = 0; i < n; ++i) whole.update({digests[i].bytes, 32});
+      // Reading the file for its name must not double what the model holds in memory.
+      if (state.platform.forget)
+        state.platform.forget(state.platform.self, bytes.subspan(first, min(n * chunk, bytes.size - first)));
     }
   }
   state.fingerprint = whole.finish();

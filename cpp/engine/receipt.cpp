@@ -6,7 +6,6 @@ namespace flyball::engine {
 
 namespace {
 
-
 // The answer's text from its tokens, as its steps have shown it: without the token that ended it, up to the first stop
 // string, in whole characters.
 Result<Str> answer_text(Arena& arena, const Generation& generation) {

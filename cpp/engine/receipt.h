@@ -44,8 +44,8 @@ Str difference_name(Difference difference);
 struct VerifyReport {
   bool holds = false;
   Difference difference = Difference::none;
-  u64 position = 0;      // produced position of the first difference in logits, tokens or stop
-  u64 n_compared = 0;    // produced positions whose logits and token were computed again and agreed
+  u64 position = 0;    // produced position of the first difference in logits, tokens or stop
+  u64 n_compared = 0;  // produced positions whose logits and token were computed again and agreed
   Text<400> message;
 };
 

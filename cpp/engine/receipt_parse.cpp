@@ -121,7 +121,8 @@ class ReceiptParser {
     u64 n = 0;
     for (JsonItems items(list); items.next(); ++n) {
       if (!parse_hash(items.value().raw(), &hashes[n])) {
-        return fail(Code::corrupt, "logits_hashes", items.value().offset()) << "must be 32 lower-case hexadecimal digits";
+        return fail(Code::corrupt, "logits_hashes", items.value().offset())
+               << "must be 32 lower-case hexadecimal digits";
       }
     }
     content->logits_hashes = hashes;
@@ -219,7 +220,8 @@ class ReceiptParser {
     for (u32 reason = u32(StopReason::eos); reason <= u32(StopReason::deadline); ++reason) {
       known = known || stop_reason_name(StopReason(reason)) == content->stop_reason;
     }
-    if (!known) return fail(Code::corrupt, "reason", part.offset()) << "'" << content->stop_reason << "' is no stop reason";
+    if (!known)
+      return fail(Code::corrupt, "reason", part.offset()) << "'" << content->stop_reason << "' is no stop reason";
     u64 position = 0;
     return number(part, "position", content->tokens.size, content->tokens.size, &position);
   }

@@ -33,8 +33,8 @@ class Verifier {
       FLYBALL_ASSIGN(step, generation_->step(control_));
       done = step.done;
       if (interrupted()) {
-        return fail(Code::interrupted, "verify") << "stopped after " << report_.n_compared << " of "
-                                                 << content_.tokens.size << " positions";
+        return fail(Code::interrupted, "verify")
+               << "stopped after " << report_.n_compared << " of " << content_.tokens.size << " positions";
       }
       if (step.token != tokenizer::no_token && !position_agrees()) return report_;
     }
@@ -99,7 +99,10 @@ class Verifier {
     Writer out(text, sizeof text);
     const Token token = generation_->tokens()[i];
     if (i >= content_.tokens.size) {
-      out.put("the receipt ends here (").put(content_.stop_reason).put("), but the answer goes on with token ").put_i64(token);
+      out.put("the receipt ends here (")
+          .put(content_.stop_reason)
+          .put("), but the answer goes on with token ")
+          .put_i64(token);
       differs(Difference::tokens, i, out.text());
       return false;
     }

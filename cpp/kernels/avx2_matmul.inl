@@ -47,7 +47,7 @@ FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m256 d, __m2
 }
 
 template <class W, u32 tokens>
-void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
+FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 32;
   const u8* head = group;
@@ -66,20 +66,25 @@ void direct32(const u8* group, const Activations& x, u32 token, const Output& ou
   for (u32 t = 0; t < tokens; ++t) out.put(token + t, {sum[0][t], sum[1][t]});
 }
 
-// Up to 8 blocks of 32, or one of 256, unpacked.
-struct Panel {
+struct Panel32 {  // up to 8 blocks, unpacked
   alignas(64) u8 codes[64][64];
-  alignas(64) i32 scale[16][16];  // blocks of 256: of each sub-block, twice as i16
-  alignas(64) i32 pair[8][16];    //   and the pairs for the sums
-  alignas(64) f32 d[8][16];       // of each block of 32; one of 256 has [0]
+  alignas(64) f32 d[8][16];
   alignas(64) f32 m[8][16];
+};
+
+struct Panel256 {  // one block, unpacked
+  alignas(64) u8 codes[64][64];
+  alignas(64) i32 scale[16][16];  // of each sub-block, twice as i16
+  alignas(64) i32 pair[8][16];    // for the sums
+  alignas(64) f32 d[16];
+  alignas(64) f32 m[16];
 };
 
 FLYBALL_INLINE __m256i load_i(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 FLYBALL_INLINE void store_i(void* p, __m256i x) { _mm256_store_si256(static_cast<__m256i*>(p), x); }
 
 template <class W>
-void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel* panel) {
+FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel32* panel) {
   constexpr PackedShape shape = packed_shape(W::type);
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     unroll<2>([&](auto half) FLYBALL_LAMBDA {
@@ -91,7 +96,7 @@ void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel* panel) {
 }
 
 template <u32 adds, i32 bias, bool has_min, u32 tokens>
-void tile32(const Panel& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
+FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
   for (u32 half = 0; half < 2; ++half) {
     __m256 sum[tokens];
     for (u32 t = 0; t < tokens; ++t) sum[t] = _mm256_load_ps(sums[t] + 8 * half);
@@ -105,7 +110,7 @@ void tile32(const Panel& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) 
 }
 
 template <class W>
-void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+FLYBALL_NOINLINE void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 32;
   const u8* body = group + head_plane_bytes(W::type, x.cols);
@@ -113,7 +118,7 @@ void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, con
   memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
   for (u32 b = 0; b < n_blocks; b += 8) {
     const u32 n = n_blocks - b < 8 ? n_blocks - b : 8;
-    Panel panel;
+    Panel32 panel;
     unpack32<W>(group + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &panel);
     each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
       tile32<W::adds, W::bias, W::has_min, count.value>(panel, n, Tile32(x, token + t, b), sums.sum + t);
@@ -186,7 +191,10 @@ struct PackedBlock {
   u32 half;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA { f(Constant<s.value>()); });
+    unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA {
+      keep_order();
+      f(Constant<s.value>());
+    });
   }
   FLYBALL_INLINE __m256i code(u32 v) const { return W::code(body, v, half); }
   FLYBALL_INLINE __m256i scale(u32 s) const { return W::scale(body, s, half); }
@@ -197,7 +205,7 @@ struct PackedBlock {
 
 template <class W>
 struct PanelBlock {
-  const Panel& panel;
+  const Panel256& panel;
   u32 half;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
@@ -206,12 +214,12 @@ struct PanelBlock {
   FLYBALL_INLINE __m256i code(u32 v) const { return load_i(panel.codes[v] + 32 * half); }
   FLYBALL_INLINE __m256i scale(u32 s) const { return load_i(panel.scale[s] + 8 * half); }
   FLYBALL_INLINE __m256i pair(u32 i) const { return load_i(panel.pair[i] + 8 * half); }
-  FLYBALL_INLINE __m256 d() const { return _mm256_load_ps(panel.d[0] + 8 * half); }
-  FLYBALL_INLINE __m256 m() const { return W::has_min ? _mm256_load_ps(panel.m[0] + 8 * half) : _mm256_setzero_ps(); }
+  FLYBALL_INLINE __m256 d() const { return _mm256_load_ps(panel.d + 8 * half); }
+  FLYBALL_INLINE __m256 m() const { return W::has_min ? _mm256_load_ps(panel.m + 8 * half) : _mm256_setzero_ps(); }
 };
 
 template <class W, u32 tokens>
-void direct256(const u8* group, const Activations& x, u32 token, const Output& out) {
+FLYBALL_NOINLINE void direct256(const u8* group, const Activations& x, u32 token, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 256;
   const u8* head = group;
@@ -228,18 +236,21 @@ void direct256(const u8* group, const Activations& x, u32 token, const Output& o
 }
 
 template <class W>
-void unpack256(const PackedBlock<W>& block, Panel* panel) {
+FLYBALL_NOINLINE void unpack256(const PackedBlock<W>& block, Panel256* panel) {
   constexpr u32 n_subs = 256 / W::sub_values;
   const u32 half = block.half;
-  unroll<64>([&](auto v) FLYBALL_LAMBDA { store_i(panel->codes[v.value] + 32 * half, block.code(v.value)); });
+  unroll<64>([&](auto v) FLYBALL_LAMBDA {
+    if constexpr (v.value % 8 == 0) keep_order();
+    store_i(panel->codes[v.value] + 32 * half, block.code(v.value));
+  });
   unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { store_i(panel->scale[s.value] + 8 * half, block.scale(s.value)); });
   unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { store_i(panel->pair[i.value] + 8 * half, block.pair(i.value)); });
-  _mm256_store_ps(panel->d[0] + 8 * half, block.d());
-  _mm256_store_ps(panel->m[0] + 8 * half, block.m());
+  _mm256_store_ps(panel->d + 8 * half, block.d());
+  _mm256_store_ps(panel->m + 8 * half, block.m());
 }
 
 template <class W, u32 tokens>
-void tile256(const Panel& panel, const Tile256& x, f32 (*sums)[16]) {
+FLYBALL_NOINLINE void tile256(const Panel256& panel, const Tile256& x, f32 (*sums)[16]) {
   const PairSums<W::sub_values, tokens> pairs(x);
   for (u32 half = 0; half < 2; ++half) {
     __m256 sum[tokens];
@@ -250,7 +261,7 @@ void tile256(const Panel& panel, const Tile256& x, f32 (*sums)[16]) {
 }
 
 template <class W>
-void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+FLYBALL_NOINLINE void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 256;
   const u8* head = group;
@@ -258,7 +269,7 @@ void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, co
   Sums sums;
   memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    Panel panel;
+    Panel256 panel;
     for (u32 half = 0; half < 2; ++half) unpack256<W>({head, body, half}, &panel);
     each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
       tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t);

@@ -30,7 +30,7 @@ FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m512 d, __m5
 }
 
 template <class W, u32 tokens>
-void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
+FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 32;
   const u8* head = group;
@@ -46,17 +46,22 @@ void direct32(const u8* group, const Activations& x, u32 token, const Output& ou
   for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[t]);
 }
 
-// Up to 8 blocks of 32, or one of 256, unpacked.
-struct Panel {
+struct Panel32 {  // up to 8 blocks, unpacked
   alignas(64) u8 codes[64][64];
-  alignas(64) i32 scale[16][16];  // blocks of 256: of each sub-block
-  alignas(64) i32 pair[8][16];    //   and the pairs for the sums
-  alignas(64) f32 d[8][16];       // of each block of 32; one of 256 has [0]
+  alignas(64) f32 d[8][16];
   alignas(64) f32 m[8][16];
 };
 
+struct Panel256 {  // one block, unpacked
+  alignas(64) u8 codes[64][64];
+  alignas(64) i32 scale[16][16];  // of each sub-block
+  alignas(64) i32 pair[8][16];    // for the sums
+  alignas(64) f32 d[16];
+  alignas(64) f32 m[16];
+};
+
 template <class W>
-void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel* panel) {
+FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel32* panel) {
   constexpr PackedShape shape = packed_shape(W::type);
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     unroll<8>([&](auto v) FLYBALL_LAMBDA { _mm512_store_si512(panel->codes[8 * b + v.value], W::code(body, v.value)); });
@@ -66,7 +71,7 @@ void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel* panel) {
 }
 
 template <i32 bias, bool has_min, u32 tokens>
-void tile32(const Panel& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
+FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
   __m512 sum[tokens];
   for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_load_ps(sums[t]);
   for (u32 b = 0; b < n_blocks; ++b) {
@@ -78,7 +83,7 @@ void tile32(const Panel& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) 
 }
 
 template <class W>
-void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+FLYBALL_NOINLINE void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 32;
   const u8* body = group + head_plane_bytes(W::type, x.cols);
@@ -86,7 +91,7 @@ void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, con
   memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
   for (u32 b = 0; b < n_blocks; b += 8) {
     const u32 n = n_blocks - b < 8 ? n_blocks - b : 8;
-    Panel panel;
+    Panel32 panel;
     unpack32<W>(group + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &panel);
     each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
       tile32<W::bias, W::has_min, count.value>(panel, n, Tile32(x, token + t, b), sums.sum + t);
@@ -165,7 +170,10 @@ struct PackedBlock {
   const u8* body;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA { f(Constant<s.value>()); });
+    unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA {
+      keep_order();
+      f(Constant<s.value>());
+    });
   }
   FLYBALL_INLINE __m512i code(u32 v) const { return W::code(body, v); }
   FLYBALL_INLINE __m512i scale(u32 s) const { return scale_operand<W::narrow>(W::scale(body, s)); }
@@ -176,7 +184,7 @@ struct PackedBlock {
 
 template <class W>
 struct PanelBlock {
-  const Panel& panel;
+  const Panel256& panel;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
     for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
@@ -184,12 +192,12 @@ struct PanelBlock {
   FLYBALL_INLINE __m512i code(u32 v) const { return _mm512_load_si512(panel.codes[v]); }
   FLYBALL_INLINE __m512i scale(u32 s) const { return _mm512_load_si512(panel.scale[s]); }
   FLYBALL_INLINE __m512i pair(u32 i) const { return _mm512_load_si512(panel.pair[i]); }
-  FLYBALL_INLINE __m512 d() const { return _mm512_load_ps(panel.d[0]); }
-  FLYBALL_INLINE __m512 m() const { return W::has_min ? _mm512_load_ps(panel.m[0]) : _mm512_setzero_ps(); }
+  FLYBALL_INLINE __m512 d() const { return _mm512_load_ps(panel.d); }
+  FLYBALL_INLINE __m512 m() const { return W::has_min ? _mm512_load_ps(panel.m) : _mm512_setzero_ps(); }
 };
 
 template <class W, u32 tokens>
-void direct256(const u8* group, const Activations& x, u32 token, const Output& out) {
+FLYBALL_NOINLINE void direct256(const u8* group, const Activations& x, u32 token, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 256;
   PackedBlock<W> block = {group, group + head_plane_bytes(W::type, x.cols)};
@@ -203,17 +211,20 @@ void direct256(const u8* group, const Activations& x, u32 token, const Output& o
 }
 
 template <class W>
-void unpack256(const PackedBlock<W>& block, Panel* panel) {
+FLYBALL_NOINLINE void unpack256(const PackedBlock<W>& block, Panel256* panel) {
   constexpr u32 n_subs = 256 / W::sub_values;
-  unroll<64>([&](auto v) FLYBALL_LAMBDA { _mm512_store_si512(panel->codes[v.value], block.code(v.value)); });
+  unroll<64>([&](auto v) FLYBALL_LAMBDA {
+    if constexpr (v.value % 8 == 0) keep_order();
+    _mm512_store_si512(panel->codes[v.value], block.code(v.value));
+  });
   unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { _mm512_store_si512(panel->scale[s.value], block.scale(s.value)); });
   unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { _mm512_store_si512(panel->pair[i.value], block.pair(i.value)); });
-  _mm512_store_ps(panel->d[0], block.d());
-  _mm512_store_ps(panel->m[0], block.m());
+  _mm512_store_ps(panel->d, block.d());
+  _mm512_store_ps(panel->m, block.m());
 }
 
 template <class W, u32 tokens>
-void tile256(const Panel& panel, const Tile256& x, f32 (*sums)[16]) {
+FLYBALL_NOINLINE void tile256(const Panel256& panel, const Tile256& x, f32 (*sums)[16]) {
   __m512 sum[tokens];
   for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_load_ps(sums[t]);
   multiply256<W, tokens>(x, PanelBlock<W>{panel}, sum);
@@ -221,14 +232,14 @@ void tile256(const Panel& panel, const Tile256& x, f32 (*sums)[16]) {
 }
 
 template <class W>
-void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+FLYBALL_NOINLINE void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 256;
   PackedBlock<W> block = {group, group + head_plane_bytes(W::type, x.cols)};
   Sums sums;
   memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
   for (u32 b = 0; b < n_blocks; ++b, block.head += shape.head_bytes, block.body += shape.body_bytes) {
-    Panel panel;
+    Panel256 panel;
     unpack256<W>(block, &panel);
     each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
       tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t);

@@ -9,6 +9,7 @@
 
 #define FLYBALL_INLINE [[gnu::always_inline]] inline
 #define FLYBALL_LAMBDA __attribute__((always_inline))
+#define FLYBALL_NOINLINE [[gnu::noinline]]  // keeps the stack frames of firmware small: callers hold an unpacked panel
 
 namespace flyball::kernels {
 namespace {
@@ -18,6 +19,9 @@ struct Constant {
   static constexpr u32 value = n;
   constexpr operator u32() const { return n; }
 };
+
+// Loads stay on their side of it. Without, the compiler merges equal loads across a long unrolled block, and spills them.
+FLYBALL_INLINE void keep_order() { __asm__ volatile("" ::: "memory"); }
 
 template <u32... i>
 struct Indices {};

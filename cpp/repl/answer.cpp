@@ -29,12 +29,15 @@ void Repl::start() {
   if (has_fallback) {
     const Status status = open_model(options_.fallback_model);
     if (status.ok()) {
-      out_ << "This is the bundled demonstration model: it writes short stories and answers a few narrow kinds of questions.\n";
+      out_ << "This is the bundled demonstration model: it writes short stories and answers a few narrow kinds of "
+              "questions.\n";
       return out_.flush();
     }
     report_problem(options_.fallback_model, status.error(), no_model);
   } else if (options_.model.empty()) {
-    report_problem("", fail(Code::not_found, "model") << "no file was given, and the bundled model is not beside this program", no_model);
+    report_problem(
+        "", fail(Code::not_found, "model") << "no file was given, and the bundled model is not beside this program",
+        no_model);
   }
   out_.flush();
 }
@@ -44,14 +47,17 @@ void Repl::report_problem(Str path, const Error& error, Str fallback) {
   char text[1600];
   Writer writer(text, sizeof text);
   engine::put_model_problem(writer, error, fallback);
-  (out_ << "The model ").printable(path) << (path.empty() ? "cannot be used.\n" : " cannot be used.\n") << writer.text();
+  (out_ << "The model ").printable(path) << (path.empty() ? "cannot be used.\n" : " cannot be used.\n")
+                                         << writer.text();
 }
 
 Status Repl::load(Str argument) {
-  if (argument.empty()) return fail(Code::invalid_argument, "/load") << "needs the model's file; /models lists what there is";
+  if (argument.empty())
+    return fail(Code::invalid_argument, "/load") << "needs the model's file; /models lists what there is";
   const Status status = open_model(argument);
   if (!status.ok()) {
-    report_problem(argument, status.error(), model_ != nullptr ? Str("the model that was loaded before stays") : no_model);
+    report_problem(argument, status.error(),
+                   model_ != nullptr ? Str("the model that was loaded before stays") : no_model);
   }
   return {};
 }
@@ -92,9 +98,9 @@ Status Repl::open_model(Str path) {
   Writer size(text, sizeof text);
   engine::put_bytes(size, model_->file_bytes());
   out_ << model_->quantisation() << ", " << size.text() << "; loaded in ";
-  out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0) << " ms (" << model_->table().name << ", "
-      << model_->threads() << " threads); context " << session_->context() << ", kv "
-      << engine::cache_type_name(session_->cache_type());
+  out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0)
+      << " ms (" << model_->table().name << ", " << model_->threads() << " threads); context " << session_->context()
+      << ", kv " << engine::cache_type_name(session_->cache_type());
   if (raw_)
     out_ << "; no chat template, so prompts are continued as they are (/raw off for chat)\n";
   else
@@ -132,7 +138,8 @@ void Repl::restart_conversation() { conversation_.start(model_->tokenizer(), *fo
 
 Status Repl::need_model() const {
   if (model_ != nullptr) return {};
-  return fail(Code::not_found, "model") << "none is loaded; /load FILE loads one, /models DIRECTORY lists what there is";
+  return fail(Code::not_found, "model")
+         << "none is loaded; /load FILE loads one, /models DIRECTORY lists what there is";
 }
 
 engine::Control Repl::control() const {
@@ -203,8 +210,8 @@ Status Repl::answer_chat(Str line) {
   }
   Generation::release(generation);
   if (status.error().code == Code::context_full) {
-    return fail(Code::context_full, "conversation") << "fills the context of " << session_->context()
-                                                    << " tokens; /clear starts anew, /ctx N makes room";
+    return fail(Code::context_full, "conversation")
+           << "fills the context of " << session_->context() << " tokens; /clear starts anew, /ctx N makes room";
   }
   return status;
 }
@@ -253,8 +260,11 @@ Status Repl::finish(Generation& generation) {
     (out_ << ", ").fixed(runtime::cycles_per_token(m.decode), 0) << " cycles/token, ";
     out_.fixed(runtime::tokens_per_second(m.decode, platform_.cycles_per_second), 1) << " tok/s";
   }
-  (out_ << ", first after ").fixed(1e3 * f64(m.first_token_cycles) / f64(max(platform_.cycles_per_second, u64(1))), 0)
-      << " ms, " << engine::stop_reason_name(generation.stop_reason());
+  if (m.first_token_cycles != 0) {
+    const f64 seconds = f64(m.first_token_cycles) / f64(max(platform_.cycles_per_second, u64(1)));
+    (out_ << ", first after ").fixed(1e3 * seconds, 0) << " ms";
+  }
+  out_ << ", " << engine::stop_reason_name(generation.stop_reason());
   out_.flush();  // the model's fingerprint may take its time when it is asked for first
 
   receipt_arena_.clear();

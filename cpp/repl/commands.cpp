@@ -91,13 +91,13 @@ Str bytes_text(Line& line, u64 bytes) {
 }  // namespace
 
 Status Repl::models(Str argument) {
-  const Str directory = !argument.empty()                     ? argument
+  const Str directory = !argument.empty()                    ? argument
                         : !options_.models_directory.empty() ? options_.models_directory
-                                                              : directory_of(model_path_.str());
+                                                             : directory_of(model_path_.str());
   Span<const engine::ModelSummary> found;
   FLYBALL_ASSIGN(found, catalog_.list(directory));
   if (found.empty()) {
-    out_ << "no *.gguf files in " << directory << "; /models DIRECTORY looks elsewhere\n";
+    (out_ << "no *.gguf files in ").printable(directory) << "; /models DIRECTORY looks elsewhere\n";
     return {};
   }
   u64 widest = 4;
@@ -143,7 +143,8 @@ void Repl::describe_model() {
   row("name").printable(c.name.empty() ? Str("(none)") : c.name) << '\n';
   line.writer.clear();
   engine::put_parameters(line.writer, model.n_parameters());
-  row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantisation() << '\n';
+  row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantisation()
+                      << '\n';
   row("layers") << c.n_layer << " of width " << c.n_embd << ", feed-forward " << c.n_ff << '\n';
   row("attention") << c.n_head << " heads of " << c.head_dim << ", " << c.n_head_kv << " for keys and values";
   if (c.sliding_window != 0) out_ << ", window " << c.sliding_window;
@@ -168,10 +169,11 @@ Status Repl::cpu(Str) {
   for (const kernels::Table* table : kernels::usable_tables()) out_ << ' ' << table->name;
   out_ << ")\n";
   const u32 threads = options_.threads != 0 ? options_.threads : platform_.n_processors;
-  row("threads") << (session_ != nullptr ? session_->threads() : threads) << " of " << platform_.n_processors << " processors\n";
+  row("threads") << (session_ != nullptr ? session_->threads() : threads) << " of " << platform_.n_processors
+                 << " processors\n";
   row("frequency");
-  out_.fixed(f64(platform_.cycles_per_second) / 1e9, 3) << " GHz, " << platform_.cycles_per_second
-                                                        << " cycles per second of the time-stamp counter\n";
+  out_.fixed(f64(platform_.cycles_per_second) / 1e9, 3)
+      << " GHz, " << platform_.cycles_per_second << " cycles per second of the time-stamp counter\n";
   row("platform") << platform_.name << '\n';
   return {};
 }
@@ -217,7 +219,7 @@ Status Repl::save(Str argument) {
     engine::Generation::release(closing);
   }
   FLYBALL_TRY(session_->save(argument));
-  out_ << "saved " << session_->tokens().size << " tokens to " << argument << '\n';
+  (out_ << "saved " << session_->tokens().size << " tokens to ").printable(argument) << '\n';
   return {};
 }
 
@@ -226,15 +228,17 @@ Status Repl::restore(Str argument) {
   if (argument.empty()) return fail(Code::invalid_argument, "/restore") << "needs the file's name";
   FLYBALL_TRY(session_->restore(argument));
   FLYBALL_TRY(conversation_.continue_from(session_->tokens()));
-  out_ << "restored " << session_->tokens().size << " tokens from " << argument << "; the conversation goes on there\n";
+  (out_ << "restored " << session_->tokens().size << " tokens from ").printable(argument)
+      << "; the conversation goes on there\n";
   return {};
 }
 
 Status Repl::receipt(Str argument) {
   if (argument.empty()) return fail(Code::invalid_argument, "/receipt") << "needs the file's name";
   if (receipt_.empty()) return fail(Code::invalid_argument, "/receipt") << "there is no answer yet";
-  FLYBALL_TRY(platform_.write_file(platform_.self, argument, {reinterpret_cast<const u8*>(receipt_.data), receipt_.size}));
-  out_ << "wrote the receipt of the last answer to " << argument << '\n';
+  FLYBALL_TRY(
+      platform_.write_file(platform_.self, argument, {reinterpret_cast<const u8*>(receipt_.data), receipt_.size}));
+  (out_ << "wrote the receipt of the last answer to ").printable(argument) << '\n';
   return {};
 }
 
@@ -257,7 +261,8 @@ Status Repl::verify(Str argument) {
     return {};
   }
   ErrorBuilder differs = fail(Code::mismatch, engine::difference_name(report.value().difference));
-  if (report.value().difference >= engine::Difference::logits && report.value().difference <= engine::Difference::stop) {
+  if (report.value().difference >= engine::Difference::logits &&
+      report.value().difference <= engine::Difference::stop) {
     differs << "at position " << report.value().position << ": ";
   }
   return differs << report.value().message.str();

@@ -62,7 +62,9 @@ class Console {
   void safe(Str text) {
     char buffer[256];
     while (!text.empty()) {  // a byte is at most four when escaped
-      const u64 n = text.size <= sizeof buffer / 4 ? text.size : max(utf8_complete_prefix(text.substr(0, sizeof buffer / 4)), u64(1));
+      const u64 n = text.size <= sizeof buffer / 4
+                        ? text.size
+                        : max(utf8_complete_prefix(text.substr(0, sizeof buffer / 4)), u64(1));
       *this << Writer(buffer, sizeof buffer).put_safe(text.substr(0, n)).text();
       text = text.from(n);
     }

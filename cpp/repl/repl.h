@@ -11,15 +11,15 @@
 namespace flyball::repl {
 
 struct Options {
-  Str model;                // path; empty: the fallback, if there is one
-  Str fallback_model;       // the bundled one; empty: none
+  Str model;           // path; empty: the fallback, if there is one
+  Str fallback_model;  // the bundled one; empty: none
   Str isa = "auto";
   u32 threads = 0;
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
-  Str models_directory;     // for /models without an argument; empty: the loaded model's
-  Str catalog_cache;        // path of the file that keeps model summaries; empty: none
-  bool terminal = false;    // colours and a progress line
+  Str models_directory;   // for /models without an argument; empty: the loaded model's
+  Str catalog_cache;      // path of the file that keeps model summaries; empty: none
+  bool terminal = false;  // colours and a progress line
 };
 
 class Repl {
@@ -34,7 +34,7 @@ class Repl {
 
   // One line without its end: a command, a prompt, or (with a `\` at its end) a part of either. False: /quit.
   bool feed(Str line);
-  Str prompt() const;  // to be shown before the next line
+  Str prompt() const;                         // to be shown before the next line
   u64 n_errors() const { return n_errors_; }  // commands and prompts that failed so far
 
  private:
@@ -120,13 +120,13 @@ class Repl {
   const engine::ChatFormat* format_ = nullptr;
   engine::Conversation conversation_;
   Buffer<char> system_;
-  Buffer<char> line_;        // gathered from continued lines
-  Buffer<char> shown_;       // the answer's text
+  Buffer<char> line_;   // gathered from continued lines
+  Buffer<char> shown_;  // the answer's text
   Buffer<engine::Token> raw_tokens_;
   Arena receipt_arena_;
-  Str receipt_;              // of the last answer; empty: none yet
+  Str receipt_;  // of the last answer; empty: none yet
   Arena metrics_arena_;
-  Str last_metrics_;         // JSON of the last answer
+  Str last_metrics_;  // JSON of the last answer
   bool progress_shown_ = false;
   bool running_ = true;
   u64 n_errors_ = 0;

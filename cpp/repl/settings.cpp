@@ -9,7 +9,8 @@ using engine::CacheType;
 namespace {
 
 Error not_a_number(Str name, Str argument, Str wanted) {
-  return fail(Code::invalid_argument, name) << "'" << argument.substr(0, min(argument.size, u64(40))) << "' is not " << wanted;
+  return fail(Code::invalid_argument, name)
+         << "'" << argument.substr(0, min(argument.size, u64(40))) << "' is not " << wanted;
 }
 
 Status read_integer(Str name, Str argument, u64 low, u64 high, u64* out) {
@@ -58,14 +59,15 @@ Status Repl::sampling(Str) {
   real(", top_p", s.top_p);
   real(", min_p", s.min_p);
   real(", repeat", s.repeat_penalty);
-  out_ << " over " << s.repeat_window << ", no_repeat " << s.no_repeat_ngram << ", max_tokens " << max_tokens_ << ", seed "
-       << s.seed << '\n';
+  out_ << " over " << s.repeat_window << ", no_repeat " << s.no_repeat_ngram << ", max_tokens " << max_tokens_
+       << ", seed " << s.seed << '\n';
   return {};
 }
 
 Status Repl::temperature(Str argument) {
   runtime::SamplerSettings changed = sampler_;
-  if (!argument.empty()) FLYBALL_TRY(read_real("temperature", argument, "from 0 (greedy) to 100", &changed.temperature));
+  if (!argument.empty())
+    FLYBALL_TRY(read_real("temperature", argument, "from 0 (greedy) to 100", &changed.temperature));
   return set(changed);
 }
 
@@ -93,7 +95,8 @@ Status Repl::repeat(Str argument) {
   runtime::SamplerSettings changed = sampler_;
   u64 n = 0;
   while (n < argument.size && argument[n] != ' ') ++n;
-  if (n != 0) FLYBALL_TRY(read_real("repeat_penalty", argument.substr(0, n), "from 0.01 to 100", &changed.repeat_penalty));
+  if (n != 0)
+    FLYBALL_TRY(read_real("repeat_penalty", argument.substr(0, n), "from 0.01 to 100", &changed.repeat_penalty));
   if (n < argument.size) {
     u64 window = 0;
     FLYBALL_TRY(read_integer("repeat_window", argument.from(n + 1), 0, ~u32(0), &window));
@@ -164,7 +167,8 @@ Status Repl::clear(Str) {
 Status Repl::system(Str argument) {
   if (!argument.empty()) {
     system_.truncate(0);
-    if (!(argument == "-") && !append(system_, argument)) return fail(Code::out_of_memory, "system") << "no memory for the text";
+    if (!(argument == "-") && !append(system_, argument))
+      return fail(Code::out_of_memory, "system") << "no memory for the text";
     if (model_ != nullptr) FLYBALL_TRY(clear(""));
   }
   if (system_.size() == 0)
@@ -193,7 +197,7 @@ Status Repl::format(Str argument) {
     if (wanted == nullptr) {
       ErrorBuilder unknown = fail(Code::invalid_argument, "format");
       unknown << "'" << argument.substr(0, min(argument.size, u64(40))) << "' is not known; choose one of";
-      for (const engine::ChatFormat& known : engine::chat_formats()) unknown << ' ' << known.name;
+      for (const engine::ChatFormat& known : engine::chat_formats()) unknown << " " << known.name;
       return unknown;
     }
     format_ = wanted;

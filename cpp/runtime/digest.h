@@ -16,7 +16,7 @@ struct DigestInput {
   bool ignore_eos = false;
   Span<const Str> stops;
   Span<const Token> prompt;
-  Span<const Token> tokens;  // produced
+  Span<const Token> tokens;           // produced
   Span<const Hash128> logits_hashes;  // as many as tokens
   Str stop_reason;
 };

@@ -21,7 +21,7 @@ void write_phase(JsonWriter& out, Str name, const PhaseMetrics& phase, u64 cycle
   else
     out.fixed(cycles_per_token(phase), 1);
   out.key("tokens_per_second");
-  if (phase.cycles == 0 || cycles_per_second == 0)
+  if (phase.tokens == 0 || phase.cycles == 0 || cycles_per_second == 0)
     out.null();
   else
     out.fixed(tokens_per_second(phase, cycles_per_second), 2);

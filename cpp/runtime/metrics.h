@@ -41,9 +41,12 @@ struct StartupMetrics {
 // One JSON object each. Cycles per token is the quotient of the two integers beside it, null where nothing was counted;
 // times follow from cycles and the calibrated frequency, which is written next to them.
 void write_metrics(JsonWriter& out, const GenerationMetrics& metrics, u64 cycles_per_second);
-void write_metrics(JsonWriter& out, const SessionMetrics& metrics, const StartupMetrics& startup, u64 cycles_per_second);
+void write_metrics(JsonWriter& out, const SessionMetrics& metrics, const StartupMetrics& startup,
+                   u64 cycles_per_second);
 
-inline f64 cycles_per_token(const PhaseMetrics& phase) { return phase.tokens ? f64(phase.cycles) / f64(phase.tokens) : 0; }
+inline f64 cycles_per_token(const PhaseMetrics& phase) {
+  return phase.tokens ? f64(phase.cycles) / f64(phase.tokens) : 0;
+}
 inline f64 tokens_per_second(const PhaseMetrics& phase, u64 cycles_per_second) {
   return phase.cycles ? f64(phase.tokens) * f64(cycles_per_second) / f64(phase.cycles) : 0;
 }

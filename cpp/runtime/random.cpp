@@ -9,7 +9,8 @@ Philox4x32 philox4x32_10(Philox4x32 counter, u32 key0, u32 key1) {
   for (u32 round = 0; round < 10; ++round) {
     const u64 product0 = u64(0xD2511F53u) * c.word[0];
     const u64 product1 = u64(0xCD9E8D57u) * c.word[2];
-    c = {{u32(product1 >> 32) ^ c.word[1] ^ key0, u32(product1), u32(product0 >> 32) ^ c.word[3] ^ key1, u32(product0)}};
+    c = {
+        {u32(product1 >> 32) ^ c.word[1] ^ key0, u32(product1), u32(product0 >> 32) ^ c.word[3] ^ key1, u32(product0)}};
     key0 += 0x9E3779B9u;  // golden ratio
     key1 += 0xBB67AE85u;  // sqrt(3) - 1
   }

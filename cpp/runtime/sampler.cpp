@@ -184,7 +184,8 @@ Status check(const SamplerSettings& s, u32 n_vocab) {
   if (!in_range(s.temperature, 0, 100)) return refuse("temperature", s.temperature, "from 0 (greedy) to 100");
   if (!(s.top_p > 0 && s.top_p <= 1)) return refuse("top_p", s.top_p, "above 0 and at most 1 (1: off)");
   if (!in_range(s.min_p, 0, 1)) return refuse("min_p", s.min_p, "from 0 (off) to 1");
-  if (!in_range(s.repeat_penalty, 0.01f, 100)) return refuse("repeat_penalty", s.repeat_penalty, "from 0.01 to 100 (1: off)");
+  if (!in_range(s.repeat_penalty, 0.01f, 100))
+    return refuse("repeat_penalty", s.repeat_penalty, "from 0.01 to 100 (1: off)");
   if (s.no_repeat_ngram > 64) return refuse("no_repeat_ngram", s.no_repeat_ngram, "from 0 (off) to 64");
   for (const LogitBias& entry : s.bias) {
     if (entry.token < 0 || u32(entry.token) >= n_vocab) {

@@ -103,8 +103,8 @@ class Block(nn.Module):
         """x: (batch, token, n_embd)."""
         x = x + self.attn(self.attn_norm(x), cos, sin, past)
         h = self.ffn_norm(x)
-        x = x + self.down(F.silu(self.gate(h)) * self.up(h))
-        return x
+        fed: Tensor = self.down(F.silu(self.gate(h)) * self.up(h))
+        return x + fed
 
 
 class DemoModel(nn.Module):

@@ -9,29 +9,38 @@ import random
 import re
 from dataclasses import dataclass
 
-ANIMALS = (
+
+def words(text: str, separator: str | None = None) -> list[str]:
+    """A word list that reads as a line instead of a column."""
+    return text.split(separator)
+
+
+ANIMALS = words(
     "fox rabbit bear mouse owl hedgehog squirrel duck frog badger otter beaver cat dog pony goat lamb sparrow "
-    "turtle mole crow hen"
-).split()
+    "turtle mole crow hen",
+)
 CHILDREN = ("girl", "boy")
-GIRLS = "Mia Lily Anna Rosa Nora Ella Ivy Tess Clara Hana Zoe June Maya Lena Ruby Wren Alma Greta".split()
-BOYS = "Tom Ben Sam Leo Max Finn Otto Jack Noah Hugo Milo Felix Pip Theo Emil Ravi Oskar Jonas".split()
-THINGS = (
+GIRLS = words("Mia Lily Anna Rosa Nora Ella Ivy Tess Clara Hana Zoe June Maya Lena Ruby Wren Alma Greta")
+BOYS = words("Tom Ben Sam Leo Max Finn Otto Jack Noah Hugo Milo Felix Pip Theo Emil Ravi Oskar Jonas")
+THINGS = words(
     "kite,lantern,drum,scarf,bell,button,basket,boat,hat,key,book,ball,flute,map,blanket,umbrella,wagon,clock,"
-    "whistle,mirror,ribbon,shell,stone,feather"
-).split(",")
-COLOURS = "red blue green yellow silver golden white purple".split()
-FOODS = "apple pie,warm bread,berry cake,vegetable soup,honey toast,pumpkin pie,plum jam,oat cookies".split(",")
-PLACES = (
+    "whistle,mirror,ribbon,shell,stone,feather",
+    ",",
+)
+COLOURS = words("red blue green yellow silver golden white purple")
+FOODS = words("apple pie,warm bread,berry cake,vegetable soup,honey toast,pumpkin pie,plum jam,oat cookies", ",")
+PLACES = words(
     "in the forest,by the river,on a quiet hill,near the sea,in a small village,at the edge of a meadow,"
-    "beside an old mill,in a green valley,next to a big garden,behind the windy dunes"
-).split(",")
-SPOTS = (
+    "beside an old mill,in a green valley,next to a big garden,behind the windy dunes",
+    ",",
+)
+SPOTS = words(
     "the old oak tree,the stone bridge,the tall barn,the mill pond,the mossy wall,the market square,"
-    "the apple orchard,the little harbor,the dark cave,the blackberry hedge"
-).split(",")
-WEATHERS = "sunny,rainy,windy,cold,bright,foggy,snowy,warm,quiet,cloudy".split(",")
-TRAITS = "brave,shy,curious,kind,clever,cheerful,patient,careful,proud,gentle,stubborn,lively".split(",")
+    "the apple orchard,the little harbor,the dark cave,the blackberry hedge",
+    ",",
+)
+WEATHERS = words("sunny,rainy,windy,cold,bright,foggy,snowy,warm,quiet,cloudy", ",")
+TRAITS = words("brave,shy,curious,kind,clever,cheerful,patient,careful,proud,gentle,stubborn,lively", ",")
 LESSONS = {
     "help": "[it is good to ask for help|nobody has to do everything alone|two can carry what one cannot]",
     "share": "[sharing makes things better|a thing shared is twice as nice|there is always enough for two]",
@@ -335,12 +344,24 @@ def story_facts(hero: Hero, rng: random.Random) -> dict[str, str]:
     trait, trait2 = rng.sample(TRAITS, 2)
     thing2 = rng.choice([t for t in THINGS if t != hero.thing])
     he, him, his = ("she", "her", "her") if hero.female else ("he", "him", "his")
-    facts = dict(
-        name=hero.name, kind=hero.kind, thing=hero.thing, thing2=thing2, friend=friend,
-        friend_kind=friend_kind, trait=trait, trait2=trait2, he=he, him=him, his=his,
-        colour=rng.choice(COLOURS), food=rng.choice(FOODS),
-        place=rng.choice(PLACES), spot=rng.choice(SPOTS), weather=rng.choice(WEATHERS),
-    )  # fmt: skip
+    facts = {
+        "name": hero.name,
+        "kind": hero.kind,
+        "thing": hero.thing,
+        "thing2": thing2,
+        "friend": friend,
+        "friend_kind": friend_kind,
+        "trait": trait,
+        "trait2": trait2,
+        "he": he,
+        "him": him,
+        "his": his,
+        "colour": rng.choice(COLOURS),
+        "food": rng.choice(FOODS),
+        "place": rng.choice(PLACES),
+        "spot": rng.choice(SPOTS),
+        "weather": rng.choice(WEATHERS),
+    }
     return facts | {k.capitalize(): facts[k].capitalize() for k in ("name", "friend", "he", "his")}
 
 

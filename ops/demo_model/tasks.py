@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stories import expand, polish
+from stories import expand, polish, words
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ WORD_SUB = (
     "{n} has {a} {things} and gives away {b}. How many {things} are left?",
     "There are {a} {things}. {b} are taken away. How many are left?",
 )
-COUNTED = "apples buttons shells stones books coins stamps cards marbles pencils".split()
-COUNTERS = "Mia Tom Anna Ben Lily Leo Nora Max".split()
+COUNTED = words("apples buttons shells stones books coins stamps cards marbles pencils")
+COUNTERS = words("Mia Tom Anna Ben Lily Leo Nora Max")
 
 
 def arithmetic_case(rng: random.Random) -> Case:
@@ -73,11 +73,12 @@ def arithmetic_case(rng: random.Random) -> Case:
 
 # ------------------------------------------------------------- release notes
 
-COMPONENTS = (
+COMPONENTS = words(
     "journal,governor,tokenizer,decode guard,web page,router,scheduler,command line,model reader,sampler,"
     "response cache,"
-    "dashboard,boot image,benchmark pack,feedback store,plugin loader,metrics exporter,prefix cache"
-).split(",")
+    "dashboard,boot image,benchmark pack,feedback store,plugin loader,metrics exporter,prefix cache",
+    ",",
+)
 ADDED = {
     "adds": "support for {x}",
     "improves": "the speed of {x}",
@@ -85,14 +86,16 @@ ADDED = {
     "checks": "{x} at startup",
     "records": "{x} in the log",
 }
-SUBJECTS = (
+SUBJECTS = words(
     "long prompts,empty files,parallel requests,large vocabularies,nested folders,slow disks,model names,stop words,"
-    "token counts,cycle counts,idle sessions,chat templates,old settings,saved answers,checksums,time limits"
-).split(",")
-FAULTS = (
+    "token counts,cycle counts,idle sessions,chat templates,old settings,saved answers,checksums,time limits",
+    ",",
+)
+FAULTS = words(
     "a crash,a memory leak,a wrong count,a slow start,a missing warning,a rounding error,a broken link,a stale value,"
-    "a lost record,a confusing message"
-).split(",")
+    "a lost record,a confusing message",
+    ",",
+)
 NOTE_PROMPT = (
     "[Write|Give me|Draft] [release notes|a release note|two-sentence release notes] for [the |]{component} "
     "{version}: {short}; "
@@ -113,10 +116,16 @@ def note_case(rng: random.Random) -> Case:
     x, y = rng.sample(SUBJECTS, 2)
     verb = rng.choice(list(ADDED))
     what = ADDED[verb].format(x=x)
-    slots = dict(
-        component=rng.choice(COMPONENTS), fault=rng.choice(FAULTS), x=x, y=y, verb=verb, what=what,
-        version=f"{rng.randint(0, 9)}.{rng.randint(0, 19)}.{rng.randint(0, 9)}", short=f"{SHORT[verb]} {what}",
-    )  # fmt: skip
+    slots = {
+        "component": rng.choice(COMPONENTS),
+        "fault": rng.choice(FAULTS),
+        "x": x,
+        "y": y,
+        "verb": verb,
+        "what": what,
+        "version": f"{rng.randint(0, 9)}.{rng.randint(0, 19)}.{rng.randint(0, 9)}",
+        "short": f"{SHORT[verb]} {what}",
+    }
     key = (slots["component"], x, y)
     return Case("notes", key, expand(NOTE_PROMPT, slots, rng), expand(NOTE_ANSWER, slots, rng), slots)
 
@@ -142,11 +151,12 @@ RISKS = {
     "noisy neighbour": "[Reserve a core|Move to another machine|Limit the neighbour]",
     "full disk": "[Delete old logs|Alert at eighty percent|Add a larger disk]",
 }
-SYSTEMS = (
+SYSTEMS = words(
     "server,edge device,test bench,archive,web shop,factory line,clinic,boot stick,gateway,build machine,"
     "sensor hub,library,"
-    "office network,delivery van"
-).split(",")
+    "office network,delivery van",
+    ",",
+)
 OWNERS = ("operations", "security", "platform", "support")
 RISK_PROMPT = (
     "[Write|Make|Create|Give me] a [JSON risk card|risk card in JSON|risk card as JSON] for {risk} [on|at] the "
@@ -320,11 +330,11 @@ ABOUT = (
      "What do you think about {x}?|Write code for {x}.|How old is {x}?|Who is {x}?|Where is {x}?]",
      "I am only a small demonstration model and do not know that. I can tell a story, do a sum, or report my state."),
 )  # fmt: skip
-STRANGE = (
+STRANGE = words(
     "France Spain soup football music gold history paper rain chess Rome physics milk Egypt Shakespeare "
     "trains winter cheese "
-    "Peru Newton London coffee sorting Brazil tennis"
-).split()
+    "Peru Newton London coffee sorting Brazil tennis",
+)
 
 
 def about_case(rng: random.Random) -> Case:

@@ -132,7 +132,7 @@ def train(args: argparse.Namespace) -> None:
     tuned = optimizers(model, args.rate)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {rows.size} training tokens", flush=True)
     with (args.work / "loss.csv").open("w", newline="") as file:
-        log = csv.writer(file)
+        log = csv.writer(file, lineterminator="\n")
         log.writerows([["step", "seconds", "tokens", "rate", "train_loss", "heldout_loss"], *past])
         start, last_save = time.monotonic() - spent, spent
         for step, (ids, weight) in enumerate(batches(rows, weights, args.batch, args.seed + first), first + 1):

@@ -3,8 +3,8 @@
     python ops/unicode/generate.py            # rewrites the file
     python ops/unicode/generate.py --check    # exit 1 when the file is not what this would write
 
-The source is `unicodedata2` (Python's `unicodedata`, pinned to one Unicode version instead of the interpreter's own): 15.1.0,
-the version of llama.cpp's tables, with which ids shall agree. Python 3.11 itself has 14.0.0, which lacks 5000 letters of them.
+The source is `unicodedata2`: Python's `unicodedata`, pinned to one Unicode version instead of the interpreter's own.
+15.1.0 is what llama.cpp has, whose ids shall be ours; Python 3.11 itself has 14.0.0, which lacks 5000 of those letters.
 """
 
 from __future__ import annotations

@@ -107,10 +107,17 @@ def verify(
 def _verify(receipt: Receipt, model: Model) -> bool:
     report = model.verify_report(receipt)
     if not report["holds"]:
-        error = VerificationError("receipt", report["message"])
-        error.position = report["position"] if report["difference"] in ("logits", "tokens", "stop") else None
+        position = difference_position(report)
+        where = "receipt" if position is None else f"receipt, produced position {position}"
+        error = VerificationError(where, report["message"])
+        error.position = position
         raise error
     return True
+
+
+def difference_position(report: Mapping[str, Any]) -> int | None:
+    """The first produced position that differs, where the difference has one."""
+    return int(report["position"]) if report["difference"] in ("logits", "tokens", "stop") else None
 
 
 def _as_receipt(receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str]) -> Receipt:

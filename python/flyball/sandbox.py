@@ -122,16 +122,21 @@ class _Environment(ImmutableSandboxedEnvironment):
         _Bounded().visit(tree)
         return tree
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        _check_attribute(obj, attribute)
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        _check_attribute(obj, argument)
+        return super().getitem(obj, argument)
+
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         self.budget.step()
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
-            name = obj.__name__
-            if name in _GROWING_METHODS:
-                raise TemplateError("template", f"calls str.{name}(), which templates may not")
-            if name == "replace" and len(args) >= 2:
+            if obj.__name__ == "replace" and len(args) >= 2:
                 return self._replace(owner, *args)
-            if name == "join" and args:
+            if obj.__name__ == "join" and args:
                 return self._join(args[0], owner)
         result = super().call(context, obj, *args, **kwargs)
         if isinstance(result, (str, list, tuple)):
@@ -203,6 +208,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             return function(text, width, *args, **kwargs)
 
         return call
+
+
+def _check_attribute(obj: Any, name: object) -> None:
+    if isinstance(obj, str) and isinstance(name, str) and name in _GROWING_METHODS:
+        raise TemplateError("template", f"uses str.{name}(), which templates may not")
 
 
 def _size(value: Any) -> int:

@@ -19,12 +19,12 @@ class FakePlatform {
 
   std::map<std::string, std::string> files;
   std::map<std::string, u64> modified_ns;
-  std::string written;        // to the console, since the last take()
+  std::string written;  // to the console, since the last take()
   std::function<bool()> stop = [] { return false; };
-  u64 ticks = 0;              // cycles and nanoseconds: one per question
-  u64 n_mapped = 0;           // files mapped so far
-  u64 n_open = 0;             // and not yet unmapped
-  u64 n_bytes = 0;            // allocated and not yet released
+  u64 ticks = 0;     // cycles and nanoseconds: one per question
+  u64 n_mapped = 0;  // files mapped so far
+  u64 n_open = 0;    // and not yet unmapped
+  u64 n_bytes = 0;   // allocated and not yet released
   flyball::Platform platform;
 
   FakePlatform() {
@@ -44,7 +44,8 @@ class FakePlatform {
       const auto found = world(self).files.find(text(path));
       if (found == world(self).files.end()) return flyball::fail(flyball::Code::not_found, path) << "no such file";
       ++world(self).n_mapped, ++world(self).n_open;
-      return flyball::Span<const flyball::u8>(reinterpret_cast<const flyball::u8*>(found->second.data()), found->second.size());
+      return flyball::Span<const flyball::u8>(reinterpret_cast<const flyball::u8*>(found->second.data()),
+                                              found->second.size());
     };
     platform.unmap = [](void* self, flyball::Span<const flyball::u8>) { --world(self).n_open; };
     platform.forget = [](void*, flyball::Span<const flyball::u8>) {};
@@ -57,10 +58,12 @@ class FakePlatform {
       world(self).files[text(path)].append(reinterpret_cast<const char*>(bytes.data), bytes.size);
       return {};
     };
-    platform.list = [](void* self, Str directory, void* context, void (*each)(void*, const flyball::FileInfo&)) -> flyball::Status {
+    platform.list = [](void* self, Str directory, void* context,
+                       void (*each)(void*, const flyball::FileInfo&)) -> flyball::Status {
       const std::string prefix = text(directory) + "/";
       for (const auto& [path, bytes] : world(self).files) {
-        if (path.starts_with(prefix) && path.find('/', prefix.size()) == std::string::npos) each(context, world(self).info(path));
+        if (path.starts_with(prefix) && path.find('/', prefix.size()) == std::string::npos)
+          each(context, world(self).info(path));
       }
       return {};
     };

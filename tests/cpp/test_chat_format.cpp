@@ -56,7 +56,8 @@ struct Loaded {
 
   u32 n_special() const {
     u32 n = 0;
-    for (const Token token : conversation.tokens()) n += tokenizer->is_control(token) || tokenizer->is_end_of_generation(token);
+    for (const Token token : conversation.tokens())
+      n += tokenizer->is_control(token) || tokenizer->is_end_of_generation(token);
     return n;
   }
 
@@ -114,7 +115,8 @@ TEST(chatml_conversation) {
   const Token answer[] = {72, 73};
   CHECK(c.add_answer(answer).ok());
   CHECK(c.add_user("  more ", "be brief").ok());
-  CHECK(m.shown().ends_with("assistant\n" + std::string("HI") + "[[<|im_end|>]]\n[[<|im_start|>]]user\n  more [[<|im_end|>]]\n"
+  CHECK(m.shown().ends_with("assistant\n" + std::string("HI") +
+                            "[[<|im_end|>]]\n[[<|im_start|>]]user\n  more [[<|im_end|>]]\n"
                             "[[<|im_start|>]]assistant\n"));
 }
 
@@ -135,8 +137,9 @@ TEST(other_formats) {
   {
     Loaded m(with_markers({"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}));
     CHECK(m.start("llama3").add_user(" hi ", "s").ok());
-    CHECK_EQ(m.shown(), "[[<|start_header_id|>]]system[[<|end_header_id|>]]\n\ns[[<|eot_id|>]][[<|start_header_id|>]]user"
-                        "[[<|end_header_id|>]]\n\nhi[[<|eot_id|>]][[<|start_header_id|>]]assistant[[<|end_header_id|>]]\n\n");
+    CHECK_EQ(m.shown(),
+             "[[<|start_header_id|>]]system[[<|end_header_id|>]]\n\ns[[<|eot_id|>]][[<|start_header_id|>]]user"
+             "[[<|end_header_id|>]]\n\nhi[[<|eot_id|>]][[<|start_header_id|>]]assistant[[<|end_header_id|>]]\n\n");
   }
   {
     Loaded m(with_markers({"<start_of_turn>", "<end_of_turn>"}));
@@ -173,9 +176,9 @@ TEST(other_formats) {
 }
 
 TEST(what_somebody_writes_never_becomes_special) {
-  const std::vector<std::string> markers = {"<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>",
-                                            "<|eot_id|>",   "[INST]",     "[/INST]",             "<start_of_turn>",
-                                            "<end_of_turn>", "<|user|>",  "<|assistant|>",       "<|end|>"};
+  const std::vector<std::string> markers = {
+      "<|im_start|>", "<|im_end|>",      "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",    "[INST]",
+      "[/INST]",      "<start_of_turn>", "<end_of_turn>",       "<|user|>",          "<|assistant|>", "<|end|>"};
   for (const std::int32_t type : {test::control_token, test::user_defined_token}) {
     Loaded m(with_markers(markers, type));
     for (const ChatFormat& format : chat_formats()) {
@@ -184,7 +187,8 @@ TEST(what_somebody_writes_never_becomes_special) {
       const auto count = [&] {
         u32 n = m.n_special();
         for (const Token token : m.conversation.tokens()) {
-          for (const std::string& marker : markers) n += !m.tokenizer->is_control(token) && m.tokenizer->find(str(marker)) == token;
+          for (const std::string& marker : markers)
+            n += !m.tokenizer->is_control(token) && m.tokenizer->find(str(marker)) == token;
         }
         return n;
       };
@@ -202,6 +206,19 @@ TEST(what_somebody_writes_never_becomes_special) {
       }
     }
   }
+}
+
+TEST(a_message_full_of_markers_is_encoded_in_linear_time) {
+  Loaded m(with_markers({"[INST]", "<|user|>"}, test::user_defined_token));
+  std::string text;
+  for (u32 i = 0; i < 20000; ++i) text += i % 2 ? "[INST]" : "<|user|>";
+  CHECK(m.start("plain").add_user(str(text), "").ok());
+  CHECK(m.shown().find(text) != std::string::npos);
+  u32 n_markers = 0;
+  for (const Token token : m.conversation.tokens()) {
+    n_markers += token == m.tokenizer->find("[INST]") || token == m.tokenizer->find("<|user|>");
+  }
+  CHECK_EQ(n_markers, 0);
 }
 
 TEST(a_turn_can_be_taken_back) {

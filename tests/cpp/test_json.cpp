@@ -93,7 +93,8 @@ TEST(floats_read_back_as_the_same_bits) {
 TEST(reads_every_type) {
   Memory memory;
   Arena arena(memory);
-  const std::string text = R"( {"n": 42, "i":-7,"f" :1.5e1,"s":"h\u00e9\ud83d\ude00\n","b":true,"z":null,"a":[1, [2,3],{}],"o":{"k":"v"}} )";
+  const std::string text =
+      R"( {"n": 42, "i":-7,"f" :1.5e1,"s":"h\u00e9\ud83d\ude00\n","b":true,"z":null,"a":[1, [2,3],{}],"o":{"k":"v"}} )";
   const auto parsed = Json::parse(str(text));
   REQUIRE(parsed.ok());
   const Json root = parsed.value();
@@ -126,13 +127,47 @@ TEST(errors_name_field_and_offset) {
 }
 
 TEST(refuses_what_is_not_json) {
-  for (const char* text :
-       {"", " ", "{", "[", "]", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "[1 2]", "01", "-", "1.", ".5",
-        "1e", "+1", "tru", "nul", "NaN", "'a'", "\"", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
-        "\"\x01\"", "\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "1 1", "{}x", "[1}", "{\"a\":1]", "\xef\xbb\xbf{}"}) {
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "[",
+                           "]",
+                           "[1,]",
+                           "[,1]",
+                           "{\"a\"}",
+                           "{\"a\":}",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "[1 2]",
+                           "01",
+                           "-",
+                           "1.",
+                           ".5",
+                           "1e",
+                           "+1",
+                           "tru",
+                           "nul",
+                           "NaN",
+                           "'a'",
+                           "\"",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\ud800\"",
+                           "\"\\udc00\"",
+                           "\"\\ud800\\u0041\"",
+                           "\"\x01\"",
+                           "\"\xff\"",
+                           "\"\xc3\"",
+                           "\"\xed\xa0\x80\"",
+                           "1 1",
+                           "{}x",
+                           "[1}",
+                           "{\"a\":1]",
+                           "\xef\xbb\xbf{}"}) {
     if (accepts(text)) CHECK_EQ(std::string("accepted"), text);
   }
-  for (const char* text : {"0", "-0", "1.0e+5", "\"\"", "[]", "{}", " [ ] ", "[[],{}]", "{\"a\":{\"b\":[]},\"c\":0}", "true", "null"}) {
+  for (const char* text :
+       {"0", "-0", "1.0e+5", "\"\"", "[]", "{}", " [ ] ", "[[],{}]", "{\"a\":{\"b\":[]},\"c\":0}", "true", "null"}) {
     if (!accepts(text)) CHECK_EQ(std::string("refused"), text);
   }
   CHECK_EQ(error_offset("[1, 2, x]"), 7);

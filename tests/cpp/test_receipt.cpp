@@ -35,7 +35,8 @@ struct Engine {
     return loaded.value();
   }
 
-  std::string answer(const GenerateOptions& options, std::vector<Token> prompt = {72, 105}, u64 interrupt_after = ~u64(0)) {
+  std::string answer(const GenerateOptions& options, std::vector<Token> prompt = {72, 105},
+                     u64 interrupt_after = ~u64(0)) {
     SessionOptions session_options;
     session_options.sequence = 7;
     Session* session = Session::create(*model, session_options).value();
@@ -141,7 +142,8 @@ TEST(the_first_difference_is_named) {
   Engine engine;
   const std::string receipt = engine.answer(options());
   CHECK_EQ(engine.verdict(element_replaced(receipt, "tokens", 4, "3")), "tokens 4");
-  CHECK_EQ(engine.verdict(element_replaced(receipt, "logits_hashes", 7, "\"" + std::string(32, '0') + "\"")), "logits 7");
+  CHECK_EQ(engine.verdict(element_replaced(receipt, "logits_hashes", 7, "\"" + std::string(32, '0') + "\"")),
+           "logits 7");
   CHECK_EQ(engine.verdict(element_replaced(receipt, "prompt_tokens", 1, "3")), "logits 0");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"max_tokens\":12", "\"max_tokens\":13")), "tokens 12");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"max_tokens\":12", "\"max_tokens\":11")), "stop 11");

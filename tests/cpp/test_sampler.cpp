@@ -300,7 +300,8 @@ TEST(sampling_a_large_vocabulary_costs_little) {
         bench.sampler.sample(free_table, {logits.data(), logits.size()}, {}, s, 0, i);
         best = std::min(best, std::chrono::duration<f64, std::milli>(std::chrono::steady_clock::now() - start).count());
       }
-      test::note(std::string(kind) + " 128256 logits, top_k " + std::to_string(top_k) + ": " + std::to_string(best) + " ms");
+      test::note(std::string(kind) + " 128256 logits, top_k " + std::to_string(top_k) + ": " + std::to_string(best) +
+                 " ms");
     }
   }
 }

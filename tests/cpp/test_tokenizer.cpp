@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <random>
 #include <set>
 
+#include "../fuzz/tokenizer_target.h"
 #include "opened_gguf.h"
 #include "tokenizer/pretokenizer.h"
 #include "vocabularies.h"
@@ -330,6 +334,16 @@ TEST(bytes_without_a_token_are_an_error_or_unknown) {
   CHECK_EQ(shown(c.encode("az")), shown({-1}));
 }
 
+TEST(user_defined_tokens_are_no_bytes) {
+  Vocabulary v = test::bpe_vocabulary();
+  v.types[size_t(v.id("\xc3\xb5"))] = test::user_defined_token;  // U+00F5, which is also how byte 0xf5 is written
+  Loaded t(v);
+  REQUIRE(t.ok());
+  CHECK_EQ(shown(t.encode("\xc3\xb5")), shown({v.id("\xc3\xb5")}));
+  CHECK_EQ(t.decode(t.encode("a\xc3\xb5")), std::string("a\xc3\xb5"));
+  CHECK_EQ(shown(t.encode("\xf5")), shown({-1}));
+}
+
 TEST(encode_counts_beyond_the_buffer) {
   Loaded t(test::bpe_vocabulary());
   REQUIRE(t.ok());
@@ -438,6 +452,54 @@ TEST(vocabularies_with_oddities_load) {
   s.scores[270] = -__builtin_inff();
   s.scores[271] = __builtin_inff();
   CHECK(Loaded(s).ok());
+}
+
+TEST(random_changes_keep_the_promises) {
+  // What the fuzz target checks, on inputs made here.
+  std::mt19937 random(11);
+  const std::vector<std::string> words = {"hello", " world", "<|im_end|>", "<tool>",      "</s>",
+                                          "\xff",  "\n",     "aab",        "\xe2\x96\x81"};
+  int n_loaded = 0;
+  for (int i = 0; i < 2000; ++i) {
+    std::string input(2, '\0');
+    for (char& c : input) c = char(random());
+    const int n_edits = int(random() % 4);
+    input += char(n_edits);
+    for (int k = 0; k < 3 * n_edits; ++k) input += char(random());
+    const int n_extra = int(random() % 3);
+    input += char(n_extra);
+    for (int k = 0; k < n_extra; ++k) {
+      const std::string text = words[random() % words.size()] + char('a' + random() % 26);
+      input += char(random());
+      input += char(text.size());
+      input += text;
+    }
+    input += random_text(random, words, random() % 20);
+    try {
+      n_loaded += fuzz::check_tokenizer(reinterpret_cast<const u8*>(input.data()), input.size());
+    } catch (const std::logic_error& error) {
+      test::failed(__FILE__, __LINE__, "input " + std::to_string(i) + ": " + error.what());
+    }
+  }
+  test::note(std::to_string(n_loaded) + " of 2000 vocabularies loaded");
+  CHECK(n_loaded > 500);
+  CHECK(n_loaded < 1999);
+}
+
+TEST(the_fuzz_corpus_keeps_the_promises) {
+  const auto corpus = std::filesystem::path(__FILE__).parent_path().parent_path() / "fuzz" / "corpus" / "tokenizer";
+  int n_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string input((std::istreambuf_iterator<char>(file)), {});
+    try {
+      fuzz::check_tokenizer(reinterpret_cast<const u8*>(input.data()), input.size());
+    } catch (const std::logic_error& error) {
+      test::failed(__FILE__, __LINE__, entry.path().filename().string() + ": " + error.what());
+    }
+    ++n_files;
+  }
+  CHECK(n_files > 100);
 }
 
 TEST(hostile_texts_take_linear_time) {

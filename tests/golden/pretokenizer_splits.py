@@ -1,10 +1,10 @@
-"""Writes tests/cpp/pretokenizer_splits.inc: how Hugging Face `tokenizers` splits texts with the expressions of each pre-tokenizer.
+"""Writes tests/cpp/pretokenizer_splits.inc: how Hugging Face `tokenizers` splits texts into words.
 
     pip install 'tokenizers>=0.21,<0.24'
     python tests/golden/pretokenizer_splits.py
 
-The expressions are written down here once more, as in each tokenizer.json, so that a slip in cpp/tokenizer/pretokenizer.cpp shows.
-Characters that Unicode 15.1 has and the library's regex engine knows otherwise (or the reverse) are kept out of the random texts.
+The expressions are written down here once more, as in each tokenizer.json, so that a slip there shows. The
+texts have no characters that are newer than Unicode 15.1: the library's regex engine knows a later version.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ PARTS = [
     *"aAbBsStTrReEvVmMlLdDzZ0199''' \n\r\t.,!?$+<=>^~|`\"()[]{}/\\-_:;#%&*@",
     *"éßÀµſKǅʰªº中文漢あアー゙가ㄱㅏ한ѐЖωא اۛ،।हि्๑๒٣¼½ⅧⅫ③²€£™°©→\u00a0\u2003\u3000\u2028\u0085\u200b\u0301\u20dd",
     *"😀👍🏽𝐀𝟘𐐀𠀀！，。「」…—“”‘’～０９Ａａ𞤀\x01\x1c\x7f\u0378\ue000",
-    "  ", "   ", "'s", "'S", "'ll", "'LL", "'re", "n't", "\r\n", "\n\n\n", "123", "1234567", "Hello", " world", "HELLO", "///\n",
+    "  ", "   ", "'s", "'S", "'ll", "'LL", "'re", "n't", "\r\n", "\n\n\n", "123", "1234567", "Hello", " world",
+    "HELLO", "///\n",
 ]  # fmt: skip
 
 
@@ -113,7 +114,9 @@ def lengths(name: str, text: str) -> list[int]:
 
 def literal(text: str) -> str:
     plain = '" \\?'
-    return "".join(chr(b) if 32 <= b < 127 and chr(b) not in plain[0] + plain[2:] else f"\\{b:03o}" for b in text.encode())
+    return "".join(
+        chr(b) if 32 <= b < 127 and chr(b) not in plain[0] + plain[2:] else f"\\{b:03o}" for b in text.encode()
+    )
 
 
 def main() -> None:

@@ -191,14 +191,16 @@ def test_models_lists_good_and_bad_files(capsys: Capture, tmp_path: Path, model_
     (folder / "good.gguf").write_bytes(model_file().read_bytes())
     (folder / "bad.gguf").write_bytes(b"GGUF\x03\0\0\0" + b"\xff" * 16)
     (folder / "other.txt").write_text("no model")
-    for _ in range(2):  # the second time from the cache
+    cache = tmp_path / "cache" / "flyball" / "models.json"
+    for damage in (None, None, '{"models": 3}'):  # read, then from the cache, then with a damaged cache
+        if damage:
+            cache.write_text(damage)
         assert main(["models", str(folder), "--json"]) == 0
         rows = json.loads(capsys.readouterr().out)
         assert [Path(row["file"]).name for row in rows] == ["bad.gguf", "good.gguf"]
-        assert [row["ok"] for row in rows] == [False, True]
+        assert [bool(row["problem"]) for row in rows] == [True, False]
         assert rows[1]["summary"].startswith("llama")
-    assert (tmp_path / "cache" / "flyball" / "models.json").is_file()
-    (tmp_path / "cache" / "flyball" / "models.json").write_text('{"version": 1, "models": {"x": 3}}')
+        assert cache.is_file()
     assert main(["models", str(folder)]) == 0
     assert "good.gguf" in capsys.readouterr().out
     fails(capsys, "models", str(tmp_path / "none"))

@@ -13,14 +13,12 @@ from tests.python import exactness_matrix as matrix
 CASES = list(matrix.cases())
 
 
-@pytest.mark.parametrize(("variant", "wtype", "cache", "whole"), CASES, ids=["-".join(case[:3]) for case in CASES])
-def test_row_set_has_one_digest(
-    variant: str, wtype: str, cache: str, whole: bool, model_file: Callable[..., Path]
-) -> None:
-    combinations = matrix.all_combinations() if whole else matrix.corner_combinations()
-    rows = matrix.show(
-        f"{variant}-{wtype}, cache {cache}", matrix.compute(model_file(variant, wtype), combinations, cache)
-    )
+@pytest.mark.parametrize(("variant", "wtype", "cache", "level"), CASES, ids=["-".join(case[:3]) for case in CASES])
+def test_row_set_has_one_digest(variant: str, wtype: str, cache: str, level: str, tmp_path: Path) -> None:
+    combinations = matrix.combinations_of(level)
+    path = matrix.write(tmp_path, variant, wtype)
+    rows = matrix.show(f"{variant}-{wtype}, cache {cache}", matrix.compute(path, combinations, cache))
+    path.unlink()
     assert len(rows) == len(combinations)
     assert matrix.differences(rows) == []
 
@@ -28,8 +26,9 @@ def test_row_set_has_one_digest(
 def test_matrix_covers_every_usable_instruction_set() -> None:
     isas = flyball.isas()
     assert isas[-1] == "scalar"
-    assert {c.isa for c in matrix.corner_combinations()} == set(isas)
-    assert {(c.threads, c.batch) for c in matrix.all_combinations()} == {
+    for level in ("all", "vector", "corners"):
+        assert {c.isa for c in matrix.combinations_of(level)} == set(isas)
+    assert {(c.threads, c.batch) for c in matrix.combinations_of("all")} == {
         (threads, batch) for threads in matrix.THREADS for batch in matrix.BATCHES
     }
 

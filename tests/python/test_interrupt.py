@@ -17,7 +17,7 @@ import flyball
 CHILD = """
 import os, signal, sys, threading, time
 import flyball
-model = flyball.Model.load({path!r}, context=4096, threads=1, isa="scalar")
+model = flyball.Model.load({path!r}, context=4096, threads=1)
 session = model.session()
 prompt = [(7 * i + 3) % model.info.n_vocab for i in range({n_prompt})]
 threading.Timer({delay}, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -42,12 +42,12 @@ def run_child(path: Path, n_prompt: int, n_answer: int, delay: float) -> list[st
 
 @pytest.fixture(scope="module")
 def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Large enough that a prefill takes seconds on one thread."""
+    """Large enough that a prefill of thousands of tokens takes seconds on one thread."""
     from tests.python.referee.models import write_model
 
     path = tmp_path_factory.mktemp("slow") / "slow.gguf"
     return write_model(
-        path, "llama", "F32", n_embd=1024, n_ff=4096, n_layer=4, n_head=16, n_head_kv=4, n_ctx_train=4096
+        path, "llama", "F32", n_embd=768, n_ff=2048, n_layer=6, n_head=12, n_head_kv=4, n_ctx_train=4096
     ).path
 
 
@@ -86,7 +86,7 @@ def test_control_c_during_chat_stops_the_answer_only(tmp_path: Path) -> None:
 def test_control_c_in_run_still_writes_a_receipt(tmp_path: Path, slow_model: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-u", "-m", "flyball", "run", str(slow_model), "-p", "x", "-n", "900", "--ignore-eos",
-         "--receipt", "r.json", "--isa", "scalar", "--threads", "1"],
+         "--receipt", "r.json", "--threads", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
@@ -101,14 +101,14 @@ def test_control_c_in_run_still_writes_a_receipt(tmp_path: Path, slow_model: Pat
 
 
 def test_deadline_ends_a_prefill(slow_model: Path) -> None:
-    with flyball.Model.load(slow_model, isa="scalar", threads=1, context=4096) as model:
+    with flyball.Model.load(slow_model, threads=1, context=4096) as model:
         session = model.session()
-        prompt = [(5 * i + 1) % model.info.n_vocab for i in range(3000)]
+        prompt = [(5 * i + 1) % model.info.n_vocab for i in range(4000)]
         start = time.monotonic()
         result = session.generate(prompt, 5, deadline=0.3)
         assert time.monotonic() - start < 5
         assert (result.stop_reason, result.tokens) == ("deadline", ())
-        assert len(session.tokens) < 3000
+        assert len(session.tokens) < 4000
         assert (
             session.generate(prompt[:20], 3, ignore_eos=True).digest
             == model.generate(prompt[:20], 3, ignore_eos=True).digest

@@ -111,18 +111,19 @@ def _summary(model: Model, result: Result, path: Path) -> None:
     metrics, info = result.metrics, model.info
     ghz = metrics.cycles_per_second / 1e9
     common.write("\n\n")
+    name = common.printable(info.name) or info.path
+    threads = f"{info.threads} thread" + ("s" if info.threads != 1 else "")
     lines = [
-        ("model", f"{common.printable(info.name) or info.path}, {info.architecture} {info.quantisation}"
-         f" on {info.isa}, {info.threads} thread{'s' if info.threads != 1 else ''}"),
+        ("model", f"{name}, {info.architecture} {info.quantisation} on {info.isa}, {threads}"),
         ("prefill", _phase(metrics.prefill)),
         ("decode", _phase(metrics.decode)),
-        ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is one tick of the {ghz:.3f} GHz time-stamp counter"),
+        ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is a tick of the {ghz:.3f} GHz time-stamp counter"),
         ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
         ("digest", result.digest),
         ("receipt", str(path)),
-    ]  # fmt: skip
-    for name, text in lines:
-        common.write(f"{name:12} {text}\n")
+    ]
+    for label, text in lines:
+        common.write(f"{label:12} {text}\n")
 
 
 def _phase(phase: Phase) -> str:

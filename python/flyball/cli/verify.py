@@ -6,7 +6,7 @@ import argparse
 
 from ..errors import InvalidArgument
 from ..model import Model, demo_model_path
-from ..receipt import Receipt
+from ..receipt import Receipt, difference_position
 from . import common
 
 
@@ -44,5 +44,7 @@ def run(args: argparse.Namespace) -> int:
                 f" {model.info.threads} threads; logits, tokens, text and digest are equal\ndigest {report['digest']}\n"
             )
         else:
-            common.write(f"does not hold ({report['difference']}): {common.printable(report['message'])}\n")
+            position = difference_position(report)
+            place = report["difference"] if position is None else f"{report['difference']} at position {position}"
+            common.write(f"does not hold, {place}: {common.printable(report['message'])}\n")
     return common.HOLDS if report["holds"] else common.FAILS

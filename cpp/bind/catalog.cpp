@@ -1,0 +1,57 @@
+// The listing of model files for Python.
+#include "engine/catalog.h"
+
+#include "bind/bind.h"
+#include "host/host.h"
+
+namespace flyball::bind {
+namespace {
+
+py::dict dict_of(const engine::ModelSummary& summary) {
+  char buffer[512];
+  Writer line(buffer, sizeof buffer);
+  engine::put_summary(line, summary);
+  py::dict d;
+  d["file"] = py::bytes(string(summary.path));
+  d["bytes"] = summary.bytes;
+  d["parts"] = summary.n_parts;
+  d["name"] = text(summary.name);
+  d["architecture"] = text(summary.architecture);
+  d["type"] = text(summary.type);
+  d["n_parameters"] = summary.n_parameters;
+  d["context"] = summary.context;
+  d["n_vocab"] = summary.n_vocab;
+  d["problem"] = text(summary.problem);
+  d["summary"] = text(line.text());
+  return d;
+}
+
+py::list list(const std::string& folder, const std::string& cache) {
+  engine::Catalog catalog(host::host_platform(), str(cache));
+  Result<Span<const engine::ModelSummary>> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return catalog.list(str(folder));
+  }();
+  py::list rows;
+  for (const engine::ModelSummary& summary : unwrap(std::move(result))) rows.append(dict_of(summary));
+  return rows;
+}
+
+py::dict summarise(const std::string& file, const std::string& cache) {
+  engine::Catalog catalog(host::host_platform(), str(cache));
+  Result<engine::ModelSummary> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return catalog.summarise(str(file));
+  }();
+  return dict_of(unwrap(std::move(result)));
+}
+
+}  // namespace
+
+void bind_catalog(py::module_& module) {
+  using namespace py::literals;
+  module.def("catalog_list", &list, "folder"_a, "cache"_a);
+  module.def("catalog_summarise", &summarise, "file"_a, "cache"_a);
+}
+
+}  // namespace flyball::bind

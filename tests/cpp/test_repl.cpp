@@ -1,0 +1,306 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fake_platform.h"
+#include "small_model.h"
+
+#include "base/json.h"
+#include "repl/repl.h"
+
+using namespace flyball;
+
+namespace {
+
+struct Screen {
+  test::FakePlatform world;
+  repl::Options options;
+  std::unique_ptr<repl::Repl> repl;
+
+  explicit Screen(const char* model = "m.gguf", const char* fallback = "") {
+    world.files["m.gguf"] = test::small_model(test::chat_vocabulary());
+    world.files["raw.gguf"] = test::small_model(test::chat_vocabulary(), "", 3);
+    options.model = model;
+    options.fallback_model = fallback;
+  }
+
+  std::string start() {
+    repl = std::make_unique<repl::Repl>(world.platform, options);
+    repl->start();
+    return world.take();
+  }
+  std::string say(const std::string& line) {
+    CHECK(repl->feed({line.data(), line.size()}));
+    return world.take();
+  }
+};
+
+bool has(const std::string& text, const std::string& part) {
+  if (text.find(part) != std::string::npos) return true;
+  test::note("not found: " + part + "\n in: " + text);
+  return false;
+}
+
+}  // namespace
+
+TEST(starts_without_a_model_and_says_why) {
+  Screen screen("");
+  const std::string greeting = screen.start();
+  CHECK(has(greeting, "flyball"));
+  CHECK(has(greeting, "cause:    not found"));
+  CHECK(has(greeting, "hint:     "));
+  CHECK(has(greeting, "fallback: no model"));
+  CHECK(has(screen.say("Hello"), "/load FILE"));
+  for (const char* command :
+       {"/models", "/cpu", "/sampling", "/temp 1", "/help", "/raw on", "/system x", "/logprobs on"}) {
+    CHECK(screen.say(command).find("error") == std::string::npos || std::string(command) == "/models");
+  }
+  for (const char* command : {"/ctx 5", "/kv f32", "/metrics", "/reset", "/clear", "/save x", "/restore x", "/verify x",
+                              "/tokens x", "/format chatml", "/model_info"}) {
+    CHECK(has(screen.say(command), "error: not found: model"));
+  }
+  CHECK(has(screen.say("/receipt x"), "there is no answer yet"));
+  CHECK(has(screen.say("/load m.gguf"), "Small: llama, F32"));
+  CHECK(has(screen.say("Hello"), "digest"));
+}
+
+TEST(every_model_problem_has_cause_hint_and_fallback) {
+  for (const char* bad : {"absent.gguf", "empty.gguf", "torn.gguf"}) {
+    Screen screen(bad, "raw.gguf");
+    screen.world.files["empty.gguf"] = "";
+    screen.world.files["torn.gguf"] = screen.world.files["m.gguf"].substr(0, 5000);
+    const std::string greeting = screen.start();
+    CHECK(has(greeting, std::string("The model ") + bad + " cannot be used."));
+    CHECK(has(greeting, "cause:    "));
+    CHECK(has(greeting, "fallback: the bundled demonstration model"));
+    CHECK(has(greeting, "no chat template"));
+    CHECK(has(screen.say("/load m.gguf"), "chat format chatml"));
+    CHECK(has(screen.say(std::string("/load ") + bad), "the model that was loaded before stays"));
+    CHECK(has(screen.say("Hello"), "digest"));
+  }
+  Screen none("absent.gguf", "absent too.gguf");
+  const std::string greeting = none.start();
+  CHECK(has(greeting, "fallback: no model"));
+  Screen isa;
+  isa.options.isa = "abacus";
+  CHECK(has(isa.start(), "abacus"));
+}
+
+TEST(help_lists_every_command_in_a_line) {
+  Screen screen;
+  screen.start();
+  const std::string help = screen.say("/help");
+  for (const char* name : {"help",    "models",  "model_info", "load",       "sampling", "temp",   "top_k",  "top_p",
+                           "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",    "kv",     "cpu",
+                           "metrics", "reset",   "clear",      "system",     "raw",      "format", "tokens", "logprobs",
+                           "save",    "restore", "receipt",    "verify",     "quit"}) {
+    CHECK(has(help, std::string("  /") + name + " "));
+  }
+  CHECK(has(screen.say("/help temp"), "/temp [T]"));
+  CHECK(has(screen.say("/help /temp"), "/temp [T]"));
+  CHECK(has(screen.say("/help tmep"), "did you mean /temp?"));
+}
+
+TEST(unknown_commands_suggest_the_nearest) {
+  Screen screen;
+  screen.start();
+  CHECK(has(screen.say("/modls"), "did you mean /models?"));
+  CHECK(has(screen.say("/restor x"), "did you mean /restore?"));
+  const std::string strange = screen.say("/zzzzzzzzzzzz");
+  CHECK(has(strange, "/help lists all"));
+  CHECK(strange.find("did you mean") == std::string::npos);
+  CHECK_EQ(screen.repl->n_errors(), 3);
+}
+
+TEST(bad_values_give_the_range) {
+  Screen screen;
+  screen.start();
+  CHECK(has(screen.say("/temp hot"), "from 0 (greedy) to 100"));
+  CHECK(has(screen.say("/temp -1"), "from 0 (greedy) to 100"));
+  CHECK(has(screen.say("/temp 1e99"), "from 0 (greedy) to 100"));
+  CHECK(has(screen.say("/top_k -1"), "from 0 to 4294967295"));
+  CHECK(has(screen.say("/top_p 0"), "above 0 and at most 1"));
+  CHECK(has(screen.say("/min_p 2"), "from 0 (off) to 1"));
+  CHECK(has(screen.say("/repeat 0"), "from 0.01 to 100"));
+  CHECK(has(screen.say("/repeat 1.1 x"), "repeat_window"));
+  CHECK(has(screen.say("/no_repeat 65"), "from 0 to 64"));
+  CHECK(has(screen.say("/max_tokens 0"), "from 1 to"));
+  CHECK(has(screen.say("/seed 18446744073709551616"), "from 0 to 18446744073709551615"));
+  CHECK(has(screen.say("/ctx 0"), "from 1 to"));
+  CHECK(has(screen.say("/kv f8"), "f16, f32 or q8_0"));
+  CHECK(has(screen.say("/raw maybe"), "on or off"));
+  CHECK(has(screen.say("/format vicuna"), "choose one of chatml"));
+  const std::string settings = screen.say("/sampling");
+  CHECK(has(settings,
+            "temp 0.8, top_k 40, top_p 0.95, min_p 0.05, repeat 1 over 64, no_repeat 0, max_tokens 256, seed 0"));
+  CHECK(has(screen.say("/repeat 1.1 32"), "repeat 1.1 over 32"));
+  CHECK(has(screen.say("/temp"), "temp 0.8"));
+}
+
+TEST(the_same_seed_gives_the_same_answer_and_digest) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 12");
+  const auto from = [](const std::string& text) {
+    return text.substr(0, text.find('[')) + text.substr(text.find("digest"));
+  };
+  const std::string first = screen.say("Hello");
+  CHECK(has(first, " tokens, "));
+  screen.say("/clear");
+  CHECK_EQ(from(screen.say("Hello")), from(first));
+  screen.say("/clear"), screen.say("/seed 7");
+  CHECK(from(screen.say("Hello")) != from(first));
+  screen.say("/seed 0"), screen.say("/reset");
+  CHECK_EQ(from(screen.say("Hello")), from(first));
+}
+
+TEST(a_conversation_reuses_its_cache) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 5");
+  screen.say("Hello");
+  const std::string one = screen.say("/metrics");
+  const auto parsed = Json::parse({one.data(), one.size() - 1});
+  REQUIRE(parsed.ok());
+  Json session, last, prefill;
+  CHECK(parsed.value().find("session", &session) && parsed.value().find("last", &last));
+  CHECK_EQ(session.member("generations_completed").value().as_u64("n", 0, 9).value(), 1);
+  screen.say("More");
+  const std::string two = screen.say("/metrics");
+  const auto again = Json::parse({two.data(), two.size() - 1});
+  REQUIRE(again.ok() && again.value().find("last", &last));
+  CHECK(last.member("cached_tokens").value().as_u64("n", 1, 1000).ok());
+  CHECK(last.find("prefill", &prefill));
+  const u64 computed = prefill.member("tokens").value().as_u64("tokens", 0, 1000).value();
+  CHECK_EQ(computed + last.member("cached_tokens").value().as_u64("n", 0, 1000).value(),
+           last.member("prompt_tokens").value().as_u64("n", 0, 1000).value());
+}
+
+TEST(ctrl_c_stops_an_answer_and_leaves_the_session_usable) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 60");
+  u32 n_asked = 0;
+  screen.world.stop = [&] { return ++n_asked > 40; };
+  CHECK(has(screen.say("Hello"), "interrupted"));
+  CHECK(has(screen.say("/receipt r.json"), "wrote"));
+  screen.world.stop = [] { return false; };
+  CHECK(has(screen.say("/verify r.json"), "holds"));
+  screen.say("/max_tokens 4");
+  CHECK(has(screen.say("Hello again"), "max_tokens"));
+}
+
+TEST(continued_lines_and_slashes) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 2");
+  screen.say("/raw on");
+  CHECK_EQ(std::string(screen.repl->prompt().data), "> ");
+  CHECK_EQ(screen.say("first\\"), "");
+  CHECK_EQ(std::string(screen.repl->prompt().data), "... ");
+  CHECK(screen.say("second").starts_with("first\nsecond"));
+  CHECK(screen.say("//not a command").starts_with("/not a command"));
+  CHECK_EQ(screen.say("   "), "");
+  screen.say("/system You are \\");
+  CHECK(has(screen.say("brief."), "brief."));
+  CHECK(has(screen.say("/system"), "You are \nbrief."));
+  CHECK(has(screen.say("/system -"), "no system text"));
+}
+
+TEST(full_context_is_said) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 1000");
+  CHECK(has(screen.say("/ctx 24"), "context 24"));
+  CHECK(has(screen.say(std::string(200, 'x')), "/clear starts anew"));
+  screen.say("/raw on");
+  CHECK(has(screen.say("abc"), "/ctx N makes room"));
+}
+
+TEST(save_and_restore_continue_the_conversation) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 6");
+  screen.say("Hello");
+  CHECK(has(screen.say("/save s.session"), "saved"));
+  const auto digest = [](const std::string& text) { return text.substr(text.find("digest")); };
+  const std::string second = digest(screen.say("And?"));
+  screen.say("/clear");
+  CHECK(has(screen.say("/restore s.session"), "restored"));
+  CHECK_EQ(digest(screen.say("And?")), second);
+  CHECK(has(screen.say("/restore absent"), "error: not found"));
+  screen.world.files["s.session"][50] ^= 1;
+  CHECK(has(screen.say("/restore s.session"), "error: "));
+  CHECK(has(screen.say("And?"), "digest"));
+}
+
+TEST(receipts_are_written_and_verified) {
+  Screen screen;
+  screen.start();
+  screen.say("/max_tokens 8");
+  screen.say("Hello");
+  CHECK(has(screen.say("/receipt r.json"), "wrote"));
+  CHECK(has(screen.say("/receipt read-only/r.json"), "error: input/output"));
+  CHECK(has(screen.say("/verify r.json"), "holds: the same answer: 8 positions"));
+  std::string& receipt = screen.world.files["r.json"];
+  receipt.replace(receipt.find("\"seed\":0"), 8, "\"seed\":1");
+  CHECK(has(screen.say("/verify r.json"), "error: mismatch"));
+  receipt = "nonsense";
+  CHECK(has(screen.say("/verify r.json"), "error: corrupt: JSON at byte 0"));
+  screen.say("/load raw.gguf");
+  CHECK(has(screen.say("/receipt x.json"), "there is no answer yet"));
+}
+
+TEST(information_commands) {
+  Screen screen;
+  screen.start();
+  const std::string cpu = screen.say("/cpu");
+  CHECK(has(cpu, "scalar"));
+  CHECK(has(cpu, "1.000 GHz"));
+  const std::string info = screen.say("/model_info");
+  CHECK(has(info, "Small"));
+  CHECK(has(info, "fingerprint   "));
+  CHECK(has(info, "2 of width 32"));
+  CHECK(has(screen.say("/model_info raw.gguf"), "Small: llama, "));
+  CHECK(has(screen.say("/model_info absent"), "error: not found"));
+  CHECK(has(screen.say("/tokens hello <|im_end|>"), "'hello'"));
+  screen.world.files["dir/x.gguf"] = screen.world.files["m.gguf"];
+  CHECK(has(screen.say("/models dir"), "x.gguf"));
+  CHECK(has(screen.say("/models nowhere"), "no *.gguf files"));
+  screen.say("/max_tokens 3"), screen.say("/logprobs on");
+  const std::string tokens = screen.say("Hello");
+  CHECK(has(tokens, "-"));
+  CHECK(has(screen.say("/kv f32"), "kv f32"));
+  CHECK(has(screen.say("/kv"), "kv f32"));
+}
+
+TEST(control_bytes_never_reach_the_terminal) {
+  Screen screen("raw.gguf");
+  screen.start();
+  screen.say("/max_tokens 100"), screen.say("/temp 100"), screen.say("/top_k 0"), screen.say("/top_p 1"),
+      screen.say("/min_p 0");
+  std::string all = screen.say("\x1b[2J red \x07 \x7f");
+  all += screen.say("/system \x1b[31m");
+  all += screen.say("/\x1b[31m");
+  all += screen.say("/tokens \x1b");
+  all += screen.say("/load \x1b[31m");
+  all += screen.say("/models \x1b[31m");
+  for (const char c : all) {
+    if (u8(c) < 0x20 && c != '\n' && c != '\t') CHECK_EQ(u32(u8(c)), 0x20u);
+  }
+}
+
+TEST(quit_ends_and_nothing_is_left) {
+  test::FakePlatform* world = nullptr;
+  {
+    Screen screen;
+    world = &screen.world;
+    screen.start();
+    screen.say("/max_tokens 3"), screen.say("Hello"), screen.say("/load raw.gguf"), screen.say("Hi"),
+        screen.say("/reset");
+    CHECK(!screen.repl->feed("/quit"));
+    screen.repl.reset();
+    CHECK_EQ(world->n_bytes, 0);
+    CHECK_EQ(world->n_open, 0);
+  }
+}
