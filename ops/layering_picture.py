@@ -166,13 +166,13 @@ def picture() -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {cpp_end + 40}" role="img" '
             'aria-label="Layers of Flyball: Python package, C++ core, platform">',
             f"<style>{STYLE}</style>",
-            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" orient="auto">'
-            '<path d="M0 .6 L7.4 4 L0 7.4 z" fill="#7d8590"/></marker></defs>',
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" '
+            'orient="auto"><path d="M0 .6 L7.4 4 L0 7.4 z" fill="#7d8590"/></marker></defs>',
             f'<rect class="panel" x="20" y="{TOP - 20}" width="468" height="{python_end - TOP + 40}" rx="12"/>',
             f'<text class="title" x="254" y="{TOP - 34}">Python package</text>',
             f'<rect class="panel" x="528" y="{TOP - 20}" width="680" height="{cpp_end - TOP + 40}" rx="12"/>',
-            f'<text class="title" x="868" y="{TOP - 34}">C++: freestanding core (yellow), hosted programs and platform (green)'
-            "</text>",
+            f'<text class="title" x="868" y="{TOP - 34}">'
+            "C++: freestanding core (yellow), hosted programs and platform (green)</text>",
             *panel(cpp_places, cpp),
             *panel(python_places, python),
             arrow([(488, bind.middle - 10), (bind.left - 2, bind.middle - 10)]),

@@ -1,5 +1,6 @@
-// Matrix products on one thread, in its own processor time: decode (one token) in GB/s of packed weights that stream from memory, prefill (512 tokens)
-// in GOPS (2 x multiply-adds), packing in GB/s of file bytes. The read bandwidth of a plain loop is measured in the same run.
+// Matrix products on one thread, in its own processor time: decode (one token) in GB/s of packed weights that stream
+// from memory, prefill (512 tokens) in GOPS (2 x multiply-adds), packing in GB/s of file bytes. The read bandwidth of a
+// plain loop is measured in the same run.
 // bench_matmul [table] [type]
 #include <algorithm>
 #include <cstdio>
@@ -59,7 +60,8 @@ std::vector<u8> random_rows(Type type, u32 rows, u32 cols) {
     return bytes;
   }
   for (u8& byte : bytes) byte = u8(random_u32() >> 24);
-  for (u64 i = 1; i < bytes.size(); i += 2) bytes[i] = u8((bytes[i] & 0x83) | 0x24);  // as halves: of modest size, finite
+  for (u64 i = 1; i < bytes.size(); i += 2)
+    bytes[i] = u8((bytes[i] & 0x83) | 0x24);  // as halves: of modest size, finite
   return bytes;
 }
 
@@ -68,7 +70,8 @@ f64 read_bandwidth(const u8* pool) {
   const f64 seconds = best_seconds(5, [&] {
     const u64* p = reinterpret_cast<const u64*>(pool);
     u64 a = 0, b = 0, c = 0, d = 0;
-    for (u64 i = 0; i < pool_bytes / 8; i += 8) a += p[i] + p[i + 4], b += p[i + 1] + p[i + 5], c += p[i + 2] + p[i + 6], d += p[i + 3] + p[i + 7];
+    for (u64 i = 0; i < pool_bytes / 8; i += 8)
+      a += p[i] + p[i + 4], b += p[i + 1] + p[i + 5], c += p[i + 2] + p[i + 6], d += p[i + 3] + p[i + 7];
     sum += a + b + c + d;
   });
   volatile u64 sink = sum;
@@ -82,11 +85,20 @@ struct Bench {
   f32* y;
   kernels::Activations x;
 
-  Bench(u32 n_rows, u32 n_cols, u8* memory) : rows(n_rows), cols(n_cols), pool(memory), y(aligned<f32>(u64(prefill_tokens) * n_rows)) {
+  Bench(u32 n_rows, u32 n_cols, u8* memory)
+      : rows(n_rows), cols(n_cols), pool(memory), y(aligned<f32>(u64(prefill_tokens) * n_rows)) {
     const u64 n = u64(prefill_tokens) * cols;
     f32* values = aligned<f32>(n);
     for (u64 i = 0; i < n; ++i) values[i] = f32(random_u32()) * 0x1p-31f - 1.0f;
-    x = {prefill_tokens, cols, values, aligned<i8>(n), aligned<f32>(n / 32), aligned<i32>(n / 32), aligned<i8>(n), aligned<f32>(n / 256), aligned<i32>(n / 16)};
+    x = {prefill_tokens,
+         cols,
+         values,
+         aligned<i8>(n),
+         aligned<f32>(n / 32),
+         aligned<i32>(n / 32),
+         aligned<i8>(n),
+         aligned<f32>(n / 256),
+         aligned<i32>(n / 16)};
     kernels::usable_tables()[0]->quantize(x, 6, 0, prefill_tokens);
   }
 
@@ -114,9 +126,11 @@ struct Bench {
     const u32 tokens = slow ? 16 : prefill_tokens;
     const f64 prefill = best_seconds(slow ? 1 : 3, [&] { multiply(0, tokens); });
     const Str name = gguf::type_name(u32(type));
-    std::printf("%-7s %-7.*s %5ux%-5u  decode %6.2f GB/s  (2 tokens %6.2f, 4 tokens %6.2f)  prefill %7.1f GOPS  pack %5.2f GB/s\n", table.name,
-                int(name.size), name.data, rows, cols, decode[0], decode[1], decode[2], 2.0 * rows * cols * tokens / prefill / 1e9,
-                f64(bytes.size()) / pack / 1e9);
+    std::printf(
+        "%-7s %-7.*s %5ux%-5u  decode %6.2f GB/s  (2 tokens %6.2f, 4 tokens %6.2f)  prefill %7.1f GOPS  pack %5.2f "
+        "GB/s\n",
+        table.name, int(name.size), name.data, rows, cols, decode[0], decode[1], decode[2],
+        2.0 * rows * cols * tokens / prefill / 1e9, f64(bytes.size()) / pack / 1e9);
     std::fflush(stdout);
   }
 };
@@ -127,7 +141,8 @@ int main(int argc, char** argv) {
   const std::string table_filter = argc > 1 ? argv[1] : "", type_filter = argc > 2 ? argv[2] : "";
   u8* pool = aligned<u8>(pool_bytes + 8192);
   std::memset(pool, 1, pool_bytes);
-  std::printf("plain read of %llu MB: %.2f GB/s\n", static_cast<unsigned long long>(pool_bytes >> 20), read_bandwidth(pool));
+  std::printf("plain read of %llu MB: %.2f GB/s\n", static_cast<unsigned long long>(pool_bytes >> 20),
+              read_bandwidth(pool));
   for (const u32 rows : {2048u, 8192u}) {
     Bench bench(rows, 2048, pool);
     for (const gguf::TypeInfo& info : gguf::supported_types()) {

@@ -5,17 +5,6 @@
 namespace flyball {
 namespace {
 
-constexpr u32 sha_constants[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
-u32 rotate_right(u32 x, u32 n) { return x >> n | x << (32 - n); }
 u64 rotate_left(u64 x, u32 n) { return x << n | x >> (64 - n); }
 
 u64 load_u64(const void* from) {
@@ -25,73 +14,6 @@ u64 load_u64(const void* from) {
 }
 
 }  // namespace
-
-Sha256::Sha256()
-    : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
-      buffer_{} {}
-
-void Sha256::block(const u8* bytes) {
-  u32 w[64];
-  for (u32 i = 0; i < 16; ++i) {
-    u32 word;
-    memcpy(&word, bytes + 4 * i, 4);
-    w[i] = __builtin_bswap32(word);
-  }
-  for (u32 i = 16; i < 64; ++i) {
-    const u32 s0 = rotate_right(w[i - 15], 7) ^ rotate_right(w[i - 15], 18) ^ w[i - 15] >> 3;
-    const u32 s1 = rotate_right(w[i - 2], 17) ^ rotate_right(w[i - 2], 19) ^ w[i - 2] >> 10;
-    w[i] = w[i - 16] + s0 + w[i - 7] + s1;
-  }
-  u32 a = state_[0], b = state_[1], c = state_[2], d = state_[3];
-  u32 e = state_[4], f = state_[5], g = state_[6], h = state_[7];
-  for (u32 i = 0; i < 64; ++i) {
-    const u32 s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-    const u32 t1 = h + s1 + ((e & f) ^ (~e & g)) + sha_constants[i] + w[i];
-    const u32 s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
-    const u32 t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
-    h = g, g = f, f = e, e = d + t1;
-    d = c, c = b, b = a, a = t1 + t2;
-  }
-  state_[0] += a, state_[1] += b, state_[2] += c, state_[3] += d;
-  state_[4] += e, state_[5] += f, state_[6] += g, state_[7] += h;
-}
-
-void Sha256::update(Span<const u8> bytes) {
-  const u8* data = bytes.data;
-  u64 left = bytes.size;
-  u64 filled = length_ % 64;
-  length_ += left;
-  if (filled && left) {
-    const u64 n = min(left, 64 - filled);
-    memcpy(buffer_ + filled, data, n);
-    data += n, left -= n, filled += n;
-    if (filled == 64) block(buffer_);
-  }
-  for (; left >= 64; data += 64, left -= 64) block(data);
-  if (left) memcpy(buffer_, data, left);
-}
-
-void Sha256::update_u64(u64 value) {
-  u8 bytes[8];
-  memcpy(bytes, &value, 8);
-  update({bytes, 8});
-}
-
-Digest Sha256::finish() {
-  const u64 bits = __builtin_bswap64(length_ * 8);
-  const u8 padding[64] = {0x80};
-  const u64 filled = length_ % 64;
-  update({padding, filled < 56 ? 56 - filled : 120 - filled});
-  u8 tail[8];
-  memcpy(tail, &bits, 8);
-  update({tail, 8});
-  Digest digest;
-  for (u32 i = 0; i < 8; ++i) {
-    const u32 word = __builtin_bswap32(state_[i]);
-    memcpy(digest.bytes + 4 * i, &word, 4);
-  }
-  return digest;
-}
 
 void hex(const Digest& digest, char out[64]) {
   Writer writer(out, 64);

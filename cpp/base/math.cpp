@@ -64,7 +64,8 @@ f64 exp64(f64 x) {
   const f64 n = (x * 0x1.71547652b82fep+0 + magic) - magic;
   // ln 2 high has 32 bits, so n * high is exact.
   const f64 r = (x - n * 0x1.62e42feep-1) - n * 0x1.a39ef35793c76p-33;
-  // Taylor to r^13 / 13!, |r| <= 0.347: remainder below 5e-18. The leading 1 + r is added last to keep its rounding single.
+  // Taylor to r^13 / 13!, |r| <= 0.347: remainder below 5e-18. The leading 1 + r is added last to keep its rounding
+  // single.
   f64 p = 1.0 / 6227020800.0;
   p = p * r + 1.0 / 479001600.0;
   p = p * r + 1.0 / 39916800.0;

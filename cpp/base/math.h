@@ -10,6 +10,23 @@ namespace flyball {
 // The helpers below are `static`: instruction-set files include this header, and a shared inline function that was
 // compiled there with wider instructions could replace the portable copy at link time.
 
+// Holds the processor's default floating-point mode (round to nearest, subnormals kept, no traps) for a scope. Libraries
+// that were built for speed switch subnormals off for the whole process, which would change our bits.
+class FloatMode {
+ public:
+  FloatMode() {
+    __asm__ volatile("stmxcsr %0" : "=m"(saved_) : : "memory");
+    const u32 standard = 0x1f80;
+    __asm__ volatile("ldmxcsr %0" : : "m"(standard) : "memory");
+  }
+  ~FloatMode() { __asm__ volatile("ldmxcsr %0" : : "m"(saved_) : "memory"); }
+  FloatMode(const FloatMode&) = delete;
+  FloatMode& operator=(const FloatMode&) = delete;
+
+ private:
+  u32 saved_;
+};
+
 // Fused multiply-add without FMA hardware: the product of two floats is exact in double; the sum is rounded to odd by
 // its error term (Boldo & Melquiond 2008), so the final rounding to float is the only one. Works for subnormal results,
 // infinities.
@@ -19,8 +36,8 @@ static inline f32 fma32(f32 a, f32 b, f32 c) {
   const f64 sum = product + addend;
   const f64 back = sum - product;
   const f64 error = (product - (sum - back)) + (addend - back);
-  // Branch-free, so that a loop over lanes becomes vector code on SSE2 too. An infinite or NaN sum has a NaN error, which
-  // compares unequal to both.
+  // Branch-free, so that a loop over lanes becomes vector code on SSE2 too. An infinite or NaN sum has a NaN error,
+  // which compares unequal to both.
   const u64 bits = __builtin_bit_cast(u64, sum);
   const u64 inexact = ((error > 0) | (error < 0)) ? ~u64(0) : u64(0);
   // Towards the error: away from zero when the error has the sum's sign, towards zero otherwise; only from an even sum.

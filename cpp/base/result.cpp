@@ -15,30 +15,18 @@ void append(Text<N>& text, Str s) {
 
 Str code_name(Code code) {
   switch (code) {
-    case Code::ok:
-      return "ok";
-    case Code::invalid_argument:
-      return "invalid argument";
-    case Code::not_found:
-      return "not found";
-    case Code::io:
-      return "input/output";
-    case Code::corrupt:
-      return "corrupt";
-    case Code::unsupported:
-      return "unsupported";
-    case Code::out_of_memory:
-      return "out of memory";
-    case Code::context_full:
-      return "context full";
-    case Code::interrupted:
-      return "interrupted";
-    case Code::non_finite:
-      return "non-finite";
-    case Code::mismatch:
-      return "mismatch";
-    case Code::internal:
-      return "internal";
+    case Code::ok: return "ok";
+    case Code::invalid_argument: return "invalid argument";
+    case Code::not_found: return "not found";
+    case Code::io: return "input/output";
+    case Code::corrupt: return "corrupt";
+    case Code::unsupported: return "unsupported";
+    case Code::out_of_memory: return "out of memory";
+    case Code::context_full: return "context full";
+    case Code::interrupted: return "interrupted";
+    case Code::non_finite: return "non-finite";
+    case Code::mismatch: return "mismatch";
+    case Code::internal: return "internal";
   }
   return "unknown";
 }

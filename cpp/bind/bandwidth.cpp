@@ -8,11 +8,15 @@ namespace {
 
 constexpr u64 task_bytes = u64(1) << 20;
 
-// Eight sums, so that additions wait for memory and not for each other; SSE2 is wide enough for that.
+// Eight sums, so that additions wait for memory and not for each other; prefetched as far ahead as the kernels do, or
+// decode would seem faster than memory.
 u64 sum_of(const u64* from, u64 n) {
+  constexpr u64 ahead = 2048 / sizeof(u64);
   u64 sums[8] = {};
-  for (u64 i = 0; i + 8 <= n; i += 8)
+  for (u64 i = 0; i + 8 <= n; i += 8) {
+    __builtin_prefetch(from + i + ahead);
     for (u64 lane = 0; lane < 8; ++lane) sums[lane] += from[i + lane];
+  }
   u64 total = 0;
   for (const u64 sum : sums) total += sum;
   return total;

@@ -7,7 +7,8 @@ namespace {
 #define FLYBALL_CHOICE(key, missing, choices, meaning) {key, ConfigType::choice, missing, 0, 0, 0, 0, choices, meaning},
 #define FLYBALL_INTEGER(key, missing, least, most, meaning) \
   {key, ConfigType::integer, missing, least, most, 0, 0, "", meaning},
-#define FLYBALL_REAL(key, missing, least, most, meaning) {key, ConfigType::real, missing, 0, 0, least, most, "", meaning},
+#define FLYBALL_REAL(key, missing, least, most, meaning) \
+  {key, ConfigType::real, missing, 0, 0, least, most, "", meaning},
 constexpr ConfigKey keys[] = {FLYBALL_CONFIG(FLYBALL_TEXT, FLYBALL_CHOICE, FLYBALL_INTEGER, FLYBALL_REAL)};
 #undef FLYBALL_TEXT
 #undef FLYBALL_CHOICE
@@ -112,7 +113,8 @@ Status read_literal(const ConfigKey& key, Str literal, ConfigValue* out) {
   const bool quoted = !literal.empty() && (literal[0] == '"' || literal[0] == '\'');
   const bool wants_text = key.type == ConfigType::text || key.type == ConfigType::choice;
   if (quoted != wants_text) {
-    return fail(Code::invalid_argument, key.key) << (wants_text ? "must be text in quotes" : "must be a number without quotes");
+    return fail(Code::invalid_argument, key.key)
+           << (wants_text ? "must be text in quotes" : "must be a number without quotes");
   }
   if (!quoted) return read_config_word(key, literal, out);
   ConfigValue& value = *out;
@@ -121,7 +123,8 @@ Status read_literal(const ConfigKey& key, Str literal, ConfigValue* out) {
     return fail(Code::invalid_argument, key.key) << "is not one string in quotes (escapes: \\\" \\\\ \\t \\n)";
   }
   if (!fits) return too_long(key);
-  if (key.type == ConfigType::choice && !has_word(key.choices, value.text.str())) return out_of_range(key, value.text.str());
+  if (key.type == ConfigType::choice && !has_word(key.choices, value.text.str()))
+    return out_of_range(key, value.text.str());
   value.set = true;
   return {};
 }
@@ -213,7 +216,8 @@ Status read_config(Str file, Str text, Span<ConfigValue> values) {
     if (line.ends_with("\r")) line.size -= 1;
     line = trim(line);
     if (line.empty() || line[0] == '#') continue;
-    if (const Status status = read_line(line, number, values); !status.ok()) return at_line(status.error(), file, number);
+    if (const Status status = read_line(line, number, values); !status.ok())
+      return at_line(status.error(), file, number);
   }
   return {};
 }

@@ -74,20 +74,13 @@ Session& Generation::session() const { return state_->session.handle; }
 
 Str stop_reason_name(StopReason reason) {
   switch (reason) {
-    case StopReason::none:
-      return "none";
-    case StopReason::eos:
-      return "eos";
-    case StopReason::max_tokens:
-      return "max_tokens";
-    case StopReason::stop_string:
-      return "stop_string";
-    case StopReason::context_full:
-      return "context_full";
-    case StopReason::interrupted:
-      return "interrupted";
-    case StopReason::deadline:
-      return "deadline";
+    case StopReason::none: return "none";
+    case StopReason::eos: return "eos";
+    case StopReason::max_tokens: return "max_tokens";
+    case StopReason::stop_string: return "stop_string";
+    case StopReason::context_full: return "context_full";
+    case StopReason::interrupted: return "interrupted";
+    case StopReason::deadline: return "deadline";
   }
   return "unknown";
 }

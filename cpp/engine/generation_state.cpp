@@ -32,7 +32,8 @@ u32 common_prefix(Span<const Token> a, Span<const Token> b) {
   return u32(i);
 }
 
-Generation::State::State(Session::State& s, const GenerateOptions& o) : session(s), arena(s.platform), options(o) {
+Generation::State::State(Session::State& s, const GenerateOptions& o)
+    : session(s), arena(s.platform), options(o), decoder(s.model.tokenizer()) {
   handle.state_ = this;
   start_cycles = s.platform.cycles(s.platform.self);
 }
@@ -65,6 +66,7 @@ Status Generation::State::make_room(Span<const Token> prompt) {
     return fail(Code::out_of_memory, "generation") << "no memory for " << capacity << " tokens";
   }
   memcpy(history.data, prompt.data, prompt.size * sizeof(Token));
+  decoder = tokenizer::Decoder(session.model.tokenizer(), false, prompt[prompt.size - 1]);
   tokens = history.subspan(n_prompt, capacity);
   return {};
 }
@@ -107,7 +109,7 @@ void Generation::State::drop_shown() {
 }
 
 void Generation::State::append_text(Token token) {
-  const Str piece = session.model.tokenizer().piece(token);
+  const Str piece = decoder.next(token);
   const u64 n = min(piece.size, pending_.size - n_pending_);
   memcpy(pending_.data + n_pending_, piece.data, n);
   n_pending_ += n;

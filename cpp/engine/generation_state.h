@@ -25,6 +25,7 @@ struct Generation::State : InPlace {
   Arena arena;
   Generation handle;
   GenerateOptions options;
+  tokenizer::Decoder decoder;  // goes on after the prompt's last token
   u64 epoch = 0;
   u64 start_cycles = 0;
   u32 n_prompt = 0;

@@ -19,7 +19,8 @@ Result<Str> answer_text(Arena& arena, const Generation& generation) {
   const Span<char> text = arena.allocate<char>(size);
   if (text.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for " << size << " bytes of text";
   Writer out(text.data, text.size);
-  for (const Token token : tokens) out.put(tokenizer.piece(token));
+  tokenizer::Decoder decoder(tokenizer, false, generation.prompt()[generation.prompt().size - 1]);
+  for (const Token token : tokens) out.put(decoder.next(token));
   Str whole = out.text();
   if (reason != StopReason::stop_string) return whole.substr(0, utf8_complete_prefix(whole));
   u64 first = whole.size;

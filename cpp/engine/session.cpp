@@ -6,12 +6,9 @@ namespace flyball::engine {
 
 Str cache_type_name(CacheType type) {
   switch (type) {
-    case CacheType::f16:
-      return "f16";
-    case CacheType::f32:
-      return "f32";
-    case CacheType::q8_0:
-      return "q8_0";
+    case CacheType::f16: return "f16";
+    case CacheType::f32: return "f32";
+    case CacheType::q8_0: return "q8_0";
   }
   return "unknown";
 }

@@ -29,38 +29,23 @@ bool is_integer(ValueType type) {
     case ValueType::u32:
     case ValueType::i32:
     case ValueType::u64:
-    case ValueType::i64:
-      return true;
-    default:
-      return false;
+    case ValueType::i64: return true;
+    default: return false;
   }
 }
 
 Result<u64> integer(Str key, const Value& value) {
   i64 number = 0;
   switch (value.type) {
-    case ValueType::u8:
-      return u64(load<u8>(value));
-    case ValueType::u16:
-      return u64(load<u16>(value));
-    case ValueType::u32:
-      return u64(load<u32>(value));
-    case ValueType::u64:
-      return load<u64>(value);
-    case ValueType::i8:
-      number = load<i8>(value);
-      break;
-    case ValueType::i16:
-      number = load<i16>(value);
-      break;
-    case ValueType::i32:
-      number = load<i32>(value);
-      break;
-    case ValueType::i64:
-      number = load<i64>(value);
-      break;
-    default:
-      return wrong_type(key, value, "an integer");
+    case ValueType::u8: return u64(load<u8>(value));
+    case ValueType::u16: return u64(load<u16>(value));
+    case ValueType::u32: return u64(load<u32>(value));
+    case ValueType::u64: return load<u64>(value);
+    case ValueType::i8: number = load<i8>(value); break;
+    case ValueType::i16: number = load<i16>(value); break;
+    case ValueType::i32: number = load<i32>(value); break;
+    case ValueType::i64: number = load<i64>(value); break;
+    default: return wrong_type(key, value, "an integer");
   }
   if (number < 0) return fail(Code::corrupt, key, value.offset) << "is " << number << "; must not be negative";
   return u64(number);

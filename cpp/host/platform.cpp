@@ -12,9 +12,7 @@ namespace {
 std::atomic<bool> stop_flag = false;
 static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler sets it
 
-bool stop_requested(void*) {
-  return stop_flag.load(std::memory_order_relaxed) && stop_flag.exchange(false);
-}
+bool stop_requested(void*) { return stop_flag.load(std::memory_order_relaxed) && stop_flag.exchange(false); }
 
 // A closed or broken stdout loses text: there is nobody left to tell.
 void write(void*, Str text) {

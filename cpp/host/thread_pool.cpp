@@ -97,7 +97,7 @@ void sleep_until_new_job(Worker& self, u32 seen) {
 void* work(void* argument) {
   const u32 index = static_cast<u32>(reinterpret_cast<u64>(argument));
   Worker& self = pool.workers[index];
-  inside_task = true;  // a parallel_for inside a task runs inline
+  inside_task = true;                         // a parallel_for inside a task runs inline
   u32 seen = job_of(pool.ticket.load()) - 1;  // the job that this worker was started for counts as new
   u64 spin_limit = pool.spin_limit.load(std::memory_order_relaxed);
   for (;;) {

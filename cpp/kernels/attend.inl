@@ -1,6 +1,7 @@
-// Attention over sixteen lanes: the sequences of scalar_attend.cpp. Included by avx512.cpp and avx2.cpp after lanes.inl.
-// Keys: a lane is a position, and each position's chain over d stays in its lane. Values: a lane is an element of the
-// output, and its chain runs over the positions. Loads of keys and values are shared by up to four query heads.
+// Attention over sixteen lanes: the sequences of scalar_attend.cpp. Included by avx512.cpp and avx2.cpp after
+// lanes.inl. Keys: a lane is a position, and each position's chain over d stays in its lane. Values: a lane is an
+// element of the output, and its chain runs over the positions. Loads of keys and values are shared by up to four query
+// heads.
 
 namespace flyball::kernels {
 namespace {
@@ -47,7 +48,8 @@ void dot_key_tile(const CacheHead& cache, const f32* queries, u32 group, f32* sc
     }
     for (u32 d = first; d < first + step; ++d) {
       F key[groups];
-      for (u32 g = 0; g < groups; ++g) key[g] = load_cached<type>(cache.keys, (u64(group + g) * dim + d) * n_lanes, scale[g]);
+      for (u32 g = 0; g < groups; ++g)
+        key[g] = load_cached<type>(cache.keys, (u64(group + g) * dim + d) * n_lanes, scale[g]);
       for (u32 h = 0; h < heads; ++h) {
         const F q = set(queries[h * dim + d]);
         for (u32 g = 0; g < groups; ++g) sum[h][g] = fma(q, key[g], sum[h][g]);
@@ -67,7 +69,8 @@ void dot_keys(const CacheHead& cache, const f32* queries, const Chunk& chunk, f3
   for (; group + tile <= end; group += tile) {
     dot_key_tile<type, heads, tile>(cache, queries, group, scores + group * n_lanes - chunk.base);
   }
-  for (; group < end; ++group) dot_key_tile<type, heads, 1>(cache, queries, group, scores + group * n_lanes - chunk.base);
+  for (; group < end; ++group)
+    dot_key_tile<type, heads, 1>(cache, queries, group, scores + group * n_lanes - chunk.base);
 }
 
 struct ChunkSum {
@@ -116,7 +119,8 @@ void sum_value_tile(const CacheHead& cache, const Chunk& chunk, const f32* weigh
     for (u32 v = 0; v < vectors; ++v) {
       F scale = zero();
       if constexpr (type == CacheType::q8_0) scale = set_half(cache.value_scales[(at + v * n_lanes) / scale_block]);
-      value[v] = partial ? load_cached_n<type>(cache.values, at, count) : load_cached<type>(cache.values, at + v * n_lanes, scale);
+      value[v] = partial ? load_cached_n<type>(cache.values, at, count)
+                         : load_cached<type>(cache.values, at + v * n_lanes, scale);
     }
     for (u32 h = 0; h < heads; ++h) {
       const F weight = set(weights[h * attention_chunk + p - chunk.base]);
@@ -182,16 +186,17 @@ void attend_chunk(const AttentionTask& task, const Chunk& chunk, u32 h, f32* sco
   for (u32 i = 0; i < heads; ++i) states[h + i].chunk = weigh(task, chunk, scores + i * attention_chunk);
   sum_values<type, heads>(cache, chunk, scores, partial);
   for (u32 i = 0; i < heads; ++i) {
-    combine(states[h + i], is_first, partial + i * cache.value_dim, cache.value_dim, task.out + u64(h + i) * cache.value_dim);
+    combine(states[h + i], is_first, partial + i * cache.value_dim, cache.value_dim,
+            task.out + u64(h + i) * cache.value_dim);
   }
 }
 
 template <CacheType type>
 void attend_typed(const AttentionTask& task) {
   const u32 dim = task.cache->value_dim, n_heads = task.n_heads;
-  f32* scores = task.scratch;                                                        // (n_heads, attention_chunk)
-  f32* partial = scores + u64(n_heads) * attention_chunk;                            // (n_heads, value_dim)
-  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(n_heads) * dim);    // (n_heads)
+  f32* scores = task.scratch;                                                      // (n_heads, attention_chunk)
+  f32* partial = scores + u64(n_heads) * attention_chunk;                          // (n_heads, value_dim)
+  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(n_heads) * dim);  // (n_heads)
   for (u32 number = task.first / attention_chunk; number <= task.position / attention_chunk; ++number) {
     const u32 base = number * attention_chunk;
     const u32 end = task.position + 1 - base < attention_chunk ? task.position + 1 : base + attention_chunk;

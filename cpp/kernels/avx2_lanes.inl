@@ -37,7 +37,9 @@ FLYBALL_INLINE void store_n(f32* p, F x, u32 n) {
   _mm256_maskstore_ps(p, _mm256_castps_si256(m.low), x.low);
   _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.high), x.high);
 }
-FLYBALL_INLINE __m256 half8(const u16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+FLYBALL_INLINE __m256 half8(const u16* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 FLYBALL_INLINE F load_half(const u16* p) { return {half8(p), half8(p + 8)}; }
 FLYBALL_INLINE F load_half_n(const u16* p, u32 n) {
   u16 padded[16] = {};
@@ -71,7 +73,9 @@ FLYBALL_INLINE F div(F a, F b) { return {_mm256_div_ps(a.low, b.low), _mm256_div
 FLYBALL_INLINE F fma(F a, F b, F c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-FLYBALL_INLINE F larger(F a, F b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }  // a > b ? a : b
+FLYBALL_INLINE F larger(F a, F b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}  // a > b ? a : b
 FLYBALL_INLINE M less(F a, F b) {
   return {_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ)};
 }
@@ -81,7 +85,9 @@ FLYBALL_INLINE F select(M m, F yes, F no) {
 
 FLYBALL_INLINE I bits(F x) { return {_mm256_castps_si256(x.low), _mm256_castps_si256(x.high)}; }
 FLYBALL_INLINE F floats(I x) { return {_mm256_castsi256_ps(x.low), _mm256_castsi256_ps(x.high)}; }
-FLYBALL_INLINE I round_to_int(F x) { return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)}; }  // to nearest even
+FLYBALL_INLINE I round_to_int(F x) {
+  return {_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)};
+}  // to nearest even
 FLYBALL_INLINE I add_i(I a, I b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
 FLYBALL_INLINE I sub_i(I a, I b) { return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)}; }
 FLYBALL_INLINE I and_i(I a, I b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }

@@ -11,7 +11,8 @@ FLYBALL_INLINE __m256i broadcast4(const i8* p) {
   return _mm256_set1_epi32(word);
 }
 
-// total[t] += sum of w * a * factor over `vectors` vectors from the v-th on; exact. `factor` is twice an i16 in each i32.
+// total[t] += sum of w * a * factor over `vectors` vectors from the v-th on; exact. `factor` is twice an i16 in each
+// i32.
 template <u32 adds, u32 vectors, u32 tokens, class Code>
 FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, Code code, __m256i factor, __m256i* total) {
   constexpr u32 step = adds == 0 ? 1 : adds < vectors ? adds : vectors;
@@ -24,8 +25,10 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, Code code, __m256
       for (u32 t = 0; t < tokens; ++t) {
         const __m256i a = broadcast4(&q.at(t, at + 4 * v));
         __m256i product;
-        if constexpr (adds == 0) product = _mm256_maddubs_epi16(size, _mm256_sign_epi8(a, w));
-        else product = _mm256_maddubs_epi16(w, a);
+        if constexpr (adds == 0)
+          product = _mm256_maddubs_epi16(size, _mm256_sign_epi8(a, w));
+        else
+          product = _mm256_maddubs_epi16(w, a);
         sum[t] = i.value == 0 ? product : _mm256_add_epi16(sum[t], product);
       }
     });
@@ -37,7 +40,8 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, Code code, __m256
 template <u32 adds, i32 bias, bool has_min, u32 tokens, class Code>
 FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m256 d, __m256 m, __m256* sum) {
   __m256i dot[tokens];
-  for (u32 t = 0; t < tokens; ++t) dot[t] = bias == 0 ? _mm256_setzero_si256() : _mm256_set1_epi32(bias * x.sum.at(t, b));
+  for (u32 t = 0; t < tokens; ++t)
+    dot[t] = bias == 0 ? _mm256_setzero_si256() : _mm256_set1_epi32(bias * x.sum.at(t, b));
   add_products<adds, 8, tokens>(x.q, 32 * u64(b), code, _mm256_set1_epi16(1), dot);
   for (u32 t = 0; t < tokens; ++t) {
     const f32 da = x.d.at(t, b);
@@ -88,7 +92,8 @@ FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Pan
   constexpr PackedShape shape = packed_shape(W::type);
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     unroll<2>([&](auto half) FLYBALL_LAMBDA {
-      unroll<8>([&](auto v) FLYBALL_LAMBDA { store_i(panel->codes[8 * b + v.value] + 32 * half, W::code(body, v, half)); });
+      unroll<8>([&](auto v)
+                    FLYBALL_LAMBDA { store_i(panel->codes[8 * b + v.value] + 32 * half, W::code(body, v, half)); });
       _mm256_store_ps(panel->d[b] + 8 * half, load_halves(head, half));
       if constexpr (W::has_min) _mm256_store_ps(panel->m[b] + 8 * half, load_halves(head + 32, half));
     });
@@ -150,7 +155,8 @@ struct PairSums {
 
 // One block of 256 for 8 rows and `tokens` tokens. B supplies code(v), scale(s), pair(i), d(), m() of its half.
 template <class W, u32 tokens, class B>
-FLYBALL_INLINE void multiply256(const Tile256& x, const PairSums<W::sub_values, tokens>& pairs, const B& block, __m256* sum) {
+FLYBALL_INLINE void multiply256(const Tile256& x, const PairSums<W::sub_values, tokens>& pairs, const B& block,
+                                __m256* sum) {
   constexpr u32 n_subs = 256 / W::sub_values, vectors = W::sub_values / 4;
   __m256i total[tokens];
   for (u32 t = 0; t < tokens; ++t) total[t] = _mm256_setzero_si256();
@@ -230,7 +236,8 @@ FLYBALL_NOINLINE void direct256(const u8* group, const Activations& x, u32 token
     prefetch(body + prefetch_distance, shape.body_bytes);
     const Tile256 tile(x, token, b);
     const PairSums<W::sub_values, tokens> pairs(tile);
-    for (u32 half = 0; half < 2; ++half) multiply256<W, tokens>(tile, pairs, PackedBlock<W>{head, body, half}, sum[half]);
+    for (u32 half = 0; half < 2; ++half)
+      multiply256<W, tokens>(tile, pairs, PackedBlock<W>{head, body, half}, sum[half]);
   }
   for (u32 t = 0; t < tokens; ++t) out.put(token + t, {sum[0][t], sum[1][t]});
 }
@@ -271,9 +278,8 @@ FLYBALL_NOINLINE void panel256(const u8* group, const Activations& x, u32 token,
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     Panel256 panel;
     for (u32 half = 0; half < 2; ++half) unpack256<W>({head, body, half}, &panel);
-    each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t);
-    });
+    each_tile(n_tokens, [&](u32 t, auto count)
+                            FLYBALL_LAMBDA { tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t); });
   }
   for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, load(sums.sum[t]));
 }

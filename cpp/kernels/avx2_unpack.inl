@@ -1,8 +1,8 @@
 // How each quantised type's packed block becomes vectors of codes: 32 bytes, 8 rows x 4 values, for VPMADDUBSW.
 // Part of avx2.cpp. `half` 0 or 1: rows 0..7 or 8..15. `code(body, v, half)` gives values 4v .. 4v+3 of a block.
-// `adds`: how many products of pairs (VPMADDUBSW results) of codes up to `largest` times 127 add up in i16; 0: the codes
-// are signed and go through the sign trick, |w| x sign(a, w), whose pairs fit one at a time.
-// A signed weight is its unsigned code plus `bias`, which enters the sums through the sums of the activations.
+// `adds`: how many products of pairs (VPMADDUBSW results) of codes up to `largest` times 127 add up in i16; 0: the
+// codes are signed and go through the sign trick, |w| x sign(a, w), whose pairs fit one at a time. A signed weight is
+// its unsigned code plus `bias`, which enters the sums through the sums of the activations.
 
 namespace flyball::kernels {
 namespace {
@@ -19,13 +19,15 @@ FLYBALL_INLINE __m256i nibbles(const u8* p, bool high) {
 FLYBALL_INLINE __m256i masked(const u8* masks, u32 i, u32 half, i32 value) {
   i32 word;
   memcpy(&word, masks + 8 * i + 4 * half, 4);
-  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+  const __m256i spread =
+      _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
   const __m256i bit = _mm256_set1_epi64x(i64(0x8040201008040201u));
   const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
   return low_bits(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), value);
 }
 FLYBALL_INLINE __m256i iq4_values(__m256i index) {
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(iq4_codebook))), index);
+  return _mm256_shuffle_epi8(
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(iq4_codebook))), index);
 }
 
 struct Q4_0 {
@@ -33,7 +35,9 @@ struct Q4_0 {
   static constexpr i32 bias = -8;
   static constexpr u32 adds = 8;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return nibbles(body + 64 * (v % 4) + 32 * half, v >= 4); }
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return nibbles(body + 64 * (v % 4) + 32 * half, v >= 4);
+  }
 };
 
 struct Q4_1 {
@@ -78,14 +82,16 @@ struct Iq4Nl {
   FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return iq4_values(Q4_0::code(body, v, half)); }
 };
 
-// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s, half)`: the scale of sub-block s twice as i16 in
-// each i32, for VPMADDWD. `pair(body, i, half)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the
-// activations: the minima where the type has them, else the scales (for the bias).
+// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s, half)`: the scale of sub-block s twice as i16
+// in each i32, for VPMADDWD. `pair(body, i, half)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums
+// of the activations: the minima where the type has them, else the scales (for the bias).
 
 FLYBALL_INLINE __m256i twice(__m128i bytes) {  // i8 [8] to (x, x) i16 in each i32
   return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(bytes, bytes));
 }
-FLYBALL_INLINE __m256i pair_bytes(__m128i first, __m128i second) { return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second)); }
+FLYBALL_INLINE __m256i pair_bytes(__m128i first, __m128i second) {
+  return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second));
+}
 FLYBALL_INLINE __m256i shuffle_words(__m256i x, i8 b0, i8 b1, i8 b2, i8 b3) {  // the same byte shuffle in every i32
   const __m128i one = _mm_setr_epi8(b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3);
   const __m128i base = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
@@ -121,7 +127,9 @@ struct Q3K {
     const __m256i x = load_vector(body + 256 + 512 + 64 * (v / 32 * 8 + v % 8) + 32 * half);
     return _mm256_or_si256(low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3), masked(body + 256, v, half, 4));
   }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return twice(load_bytes(body + 16 * s + 8 * half)); }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) {
+    return twice(load_bytes(body + 16 * s + 8 * half));
+  }
   FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
     return pair_bytes(load_bytes(body + 32 * i + 8 * half), load_bytes(body + 32 * i + 16 + 8 * half));
   }

@@ -6,6 +6,8 @@
 #include "kernels/pack.h"
 #include "kernels/tables.h"
 
+// Each part builds on the ones before.
+// clang-format off
 #include "kernels/isa.inl"
 #include "kernels/avx512_lanes.inl"
 #include "kernels/lanes.inl"
@@ -15,6 +17,7 @@
 #include "kernels/avx512_matmul.inl"
 #include "kernels/matmul_float.inl"
 #include "kernels/matmul_driver.inl"
+// clang-format on
 
 namespace flyball::kernels {
 

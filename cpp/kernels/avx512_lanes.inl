@@ -18,10 +18,10 @@ FLYBALL_INLINE F load(const f32* p) { return _mm512_loadu_ps(p); }
 FLYBALL_INLINE F load_n(const f32* p, u32 n) { return _mm512_maskz_loadu_ps(first_n(n), p); }
 FLYBALL_INLINE void store(f32* p, F x) { _mm512_storeu_ps(p, x); }
 FLYBALL_INLINE void store_n(f32* p, F x, u32 n) { _mm512_mask_storeu_ps(p, first_n(n), x); }
-FLYBALL_INLINE F load_half(const u16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-FLYBALL_INLINE F load_half_n(const u16* p, u32 n) {
-  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_n(n), p));
+FLYBALL_INLINE F load_half(const u16* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+FLYBALL_INLINE F load_half_n(const u16* p, u32 n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_n(n), p)); }
 FLYBALL_INLINE void store_half(u16* p, F x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

@@ -15,7 +15,8 @@ FLYBALL_INLINE __m512i broadcast4(const i8* p) {
 template <i32 bias, bool has_min, u32 tokens, class Code>
 FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m512 d, __m512 m, __m512* sum) {
   __m512i dot[tokens];
-  for (u32 t = 0; t < tokens; ++t) dot[t] = bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(bias * x.sum.at(t, b));
+  for (u32 t = 0; t < tokens; ++t)
+    dot[t] = bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(bias * x.sum.at(t, b));
   unroll<8>([&](auto v) FLYBALL_LAMBDA {
     const __m512i w = code(v.value);
     for (u32 t = 0; t < tokens; ++t) {
@@ -41,7 +42,8 @@ FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token,
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     prefetch(body + prefetch_distance, shape.body_bytes);
     const __m512 m = W::has_min ? load_halves(head + 32) : _mm512_setzero_ps();
-    multiply32<W::bias, W::has_min, tokens>(tile, b, [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v); }, load_halves(head), m, sum);
+    multiply32<W::bias, W::has_min, tokens>(
+        tile, b, [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v); }, load_halves(head), m, sum);
   }
   for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[t]);
 }
@@ -64,7 +66,8 @@ template <class W>
 FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel32* panel) {
   constexpr PackedShape shape = packed_shape(W::type);
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    unroll<8>([&](auto v) FLYBALL_LAMBDA { _mm512_store_si512(panel->codes[8 * b + v.value], W::code(body, v.value)); });
+    unroll<8>([&](auto v)
+                  FLYBALL_LAMBDA { _mm512_store_si512(panel->codes[8 * b + v.value], W::code(body, v.value)); });
     _mm512_store_ps(panel->d[b], load_halves(head));
     if constexpr (W::has_min) _mm512_store_ps(panel->m[b], load_halves(head + 32));
   }
@@ -112,7 +115,8 @@ FLYBALL_INLINE void pair_sums(const i32* sum16, i32* pairs) {
   }
 }
 
-// sum += dot * scale, exact. A dot product that fits i16 multiplies as the low half of a pair whose high half meets zero.
+// sum += dot * scale, exact. A dot product that fits i16 multiplies as the low half of a pair whose high half meets
+// zero.
 template <bool narrow>
 FLYBALL_INLINE __m512i add_scaled(__m512i sum, __m512i dot, __m512i scale) {
   if constexpr (narrow) return _mm512_dpwssd_epi32(sum, dot, scale);
@@ -147,7 +151,8 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, __m512* sum) {
   });
   unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
     const __m512i p = block.pair(i.value);
-    for (u32 t = 0; t < tokens; ++t) correction[t] = _mm512_dpwssd_epi32(correction[t], p, _mm512_set1_epi32(pairs[t][i.value]));
+    for (u32 t = 0; t < tokens; ++t)
+      correction[t] = _mm512_dpwssd_epi32(correction[t], p, _mm512_set1_epi32(pairs[t][i.value]));
   });
   const __m512 d = block.d(), m = block.m();
   for (u32 t = 0; t < tokens; ++t) {
@@ -241,9 +246,8 @@ FLYBALL_NOINLINE void panel256(const u8* group, const Activations& x, u32 token,
   for (u32 b = 0; b < n_blocks; ++b, block.head += shape.head_bytes, block.body += shape.body_bytes) {
     Panel256 panel;
     unpack256<W>(block, &panel);
-    each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t);
-    });
+    each_tile(n_tokens, [&](u32 t, auto count)
+                            FLYBALL_LAMBDA { tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t); });
   }
   for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, _mm512_load_ps(sums.sum[t]));
 }

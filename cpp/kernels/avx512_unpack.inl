@@ -21,8 +21,10 @@ FLYBALL_INLINE __m512i nibbles(const u8* p, bool high) {
   return low_bits(high ? _mm512_srli_epi16(x, 4) : x, 15);
 }
 FLYBALL_INLINE __m512i iq4_codes(__m512i index) {  // codebook + 128
-  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, i8(129), i8(141), i8(153),
-                                                                  i8(166), i8(181), i8(197), i8(217), i8(241))), index);
+  return _mm512_shuffle_epi8(
+      _mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, i8(129), i8(141), i8(153), i8(166), i8(181),
+                                           i8(197), i8(217), i8(241))),
+      index);
 }
 
 struct Q4_0 {
@@ -72,9 +74,10 @@ struct Iq4Nl {
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return iq4_codes(Q4_0::code(body, v)); }
 };
 
-// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s)`: the scale of sub-block s as i32 for 16 rows.
-// `pair(body, i)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the activations: the minima where
-// the type has them, else the scales (for the bias). `narrow`: a sub-block's dot product of codes fits i16.
+// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s)`: the scale of sub-block s as i32 for 16
+// rows. `pair(body, i)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the activations: the
+// minima where the type has them, else the scales (for the bias). `narrow`: a sub-block's dot product of codes fits
+// i16.
 
 FLYBALL_INLINE __m512i widen(__m128i x) { return _mm512_cvtepi8_epi32(x); }
 FLYBALL_INLINE __m512i pair_bytes(__m128i first, __m128i second) {  // i8 [16] twice to (first, second) i16 in each i32
@@ -84,7 +87,8 @@ FLYBALL_INLINE __m512i pair_bytes(__m128i first, __m128i second) {  // i8 [16] t
 FLYBALL_INLINE __m512i shuffle_words(__m512i x, i8 b0, i8 b1, i8 b2, i8 b3) {  // the same byte shuffle in every i32
   const __m128i one = _mm_setr_epi8(b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3, b0, b1, b2, b3);
   const __m128i base = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
-  return _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(_mm_or_si128(one, base)));  // a negative byte stays negative: zero
+  return _mm512_shuffle_epi8(x,
+                             _mm512_broadcast_i32x4(_mm_or_si128(one, base)));  // a negative byte stays negative: zero
 }
 FLYBALL_INLINE __m512i byte_to_i32(__m512i x, u32 byte) { return shuffle_words(x, i8(byte), -128, -128, -128); }
 
@@ -140,7 +144,9 @@ struct Q4K {
     const __m512i low = low_bits(minima ? _mm512_srli_epi32(last, 4) : last, 15);
     return _mm512_or_si512(low, low_bits(_mm512_srli_epi32(own, 2), 48));
   }
-  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return byte_to_i32(six_bits(body, false, s >= 4), s % 4); }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) {
+    return byte_to_i32(six_bits(body, false, s >= 4), s % 4);
+  }
   FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) {
     return shuffle_words(six_bits(body, true, i >= 2), i8(2 * (i % 2)), -128, i8(2 * (i % 2) + 1), -128);
   }

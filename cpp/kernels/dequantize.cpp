@@ -1,5 +1,5 @@
-// Blocks in the file's own layout to f32, for embedding rows. Every product below is exact in f32 up to the last operation,
-// so each value is the exact weight rounded once.
+// Blocks in the file's own layout to f32, for embedding rows. Every product below is exact in f32 up to the last
+// operation, so each value is the exact weight rounded once.
 #include "base/math.h"
 #include "kernels/kernels.h"
 #include "kernels/pack.h"
@@ -77,7 +77,8 @@ void dequantize_q3_k(const u8* p, f32* out) {
     const u32 sub = i / 16;
     const u32 low = sub < 8 ? s[sub] & 15u : s[sub - 8] >> 4;
     const u32 high = s[8 + sub % 4] >> (2 * (sub / 4)) & 3u;
-    const i32 q = i32(p[32 + 32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3u) - (p[i % 32] >> (i / 32) & 1u ? 0 : 4);
+    const i32 q =
+        i32(p[32 + 32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3u) - (p[i % 32] >> (i / 32) & 1u ? 0 : 4);
     out[i] = d * f32(i32(low | high << 4) - 32) * f32(q);
   }
 }

@@ -1,5 +1,6 @@
 // Included first by the instruction-set files. Everything in them but the table has internal linkage and no function is
-// shared with portable code: the linker may keep any copy of a shared inline function, also one made of wide instructions.
+// shared with portable code: the linker may keep any copy of a shared inline function, also one made of wide
+// instructions.
 
 #if defined(__GNUC__) && !defined(__clang__)
 // gcc 12's own intrinsics read undefined registers on purpose (gcc bug 105593).
@@ -20,7 +21,8 @@ struct Constant {
   constexpr operator u32() const { return n; }
 };
 
-// Loads stay on their side of it. Without, the compiler merges equal loads across a long unrolled block, and spills them.
+// Loads stay on their side of it. Without, the compiler merges equal loads across a long unrolled block, and spills
+// them.
 FLYBALL_INLINE void keep_order() { __asm__ volatile("" ::: "memory"); }
 
 template <u32... i>

@@ -55,12 +55,13 @@ FLYBALL_INLINE F softcap_lanes(F x, F cap) { return mul(cap, tanh_lanes(div(x, c
 template <class Function>
 FLYBALL_INLINE void each_lane(u64 n, Function f) {
   u64 i = 0;
-  for (; i + n_lanes <= n; i += n_lanes) f(i, [](const f32* p) FLYBALL_LAMBDA { return load(p); },
-                                           [](f32* p, F x) FLYBALL_LAMBDA { store(p, x); });
+  for (; i + n_lanes <= n; i += n_lanes)
+    f(i, [](const f32* p) FLYBALL_LAMBDA { return load(p); }, [](f32* p, F x) FLYBALL_LAMBDA { store(p, x); });
   if (i < n) {
     const u32 rest = u32(n - i);
-    f(i, [rest](const f32* p) FLYBALL_LAMBDA { return load_n(p, rest); },
-      [rest](f32* p, F x) FLYBALL_LAMBDA { store_n(p, x, rest); });
+    f(
+        i, [rest](const f32* p) FLYBALL_LAMBDA { return load_n(p, rest); },
+        [rest](f32* p, F x) FLYBALL_LAMBDA { store_n(p, x, rest); });
   }
 }
 
@@ -71,7 +72,8 @@ void rms_norm(const f32* x, const f32* weight, f32 eps, u32 n, f32* y) {
     squares = fma(v, v, squares);  // absent lanes add +0 to a sum that is never -0
   });
   const F factor = set(1.0f / sqrt32(reduce(squares) / f32(n) + eps));
-  each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(mul(get(x + i), factor), get(weight + i))); });
+  each_lane(
+      n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(mul(get(x + i), factor), get(weight + i))); });
 }
 
 void add_to(f32* y, const f32* x, u64 n) {
@@ -83,11 +85,13 @@ void scale_by(f32* y, f32 factor, u64 n) {
 }
 
 void silu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
-  each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(silu_lanes(get(gate + i)), get(up + i))); });
+  each_lane(n,
+            [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(silu_lanes(get(gate + i)), get(up + i))); });
 }
 
 void gelu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
-  each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(gelu_lanes(get(gate + i)), get(up + i))); });
+  each_lane(n,
+            [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(gelu_lanes(get(gate + i)), get(up + i))); });
 }
 
 void softcap(f32* y, f32 cap, u64 n) {
@@ -169,7 +173,8 @@ void quantize(const Activations& a, u32 kinds, u32 token_begin, u32 token_end) {
       }
     }
     if (kinds & 1u << u32(ActivationKind::q8_256)) {
-      for (u64 i = begin; i < end; i += 256) a.d256[i / 256] = quantize_block<16>(a.x + i, a.q256 + i, a.sum16 + i / 16);
+      for (u64 i = begin; i < end; i += 256)
+        a.d256[i / 256] = quantize_block<16>(a.x + i, a.q256 + i, a.sum16 + i / 16);
     }
   }
 }

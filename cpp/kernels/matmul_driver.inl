@@ -8,8 +8,10 @@ template <class W>
 void multiply_group(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
   constexpr bool small = packed_shape(W::type).block_values == 32;
   const auto direct = [&](auto n) FLYBALL_LAMBDA {
-    if constexpr (small) direct32<W, n.value>(group, x, token, out);
-    else direct256<W, n.value>(group, x, token, out);
+    if constexpr (small)
+      direct32<W, n.value>(group, x, token, out);
+    else
+      direct256<W, n.value>(group, x, token, out);
   };
   if (n_tokens == 1) return direct(Constant<1>());
   if (n_tokens == 2) return direct(Constant<2>());
@@ -17,8 +19,10 @@ void multiply_group(const u8* group, const Activations& x, u32 token, u32 n_toke
     if (n_tokens == 3) return direct(Constant<3>());
     if (n_tokens == 4) return direct(Constant<4>());
   }
-  if constexpr (small) panel32<W>(group, x, token, n_tokens, out);
-  else panel256<W>(group, x, token, n_tokens, out);
+  if constexpr (small)
+    panel32<W>(group, x, token, n_tokens, out);
+  else
+    panel256<W>(group, x, token, n_tokens, out);
 }
 
 // Tokens whose activations stay in L2 while the groups pass by.

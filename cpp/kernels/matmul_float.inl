@@ -1,5 +1,5 @@
-// Matrix products of F32, F16 and BF16 weights: one chain of fma per output element, k ascending. Several groups of 16 rows
-// and several tokens at once hide its latency. Included after matmul_tiles.inl.
+// Matrix products of F32, F16 and BF16 weights: one chain of fma per output element, k ascending. Several groups of 16
+// rows and several tokens at once hide its latency. Included after matmul_tiles.inl.
 
 namespace flyball::kernels {
 namespace {
@@ -38,7 +38,8 @@ void float_tile(const Matrix& w, const Activations& x, u32 group, u32 token, f32
 }
 
 template <Type type, u32 tokens>
-void float_groups(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, u32 token, f32* y, u64 y_stride) {
+void float_groups(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, u32 token, f32* y,
+                  u64 y_stride) {
   constexpr u32 wide = float_tile_groups(tokens);
   u32 g = group_begin;
   for (; g + wide <= group_end; g += wide) float_tile<type, wide, tokens>(w, x, g, token, y, y_stride);
@@ -51,9 +52,8 @@ void matmul_float(const Matrix& w, const Activations& x, u32 group_begin, u32 gr
   constexpr u32 resident_groups = 4;
   for (u32 g = group_begin; g < group_end; g += resident_groups) {
     const u32 end = group_end - g < resident_groups ? group_end : g + resident_groups;
-    each_tile(x.n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      float_groups<type, count.value>(w, x, g, end, t, y, y_stride);
-    });
+    each_tile(x.n_tokens,
+              [&](u32 t, auto count) FLYBALL_LAMBDA { float_groups<type, count.value>(w, x, g, end, t, y, y_stride); });
   }
 }
 

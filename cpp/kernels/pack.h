@@ -3,9 +3,9 @@
 // Rows are taken in groups of 16 (padded with zero rows). A group is two planes, each aligned and padded to 64 bytes:
 //   head plane  [blocks] x head_bytes     f16 d[16], for types with a minimum followed by f16 m[16] (dmin[16])
 //   body plane  [blocks] x body_bytes     scales, bit masks, then "vectors"
-// A vector is 64 bytes: byte [4 r + j] belongs to row r. That is one AVX-512 register for a dot product of 4 values of 16
-// rows with a broadcast of 4 activations, and one row of an AMX B tile. So the permutation is 4-byte granular.
-// A mask is a u64 whose bit [4 r + j] belongs to row r, byte j of a vector.
+// A vector is 64 bytes: byte [4 r + j] belongs to row r. That is one AVX-512 register for a dot product of 4 values of
+// 16 rows with a broadcast of 4 activations, and one row of an AMX B tile. So the permutation is 4-byte granular. A
+// mask is a u64 whose bit [4 r + j] belongs to row r, byte j of a vector.
 //
 //   Q4_0 IQ4_NL Q4_1   4 vectors c: byte = qs[4c+j], low nibble value 4c+j, high nibble value 16+4c+j
 //   Q5_0 Q5_1          8 masks v: fifth bit of value 4v+j; then 4 vectors as Q4_0
@@ -16,7 +16,8 @@
 //   Q6_K               i8 scales [16 sub-blocks][16 rows]; ql 32 vectors (half n, i 0..15): ql[64n+4i+j];
 //                      qh 16 vectors (n, i 0..7): qh[32n+4i+j]
 //   Q2_K               u8 scales [16][16]; 16 vectors (n, c 0..7): qs[32n+4c+j]
-//   Q3_K               i8 scales minus 32 [16][16]; 64 masks (n, shift s 0..3, c): bit 4n+s of hmask[4c+j]; 16 vectors as Q2_K
+//   Q3_K               i8 scales minus 32 [16][16]; 64 masks (n, shift s 0..3, c): bit 4n+s of hmask[4c+j];
+//                      16 vectors as Q2_K
 //   IQ4_XS             i8 scales minus 32 [8][16]; 32 vectors (sub-block b, c 0..3): qs[16b+4c+j], nibbles as Q4_0
 //   F32 F16 BF16       body only: [column][16 rows]
 #pragma once

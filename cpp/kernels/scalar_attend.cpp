@@ -48,8 +48,8 @@ struct Chunk {
   u32 end;
 };
 
-// scores[head][position - base] = q . k, one chain per position, d ascending; for all positions of the groups of 16 that
-// hold [begin, end).
+// scores[head][position - base] = q . k, one chain per position, d ascending; for all positions of the groups of 16
+// that hold [begin, end).
 template <CacheType type>
 void dot_keys(const AttentionTask& task, const Chunk& chunk, f32* scores) {
   const CacheHead& cache = *task.cache;
@@ -147,9 +147,9 @@ void combine(HeadState& state, bool is_first, const f32* partial, u32 dim, f32* 
 template <CacheType type>
 void attend_typed(const AttentionTask& task) {
   const u32 dim = task.cache->value_dim;
-  f32* scores = task.scratch;                                                                 // (n_heads, attention_chunk)
-  f32* partial = scores + u64(task.n_heads) * attention_chunk;                                // (n_heads, value_dim)
-  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(task.n_heads) * dim);        // (n_heads)
+  f32* scores = task.scratch;                                                           // (n_heads, attention_chunk)
+  f32* partial = scores + u64(task.n_heads) * attention_chunk;                          // (n_heads, value_dim)
+  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(task.n_heads) * dim);  // (n_heads)
   const u32 first_chunk = task.first / attention_chunk;
   for (u32 c = first_chunk; c <= task.position / attention_chunk; ++c) {
     const u32 base = c * attention_chunk;
@@ -157,7 +157,8 @@ void attend_typed(const AttentionTask& task) {
     dot_keys<type>(task, chunk, scores);
     for (u32 h = 0; h < task.n_heads; ++h) states[h].chunk = weigh(task, chunk, scores + h * attention_chunk);
     sum_values<type>(task, chunk, scores, partial);
-    for (u32 h = 0; h < task.n_heads; ++h) combine(states[h], c == first_chunk, partial + h * dim, dim, task.out + h * dim);
+    for (u32 h = 0; h < task.n_heads; ++h)
+      combine(states[h], c == first_chunk, partial + h * dim, dim, task.out + h * dim);
   }
   for (u32 h = 0; h < task.n_heads; ++h) {
     const f32 factor = 1.0f / states[h].sum;

@@ -1,4 +1,5 @@
-// Each packed block of 16 rows is decoded once per call and meets all tokens; an output element's sum lives in y meanwhile.
+// Each packed block of 16 rows is decoded once per call and meets all tokens; an output element's sum lives in y
+// meanwhile.
 #include "base/math.h"
 #include "kernels/pack.h"
 #include "kernels/scalar.h"
@@ -14,9 +15,7 @@ f32 half_at(const u8* p, u32 i) { return half_to_f32(u16(p[2 * i] | p[2 * i + 1]
 // Byte j of row r in vector c.
 u8 vector_byte(const u8* vectors, u32 c, u32 r, u32 j) { return vectors[64 * c + 4 * r + j]; }
 
-bool mask_bit(const u8* masks, u32 mask, u32 r, u32 j) {
-  return masks[8 * mask + r / 2] >> (4 * (r % 2) + j) & 1;
-}
+bool mask_bit(const u8* masks, u32 mask, u32 r, u32 j) { return masks[8 * mask + r / 2] >> (4 * (r % 2) + j) & 1; }
 
 struct Block32 {
   i8 q[group_rows][32];

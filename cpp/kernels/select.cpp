@@ -29,8 +29,9 @@ Result<const Table*> select_table(Str name) {
   bool exists = false;
   for (const Table* table : all_tables()) exists |= name == table->name;
   ErrorBuilder error(exists ? Code::unsupported : Code::invalid_argument, "isa", Error::no_offset);
-  error << "'" << name << (exists ? "' needs features that this processor or system lacks; use one of: auto"
-                                  : "' is not an instruction set of this build; use one of: auto");
+  error << "'" << name
+        << (exists ? "' needs features that this processor or system lacks; use one of: auto"
+                   : "' is not an instruction set of this build; use one of: auto");
   for (const Table* table : usable) error << ", " << Str(table->name);
   return error;
 }

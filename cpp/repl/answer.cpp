@@ -93,16 +93,16 @@ Status Repl::open_model(Str path) {
   restart_conversation();
 
   const model::Config& config = model_->config();
-  out_.printable(config.name.empty() ? path : config.name) << ": " << config.architecture_name << ", ";
   char text[32];
   Writer size(text, sizeof text);
   engine::put_bytes(size, model_->file_bytes());
-  out_ << model_->quantisation() << ", " << size.text() << "; loaded in ";
-  out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0)
-      << " ms (" << model_->table().name << ", " << model_->threads() << " threads); context " << session_->context()
-      << ", kv " << engine::cache_type_name(session_->cache_type());
+  out_.printable(config.name.empty() ? path : config.name)
+      << ": " << config.architecture_name << ", " << model_->quantisation() << ", " << size.text() << ", loaded in ";
+  out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0) << " ms\n";
+  out_ << model_->table().name << " on " << model_->threads() << (model_->threads() == 1 ? " thread" : " threads")
+       << ", context " << session_->context() << ", kv " << engine::cache_type_name(session_->cache_type());
   if (raw_)
-    out_ << "; no chat template, so prompts are continued as they are (/raw off for chat)\n";
+    out_ << "; no chat template: prompts are continued as they are (/raw off for chat)\n";
   else
     out_ << "; chat format " << format_->name << '\n';
   return {};

@@ -169,8 +169,8 @@ class Model:
         def piece(token: int) -> str:
             return self._core.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
 
-        def tokenize(text: str) -> list[int]:
-            return self._core.tokenize(utf8("messages", text), False, False)
+        def tokenize(text: str, parse_special: bool) -> list[int]:
+            return self._core.tokenize(utf8("messages", text), False, parse_special)
 
         info = self.info
         control = {text.decode("utf-8", "replace"): token for token, text in self._core.control_tokens()}

@@ -24,6 +24,7 @@ from .sandbox import Sandbox
 ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"})
 _PREFIX = 3  # characters of a control token that a guard keeps apart; longer text than that must not be touched in vain
 _MAX_DEPTH = 32
+_SPACE = " \t\n\v\f\r"
 
 
 class _Marks(NamedTuple):
@@ -39,19 +40,21 @@ class ChatTemplate:
     def __init__(
         self,
         source: str,
-        tokenize: Callable[[str], list[int]],
+        tokenize: Callable[[str, bool], list[int]],
         control: Mapping[str, int],
         bos: str = "",
         eos: str = "",
         first: int | None = None,
     ) -> None:
-        """`control`: text -> id of each control token; `first`: the id that every prompt begins with, if any."""
+        """`tokenize(text, parse_special)` adds nothing; `control`: text -> id of each control token;
+        `first`: the id that every prompt begins with, if any."""
         if not source:
             raise InvalidArgument("template", "is empty: the model file has none; give template= the text of one")
         self._template = Sandbox.compile(source)
         self._tokenize = tokenize
         self._control = {text: token for text, token in control.items() if text}
         self._first = first
+        self._eats: dict[str, bool] = {}
         self._names = {"bos_token": bos, "eos_token": eos}
         self._splitter = re.compile("|".join(_alternatives(self._control)) or r"(?!)")
         heads = {re.escape(text[:_PREFIX]) for text in self._control}
@@ -77,19 +80,28 @@ class ChatTemplate:
         if self._splitter.findall(rendered) != self._splitter.findall(shadow):
             raise InvalidArgument("messages", "would become part of a control token in this template")
         ids: list[int] = []
-        end = 0
+        end, eaten = 0, False
         for match in self._splitter.finditer(rendered):
-            ids += self._plain(rendered[end : match.start()], guard)
+            ids += self._plain(rendered[end : match.start()], guard, eaten)
             ids.append(self._control[match.group()])
-            end = match.end()
-        ids += self._plain(rendered[end:], guard)
+            end, eaten = match.end(), self._eats_space(match.group())
+        ids += self._plain(rendered[end:], guard, eaten)
         if self._first is not None and ids[:1] != [self._first]:
             ids.insert(0, self._first)
         return ids
 
-    def _plain(self, text: str, guard: str) -> list[int]:
+    def _plain(self, text: str, guard: str, eaten: bool) -> list[int]:
         text = text.replace(guard, "")
-        return self._tokenize(text) if text else []
+        if eaten:
+            text = text.lstrip(_SPACE)
+        return self._tokenize(text, False) if text else []
+
+    def _eats_space(self, control: str) -> bool:
+        """Whether the vocabulary swallows white space after this control token, as phi-3's does."""
+        if control not in self._eats:
+            probe = self._tokenize(control + " \nx", True)
+            self._eats[control] = probe == [self._control[control], *self._tokenize("x", False)]
+        return self._eats[control]
 
     def _shield(self, text: str, guard: str) -> str:
         return "".join(

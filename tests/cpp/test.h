@@ -83,14 +83,13 @@ inline bool check(bool holds, const char* file, int line, const char* text) {
 
 }  // namespace test
 
-#define TEST(test_name)                                                                                   \
-  static void test_name##_test();                                                                         \
-  static const test::Case test_name##_case(__FILE__, #test_name, test_name##_test);                       \
+#define TEST(test_name)                                                             \
+  static void test_name##_test();                                                   \
+  static const test::Case test_name##_case(__FILE__, #test_name, test_name##_test); \
   static void test_name##_test()
 
 #define CHECK(...) test::check(static_cast<bool>(__VA_ARGS__), __FILE__, __LINE__, #__VA_ARGS__)
 #define CHECK_EQ(a, b) test::check_equal((a), (b), __FILE__, __LINE__, #a, #b)
 #define REQUIRE(...) \
   (test::check(static_cast<bool>(__VA_ARGS__), __FILE__, __LINE__, #__VA_ARGS__) ? void() : throw test::Abort())
-#define REQUIRE_EQ(a, b) \
-  (test::check_equal((a), (b), __FILE__, __LINE__, #a, #b) ? void() : throw test::Abort())
+#define REQUIRE_EQ(a, b) (test::check_equal((a), (b), __FILE__, __LINE__, #a, #b) ? void() : throw test::Abort())

@@ -127,24 +127,12 @@ TEST(ten_thousand_mutations) {
     const GgufBytes& file = files[i % files.size()];
     std::string bytes = file.bytes;
     switch (i / files.size() % 6) {
-      case 0:
-        flip_bits(random, bytes);
-        break;
-      case 1:
-        lie_in_fields(random, file, bytes);
-        break;
-      case 2:
-        bytes.resize(below(random, bytes.size()));
-        break;
-      case 3:
-        swap_blocks(random, bytes);
-        break;
-      case 4:
-        insert_or_erase(random, bytes);
-        break;
-      default:
-        splice(random, bytes, files[below(random, files.size())].bytes);
-        break;
+      case 0: flip_bits(random, bytes); break;
+      case 1: lie_in_fields(random, file, bytes); break;
+      case 2: bytes.resize(below(random, bytes.size())); break;
+      case 3: swap_blocks(random, bytes); break;
+      case 4: insert_or_erase(random, bytes); break;
+      default: splice(random, bytes, files[below(random, files.size())].bytes); break;
     }
     n_valid += survives(bytes);
   }

@@ -202,8 +202,8 @@ TEST(list_gives_regular_files_in_order) {
   std::ofstream(folder.file("a.gguf")) << "1";
   REQUIRE_EQ(mkfifo(folder.file("pipe").c_str(), 0600), 0);
   std::vector<std::pair<std::string, u64>> found;
-  const Status status = platform().list(
-      platform().self, str(folder.path()), &found, [](void* context, const FileInfo& file) {
+  const Status status =
+      platform().list(platform().self, str(folder.path()), &found, [](void* context, const FileInfo& file) {
         auto& out = *static_cast<std::vector<std::pair<std::string, u64>>*>(context);
         out.emplace_back(std::string(file.path.data, file.path.size), file.bytes);
       });
@@ -294,8 +294,8 @@ TEST(results_are_visible_to_the_caller) {
   for (u32 job = 0; job < 500; ++job) {
     std::vector<u32> out(33, 0);
     platform().parallel_for(
-        platform().self, 4, 33, [](void* context, u32 task) { (*static_cast<std::vector<u32>*>(context))[task] = task + 1; },
-        &out);
+        platform().self, 4, 33,
+        [](void* context, u32 task) { (*static_cast<std::vector<u32>*>(context))[task] = task + 1; }, &out);
     for (u32 i = 0; i < 33; ++i) good = good && out[i] == i + 1;
   }
   CHECK(good);

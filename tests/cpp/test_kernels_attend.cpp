@@ -19,8 +19,10 @@ constexpr CacheType cache_types[] = {CacheType::f16, CacheType::f32, CacheType::
 
 struct Cache {
   Cache(CacheType type, u32 head_dim, u32 value_dim, u32 capacity, int fill = 0)
-      : keys(u64(capacity) * head_dim * 4, fill), values(u64(capacity) * value_dim * 4, fill),
-        key_scales(u64(capacity) * head_dim / 32 + 1, fill), value_scales(u64(capacity) * value_dim / 32 + 1, fill) {
+      : keys(u64(capacity) * head_dim * 4, fill),
+        values(u64(capacity) * value_dim * 4, fill),
+        key_scales(u64(capacity) * head_dim / 32 + 1, fill),
+        value_scales(u64(capacity) * value_dim / 32 + 1, fill) {
     head = {type, head_dim, value_dim, keys.data(), values.data(), key_scales.data(), value_scales.data()};
   }
   Buffer<u8> keys, values;
@@ -29,7 +31,8 @@ struct Cache {
 };
 
 bool same_bytes(const Cache& a, const Cache& b) {
-  return std::memcmp(a.keys.data(), b.keys.data(), a.keys.size()) == 0 && std::memcmp(a.values.data(), b.values.data(), a.values.size()) == 0 &&
+  return std::memcmp(a.keys.data(), b.keys.data(), a.keys.size()) == 0 &&
+         std::memcmp(a.values.data(), b.values.data(), a.values.size()) == 0 &&
          std::memcmp(a.key_scales.data(), b.key_scales.data(), a.key_scales.size() * 2) == 0 &&
          std::memcmp(a.value_scales.data(), b.value_scales.data(), a.value_scales.size() * 2) == 0;
 }
@@ -100,9 +103,10 @@ void fill(Cache& cache, u32 n, Random& random, const Table& table) {
 }
 
 std::string describe(const Table& table, const Cache& c, const Setting& s) {
-  return std::string(table.name) + " cache " + std::to_string(int(c.head.type)) + " dims " + std::to_string(c.head.head_dim) + "/" +
-         std::to_string(c.head.value_dim) + " heads " + std::to_string(s.n_heads) + " positions " + std::to_string(s.first) + ".." +
-         std::to_string(s.position) + " softcap " + test::show(s.softcap);
+  return std::string(table.name) + " cache " + std::to_string(int(c.head.type)) + " dims " +
+         std::to_string(c.head.head_dim) + "/" + std::to_string(c.head.value_dim) + " heads " +
+         std::to_string(s.n_heads) + " positions " + std::to_string(s.first) + ".." + std::to_string(s.position) +
+         " softcap " + test::show(s.softcap);
 }
 
 f64 compare(const Cache& cache, const Setting& s, Random& random, bool evaluate) {
@@ -112,14 +116,18 @@ f64 compare(const Cache& cache, const Setting& s, Random& random, bool evaluate)
   for (const Table* table : kernels::usable_tables()) {
     const std::vector<f32> out = attend(*table, cache, queries, s);
     const u64 at = first_difference(out.data(), expected.data(), out.size());
-    if (at == out.size()) CHECK(true);
-    else test::failed(__FILE__, __LINE__, describe(*table, cache, s) + ": at " + std::to_string(at));
+    if (at == out.size())
+      CHECK(true);
+    else
+      test::failed(__FILE__, __LINE__, describe(*table, cache, s) + ": at " + std::to_string(at));
   }
   if (!evaluate) return 0;
   const f64 error = largest_error(cache, queries, s, expected);
   // Scores of up to about 10 carry a few roundings each; weights amplify them by that much.
-  if (error < 2e-5) CHECK(true);
-  else test::failed(__FILE__, __LINE__, describe(kernels::scalar_table, cache, s) + ": error " + test::show(error));
+  if (error < 2e-5)
+    CHECK(true);
+  else
+    test::failed(__FILE__, __LINE__, describe(kernels::scalar_table, cache, s) + ": error " + test::show(error));
   return error;
 }
 
@@ -131,10 +139,11 @@ TEST(attend_positions) {
   for (const CacheType type : cache_types) {
     Cache cache(type, 64, 64, 800);
     fill(cache, 800, random, kernels::scalar_table);
-    for (const u32 position : {0u, 1u, 14u, 15u, 16u, 17u, 31u, 100u, 255u, 256u, 257u, 271u, 272u, 511u, 512u, 513u, 770u}) {
+    for (const u32 position :
+         {0u, 1u, 14u, 15u, 16u, 17u, 31u, 100u, 255u, 256u, 257u, 271u, 272u, 511u, 512u, 513u, 770u}) {
       worst = std::max(worst, compare(cache, {3, 0, position, 0}, random, true));
-      worst = std::max(worst, compare(cache, {2, position / 2, position, 0}, random, true));       // a sliding window
-      worst = std::max(worst, compare(cache, {4, position, position, 30.0f}, random, true));       // a window of one
+      worst = std::max(worst, compare(cache, {2, position / 2, position, 0}, random, true));  // a sliding window
+      worst = std::max(worst, compare(cache, {4, position, position, 30.0f}, random, true));  // a window of one
       worst = std::max(worst, compare(cache, {1, position > 300 ? 290u : 0u, position, 50.0f}, random, true));
     }
     for (u32 first = 240; first < 275; ++first) compare(cache, {1, first, 600, 0}, random, false);
@@ -149,7 +158,8 @@ TEST(attend_shapes) {
       if (type == CacheType::q8_0 && dim % 32 != 0) continue;
       Cache cache(type, dim, dim, 320);
       fill(cache, 310, random, kernels::scalar_table);
-      for (u32 n_heads = 1; n_heads <= 9; ++n_heads) compare(cache, {n_heads, 0, 309, n_heads % 2 ? 0.0f : 20.0f}, random, n_heads == 2);
+      for (u32 n_heads = 1; n_heads <= 9; ++n_heads)
+        compare(cache, {n_heads, 0, 309, n_heads % 2 ? 0.0f : 20.0f}, random, n_heads == 2);
     }
     Cache unequal(type, 192, 128, 64);
     fill(unequal, 64, random, kernels::scalar_table);
@@ -173,7 +183,8 @@ TEST(attend_ignores_other_positions) {
     }
     for (f32& q : queries) q = random.normal();
     const std::vector<f32> expected = attend(kernels::scalar_table, clean, queries, {2, 5, 40, 0});
-    for (const Table* table : kernels::usable_tables()) CHECK(attend(*table, dirty, queries, {2, 5, 40, 0}) == expected);
+    for (const Table* table : kernels::usable_tables())
+      CHECK(attend(*table, dirty, queries, {2, 5, 40, 0}) == expected);
   }
 }
 
@@ -224,7 +235,8 @@ TEST(cache_store) {
         if (p == 44) rows[p][5] = 65520.0f;
       }
       const auto store = [&](const Table& table, Cache& cache) {
-        for (u32 p = 0; p < 48; ++p) table.store_key(cache.head, p, rows[p].data()), table.store_value(cache.head, p, rows[p].data());
+        for (u32 p = 0; p < 48; ++p)
+          table.store_key(cache.head, p, rows[p].data()), table.store_value(cache.head, p, rows[p].data());
       };
       store(kernels::scalar_table, expected);
       for (const Table* table : kernels::usable_tables()) {
@@ -244,7 +256,9 @@ TEST(cache_store) {
       for (u32 d = 0; d < dim; ++d) {  // the reference itself: a stored number is close to what was stored
         f32 amax = 0;
         for (u32 i = d / 32 * 32; i < min(d / 32 * 32 + 32, dim); ++i) amax = std::max(amax, std::fabs(rows[45][i]));
-        const f64 tolerance = type == CacheType::f32 ? 0 : type == CacheType::f16 ? std::fabs(rows[45][d]) / 2048 : amax / 250;
+        const f64 tolerance = type == CacheType::f32   ? 0
+                              : type == CacheType::f16 ? std::fabs(rows[45][d]) / 2048
+                                                       : amax / 250;
         CHECK(std::fabs(cached(expected.head, true, 45, d) - rows[45][d]) <= tolerance);
         CHECK(std::fabs(cached(expected.head, false, 45, d) - rows[45][d]) <= tolerance);
       }

@@ -16,8 +16,9 @@ constexpr u32 lengths[] = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 257};
 
 // Ordinary values, and all kinds of special ones.
 std::vector<f32> values(u64 n, Random& random, bool special) {
-  constexpr u32 odd[] = {0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x7f7fffff, 0xff7fffff,
-                         0x7f800000, 0xff800000, 0x7fc00000, 0x3f800000, 0xbf800000, 0x42b17217, 0xc2cff1b4, 0x3f200000};
+  constexpr u32 odd[] = {0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000,
+                         0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0x3f800000,
+                         0xbf800000, 0x42b17217, 0xc2cff1b4, 0x3f200000};
   std::vector<f32> v(n);
   for (f32& x : v) {
     x = random.normal() * 3;
@@ -30,8 +31,9 @@ std::vector<f32> values(u64 n, Random& random, bool special) {
 void check_same(const Table& table, const char* what, u64 n, const f32* got, const f32* expected, u64 size) {
   const u64 at = first_difference(got, expected, size);
   if (at == size) return void(CHECK(true));
-  test::failed(__FILE__, __LINE__, std::string(table.name) + " " + what + " n " + std::to_string(n) + " at " + std::to_string(at) + ": " +
-                                       test::show(got[at]) + " is not " + test::show(expected[at]));
+  test::failed(__FILE__, __LINE__,
+               std::string(table.name) + " " + what + " n " + std::to_string(n) + " at " + std::to_string(at) + ": " +
+                   test::show(got[at]) + " is not " + test::show(expected[at]));
 }
 
 // f(table, buffer) on a copy of `start` for each table; nothing beyond the buffer may be touched.
@@ -76,7 +78,8 @@ TEST(kernel_rope) {
         cosines[i] = f32(std::cos(angle)), sines[i] = f32(std::sin(angle));
       }
       const std::vector<f32> start = values(n_rot + 20, random, false);
-      each_table("rope", start, n_rot, [&](const Table& t, f32* p) { t.rope(p, cosines.data(), sines.data(), n_rot, neox); });
+      each_table("rope", start, n_rot,
+                 [&](const Table& t, f32* p) { t.rope(p, cosines.data(), sines.data(), n_rot, neox); });
       std::vector<f32> y = start;
       kernels::scalar_table.rope(y.data(), cosines.data(), sines.data(), n_rot, neox);
       for (u32 i = 0; i < n_rot / 2; ++i) {
@@ -99,7 +102,8 @@ TEST(kernel_functions_dense) {
     each_table("gelu", x, n, [&](const Table& t, f32* p) { t.gelu_mul(p, ones.data(), p, n); });
     each_table("tanh", x, n, [&](const Table& t, f32* p) { t.softcap(p, 1.0f, n); });
     each_table("exp", x, n, [&](const Table& t, f32* p) {
-      for (u32 i = 0; i + 16 <= n; i += 16) p[i] = t.sum_exp(x.data() + i, 0.0f, 1), p[i + 1] = t.sum_exp(x.data() + i, 1.5f, 16);
+      for (u32 i = 0; i + 16 <= n; i += 16)
+        p[i] = t.sum_exp(x.data() + i, 0.0f, 1), p[i + 1] = t.sum_exp(x.data() + i, 1.5f, 16);
     });
     compared += n;
   }
@@ -153,7 +157,8 @@ TEST(kernel_quantize_tables) {
   Random random(9);
   for (const u32 cols : {32u, 96u, 256u, 768u}) {
     for (const bool special : {false, true}) {
-      for (u32 repeat = 0; repeat < 20; ++repeat) compare_quantized(values(3 * cols, random, special && repeat % 2), 3, cols);
+      for (u32 repeat = 0; repeat < 20; ++repeat)
+        compare_quantized(values(3 * cols, random, special && repeat % 2), 3, cols);
     }
   }
   // Every magnitude, from the smallest subnormal on: one exponent a block.

@@ -1,4 +1,5 @@
-// Every weight type on every table: equal bits to the scalar reference, and the reference against an evaluation in double.
+// Every weight type on every table: equal bits to the scalar reference, and the reference against an evaluation in
+// double.
 #include <cmath>
 
 #include "kernels/cpu.h"
@@ -32,7 +33,7 @@ void compare_tables(Type type, u32 rows, u32 cols, u32 tokens, Fill fill, Random
     if (fill == Fill::extreme) x.x[i] = i / cols % 3 == 0 ? 3.0f : i / cols % 3 == 1 || random.below(2) ? -3.0f : 3.0f;
   }
   if (fill == Fill::odd_halves && tokens > 1) {
-    for (u32 i = 0; i < cols; ++i) x.x[i] = 0;                       // token 0: zeros
+    for (u32 i = 0; i < cols; ++i) x.x[i] = 0;                            // token 0: zeros
     x.x[cols] = random.below(2) ? __builtin_inff() : __builtin_nanf("");  // token 1: not finite
   }
   kernels::scalar_table.quantize(x.a, kinds_for(cols), 0, tokens);
@@ -48,10 +49,11 @@ void compare_tables(Type type, u32 rows, u32 cols, u32 tokens, Fill fill, Random
       CHECK(true);
       continue;
     }
-    test::failed(__FILE__, __LINE__, std::string(table->name) + " " + type_text(type) + " rows " + std::to_string(rows) + " cols " +
-                                         std::to_string(cols) + " tokens " + std::to_string(tokens) + ": token " +
-                                         std::to_string(at / stride) + " row " + std::to_string(at % stride) + ": " +
-                                         test::show(y[at]) + " is not " + test::show(expected[at]));
+    test::failed(__FILE__, __LINE__,
+                 std::string(table->name) + " " + type_text(type) + " rows " + std::to_string(rows) + " cols " +
+                     std::to_string(cols) + " tokens " + std::to_string(tokens) + ": token " +
+                     std::to_string(at / stride) + " row " + std::to_string(at % stride) + ": " + test::show(y[at]) +
+                     " is not " + test::show(expected[at]));
   }
 }
 
@@ -101,8 +103,8 @@ void check_against_double(Type type) {
         exact += f64(weights[k]) * a;
         magnitude += std::fabs(f64(weights[k]) * a);
       }
-      // Roundings: the weight (dequantize_row), the scale product, int to float, and one per step of the chain. Minimum and
-      // scale terms may each exceed their difference, at most by the ratio 32 for these random blocks.
+      // Roundings: the weight (dequantize_row), the scale product, int to float, and one per step of the chain. Minimum
+      // and scale terms may each exceed their difference, at most by the ratio 32 for these random blocks.
       const u32 steps = (kind == ActivationKind::none ? cols : cols / 32 * 2) + 4;
       const f64 bound = magnitude * 32 * steps * 0x1p-24;
       const f64 error = std::fabs(exact - y[t * rows + r]);
@@ -129,8 +131,8 @@ TEST(kernel_tables_that_run) {
   CHECK(kernels::select_table("mmx").error().code == Code::invalid_argument);
 }
 
-#define MATMUL_TEST(type)                                         \
-  TEST(kernel_matmul_##type) { compare_all(Type::type); }         \
+#define MATMUL_TEST(type)                                 \
+  TEST(kernel_matmul_##type) { compare_all(Type::type); } \
   TEST(kernel_matmul_##type##_double) { check_against_double(Type::type); }
 
 MATMUL_TEST(f32)

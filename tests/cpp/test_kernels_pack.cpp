@@ -8,8 +8,8 @@ namespace {
 
 using namespace kernel_test;
 
-// Three blocks of bytes from a fixed generator, with the scales below: their values' FNV-1a hash over the little-endian bits,
-// and the values at 0, 5, 17, n / 2 + 9 and n - 1. From gguf.quants.dequantize (gguf 0.19).
+// Three blocks of bytes from a fixed generator, with the scales below: their values' FNV-1a hash over the little-endian
+// bits, and the values at 0, 5, 17, n / 2 + 9 and n - 1. From gguf.quants.dequantize (gguf 0.19).
 struct Known {
   Type type;
   u64 hash;
@@ -18,16 +18,28 @@ struct Known {
 constexpr Known known[] = {
     {Type::q4_0, 0xd1c2b34f14bc6782u, {0x1.a22000p-3f, 0x1.16c000p-2f, 0x1.16c000p-3f, 0x1.b1c000p-2f, 0x1.9f4000p-2f}},
     {Type::q4_1, 0x76cdb03ef00e9f36u, {0x1.fec800p-2f, 0x1.fec800p-2f, 0x1.6f8000p-6f, 0x1.23c000p-2f, 0x1.417200p+0f}},
-    {Type::q5_0, 0x53705a91d85c81d0u, {0x1.e7d000p-1f, -0x1.16c000p-3f, -0x1.16c000p-1f, 0x1.044000p+0f, 0x1.038800p-1f}},
+    {Type::q5_0,
+     0x53705a91d85c81d0u,
+     {0x1.e7d000p-1f, -0x1.16c000p-3f, -0x1.16c000p-1f, 0x1.044000p+0f, 0x1.038800p-1f}},
     {Type::q5_1, 0xe2e75385c9f29275u, {0x1.fec800p-2f, 0x1.2dea00p+0f, 0x1.dc2200p+0f, 0x1.3f6000p-1f, 0x1.178c00p-1f}},
-    {Type::q8_0, 0x584c5cdde6791e64u, {-0x1.fd9700p+2f, -0x1.f93c00p+2f, -0x1.c4f800p-1f, -0x1.b1c000p+0f, 0x1.d32800p+2f}},
+    {Type::q8_0,
+     0x584c5cdde6791e64u,
+     {-0x1.fd9700p+2f, -0x1.f93c00p+2f, -0x1.c4f800p-1f, -0x1.b1c000p+0f, 0x1.d32800p+2f}},
     {Type::q2_k, 0x2ea1e8442fa995c9u, {0x1.5c7000p-2f, 0x1.5c7000p-2f, 0x1.16c000p-1f, 0x1.0b2800p+1f, 0x1.af3200p+0f}},
-    {Type::q3_k, 0x10dc4bf5ff0743bbu, {0x1.a22000p-1f, -0x1.a22000p-2f, 0x1.90b400p+0f, -0x1.044000p+1f, 0x1.854c00p+1f}},
+    {Type::q3_k,
+     0x10dc4bf5ff0743bbu,
+     {0x1.a22000p-1f, -0x1.a22000p-2f, 0x1.90b400p+0f, -0x1.044000p+1f, 0x1.854c00p+1f}},
     {Type::q4_k, 0xb2e4a3e63952b94bu, {0x1.d69600p+3f, 0x1.998300p+4f, 0x1.c51100p+4f, 0x1.a21800p+2f, 0x1.bafc80p+2f}},
     {Type::q5_k, 0x553c20f4a3b936fcu, {0x1.d21580p+5f, 0x1.90c080p+5f, 0x1.998300p+4f, 0x1.b04c00p+4f, 0x1.f39900p+4f}},
-    {Type::q6_k, 0xe2c57aacefa826a7u, {0x1.cf0a70p+6f, -0x1.b8fdc0p+6f, -0x1.81de08p+7f, 0x1.e7f800p+3f, -0x1.16ff00p+5f}},
-    {Type::iq4_nl, 0xa7b0bfddf57fe0e5u, {0x1.4b0400p+1f, 0x1.cdae00p+1f, 0x1.b38c00p+0f, 0x1.761c00p+2f, 0x1.57e100p+2f}},
-    {Type::iq4_xs, 0x3cf3820593c2b09au, {0x1.a22000p+0f, -0x1.0f20c0p+7f, 0x1.5a4280p+6f, -0x1.455000p+0f, -0x1.0d4380p+4f}},
+    {Type::q6_k,
+     0xe2c57aacefa826a7u,
+     {0x1.cf0a70p+6f, -0x1.b8fdc0p+6f, -0x1.81de08p+7f, 0x1.e7f800p+3f, -0x1.16ff00p+5f}},
+    {Type::iq4_nl,
+     0xa7b0bfddf57fe0e5u,
+     {0x1.4b0400p+1f, 0x1.cdae00p+1f, 0x1.b38c00p+0f, 0x1.761c00p+2f, 0x1.57e100p+2f}},
+    {Type::iq4_xs,
+     0x3cf3820593c2b09au,
+     {0x1.a22000p+0f, -0x1.0f20c0p+7f, 0x1.5a4280p+6f, -0x1.455000p+0f, -0x1.0d4380p+4f}},
 };
 
 std::vector<u8> known_blocks(Type type) {
@@ -84,7 +96,8 @@ TEST(pack_groups_in_parts) {
     CHECK_EQ(group % 64, 0);
     Buffer<u8> whole(3 * group + 64, 0x5a), parts(3 * group, 0x11);
     kernels::pack_groups(type, bytes.data(), rows, cols, 0, 3, whole.data());
-    for (u32 g = 0; g < 3; ++g) kernels::pack_groups(type, bytes.data(), rows, cols, g, g + 1, parts.data() + g * group);
+    for (u32 g = 0; g < 3; ++g)
+      kernels::pack_groups(type, bytes.data(), rows, cols, g, g + 1, parts.data() + g * group);
     CHECK(std::memcmp(whole.data(), parts.data(), 3 * group) == 0);
     for (u32 i = 0; i < 64; ++i) CHECK_EQ(whole[3 * group + i], 0x5a);
   }
@@ -108,7 +121,8 @@ TEST(pack_layout) {
         u32 high;
         std::memcpy(&high, block + 2, 4);
         for (u32 i = 0; i < 16; ++i) wrong += packed[64 + 64 * (i / 4) + 4 * r + i % 4] != block[6 + i];
-        for (u32 i = 0; i < 32; ++i) wrong += (packed[8 * (i / 4) + (4 * r + i % 4) / 8] >> (4 * r + i % 4) % 8 & 1) != (high >> i & 1);
+        for (u32 i = 0; i < 32; ++i)
+          wrong += (packed[8 * (i / 4) + (4 * r + i % 4) / 8] >> (4 * r + i % 4) % 8 & 1) != (high >> i & 1);
       }
     }
     CHECK_EQ(wrong, 0);

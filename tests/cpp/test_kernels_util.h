@@ -1,4 +1,5 @@
-// Random inputs for the kernel tests: blocks of every type with chosen kinds of scales, aligned buffers, bit comparison.
+// Random inputs for the kernel tests: blocks of every type with chosen kinds of scales, aligned buffers, bit
+// comparison.
 #pragma once
 
 #include <cmath>
@@ -72,7 +73,10 @@ inline u16 random_half(Random& random, Fill fill) {
 // Byte offsets of the f16 numbers in a block.
 inline std::vector<u32> half_offsets(Type type) {
   switch (type) {
-    case Type::q4_1: case Type::q5_1: case Type::q4_k: case Type::q5_k: return {0, 2};
+    case Type::q4_1:
+    case Type::q5_1:
+    case Type::q4_k:
+    case Type::q5_k: return {0, 2};
     case Type::q2_k: return {80, 82};
     case Type::q3_k: return {108};
     case Type::q6_k: return {208};
@@ -86,8 +90,9 @@ inline std::vector<u8> random_rows(Type type, u32 rows, u32 cols, Random& random
   for (u64 at = 0; at < bytes.size(); at += info.block_bytes) {
     u8* block = bytes.data() + at;
     if (type == Type::f32) {
-      const f32 value = fill == Fill::odd_halves && random.below(8) == 0 ? half_to_f32(random_half(random, fill)) * 0x1p-126f
-                                                                        : random.normal();
+      const f32 value = fill == Fill::odd_halves && random.below(8) == 0
+                            ? half_to_f32(random_half(random, fill)) * 0x1p-126f
+                            : random.normal();
       std::memcpy(block, &value, 4);
       continue;
     }
@@ -121,8 +126,13 @@ struct PackedMatrix {
 
 struct ActivationBuffers {
   ActivationBuffers(u32 n_tokens, u32 cols)
-      : x(u64(n_tokens) * cols), q32(x.size()), q256(x.size()), d32(x.size() / 32 + 1), d256(x.size() / 256 + 1),
-        sum32(x.size() / 32 + 1), sum16(x.size() / 16 + 1) {
+      : x(u64(n_tokens) * cols),
+        q32(x.size()),
+        q256(x.size()),
+        d32(x.size() / 32 + 1),
+        d256(x.size() / 256 + 1),
+        sum32(x.size() / 32 + 1),
+        sum16(x.size() / 16 + 1) {
     a.n_tokens = n_tokens;
     a.cols = cols;
     a.x = x.data();
@@ -157,8 +167,9 @@ inline u64 first_difference(const f32* a, const f32* b, u64 n) {
   return n;
 }
 
-constexpr Type all_types[] = {Type::f32,  Type::f16,  Type::bf16, Type::q4_0, Type::q4_1, Type::q5_0,   Type::q5_1,  Type::q8_0,
-                              Type::q2_k, Type::q3_k, Type::q4_k, Type::q5_k, Type::q6_k, Type::iq4_nl, Type::iq4_xs};
+constexpr Type all_types[] = {Type::f32,  Type::f16,  Type::bf16, Type::q4_0,   Type::q4_1,
+                              Type::q5_0, Type::q5_1, Type::q8_0, Type::q2_k,   Type::q3_k,
+                              Type::q4_k, Type::q5_k, Type::q6_k, Type::iq4_nl, Type::iq4_xs};
 
 inline std::string type_text(Type type) {
   const Str name = gguf::type_name(u32(type));

@@ -17,7 +17,7 @@ f32 random_float(Random& random) {  // any bits; often of close exponents, often
   switch (random.below(4)) {
     case 0: bits = (bits & 0x807fffffu) | (120 + random.below(16)) << 23; break;
     case 1: bits = (bits & 0x80000000u) | (bits & 0x7fffffu) >> random.below(24); break;  // subnormal
-    case 2: bits &= 0xffff0000u; break;                                                    // short mantissa: exact ties
+    case 2: bits &= 0xffff0000u; break;                                                   // short mantissa: exact ties
     default: break;
   }
   return bit_cast<f32>(bits);
@@ -62,7 +62,7 @@ TEST(fma_is_fused) {
   for (u32 i = 0; i < n; ++i) {
     const f32 a = random_float(random), b = random_float(random);
     f32 c = random_float(random);
-    if (i % 4 == 0) c = -(a * b);                                          // cancellation
+    if (i % 4 == 0) c = -(a * b);  // cancellation
     if (i % 4 == 1) c = bit_cast<f32>(bit_cast<u32>(a * b) + random.below(5) - 2u);
     if (i % 16 == 2) c = f32(std::ldexp(f64(a) * b, i32(random.below(60)) - 30));
     const f32 expected = hardware ? hardware_fma(a, b, c) : std::fma(a, b, c);
@@ -103,19 +103,20 @@ TEST(exp_of_f32) {
 }
 
 TEST(functions_of_exp) {
-  const f64 tanh_worst = largest_ulps(-10.0f, 10.0f, 500'000, [](f32 x) { return ulps32(tanh32(x), std::tanh((long double)x)); });
-  const f64 silu_worst = largest_ulps(-80.0f, 100.0f, 500'000, [](f32 x) {
-    return ulps32(silu32(x), x / (1 + std::exp(-(long double)x)));
-  });
+  const f64 tanh_worst =
+      largest_ulps(-10.0f, 10.0f, 500'000, [](f32 x) { return ulps32(tanh32(x), std::tanh((long double)x)); });
+  const f64 silu_worst = largest_ulps(-80.0f, 100.0f, 500'000,
+                                      [](f32 x) { return ulps32(silu32(x), x / (1 + std::exp(-(long double)x))); });
   // Far below zero the rounding of the exponent's argument is amplified; where |gelu| matters it is a few ulp.
   const auto exact_gelu = [](long double x) {
     const long double u = 0.797884560802865355879892119868763737L * (x + 0.044715L * x * x * x);
     return x / (1 + std::exp(-2 * u));
   };
   const f64 gelu_worst = largest_ulps(-3.0f, 10.0f, 500'000, [&](f32 x) { return ulps32(gelu32(x), exact_gelu(x)); });
-  const f64 gelu_absolute = largest_ulps(-20.0f, -3.0f, 200'000, [&](f32 x) { return f64(std::fabs(gelu32(x) - exact_gelu(x))); });
-  test::note("tanh " + test::show(tanh_worst) + " ulp, silu " + test::show(silu_worst) + ", gelu " + test::show(gelu_worst) +
-             " from -3 on, below it an absolute " + test::show(gelu_absolute));
+  const f64 gelu_absolute =
+      largest_ulps(-20.0f, -3.0f, 200'000, [&](f32 x) { return f64(std::fabs(gelu32(x) - exact_gelu(x))); });
+  test::note("tanh " + test::show(tanh_worst) + " ulp, silu " + test::show(silu_worst) + ", gelu " +
+             test::show(gelu_worst) + " from -3 on, below it an absolute " + test::show(gelu_absolute));
   CHECK(tanh_worst < 2.0);
   CHECK(silu_worst < 3.0);
   CHECK(gelu_worst < 24.0);
@@ -153,8 +154,9 @@ TEST(functions_of_f64) {
     sine_worst = std::max(sine_worst, f64(std::fabs(s - std::sin((long double)angle))));
     sine_worst = std::max(sine_worst, f64(std::fabs(k - std::cos((long double)angle))));
   }
-  test::note("exp " + test::show(exp_worst) + " ulp, log " + test::show(log_worst) + " ulp (near 1: " + test::show(log_near_one) +
-             "), pow relative " + test::show(pow_worst) + ", sin and cos absolute " + test::show(sine_worst));
+  test::note("exp " + test::show(exp_worst) + " ulp, log " + test::show(log_worst) +
+             " ulp (near 1: " + test::show(log_near_one) + "), pow relative " + test::show(pow_worst) +
+             ", sin and cos absolute " + test::show(sine_worst));
   CHECK(exp_worst < 1.5);
   CHECK(log_worst < 1.5);
   CHECK(log_near_one < 2.0);
@@ -178,10 +180,12 @@ TEST(half_conversion) {
     const u32 exponent = half >> 10 & 31, mantissa = half & 0x3ff;
     if (exponent == 31) {
       wrong += mantissa ? !std::isnan(value) : !std::isinf(value);
-      wrong += mantissa ? (f32_to_half(value) & 0x7c00) != 0x7c00 || !(f32_to_half(value) & 0x200) : f32_to_half(value) != half;
+      wrong += mantissa ? (f32_to_half(value) & 0x7c00) != 0x7c00 || !(f32_to_half(value) & 0x200)
+                        : f32_to_half(value) != half;
       continue;
     }
-    const f64 magnitude = exponent == 0 ? std::ldexp(f64(mantissa), -24) : std::ldexp(f64(1024 + mantissa), i32(exponent) - 25);
+    const f64 magnitude =
+        exponent == 0 ? std::ldexp(f64(mantissa), -24) : std::ldexp(f64(1024 + mantissa), i32(exponent) - 25);
     wrong += f64(value) != (half & 0x8000 ? -magnitude : magnitude) || f32_to_half(value) != half;
     // Between this half and the next: below, at and above the tie.
     if ((half & 0x7fff) == 0x7bff) continue;
@@ -197,4 +201,23 @@ TEST(half_conversion) {
   CHECK_EQ(f32_to_half(-1e30f), 0xfc00);
   CHECK_EQ(f32_to_half(1e-30f), 0);
   CHECK_EQ(bf16_to_f32(0x3f80), 1.0f);
+}
+
+TEST(float_mode_is_the_default) {
+  const u32 flushing = 0x1f80 | 0x8040;  // subnormals to zero, as some libraries set it
+  u32 before, after;
+  __asm__ volatile("stmxcsr %0" : "=m"(before));
+  __asm__ volatile("ldmxcsr %0" : : "m"(flushing));
+  volatile f32 tiny = 0x1p-126f;
+  volatile f32 flushed = tiny * 0.5f;  // volatile: stays between the changes of mode
+  volatile f32 kept;
+  {
+    const FloatMode mode;
+    kept = tiny * 0.5f;
+  }
+  __asm__ volatile("stmxcsr %0" : "=m"(after));
+  __asm__ volatile("ldmxcsr %0" : : "m"(before));
+  CHECK_EQ(f32(flushed), 0.0f);
+  CHECK_EQ(f32(kept), 0x1p-127f);
+  CHECK_EQ(after & 0x8040, 0x8040);
 }

@@ -83,7 +83,8 @@ Token reference(const std::vector<f32>& logits, const SamplerSettings& s, u64 se
   for (u32 i = 0; i < logits.size(); ++i) {
     if (logits[i] > -INFINITY) order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](u32 a, u32 b) { return logits[a] > logits[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](u32 a, u32 b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   if (s.temperature == 0) return Token(order[0]);
   if (s.top_k != 0 && order.size() > s.top_k) order.resize(s.top_k);
   const f64 best = logits[order[0]];

@@ -143,7 +143,11 @@ def symbols(build: Path, root: Path = ROOT) -> Iterator[str]:
 def sections(build: Path, root: Path = ROOT) -> Iterator[str]:
     for source, object_file in objects_of(build, root).items():
         headers = run_tool("objdump", "--section-headers", object_file)
-        for section, meaning in ((".init_array", "a static constructor"), (".tbss", "thread-local data"), (".tdata", "thread-local data")):
+        for section, meaning in (
+            (".init_array", "a static constructor"),
+            (".tbss", "thread-local data"),
+            (".tdata", "thread-local data"),
+        ):
             if section in headers:
                 yield f"{source.relative_to(root)}: has {meaning} ({section})"
 

@@ -28,7 +28,7 @@ CPP_PROGRAMS = ("bind", "cli", "uefi")
 CPP_CORE = ("base", "gguf", "tokenizer", "kernels", "model", "runtime", "governor", "engine", "repl")
 
 # Modules that make one part: what a model, its sessions and its answers are, typed.
-PYTHON_PARTS = {module: "model" for module in ("model", "session", "chat", "results", "receipt")} | {"__main__": "cli"}
+PYTHON_PARTS = dict.fromkeys(("model", "session", "chat", "results", "receipt"), "model") | {"__main__": "cli"}
 PYTHON_ROWS = (
     ("_core",),
     ("errors",),

@@ -46,8 +46,11 @@ CONTROL = {text: i for i, text in enumerate(CONTROL_TEXTS.split())}
 TEMPLATES = {"chatml": CHATML, "llama3": LLAMA3, "gemma": GEMMA, "phi3": PHI3, "thinking": THINKING}
 
 
-def characters(text: str) -> list[int]:
-    """A tokenizer for tests: one id per character."""
+def characters(text: str, parse_special: bool = False) -> list[int]:
+    """A tokenizer for tests: one id per character; <|end|> swallows white space, as in phi-3."""
+    if parse_special and (name := next((name for name in CONTROL if text.startswith(name)), None)):
+        rest = text[len(name) :]
+        return [CONTROL[name], *characters(rest.lstrip() if name == "<|end|>" else rest)]
     return [1000 + ord(character) for character in text]
 
 
@@ -74,9 +77,10 @@ def test_harmless_text_gives_the_ids_of_the_rendered_text(name: str) -> None:
     messages = [*user("  Hello <b>you</b> | 3 < 4?\n"), {"role": "assistant", "content": "Hi."}, *user("And 1+1?")]
     expected: list[int] = []
     rendered = template.render(messages)
-    for i, part in enumerate(template._splitter.split(rendered)):
-        expected += characters(part)
-        expected += [CONTROL[m] for m in template._splitter.findall(rendered)[i : i + 1]]
+    found = template._splitter.findall(rendered)
+    for before, part, after in zip(["", *found], template._splitter.split(rendered), [*found, ""], strict=True):
+        expected += characters(part.lstrip() if before == "<|end|>" else part)
+        expected += [CONTROL[after]] if after else []
     assert template.ids(messages) == expected
 
 

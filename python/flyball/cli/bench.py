@@ -97,15 +97,16 @@ def _measure(path: str, threads: int, args: argparse.Namespace) -> Row:
         session = model.session()
         prompt = _ids(info.n_vocab, args.prompt)
         cached = _ids(info.n_vocab, max(args.depth, 1))
-        prefills, decodes = [], []
+        prefills, decodes, bandwidth = [], [], 0.0
+        probe_bytes = max(_SMALLEST_PROBE, min(_PROBE_BYTES, 2 * info.weight_bytes))
         for turn in range(args.repeat + 1):  # the first of each only warms up
             prefill = _prefill(session, prompt, args.batch)
             decode = _decode(session, cached, args.gen, args.batch)
+            bandwidth = max(bandwidth, _core.read_bandwidth(probe_bytes, threads, 2))  # beside it: machines vary
             if turn:
                 prefills.append(prefill)
                 decodes.append(decode)
         n_bytes = info.weight_bytes + info.cache_bytes(len(cached) + args.gen // 2, args.kv)
-        bandwidth = _core.read_bandwidth(max(_SMALLEST_PROBE, min(_PROBE_BYTES, 2 * info.weight_bytes)), threads, 5)
         decode_rates, prefill_rates = _rates(decodes), _rates(prefills)
         decode_rate = statistics.median(decode_rates)
         return Row(

@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the folders' files; without folders the bundled model, too. What cannot be run is listed with its problem."""
+    """List the files; without folders the bundled model, too. What cannot be run is listed with its problem."""
     rows = _rows([Path(folder) for folder in args.folders])
     if args.json:
         common.write_json(rows)
