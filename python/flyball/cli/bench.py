@@ -86,7 +86,7 @@ def _thread_counts(text: str | None) -> list[int]:
 
 def _measure(path: str, threads: int, args: argparse.Namespace) -> Row:
     progress = common.Progress()
-    context = max(args.prompt + 1, max(args.depth, 1) + args.gen)
+    context = max(args.prompt, max(args.depth, 1) + args.gen)  # the last token is never fed
     with Model.load(path, isa=args.isa, threads=threads, context=context, cache=args.kv, progress=progress) as model:
         progress.clear()
         info = model.info
