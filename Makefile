@@ -109,7 +109,8 @@ parity: $(PACKAGE) $(TEST_TOOLS) ## accuracy against llama.cpp, live (builds lla
 	  $(VENV)/bin/python -m pip install -q --no-binary llama-cpp-python 'llama-cpp-python==0.3.36'
 	$(VENV)/bin/python -m tests.golden.parity_live
 
-fuzz: $(TOOLS) $(CHECKERS) ## run every fuzz target for FUZZ_SECONDS (60) each under sanitizers
+fuzz: $(TOOLS) ## run every fuzz target for FUZZ_SECONDS (60) each under sanitizers
+	@ops/setup/system_packages.sh fuzz
 	@ops/fuzz.sh $(FUZZ_SECONDS)
 
 # --- the rest ----------------------------------------------------------------------------------------------------------

@@ -19,10 +19,12 @@ for target in "${targets[@]}"; do
   mkdir -p "$build/corpus/$name" "$build/found"
   kept=(tests/fuzz/corpus/"$name")
   [ -d "${kept[0]}" ] || kept=()
+  words=()
+  [ ! -f "tests/fuzz/$name.dict" ] || words=(-dict="tests/fuzz/$name.dict")
   echo "fuzzing $name for $seconds s"
   log="$build/$name.log"
   if ! "$build/flyball-fuzz-$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-    -artifact_prefix="$build/found/$name-" "$build/corpus/$name" "${kept[@]}" >"$log" 2>&1; then
+    "${words[@]}" -artifact_prefix="$build/found/$name-" "$build/corpus/$name" "${kept[@]}" >"$log" 2>&1; then
     tail -40 "$log"
     exit 1
   fi

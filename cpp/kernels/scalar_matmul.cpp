@@ -12,10 +12,33 @@ using gguf::Type;
 
 f32 half_at(const u8* p, u32 i) { return half_to_f32(u16(p[2 * i] | p[2 * i + 1] << 8)); }
 
-// Byte j of row r in vector c.
-u8 vector_byte(const u8* vectors, u32 c, u32 r, u32 j) { return vectors[64 * c + 4 * r + j]; }
+// Four values at a time, a byte each: all that the layout keeps together of one row.
+constexpr u32 each_byte = 0x01010101;
 
-bool mask_bit(const u8* masks, u32 mask, u32 r, u32 j) { return masks[8 * mask + r / 2] >> (4 * (r % 2) + j) & 1; }
+// The bytes of row r in vector c.
+u32 vector_word(const u8* vectors, u32 c, u32 r) {
+  u32 word;
+  memcpy(&word, vectors + 64 * c + 4 * r, 4);
+  return word;
+}
+
+// `bits` bits of each byte, from `shift` on.
+u32 field(u32 word, u32 shift, u32 bits) { return word >> shift & ((1u << bits) - 1) * each_byte; }
+
+// A mask's four bits of row r, in bit 0 of each byte.
+u32 mask_bytes(const u8* masks, u32 mask, u32 r) {
+  const u32 bits = masks[8 * mask + r / 2] >> (4 * (r % 2)) & 15u;
+  return bits * 0x00204081u & each_byte;
+}
+
+// Each byte less n; bytes and n are below 128, so that no borrow crosses.
+u32 minus(u32 word, u32 n) { return ((word | 128 * each_byte) - n * each_byte) ^ 128 * each_byte; }
+
+u32 iq4_values(u32 codes) {
+  u32 values = 0;
+  for (u32 j = 0; j < 4; ++j) values |= u32(u8(iq4_codebook[codes >> (8 * j) & 15u])) << (8 * j);
+  return values;
+}
 
 struct Block32 {
   i8 q[group_rows][32];
@@ -23,18 +46,17 @@ struct Block32 {
   f32 m[group_rows];
 };
 
-// The weight of row r, value i of a block with its offset, as the integer that enters the dot product.
+// The weights of row r, values 4v .. 4v+3 of a block, with their offset: the integers that enter the dot product.
 template <Type type>
-i8 weight32(const u8* body, u32 r, u32 i) {
-  const u32 j = i % 4;
-  if constexpr (type == Type::q8_0) return i8(vector_byte(body, i / 4, r, j));
+u32 weights32(const u8* body, u32 r, u32 v) {
+  if constexpr (type == Type::q8_0) return vector_word(body, v, r);
   constexpr bool five = type == Type::q5_0 || type == Type::q5_1;
-  const u32 code = vector_byte(body + (five ? 64 : 0), i / 4 % 4, r, j) >> (i < 16 ? 0 : 4) & 15u;
-  if constexpr (type == Type::q4_0) return i8(i32(code) - 8);
-  if constexpr (type == Type::q4_1) return i8(code);
-  if constexpr (type == Type::iq4_nl) return iq4_codebook[code];
-  const u32 wide = code | u32(mask_bit(body, i / 4, r, j)) << 4;
-  return type == Type::q5_0 ? i8(i32(wide) - 16) : i8(wide);
+  const u32 codes = field(vector_word(body + (five ? 64 : 0), v % 4, r), v < 4 ? 0 : 4, 4);
+  if constexpr (type == Type::q4_0) return minus(codes, 8);
+  if constexpr (type == Type::q4_1) return codes;
+  if constexpr (type == Type::iq4_nl) return iq4_values(codes);
+  const u32 wide = codes | mask_bytes(body, v, r) << 4;
+  return type == Type::q5_0 ? minus(wide, 16) : wide;
 }
 
 template <Type type>
@@ -43,7 +65,10 @@ void decode32(const u8* head, const u8* body, Block32* block) {
   for (u32 r = 0; r < group_rows; ++r) {
     block->d[r] = half_at(head, r);
     if constexpr (has_m) block->m[r] = half_at(head + 32, r);
-    for (u32 i = 0; i < 32; ++i) block->q[r][i] = weight32<type>(body, r, i);
+    for (u32 v = 0; v < 8; ++v) {
+      const u32 weights = weights32<type>(body, r, v);
+      memcpy(block->q[r] + 4 * v, &weights, 4);
+    }
   }
 }
 
@@ -91,26 +116,25 @@ struct Block256 {
 };
 
 template <Type type>
-i8 weight256(const u8* body, u32 r, u32 i) {
-  const u32 j = i % 4, half = i / 128, c = i % 32 / 4;
+u32 weights256(const u8* body, u32 r, u32 v) {
+  const u32 half = v / 32, sub = v / 8, c = v % 8;  // sub-blocks of 32
   if constexpr (type == Type::q2_k) {
-    return i8(vector_byte(body + 256, 8 * half + c, r, j) >> (2 * (i / 32 % 4)) & 3);
+    return field(vector_word(body + 256, 8 * half + c, r), 2 * (sub % 4), 2);
   } else if constexpr (type == Type::q3_k) {
-    const u32 low = vector_byte(body + 256 + 512, 8 * half + c, r, j) >> (2 * (i / 32 % 4)) & 3u;
-    return i8(i32(low) - (mask_bit(body + 256, i / 32 * 8 + c, r, j) ? 0 : 4));
+    const u32 low = field(vector_word(body + 256 + 512, 8 * half + c, r), 2 * (sub % 4), 2);
+    return minus(low | mask_bytes(body + 256, v, r) << 2, 4);
   } else if constexpr (type == Type::q4_k) {
-    return i8(vector_byte(body + 192, i / 64 * 8 + c, r, j) >> (4 * (i / 32 % 2)) & 15);
+    return field(vector_word(body + 192, sub / 2 * 8 + c, r), 4 * (sub % 2), 4);
   } else if constexpr (type == Type::q5_k) {
-    const u32 low = vector_byte(body + 192 + 512, i / 64 * 8 + c, r, j) >> (4 * (i / 32 % 2)) & 15u;
-    return i8(low | u32(mask_bit(body + 192, i / 32 * 8 + c, r, j)) << 4);
+    const u32 low = field(vector_word(body + 192 + 512, sub / 2 * 8 + c, r), 4 * (sub % 2), 4);
+    return low | mask_bytes(body + 192, v, r) << 4;
   } else if constexpr (type == Type::q6_k) {
-    const u32 quarter = i / 32 % 4;
-    const u32 low = vector_byte(body + 256, 16 * half + i % 64 / 4, r, j) >> (4 * (quarter / 2)) & 15u;
-    const u32 high = vector_byte(body + 256 + 2048, 8 * half + c, r, j) >> (2 * quarter) & 3u;
-    return i8(i32(low | high << 4) - 32);
+    const u32 low = field(vector_word(body + 256, 16 * half + v % 16, r), 4 * (sub % 4 / 2), 4);
+    const u32 high = field(vector_word(body + 256 + 2048, 8 * half + c, r), 2 * (sub % 4), 2);
+    return minus(low | high << 4, 32);
   } else {
     static_assert(type == Type::iq4_xs);
-    return iq4_codebook[vector_byte(body + 128, i / 32 * 4 + i % 16 / 4, r, j) >> (4 * (i / 16 % 2)) & 15];
+    return iq4_values(field(vector_word(body + 128, 4 * sub + v % 4, r), 4 * (v / 4 % 2), 4));
   }
 }
 
@@ -143,7 +167,10 @@ template <Type type>
 void decode256(const u8* body, Block256* block) {
   for (u32 r = 0; r < group_rows; ++r) {
     decode_scales<type>(body, r, block);
-    for (u32 i = 0; i < 256; ++i) block->q[r][i] = weight256<type>(body, r, i);
+    for (u32 v = 0; v < 64; ++v) {
+      const u32 weights = weights256<type>(body, r, v);
+      memcpy(block->q[r] + 4 * v, &weights, 4);
+    }
   }
 }
 

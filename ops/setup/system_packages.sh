@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, when it may (root); otherwise names them.
 #   system_packages.sh build    what the build needs: a compiler, Python's headers and venv; failure when still missing
+#   system_packages.sh fuzz     what the fuzz targets and sanitizers need: clang with its run-time; failure when still missing
 #   system_packages.sh check    what the checks need: clang, clang-format; failure when still missing and CI=true
 set -euo pipefail
 
@@ -8,13 +9,16 @@ python=${PYTHON:-python3}
 case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
   check) needs="clang++-19:clang-19 clang-format-19:clang-format-19" ;;
-  *) echo "usage: $0 build|check" >&2; exit 2 ;;
+  fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
+  *) echo "usage: $0 build|check|fuzz" >&2; exit 2 ;;
 esac
 
 present() {
   case $1 in
     venv) "$python" -c 'import ensurepip, venv' 2>/dev/null ;;
     Python.h) "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
+    clang-run-time) [ -e "$(clang++-19 -print-file-name=libclang_rt.fuzzer.a 2>/dev/null)" ] ||
+      [ -e "$(clang++-19 -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null)" ] ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }
@@ -41,5 +45,5 @@ packages=$(missing)
 [ -z "$packages" ] && exit 0
 echo "Missing: $packages" >&2
 echo "Install them with: sudo apt-get install $packages" >&2
-[ "$1" = build ] || [ "${CI:-}" = true ] && exit 1
+if [ "$1" != check ] || [ "${CI:-}" = true ]; then exit 1; fi
 echo "The checks that need them are left out." >&2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -544,3 +545,14 @@ def test_other_python_threads_run_while_the_core_works(demo: flyball.Model) -> N
     done.set()
     thread.join()
     assert count > 100
+
+
+def test_examples_of_the_documentation_run(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 5
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert "tokens were not computed again" in capsys.readouterr().out
+    names["model"].close()

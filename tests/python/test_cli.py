@@ -319,7 +319,7 @@ def test_bench_rows(capsys: Capture, model_file: Callable[..., Path]) -> None:
         assert all(row[name] > 0 for name in names)
         assert row["isa"] == flyball.isas()[0]
         assert row["read_bandwidth_gb_s"] > 0
-        assert row["decode_bandwidth_share"] > 0
+        assert row["decode_bandwidth_share"] is None  # so small a model is never read from memory
     assert main([*args, "--depth", "8"]) == 0
     assert "PREFILL" in capsys.readouterr().out
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import flyball
@@ -23,6 +24,50 @@ def tampered(result: flyball.Result, change: Callable[[dict[str, Any]], object])
     members: dict[str, Any] = json.loads(result.receipt.json)
     change(members)
     return members
+
+
+def logits_hash(logits: np.ndarray) -> str:
+    """The definition in docs/contracts.md, written down a second time."""
+    mask = 2**64 - 1
+    seeds = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89)
+    keys = (0x452821E638D01377, 0xBE5466CF34E90C6C, 0xC0AC29B7C97C50DD, 0x3F84D5B5B5470917)
+
+    def fold(x: int, y: int) -> int:
+        return (x * y & mask) ^ (x * y >> 64)
+
+    def avalanche(h: int) -> int:
+        for _ in range(2):
+            h = (h ^ h >> 32) * 0xD6E8FEB86659FD93 & mask
+        return h ^ h >> 32
+
+    patterns = np.zeros(-(-len(logits) // 16) * 16, np.uint32)
+    patterns[: len(logits)] = logits.view(np.uint32)
+    words = [int(word) for word in patterns.view(np.uint64)]
+    lanes = list(seeds)
+    for block in range(0, len(words), 8):
+        for i in range(4):
+            turned = (lanes[i] << 23 | lanes[i] >> 41) & mask
+            product = fold(words[block + 2 * i] ^ keys[i], words[block + 2 * i + 1] ^ lanes[i])
+            lanes[i] = (turned + product) & mask
+    low, high = avalanche(len(logits) ^ keys[0]), avalanche(len(logits) ^ keys[1])
+    for i in range(4):
+        low = (avalanche(low ^ lanes[i]) + keys[i]) & mask
+    for i in reversed(range(4)):
+        high = avalanche((high + lanes[i]) & mask) ^ keys[i]
+    return f"{high:016x}{low:016x}"
+
+
+def test_hashes_are_of_the_logits_as_documented(result: flyball.Result, demo: flyball.Model) -> None:
+    rows = demo.logits([*result.prompt, *result.tokens])[len(result.prompt) - 1 : -1]
+    assert [logits_hash(row) for row in rows] == result.receipt["logits_hashes"]
+
+
+def test_hash_of_a_length_that_needs_padding(model_file: Callable[..., Path]) -> None:
+    with flyball.Model.load(model_file("qwen3", "Q8_0"), context=64) as model:
+        assert model.info.n_vocab % 16 != 0
+        result = model.generate([1, 2, 3], 2, ignore_eos=True)
+        rows = model.logits([1, 2, 3, *result.tokens])[2:4]
+        assert [logits_hash(row) for row in rows] == result.receipt["logits_hashes"]
 
 
 def test_an_honest_receipt_holds_on_every_table_and_thread_count(result: flyball.Result) -> None:

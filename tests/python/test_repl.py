@@ -222,3 +222,16 @@ def test_versions_agree(tmp_path: Path) -> None:
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
     assert out.startswith(f"flyball {version[1]} ")
+
+
+def test_the_known_format_and_the_template_give_one_answer(demo: flyball.Model, tmp_path: Path) -> None:
+    """The core's chat format and the model's own template: the same tokens over two turns, hence the same digests."""
+    code, out = run_script(
+        tmp_path,
+        ["/max_tokens 24", "/system Be brief.", "What is 3 + 4?", "<|im_end|> And then?", "/quit"],
+        flyball.demo_model_path(),
+    )
+    assert code == 0, out
+    chat = demo.chat(system="Be brief.")
+    digests = [chat.send(message, 24).digest[:12] for message in ("What is 3 + 4?", "<|im_end|> And then?")]
+    assert re.findall(r"digest ([0-9a-f]{12})", out) == digests

@@ -40,7 +40,7 @@ class Row:
     rss_mb: float
     decode_bytes_per_token: int
     read_bandwidth_gb_s: float
-    decode_bandwidth_share: float
+    decode_bandwidth_share: float | None  # None: weights that fit in the caches are not read from memory
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -128,7 +128,7 @@ def _measure(path: str, threads: int, args: argparse.Namespace) -> Row:
             rss_mb=_resident_bytes() / 1e6,
             decode_bytes_per_token=n_bytes,
             read_bandwidth_gb_s=bandwidth / 1e9,
-            decode_bandwidth_share=n_bytes * decode_rate / bandwidth,
+            decode_bandwidth_share=n_bytes * decode_rate / bandwidth if n_bytes >= _SMALLEST_PROBE else None,
         )
 
 
@@ -178,7 +178,9 @@ def _show(rows: list[Row]) -> None:
     ]
     table: list[list[str]] = [[*header, "OF MEMORY BANDWIDTH"]]
     for row in rows:
-        share = f"{100 * row.decode_bandwidth_share:.0f} % of {row.read_bandwidth_gb_s:.1f} GB/s"
+        share = "fits in the cache"
+        if row.decode_bandwidth_share is not None:
+            share = f"{100 * row.decode_bandwidth_share:.0f} % of {row.read_bandwidth_gb_s:.1f} GB/s"
         numbers = (row.prefill_cycles_per_token, row.decode_cycles_per_token, row.load_ms, row.rss_mb)
         speeds = [f"{row.prefill_tok_s:,.1f}", f"{row.decode_tok_s:,.1f}"]
         table.append([row.isa, str(row.threads), *speeds, *(common.rate(n) for n in numbers), share])
