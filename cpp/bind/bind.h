@@ -18,7 +18,8 @@ namespace py = pybind11;
 using tokenizer::Token;
 
 // Raises the exception that flyball.errors has for the code. The GIL must be held.
-[[noreturn]] void raise(const char* code, const std::string& where, const std::string& what, py::object offset = py::none());
+[[noreturn]] void raise(const char* code, const std::string& where, const std::string& what,
+                        py::object offset = py::none());
 [[noreturn]] void raise(const Error& error);
 inline void check(const Status& status) {
   if (!status.ok()) raise(status.error());
@@ -95,7 +96,8 @@ class Use {
  public:
   explicit Use(SessionOwner& owner) : owner_(owner) {
     if (owner_.busy.exchange(true))
-      raise("busy", "session", "is in use by another thread; a session serves one call at a time, so give each thread its own");
+      raise("busy", "session",
+            "is in use by another thread; a session serves one call at a time, so give each thread its own");
   }
   ~Use() { owner_.busy.store(false); }
   Use(const Use&) = delete;

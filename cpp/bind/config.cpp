@@ -33,8 +33,8 @@ py::list schema() {
     ConfigValue missing;
     check(engine::read_config_word(key, key.missing, &missing));
     list.append(py::make_tuple(text(key.key), text(engine::config_type_name(key.type)), value_of(key, missing),
-                               limit(key, key.least, key.least_real), limit(key, key.most, key.most_real), text(key.choices),
-                               text(key.meaning)));
+                               limit(key, key.least, key.least_real), limit(key, key.most, key.most_real),
+                               text(key.choices), text(key.meaning)));
   }
   return list;
 }

@@ -51,11 +51,19 @@ py::object scalar(const gguf::Value& value, gguf::ValueType type, const u8* raw)
 u64 scalar_bytes(gguf::ValueType type) {
   using enum gguf::ValueType;
   switch (type) {
-    case u8: case i8: case boolean: return 1;
-    case u16: case i16: return 2;
-    case u32: case i32: case f32: return 4;
-    case u64: case i64: case f64: return 8;
-    case string: case array: break;
+    case u8:
+    case i8:
+    case boolean: return 1;
+    case u16:
+    case i16: return 2;
+    case u32:
+    case i32:
+    case f32: return 4;
+    case u64:
+    case i64:
+    case f64: return 8;
+    case string:
+    case array: break;
   }
   return 0;
 }
@@ -165,8 +173,8 @@ py::bytes detokenize(const ModelCore& core, py::handle ids, bool special) {
 py::bytes piece(const ModelCore& core, i64 token, bool special) {
   const Tokenizer& tokenizer = core.model().tokenizer();
   if (token < 0 || token >= i64(tokenizer.size()))
-    raise("invalid_argument", "token", "is " + std::to_string(token) + "; token ids go from 0 to " +
-                                           std::to_string(tokenizer.size() - 1));
+    raise("invalid_argument", "token",
+          "is " + std::to_string(token) + "; token ids go from 0 to " + std::to_string(tokenizer.size() - 1));
   return py::bytes(string(tokenizer.piece(static_cast<Token>(token), special)));
 }
 
@@ -232,11 +240,14 @@ void bind_model(py::module_& module) {
       .def("detokenize", &detokenize, "ids"_a, "special"_a)
       .def("piece", &piece, "token"_a, "special"_a)
       .def("control_tokens", &control_tokens)
-      .def("is_end_of_generation",
-           [](const ModelCore& core, i64 token) {
-             const Tokenizer& tokenizer = core.model().tokenizer();
-             return token >= 0 && token < i64(tokenizer.size()) && tokenizer.is_end_of_generation(static_cast<Token>(token));
-           }, "token"_a)
+      .def(
+          "is_end_of_generation",
+          [](const ModelCore& core, i64 token) {
+            const Tokenizer& tokenizer = core.model().tokenizer();
+            return token >= 0 && token < i64(tokenizer.size()) &&
+                   tokenizer.is_end_of_generation(static_cast<Token>(token));
+          },
+          "token"_a)
       .def("fingerprint", &fingerprint);
 }
 

@@ -24,7 +24,8 @@ void raise(const char* code, const std::string& where, const std::string& what, 
 }
 
 void raise(const Error& error) {
-  const py::object offset = error.offset == Error::no_offset ? py::object(py::none()) : py::object(py::int_(error.offset));
+  const py::object offset =
+      error.offset == Error::no_offset ? py::object(py::none()) : py::object(py::int_(error.offset));
   raise(string(code_name(error.code)).c_str(), string(error.where.str()), string(error.what.str()), offset);
 }
 

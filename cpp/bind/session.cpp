@@ -41,7 +41,8 @@ py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py
   return out;
 }
 
-py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::string& pooling, bool normalise, u32 batch) {
+py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::string& pooling, bool normalise,
+                         u32 batch) {
   using Pooling = engine::Session::Pooling;
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
@@ -199,7 +200,8 @@ Stepped advance(GenerationCore& core, bool to_the_end) {
 // (token or None, logprob, text, done): None where the generation ended without another token.
 py::tuple step(GenerationCore& core) {
   const Stepped s = advance(core, false);
-  const py::object token = s.step.token == tokenizer::no_token ? py::object(py::none()) : py::object(py::int_(s.step.token));
+  const py::object token =
+      s.step.token == tokenizer::no_token ? py::object(py::none()) : py::object(py::int_(s.step.token));
   return py::make_tuple(token, s.step.logprob, text(str(s.text)), s.step.done);
 }
 
@@ -237,10 +239,9 @@ void bind_session(py::module_& module) {
   py::class_<SessionCore, std::shared_ptr<SessionCore>>(module, "SessionCore")
       .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "sequence"_a)
       .def_property_readonly("context", [](const SessionCore& core) { return core.owner->session->context(); })
-      .def_property_readonly("cache_type",
-                             [](const SessionCore& core) {
-                               return text(engine::cache_type_name(core.owner->session->cache_type()));
-                             })
+      .def_property_readonly(
+          "cache_type",
+          [](const SessionCore& core) { return text(engine::cache_type_name(core.owner->session->cache_type())); })
       .def_property_readonly("threads", [](const SessionCore& core) { return core.owner->session->threads(); })
       .def_property_readonly("cache_bytes", [](const SessionCore& core) { return core.owner->session->cache_bytes(); })
       .def("tokens",
@@ -270,10 +271,9 @@ void bind_session(py::module_& module) {
                              })
       .def_property_readonly("logits_hashes", &hashes)
       .def_property_readonly("text", [](const GenerationCore& core) { return text(str(core.text)); })
-      .def_property_readonly("stop_reason",
-                             [](const GenerationCore& core) {
-                               return text(engine::stop_reason_name(core.generation->stop_reason()));
-                             })
+      .def_property_readonly(
+          "stop_reason",
+          [](const GenerationCore& core) { return text(engine::stop_reason_name(core.generation->stop_reason())); })
       .def("metrics", &generation_metrics);
 }
 

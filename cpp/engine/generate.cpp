@@ -1,10 +1,12 @@
 // The main path: begin (prefill), then step after step (decode -> sample -> stop?). Read begin() and step() first.
+#include "base/math.h"
 #include "engine/generation_state.h"
 
 namespace flyball::engine {
 
 Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt, const GenerateOptions& options,
                                       Control control, Progress progress) {
+  const FloatMode standard;
   Session::State& s = session.state();
   FLYBALL_TRY(check_generate(s, prompt, options));
   State* state = create_state<State>(s.platform, s, options);
@@ -32,6 +34,7 @@ Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt
 }
 
 Result<Step> Generation::step(Control control) {
+  const FloatMode standard;
   State& g = *state_;
   if (g.stop_reason != StopReason::none) return g.finished();
   Session::State& s = g.session;

@@ -1,4 +1,5 @@
 // Loading: path -> mapped parts -> metadata -> tokenizer -> interleaved weights.
+#include "base/math.h"
 #include "base/parallel.h"
 #include "engine/state.h"
 #include "gguf/split.h"
@@ -89,6 +90,7 @@ class Loader {
 };
 
 Result<Model*> Model::load(const Platform& platform, Str path, const ModelOptions& options, Progress progress) {
+  const FloatMode standard;
   State* state = create_state<State>(platform, platform);
   if (!state) return fail(Code::out_of_memory, path) << "no memory to load a model";
   state->handle.state_ = state;

@@ -57,6 +57,7 @@ struct StopQuestion {
 }  // namespace
 
 Result<Session*> Session::create(Model& model, const SessionOptions& options) {
+  const FloatMode standard;
   if (model.vocab_only())
     return fail(Code::invalid_argument, "session")
            << "the model was loaded with vocab_only: it has a tokenizer, but no weights to run";
@@ -162,6 +163,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
 }
 
 Status Session::logits(Span<const Token> ids, u32 batch, Control control, Progress progress, Span<f32> out) {
+  const FloatMode standard;
   const u32 n_vocab = state_->model.config().n_vocab;
   FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
   if (out.size != ids.size * n_vocab)
@@ -172,6 +174,7 @@ Status Session::logits(Span<const Token> ids, u32 batch, Control control, Progre
 
 Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, Control control,
                       Span<f32> out) {
+  const FloatMode standard;
   const model::Config& config = state_->model.config();
   FLYBALL_TRY(check_tokens(ids, config.n_vocab, "ids"));
   if (out.size != config.n_embd)

@@ -11,6 +11,7 @@
 
 #include <atomic>
 
+#include "base/math.h"
 #include "host/parts.h"
 
 namespace flyball::host {
@@ -98,6 +99,7 @@ void* work(void* argument) {
   const u32 index = static_cast<u32>(reinterpret_cast<u64>(argument));
   Worker& self = pool.workers[index];
   inside_task = true;                         // a parallel_for inside a task runs inline
+  const FloatMode standard;                   // not the mode of the thread that happened to start this one
   u32 seen = job_of(pool.ticket.load()) - 1;  // the job that this worker was started for counts as new
   u64 spin_limit = pool.spin_limit.load(std::memory_order_relaxed);
   for (;;) {

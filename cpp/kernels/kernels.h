@@ -30,7 +30,7 @@ struct Matrix {
 };
 
 // Activations of a batch: f32 and, where a matrix that follows wants them, quantised. All borrowed, 64-byte aligned.
-// Rounding: amax over the block by comparing |x| as integers; d = amax / 127; id = 127 / amax (0 where amax is 0);
+// Rounding: amax over the block by comparing |x| as integers; d = amax / 127; id = 127 / amax (0 where it overflows);
 // q = round_even(x * id). A block with a NaN or infinity: d = NaN, every q = 0. So bits never depend on the table.
 struct Activations {
   u32 n_tokens = 0;
@@ -51,7 +51,7 @@ enum class CacheType : u8 { f16, f32, q8_0 };
 //   values: (capacity, value_dim)
 // q8_0: int8 as above and f16 scales beside them: key_scales (capacity / 16, head_dim / 32, 16), value_scales
 // (capacity, value_dim / 32); d = amax / 127 rounded to f16, q = round_even(x / f32(d)) clamped to +-127, 0 where d is
-// 0.
+// 0. Dims are multiples of 32.
 struct CacheHead {
   CacheType type = CacheType::f16;
   u32 head_dim = 0;

@@ -78,11 +78,18 @@ i32 dot(const i8* w, const i8* a, u32 n) {
   return sum;
 }
 
-// What a kernel below needs to find its outputs: y of the group's first row, and how many rows of it exist.
+// Where a group's results go: y of its first row, and how many rows of it exist. All 16 are computed: a constant count
+// becomes vector code.
 struct Output {
   f32* y;
   u64 stride;
   u32 n_rows;
+
+  void load(u32 token, bool first, f32* sum) const {
+    for (u32 r = 0; r < group_rows; ++r) sum[r] = 0;
+    if (!first) memcpy(sum, y + token * stride, n_rows * sizeof(f32));
+  }
+  void store(u32 token, const f32* sum) const { memcpy(y + token * stride, sum, n_rows * sizeof(f32)); }
 };
 
 template <Type type>
@@ -96,14 +103,16 @@ void matmul32(const u8* group, const Activations& x, const Output& out) {
     decode32<type>(group + u64(b) * shape.head_bytes, bodies + u64(b) * shape.body_bytes, &block);
     for (u32 t = 0; t < x.n_tokens; ++t) {
       const u64 at = u64(t) * n_blocks + b;
-      const f32 d = x.d32[at];
-      f32* y = out.y + t * out.stride;
-      for (u32 r = 0; r < out.n_rows; ++r) {
-        f32 sum = b == 0 ? 0.0f : y[r];
-        sum = fma32(f32(dot(block.q[r], x.q32 + 32 * at, 32)), block.d[r] * d, sum);
-        if constexpr (has_m) sum = fma32(block.m[r], d * f32(x.sum32[at]), sum);
-        y[r] = sum;
+      const f32 d = x.d32[at], minimum = d * f32(x.sum32[at]);
+      i32 idot[group_rows];
+      for (u32 r = 0; r < group_rows; ++r) idot[r] = dot(block.q[r], x.q32 + 32 * at, 32);
+      f32 sum[group_rows];
+      out.load(t, b == 0, sum);
+      for (u32 r = 0; r < group_rows; ++r) {
+        sum[r] = fma32(f32(idot[r]), block.d[r] * d, sum[r]);
+        if constexpr (has_m) sum[r] = fma32(block.m[r], minimum, sum[r]);
       }
+      out.store(t, sum);
     }
   }
 }
@@ -113,6 +122,8 @@ struct Block256 {
   i8 q[group_rows][256];
   i8 scale[group_rows][16];
   u8 minimum[group_rows][16];
+  f32 d[group_rows];
+  f32 dmin[group_rows];
 };
 
 template <Type type>
@@ -164,8 +175,11 @@ void decode_scales(const u8* body, u32 r, Block256* block) {
 }
 
 template <Type type>
-void decode256(const u8* body, Block256* block) {
+void decode256(const u8* head, const u8* body, Block256* block) {
+  constexpr bool has_min = type == Type::q2_k || type == Type::q4_k || type == Type::q5_k;
   for (u32 r = 0; r < group_rows; ++r) {
+    block->d[r] = half_at(head, r);
+    if constexpr (has_min) block->dmin[r] = half_at(head + 32, r);
     decode_scales<type>(body, r, block);
     for (u32 v = 0; v < 64; ++v) {
       const u32 weights = weights256<type>(body, r, v);
@@ -181,25 +195,26 @@ void matmul256(const u8* group, const Activations& x, const Output& out) {
   const u32 n_blocks = x.cols / 256;
   const u8* bodies = group + head_plane_bytes(type, x.cols);
   for (u32 b = 0; b < n_blocks; ++b) {
-    const u8* head = group + u64(b) * shape.head_bytes;
     Block256 block;
-    decode256<type>(bodies + u64(b) * shape.body_bytes, &block);
+    decode256<type>(group + u64(b) * shape.head_bytes, bodies + u64(b) * shape.body_bytes, &block);
     for (u32 t = 0; t < x.n_tokens; ++t) {
       const u64 at = u64(t) * n_blocks + b;
       const i8* a = x.q256 + 256 * at;
       const i32* sums = x.sum16 + 16 * at;
-      f32* y = out.y + t * out.stride;
-      for (u32 r = 0; r < out.n_rows; ++r) {
-        i32 isum = 0, imin = 0;
+      i32 isum[group_rows] = {}, imin[group_rows] = {};
+      for (u32 r = 0; r < group_rows; ++r) {
         for (u32 s = 0; s < 16; ++s) {
-          isum += i32(block.scale[r][s]) * dot(block.q[r] + 16 * s, a + 16 * s, 16);
-          if constexpr (has_min) imin += i32(block.minimum[r][s]) * sums[s];
+          isum[r] += i32(block.scale[r][s]) * dot(block.q[r] + 16 * s, a + 16 * s, 16);
+          if constexpr (has_min) imin[r] += i32(block.minimum[r][s]) * sums[s];
         }
-        f32 sum = b == 0 ? 0.0f : y[r];
-        sum = fma32(f32(isum), half_at(head, r) * x.d256[at], sum);
-        if constexpr (has_min) sum = fma32(-f32(imin), half_at(head + 32, r) * x.d256[at], sum);
-        y[r] = sum;
       }
+      f32 sum[group_rows];
+      out.load(t, b == 0, sum);
+      for (u32 r = 0; r < group_rows; ++r) {
+        sum[r] = fma32(f32(isum[r]), block.d[r] * x.d256[at], sum[r]);
+        if constexpr (has_min) sum[r] = fma32(-f32(imin[r]), block.dmin[r] * x.d256[at], sum[r]);
+      }
+      out.store(t, sum);
     }
   }
 }
@@ -225,13 +240,12 @@ void matmul_float(const u8* group, const Activations& x, const Output& out) {
     for (u32 i = 0; i < n * group_rows; ++i) w[i] = float_weight<type>(group, u64(first) * group_rows + i);
     for (u32 t = 0; t < x.n_tokens; ++t) {
       const f32* a = x.x + u64(t) * x.cols + first;
-      f32* y = out.y + t * out.stride;
-      f32 sum[group_rows] = {};
-      if (first != 0) memcpy(sum, y, out.n_rows * sizeof(f32));
+      f32 sum[group_rows];
+      out.load(t, first == 0, sum);
       for (u32 k = 0; k < n; ++k) {
         for (u32 r = 0; r < group_rows; ++r) sum[r] = fma32(w[k * group_rows + r], a[k], sum[r]);
       }
-      memcpy(y, sum, out.n_rows * sizeof(f32));
+      out.store(t, sum);
     }
   }
 }

@@ -58,3 +58,11 @@ def test_the_bundled_model_agrees_on_all_tables() -> None:
         with flyball.Model.load(flyball.demo_model_path(), isa=isa, threads=3) as model:
             digests.add(model.generate("Once upon a time", 24, seed=5).digest)
     assert len(digests) == 1
+
+
+def test_documented_digests_hold_on_this_machine(demo: flyball.Model) -> None:
+    """The pages show digests that were computed elsewhere: promises that anybody can check."""
+    docs = Path(__file__).parents[2] / "docs"
+    for page, n_tokens in (("python.md", 48), ("cli.md", 60)):
+        digest = demo.generate("Once upon a time", n_tokens).digest
+        assert digest in (docs / page).read_text(), f"docs/{page} shows another digest than {digest}"

@@ -1,0 +1,95 @@
+// What surrounds the engine in its process cannot change an answer: the caller's floating-point mode is not ours.
+#include "engine/engine.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "fake_platform.h"
+#include "host/host.h"
+#include "small_model.h"
+
+using namespace flyball;
+using namespace flyball::engine;
+
+namespace {
+
+constexpr u32 standard_mode = 0x1f80;
+constexpr u32 round_to_zero = 0x7f80;
+constexpr u32 flush_subnormals = 0x9fc0;  // FTZ and DAZ, as libraries built with -ffast-math leave behind
+
+u32 float_mode() {
+  u32 mode = 0;
+  __asm__ volatile("stmxcsr %0" : "=m"(mode));
+  return mode;
+}
+void set_float_mode(u32 mode) { __asm__ volatile("ldmxcsr %0" : : "m"(mode)); }
+
+std::vector<Hash128> answer(test::FakePlatform& world, u32 mode) {
+  set_float_mode(mode);
+  Model* model = Model::load(world.platform, "m.gguf", {}).value();
+  Session* session = Session::create(*model, {}).value();
+  const Token prompt[] = {72, 105};
+  GenerateOptions options;
+  options.max_tokens = 20;
+  Generation* generation = Generation::begin(*session, {prompt, 2}, options).value();
+  while (generation->stop_reason() == StopReason::none) REQUIRE(generation->step().ok());
+  CHECK_EQ(float_mode() & ~0x3fu, mode & ~0x3fu);  // given back as it was; the low bits are sticky flags
+  const std::vector<Hash128> hashes(generation->logits_hashes().begin(), generation->logits_hashes().end());
+  Generation::release(generation);
+  Session::release(session);
+  Model::release(model);
+  set_float_mode(standard_mode);
+  return hashes;
+}
+
+}  // namespace
+
+TEST(the_callers_float_mode_changes_no_bit) {
+  test::FakePlatform world;
+  world.files["m.gguf"] = test::small_model(test::chat_vocabulary());
+  const std::vector<Hash128> standard = answer(world, standard_mode);
+  CHECK(standard.size() > 1);
+  CHECK(answer(world, round_to_zero) == standard);
+  CHECK(answer(world, flush_subnormals) == standard);
+}
+
+// Workers inherit the mode of the thread that starts them, so they set their own.
+TEST(worker_threads_compute_in_the_standard_mode) {
+  const pid_t child = fork();
+  if (child == 0) {  // a process of its own: this one's workers have been started by other tests
+    set_float_mode(round_to_zero);
+    std::vector<u32> modes(64);
+    struct Seen {
+      std::vector<u32>& modes;
+      pthread_t caller;
+      std::vector<u8> by_worker = std::vector<u8>(64);
+    } seen{modes, pthread_self()};
+    const Platform& platform = host::host_platform();
+    bool worker_ran = false;
+    for (int round = 0; round < 1000 && !worker_ran; ++round) {
+      platform.parallel_for(
+          platform.self, 3, 64,
+          [](void* context, u32 task) {
+            Seen& to = *static_cast<Seen*>(context);
+            to.modes[task] = float_mode();
+            to.by_worker[task] = !pthread_equal(pthread_self(), to.caller);
+            for (int i = 0; i < 20000; ++i) __asm__ volatile("");
+          },
+          &seen);
+      for (u32 task = 0; task < 64; ++task) {
+        if (!seen.by_worker[task]) continue;
+        worker_ran = true;
+        if ((modes[task] & ~0x3fu) != standard_mode) _exit(1);
+      }
+    }
+    _exit(worker_ran ? 0 : 2);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK_EQ(WEXITSTATUS(status), 0);
+}
