@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import flyball
 import pytest
 
+import flyball
 from tests.golden import parity
 
 RECORD = parity.load()

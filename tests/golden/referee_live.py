@@ -1,0 +1,36 @@
+"""The referee against llama.cpp itself, for `make parity`: it needs llama-cpp-python, which `make test` does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.python.referee import forward, llama
+from tests.python.referee.distance import distance
+from tests.python.referee.models import VARIANTS, write_model
+
+# The variants, and combinations that none of them has.
+JUDGED: list[tuple[str, dict[str, Any]]] = [
+    *((arch, {}) for arch in VARIANTS),
+    ("qwen2", {"rope_scaling": "yarn", "rope_factor": 8.0, "rope_original": 64}),
+    ("llama3", {"rope_scaling": "yarn", "rope_factor": 2.0, "rope_original": 256, "rope_attn_factor": 0.9}),
+    ("llama-linear", {"rope_attn_factor": 1.25}),
+    ("llama-linear", {"rope_scaling": "none"}),
+    ("gemma2", {"rope_scaling": "linear", "rope_factor": 2.0, "rope_base_swa": 500.0, "sliding_window": 100}),
+    ("gemma3", {"rope_scaling": "yarn", "rope_factor": 4.0, "rope_original": 128, "final_softcap": 20.0}),
+    ("gemma3", {"sliding_window": 0, "rope_base_swa": 0.0}),
+    ("gemma3", {"n_layer": 62, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 64, "post_norm_gain": 0.5}),
+    ("phi3-long", {"rope_scaling": "yarn", "rope_factor": 2.0, "sliding_window": 32}),
+]
+
+
+@pytest.mark.parametrize(("arch", "overrides"), JUDGED)
+def test_llama_cpp_agrees(arch: str, overrides: dict[str, Any], tmp_path: Path) -> None:
+    spec = write_model(tmp_path / "model.gguf", arch, "F32", **overrides)
+    ids = [(37 * i + i * i // 5) % spec.shape.n_vocab for i in range(300)]
+    found = distance(forward.logits(spec.path, ids), llama.logits(spec.path, ids, llama.EXACT))
+    # llama.cpp takes gemma's GELU from a table of float16.
+    assert found.logit_difference_max < (2e-2 if arch.startswith("gemma") else 1e-3)
+    assert found.kl_mean < (2e-6 if arch.startswith("gemma") else 1e-9)
