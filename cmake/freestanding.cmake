@@ -1,6 +1,7 @@
 # Target `freestanding`: the core's sources compile for bare metal (UEFI's object format and calling convention) with neither
 # a C nor a C++ library. Objects only; the boot image links them.
-find_program(FLYBALL_CLANG NAMES clang++-19 clang++-20 clang++-21 clang++)
+# By name, so that a compiler installed after the configuration is found.
+set(FLYBALL_CLANG clang++-19 CACHE STRING "The compiler of the freestanding check")
 
 set(freestanding_flags
   --target=x86_64-unknown-windows -std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -fno-threadsafe-statics

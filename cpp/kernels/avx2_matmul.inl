@@ -37,16 +37,16 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, Code code, __m256
 }
 
 // One block of 32 for 8 rows and `tokens` tokens: exact dot products, then one fma each (two with a minimum).
-template <u32 adds, i32 bias, bool has_min, u32 tokens, class Code>
-FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m256 d, __m256 m, __m256* sum) {
+template <u32 adds, i32 bias, bool has_min, u32 tokens, class Scales, class Code>
+FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 b, Code code, __m256 d, __m256 m,
+                               __m256* sum) {
   __m256i dot[tokens];
-  for (u32 t = 0; t < tokens; ++t)
-    dot[t] = bias == 0 ? _mm256_setzero_si256() : _mm256_set1_epi32(bias * x.sum.at(t, b));
-  add_products<adds, 8, tokens>(x.q, 32 * u64(b), code, _mm256_set1_epi16(1), dot);
+  for (u32 t = 0; t < tokens; ++t) dot[t] = bias == 0 ? _mm256_setzero_si256() : _mm256_set1_epi32(scales.start(t, b));
+  add_products<adds, 8, tokens>(q, 32 * u64(b), code, _mm256_set1_epi16(1), dot);
   for (u32 t = 0; t < tokens; ++t) {
-    const f32 da = x.d.at(t, b);
+    const f32 da = scales.d(t, b);
     sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), _mm256_mul_ps(d, _mm256_set1_ps(da)), sum[t]);
-    if constexpr (has_min) sum[t] = _mm256_fmadd_ps(m, _mm256_set1_ps(da * f32(x.sum.at(t, b))), sum[t]);
+    if constexpr (has_min) sum[t] = _mm256_fmadd_ps(m, _mm256_set1_ps(scales.minimum(t, b)), sum[t]);
   }
 }
 
@@ -57,6 +57,7 @@ FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token,
   const u8* head = group;
   const u8* body = group + head_plane_bytes(W::type, x.cols);
   const Tile32 tile(x, token, 0);
+  const StreamedScales<W::bias> scales = {tile};
   __m256 sum[2][tokens];
   for (u32 t = 0; t < tokens; ++t) sum[0][t] = sum[1][t] = _mm256_setzero_ps();
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
@@ -64,7 +65,8 @@ FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token,
     unroll<2>([&](auto half) FLYBALL_LAMBDA {
       const __m256 m = W::has_min ? load_halves(head + 32, half) : _mm256_setzero_ps();
       const auto code = [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v, half); };
-      multiply32<W::adds, W::bias, W::has_min, tokens>(tile, b, code, load_halves(head, half), m, sum[half.value]);
+      multiply32<W::adds, W::bias, W::has_min, tokens>(tile.q, scales, b, code, load_halves(head, half), m,
+                                                       sum[half.value]);
     });
   }
   for (u32 t = 0; t < tokens; ++t) out.put(token + t, {sum[0][t], sum[1][t]});
@@ -102,13 +104,14 @@ FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Pan
 
 template <u32 adds, i32 bias, bool has_min, u32 tokens>
 FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
+  const TileScales<bias, has_min, tokens> scales(x, n_blocks);
   for (u32 half = 0; half < 2; ++half) {
     __m256 sum[tokens];
     for (u32 t = 0; t < tokens; ++t) sum[t] = _mm256_load_ps(sums[t] + 8 * half);
     for (u32 b = 0; b < n_blocks; ++b) {
       const __m256 m = has_min ? _mm256_load_ps(panel.m[b] + 8 * half) : _mm256_setzero_ps();
       const auto code = [&](u32 v) FLYBALL_LAMBDA { return load_i(panel.codes[8 * b + v] + 32 * half); };
-      multiply32<adds, bias, has_min, tokens>(x, b, code, _mm256_load_ps(panel.d[b] + 8 * half), m, sum);
+      multiply32<adds, bias, has_min, tokens>(x.q, scales, b, code, _mm256_load_ps(panel.d[b] + 8 * half), m, sum);
     }
     for (u32 t = 0; t < tokens; ++t) _mm256_store_ps(sums[t] + 8 * half, sum[t]);
   }

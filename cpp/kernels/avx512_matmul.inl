@@ -12,21 +12,21 @@ FLYBALL_INLINE __m512i broadcast4(const i8* p) {
 }
 
 // One block of 32 for `tokens` tokens: exact dot products, then one fma each (two with a minimum).
-template <i32 bias, bool has_min, u32 tokens, class Code>
-FLYBALL_INLINE void multiply32(const Tile32& x, u32 b, Code code, __m512 d, __m512 m, __m512* sum) {
+template <i32 bias, bool has_min, u32 tokens, class Scales, class Code>
+FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 b, Code code, __m512 d, __m512 m,
+                               __m512* sum) {
   __m512i dot[tokens];
-  for (u32 t = 0; t < tokens; ++t)
-    dot[t] = bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(bias * x.sum.at(t, b));
+  for (u32 t = 0; t < tokens; ++t) dot[t] = bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
   unroll<8>([&](auto v) FLYBALL_LAMBDA {
     const __m512i w = code(v.value);
     for (u32 t = 0; t < tokens; ++t) {
-      dot[t] = _mm512_dpbusd_epi32(dot[t], w, broadcast4(&x.q.at(t, 32 * b + 4 * v.value)));
+      dot[t] = _mm512_dpbusd_epi32(dot[t], w, broadcast4(&q.at(t, 32 * b + 4 * v.value)));
     }
   });
   for (u32 t = 0; t < tokens; ++t) {
-    const f32 da = x.d.at(t, b);
+    const f32 da = scales.d(t, b);
     sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_mul_ps(d, _mm512_set1_ps(da)), sum[t]);
-    if constexpr (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(da * f32(x.sum.at(t, b))), sum[t]);
+    if constexpr (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), sum[t]);
   }
 }
 
@@ -37,13 +37,14 @@ FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token,
   const u8* head = group;
   const u8* body = group + head_plane_bytes(W::type, x.cols);
   const Tile32 tile(x, token, 0);
+  const StreamedScales<W::bias> scales = {tile};
   __m512 sum[tokens];
   for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_setzero_ps();
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     prefetch(body + prefetch_distance, shape.body_bytes);
     const __m512 m = W::has_min ? load_halves(head + 32) : _mm512_setzero_ps();
-    multiply32<W::bias, W::has_min, tokens>(
-        tile, b, [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v); }, load_halves(head), m, sum);
+    const auto code = [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v); };
+    multiply32<W::bias, W::has_min, tokens>(tile.q, scales, b, code, load_halves(head), m, sum);
   }
   for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[t]);
 }
@@ -75,12 +76,13 @@ FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Pan
 
 template <i32 bias, bool has_min, u32 tokens>
 FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
+  const TileScales<bias, has_min, tokens> scales(x, n_blocks);
   __m512 sum[tokens];
   for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_load_ps(sums[t]);
   for (u32 b = 0; b < n_blocks; ++b) {
     const __m512 m = has_min ? _mm512_load_ps(panel.m[b]) : _mm512_setzero_ps();
     const auto code = [&](u32 v) FLYBALL_LAMBDA { return _mm512_load_si512(panel.codes[8 * b + v]); };
-    multiply32<bias, has_min, tokens>(x, b, code, _mm512_load_ps(panel.d[b]), m, sum);
+    multiply32<bias, has_min, tokens>(x.q, scales, b, code, _mm512_load_ps(panel.d[b]), m, sum);
   }
   for (u32 t = 0; t < tokens; ++t) _mm512_store_ps(sums[t], sum[t]);
 }

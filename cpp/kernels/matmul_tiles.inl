@@ -28,6 +28,44 @@ struct Tile32 {
   }
 };
 
+// The numbers of a token's block of 32 that enter beside its q: where the dot product starts (the weights' bias), the scale,
+// and the factor of the weights' minimum. Either computed where they are needed, or for a tile of 8 blocks ahead: on the
+// stack they need one address instead of two streams a token, for which there are not enough registers.
+template <i32 bias>
+struct StreamedScales {
+  const Tile32& x;
+  FLYBALL_INLINE i32 start(u32 t, u32 b) const { return bias * x.sum.at(t, b); }
+  FLYBALL_INLINE f32 d(u32 t, u32 b) const { return x.d.at(t, b); }
+  FLYBALL_INLINE f32 minimum(u32 t, u32 b) const { return x.d.at(t, b) * f32(x.sum.at(t, b)); }
+};
+
+template <i32 bias, bool has_min, u32 tokens>
+struct TileScales {
+  alignas(32) i32 starts[tokens][8];
+  alignas(32) f32 ds[tokens][8];
+  alignas(32) f32 minima[tokens][8];
+  FLYBALL_INLINE TileScales(const Tile32& x, u32 n_blocks) {
+    for (u32 t = 0; t < tokens; ++t) {
+      if (n_blocks == 8)
+        fill(x, t, 8);
+      else
+        fill(x, t, n_blocks);
+    }
+  }
+  FLYBALL_INLINE void fill(const Tile32& x, u32 t, u32 n) {
+    for (u32 b = 0; b < n; ++b) {
+      const i32 sum = x.sum.at(t, b);
+      const f32 d = x.d.at(t, b);
+      ds[t][b] = d;
+      if constexpr (bias != 0) starts[t][b] = bias * sum;
+      if constexpr (has_min) minima[t][b] = d * f32(sum);
+    }
+  }
+  FLYBALL_INLINE i32 start(u32 t, u32 b) const { return starts[t][b]; }
+  FLYBALL_INLINE f32 d(u32 t, u32 b) const { return ds[t][b]; }
+  FLYBALL_INLINE f32 minimum(u32 t, u32 b) const { return minima[t][b]; }
+};
+
 struct Tile256 {
   Strided<i8> q;
   Strided<f32> d;

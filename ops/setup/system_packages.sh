@@ -2,6 +2,7 @@
 # Installs the Debian packages that are missing, when it may (root); otherwise names them.
 #   system_packages.sh build    what the build needs: a compiler, Python's headers and venv; failure when still missing
 #   system_packages.sh fuzz     what the fuzz targets and sanitizers need: clang with its run-time; failure when still missing
+#   system_packages.sh tidy     the same for clang-tidy
 #   system_packages.sh check    what the checks need: clang, clang-format; failure when still missing and CI=true
 set -euo pipefail
 
@@ -10,7 +11,8 @@ case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
   check) needs="clang++-19:clang-19 clang-format-19:clang-format-19" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
-  *) echo "usage: $0 build|check|fuzz" >&2; exit 2 ;;
+  tidy) needs="clang-tidy-19:clang-tidy-19" ;;
+  *) echo "usage: $0 build|check|fuzz|tidy" >&2; exit 2 ;;
 esac
 
 present() {

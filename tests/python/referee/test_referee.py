@@ -1,4 +1,4 @@
-"""The referee judged: file layouts against the `gguf` package. tests/golden/referee_live.py judges its arithmetic by llama.cpp."""
+"""The referee judged: file layouts by the `gguf` package (its arithmetic by llama.cpp: tests/golden/referee_live.py)."""
 
 from __future__ import annotations
 
