@@ -34,7 +34,8 @@ $(TOOLS): pyproject.toml ops/setup/requirements.py
 
 # Editable, built in a directory that stays: a change compiles what it touches. The C++ tests share its objects.
 $(PACKAGE): $(TOOLS) $(NATIVE)
-	$(VENV)/bin/python -m pip install -q --no-build-isolation -e . -Cbuild-dir=$(BUILD) -Ccmake.define.FLYBALL_TESTS=ON
+	$(VENV)/bin/python -m pip install -q --no-build-isolation -e . --config-settings=build-dir=$(BUILD) \
+	  --config-settings=cmake.define.FLYBALL_TESTS=ON
 	@touch $@
 
 $(TEST_TOOLS): $(TOOLS)

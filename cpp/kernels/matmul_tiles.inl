@@ -28,9 +28,9 @@ struct Tile32 {
   }
 };
 
-// The numbers of a token's block of 32 that enter beside its q: where the dot product starts (the weights' bias), the scale,
-// and the factor of the weights' minimum. Either computed where they are needed, or for a tile of 8 blocks ahead: on the
-// stack they need one address instead of two streams a token, for which there are not enough registers.
+// The numbers of a token's block of 32 that enter beside its q: where the dot product starts (the weights' bias), the
+// scale, and the factor of the weights' minimum. Either computed where they are needed, or for a tile of 8 blocks
+// ahead: on the stack they need one address instead of two streams a token, for which there are not enough registers.
 template <i32 bias>
 struct StreamedScales {
   const Tile32& x;

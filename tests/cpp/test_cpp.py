@@ -20,6 +20,8 @@ def test_binary_is_built() -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_cpp(name: str) -> None:
-    done = subprocess.run([BINARY, f"={name}"], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [BINARY, f"={name}"], capture_output=True, text=True, errors="backslashreplace", timeout=600, check=False
+    )
     print(done.stdout, done.stderr)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

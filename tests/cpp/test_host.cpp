@@ -317,7 +317,8 @@ TEST(a_forked_child_starts_its_own_workers) {
 }
 
 // Two figures: an empty job (the caller may take all of it before a worker has seen it), and a job whose two tasks wait for
-// each other, which takes as long as a hot worker needs to join and to report.
+// each other, which takes as long as a hot worker needs to join and to report. Noted, not judged: on a busy machine the
+// scheduler decides them.
 TEST(latency_of_a_job) {
   const auto nothing = [](void*, u32) {};
   const auto meet = [](void* context, u32) {
@@ -336,10 +337,9 @@ TEST(latency_of_a_job) {
     }
     return best;
   };
-  CHECK(best_us(nothing) < 1000);
   if (platform().n_processors < 2) return;  // the tasks of `meet` need two threads
   const double empty = best_us(nothing), joined = best_us(meet);
   test::note("two threads, best of 20 rounds: empty job " + test::show(empty) + " us, joined by a worker " +
              test::show(joined) + " us");
-  CHECK(joined < 10'000);
+  CHECK(n_arrived > 0);
 }

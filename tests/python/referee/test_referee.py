@@ -1,4 +1,4 @@
-"""The referee judged: file layouts by the `gguf` package (its arithmetic by llama.cpp: tests/golden/referee_live.py)."""
+"""The referee judged: file layouts by the `gguf` package. tests/golden/referee_live.py judges it by llama.cpp."""
 
 from __future__ import annotations
 
