@@ -118,7 +118,7 @@ struct GenerateOptions {
   runtime::SamplerSettings sampler;
   u32 max_tokens = 128;
   Span<const Str> stops;  // the answer ends before the first of them
-  u32 batch = 512;        // prompt tokens per transformer call; cannot change a result
+  u32 batch = 512;        // prompt tokens per transformer call, at most 512 at a time; cannot change a result
   bool ignore_eos = false;
   u64 deadline_ns = 0;
 };

@@ -29,7 +29,13 @@ Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt
   const Status prefilled = s.compute(rest, options.batch, Session::State::Want::last, s.logits.data, {}, control,
                                      progress, state->metrics.prefill);
   s.metrics.prefill.add(state->metrics.prefill);
-  if (!prefilled.ok()) FLYBALL_TRY(state->stop_early(prefilled.error()));
+  if (!prefilled.ok()) {
+    const Status stopped = state->stop_early(prefilled.error());
+    if (!stopped.ok()) {
+      release(&state->handle);
+      return stopped.error();
+    }
+  }
   return &state->handle;
 }
 
