@@ -33,9 +33,16 @@ print("usable" if usable.digest == fresh.digest else "damaged")
 """
 
 
+def heed_interrupts() -> None:
+    """A test run in the background ignores Ctrl-C, and its children would, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_child(path: Path, n_prompt: int, n_answer: int, delay: float) -> list[str]:
     code = CHILD.format(path=str(path), n_prompt=n_prompt, n_answer=n_answer, delay=delay)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, preexec_fn=heed_interrupts
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -66,6 +73,7 @@ def test_control_c_during_chat_stops_the_answer_only(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
         cwd=tmp_path,
     )
     assert child.stdin is not None
@@ -89,6 +97,7 @@ def test_control_c_in_run_still_writes_a_receipt(tmp_path: Path, slow_model: Pat
          "--receipt", "r.json", "--threads", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
         cwd=tmp_path,
     )  # fmt: skip
     assert child.stdout is not None
