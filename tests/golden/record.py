@@ -22,9 +22,11 @@ from tests.golden import parity
 from tests.python.referee import demo, forward, llama
 from tests.python.referee.models import VARIANTS
 
-# Text of the bundled model and how many sequences it is cut into. On text that it knows, a few uncertain positions carry most
-# of the divergence: over 1024 positions the mean of one runtime swings by a tenth, so there are 4096.
-_TEXTS = {"story": 1, "chat": 1, "composed": 6}  # composed: held-out documents of ops/demo_model/compose.py
+# On text that the bundled model knows, a few uncertain positions carry most of the divergence: over 4096 positions of text the
+# ratio of two equal methods still scattered by 5 % from type to type (0.90 to 1.10, mean 1.00), too wide for a limit of 1.1.
+# So the bundled model is judged on text and on random ids, where every position counts alike.
+_TEXTS = ("story", "chat")
+_RANDOM_SEEDS = (1, 2, 3, 4)
 
 
 def random_ids(n_vocab: int, seed: int) -> list[int]:
@@ -48,16 +50,14 @@ def _about(settings: llama.Settings) -> dict[str, object]:
 def _tokens_for(recipe: parity.Recipe, path: Path, tokens: dict[str, list[int]]) -> tuple[str, ...]:
     """The names of a recipe's sequences; lists not yet known are added to `tokens`."""
     if recipe.kind == "demo":
-        names = []
-        for name, n_sequences in _TEXTS.items():
-            ids = llama.tokenize(path, Path(__file__).with_name(f"{name}.txt").read_text())
-            for i in range(n_sequences):
-                part = ids[i * parity.N_CTX : (i + 1) * parity.N_CTX]
-                if len(part) < 256:
-                    raise ValueError(f"{name}.txt gives only {len(ids)} tokens")
-                names.append(f"demo-{name}-{i + 1}")
-                tokens[names[-1]] = part
-        return tuple(names)
+        for name in _TEXTS:
+            ids = llama.tokenize(path, Path(__file__).with_name(f"{name}.txt").read_text())[: parity.N_CTX]
+            if len(ids) < 256:
+                raise ValueError(f"{name}.txt gives only {len(ids)} tokens")
+            tokens[f"demo-{name}"] = ids
+        random = {f"random-{demo.N_VOCAB}-{seed}": random_ids(demo.N_VOCAB, seed) for seed in _RANDOM_SEEDS}
+        tokens.update(random)
+        return (*(f"demo-{name}" for name in _TEXTS), *random)
     n_vocab = VARIANTS[recipe.arch].n_vocab
     names = tuple(f"random-{n_vocab}-{seed}" for seed in (1, 2))
     for seed, name in enumerate(names, 1):

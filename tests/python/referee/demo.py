@@ -17,6 +17,7 @@ from .models import FILE_TYPES
 from .quants import quantize
 
 BUNDLED = Path(__file__).parents[3] / "python" / "flyball" / "data" / "flyball-demo.gguf"
+N_VOCAB = 2048
 
 
 def metadata_of(reader: gguf.GGUFReader) -> dict[str, gf.Value]:
