@@ -172,6 +172,13 @@ def tensors(shape: Shape, n_vocab: int, mix: str, seed: int) -> Iterator[gf.Tens
         yield matrix(blk + "ffn_down", shape.n_embd, shape.n_ff, sensitive)
 
 
+# Vocabulary files carry no template; this one needs no special tokens, so that `flyball chat` runs on any of them.
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
 def write(path: Path, shape: Shape, mix: str, vocab: Path, seed: int, progress: Callable[[gf.Tensor], None]) -> str:
     """Write the file and return its SHA-256."""
     found = metadata_of(gguf.GGUFReader(vocab))
@@ -192,6 +199,7 @@ def write(path: Path, shape: Shape, mix: str, vocab: Path, seed: int, progress: 
         "llama.rope.dimension_count": gf.u32(shape.head_dim),
         "llama.rope.freq_base": gf.f32(shape.rope_base),
         "llama.vocab_size": gf.u32(n_vocab),
+        "tokenizer.chat_template": gf.string(CHAT_TEMPLATE),
         **tokenizer,
     }
     return gf.write_gguf(path, metadata, list(tensors(shape, n_vocab, mix, seed)), progress)

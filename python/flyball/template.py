@@ -49,7 +49,10 @@ class ChatTemplate:
         """`tokenize(text, parse_special)` adds nothing; `control`: text -> id of each control token;
         `first`: the id that every prompt begins with, if any."""
         if not source:
-            raise InvalidArgument("template", "is empty: the model file has none; give template= the text of one")
+            raise InvalidArgument(
+                "template",
+                "is empty: the model file has none; give one: template= in Python, --template FILE on the command line",
+            )
         self._template = Sandbox.compile(source)
         self._tokenize = tokenize
         self._control = {text: token for text, token in control.items() if text}
