@@ -22,9 +22,9 @@ from tests.golden import parity
 from tests.python.referee import demo, forward, llama
 from tests.python.referee.models import VARIANTS
 
-# On text that the bundled model knows, a few uncertain positions carry most of the divergence: over 4096 positions of text the
-# ratio of two equal methods still scattered by 5 % from type to type (0.90 to 1.10, mean 1.00), too wide for a limit of 1.1.
-# So the bundled model is judged on text and on random ids, where every position counts alike.
+# On text that the bundled model knows, a few uncertain positions carry most of the divergence: over 4096 positions the
+# ratio of two equal methods still scattered by 5 % from type to type (0.90 to 1.10, mean 1.00), too wide for a limit of
+# 1.1. So the bundled model is judged on text and on random ids, where every position counts alike.
 _TEXTS = ("story", "chat")
 _RANDOM_SEEDS = (1, 2, 3, 4)
 
