@@ -17,6 +17,7 @@ namespace flyball::bind {
 namespace py = pybind11;
 using tokenizer::Token;
 
+py::object exception(const Error& error);  // what raise() would raise
 // Raises the exception that flyball.errors has for the code. The GIL must be held.
 [[noreturn]] void raise(const char* code, const std::string& where, const std::string& what,
                         py::object offset = py::none());

@@ -1,6 +1,8 @@
 // The classes that Python sees. ModelCore may be used from many threads; a SessionCore serves one call at a time.
 #pragma once
 
+#include <optional>
+
 #include "bind/bind.h"
 
 namespace flyball::bind {
@@ -19,6 +21,7 @@ struct SessionCore {
 
 struct GenerationCore {
   std::shared_ptr<SessionOwner> session;
+  std::shared_ptr<SessionOwner> draft;  // null: guesses come from the text, if at all
   // What the core borrows for the whole generation.
   std::vector<std::string> stop_texts;
   std::vector<Str> stops;
@@ -33,6 +36,17 @@ struct GenerationCore {
   ~GenerationCore() {
     if (generation) engine::Generation::release(generation);
   }
+};
+
+// Exclusive use of a generation's draft session, where it has one.
+class UseDraft {
+ public:
+  explicit UseDraft(const GenerationCore& core) {
+    if (core.draft) use_.emplace(*core.draft);
+  }
+
+ private:
+  std::optional<Use> use_;
 };
 
 }  // namespace flyball::bind

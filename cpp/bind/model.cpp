@@ -8,11 +8,11 @@ namespace {
 
 using tokenizer::Tokenizer;
 
-std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa, u32 threads, bool vocab_only,
-                                py::object progress) {
+std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa, u32 threads, u32 decode_threads,
+                                u64 prefix_cache_bytes, bool vocab_only, py::object progress) {
   auto owner = std::make_shared<ModelOwner>();
   Call call(host::host_platform(), std::move(progress));
-  const engine::ModelOptions options{str(isa), threads, vocab_only};
+  const engine::ModelOptions options{str(isa), threads, decode_threads, prefix_cache_bytes, vocab_only};
   Result<engine::Model*> result = [&] {
     const py::gil_scoped_release unlocked;
     return engine::Model::load(host::host_platform(), str(path), options, call.progress());
@@ -133,6 +133,7 @@ py::dict info(const ModelCore& core) {
   d["gguf_version"] = model.file().version();
   d["isa"] = model.vocab_only() ? "" : model.table().name;
   d["threads"] = model.threads();
+  d["decode_threads"] = model.decode_threads();
   d["vocab_only"] = model.vocab_only();
   return d;
 }
@@ -230,7 +231,8 @@ void bind_model(py::module_& module) {
   module.def("now_ns", [] { return host::host_platform().now_ns(host::host_platform().self); });
 
   py::class_<ModelCore, std::shared_ptr<ModelCore>>(module, "ModelCore")
-      .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "vocab_only"_a, "progress"_a)
+      .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "decode_threads"_a, "prefix_cache_bytes"_a,
+                  "vocab_only"_a, "progress"_a)
       .def("close", [](ModelCore& core) { core.owner.reset(); })
       .def("info", &info)
       .def("metadata", &metadata, "limit"_a)
@@ -248,6 +250,8 @@ void bind_model(py::module_& module) {
                    tokenizer.is_end_of_generation(static_cast<Token>(token));
           },
           "token"_a)
+      .def_property_readonly("prefix_cache_bytes",
+                             [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
       .def("fingerprint", &fingerprint);
 }
 

@@ -14,19 +14,28 @@ unsigned long find_main_thread() {
   return py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
 }
 
+py::object make_exception(const char* code, py::str where, py::str what, py::object offset) {
+  return py::module_::import("flyball.errors").attr("from_core")(code, where, what, offset);
+}
+
 }  // namespace
 
 void raise(const char* code, const std::string& where, const std::string& what, py::object offset) {
-  const py::object make = py::module_::import("flyball.errors").attr("from_core");
-  const py::object exception = make(code, text(str(where)), text(str(what)), offset);
+  const py::object exception = make_exception(code, text(str(where)), text(str(what)), std::move(offset));
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
   throw py::error_already_set();
 }
 
 void raise(const Error& error) {
+  const py::object raised = exception(error);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(raised.ptr())), raised.ptr());
+  throw py::error_already_set();
+}
+
+py::object exception(const Error& error) {
   const py::object offset =
       error.offset == Error::no_offset ? py::object(py::none()) : py::object(py::int_(error.offset));
-  raise(string(code_name(error.code)).c_str(), string(error.where.str()), string(error.what.str()), offset);
+  return make_exception(string(code_name(error.code)).c_str(), text(error.where.str()), text(error.what.str()), offset);
 }
 
 py::str text(Str s) {

@@ -1,19 +1,22 @@
 // SessionCore and GenerationCore: an engine::Session and an engine::Generation for Python.
 #include "bind/cores.h"
 
+#include <deque>
+
 namespace flyball::bind {
 namespace {
 
 const Platform& platform_of(const SessionOwner& owner) { return owner.session->model().platform(); }
 
 std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const std::string& cache, u32 threads,
-                                    u64 sequence) {
+                                    u32 decode_threads, u64 sequence) {
   auto owner = std::make_shared<SessionOwner>();
   owner->model = model.acquire();
   engine::SessionOptions options;
   options.context = context;
   options.cache = unwrap(engine::parse_cache_type(str(cache)));
   options.threads = threads;
+  options.decode_threads = decode_threads;
   options.sequence = sequence;
   Result<engine::Session*> result = [&] {
     const py::gil_scoped_release unlocked;
@@ -74,6 +77,16 @@ py::dict phase_dict(const runtime::PhaseMetrics& phase) {
   d["calls"] = phase.calls;
   d["tokens"] = phase.tokens;
   d["cycles"] = phase.cycles;
+  d["matrix_cycles"] = phase.matrix_cycles;
+  d["attention_cycles"] = phase.attention_cycles;
+  return d;
+}
+
+py::dict speculation_dict(const runtime::SpeculationMetrics& metrics) {
+  py::dict d;
+  d["calls"] = metrics.calls;
+  d["drafted"] = metrics.drafted;
+  d["accepted"] = metrics.accepted;
   return d;
 }
 
@@ -83,6 +96,7 @@ py::dict session_metrics(const SessionCore& core) {
   py::dict d;
   d["prefill"] = phase_dict(metrics.prefill);
   d["decode"] = phase_dict(metrics.decode);
+  d["speculation"] = speculation_dict(metrics.speculation);
   d["sample_cycles"] = metrics.sample_cycles;
   d["cache_resets"] = metrics.cache_resets;
   d["generations_started"] = metrics.generations_started;
@@ -144,11 +158,19 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   o.batch = options["batch"].cast<u32>();
   o.ignore_eos = options["ignore_eos"].cast<bool>();
   o.deadline_ns = options["deadline_ns"].cast<u64>();
+  const std::string speculate = options["speculate"].cast<std::string>();
+  o.speculation.lookup = speculate != "off";
+  o.speculation.always = speculate == "always";
+  if (!options["draft"].is_none()) {
+    keep.draft = options["draft"].cast<const SessionCore&>().owner;
+    o.speculation.draft = keep.draft->session;
+  }
   return o;
 }
 
+// `compute`: the prompt is computed at once; otherwise the first steps do it.
 std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt, const py::dict& options,
-                                      py::object progress) {
+                                      py::object progress, bool compute) {
   auto generation = std::make_shared<GenerationCore>();
   generation->session = core.owner;
   SessionOwner& owner = *generation->session;
@@ -156,11 +178,13 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const u32 n_vocab = owner.session->model().tokenizer().size();
   const std::vector<Token> tokens = tokens_from(prompt, n_vocab, "prompt");
   const engine::GenerateOptions o = read_options(options, n_vocab, *generation);
+  const UseDraft draft(*generation);
+  const Span<const Token> ids{tokens.data(), tokens.size()};
   Call call(platform_of(owner), std::move(progress));
   Result<engine::Generation*> result = [&] {
     const py::gil_scoped_release unlocked;
-    return engine::Generation::begin(*owner.session, {tokens.data(), tokens.size()}, o, call.control(),
-                                     call.progress());
+    return compute ? engine::Generation::begin(*owner.session, ids, o, call.control(), call.progress())
+                   : engine::Generation::prepare(*owner.session, ids, o);
   }();
   if (result.ok()) generation->generation = result.value();
   call.rethrow();
@@ -178,6 +202,7 @@ struct Stepped {
 Stepped advance(GenerationCore& core, bool to_the_end) {
   SessionOwner& owner = *core.session;
   const Use use(owner);
+  const UseDraft draft(core);
   Call call(platform_of(owner), py::none(), &core.cancelled);
   Stepped stepped;
   const auto steps = [&]() -> Status {
@@ -197,24 +222,73 @@ Stepped advance(GenerationCore& core, bool to_the_end) {
   return stepped;
 }
 
-// (token or None, logprob, text, done): None where the generation ended without another token.
+// (token or None, logprob, text, done): None where the generation ended without another token, or computed its prompt.
+py::tuple step_tuple(const engine::Step& step, Str shown) {
+  const py::object token =
+      step.token == tokenizer::no_token ? py::object(py::none()) : py::object(py::int_(step.token));
+  return py::make_tuple(token, step.logprob, text(shown), step.done);
+}
+
 py::tuple step(GenerationCore& core) {
   const Stepped s = advance(core, false);
-  const py::object token =
-      s.step.token == tokenizer::no_token ? py::object(py::none()) : py::object(py::int_(s.step.token));
-  return py::make_tuple(token, s.step.logprob, text(str(s.text)), s.step.done);
+  return step_tuple(s.step, str(s.text));
 }
 
 void run(GenerationCore& core) { advance(core, true); }
+
+// Steps of several generations of one model, computed together: for each the last step as step() gives it, its text the
+// whole call's, or the exception that step() would raise. Goes on for `most_ns` unless one of them ends.
+py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u64 most_ns) {
+  if (cores.empty()) return py::list();
+  std::deque<Use> uses;  // a generation that is given twice is busy with itself
+  std::deque<UseDraft> drafts;
+  std::vector<engine::Generation*> generations;
+  for (const auto& core : cores) {
+    uses.emplace_back(*core->session);
+    drafts.emplace_back(*core);
+    if (core->cancelled.load()) core->generation->interrupt();
+    generations.push_back(core->generation);
+  }
+  const Platform& platform = platform_of(*cores[0]->session);
+  std::vector<engine::Generation::Stepped> stepped(cores.size());
+  std::vector<std::string> texts(cores.size());
+  Call call(platform);
+  {
+    const py::gil_scoped_release unlocked;
+    const u64 end = platform.now_ns(platform.self) + most_ns;
+    for (bool more = true; more;) {
+      engine::Generation::step_many({generations.data(), generations.size()}, {stepped.data(), stepped.size()},
+                                    call.control());
+      more = platform.now_ns(platform.self) < end;
+      for (size_t i = 0; i < cores.size(); ++i) {
+        const engine::Step& step = stepped[i].step;
+        texts[i].append(step.text.data, step.text.size);
+        more = more && !step.done && stepped[i].status.ok();
+      }
+    }
+  }
+  py::list list;
+  for (size_t i = 0; i < cores.size(); ++i) {
+    cores[i]->text += texts[i];
+    if (stepped[i].status.ok())
+      list.append(step_tuple(stepped[i].step, str(texts[i])));
+    else
+      list.append(exception(stepped[i].status.error()));
+  }
+  call.rethrow();
+  return list;
+}
 
 py::dict generation_metrics(const GenerationCore& core) {
   const runtime::GenerationMetrics& metrics = core.generation->metrics();
   py::dict d;
   d["prefill"] = phase_dict(metrics.prefill);
   d["decode"] = phase_dict(metrics.decode);
+  d["speculation"] = speculation_dict(metrics.speculation);
   d["sample_cycles"] = metrics.sample_cycles;
   d["prompt_tokens"] = metrics.prompt_tokens;
   d["cached_tokens"] = metrics.cached_tokens;
+  d["shared_tokens"] = metrics.shared_tokens;
   d["generated_tokens"] = metrics.generated_tokens;
   d["first_token_cycles"] = metrics.first_token_cycles;
   d["total_cycles"] = metrics.total_cycles;
@@ -237,12 +311,14 @@ py::list hashes(const GenerationCore& core) {
 void bind_session(py::module_& module) {
   using namespace py::literals;
   py::class_<SessionCore, std::shared_ptr<SessionCore>>(module, "SessionCore")
-      .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "sequence"_a)
+      .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "decode_threads"_a, "sequence"_a)
       .def_property_readonly("context", [](const SessionCore& core) { return core.owner->session->context(); })
       .def_property_readonly(
           "cache_type",
           [](const SessionCore& core) { return text(engine::cache_type_name(core.owner->session->cache_type())); })
       .def_property_readonly("threads", [](const SessionCore& core) { return core.owner->session->threads(); })
+      .def_property_readonly("decode_threads",
+                             [](const SessionCore& core) { return core.owner->session->decode_threads(); })
       .def_property_readonly("cache_bytes", [](const SessionCore& core) { return core.owner->session->cache_bytes(); })
       .def("tokens",
            [](const SessionCore& core) {
@@ -255,8 +331,9 @@ void bind_session(py::module_& module) {
       .def("embed", &embed, "ids"_a, "pooling"_a, "normalise"_a, "batch"_a)
       .def("save", &save, "path"_a)
       .def("restore", &restore, "path"_a)
-      .def("begin", &begin, "prompt"_a, "options"_a, "progress"_a);
+      .def("begin", &begin, "prompt"_a, "options"_a, "progress"_a, "compute"_a);
 
+  module.def("step_many", &step_many, "generations"_a, "most_ns"_a);
   py::class_<GenerationCore, std::shared_ptr<GenerationCore>>(module, "GenerationCore")
       .def("step", &step)
       .def("run", &run)

@@ -24,8 +24,10 @@ struct Progress {
 
 struct ModelOptions {
   Str isa = "auto";
-  u32 threads = 0;          // 0: one per processor
-  bool vocab_only = false;  // tokenizer and metadata alone; sessions are refused
+  u32 threads = 0;                         // 0: one per processor
+  u32 decode_threads = 0;                  // of steps that compute no prompt; 0: as many as threads
+  u64 prefix_cache_bytes = u64(64) << 20;  // keys and values kept for prompts that begin alike; 0: none
+  bool vocab_only = false;                 // tokenizer and metadata alone; sessions are refused
 };
 
 class Model {
@@ -40,6 +42,8 @@ class Model {
   const tokenizer::Tokenizer& tokenizer() const;
   const kernels::Table& table() const;
   u32 threads() const;
+  u32 decode_threads() const;
+  u64 prefix_cache_bytes() const;  // in use
   bool vocab_only() const;
   Str quantisation()
       const;               // the type that holds most weights: "Q4_K"; with mixed types the file's own name if it says
@@ -64,11 +68,12 @@ Str quantisation_of(const gguf::File& file);
 struct SessionOptions {
   u32 context = 0;  // 0: the model's, at most 8192
   CacheType cache = CacheType::f16;
-  u32 threads = 0;   // 0: the model's
+  u32 threads = 0;  // 0: the model's
+  u32 decode_threads = 0;
   u64 sequence = 0;  // names the sequence for the counter-based random numbers
 };
 
-struct Control {  // looked at between layers: a running step ends within one layer's time
+struct Control {  // looked at between matrices, and inside those that take long
   void* context = nullptr;
   bool (*stop)(void* context) = nullptr;
   u64 deadline_ns = 0;  // Platform.now_ns; 0: none
@@ -83,6 +88,7 @@ class Session {
   u32 context() const;
   CacheType cache_type() const;
   u32 threads() const;
+  u32 decode_threads() const;
   Span<const Token> tokens() const;  // whose keys and values are in the cache
   const runtime::SessionMetrics& metrics() const;
   u64 cache_bytes() const;
@@ -114,6 +120,15 @@ class Session {
 enum class StopReason : u8 { none, eos, max_tokens, stop_string, context_full, interrupted, deadline };
 Str stop_reason_name(StopReason reason);
 
+// Guessing tokens and checking several in one call: the answer is the same, bit by bit (docs/speculation.md).
+struct SpeculationOptions {
+  bool lookup = true;          // guesses from the text so far, where that has paid
+  bool always = false;         // also where it does not pay: for measurements
+  Session* draft = nullptr;    // guesses from a smaller model with the same vocabulary; not shared meanwhile
+  Span<const Token> expected;  // guesses that somebody wrote down: a receipt's tokens
+  u32 max_drafts = 16;         // at most 16; expected tokens are checked in larger pieces
+};
+
 struct GenerateOptions {
   runtime::SamplerSettings sampler;
   u32 max_tokens = 128;
@@ -121,6 +136,7 @@ struct GenerateOptions {
   u32 batch = 512;        // prompt tokens per transformer call, at most 512 at a time; cannot change a result
   bool ignore_eos = false;
   u64 deadline_ns = 0;
+  SpeculationOptions speculation;
 };
 
 struct Step {
@@ -131,14 +147,27 @@ struct Step {
   StopReason stop_reason = StopReason::none;
 };
 
-// One answer. begin() computes the prompt (reusing the longest prefix that the session has cached), then each step()
-// yields one token until done. Interrupting leaves the session usable: it holds exactly the tokens that were computed.
+// One answer. begin() computes the prompt (but for the longest prefix that the session or the model has cached), then
+// each step() yields one token until done. Interrupting leaves the session usable: it holds exactly the tokens that
+// were computed.
 class Generation {
  public:
   static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options,
                                    Control control = {}, Progress progress = {});
+  // The same without computing: the first steps do.
+  static Result<Generation*> prepare(Session& session, Span<const Token> prompt, const GenerateOptions& options);
   static void release(Generation* generation);
   Result<Step> step(Control control = {});  // Step::text is valid until the next call
+
+  // One step of several generations of one model, computed together. Long prompts are computed piece by piece beside the
+  // others' tokens: a Step without a token and not done says that there is more to compute. Generations may join and
+  // leave between any two calls; each answer has the bits that it has alone. A failure concerns its generation only.
+  struct Stepped {
+    Step step;
+    Status status;
+  };
+  static void step_many(Span<Generation* const> generations, Span<Stepped> out, Control control = {});
+  void interrupt();  // ends it with StopReason::interrupted; between steps
 
   Span<const Token> prompt() const;
   Span<const Token> tokens() const;           // produced, the end-of-generation token included

@@ -1,12 +1,23 @@
-// The main path: begin (prefill), then step after step (decode -> sample -> stop?). Read begin() and step() first.
+// The main path: begin (prefill), then step after step (decode -> choose -> stop?). Read begin() and step() first, then
+// round.cpp.
 #include "base/math.h"
-#include "engine/generation_state.h"
+#include "engine/round.h"
 
 namespace flyball::engine {
 
-Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt, const GenerateOptions& options,
-                                      Control control, Progress progress) {
-  const FloatMode standard;
+namespace {
+
+// Prompt tokens computed beside other sequences' next tokens, which wait for them.
+constexpr u32 prompt_tokens_beside = 128;
+
+Error used_by_others() {
+  return fail(Code::invalid_argument, "session")
+         << "was used by other work while this generation was running; finish one before the next";
+}
+
+}  // namespace
+
+Result<Generation*> Generation::prepare(Session& session, Span<const Token> prompt, const GenerateOptions& options) {
   Session::State& s = session.state();
   FLYBALL_TRY(check_generate(s, prompt, options));
   State* state = create_state<State>(s.platform, s, options);
@@ -16,56 +27,115 @@ Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt
     release(&state->handle);
     return room.error();
   }
-
-  // Tokens that the cache already holds are not computed again; the last one always is, for its logits.
-  const u32 cached = min(common_prefix(session.tokens(), prompt), u32(prompt.size) - 1);
-  s.truncate(cached);
-  state->epoch = s.epoch;
-  state->metrics.prompt_tokens = prompt.size;
-  state->metrics.cached_tokens = cached;
+  state->reuse_prefix(prompt);
   ++s.metrics.generations_started;
-  const Span<const Token> rest = prompt.subspan(cached, prompt.size - cached);
-  control.deadline_ns = earlier(control.deadline_ns, options.deadline_ns);
-  const Status prefilled = s.compute(rest, options.batch, Session::State::Want::last, s.logits.data, {}, control,
-                                     progress, state->metrics.prefill);
-  s.metrics.prefill.add(state->metrics.prefill);
-  if (!prefilled.ok()) {
-    const Status stopped = state->stop_early(prefilled.error());
-    if (!stopped.ok()) {
-      release(&state->handle);
-      return stopped.error();
-    }
-  }
   return &state->handle;
+}
+
+Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt, const GenerateOptions& options,
+                                      Control control, Progress progress) {
+  const FloatMode standard;
+  Generation* generation = nullptr;
+  FLYBALL_ASSIGN(generation, prepare(session, prompt, options));
+  State& g = *generation->state_;
+  const u64 total = prompt.size - g.session.n_tokens;
+  Status status;
+  while (status.ok() && !g.has_ready()) {
+    status = g.compute(options.batch, control);
+    const u64 done = total - (g.n_prompt - g.session.n_tokens);
+    if (status.ok() && progress.report && !progress.report(progress.context, "prefill", done, total))
+      status = interrupted_error(g.session.platform, {}, done, total);
+  }
+  if (!status.ok()) status = g.stop_early(status.error());
+  if (!status.ok()) {
+    release(generation);
+    return status.error();
+  }
+  return generation;
 }
 
 Result<Step> Generation::step(Control control) {
   const FloatMode standard;
   State& g = *state_;
   if (g.stop_reason != StopReason::none) return g.finished();
-  Session::State& s = g.session;
-  if (g.epoch != s.epoch)
-    return fail(Code::invalid_argument, "session")
-           << "was used by other work while this generation was running; finish one before the next";
-
-  if (g.n_tokens > 0) {  // decode: feed the token before
-    control.deadline_ns = earlier(control.deadline_ns, g.options.deadline_ns);
-    runtime::PhaseMetrics decode;
-    const Status decoded = s.compute({&g.tokens[g.n_tokens - 1], 1}, 1, Session::State::Want::last, s.logits.data, {},
-                                     control, {}, decode);
-    g.metrics.decode.add(decode);
-    s.metrics.decode.add(decode);
-    if (!decoded.ok()) {
-      FLYBALL_TRY(g.stop_early(decoded.error()));
+  if (g.epoch != g.session.epoch) return used_by_others();
+  while (!g.has_ready()) {
+    const Status status = g.compute(g.options.batch, control);
+    if (!status.ok()) {
+      FLYBALL_TRY(g.stop_early(status.error()));
       return g.finished();
     }
   }
-  FLYBALL_TRY(g.check_finite());
-  const runtime::Sample sample = g.sample();
-  g.record(sample);
-  g.decide_stop(sample.token);
-  if (g.stop_reason != StopReason::none) g.complete();
-  return g.shown(sample);
+  return g.show();
+}
+
+void Generation::step_many(Span<Generation* const> generations, Span<Stepped> out, Control control) {
+  const FloatMode standard;
+  const Platform& platform = generations[0]->state_->session.platform;
+  const u64 now = platform.now_ns(platform.self);
+  Control earliest = control;
+  u32 n_active = 0;
+  for (u64 i = 0; i < generations.size; ++i) {
+    State& g = *generations[i]->state_;
+    out[i] = {};
+    if (g.stop_reason != StopReason::none) continue;
+    if (g.epoch != g.session.epoch || &g.session.model != &generations[0]->state_->session.model) {
+      out[i].status = used_by_others();
+      continue;
+    }
+    if (g.options.deadline_ns != 0 && now >= g.options.deadline_ns) {
+      out[i].status = g.stop_early(interrupted_error(platform, {nullptr, nullptr, g.options.deadline_ns}, 0, 1));
+      continue;
+    }
+    earliest.deadline_ns = earlier(earliest.deadline_ns, g.options.deadline_ns);
+    ++n_active;
+  }
+
+  const auto waits = [&](u64 i, bool in_prompt) {
+    const State& g = *generations[i]->state_;
+    return out[i].status.ok() && g.stop_reason == StopReason::none && !g.has_ready() && g.in_prompt() == in_prompt;
+  };
+  for (bool prompts = true;; prompts = false) {
+    Round round(generations[0]->state_->session.model, earliest);
+    const auto add = [&](u64 i, u32 most) {
+      return round.add(*generations[i]->state_, most, n_active == 1, &out[i].status);
+    };
+    for (u64 i = 0; i < generations.size; ++i) {
+      if (waits(i, false)) add(i, 1);
+    }
+    u32 budget = round.empty() ? max_batch : prompt_tokens_beside;
+    for (u64 i = 0; prompts && i < generations.size; ++i) {
+      if (waits(i, true)) budget -= add(i, min(budget, generations[i]->state_->options.batch));
+    }
+    if (round.empty()) break;
+    const Status status = round.run();
+    if (status.ok()) continue;
+    // A deadline ends those that it belongs to; the others go on with the next step. All else concerns all.
+    const u64 later = platform.now_ns(platform.self);
+    const bool by_clock = status.error().code == Code::interrupted && status.error().where.str() == "deadline";
+    for (u64 i = 0; i < generations.size; ++i) {
+      if (!waits(i, false) && !waits(i, true)) continue;
+      State& g = *generations[i]->state_;
+      const u64 deadline = earlier(control.deadline_ns, g.options.deadline_ns);
+      if (!by_clock || (deadline != 0 && later >= deadline)) out[i].status = g.stop_early(status.error());
+    }
+    break;
+  }
+
+  for (u64 i = 0; i < generations.size; ++i) {
+    State& g = *generations[i]->state_;
+    if (!out[i].status.ok()) continue;
+    if (g.stop_reason != StopReason::none)
+      out[i].step = g.finished();
+    else if (g.has_ready())
+      out[i].step = g.show();
+  }
+}
+
+void Generation::interrupt() {
+  if (state_->stop_reason != StopReason::none) return;
+  state_->stop_reason = StopReason::interrupted;
+  state_->complete();
 }
 
 void Generation::release(Generation* generation) {

@@ -1,4 +1,4 @@
-#include "engine/generation_state.h"
+#include "engine/round.h"
 
 namespace flyball::engine {
 
@@ -16,6 +16,7 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
     return fail(Code::invalid_argument, "stop")
            << "has " << options.stops.size << " strings, at most " << Generation::State::max_stops;
   }
+  FLYBALL_TRY(check_draft(session, options.speculation));
   for (const Str& stop : options.stops) {
     if (stop.empty() || stop.size > Generation::State::max_stop_bytes) {
       return fail(Code::invalid_argument, "stop")
@@ -65,41 +66,73 @@ Status Generation::State::make_room(Span<const Token> prompt) {
   if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty()) {
     return fail(Code::out_of_memory, "generation") << "no memory for " << capacity << " tokens";
   }
+  if (options.speculation.lookup && options.speculation.expected.empty())
+    FLYBALL_TRY(lookup.make_room(arena, n_prompt + capacity));
   memcpy(history.data, prompt.data, prompt.size * sizeof(Token));
   decoder = tokenizer::Decoder(session.model.tokenizer(), false, prompt[prompt.size - 1]);
   tokens = history.subspan(n_prompt, capacity);
   return {};
 }
 
-Status Generation::State::check_finite() const {
-  u32 bad = 0;
-  for (const f32& x : session.logits) bad |= u32((bit_cast<u32>(x) & 0x7f800000u) == 0x7f800000u);
-  if (!bad) return {};
-  return fail(Code::non_finite, "logits") << "the model computed NaN or infinity at position "
-                                          << u64(n_prompt) + n_tokens << "; the file's weights are damaged or overflow";
+void Generation::State::reuse_prefix(Span<const Token> prompt) {
+  // The last token is always computed, for its logits.
+  const Span<const Token> reusable = prompt.subspan(0, prompt.size - 1);
+  const u32 own = common_prefix({session.tokens.data, session.n_tokens}, reusable);
+  const u32 cached = session.model.state().prefixes.restore(session.prefix_kind, reusable, own, session.cache);
+  session.truncate(own);
+  memcpy(session.tokens.data + own, prompt.data + own, (cached - own) * sizeof(Token));
+  session.n_tokens = cached;
+  epoch = session.epoch;
+  metrics.prompt_tokens = prompt.size;
+  metrics.cached_tokens = cached;
+  metrics.shared_tokens = cached - own;
 }
 
-runtime::Sample Generation::State::sample() {
+Status Generation::State::compute(u32 batch, Control control) {
+  control.deadline_ns = earlier(control.deadline_ns, options.deadline_ns);
+  Round round(session.model, control);
+  Status status;
+  round.add(*this, batch, true, &status);
+  FLYBALL_TRY(round.run());
+  return status;
+}
+
+u32 Generation::State::guess(const Control& control) {
+  const SpeculationOptions& how = options.speculation;
+  const u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
+  if (!how.expected.empty()) {
+    const u64 left = how.expected.size - min(how.expected.size, u64(n_sampled));
+    const u32 n = u32(min(left, min<u64>(room, max_step_rows - 1)));
+    memcpy(guesses, how.expected.data + n_sampled, n * sizeof(Token));
+    return n;
+  }
+  const u32 most = min(room, min(how.max_drafts, runtime::DraftPolicy::max_drafts));
+  const Span<const Token> known = history.subspan(0, n_known());
+  const auto allowed = [&](u32 n) { return how.always ? n : session.draft_policy.choose(n); };
+  if (how.draft) return guess_by_model(how.draft->state(), known, {guesses, allowed(most)}, control);
+  return allowed(lookup.propose(known, {guesses, most}));
+}
+
+Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f32> logits) {
   const Platform& platform = session.platform;
   const u64 start = platform.cycles(platform.self);
-  const u64 position = u64(n_prompt) + n_tokens;
-  hashes[n_tokens] = logits_hash({session.logits.data, session.logits.size});
-  const runtime::Sample sample =
-      session.sampler.sample(session.model.table(), {session.logits.data, session.logits.size},
-                             {history.data, position}, options.sampler, session.options.sequence, position);
-  const u64 cycles = platform.cycles(platform.self) - start;
-  metrics.sample_cycles += cycles;
-  session.metrics.sample_cycles += cycles;
-  return sample;
-}
-
-void Generation::State::record(const runtime::Sample& sample) {
-  tokens[n_tokens] = sample.token;
-  logprobs[n_tokens] = sample.logprob;
-  ++n_tokens;
-  metrics.generated_tokens = n_tokens;
-  metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
-  if (n_tokens == 1) session.metrics.last_first_token_cycles = metrics.first_token_cycles = metrics.total_cycles;
+  const u64 position = n_known();
+  u32 bad = 0;
+  for (const f32& x : logits) bad |= u32((bit_cast<u32>(x) & 0x7f800000u) == 0x7f800000u);
+  if (bad)
+    return fail(Code::non_finite, "logits") << "the model computed NaN or infinity at position " << position
+                                            << "; the file's weights are damaged or overflow";
+  hashes[n_sampled] = logits_hash(logits);
+  const runtime::Sample sample = sampler.sample(session.model.table(), logits, {history.data, position},
+                                                options.sampler, session.options.sequence, position);
+  tokens[n_sampled] = sample.token;
+  logprobs[n_sampled] = sample.logprob;
+  ++n_sampled;
+  const u64 end = platform.cycles(platform.self);
+  metrics.sample_cycles += end - start;
+  session.metrics.sample_cycles += end - start;
+  if (n_sampled == 1) session.metrics.last_first_token_cycles = metrics.first_token_cycles = end - start_cycles;
+  return sample.token;
 }
 
 void Generation::State::drop_shown() {
@@ -117,8 +150,7 @@ void Generation::State::append_text(Token token) {
 
 void Generation::State::decide_stop(Token token) {
   drop_shown();
-  const bool is_end = session.model.tokenizer().is_end_of_generation(token);
-  if (is_end && !options.ignore_eos) {
+  if (is_end(token)) {
     stop_reason = StopReason::eos;
     return;
   }
@@ -148,6 +180,10 @@ Status Generation::State::stop_early(const Error& error) {
 
 void Generation::State::complete() {
   metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
+  n_sampled = n_tokens;
+  // Checked guesses beyond the answer's end leave the session as plain decoding would.
+  if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
+  session.model.state().prefixes.remember(session.prefix_kind, {session.tokens.data, session.n_tokens}, session.cache);
   const bool cut_short = stop_reason == StopReason::interrupted || stop_reason == StopReason::deadline;
   if (!cut_short) ++session.metrics.generations_completed;
 }
@@ -166,11 +202,16 @@ u64 Generation::State::ready_bytes() const {
   return whole;
 }
 
-Step Generation::State::shown(const runtime::Sample& sample) {
+Step Generation::State::show() {
+  const u32 i = n_tokens++;
+  metrics.generated_tokens = n_tokens;
+  metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
+  decide_stop(tokens[i]);
+  if (stop_reason != StopReason::none) complete();
   n_shown_ = ready_bytes();
   Step step;
-  step.token = sample.token;
-  step.logprob = sample.logprob;
+  step.token = tokens[i];
+  step.logprob = logprobs[i];
   step.text = {pending_.data, n_shown_};
   step.done = stop_reason != StopReason::none;
   step.stop_reason = stop_reason;

@@ -11,14 +11,26 @@ struct Generation::State : InPlace {
 
   State(Session::State& s, const GenerateOptions& o);
 
-  Status make_room(Span<const Token> prompt);  // all memory of the generation, once
-  Status check_finite() const;                 // NaN or infinite logits end the generation with an error
-  runtime::Sample sample();
-  void record(const runtime::Sample& sample);
+  Status make_room(Span<const Token> prompt);   // all memory of the generation, once
+  void reuse_prefix(Span<const Token> prompt);  // what the session or the model has cached of it
+
+  // Computing: tokens of the history that are not in the cache yet are fed; the last one's logits choose the next.
+  bool has_ready() const { return n_tokens < n_sampled; }
+  bool is_end(Token token) const {
+    return !options.ignore_eos && session.model.tokenizer().is_end_of_generation(token);
+  }
+  bool in_prompt() const { return session.n_tokens < n_prompt; }
+  u32 n_known() const { return n_prompt + n_sampled; }
+  u32 guess(const Control& control);  // writes guesses; how many
+  // Chooses one token more from the logits (n_vocab) that follow the history. A guess that it confirms goes on.
+  Result<Token> choose(runtime::Sampler& sampler, Span<const f32> logits);
+  Status compute(u32 batch, Control control);  // one transformer call for this generation alone
+
+  // Showing: one chosen token after the other, until a reason to stop.
+  Step show();
   void decide_stop(Token token);          // end of generation, stop string, length, context: in this order
   Status stop_early(const Error& error);  // interruption and deadline are stop reasons; other errors pass
   void complete();
-  Step shown(const runtime::Sample& sample);
   Step finished();
 
   Session::State& session;
@@ -29,13 +41,16 @@ struct Generation::State : InPlace {
   u64 epoch = 0;
   u64 start_cycles = 0;
   u32 n_prompt = 0;
-  u32 n_tokens = 0;
+  u32 n_tokens = 0;      // shown
+  u32 n_sampled = 0;     // chosen: checked guesses wait to be shown
   u32 capacity = 0;      // tokens that may be produced
   Span<Token> history;   // (n_prompt + capacity): prompt, then produced tokens
   Span<Token> tokens;    // (capacity), inside history
   Span<f32> logprobs;    // (capacity)
   Span<Hash128> hashes;  // (capacity)
   Str stops[max_stops];
+  PromptLookup lookup;
+  Token guesses[max_step_rows - 1];
   runtime::GenerationMetrics metrics;
   StopReason stop_reason = StopReason::none;
 

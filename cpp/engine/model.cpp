@@ -18,6 +18,7 @@ class Loader {
     const u64 start = platform_.now_ns(platform_.self);
     FLYBALL_ASSIGN(state_.table, kernels::select_table(options.isa));
     state_.threads = options.threads ? options.threads : platform_.n_processors;
+    state_.decode_threads = options.decode_threads ? options.decode_threads : state_.threads;
     state_.vocab_only = options.vocab_only;
     FLYBALL_TRY(map_parts(path));
     FLYBALL_ASSIGN(state_.file, gguf::File::open(state_.arena, {state_.parts, state_.n_parts}));
@@ -91,7 +92,7 @@ class Loader {
 
 Result<Model*> Model::load(const Platform& platform, Str path, const ModelOptions& options, Progress progress) {
   const FloatMode standard;
-  State* state = create_state<State>(platform, platform);
+  State* state = create_state<State>(platform, platform, options);
   if (!state) return fail(Code::out_of_memory, path) << "no memory to load a model";
   state->handle.state_ = state;
   const Status status = Loader(*state, progress).load(path, options);
@@ -114,6 +115,8 @@ const model::Config& Model::config() const { return state_->config; }
 const tokenizer::Tokenizer& Model::tokenizer() const { return *state_->tokenizer; }
 const kernels::Table& Model::table() const { return *state_->table; }
 u32 Model::threads() const { return state_->threads; }
+u32 Model::decode_threads() const { return state_->decode_threads; }
+u64 Model::prefix_cache_bytes() const { return state_->prefixes.bytes(); }
 bool Model::vocab_only() const { return state_->vocab_only; }
 u64 Model::weight_bytes() const { return state_->weights.packed_bytes; }
 const runtime::StartupMetrics& Model::startup() const { return state_->startup; }

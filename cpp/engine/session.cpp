@@ -33,26 +33,18 @@ Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what) {
 
 namespace {
 
-constexpr u32 max_batch = 512;
 constexpr u32 max_context = 1 << 22;
 constexpr u32 default_context = 8192;
 
-// One question for both reasons to stop, asked between layers.
-struct StopQuestion {
-  const Platform& platform;
-  const Control& control;
-
-  bool answer() const {
-    if (control.deadline_ns != 0 && platform.now_ns(platform.self) >= control.deadline_ns) return true;
-    return control.stop && control.stop(control.context);
-  }
-  model::StopCheck check() {
-    model::StopCheck check;
-    check.context = this;
-    check.stop = [](void* context) { return static_cast<StopQuestion*>(context)->answer(); };
-    return check;
-  }
-};
+// Sessions share keys and values where nothing but the tokens decides them.
+u64 prefix_kind(const Session::State& state) {
+  u64 mixed = u64(state.options.cache) + 1;
+  const auto mix = [&mixed](u64 bits) { mixed = (mixed ^ bits) * 0x9e3779b97f4a7c15u; };
+  for (const f64 frequency : state.rope.frequencies) mix(bit_cast<u64>(frequency));
+  for (const f64 frequency : state.rope.frequencies_sliding) mix(bit_cast<u64>(frequency));
+  mix(bit_cast<u64>(state.rope.magnitude));
+  return mixed;
+}
 
 }  // namespace
 
@@ -66,6 +58,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   if (chosen.context == 0) chosen.context = min(config.n_ctx_train, default_context);
   if (chosen.context > max_context)
     return fail(Code::invalid_argument, "context") << "is " << chosen.context << ", at most " << max_context;
+  if (chosen.decode_threads == 0) chosen.decode_threads = chosen.threads ? chosen.threads : model.decode_threads();
   if (chosen.threads == 0) chosen.threads = model.threads();
 
   const Platform& platform = model.platform();
@@ -74,15 +67,11 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   state->handle.state_ = state;
   state->options = chosen;
   const auto fill = [&]() -> Status {
-    const u32 batch = min(chosen.context, max_batch);
     FLYBALL_ASSIGN(state->cache, runtime::KvCache::create(state->arena, config, chosen.cache, chosen.context));
     FLYBALL_ASSIGN(state->rope, model::make_rope(state->arena, config, model.state().weights, chosen.context));
-    FLYBALL_ASSIGN(state->scratch, model::make_scratch(state->arena, config, model.state().weights, batch));
-    FLYBALL_ASSIGN(state->sampler, runtime::Sampler::create(state->arena, config.n_vocab));
-    state->batch = state->arena.allocate<model::BatchToken>(batch);
+    state->prefix_kind = prefix_kind(*state);
     state->tokens = state->arena.allocate<Token>(chosen.context);
-    state->logits = state->arena.allocate<f32>(config.n_vocab);
-    if (state->batch.empty() || state->tokens.empty() || state->logits.empty()) {
+    if (state->tokens.empty()) {
       return fail(Code::out_of_memory, "session") << "no memory for a context of " << chosen.context << " tokens";
     }
     return {};
@@ -103,6 +92,7 @@ Model& Session::model() const { return state_->model; }
 u32 Session::context() const { return state_->options.context; }
 CacheType Session::cache_type() const { return state_->options.cache; }
 u32 Session::threads() const { return state_->options.threads; }
+u32 Session::decode_threads() const { return state_->options.decode_threads; }
 Span<const Token> Session::tokens() const { return {state_->tokens.data, state_->n_tokens}; }
 const runtime::SessionMetrics& Session::metrics() const { return state_->metrics; }
 u64 Session::cache_bytes() const { return state_->cache.bytes(); }
@@ -118,46 +108,46 @@ void Session::reset() {
   ++state_->metrics.cache_resets;
 }
 
+Error interrupted_error(const Platform& platform, const Control& control, u64 done, u64 total) {
+  return fail(Code::interrupted, StopQuestion(platform, control).late() ? "deadline" : "stop")
+         << "stopped after " << done << " of " << total << " tokens; the session holds the tokens computed so far";
+}
+
 Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* out, Hidden hidden,
-                               Control control, Progress progress, runtime::PhaseMetrics& phase) {
+                               Control control, Progress progress) {
   if (ids.size > options.context - n_tokens) {
     return fail(Code::context_full, "context")
            << "holds " << options.context << " tokens, " << n_tokens << " are used and " << ids.size
            << " more are needed; ask for a larger context or a shorter text";
   }
   if (batch_tokens == 0) return fail(Code::invalid_argument, "batch") << "is 0, expected at least 1";
-  const model::Engine engine{&platform, &model.table(), options.threads};
-  const u32 n_vocab = model.config().n_vocab;
-  const u32 step = min(batch_tokens, scratch.max_tokens);
-  StopQuestion question{platform, control};
+  const model::Config& config = model.config();
+  const model::Weights& weights = model.state().weights;
+  const u32 step = min(batch_tokens, max_batch);
+  Borrowed workspace(model.state().workspaces);
+  FLYBALL_TRY(workspace.take(config, weights, u32(min(u64(step), ids.size))));
+  const model::Engine engine{&platform, &model.table(), ids.size == 1 ? options.decode_threads : options.threads};
+  const StopQuestion question(platform, control);
   for (u64 done = 0; done < ids.size;) {
     const u32 n = u32(min(u64(step), ids.size - done));
-    const bool is_last = done + n == ids.size;
     for (u32 i = 0; i < n; ++i) {
-      const bool wanted = want == Want::all || (want == Want::last && is_last && i + 1 == n);
-      batch[i] = {ids[done + i], n_tokens + i, cache.heads(), wanted};
+      const bool wanted = want == Want::all || done + i + 1 == ids.size;
+      workspace->batch[i] = {ids[done + i], n_tokens + i, cache.heads(), wanted};
       tokens[n_tokens + i] = ids[done + i];
     }
     const u64 start = platform.cycles(platform.self);
-    const bool finished = model::forward(engine, model.config(), model.state().weights, rope, scratch,
-                                         batch.subspan(0, n), out, question.check());
-    phase.cycles += platform.cycles(platform.self) - start;
-    if (!finished) {
-      const bool late = control.deadline_ns != 0 && platform.now_ns(platform.self) >= control.deadline_ns;
-      return fail(Code::interrupted, late ? "deadline" : "stop")
-             << "stopped after " << done << " of " << ids.size
-             << " tokens; the session holds the tokens computed so far";
-    }
-    phase.calls += 1;
-    phase.tokens += n;
+    model::ForwardCycles cycles;
+    const bool finished = model::forward(engine, config, weights, rope, workspace->scratch,
+                                         workspace->batch.subspan(0, n), out, question.check(), &cycles);
+    metrics.prefill.add(
+        {finished, finished ? n : 0, platform.cycles(platform.self) - start, cycles.matrices, cycles.attention});
+    if (!finished) return interrupted_error(platform, control, done, ids.size);
     n_tokens += n;
     done += n;
-    if (hidden.take) hidden.take(hidden.context, scratch.normed, n);
-    if (out && want == Want::all) out += u64(n) * n_vocab;
-    if (progress.report && !progress.report(progress.context, "prefill", done, ids.size)) {
-      return fail(Code::interrupted, "stop") << "stopped after " << done << " of " << ids.size
-                                             << " tokens; the session holds the tokens computed so far";
-    }
+    if (hidden.take) hidden.take(hidden.context, workspace->scratch.normed, n);
+    if (out && want == Want::all) out += u64(n) * config.n_vocab;
+    if (progress.report && !progress.report(progress.context, "prefill", done, ids.size))
+      return interrupted_error(platform, {}, done, ids.size);
   }
   return {};
 }
@@ -169,7 +159,7 @@ Status Session::logits(Span<const Token> ids, u32 batch, Control control, Progre
   if (out.size != ids.size * n_vocab)
     return fail(Code::internal, "logits") << "the output has room for " << out.size << " values";
   state_->truncate(0);
-  return state_->compute(ids, batch, State::Want::all, out.data, {}, control, progress, state_->metrics.prefill);
+  return state_->compute(ids, batch, State::Want::all, out.data, {}, control, progress);
 }
 
 Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, Control control,
@@ -200,7 +190,7 @@ Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u3
       ++to.n_rows;
     }
   };
-  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, hidden, control, {}, state_->metrics.prefill));
+  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, hidden, control, {}));
   f64 squares = 0;
   for (f32& x : out) {
     if (pooling == Pooling::mean) x /= f32(ids.size);

@@ -36,14 +36,9 @@ Header describe(const Session::State& state) {
 }
 
 u64 file_bytes(const Session::State& state, u32 n_tokens) {
-  return sizeof(Header) + u64(n_tokens) * sizeof(Token) + (n_tokens ? state.cache.saved_bytes(n_tokens) : 0) +
+  return sizeof(Header) + u64(n_tokens) * sizeof(Token) + (n_tokens ? state.cache.part_bytes(0, n_tokens) : 0) +
          sizeof(Digest);
 }
-
-struct Cursor {
-  u8* to;
-  const u8* from;
-};
 
 Status check(const Session::State& state, Str path, Span<const u8> file) {
   Header header;
@@ -104,20 +99,18 @@ Status Session::save(Str path) const {
   u8* memory = static_cast<u8*>(state.platform.allocate(state.platform.self, bytes));
   if (!memory) return fail(Code::out_of_memory, path) << "no memory for " << bytes << " bytes of session";
   const Header header = describe(state);
-  Cursor cursor{memory, nullptr};
-  const auto put = [](void* context, Span<u8> part) {
-    Cursor& at = *static_cast<Cursor*>(context);
-    memcpy(at.to, part.data, part.size);
-    at.to += part.size;
+  u8* to = memory;
+  const auto put = [&to](const void* from, u64 size) {
+    memcpy(to, from, size);
+    to += size;
   };
-  memcpy(cursor.to, &header, sizeof header);
-  memcpy(cursor.to + sizeof header, state.tokens.data, state.n_tokens * sizeof(Token));
-  cursor.to += sizeof header + state.n_tokens * sizeof(Token);
-  if (state.n_tokens) state.cache.each_part(state.n_tokens, &cursor, put);
+  put(&header, sizeof header);
+  put(state.tokens.data, state.n_tokens * sizeof(Token));
+  if (state.n_tokens) state.cache.each_part(0, state.n_tokens, [&](Span<u8> part) { put(part.data, part.size); });
   Sha256 hash;
   hash.update({memory, bytes - sizeof(Digest)});
   const Digest sum = hash.finish();
-  memcpy(cursor.to, sum.bytes, sizeof sum);
+  put(sum.bytes, sizeof sum);
   const Status written = state.platform.write_file(state.platform.self, path, {memory, bytes});
   state.platform.release(state.platform.self, memory, bytes);
   return written;
@@ -131,15 +124,13 @@ Status Session::restore(Str path) {
   if (checked.ok()) {
     Header header;
     memcpy(&header, file.data, sizeof header);
-    Cursor cursor{nullptr, file.data + sizeof header};
-    const auto take = [](void* context, Span<u8> part) {
-      Cursor& at = *static_cast<Cursor*>(context);
-      memcpy(part.data, at.from, part.size);
-      at.from += part.size;
+    const u8* from = file.data + sizeof header;
+    const auto take = [&from](void* to, u64 size) {
+      memcpy(to, from, size);
+      from += size;
     };
-    memcpy(state.tokens.data, cursor.from, header.n_tokens * sizeof(Token));
-    cursor.from += header.n_tokens * sizeof(Token);
-    if (header.n_tokens) state.cache.each_part(header.n_tokens, &cursor, take);
+    take(state.tokens.data, header.n_tokens * sizeof(Token));
+    if (header.n_tokens) state.cache.each_part(0, header.n_tokens, [&](Span<u8> part) { take(part.data, part.size); });
     state.truncate(0);  // other work on this session ends here
     state.n_tokens = header.n_tokens;
   }

@@ -1,9 +1,11 @@
 // What Model, Session and Generation hold. Private to engine/.
 #pragma once
 
+#include "engine/draft.h"
 #include "engine/engine.h"
-#include "model/forward.h"
-#include "runtime/kv_cache.h"
+#include "engine/workspace.h"
+#include "runtime/draft_policy.h"
+#include "runtime/prefix_cache.h"
 
 namespace flyball::engine {
 
@@ -28,7 +30,8 @@ void destroy_state(const Platform& platform, State* state) {
 struct Model::State : InPlace {
   static constexpr u32 max_parts = 256;
 
-  explicit State(const Platform& p) : platform(p), arena(p), weight_arena(p) {}
+  State(const Platform& p, const ModelOptions& options)
+      : platform(p), arena(p), weight_arena(p), workspaces(platform), prefixes(platform, options.prefix_cache_bytes) {}
   ~State();
 
   Platform platform;
@@ -43,7 +46,10 @@ struct Model::State : InPlace {
   model::Weights weights;
   const kernels::Table* table = nullptr;
   u32 threads = 1;
+  u32 decode_threads = 1;
   bool vocab_only = false;
+  Workspaces workspaces;
+  runtime::PrefixCache prefixes;
   u32 longest_piece = 0;  // bytes of the longest token's text
   runtime::StartupMetrics startup;
   u32 fingerprint_state = 0;  // 0: not computed, 1: being computed, 2: ready
@@ -60,25 +66,46 @@ struct Session::State : InPlace {
   SessionOptions options;
   runtime::KvCache cache;
   model::Rope rope;
-  model::Scratch scratch;
-  runtime::Sampler sampler;
-  Span<model::BatchToken> batch;  // (scratch.max_tokens)
-  Span<Token> tokens;             // (context); the first n_tokens are in the cache
+  u64 prefix_kind = 0;  // sessions with the same may share keys and values
+  runtime::DraftPolicy draft_policy;
+  Span<Token> tokens;  // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
-  Span<f32> logits;  // (n_vocab) of the last token
+  Span<f32> logits;  // (n_vocab), of a session that drafts
   runtime::SessionMetrics metrics;
   u64 epoch = 0;  // changes whenever somebody else's work replaces what the cache holds
 
-  enum class Want : u8 { nothing, last, all };
-  // Computes `ids` after what the cache holds, in calls of at most `batch_tokens`. logits: one row (last) or all rows.
-  // `hidden` gets each call's wanted hidden states, where given. Counts cycles into `phase`.
+  // Computes `ids` after what the cache holds, in calls of at most `batch_tokens`; counts into metrics.prefill. `logits`
+  // gets every row, or only the last one's; `hidden` each call's hidden states, where given.
+  enum class Want : u8 { last, all };
   struct Hidden {
     void* context = nullptr;
     void (*take)(void* context, const f32* rows, u32 n_rows) = nullptr;
   };
   Status compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* logits, Hidden hidden, Control control,
-                 Progress progress, runtime::PhaseMetrics& phase);
+                 Progress progress);
   void truncate(u32 n);  // keeps the first n tokens
+};
+
+// What a stopped call left: the reason, in the words that StopReason follows from.
+Error interrupted_error(const Platform& platform, const Control& control, u64 done, u64 total);
+
+// Both reasons to stop as the one question that forward() asks.
+class StopQuestion {
+ public:
+  StopQuestion(const Platform& platform, const Control& control) : platform_(platform), control_(control) {}
+  bool late() const { return control_.deadline_ns != 0 && platform_.now_ns(platform_.self) >= control_.deadline_ns; }
+  model::StopCheck check() const {
+    model::StopCheck check;
+    check.context = const_cast<StopQuestion*>(this);
+    check.stop = [](void* context) { return static_cast<const StopQuestion*>(context)->answer(); };
+    return check;
+  }
+
+ private:
+  bool answer() const { return late() || (control_.stop && control_.stop(control_.context)); }
+
+  const Platform& platform_;
+  const Control& control_;
 };
 
 Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what);

@@ -62,6 +62,7 @@ class Verifier {
     options.max_tokens = ended_early() ? u32(content_.tokens.size) : content_.max_tokens;
     options.stops = content_.stops;
     options.ignore_eos = content_.ignore_eos;
+    options.speculation.expected = content_.tokens;  // checked many at a time: repeating is faster than producing
     FLYBALL_ASSIGN(generation_, Generation::begin(*session_, content_.prompt, options, control_, progress_));
     return {};
   }

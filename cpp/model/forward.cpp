@@ -10,13 +10,16 @@ using kernels::Table;
 
 constexpr u32 max_attention_tasks = 64;  // each has scratch of its own
 
+// Multiply-adds between two looks at the stop check: half a second of the slowest table, milliseconds of the others.
+constexpr u64 slice_work = u64(1) << 29;
+
 u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
 
 // One call of forward(): the borrowed parts and the steps, in the order in which they run.
 class Pass {
  public:
   Pass(const Engine& engine, const Config& config, const Weights& weights, Scratch& scratch,
-       Span<const BatchToken> batch)
+       Span<const BatchToken> batch, StopCheck check, ForwardCycles& cycles)
       : platform_(*engine.platform),
         table_(*engine.table),
         threads_(engine.threads),
@@ -24,13 +27,12 @@ class Pass {
         weights_(weights),
         scratch_(scratch),
         batch_(batch),
-        n_tokens_(u32(batch.size)) {}
+        n_tokens_(u32(batch.size)),
+        check_(check),
+        cycles_(cycles) {}
 
-  void embed();
-  void rotate_tables(const Rope& rope);
-  void attention(u32 layer);
-  void feed_forward(u32 layer);
-  u32 finish(f32* logits);
+  // False: stopped.
+  [[nodiscard]] bool run(const Rope& rope, f32* logits);
 
  private:
   struct Product {  // y = matrix * activations + bias
@@ -40,10 +42,20 @@ class Pass {
     u64 stride;
   };
 
+  void embed();
+  void rotate_tables(const Rope& rope);
+  [[nodiscard]] bool attention(u32 layer);
+  [[nodiscard]] bool feed_forward(u32 layer);
+  [[nodiscard]] bool finish(f32* logits);
+
+  u64 now() const { return platform_.cycles(platform_.self); }
+  bool stopped() const { return check_.stop && check_.stop(check_.context); }
+
   // Normalises (weight may be null: copies nothing, x is read as it is) and quantises rows of x for what reads them
   // next.
   const f32* prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds);
-  void multiply(Span<const Product> products, const f32* x, u32 n_rows);
+  [[nodiscard]] bool multiply(Span<const Product> products, const f32* x, u32 n_rows);
+  void multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end);
   void add_to_residual(f32* branch, const f32* post_norm);
   void project_heads(u32 layer);
 
@@ -60,7 +72,18 @@ class Pass {
   Scratch& scratch_;
   Span<const BatchToken> batch_;
   u32 n_tokens_;
+  StopCheck check_;
+  ForwardCycles& cycles_;
 };
+
+bool Pass::run(const Rope& rope, f32* logits) {
+  embed();
+  rotate_tables(rope);
+  for (u32 layer = 0; layer < config_.n_layer; ++layer) {
+    if (!attention(layer) || !feed_forward(layer)) return false;
+  }
+  return finish(logits);
+}
 
 void Pass::embed() {
   const gguf::Tensor& tensor = *weights_.embedding;
@@ -102,28 +125,43 @@ const f32* Pass::prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u3
   return activations.x;
 }
 
-// All products of one input in one parallel section: rows are divided, so no sum is ever split.
-void Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
+// All products of one input share parallel sections: rows are divided, so no sum is ever split.
+bool Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
   Activations activations = scratch_.activations;
   activations.x = x;
   activations.n_tokens = n_rows;
   u32 n_groups = 0;
   for (const Product& product : products) n_groups += product.matrix->groups();
+  const u64 group_work = u64(kernels::group_rows) * products[0].matrix->cols * n_rows;
+  const u32 slice = u32(max(slice_work / group_work, u64(1)));
+  for (u32 begin = 0; begin < n_groups; begin += slice) {
+    if (stopped()) return false;
+    const u64 start = now();
+    multiply_groups(products, activations, begin, min(n_groups - begin, slice) + begin);
+    cycles_.matrices += now() - start;
+  }
+  return true;
+}
+
+// Groups are counted through all products.
+void Pass::multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end) {
   // Several tasks a thread let a fast thread take over from a disturbed one; few enough to keep each stream of weights
   // long.
-  const u32 n_tasks = threads_ == 1 ? 1 : min(n_groups, threads_ * 8);
+  const u32 n_tasks = threads_ == 1 ? 1 : min(end - begin, threads_ * 8);
   parallel(platform_, threads_, n_tasks, [&](u32 task) {
-    const u32 begin = u32(u64(n_groups) * task / n_tasks), end = u32(u64(n_groups) * (task + 1) / n_tasks);
+    const u32 task_begin = begin + u32(u64(end - begin) * task / n_tasks);
+    const u32 task_end = begin + u32(u64(end - begin) * (task + 1) / n_tasks);
     u32 first = 0;  // group at which this product starts
     for (const Product& product : products) {
       const Matrix& matrix = *product.matrix;
-      const u32 from = max(begin, first), to = min(end, first + matrix.groups());
+      const u32 from = max(task_begin, first), to = min(task_end, first + matrix.groups());
       if (from < to) {
         table_.matmul(matrix, activations, from - first, to - first, product.y, product.stride);
         if (product.bias) {
           const u32 row = (from - first) * kernels::group_rows;
           const u32 n = min(matrix.rows, (to - first) * kernels::group_rows) - row;
-          for (u32 t = 0; t < n_rows; ++t) table_.add(product.y + t * product.stride + row, product.bias + row, n);
+          for (u32 t = 0; t < activations.n_tokens; ++t)
+            table_.add(product.y + t * product.stride + row, product.bias + row, n);
         }
       }
       first += matrix.groups();
@@ -167,15 +205,16 @@ void Pass::project_heads(u32 layer) {
   });
 }
 
-void Pass::attention(u32 layer) {
+bool Pass::attention(u32 layer) {
   const Layer& weights = weights_.layers[layer];
   const f32* x =
       prepare(scratch_.residual, weights.attention_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].qkv);
   const Product qkv[] = {{&weights.query, weights.query_bias, scratch_.query, config_.q_dim()},
                          {&weights.key, weights.key_bias, scratch_.key, config_.k_dim()},
                          {&weights.value, weights.value_bias, scratch_.value, config_.v_dim()}};
-  multiply(qkv, x, n_tokens_);
+  if (!multiply(qkv, x, n_tokens_)) return false;
   project_heads(layer);
+  const u64 start = now();
 
   const u32 heads_per_kv = config_.n_head / config_.n_head_kv;
   const u32 out_dim = config_.n_head * config_.value_dim;
@@ -202,19 +241,22 @@ void Pass::attention(u32 layer) {
     }
   });
 
+  cycles_.attention += now() - start;
+
   x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output);
   const Product output[] = {{&weights.output, weights.output_bias, scratch_.normed, config_.n_embd}};
-  multiply(output, x, n_tokens_);
+  if (!multiply(output, x, n_tokens_)) return false;
   add_to_residual(scratch_.normed, weights.attention_post_norm);
+  return true;
 }
 
-void Pass::feed_forward(u32 layer) {
+bool Pass::feed_forward(u32 layer) {
   const Layer& weights = weights_.layers[layer];
   const u32 n_ff = config_.n_ff;
   const f32* x = prepare(scratch_.residual, weights.ffn_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].ffn);
   const Product products[] = {{&weights.gate, weights.gate_bias, scratch_.gate, n_ff},
                               {&weights.up, weights.up_bias, scratch_.up, n_ff}};
-  multiply(products, x, n_tokens_);
+  if (!multiply(products, x, n_tokens_)) return false;
   each_token(n_tokens_, [&](u32 t) {
     f32* gate = scratch_.gate + u64(t) * n_ff;
     const f32* up = scratch_.up + u64(t) * n_ff;
@@ -226,12 +268,13 @@ void Pass::feed_forward(u32 layer) {
   });
   x = prepare(scratch_.gate, nullptr, n_ff, n_tokens_, scratch_.kinds[layer].down);
   const Product down[] = {{&weights.down, weights.down_bias, scratch_.normed, config_.n_embd}};
-  multiply(down, x, n_tokens_);
+  if (!multiply(down, x, n_tokens_)) return false;
   add_to_residual(scratch_.normed, weights.ffn_post_norm);
+  return true;
 }
 
 // The last norm and, where asked for, the logits of the wanted tokens: their residuals are moved to the front first.
-u32 Pass::finish(f32* logits) {
+bool Pass::finish(f32* logits) {
   const u32 n = config_.n_embd;
   u32 n_wanted = 0;
   for (u32 t = 0; t < n_tokens_; ++t) {
@@ -239,17 +282,17 @@ u32 Pass::finish(f32* logits) {
     if (n_wanted != t) memcpy(scratch_.residual + u64(n_wanted) * n, scratch_.residual + u64(t) * n, n * sizeof(f32));
     ++n_wanted;
   }
-  if (n_wanted == 0) return 0;
+  if (n_wanted == 0) return true;
   const f32* x = prepare(scratch_.residual, weights_.output_norm, n, n_wanted, logits ? scratch_.kinds[0].logits : 0);
-  if (!logits) return n_wanted;
+  if (!logits) return true;
   const Product output[] = {{&weights_.output, weights_.output_bias, logits, config_.n_vocab}};
-  multiply(output, x, n_wanted);
+  if (!multiply(output, x, n_wanted)) return false;
   if (config_.final_softcap > 0) {
     each_token(n_wanted, [&](u32 t) {
       table_.softcap(logits + u64(t) * config_.n_vocab, config_.final_softcap, config_.n_vocab);
     });
   }
-  return n_wanted;
+  return true;
 }
 
 }  // namespace
@@ -259,6 +302,9 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   s.max_tokens = max_tokens;
   const u64 n = max_tokens;
   const u32 out_dim = config.n_head * config.value_dim;
+  const auto no_memory = [&]() -> Error {
+    return fail(Code::out_of_memory, "scratch") << "no memory for a batch of " << max_tokens << " tokens";
+  };
   bool enough = true;
   const auto floats = [&](u64 count) {
     Span<f32> memory = arena.allocate<f32>(count);
@@ -267,53 +313,55 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   };
   s.residual = floats(n * config.n_embd);
   s.normed = floats(n * config.n_embd);
-  s.query = floats(n * config.q_dim());
-  s.key = floats(n * config.k_dim());
-  s.value = floats(n * config.v_dim());
-  s.attended = floats(n * out_dim);
-  s.gate = floats(n * config.n_ff);
-  s.up = floats(n * config.n_ff);
+  const u64 parts[] = {n * config.q_dim(), n * config.k_dim(), n * config.v_dim(), n * out_dim};
+  f32** const attention_parts[] = {&s.query, &s.key, &s.value, &s.attended};
+  u64 attention_size = 0;
+  for (const u64 part : parts) attention_size += round_up(part, 16);
+  const u64 gate_size = round_up(n * config.n_ff, 16);
+  f32* const shared = floats(max(attention_size, 2 * gate_size));
+  if (!enough) return no_memory();
+  s.gate = shared;
+  s.up = shared + gate_size;
+  f32* at = shared;
+  for (u32 i = 0; i < 4; ++i) *attention_parts[i] = at, at += round_up(parts[i], 16);
   s.cosines = floats(2 * n * (config.n_rot / 2));
   s.sines = floats(2 * n * (config.n_rot / 2));
   s.attention_floats =
       round_up(kernels::attention_scratch_floats(config.n_head / config.n_head_kv, config.value_dim), 16);
   s.attention = floats(max_attention_tasks * s.attention_floats);
 
-  const u64 widest = round_up(max(max(config.n_embd, out_dim), config.n_ff), 256);
-  Activations& a = s.activations;
-  Span<i8> q32 = arena.allocate<i8>(n * widest), q256 = arena.allocate<i8>(n * widest);
-  Span<i32> sum32 = arena.allocate<i32>(n * widest / 32), sum16 = arena.allocate<i32>(n * widest / 16);
-  a.q32 = q32.data, a.q256 = q256.data, a.sum32 = sum32.data, a.sum16 = sum16.data;
-  a.d32 = floats(n * widest / 32);
-  a.d256 = floats(n * widest / 256);
-  enough = enough && !q32.empty() && !q256.empty() && !sum32.empty() && !sum16.empty();
-
   s.kinds = arena.allocate<Scratch::Kinds>(config.n_layer);
-  if (!enough || s.kinds.empty())
-    return fail(Code::out_of_memory, "scratch") << "no memory for a batch of " << max_tokens << " tokens";
+  if (s.kinds.empty()) return no_memory();
+  u32 used = kind_bit(weights.output);
+  s.kinds[0].logits = used;
   for (u32 i = 0; i < config.n_layer; ++i) {
     const Layer& layer = weights.layers[i];
-    s.kinds[i].qkv = kind_bit(layer.query) | kind_bit(layer.key) | kind_bit(layer.value);
-    s.kinds[i].output = kind_bit(layer.output);
-    s.kinds[i].ffn = kind_bit(layer.gate) | kind_bit(layer.up);
-    s.kinds[i].down = kind_bit(layer.down);
+    Scratch::Kinds& kinds = s.kinds[i];
+    kinds.qkv = kind_bit(layer.query) | kind_bit(layer.key) | kind_bit(layer.value);
+    kinds.output = kind_bit(layer.output);
+    kinds.ffn = kind_bit(layer.gate) | kind_bit(layer.up);
+    kinds.down = kind_bit(layer.down);
+    used |= kinds.qkv | kinds.output | kinds.ffn | kinds.down;
   }
-  s.kinds[0].logits = kind_bit(weights.output);
+
+  const u64 widest = round_up(max(max(config.n_embd, out_dim), config.n_ff), 256);
+  const auto quantised = [&](u32 block, u32 sum_block, i8** q, f32** d, i32** sums) {
+    *d = floats(n * widest / block);
+    const Span<i8> codes = arena.allocate<i8>(n * widest);
+    const Span<i32> sum = arena.allocate<i32>(n * widest / sum_block);
+    enough = enough && !codes.empty() && !sum.empty();
+    *q = codes.data, *sums = sum.data;
+  };
+  Activations& a = s.activations;
+  if (used & 1u << u32(kernels::ActivationKind::q8_32)) quantised(32, 32, &a.q32, &a.d32, &a.sum32);
+  if (used & 1u << u32(kernels::ActivationKind::q8_256)) quantised(256, 16, &a.q256, &a.d256, &a.sum16);
+  if (!enough) return no_memory();
   return s;
 }
 
 bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope, Scratch& scratch,
-             Span<const BatchToken> batch, f32* logits, StopCheck check) {
-  Pass pass(engine, config, weights, scratch, batch);
-  pass.embed();
-  pass.rotate_tables(rope);
-  for (u32 layer = 0; layer < config.n_layer; ++layer) {
-    if (check.stop && check.stop(check.context)) return false;
-    pass.attention(layer);
-    pass.feed_forward(layer);
-  }
-  pass.finish(logits);
-  return true;
+             Span<const BatchToken> batch, f32* logits, StopCheck check, ForwardCycles* cycles) {
+  return Pass(engine, config, weights, scratch, batch, check, *cycles).run(rope, logits);
 }
 
 }  // namespace flyball::model

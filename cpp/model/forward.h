@@ -20,18 +20,19 @@ struct BatchToken {
 // Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
 struct Scratch {
   u32 max_tokens = 0;
-  f32* residual = nullptr;   // (max_tokens, n_embd)
-  f32* normed = nullptr;     // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
-  f32* query = nullptr;      // (max_tokens, q_dim)
-  f32* key = nullptr;        // (max_tokens, k_dim)
-  f32* value = nullptr;      // (max_tokens, v_dim)
-  f32* attended = nullptr;   // (max_tokens, n_head * value_dim)
-  f32* gate = nullptr;       // (max_tokens, n_ff)
-  f32* up = nullptr;         // (max_tokens, n_ff)
-  f32* cosines = nullptr;    // (2, max_tokens, n_rot / 2): full layers, then sliding ones
-  f32* sines = nullptr;      // the same
-  f32* attention = nullptr;  // (tasks, attention_floats)
-  u64 attention_floats = 0;  // a multiple of 16, so tasks do not share cache lines
+  f32* residual = nullptr;  // (max_tokens, n_embd)
+  f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
+  // Attention's four and the feed-forward's two lie over each other: they are never alive together.
+  f32* query = nullptr;              // (max_tokens, q_dim)
+  f32* key = nullptr;                // (max_tokens, k_dim)
+  f32* value = nullptr;              // (max_tokens, v_dim)
+  f32* attended = nullptr;           // (max_tokens, n_head * value_dim)
+  f32* gate = nullptr;               // (max_tokens, n_ff)
+  f32* up = nullptr;                 // (max_tokens, n_ff)
+  f32* cosines = nullptr;            // (2, max_tokens, n_rot / 2): full layers, then sliding ones
+  f32* sines = nullptr;              // the same
+  f32* attention = nullptr;          // (tasks, attention_floats)
+  u64 attention_floats = 0;          // a multiple of 16, so tasks do not share cache lines
   kernels::Activations activations;  // quantised copies, wide enough for every matrix
 
   // Which quantised forms each input needs: the union over the matrices that read it, as (1 << ActivationKind) bits.
@@ -51,12 +52,18 @@ struct Engine {  // what forward() runs on
 
 struct StopCheck {
   void* context = nullptr;
-  bool (*stop)(void* context) = nullptr;  // asked before each layer
+  bool (*stop)(void* context) = nullptr;  // asked before each matrix, and inside long ones
+};
+
+struct ForwardCycles {  // of one call; what is in neither is norms, rotations, activations
+  u64 matrices = 0;
+  u64 attention = 0;
 };
 
 // logits: (wanted tokens, n_vocab) or null when only hidden states are needed. False: stopped; the cache rows of these
 // tokens are then undefined and must be written again before they are read.
 [[nodiscard]] bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope,
-                           Scratch& scratch, Span<const BatchToken> batch, f32* logits, StopCheck check);
+                           Scratch& scratch, Span<const BatchToken> batch, f32* logits, StopCheck check,
+                           ForwardCycles* cycles);
 
 }  // namespace flyball::model

@@ -1,24 +1,15 @@
 #include "runtime/kv_cache.h"
 
 namespace flyball::runtime {
-namespace {
-
 using kernels::CacheHead;
 using kernels::CacheType;
 
-struct PartSizes {  // bytes for `positions`, a multiple of 16
-  u64 keys, key_scales, values, value_scales;
-  u64 total() const { return keys + key_scales + values + value_scales; }
-};
-
-PartSizes part_sizes(const CacheHead& head, u64 positions) {
+CachePartSizes cache_part_sizes(const CacheHead& head, u64 positions) {
   const u64 width = head.type == CacheType::f32 ? 4 : head.type == CacheType::f16 ? 2 : 1;
   const bool scaled = head.type == CacheType::q8_0;
   return {positions * head.head_dim * width, scaled ? positions * (head.head_dim / 32) * 2 : 0,
           positions * head.value_dim * width, scaled ? positions * (head.value_dim / 32) * 2 : 0};
 }
-
-}  // namespace
 
 Result<KvCache> KvCache::create(Arena& arena, const model::Config& config, CacheType type, u32 capacity) {
   if (type == CacheType::q8_0 && (config.head_dim % 32 != 0 || config.value_dim % 32 != 0)) {
@@ -32,7 +23,7 @@ Result<KvCache> KvCache::create(Arena& arena, const model::Config& config, Cache
   head.type = type;
   head.head_dim = config.head_dim;
   head.value_dim = config.value_dim;
-  const PartSizes sizes = part_sizes(head, round_up(capacity, 16));
+  const CachePartSizes sizes = cache_part_sizes(head, round_up(capacity, 16));
   if (!checked_mul(n_heads, sizes.total() + 4 * 64, &cache.bytes_)) cache.bytes_ = ~u64(0);
   u8* memory = static_cast<u8*>(arena.allocate_bytes(cache.bytes_));
   if (!memory || cache.heads_.empty()) {
@@ -55,18 +46,8 @@ Result<KvCache> KvCache::create(Arena& arena, const model::Config& config, Cache
   return cache;
 }
 
-u64 KvCache::saved_bytes(u32 n_positions) const {
-  return part_sizes(heads_[0], round_up(n_positions, 16)).total() * heads_.size;
-}
-
-void KvCache::each_part(u32 n_positions, void* context, void (*each)(void* context, Span<u8> part)) const {
-  const PartSizes sizes = part_sizes(heads_[0], round_up(n_positions, 16));
-  for (const CacheHead& head : heads_) {
-    each(context, {static_cast<u8*>(head.keys), sizes.keys});
-    each(context, {reinterpret_cast<u8*>(head.key_scales), sizes.key_scales});
-    each(context, {static_cast<u8*>(head.values), sizes.values});
-    each(context, {reinterpret_cast<u8*>(head.value_scales), sizes.value_scales});
-  }
+u64 KvCache::part_bytes(u32 first, u32 end) const {
+  return cache_part_sizes(heads_[0], round_up(end - first, 16)).total() * heads_.size;
 }
 
 }  // namespace flyball::runtime

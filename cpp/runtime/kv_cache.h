@@ -7,6 +7,12 @@
 
 namespace flyball::runtime {
 
+struct CachePartSizes {  // bytes of one head's positions, whose number is a multiple of 16
+  u64 keys, key_scales, values, value_scales;
+  u64 total() const { return keys + key_scales + values + value_scales; }
+};
+CachePartSizes cache_part_sizes(const kernels::CacheHead& head, u64 positions);
+
 class KvCache {
  public:
   static Result<KvCache> create(Arena& arena, const model::Config& config, kernels::CacheType type, u32 capacity);
@@ -14,14 +20,27 @@ class KvCache {
   const kernels::CacheHead* heads() const { return heads_.data; }  // (n_layer, n_head_kv)
   u64 bytes() const { return bytes_; }
 
-  // What a session file holds: the first `n_positions` of every head, 16 positions at a time (keys are interleaved so).
-  // `each` gets the parts in a fixed order: layer by layer, head by head, keys, key scales, values, value scales.
-  u64 saved_bytes(u32 n_positions) const;
-  void each_part(u32 n_positions, void* context, void (*each)(void* context, Span<u8> part)) const;
+  // The positions [first, end) of every head in a fixed order: layer by layer, head by head, keys, key scales, values,
+  // value scales. Both are multiples of 16 (keys are interleaved so) or the end is rounded up to one.
+  u64 part_bytes(u32 first, u32 end) const;  // all parts together
+  template <class Function>
+  void each_part(u32 first, u32 end, Function&& function) const;
 
  private:
   Span<kernels::CacheHead> heads_;
   u64 bytes_ = 0;
 };
+
+template <class Function>
+void KvCache::each_part(u32 first, u32 end, Function&& function) const {
+  const CachePartSizes before = cache_part_sizes(heads_[0], first);
+  const CachePartSizes sizes = cache_part_sizes(heads_[0], round_up(end - first, 16));
+  for (const kernels::CacheHead& head : heads_) {
+    function(Span<u8>(static_cast<u8*>(head.keys) + before.keys, sizes.keys));
+    function(Span<u8>(reinterpret_cast<u8*>(head.key_scales) + before.key_scales, sizes.key_scales));
+    function(Span<u8>(static_cast<u8*>(head.values) + before.values, sizes.values));
+    function(Span<u8>(reinterpret_cast<u8*>(head.value_scales) + before.value_scales, sizes.value_scales));
+  }
+}
 
 }  // namespace flyball::runtime

@@ -15,6 +15,7 @@ void write_ms(JsonWriter& out, Str name, u64 cycles, u64 cycles_per_second) {
 void write_phase(JsonWriter& out, Str name, const PhaseMetrics& phase, u64 cycles_per_second) {
   out.key(name).begin_object();
   out.field("calls", phase.calls).field("tokens", phase.tokens).field("cycles", phase.cycles);
+  out.field("matrix_cycles", phase.matrix_cycles).field("attention_cycles", phase.attention_cycles);
   out.key("cycles_per_token");
   if (phase.tokens == 0)
     out.null();
@@ -28,13 +29,21 @@ void write_phase(JsonWriter& out, Str name, const PhaseMetrics& phase, u64 cycle
   out.end_object();
 }
 
+void write_speculation(JsonWriter& out, const SpeculationMetrics& m) {
+  out.key("speculation").begin_object();
+  out.field("calls", m.calls).field("drafted", m.drafted).field("accepted", m.accepted);
+  out.end_object();
+}
+
 }  // namespace
 
 void write_metrics(JsonWriter& out, const GenerationMetrics& m, u64 cycles_per_second) {
   out.begin_object();
   write_phase(out, "prefill", m.prefill, cycles_per_second);
   write_phase(out, "decode", m.decode, cycles_per_second);
+  write_speculation(out, m.speculation);
   out.field("prompt_tokens", m.prompt_tokens).field("cached_tokens", m.cached_tokens);
+  out.field("shared_tokens", m.shared_tokens);
   out.field("generated_tokens", m.generated_tokens).field("transformer_calls", m.prefill.calls + m.decode.calls);
   out.field("sample_cycles", m.sample_cycles).field("first_token_cycles", m.first_token_cycles);
   out.field("total_cycles", m.total_cycles).field("cycles_per_second", cycles_per_second);
@@ -51,6 +60,7 @@ void write_metrics(JsonWriter& out, const SessionMetrics& m, const StartupMetric
   out.end_object();
   write_phase(out, "prefill", m.prefill, cycles_per_second);
   write_phase(out, "decode", m.decode, cycles_per_second);
+  write_speculation(out, m.speculation);
   out.field("transformer_calls", m.prefill.calls + m.decode.calls).field("kv_resets", m.cache_resets);
   out.field("generations_started", m.generations_started).field("generations_completed", m.generations_completed);
   out.field("sample_cycles", m.sample_cycles).field("last_first_token_cycles", m.last_first_token_cycles);

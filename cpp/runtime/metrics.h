@@ -6,18 +6,34 @@
 namespace flyball::runtime {
 
 struct PhaseMetrics {
-  u64 calls = 0;   // transformer calls: batches in prefill, steps in decode
-  u64 tokens = 0;  // prefill counts every prompt token it computed; decode every token it fed
-  u64 cycles = 0;
-  void add(const PhaseMetrics& other) { calls += other.calls, tokens += other.tokens, cycles += other.cycles; }
+  u64 calls = 0;          // transformer calls: batches in prefill, steps in decode
+  u64 tokens = 0;         // prefill counts every prompt token it computed; decode every token it fed that stayed
+  u64 cycles = 0;         // of a call that several sequences shared: this one's share, by tokens
+  u64 matrix_cycles = 0;  // of these: products with weights
+  u64 attention_cycles = 0;
+  void add(const PhaseMetrics& other) {
+    calls += other.calls, tokens += other.tokens, cycles += other.cycles;
+    matrix_cycles += other.matrix_cycles, attention_cycles += other.attention_cycles;
+  }
+};
+
+struct SpeculationMetrics {
+  u64 calls = 0;     // decode steps that checked guesses
+  u64 drafted = 0;   // guesses checked
+  u64 accepted = 0;  // that were right
+  void add(const SpeculationMetrics& other) {
+    calls += other.calls, drafted += other.drafted, accepted += other.accepted;
+  }
 };
 
 struct GenerationMetrics {  // one call
   PhaseMetrics prefill;
   PhaseMetrics decode;
+  SpeculationMetrics speculation;
   u64 sample_cycles = 0;
   u64 prompt_tokens = 0;
-  u64 cached_tokens = 0;  // of the prompt, reused from the session's cache
+  u64 cached_tokens = 0;  // of the prompt, not computed: the session's own cache or the model's shared prefixes
+  u64 shared_tokens = 0;  // of these, from the shared prefixes
   u64 generated_tokens = 0;
   u64 first_token_cycles = 0;  // from the call's start to its first sampled token
   u64 total_cycles = 0;
@@ -26,6 +42,7 @@ struct GenerationMetrics {  // one call
 struct SessionMetrics {
   PhaseMetrics prefill;
   PhaseMetrics decode;
+  SpeculationMetrics speculation;
   u64 sample_cycles = 0;
   u64 cache_resets = 0;
   u64 generations_started = 0;

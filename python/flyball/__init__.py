@@ -8,6 +8,7 @@ flyball.verify(result.receipt, model=model)
 """
 
 from ._core import version as __version__
+from .batching import AsyncStream
 from .chat import Chat, Message
 from .errors import (
     ContextFull,
@@ -28,11 +29,12 @@ from .errors import (
 from .model import Model, demo_model_path, isas
 from .options import GenerateOptions
 from .receipt import Receipt, verify
-from .results import Metrics, ModelInfo, Phase, Piece, Result, SessionMetrics
+from .results import Metrics, ModelInfo, Phase, Piece, Result, SessionMetrics, Speculation
 from .session import Session, Stream
 from .template import ChatTemplate
 
 __all__ = [
+    "AsyncStream",
     "Chat",
     "ChatTemplate",
     "ContextFull",
@@ -57,6 +59,7 @@ __all__ = [
     "Session",
     "SessionBusy",
     "SessionMetrics",
+    "Speculation",
     "Stream",
     "TemplateError",
     "Unsupported",

@@ -61,6 +61,12 @@ class Chat:
         stream.when_done(lambda result: self._keep(text, result))
         return stream
 
+    async def asend(self, text: str, max_tokens: int = 512, **options: Unpack[GenerateKeywords]) -> Result:
+        """send() for asyncio: computed together with all other running answers of the model."""
+        result = await self.session.agenerate(self.prompt(text), max_tokens, **options)
+        self._keep(text, result)
+        return result
+
     def reset(self) -> None:
         """Forget all messages but the system's."""
         self._history = [message for message in self._history[:1] if message.role == "system"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from .batching import AsyncStream, Batcher, Job, submit_all, wait_all
 from .options import GenerateKeywords, integer, utf8
-from .results import ModelInfo, Result
-from .session import Progress, Prompt, Session, Stream, prompt_ids
+from .results import ModelInfo, Piece, Result
+from .session import Progress, Prompt, Session, Stream, make_options, make_result, prompt_ids
 from .template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Model:
         self._context = context
         self._cache = cache
         self._idle: list[Session] = []
+        self.batcher = Batcher()
         self._lock = threading.Lock()
 
     @classmethod
@@ -59,6 +62,8 @@ class Model:
         vocab_only: bool = False,
         cache: str = "f16",
         progress: Progress | None = None,
+        decode_threads: int = 0,
+        prefix_cache_mb: int = 64,
     ) -> Model:
         """Map and check a GGUF file (or the first of its split parts), and prepare its weights.
 
@@ -68,9 +73,19 @@ class Model:
         vocab_only  tokenizer and metadata alone
         cache       type of cached keys and values: f16, f32 or q8_0
         progress    called with (phase, done, total) during a long load; Ctrl-C works meanwhile
+        decode_threads   that compute where no prompt is computed; 0: as many as `threads`
+        prefix_cache_mb  MiB of keys and values kept for prompts that begin alike, over all sessions; 0: none
         """
         name = os.fspath(path)
-        core = _core.ModelCore.load(os.fsencode(path), isa, integer("threads", threads), bool(vocab_only), progress)
+        core = _core.ModelCore.load(
+            os.fsencode(path),
+            isa,
+            integer("threads", threads),
+            integer("decode_threads", decode_threads),
+            integer("prefix_cache_mb", prefix_cache_mb) << 20,
+            bool(vocab_only),
+            progress,
+        )
         return cls(core, name, integer("context", context), cache)
 
     @cached_property
@@ -147,6 +162,68 @@ class Model:
         """The same, piece by piece. The prompt is computed before this returns."""
         return self.session().stream(prompt, max_tokens, progress=progress, **options)
 
+    def generate_many(
+        self,
+        prompts: Iterable[Prompt],
+        max_tokens: int = 128,
+        *,
+        parallel: int = 16,
+        **options: Unpack[GenerateKeywords],
+    ) -> list[Result]:
+        """Answer many prompts, `parallel` at a time in one batch. Each answer has the bits that generate() gives."""
+        jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
+        submit_all(self.batcher, jobs, integer("parallel", parallel, 1))
+        return wait_all(jobs)
+
+    async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
+        """generate() for asyncio: computed together with all other running answers of the model."""
+        return await asyncio.wrap_future(self.batcher.submit(self._job(prompt, max_tokens, options)))
+
+    def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
+        """stream() for asyncio: `async for piece in model.astream(...)`."""
+        return AsyncStream(lambda on_piece: self.batcher.submit(self._job(prompt, max_tokens, options, on_piece)))
+
+    async def agenerate_many(
+        self,
+        prompts: Iterable[Prompt],
+        max_tokens: int = 128,
+        *,
+        parallel: int = 16,
+        **options: Unpack[GenerateKeywords],
+    ) -> list[Result]:
+        """generate_many() for asyncio."""
+        jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
+        submit_all(self.batcher, jobs, integer("parallel", parallel, 1))
+        try:
+            return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))
+        finally:
+            for job in jobs:
+                job.future.cancel()
+
+    def _job(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        options: GenerateKeywords,
+        on_piece: Callable[[Piece], None] | None = None,
+    ) -> Job:
+        make_options(max_tokens, options).for_core()  # what is wrong is said to the caller, not to the batch
+
+        session: Session | None = None
+
+        def start() -> _core.GenerationCore:
+            nonlocal session
+            session = self._take_session()
+            return session.prepare(prompt, max_tokens, options)
+
+        def finish(core: _core.GenerationCore) -> Result:
+            result = make_result(core)
+            if session is not None:
+                self._give_back(session)
+            return result
+
+        return Job(start, finish, on_piece)
+
     def chat(
         self, system: str | None = None, template: str | None = None, session: Session | None = None, **variables: Any
     ) -> Chat:
@@ -178,7 +255,12 @@ class Model:
         return ChatTemplate(source, tokenize, control, piece(info.bos), piece(info.eos), first)
 
     def session(
-        self, context: int | None = None, cache: str | None = None, threads: int = 0, sequence: int = 0
+        self,
+        context: int | None = None,
+        cache: str | None = None,
+        threads: int = 0,
+        sequence: int = 0,
+        decode_threads: int = 0,
     ) -> Session:
         """A session of its own. `sequence` names it for the random numbers: other names draw other tokens."""
         return Session(
@@ -188,6 +270,7 @@ class Model:
                 integer("context", self._context if context is None else context),
                 self._cache if cache is None else cache,
                 integer("threads", threads),
+                integer("decode_threads", decode_threads),
                 integer("sequence", sequence, most=2**64 - 1),
             ),
         )
@@ -217,11 +300,17 @@ class Model:
 
     @contextmanager
     def _borrowed(self) -> Iterator[Session]:
-        with self._lock:
-            session = self._idle.pop() if self._idle else None
-        if session is None:
-            session = self.session()
+        session = self._take_session()
         yield session  # after an error it is not kept: nothing is known about it then
+        self._give_back(session)
+
+    def _take_session(self) -> Session:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.session()
+
+    def _give_back(self, session: Session) -> None:
         session.reset()
         with self._lock:
             if len(self._idle) < _IDLE_SESSIONS:

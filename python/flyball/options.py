@@ -5,10 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import SupportsFloat, SupportsIndex, TypedDict
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex, TypedDict
 
 from . import _core
 from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from .model import Model
 
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
@@ -30,6 +33,8 @@ class GenerateKeywords(TypedDict, total=False):
     deadline: float | None
     ignore_eos: bool
     batch: int
+    speculate: str
+    draft: Model | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,9 @@ class GenerateOptions:
     deadline         seconds from the call; the answer then ends with stop_reason "deadline"
     ignore_eos       go on after an end-of-generation token
     batch            prompt tokens per transformer call; cannot change a result
+    speculate        guess tokens and check several in one call: "auto" where it pays, "off", or "always"; the answer is
+                     the same, bit by bit
+    draft            a smaller Model with the same vocabulary that guesses; without, the text so far does
     """
 
     max_tokens: int = 128
@@ -65,9 +73,11 @@ class GenerateOptions:
     deadline: float | None = None
     ignore_eos: bool = False
     batch: int = 512
+    speculate: str = "auto"
+    draft: Model | None = None
 
     def for_core(self) -> dict[str, object]:
-        """Checked values under the names that the binding reads."""
+        """Checked values under the names that the binding reads; the draft's session is for its caller to add."""
         bias = self.logit_bias or {}
         return {
             "max_tokens": integer("max_tokens", self.max_tokens, 1),
@@ -84,6 +94,7 @@ class GenerateOptions:
             "deadline_ns": _deadline_ns(self.deadline),
             "ignore_eos": bool(self.ignore_eos),
             "batch": integer("batch", self.batch, 1),
+            "speculate": _speculate(self.speculate),
         }
 
 
@@ -118,6 +129,12 @@ def utf8(name: str, text: str) -> bytes:
 
 def _stops(stop: str | Iterable[str]) -> list[bytes]:
     return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
+
+
+def _speculate(choice: str) -> str:
+    if choice not in ("auto", "off", "always"):
+        raise InvalidArgument("speculate", f"is {choice!r}, must be auto, off or always")
+    return choice
 
 
 def _deadline_ns(seconds: float | None) -> int:

@@ -16,6 +16,16 @@ class PhaseCounts(TypedDict):
     calls: int
     tokens: int
     cycles: int
+    matrix_cycles: int
+    attention_cycles: int
+
+
+class SpeculationCounts(TypedDict):
+    """Guesses as the core counts them."""
+
+    calls: int
+    drafted: int
+    accepted: int
 
 
 class GenerationCounts(TypedDict):
@@ -23,9 +33,11 @@ class GenerationCounts(TypedDict):
 
     prefill: PhaseCounts
     decode: PhaseCounts
+    speculation: SpeculationCounts
     sample_cycles: int
     prompt_tokens: int
     cached_tokens: int
+    shared_tokens: int
     generated_tokens: int
     first_token_cycles: int
     total_cycles: int
@@ -36,6 +48,7 @@ class SessionCounts(TypedDict):
 
     prefill: PhaseCounts
     decode: PhaseCounts
+    speculation: SpeculationCounts
     sample_cycles: int
     cache_resets: int
     generations_started: int
@@ -45,11 +58,17 @@ class SessionCounts(TypedDict):
 
 @dataclass(frozen=True)
 class Phase:
-    """Prefill or decode: transformer calls, tokens that went through them, cycles that they took."""
+    """Prefill or decode: transformer calls, tokens that went through them, cycles that they took.
+
+    Of a call that several sequences shared, each is charged by its share of the tokens. `matrix_cycles` (products with
+    weights) and `attention_cycles` are parts of `cycles`; the rest is norms, rotations and activations.
+    """
 
     calls: int
     tokens: int
     cycles: int
+    matrix_cycles: int
+    attention_cycles: int
     cycles_per_second: int = field(repr=False)
 
     @property
@@ -73,20 +92,51 @@ class Phase:
             "calls": self.calls,
             "tokens": self.tokens,
             "cycles": self.cycles,
+            "matrix_cycles": self.matrix_cycles,
+            "attention_cycles": self.attention_cycles,
             "cycles_per_token": self.cycles_per_token,
             "tokens_per_second": self.tokens_per_second,
         }
 
 
 @dataclass(frozen=True)
+class Speculation:
+    """Guessed tokens: decode calls that checked some, guesses checked, guesses that were right."""
+
+    calls: int
+    drafted: int
+    accepted: int
+
+    @property
+    def acceptance(self) -> float | None:
+        """Share of the guesses that were right; None where none was checked."""
+        return self.accepted / self.drafted if self.drafted else None
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {
+            "calls": self.calls,
+            "drafted": self.drafted,
+            "accepted": self.accepted,
+            "acceptance": self.acceptance,
+        }
+
+
+@dataclass(frozen=True)
 class Metrics:
-    """One generation, counted in cycles of the time-stamp counter (contract 2)."""
+    """One generation, counted in cycles of the time-stamp counter (contract 2).
+
+    `cached_tokens` of the prompt were not computed: the session held them, or, `shared_tokens` of them, the model had
+    kept them from another session.
+    """
 
     prefill: Phase
     decode: Phase
+    speculation: Speculation
     sample_cycles: int
     prompt_tokens: int
     cached_tokens: int
+    shared_tokens: int
     generated_tokens: int
     first_token_cycles: int
     total_cycles: int
@@ -98,9 +148,11 @@ class Metrics:
         return cls(
             prefill=Phase(**counts["prefill"], cycles_per_second=cycles_per_second),
             decode=Phase(**counts["decode"], cycles_per_second=cycles_per_second),
+            speculation=Speculation(**counts["speculation"]),
             sample_cycles=counts["sample_cycles"],
             prompt_tokens=counts["prompt_tokens"],
             cached_tokens=counts["cached_tokens"],
+            shared_tokens=counts["shared_tokens"],
             generated_tokens=counts["generated_tokens"],
             first_token_cycles=counts["first_token_cycles"],
             total_cycles=counts["total_cycles"],
@@ -117,9 +169,11 @@ class Metrics:
         return {
             "prefill": self.prefill.as_dict(),
             "decode": self.decode.as_dict(),
+            "speculation": self.speculation.as_dict(),
             "sample_cycles": self.sample_cycles,
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
+            "shared_tokens": self.shared_tokens,
             "generated_tokens": self.generated_tokens,
             "first_token_cycles": self.first_token_cycles,
             "first_token_ms": self.first_token_ms,
@@ -134,6 +188,7 @@ class SessionMetrics:
 
     prefill: Phase
     decode: Phase
+    speculation: Speculation
     sample_cycles: int
     cache_resets: int
     generations_started: int
@@ -146,6 +201,7 @@ class SessionMetrics:
         return cls(
             prefill=Phase(**counts["prefill"], cycles_per_second=cycles_per_second),
             decode=Phase(**counts["decode"], cycles_per_second=cycles_per_second),
+            speculation=Speculation(**counts["speculation"]),
             sample_cycles=counts["sample_cycles"],
             cache_resets=counts["cache_resets"],
             generations_started=counts["generations_started"],
@@ -217,6 +273,7 @@ class ModelInfo:
     gguf_version: int
     isa: str
     threads: int
+    decode_threads: int
     vocab_only: bool
     model_select_ms: float
     model_prepare_ms: float

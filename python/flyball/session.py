@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from .batching import AsyncStream, Job
 from .errors import InvalidArgument
 from .options import GenerateKeywords, GenerateOptions, integer, utf8
 from .receipt import Receipt
@@ -93,6 +96,7 @@ class Session:
     def __init__(self, model: Model, core: _core.SessionCore) -> None:
         self.model = model
         self._core = core
+        self._draft: Session | None = None
 
     @property
     def context(self) -> int:
@@ -143,6 +147,25 @@ class Session:
         """The same, piece by piece. The prompt is computed before this returns."""
         return Stream(self._begin(prompt, max_tokens, progress, options))
 
+    async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
+        """generate() for asyncio: computed together with all other running answers of the model."""
+        return await asyncio.wrap_future(self._submit(prompt, max_tokens, options))
+
+    def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
+        """stream() for asyncio: `async for piece in session.astream(...)`."""
+        return AsyncStream(lambda on_piece: self._submit(prompt, max_tokens, options, on_piece))
+
+    def _submit(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        options: GenerateKeywords,
+        on_piece: Callable[[Piece], None] | None = None,
+    ) -> Future[Result]:
+        make_options(max_tokens, options).for_core()  # what is wrong is said to the caller, not to the batch
+        job = Job(lambda: self.prepare(prompt, max_tokens, options), make_result, on_piece)
+        return self.model.batcher.submit(job)
+
     def logits(
         self, ids: Iterable[int], batch: int = 512, *, progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
@@ -170,8 +193,28 @@ class Session:
     def _begin(
         self, prompt: Prompt, max_tokens: int, progress: Progress | None, options: GenerateKeywords
     ) -> _core.GenerationCore:
-        settings = make_options(max_tokens, options).for_core()
-        return self._core.begin(self.model.ids(prompt), settings, progress)
+        return self.prepare(prompt, max_tokens, options, progress, compute=True)
+
+    def prepare(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        options: GenerateKeywords,
+        progress: Progress | None = None,
+        compute: bool = False,
+    ) -> _core.GenerationCore:
+        """A generation of the core; `compute`: with its prompt computed."""
+        checked = make_options(max_tokens, options)
+        settings = checked.for_core() | {"draft": self._draft_core(checked.draft)}
+        return self._core.begin(self.model.ids(prompt), settings, progress, compute)
+
+    def _draft_core(self, draft: Model | None) -> _core.SessionCore | None:
+        """A session of the draft model that follows this one; kept, so that it follows from turn to turn."""
+        if draft is None:
+            return None
+        if self._draft is None or self._draft.model is not draft:
+            self._draft = draft.session(min(self.context, draft.info.context_length))
+        return self._draft._core
 
 
 def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:

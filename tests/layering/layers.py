@@ -28,11 +28,13 @@ CPP_PROGRAMS = ("bind", "cli", "uefi")
 CPP_CORE = ("base", "gguf", "tokenizer", "kernels", "model", "runtime", "governor", "engine", "repl")
 
 # Modules that make one part: what a model, its sessions and its answers are, typed.
-PYTHON_PARTS = dict.fromkeys(("model", "session", "chat", "results", "receipt"), "model") | {"__main__": "cli"}
+PYTHON_PARTS = dict.fromkeys(("model", "session", "batching", "chat", "options", "results", "receipt"), "model") | {
+    "__main__": "cli"
+}
 PYTHON_ROWS = (
     ("_core",),
     ("errors",),
-    ("options", "configuration", "sandbox"),
+    ("configuration", "sandbox"),
     ("template",),
     ("model",),
     ("events",),

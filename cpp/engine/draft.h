@@ -1,0 +1,34 @@
+// Guessing the next tokens, to be checked by the model in one call. A guess can be wrong, never harmful: what the answer
+// holds is chosen from the model's own logits (docs/speculation.md). Private to engine/.
+#pragma once
+
+#include "base/arena.h"
+#include "engine/engine.h"
+
+namespace flyball::engine {
+
+// What followed the last three tokens where they occurred before: text that repeats itself, quotes its prompt or fills a
+// form.
+class PromptLookup {
+ public:
+  Status make_room(Arena& arena, u32 capacity);  // of tokens; without it nothing is ever found
+
+  // Writes what may follow `history`, whose first tokens are those of the call before; returns how many tokens.
+  u32 propose(Span<const Token> history, Span<Token> guesses);
+
+ private:
+  static constexpr u32 gram = 3;
+  static u32 hash(const Token* tokens);
+
+  Span<u32> latest_;   // by hash: where the token after the latest such three is
+  u32 n_seen_ = gram;  // tokens whose predecessors are in the table
+};
+
+// A smaller model's likeliest continuation. Its session follows `history`; what it has of it already is not computed
+// again. None where that fails or does not fit: guessing is never worth an error.
+u32 guess_by_model(Session::State& draft, Span<const Token> history, Span<Token> guesses, const Control& control);
+
+// A draft session belongs to a model with the same vocabulary, text by text.
+Status check_draft(const Session::State& session, const SpeculationOptions& options);
+
+}  // namespace flyball::engine

@@ -1,0 +1,101 @@
+#include "engine/round.h"
+
+namespace flyball::engine {
+
+Round::Round(Model& model, const Control& control)
+    : model_(model), control_(control), start_cycles_(model.platform().cycles(model.platform().self)) {}
+
+u32 Round::add(Generation::State& generation, u32 most, bool alone, Status* status) {
+  const u32 pending = generation.n_known() - generation.session.n_tokens;
+  const u32 n_fed = min(min(pending, most), max_batch - n_tokens_);
+  if (n_fed == 0 || n_rows_ == max_step_rows) return 0;
+  Part& part = parts_[n_parts_++];
+  part = {&generation, status, n_fed, 0, generation.in_prompt(), n_fed == pending};
+  if (alone && !part.in_prompt) part.n_guesses = generation.guess(control_);
+  n_tokens_ += n_fed + part.n_guesses;
+  n_rows_ += part.n_rows();
+  prompts_ = prompts_ || part.in_prompt;
+  return n_fed;
+}
+
+void Round::fill(Part& part, model::BatchToken* to) const {
+  Generation::State& g = *part.generation;
+  const u32 position = g.session.n_tokens;
+  for (u32 i = 0; i < part.n_fed + part.n_guesses; ++i) {
+    const Token token = i < part.n_fed ? g.history[position + i] : g.guesses[i - part.n_fed];
+    to[i] = {token, position + i, g.session.cache.heads(), part.chooses && i + 1 >= part.n_fed};
+  }
+}
+
+Status Round::run() {
+  const Platform& platform = model_.platform();
+  const model::Config& config = model_.config();
+  const model::Weights& weights = model_.state().weights;
+  Borrowed workspace(model_.state().workspaces);
+  FLYBALL_TRY(workspace.take(config, weights, n_tokens_));
+  FLYBALL_TRY(workspace->need_rows(n_rows_, config.n_vocab));
+  u32 n = 0;
+  for (u32 i = 0; i < n_parts_; ++i) {
+    fill(parts_[i], workspace->batch.data + n);
+    n += parts_[i].n_fed + parts_[i].n_guesses;
+  }
+
+  Session::State& session = parts_[0].generation->session;
+  const SessionOptions& options = session.options;
+  const model::Engine engine{&platform, &model_.table(), prompts_ ? options.threads : options.decode_threads};
+  const StopQuestion question(platform, control_);
+  model::ForwardCycles cycles;
+  const bool finished =
+      model::forward(engine, config, weights, session.rope, workspace->scratch, workspace->batch.subspan(0, n),
+                     workspace->logits.data, question.check(), &cycles);
+  const u64 total = platform.cycles(platform.self) - start_cycles_;
+  if (!finished) return interrupted_error(platform, control_, 0, n);
+  for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {
+    // Each sequence is charged by its share of the call's tokens.
+    const f64 share = f64(parts_[i].n_fed + parts_[i].n_guesses) / n;
+    settle(parts_[i], *workspace, row,
+           {1, parts_[i].n_fed, u64(f64(total) * share), u64(f64(cycles.matrices) * share),
+            u64(f64(cycles.attention) * share)});
+  }
+  return {};
+}
+
+u32 Round::choose(const Part& part, Workspace& workspace, u32 row) const {
+  Generation::State& g = *part.generation;
+  const u32 n_vocab = model_.config().n_vocab;
+  for (u32 i = 0;; ++i) {
+    const Result<Token> chosen = g.choose(workspace.sampler, workspace.logits.subspan(u64(row + i) * n_vocab, n_vocab));
+    if (!chosen.ok()) {
+      *part.status = chosen.error();
+      return i;
+    }
+    if (i == part.n_guesses || chosen.value() != g.guesses[i] || g.is_end(chosen.value())) return i;
+    // The guess was right: its keys and values are in the cache, and the next row follows it.
+    g.session.tokens[g.session.n_tokens++] = chosen.value();
+  }
+}
+
+void Round::settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call) {
+  Generation::State& g = *part.generation;
+  Session::State& session = g.session;
+  memcpy(session.tokens.data + session.n_tokens, g.history.data + session.n_tokens, part.n_fed * sizeof(Token));
+  session.n_tokens += part.n_fed;
+  const u32 n_right = part.chooses ? choose(part, workspace, row) : 0;
+
+  runtime::PhaseMetrics counted = call;
+  counted.tokens += n_right;
+  (part.in_prompt ? g.metrics.prefill : g.metrics.decode).add(counted);
+  (part.in_prompt ? session.metrics.prefill : session.metrics.decode).add(counted);
+  if (part.n_guesses) {
+    const runtime::SpeculationMetrics guesses{1, part.n_guesses, n_right};
+    g.metrics.speculation.add(guesses);
+    session.metrics.speculation.add(guesses);
+  }
+  const Platform& platform = session.platform;
+  if (!part.in_prompt && n_parts_ == 1 && g.options.speculation.expected.empty())
+    session.draft_policy.observe(part.n_guesses, n_right, platform.cycles(platform.self) - start_cycles_);
+  if (part.in_prompt && part.chooses)
+    model_.state().prefixes.remember(session.prefix_kind, {session.tokens.data, g.n_prompt}, session.cache);
+}
+
+}  // namespace flyball::engine

@@ -1,0 +1,45 @@
+// One transformer call for some generations of one model: pieces of their prompts and their next tokens side by side.
+// Private to engine/.
+#pragma once
+
+#include "engine/generation_state.h"
+
+namespace flyball::engine {
+
+class Round {
+ public:
+  Round(Model& model, const Control& control);
+
+  // Takes up to `most` of what the generation has to feed; `alone` lets it check guesses as well. Returns how many
+  // tokens it took, 0 where the call is full. `status` gets what goes wrong with this generation alone.
+  u32 add(Generation::State& generation, u32 most, bool alone, Status* status);
+  bool empty() const { return n_parts_ == 0; }
+
+  // Computes, and chooses tokens where all that is known has been fed. After an error nothing has changed.
+  Status run();
+
+ private:
+  struct Part {
+    Generation::State* generation;
+    Status* status;
+    u32 n_fed;
+    u32 n_guesses;
+    bool in_prompt;
+    bool chooses;
+    u32 n_rows() const { return chooses ? 1 + n_guesses : 0; }
+  };
+  void fill(Part& part, model::BatchToken* to) const;
+  u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many guesses were right
+  void settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call);
+
+  Model& model_;
+  const Control& control_;
+  u64 start_cycles_;
+  u32 n_tokens_ = 0;
+  u32 n_rows_ = 0;
+  bool prompts_ = false;
+  u32 n_parts_ = 0;
+  Part parts_[max_step_rows];
+};
+
+}  // namespace flyball::engine

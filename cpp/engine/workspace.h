@@ -1,0 +1,74 @@
+// What a transformer call borrows from its model: scratch, a sampler's scratch, rows of logits. The sessions of a model
+// share a few, so a session costs its cache and no more. Private to engine/.
+#pragma once
+
+#include "base/lock.h"
+#include "model/forward.h"
+#include "runtime/sampler.h"
+
+namespace flyball::engine {
+
+constexpr u32 max_batch = 512;     // tokens of one transformer call
+constexpr u32 max_step_rows = 64;  // rows of logits that one call yields to be sampled
+
+struct Workspace {
+  static void* operator new(size_t, void* memory) noexcept { return memory; }
+  static void operator delete(void*, void*) noexcept {}
+  explicit Workspace(const Platform& platform) : arena(platform), logits_arena(platform) {}
+
+  Status make(const model::Config& config, const model::Weights& weights, u32 max_tokens);
+  Status need_rows(u32 n_rows, u32 n_vocab);  // of logits
+
+  Arena arena;
+  model::Scratch scratch;
+  runtime::Sampler sampler;
+  Span<model::BatchToken> batch;  // (scratch.max_tokens)
+  Arena logits_arena;
+  Span<f32> logits;  // (rows, n_vocab)
+  Workspace* next = nullptr;
+};
+
+// The idle workspaces of a model; thread-safe.
+class Workspaces {
+ public:
+  explicit Workspaces(const Platform& platform) : platform_(platform) {}
+  ~Workspaces();
+  Workspaces(const Workspaces&) = delete;
+  Workspaces& operator=(const Workspaces&) = delete;
+
+  Result<Workspace*> borrow(const model::Config& config, const model::Weights& weights, u32 n_tokens);
+  void give_back(Workspace* workspace);
+
+ private:
+  Workspace* take_idle(u32 n_tokens);
+  void destroy(Workspace* workspace);
+
+  const Platform& platform_;
+  SpinLock lock_;
+  Workspace* idle_ = nullptr;
+  u32 n_idle_ = 0;
+};
+
+// A workspace for the time of one call.
+class Borrowed {
+ public:
+  explicit Borrowed(Workspaces& from) : from_(from) {}
+  ~Borrowed() {
+    if (workspace_) from_.give_back(workspace_);
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+
+  Status take(const model::Config& config, const model::Weights& weights, u32 n_tokens) {
+    FLYBALL_ASSIGN(workspace_, from_.borrow(config, weights, n_tokens));
+    return {};
+  }
+  Workspace* operator->() const { return workspace_; }
+  Workspace& operator*() const { return *workspace_; }
+
+ private:
+  Workspaces& from_;
+  Workspace* workspace_ = nullptr;
+};
+
+}  // namespace flyball::engine

@@ -1,0 +1,63 @@
+#include "runtime/draft_policy.h"
+
+namespace flyball::runtime {
+namespace {
+
+constexpr f64 worthwhile = 1.05;    // gain over plain decoding below which guessing is not worth its noise
+constexpr f64 assumed_slope = 0.1;  // of a step's cost, for each further token, until it has been measured
+constexpr f64 memory = 12;          // guesses that the acceptance remembers
+constexpr f64 cost_share = 0.25;    // of a new measurement in the average
+constexpr f64 outlier = 2;          // a step that was interrupted counts as this many times the average at most
+constexpr u32 trial_drafts = 2;
+constexpr u32 first_pause = 4;
+constexpr u32 longest_pause = 512;
+
+}  // namespace
+
+f64 DraftPolicy::cost(u32 drafts) const {
+  if (cycles_[drafts] > 0) return cycles_[drafts];
+  // From the nearest smaller size that is known, which is at least the plain step.
+  u32 known = drafts;
+  while (known > 0 && cycles_[known] == 0) --known;
+  return cycles_[known] + assumed_slope * cycles_[0] * (drafts - known);
+}
+
+f64 DraftPolicy::rate(u32 drafts) const {
+  f64 expected = 1, all_right = 1;
+  for (u32 i = 0; i < drafts; ++i) expected += all_right *= accepted_share_;
+  return expected / cost(drafts);
+}
+
+u32 DraftPolicy::choose(u32 most) {
+  most = min(most, max_drafts);
+  if (most == 0 || cycles_[0] == 0) return 0;
+  u32 best = 1;
+  for (u32 drafts = 2; drafts <= most; ++drafts) {
+    if (rate(drafts) > rate(best)) best = drafts;
+  }
+  if (rate(best) > worthwhile * rate(0)) {
+    pause_ = first_pause;
+    return best;
+  }
+  if (++n_refused_ < pause_) return 0;
+  n_refused_ = 0;
+  pause_ = min(2 * pause_, longest_pause);
+  return min(most, trial_drafts);
+}
+
+void DraftPolicy::observe(u32 drafted, u32 accepted, u64 cycles) {
+  f64& average = cycles_[drafted];
+  if (average == 0) {
+    average = f64(cycles);
+  } else {
+    const f64 measured = min(f64(cycles), outlier * average);
+    average += cost_share * (measured - average);
+  }
+  const u32 looked_at = min(accepted + 1, drafted);  // nothing is known of a guess after a wrong one
+  for (u32 i = 0; i < looked_at; ++i) {
+    n_guesses_ = min(n_guesses_ + 1, memory);
+    accepted_share_ += ((i < accepted ? 1.0 : 0.0) - accepted_share_) / n_guesses_;
+  }
+}
+
+}  // namespace flyball::runtime
