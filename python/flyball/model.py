@@ -94,6 +94,11 @@ class Model:
         fields = self._core.info() | self._core.startup()
         return ModelInfo(path=self._path, _fingerprint=self._core.fingerprint, **fields)
 
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Memory that shared prefixes take now."""
+        return self._core.prefix_cache_bytes
+
     def metadata(self, limit: int = 8) -> dict[str, object]:
         """The file's metadata; of arrays at most `limit` elements, then None for the rest."""
         return self._core.metadata(integer("limit", limit))

@@ -3,18 +3,21 @@
     python -m tests.python.exactness_matrix [VARIANT-TYPE ...]
 
 A row set is one model with one type of cache. Each of its rows computes the same thing in another way: instruction set,
-threads, batch split, and a prefix that is cached or computed again. All digests of a row set must be equal.
+threads, batch split, a prefix that is computed, cached by the session or shared by another one, other sequences in the
+same batch, and guessed tokens that are checked. All digests of a row set must be equal.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import flyball
 from tests.python.referee.models import TYPES, VARIANTS, write_model
@@ -22,7 +25,10 @@ from tests.python.referee.models import TYPES, VARIANTS, write_model
 THREADS = (1, 2, 3, 7)
 BATCHES = (1, 8, 32, 512)
 CACHES = ("f16", "f32", "q8_0")
-N_PROMPT, N_CACHED, N_ANSWER = 37, 21, 6  # not multiples of anything that a kernel works in
+NEIGHBOURS = (0, 7)
+N_PROMPT, N_CACHED, N_ANSWER = 69, 53, 6  # not multiples of anything that a kernel works in
+N_SHARED = 64  # what whole blocks of a shared prefix cover of the prompt
+CONTEXT = 96
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,14 @@ class Combination:
     isa: str
     threads: int
     batch: int
-    prefix: str  # "logits": teacher forced from an empty cache; "recomputed" or "cached": the prompt of a generation
+    prefix: str  # "logits": teacher forced from an empty cache; "recomputed", "cached", "shared": how a prompt was got
+    neighbours: int = 0  # other sequences in the same calls
+    speculation: bool = False  # with guesses of a draft model, which are right and wrong in turn
 
     def __str__(self) -> str:
-        return f"{self.isa:7} threads {self.threads}  batch {self.batch:3}  {self.prefix}"
+        guesses = "  speculation" if self.speculation else ""
+        others = f"  neighbours {self.neighbours}" if self.neighbours else ""
+        return f"{self.isa:7} threads {self.threads}  batch {self.batch:3}  {self.prefix}{others}{guesses}"
 
 
 @dataclass(frozen=True)
@@ -48,19 +58,30 @@ class Row:
 
 def product(isas: Sequence[str]) -> list[Combination]:
     """Every combination on these instruction sets."""
-    prefixes = ("logits", "recomputed", "cached")
+    generated = [
+        (prefix, neighbours, speculation)
+        for prefix in ("recomputed", "cached", "shared")
+        for neighbours in NEIGHBOURS
+        for speculation in (False, True)
+    ]
     return [
-        Combination(isa, threads, batch, prefix)
+        Combination(isa, threads, batch, *how)
         for isa in isas
         for threads in THREADS
         for batch in BATCHES
-        for prefix in prefixes
+        for how in [("logits", 0, False), *generated]
     ]
 
 
 def corners(isas: Sequence[str]) -> list[Combination]:
     """Each instruction set with one thread and a whole batch, and with many threads and a small one."""
-    chosen = ((1, 512, "logits"), (7, 8, "logits"), (1, 512, "recomputed"), (3, 8, "cached"))
+    chosen = (
+        (1, 512, "logits"),
+        (7, 8, "logits"),
+        (1, 512, "recomputed"),
+        (3, 8, "cached", 7),
+        (2, 512, "shared", 0, True),
+    )
     return [Combination(isa, *corner) for isa in isas for corner in chosen]
 
 
@@ -79,31 +100,77 @@ def combinations_of(level: str) -> list[Combination]:
     return [*corners(vector), Combination(scalar, 2, 512, "logits")]
 
 
+class Computer:
+    """One model file with one type of cache. Loaded once per instruction set, sessions made once per thread count."""
+
+    def __init__(self, path: Path, cache: str) -> None:
+        self._path, self._cache = path, cache
+        self._models: dict[tuple[str, bool], flyball.Model] = {}
+        self._sessions: dict[tuple[str, bool, int], list[flyball.Session]] = {}
+
+    def digest(self, c: Combination) -> str:
+        """Compute one row."""
+        shared = c.prefix == "shared"
+        session, *others = self._session(c, shared)
+        n_vocab = session.model.info.n_vocab
+        ids = [(37 * i * i + 11 * i + 5) % n_vocab for i in range(N_PROMPT)]
+        if c.prefix == "logits":
+            return hashlib.sha256(session.logits(ids, c.batch).tobytes()).hexdigest()
+        for used in (session, *others):
+            used.reset()
+        if c.prefix == "cached":
+            session.generate([*ids[:N_CACHED], 1, 2], 1, batch=c.batch)
+        elif shared:
+            others[0].generate([*ids[:-1], 1, 2], 1, batch=c.batch)
+            others[0].reset()
+        # A draft of the same weights is right wherever the likeliest token is drawn, and wrong elsewhere.
+        guessing = {"draft": session.model, "speculate": "always"} if c.speculation else {"speculate": "off"}
+        options = {"batch": c.batch, "ignore_eos": True, "seed": 7, **guessing}
+        if c.neighbours:
+            result = asyncio.run(_in_company(session, others[: c.neighbours], ids, options))
+        else:
+            result = session.generate(ids, N_ANSWER, **options)
+        assert result.metrics.cached_tokens == {"cached": N_CACHED, "shared": N_SHARED}.get(c.prefix, 0)
+        assert result.metrics.shared_tokens == (N_SHARED if shared else 0)
+        if c.speculation and not c.neighbours:  # in company nobody guesses: the batch is full of known tokens
+            assert result.metrics.speculation.drafted > 0
+        return result.digest
+
+    def _session(self, c: Combination, shared: bool) -> list[flyball.Session]:
+        key = (c.isa, shared)
+        if key not in self._models:
+            self._models[key] = flyball.Model.load(
+                self._path,
+                isa=c.isa,
+                threads=2,
+                context=CONTEXT,
+                cache=self._cache,
+                prefix_cache_mb=16 if shared else 0,
+            )
+        model = self._models[key]
+        assert model.info.isa == c.isa
+        sessions = self._sessions.setdefault((*key, c.threads), [])
+        while len(sessions) < 1 + max(c.neighbours, 1):
+            sessions.append(model.session(threads=c.threads))
+        return sessions
+
+
+async def _in_company(
+    session: flyball.Session, others: list[flyball.Session], ids: list[int], options: dict[str, Any]
+) -> flyball.Result:
+    """The answer among others of other lengths, which join before it and leave during it."""
+    company = [
+        other.agenerate([ids[(3 * n + i) % len(ids)] for i in range(2 + 7 * n)], 1 + n, **options)
+        for n, other in enumerate(others)
+    ]
+    return (await asyncio.gather(*company, session.agenerate(ids, N_ANSWER, **options)))[-1]
+
+
 def compute(path: Path, combinations: Iterable[Combination], cache: str = "f16") -> Iterator[Row]:
-    """Compute one row set. Models are loaded once per instruction set, sessions made once per thread count."""
-    models: dict[str, flyball.Model] = {}
-    sessions: dict[tuple[str, int], flyball.Session] = {}
+    """Compute one row set."""
+    computer = Computer(path, cache)
     for combination in combinations:
-        if combination.isa not in models:
-            models[combination.isa] = flyball.Model.load(path, isa=combination.isa, threads=2, context=64, cache=cache)
-        model = models[combination.isa]
-        assert model.info.isa == combination.isa
-        key = (combination.isa, combination.threads)
-        if key not in sessions:
-            sessions[key] = model.session(threads=combination.threads)
-        yield Row(combination, _digest(sessions[key], combination, model.info.n_vocab))
-
-
-def _digest(session: flyball.Session, combination: Combination, n_vocab: int) -> str:
-    ids = [(37 * i * i + 11 * i + 5) % n_vocab for i in range(N_PROMPT)]
-    if combination.prefix == "logits":
-        return hashlib.sha256(session.logits(ids, combination.batch).tobytes()).hexdigest()
-    session.reset()
-    if combination.prefix == "cached":
-        session.generate([*ids[:N_CACHED], 1, 2], 1, batch=combination.batch)
-    result = session.generate(ids, N_ANSWER, batch=combination.batch, ignore_eos=True, seed=7)
-    assert result.metrics.cached_tokens == (N_CACHED if combination.prefix == "cached" else 0)
-    return result.digest
+        yield Row(combination, computer.digest(combination))
 
 
 def differences(rows: Iterable[Row]) -> list[str]:

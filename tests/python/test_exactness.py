@@ -1,4 +1,4 @@
-"""Contract 1: instruction set, threads, batch split and cached prefixes never change a bit."""
+"""Contract 1: instruction set, threads, batch split, prefixes, neighbours and guesses never change a bit."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ def test_matrix_covers_every_usable_instruction_set() -> None:
         assert {c.isa for c in matrix.combinations_of(level)} == set(isas)
     assert {(c.threads, c.batch) for c in matrix.combinations_of("all")} == {
         (threads, batch) for threads in matrix.THREADS for batch in matrix.BATCHES
+    }
+    assert {(c.neighbours, c.speculation) for c in matrix.combinations_of("all")} == {
+        (neighbours, speculation) for neighbours in matrix.NEIGHBOURS for speculation in (False, True)
     }
 
 
