@@ -8,10 +8,12 @@
 namespace flyball::bind {
 namespace {
 
-// (digest, receipt) of an answer that is done. The first of a model hashes its file, hence without the GIL.
+// (digest, receipt) of an answer that is done, whose session may serve another by now: nothing of that is read. The
+// first of a model hashes its file, hence without the GIL.
 py::tuple make(const GenerationCore& core) {
   const std::shared_ptr<SessionOwner> held = core.session;
-  const Use use(*held);
+  std::optional<Use> use;
+  if (core.generation->stop_reason() == engine::StopReason::none) use.emplace(*held);
   Arena arena(held->session->model().platform());
   Digest digest;
   Str json;

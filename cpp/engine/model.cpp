@@ -168,7 +168,7 @@ const Digest& Model::fingerprint() const {
   Sha256 whole;
   for (u32 part = 0; part < state.n_parts; ++part) {
     const Span<const u8> bytes = state.parts[part];
-    constexpr u32 batch = 64;  // chunks hashed side by side
+    constexpr u32 batch = 16;  // chunks hashed side by side
     Digest digests[batch];
     for (u64 first = 0; first < bytes.size; first += batch * chunk) {
       const u32 n = u32(min(u64(batch), divide_up(bytes.size - first, chunk)));

@@ -5,6 +5,8 @@
 namespace flyball::model {
 namespace {
 
+constexpr u64 piece_bytes = u64(16) << 20;  // of a tensor in the file
+
 // Fetches by name, checks shape, and packs. The first error stops everything and is kept.
 class Loader {
  public:
@@ -55,12 +57,19 @@ class Loader {
     matrix.data = to;
     const u64 row_bytes = tensor->data.size / tensor->rows();
     const u8* from = tensor->data.data + first * row_bytes;
-    const u32 n_tasks = min(matrix.groups(), threads_ * 8);
-    parallel(platform_, threads_, n_tasks, [&](u32 task) {
-      const u32 begin = u32(u64(matrix.groups()) * task / n_tasks),
-                end = u32(u64(matrix.groups()) * (task + 1) / n_tasks);
-      kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, to + begin * matrix.group_bytes);
-    });
+    // Piece by piece, and each piece of the mapping given back: the peak is the packed weights and no second copy.
+    const u64 group_row_bytes = kernels::group_rows * row_bytes;
+    const u32 piece = u32(max(piece_bytes / group_row_bytes, u64(1)));
+    for (u32 at = 0; at < matrix.groups(); at += piece) {
+      const u32 n = min(matrix.groups() - at, piece), n_tasks = min(n, threads_ * 8);
+      parallel(platform_, threads_, n_tasks, [&](u32 task) {
+        const u32 begin = at + u32(u64(n) * task / n_tasks), end = at + u32(u64(n) * (task + 1) / n_tasks);
+        kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, to + begin * matrix.group_bytes);
+      });
+      const u64 first_byte = at * group_row_bytes;
+      if (platform_.forget)
+        platform_.forget(platform_.self, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
+    }
     packed_bytes_ += bytes;
     done_bytes_ += rows * row_bytes;
     if (progress_.report && !progress_.report(progress_.context, done_bytes_, total_bytes_)) {
@@ -71,14 +80,7 @@ class Loader {
 
   Matrix matrix(Str name, u64 cols, u32 rows, bool required = true) {
     const gguf::Tensor* tensor = find(name, cols, rows, required);
-    Matrix packed = pack(tensor, 0, rows);
-    release(tensor);
-    return packed;
-  }
-
-  // The mapping's pages of a packed tensor will not be read again (but for an embedding, row by row).
-  void release(const gguf::Tensor* tensor) {
-    if (tensor && platform_.forget) platform_.forget(platform_.self, tensor->data);
+    return pack(tensor, 0, rows);
   }
 
   Status status() const { return status_; }
@@ -124,7 +126,6 @@ void load_attention(Loader& loader, const gguf::File& file, const Config& c, u32
     layer.query = loader.pack(fused, 0, q);
     layer.key = loader.pack(fused, q, k);
     layer.value = loader.pack(fused, q + k, v);
-    loader.release(fused);
     if (const f32* bias = loader.vector(LayerName(i, "attn_qkv.bias"), q + k + v, false)) {
       layer.query_bias = bias, layer.key_bias = bias + q, layer.value_bias = bias + q + k;
     }
@@ -155,7 +156,6 @@ void load_feed_forward(Loader& loader, const gguf::File& file, const Config& c, 
     const gguf::Tensor* fused = loader.find(LayerName(i, "ffn_up.weight"), c.n_embd, u64(c.n_ff) * 2, true);
     layer.gate = loader.pack(fused, 0, c.n_ff);
     layer.up = loader.pack(fused, c.n_ff, c.n_ff);
-    loader.release(fused);
   }
   layer.down = loader.matrix(LayerName(i, "ffn_down.weight"), c.n_ff, c.n_embd);
   layer.down_bias = loader.vector(LayerName(i, "ffn_down.bias"), c.n_embd, false);

@@ -7,6 +7,8 @@ print(result.text, result.metrics.decode.cycles_per_token, result.digest)
 flyball.verify(result.receipt, model=model)
 """
 
+from typing import TYPE_CHECKING
+
 from ._core import version as __version__
 from .batching import AsyncStream
 from .chat import Chat, Message
@@ -31,7 +33,19 @@ from .options import GenerateOptions
 from .receipt import Receipt, verify
 from .results import Metrics, ModelInfo, Phase, Piece, Result, SessionMetrics, Speculation
 from .session import Session, Stream
-from .template import ChatTemplate
+
+if TYPE_CHECKING:
+    from .template import ChatTemplate
+
+
+def __getattr__(name: str) -> object:
+    """ChatTemplate brings jinja2 with it: imported by those who name it."""
+    if name == "ChatTemplate":
+        from .template import ChatTemplate
+
+        return ChatTemplate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "AsyncStream",

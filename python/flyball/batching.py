@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -142,6 +141,13 @@ def wait_all(jobs: list[Job]) -> list[Result]:
         raise
 
 
+async def awaited(future: Future[Result]) -> Result:
+    """The answer; cancelling the wait ends it."""
+    import asyncio
+
+    return await asyncio.wrap_future(future)
+
+
 class AsyncStream(AsyncIterator[Piece]):
     """The pieces of an answer as they come, for `async for`; `result` holds the whole answer once they have ended.
 
@@ -149,6 +155,8 @@ class AsyncStream(AsyncIterator[Piece]):
     """
 
     def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
+        import asyncio  # half of the package's import time, and most programs do without
+
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from .results import Result
 from .session import Progress, Session, Stream
-from .template import ChatTemplate
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from .options import GenerateKeywords
+    from .template import ChatTemplate
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,21 +10,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from . import _core
-from .batching import AsyncStream, Batcher, Job, submit_all, wait_all
+from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
 from .options import GenerateKeywords, integer, utf8
 from .results import ModelInfo, Piece, Result
 from .session import Progress, Prompt, Session, Stream, make_options, make_result, prompt_ids
-from .template import ChatTemplate
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    import numpy as np
+    import numpy.typing as npt
+
     from .chat import Chat
     from .receipt import Receipt
+    from .template import ChatTemplate
 
 _IDLE_SESSIONS = 2  # kept for the next generate(); more would only hold memory
 
@@ -182,7 +181,7 @@ class Model:
 
     async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
         """generate() for asyncio: computed together with all other running answers of the model."""
-        return await asyncio.wrap_future(self.batcher.submit(self._job(prompt, max_tokens, options)))
+        return await awaited(self.batcher.submit(self._job(prompt, max_tokens, options)))
 
     def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
         """stream() for asyncio: `async for piece in model.astream(...)`."""
@@ -200,7 +199,7 @@ class Model:
         jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
         submit_all(self.batcher, jobs, integer("parallel", parallel, 1))
         try:
-            return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))
+            return [await awaited(job.future) for job in jobs]
         finally:
             for job in jobs:
                 job.future.cancel()
@@ -248,6 +247,8 @@ class Model:
         return self._make_template(self.info.chat_template)
 
     def _make_template(self, source: str) -> ChatTemplate:
+        from .template import ChatTemplate  # imports jinja2
+
         def piece(token: int) -> str:
             return self._core.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
 

@@ -44,6 +44,8 @@ class Receipt(Mapping[str, Any]):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it: aside, flushed and renamed, so that a reader never sees half of it."""
         target = Path(path)
+        if target.exists() and not target.is_file():  # a rename would put a file in the place of a device
+            raise FileError(os.fspath(path), "is not a regular file; give another name")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
@@ -224,8 +225,8 @@ class Result:
     """One finished answer.
 
     `tokens` are the produced ids (an end-of-turn token included), `logprobs` their natural-log probabilities under the
-    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted or deadline. `digest` is a
-    SHA-256 in hexadecimal (contract 1), `receipt` what flyball.verify() needs to check it.
+    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted or deadline. `digest` and
+    `receipt` are made when they are asked for: the first of a model hashes its file.
     """
 
     text: str
@@ -233,9 +234,27 @@ class Result:
     logprobs: tuple[float, ...]
     stop_reason: str
     metrics: Metrics
-    digest: str
-    receipt: Receipt = field(repr=False)
     prompt: tuple[int, ...] = field(repr=False)
+    _make_receipt: Callable[[], tuple[str, Receipt]] | None = field(repr=False, compare=False)
+
+    @cached_property
+    def _sealed(self) -> tuple[str, Receipt]:
+        assert self._make_receipt is not None
+        return self._make_receipt()
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256 in hexadecimal over model, settings, prompt, tokens and logits (contract 1)."""
+        return self._sealed[0]
+
+    @property
+    def receipt(self) -> Receipt:
+        """What flyball.verify() needs to check the answer."""
+        return self._sealed[1]
+
+    def __getstate__(self) -> dict[str, object]:
+        """For pickle: the answer itself, without what it was made by."""
+        return {**self.__dict__, "_sealed": self._sealed, "_make_receipt": None}
 
     def __str__(self) -> str:
         return self.text

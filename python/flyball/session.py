@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 from . import _core
-from .batching import AsyncStream, Job
+from .batching import AsyncStream, Job, awaited
 from .errors import InvalidArgument
 from .options import GenerateKeywords, GenerateOptions, integer, utf8
 from .receipt import Receipt
 from .results import Metrics, Piece, Result, SessionMetrics
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
     from typing import Unpack
+
+    import numpy as np
+    import numpy.typing as npt
 
     from .model import Model
 
-Prompt: TypeAlias = str | Sequence[int] | npt.NDArray[np.integer[Any]]
+Prompt: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
 Progress: TypeAlias = Callable[[str, int, int], object]
 
 
@@ -149,7 +148,7 @@ class Session:
 
     async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
         """generate() for asyncio: computed together with all other running answers of the model."""
-        return await asyncio.wrap_future(self._submit(prompt, max_tokens, options))
+        return await awaited(self._submit(prompt, max_tokens, options))
 
     def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
         """stream() for asyncio: `async for piece in session.astream(...)`."""
@@ -227,16 +226,19 @@ def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
 
 def make_result(core: _core.GenerationCore) -> Result:
     """The Result of a generation that is done."""
-    digest, receipt = _core.receipt_make(core)
+
+    def make_receipt() -> tuple[str, Receipt]:
+        digest, receipt = _core.receipt_make(core)
+        return digest, Receipt(receipt)
+
     return Result(
         text=core.text,
         tokens=tuple(core.tokens),
         logprobs=tuple(core.logprobs),
         stop_reason=core.stop_reason,
         metrics=Metrics.from_counts(core.metrics(), _core.cycles_per_second()),
-        digest=digest,
-        receipt=Receipt(receipt),
         prompt=tuple(core.prompt),
+        _make_receipt=make_receipt,
     )
 
 
@@ -244,10 +246,11 @@ def prompt_ids(core: _core.ModelCore, prompt: Prompt) -> Iterable[int]:
     """Token ids of a prompt: text gets the vocabulary's special tokens around it and none inside."""
     if isinstance(prompt, str):
         return core.tokenize(utf8("prompt", prompt), True, False)
-    if isinstance(prompt, np.ndarray):
-        if prompt.ndim != 1 or not np.issubdtype(prompt.dtype, np.integer):
-            raise InvalidArgument("prompt", f"is {prompt.dtype} of shape {prompt.shape}; ids are integers in one row")
-        return list(map(int, prompt))
+    if hasattr(prompt, "dtype"):
+        array: Any = prompt
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise InvalidArgument("prompt", f"is {array.dtype} of shape {array.shape}; ids are integers in one row")
+        return list(map(int, array))
     if isinstance(prompt, (bytes, bytearray)):
         raise InvalidArgument("prompt", "is bytes; give text or token ids")
     return prompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -181,3 +182,11 @@ def test_mutated_receipts_never_do_more_than_fail(result: flyball.Result, demo: 
                 members.pop(key, None)
             members["model"] = members["model"]["fingerprint"]
         assert changed == original
+
+
+def test_a_receipt_never_replaces_a_device(demo: flyball.Model, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(flyball.FileError, match="not a regular file"):
+        demo.generate("a", 2).receipt.save(pipe)
+    assert pipe.is_fifo()
