@@ -1,212 +1,477 @@
 // Attention over sixteen lanes: the sequences of scalar_attend.cpp. Included by avx512.cpp and avx2.cpp after
-// lanes.inl. Keys: a lane is a position, and each position's chain over d stays in its lane. Values: a lane is an
-// element of the output, and its chain runs over the positions. Loads of keys and values are shared by up to four query
-// heads.
+// lanes.inl. Both products have one form: rows (one token's one head each) times vectors of 16. In q . k a lane is a
+// position and the steps are the elements d; in weight * value a lane is an element and the steps are the positions. A
+// sum stays in its lane over all steps.
+//
+// Few rows (decode) take keys and values straight from the cache and prefetch what comes after: memory is the limit.
+// Many rows (prefill) share keys and values that are converted to f32 once.
 
 namespace flyball::kernels {
 namespace {
 
 constexpr u32 scale_block = 32;  // values that share a scale in a q8_0 cache
 
-struct Chunk {  // positions [begin, end) of the chunk that starts at `base`
-  u32 base;
-  u32 begin;
-  u32 end;
-};
-
 FLYBALL_INLINE F set_half(u16 x) { return set(_cvtsh_ss(x)); }
+// Into the second level: a chunk of keys or values and the one after it are more than the first holds.
+FLYBALL_INLINE void prefetch_line(const void* p, i64 ahead) {
+  _mm_prefetch(static_cast<const char*>(p) + ahead, _MM_HINT_T1);
+}
+FLYBALL_INLINE F load_cached(const f32* p) { return load(p); }
+FLYBALL_INLINE F load_cached(const u16* p) { return load_half(p); }
 
-template <CacheType type>
-FLYBALL_INLINE F load_cached(const void* from, u64 i, F scale) {
-  if constexpr (type == CacheType::f16) return load_half(static_cast<const u16*>(from) + i);
-  if constexpr (type == CacheType::f32) return load(static_cast<const f32*>(from) + i);
-  if constexpr (type == CacheType::q8_0) return mul(load_i8(static_cast<const i8*>(from) + i), scale);
+FLYBALL_INLINE i64 distance(const void* from, const void* to) {
+  return static_cast<const u8*>(to) - static_cast<const u8*>(from);
 }
 
-template <CacheType type>
-FLYBALL_INLINE F load_cached_n(const void* from, u64 i, u32 n) {
-  if constexpr (type == CacheType::f32) return load_n(static_cast<const f32*>(from) + i, n);
-  return load_half_n(static_cast<const u16*>(from) + i, n);  // a q8_0 cache has whole blocks only
-}
-
-// scores[head][position] for `heads` heads and `groups` groups of 16 positions.
-template <CacheType type, u32 heads, u32 groups>
-void dot_key_tile(const CacheHead& cache, const f32* queries, u32 group, f32* scores) {
-  const u32 dim = cache.head_dim;
-  F sum[heads][groups];
-  for (u32 h = 0; h < heads; ++h) {
-    for (u32 g = 0; g < groups; ++g) sum[h][g] = zero();
-  }
-  const u32 step = type == CacheType::q8_0 ? scale_block : dim;
-  for (u32 first = 0; first < dim; first += step) {
-    F scale[groups];
-    for (u32 g = 0; g < groups; ++g) {
-      scale[g] = zero();
-      if constexpr (type == CacheType::q8_0) {
-        scale[g] = load_half(cache.key_scales + (u64(group + g) * dim + first) / scale_block * n_lanes);
-      }
-    }
-    for (u32 d = first; d < first + step; ++d) {
-      F key[groups];
-      for (u32 g = 0; g < groups; ++g)
-        key[g] = load_cached<type>(cache.keys, (u64(group + g) * dim + d) * n_lanes, scale[g]);
-      for (u32 h = 0; h < heads; ++h) {
-        const F q = set(queries[h * dim + d]);
-        for (u32 g = 0; g < groups; ++g) sum[h][g] = fma(q, key[g], sum[h][g]);
-      }
-    }
-  }
-  for (u32 h = 0; h < heads; ++h) {
-    for (u32 g = 0; g < groups; ++g) store(scores + h * attention_chunk + g * n_lanes, sum[h][g]);
-  }
-}
-
-template <CacheType type, u32 heads>
-void dot_keys(const CacheHead& cache, const f32* queries, const Chunk& chunk, f32* scores) {
-  constexpr u32 tile = key_tile / heads;
-  u32 group = chunk.begin / n_lanes;
-  const u32 end = (chunk.end - 1) / n_lanes + 1;
-  for (; group + tile <= end; group += tile) {
-    dot_key_tile<type, heads, tile>(cache, queries, group, scores + group * n_lanes - chunk.base);
-  }
-  for (; group < end; ++group)
-    dot_key_tile<type, heads, 1>(cache, queries, group, scores + group * n_lanes - chunk.base);
-}
-
-struct ChunkSum {
-  f32 largest;
-  f32 sum;
+struct Range {
+  u32 begin, end;
 };
 
-// The lanes of the 16 positions from `at` that are in the chunk.
-FLYBALL_INLINE M lanes_in(const Chunk& chunk, u32 at) {
-  const u32 skip = chunk.begin > at ? chunk.begin - at : 0;
-  const u32 n = chunk.end - at < n_lanes ? chunk.end - at : n_lanes;
-  return and_not(first_n(n), first_n(skip));
+// The right side of a product: vector `v` of step `k`. `ahead` is how many bytes further that lies which is read next.
+template <class T>
+struct Panel {
+  static constexpr u32 steps_per_scale = 0;
+  const T* from;
+  u64 step, stride;
+  i64 ahead = 0;
+  FLYBALL_INLINE const T* address(u64 k, u64 v) const { return from + k * step + v * stride; }
+  FLYBALL_INLINE Panel at(u64 k, u64 v) const { return {address(k, v), step, stride, ahead}; }
+  FLYBALL_INLINE F scale(u64, u64) const { return zero(); }
+  FLYBALL_INLINE F get(u64 k, u64 v, F) const { return load_cached(address(k, v)); }
+};
+
+template <class P>
+constexpr bool is_float = false;
+template <>
+constexpr bool is_float<Panel<f32>> = true;
+
+struct ByteKeys {
+  static constexpr u32 steps_per_scale = scale_block;
+  const i8* from;
+  const u16* scales;
+  u64 dim;
+  i64 ahead = 0;
+  FLYBALL_INLINE const i8* address(u64 k, u64 v) const { return from + (v * dim + k) * n_lanes; }
+  FLYBALL_INLINE const u16* scale_at(u64 k, u64 v) const { return scales + (v * dim + k) / scale_block * n_lanes; }
+  FLYBALL_INLINE ByteKeys at(u64 k, u64 v) const { return {address(k, v), scale_at(k, v), dim, ahead}; }
+  FLYBALL_INLINE F scale(u64 k, u64 v) const { return load_half(scale_at(k, v)); }
+  FLYBALL_INLINE F get(u64 k, u64 v, F by) const { return mul(load_i8(address(k, v)), by); }
+};
+
+struct ByteValues {
+  static constexpr u32 steps_per_scale = 0;
+  const i8* from;
+  const u16* scales;
+  u64 dim;
+  u64 first;  // element at which the panel starts
+  i64 ahead = 0;
+  FLYBALL_INLINE u64 index(u64 k, u64 v) const { return first + k * dim + v * n_lanes; }
+  FLYBALL_INLINE const i8* address(u64 k, u64 v) const { return from + index(k, v); }
+  FLYBALL_INLINE ByteValues at(u64 k, u64 v) const { return {from, scales, dim, index(k, v), ahead}; }
+  FLYBALL_INLINE F scale(u64, u64) const { return zero(); }
+  FLYBALL_INLINE F get(u64 k, u64 v, F) const {
+    return mul(load_i8(address(k, v)), set_half(scales[index(k, v) / scale_block]));
+  }
+};
+
+template <CacheType type>
+auto keys_from(const CacheHead& cache, u32 position) {  // a multiple of 16
+  const u64 dim = cache.head_dim, at = position * dim;
+  if constexpr (type == CacheType::f32)
+    return Panel<f32>{static_cast<const f32*>(cache.keys) + at, n_lanes, dim * n_lanes};
+  if constexpr (type == CacheType::f16)
+    return Panel<u16>{static_cast<const u16*>(cache.keys) + at, n_lanes, dim * n_lanes};
+  if constexpr (type == CacheType::q8_0)
+    return ByteKeys{static_cast<const i8*>(cache.keys) + at, cache.key_scales + at / scale_block, dim};
 }
 
-ChunkSum weigh(const AttentionTask& task, const Chunk& chunk, f32* scores) {
-  const u32 first = chunk.begin / n_lanes * n_lanes;
+template <CacheType type>
+auto values_from(const CacheHead& cache, u32 position) {
+  const u64 dim = cache.value_dim, at = position * dim;
+  if constexpr (type == CacheType::f32) return Panel<f32>{static_cast<const f32*>(cache.values) + at, dim, n_lanes};
+  if constexpr (type == CacheType::f16) return Panel<u16>{static_cast<const u16*>(cache.values) + at, dim, n_lanes};
+  if constexpr (type == CacheType::q8_0)
+    return ByteValues{static_cast<const i8*>(cache.values), cache.value_scales, dim, at};
+}
+
+// The left side of a product and where its sums go.
+struct Product {
+  const f32* a;  // (rows, attention_chunk): one number a row and step
+  f32* c;        // (rows, c_row): added to
+  u64 c_row, c_vector;
+  u64 begin, end;  // steps
+};
+
+template <class P, u32 rows, u32 vectors>
+FLYBALL_NOINLINE void multiply_tile(const P& panel, const Product& product) {
+  const f32* a = product.a;
+  F sum[rows][vectors];
+  for (u32 r = 0; r < rows; ++r) {
+    for (u32 v = 0; v < vectors; ++v) sum[r][v] = load(product.c + r * product.c_row + v * product.c_vector);
+  }
+  for (u64 k = product.begin; k < product.end;) {
+    u64 end = product.end;
+    F scale[vectors];
+    for (u32 v = 0; v < vectors; ++v) scale[v] = panel.scale(k, v);
+    if constexpr (P::steps_per_scale != 0) end = k + P::steps_per_scale;
+    for (; k < end; ++k) {
+      F b[vectors];
+      for (u32 v = 0; v < vectors; ++v) {
+        b[v] = panel.get(k, v, scale[v]);
+        if constexpr (rows <= direct_rows) prefetch_line(panel.address(k, v), panel.ahead);
+      }
+      for (u32 r = 0; r < rows; ++r) {
+        const F x = set(a[r * attention_chunk + k]);
+        for (u32 v = 0; v < vectors; ++v) sum[r][v] = fma(x, b[v], sum[r][v]);
+      }
+    }
+  }
+  for (u32 r = 0; r < rows; ++r) {
+    for (u32 v = 0; v < vectors; ++v) store(product.c + r * product.c_row + v * product.c_vector, sum[r][v]);
+  }
+}
+
+template <class P, u32 rows>
+void multiply_vectors(const P& panel, const Product& product, u32 n_vectors) {
+  constexpr u32 most = row_tile_vectors(rows);
+  Product part = product;
+  u32 v = 0;
+  const auto run = [&](auto tile, u32 vectors) FLYBALL_LAMBDA {
+    for (; v + vectors <= n_vectors; v += vectors) {
+      part.c = product.c + v * product.c_vector;
+      tile(panel.at(0, v), part);
+    }
+  };
+  run(multiply_tile<P, rows, most>, most);
+  if constexpr (most > 2) run(multiply_tile<P, rows, 2>, 2);
+  if constexpr (most > 1) run(multiply_tile<P, rows, 1>, 1);
+}
+
+// The largest tile that fits in so many rows.
+template <class P>
+u32 tile_rows(u32 n_rows) {
+  if (n_rows >= shared_rows && is_float<P>) return shared_rows;
+  u32 n = direct_rows;
+  while (n > n_rows) n /= 2;
+  return n;
+}
+
+template <class P>
+void multiply(const P& panel, const Product& product, u32 rows, u32 n_vectors) {
+  if constexpr (is_float<P>) {
+    if (rows == shared_rows) return multiply_vectors<P, shared_rows>(panel, product, n_vectors);
+  }
+  if constexpr (direct_rows == 8) {
+    if (rows == 8) return multiply_vectors<P, 8>(panel, product, n_vectors);
+  }
+  if (rows == 4) return multiply_vectors<P, 4>(panel, product, n_vectors);
+  if (rows == 2) return multiply_vectors<P, 2>(panel, product, n_vectors);
+  multiply_vectors<P, 1>(panel, product, n_vectors);
+}
+
+// One call of attend(): its task, and the parts of its scratch.
+struct Tile {
+  const AttentionTask& task;
+  u32 n_rows;
+  u32 value_stride;  // value_dim, rounded up to whole vectors
+  f32* queries;      // (head_dim / attention_chunk, n_rows + 16, attention_chunk)
+  f32* scores;       // (n_rows + 16, attention_chunk), then weights
+  f32* converted;    // keys (groups of 16 positions, head_dim, 16) or values (positions, value_stride)
+  bool direct;       // few rows: the cache is read in place
+};
+
+AttentionSums sums_at(f32* from, const Tile& tile) {
+  f32* const largest = from + u64(tile.n_rows + 8) * tile.value_stride;
+  return {from, largest, largest + round_up(tile.n_rows + 16, 16)};
+}
+
+// Tokens that see any of the positions.
+Range tokens_that_see(const AttentionTask& task, u32 begin, u32 end) {
+  const u32 first = begin > task.position ? begin - task.position : 0;
+  const u64 last = u64(end) + task.window - 1;  // the last position whose window reaches `end`
+  if (task.window == 0 || last >= task.position + task.n_tokens) return {first, task.n_tokens};
+  return {first, last > task.position ? u32(last) - task.position : 0};
+}
+
+// Rows of a tile are tiles of registers where there are many; few are padded to one.
+u32 padded_rows(const Tile& tile, u32 n) {
+  if (!tile.direct) return n;
+  u32 rows = 1;
+  while (rows < n) rows *= 2;
+  return rows;
+}
+
+template <class P>
+void dot_keys(const Tile& tile, const P& keys, Range rows, u32 n_groups, f32* scores) {
+  const u32 dim = tile.task.cache->head_dim;
+  const u32 end = rows.begin + padded_rows(tile, rows.end - rows.begin);
+  for (u32 r = rows.begin, n = 0; r < end; r += n) {
+    n = tile_rows<P>(end - r);
+    for (u32 i = 0; i < n; ++i) {
+      for (u32 g = 0; g < n_groups; ++g) store(scores + (r + i) * attention_chunk + g * n_lanes, zero());
+    }
+    const f32* queries = tile.queries + r * attention_chunk;
+    for (u32 d = 0; d < dim; d += attention_chunk) {
+      const u32 steps = min(attention_chunk, dim - d);
+      multiply(keys.at(d, 0), {queries, scores + r * attention_chunk, attention_chunk, n_lanes, 0, steps}, n, n_groups);
+      queries += (tile.n_rows + 16) * attention_chunk;
+    }
+  }
+}
+
+// The positions of a chunk that one token sees.
+Range seen_of(const AttentionTask& task, u32 token, u32 base) {
+  return {max(base, task.first_seen(token)), min(base + attention_chunk, task.position + token + 1)};
+}
+
+// The lanes of the 16 positions from `at` that are seen.
+FLYBALL_INLINE M lanes_in(Range seen, u32 at) {
+  const u32 skip = seen.begin > at ? seen.begin - at : 0;
+  return and_not(first_n(min(seen.end - at, n_lanes)), first_n(skip));
+}
+
+// Turns a row's dot products into weights e^(score - largest), and sums them. An absent position's weight is +0, which
+// changes no sum of weights. Memory would rest meanwhile: lines from `ahead` on are fetched.
+void weigh(const AttentionTask& task, Range seen, u32 base, f32* scores, f32& largest, f32& weights, const u8* ahead) {
+  const u32 first = seen.begin / n_lanes * n_lanes;
+  // Vectors of which all lanes are seen need no mask.
+  const auto each = [&](auto&& function) FLYBALL_LAMBDA {
+    for (u32 at = first; at < seen.end; at += n_lanes) {
+      const bool whole = at >= seen.begin && at + n_lanes <= seen.end;
+      whole ? function(scores + at - base, [](F x, F) FLYBALL_LAMBDA { return x; })
+            : function(scores + at - base,
+                       [&](F x, F absent) FLYBALL_LAMBDA { return select(lanes_in(seen, at), x, absent); });
+    }
+  };
   F largest_lanes = set(-__builtin_inff());
-  for (u32 at = first; at < chunk.end; at += n_lanes) {
-    F score = mul(load(scores + at - chunk.base), set(task.scale));
+  each([&](f32* p, auto seen_or) FLYBALL_LAMBDA {
+    F score = mul(load(p), set(task.scale));
     if (task.softcap > 0) score = softcap_lanes(score, set(task.softcap));
-    store(scores + at - chunk.base, score);
-    largest_lanes = larger(select(lanes_in(chunk, at), score, largest_lanes), largest_lanes);
-  }
-  const f32 largest = reduce_largest(largest_lanes);
-  F sum = zero();
-  for (u32 at = first; at < chunk.end; at += n_lanes) {
-    // An absent position's weight is +0, which changes no sum of weights.
-    const F weight = select(lanes_in(chunk, at), exp_lanes(sub(load(scores + at - chunk.base), set(largest))), zero());
-    store(scores + at - chunk.base, weight);
-    sum = add(sum, weight);
-  }
-  return {largest, reduce(sum)};
-}
-
-// out[head][first ...] over `vectors` vectors of 16 elements; `count` < 16 elements where `partial`.
-template <CacheType type, u32 heads, u32 vectors, bool partial = false>
-void sum_value_tile(const CacheHead& cache, const Chunk& chunk, const f32* weights, u32 first, u32 count, f32* out) {
-  const u32 dim = cache.value_dim;
-  F sum[heads][vectors];
-  for (u32 h = 0; h < heads; ++h) {
-    for (u32 v = 0; v < vectors; ++v) sum[h][v] = zero();
-  }
-  for (u32 p = chunk.begin; p < chunk.end; ++p) {
-    const u64 at = u64(p) * dim + first;
-    F value[vectors];
-    for (u32 v = 0; v < vectors; ++v) {
-      F scale = zero();
-      if constexpr (type == CacheType::q8_0) scale = set_half(cache.value_scales[(at + v * n_lanes) / scale_block]);
-      value[v] = partial ? load_cached_n<type>(cache.values, at, count)
-                         : load_cached<type>(cache.values, at + v * n_lanes, scale);
-    }
-    for (u32 h = 0; h < heads; ++h) {
-      const F weight = set(weights[h * attention_chunk + p - chunk.base]);
-      for (u32 v = 0; v < vectors; ++v) sum[h][v] = fma(weight, value[v], sum[h][v]);
-    }
-  }
-  for (u32 h = 0; h < heads; ++h) {
-    for (u32 v = 0; v < vectors; ++v) {
-      f32* to = out + h * dim + first + v * n_lanes;
-      partial ? store_n(to, sum[h][v], count) : store(to, sum[h][v]);
-    }
-  }
-}
-
-template <CacheType type, u32 heads>
-void sum_values(const CacheHead& cache, const Chunk& chunk, const f32* weights, f32* out) {
-  constexpr u32 tile = value_tile / heads < 8 ? value_tile / heads : 8;
-  const u32 dim = cache.value_dim;
-  u32 first = 0;
-  for (; first + tile * n_lanes <= dim; first += tile * n_lanes) {
-    sum_value_tile<type, heads, tile>(cache, chunk, weights, first, 0, out);
-  }
-  for (; first + n_lanes <= dim; first += n_lanes) sum_value_tile<type, heads, 1>(cache, chunk, weights, first, 0, out);
-  if (first < dim) sum_value_tile<type, heads, 1, true>(cache, chunk, weights, first, dim - first, out);
-}
-
-// What is known of one head, before and in this chunk.
-struct HeadState {
-  f32 largest;
-  f32 sum;
-  ChunkSum chunk;
-};
-
-FLYBALL_INLINE f32 exp_one(f32 x) {
-  f32 lane[n_lanes];
-  store(lane, exp_lanes(set(x)));
-  return lane[0];
-}
-
-void combine(HeadState& state, bool is_first, const f32* partial, u32 dim, f32* out) {
-  if (is_first) {
-    state.largest = state.chunk.largest;
-    state.sum = state.chunk.sum;
-    memcpy(out, partial, dim * sizeof(f32));
-    return;
-  }
-  const f32 largest = state.chunk.largest > state.largest ? state.chunk.largest : state.largest;
-  const f32 old_factor = exp_one(state.largest - largest);
-  const f32 new_factor = exp_one(state.chunk.largest - largest);
-  state.largest = largest;
-  state.sum = __builtin_fmaf(state.chunk.sum, new_factor, state.sum * old_factor);
-  each_lane(dim, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA {
-    put(out + i, fma(get(partial + i), set(new_factor), mul(get(out + i), set(old_factor))));
+    store(p, score);
+    prefetch_line(ahead, 0), ahead += 64;
+    largest_lanes = larger(seen_or(score, largest_lanes), largest_lanes);
   });
+  largest = reduce_largest(largest_lanes);
+  const F top = set(largest);
+  F sum = zero();
+  each([&](f32* p, auto seen_or) FLYBALL_LAMBDA {
+    const F weight = seen_or(exp_lanes(sub(load(p), top)), zero());
+    store(p, weight);
+    prefetch_line(ahead, 0), ahead += 64;
+    sum = add(sum, weight);
+  });
+  weights = reduce(sum);
 }
 
-// All of one chunk for `heads` heads from `h` on.
-template <CacheType type, u32 heads>
-void attend_chunk(const AttentionTask& task, const Chunk& chunk, u32 h, f32* scores, f32* partial, HeadState* states) {
+// Adds weight * value over positions [begin, end) for the rows that see them; a row's own positions, no others: even a
+// weight of 0 would change a sum of -0, or bring a NaN. `values` starts at `begin`.
+template <class P>
+void sum_values(const Tile& tile, const P& values, Range positions, u32 base, f32* sums) {
+  const AttentionTask& task = tile.task;
+  const u32 n_vectors = tile.value_stride / n_lanes;
+  const auto add_rows = [&](u32 r, u32 n, u32 begin, u32 end) {
+    if (begin >= end) return;
+    // Steps count from the chunk's start, as weights do.
+    const f32* weights = tile.scores + r * attention_chunk + positions.begin - base;
+    multiply(values,
+             {weights, sums + u64(r) * tile.value_stride, tile.value_stride, n_lanes, begin - positions.begin,
+              end - positions.begin},
+             n, n_vectors);
+  };
+  const Range tokens = tokens_that_see(task, positions.begin, positions.end);
+  const u32 n_heads = task.n_heads, last_row = tokens.end * n_heads - 1;
+  const u32 row_end = tokens.begin * n_heads + padded_rows(tile, (tokens.end - tokens.begin) * n_heads);
+  for (u32 r = tokens.begin * n_heads, n = 0; r < row_end; r += n) {
+    n = tile_rows<P>(row_end - r);
+    const u32 first = r / n_heads, last = min(r + n - 1, last_row) / n_heads;
+    Range common = {max(positions.begin, task.first_seen(last)), min(positions.end, task.position + first + 1)};
+    if (common.begin >= common.end) common = {positions.end, positions.end};
+    const auto add_ends = [&](bool before) {
+      for (u32 t = first; t <= last; ++t) {
+        const u32 begin = max(positions.begin, task.first_seen(t)), end = min(positions.end, task.position + t + 1);
+        const u32 row = max(r, t * n_heads), n_own = min(min(r + n, (t + 1) * n_heads), last_row + 1) - row;
+        for (u32 i = 0, some = 0; i < n_own; i += some) {
+          some = tile_rows<P>(n_own - i);
+          if (before) add_rows(row + i, some, begin, min(end, common.begin));
+          if (!before) add_rows(row + i, some, max(begin, common.end), end);
+        }
+      }
+    };
+    if (first != last) add_ends(true);
+    add_rows(r, n, common.begin, common.end);
+    if (first != last) add_ends(false);
+  }
+}
+
+template <CacheType type>
+Panel<f32> convert_keys(const Tile& tile, u32 position, u32 n_groups) {
+  const auto keys = keys_from<type>(*tile.task.cache, position);
+  const u32 dim = tile.task.cache->head_dim;
+  f32* to = tile.converted;
+  for (u32 g = 0; g < n_groups; ++g) {
+    for (u32 d = 0; d < dim; ++d, to += n_lanes) store(to, keys.get(d, g, keys.scale(d, g)));
+  }
+  return {tile.converted, n_lanes, u64(dim) * n_lanes};
+}
+
+FLYBALL_INLINE F load_cached_n(const f32* p, u32 n) { return load_n(p, n); }
+FLYBALL_INLINE F load_cached_n(const u16* p, u32 n) { return load_half_n(p, n); }
+
+template <CacheType type>
+Panel<f32> convert_values(const Tile& tile, Range positions) {
+  const auto values = values_from<type>(*tile.task.cache, positions.begin);
+  const u32 dim = tile.task.cache->value_dim, whole = dim / n_lanes;
+  for (u32 p = 0; p < positions.end - positions.begin; ++p) {
+    f32* to = tile.converted + u64(p) * tile.value_stride;
+    for (u32 v = 0; v < whole; ++v) store(to + v * n_lanes, values.get(p, v, zero()));
+    if constexpr (type != CacheType::q8_0) {  // its dims are whole blocks
+      if (dim % n_lanes != 0) store(to + whole * n_lanes, load_cached_n(values.address(p, whole), dim % n_lanes));
+    }
+  }
+  return {tile.converted, tile.value_stride, n_lanes};
+}
+
+// The sums of chunk `number` for the rows that see any of it. Few rows read keys while the chunk's values are fetched,
+// and values while the next chunk's keys are.
+template <CacheType type>
+void sum_chunk(const Tile& tile, u32 number, const AttentionSums& sums) {
+  const AttentionTask& task = tile.task;
   const CacheHead& cache = *task.cache;
-  const bool is_first = chunk.base / attention_chunk == task.first / attention_chunk;
-  dot_keys<type, heads>(cache, task.queries + u64(h) * cache.head_dim, chunk, scores);
-  for (u32 i = 0; i < heads; ++i) states[h + i].chunk = weigh(task, chunk, scores + i * attention_chunk);
-  sum_values<type, heads>(cache, chunk, scores, partial);
-  for (u32 i = 0; i < heads; ++i) {
-    combine(states[h + i], is_first, partial + i * cache.value_dim, cache.value_dim,
-            task.out + u64(h + i) * cache.value_dim);
+  const u32 base = number * attention_chunk, n_heads = task.n_heads;
+  const Range tokens = tokens_that_see(task, base, base + attention_chunk);
+  const Range seen = {seen_of(task, tokens.begin, base).begin, seen_of(task, tokens.end - 1, base).end};
+  const u32 block = tile.direct ? attention_chunk : attention_positions;
+  const bool more = seen.end < task.position + task.n_tokens;
+  const auto* next_keys = keys_from<type>(cache, base + (more ? attention_chunk : 0)).from;
+
+  for (u32 at = seen.begin / n_lanes * n_lanes; at < seen.end; at += block) {
+    const u32 end = min(at + block, seen.end), n_groups = (end - at + n_lanes - 1) / n_lanes;
+    const Range some = tokens_that_see(task, at, end);
+    const Range rows = {some.begin * n_heads, some.end * n_heads};
+    f32* scores = tile.scores + at - base;
+    if (tile.direct || type == CacheType::f32) {
+      auto keys = keys_from<type>(cache, at);
+      if (tile.direct) keys.ahead = distance(cache.keys, cache.values);
+      dot_keys(tile, keys, rows, n_groups, scores);
+    } else {
+      dot_keys(tile, convert_keys<type>(tile, at, n_groups), rows, n_groups, scores);
+    }
+  }
+  const u8* ahead = reinterpret_cast<const u8*>(next_keys);
+  constexpr u64 row_ahead = 2 * attention_chunk / n_lanes * 64;
+  for (u32 row = tokens.begin * n_heads; row < tokens.end * n_heads; ++row) {
+    weigh(task, seen_of(task, row / n_heads, base), base, tile.scores + row * attention_chunk, sums.largest[row],
+          sums.weights[row], ahead);
+    if (tile.direct) ahead += row_ahead;
+  }
+  const u64 first = u64(tokens.begin) * n_heads * tile.value_stride;
+  memset(sums.values + first, 0, (u64(tokens.end) * n_heads * tile.value_stride - first) * sizeof(f32));
+  for (u32 at = seen.begin; at < seen.end; at += block) {
+    const Range positions = {at, min(at + block, seen.end)};
+    if (tile.direct || (type == CacheType::f32 && cache.value_dim % n_lanes == 0)) {
+      auto values = values_from<type>(cache, at);
+      if (tile.direct && more) values.ahead = distance(values_from<type>(cache, base).address(0, 0), next_keys);
+      sum_values(tile, values, positions, base, sums.values);
+    } else {
+      sum_values(tile, convert_values<type>(tile, positions), positions, base, sums.values);
+    }
+  }
+}
+
+// Adds a chunk's sums to those before it, each row rescaled to the larger maximum.
+void add_chunk(const Tile& tile, u32 number, const AttentionSums& total, const AttentionSums& chunk) {
+  const AttentionTask& task = tile.task;
+  const u32 base = number * attention_chunk, n_heads = task.n_heads, stride = tile.value_stride;
+  const Range tokens = tokens_that_see(task, base, base + attention_chunk);
+  for (u32 row = tokens.begin * n_heads, end = tokens.end * n_heads; row < end; row += n_lanes) {
+    const F before = load(total.largest + row), now = load(chunk.largest + row);
+    const F largest = larger(now, before);
+    f32 old_factors[n_lanes], new_factors[n_lanes];
+    store(old_factors, exp_lanes(sub(before, largest)));
+    store(new_factors, exp_lanes(sub(now, largest)));
+    const F weights =
+        fma(load(chunk.weights + row), load(new_factors), mul(load(total.weights + row), load(old_factors)));
+    store(total.largest + row, largest);
+    store(total.weights + row, weights);
+    for (u32 i = 0; i < min(n_lanes, end - row); ++i) {
+      f32* to = total.values + u64(row + i) * stride;
+      const f32* from = chunk.values + u64(row + i) * stride;
+      if (number == task.first_seen((row + i) / n_heads) / attention_chunk) {
+        total.largest[row + i] = chunk.largest[row + i];
+        total.weights[row + i] = chunk.weights[row + i];
+        memcpy(to, from, stride * sizeof(f32));
+        continue;
+      }
+      const F old_factor = set(old_factors[i]), new_factor = set(new_factors[i]);
+      for (u32 d = 0; d < stride; d += n_lanes) {
+        store(to + d, fma(load(from + d), new_factor, mul(load(to + d), old_factor)));
+      }
+    }
+  }
+}
+
+void gather_queries(const Tile& tile) {
+  const AttentionTask& task = tile.task;
+  const u32 dim = task.cache->head_dim;
+  const auto row_of = [&](u32 row, u32 d) {
+    return tile.queries + (u64(d / attention_chunk) * (tile.n_rows + 16) + row) * attention_chunk;
+  };
+  for (u32 d = 0; d < dim; d += attention_chunk) {
+    const u32 n = min(attention_chunk, dim - d);
+    for (u32 row = 0; row < tile.n_rows; ++row) {
+      const f32* from = task.queries + row / task.n_heads * task.query_stride + u64(row % task.n_heads) * dim + d;
+      f32* to = row_of(row, d);
+      each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(to + i, get(from + i)); });
+    }
+    if (!tile.direct) continue;
+    // Rows that only fill a tile of registers: finite, and nobody's.
+    const u32 end = task.n_tokens == 1 ? padded_rows(tile, tile.n_rows) : tile.n_rows + 8;
+    for (u32 row = tile.n_rows; row < end; ++row) memset(row_of(row, d), 0, n * sizeof(f32));
+  }
+}
+
+void store_results(const Tile& tile, const AttentionSums& total) {
+  const AttentionTask& task = tile.task;
+  const u32 dim = task.cache->value_dim;
+  for (u32 row = 0; row < tile.n_rows; ++row) {
+    f32* out = task.out + row / task.n_heads * task.out_stride + u64(row % task.n_heads) * dim;
+    const f32* values = total.values + u64(row) * tile.value_stride;
+    const F factor = set(1.0f / total.weights[row]);
+    each_lane(dim, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(out + i, mul(get(values + i), factor)); });
   }
 }
 
 template <CacheType type>
 void attend_typed(const AttentionTask& task) {
-  const u32 dim = task.cache->value_dim, n_heads = task.n_heads;
-  f32* scores = task.scratch;                                                      // (n_heads, attention_chunk)
-  f32* partial = scores + u64(n_heads) * attention_chunk;                          // (n_heads, value_dim)
-  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(n_heads) * dim);  // (n_heads)
-  for (u32 number = task.first / attention_chunk; number <= task.position / attention_chunk; ++number) {
-    const u32 base = number * attention_chunk;
-    const u32 end = task.position + 1 - base < attention_chunk ? task.position + 1 : base + attention_chunk;
-    const Chunk chunk = {base, task.first > base ? task.first : base, end};
-    u32 h = 0;
-    for (; h + 4 <= n_heads; h += 4) attend_chunk<type, 4>(task, chunk, h, scores, partial, states);
-    if (h + 2 <= n_heads) attend_chunk<type, 2>(task, chunk, h, scores, partial, states), h += 2;
-    if (h < n_heads) attend_chunk<type, 1>(task, chunk, h, scores, partial, states);
+  const u32 n_rows = task.n_tokens * task.n_heads, dim = task.cache->head_dim;
+  const u32 value_stride = u32(round_up(task.cache->value_dim, n_lanes));
+  f32* queries = task.scratch;
+  f32* scores = queries + (n_rows + 16) * round_up(dim, attention_chunk);
+  f32* sums = scores + u64(n_rows + 16) * attention_chunk;
+  const u64 sums_floats = attention_sums_floats(n_rows, value_stride);
+  const Tile tile = {task,
+                     n_rows,
+                     value_stride,
+                     queries,
+                     scores,
+                     sums + 2 * sums_floats,
+                     n_rows <= direct_rows && task.cache->value_dim == value_stride};
+  const AttentionSums total = sums_at(sums, tile), own = sums_at(sums + sums_floats, tile);
+  const auto stored = [&](u32 number) {
+    return sums_at(task.split->sums + (number - task.first_chunk()) * sums_floats, tile);
+  };
+  gather_queries(tile);
+  for (u32 number = task.part_begin(task.part); number < task.part_begin(task.part + 1); ++number) {
+    sum_chunk<type>(tile, number, task.split ? stored(number) : own);
+    if (!task.split) add_chunk(tile, number, total, own);
   }
-  for (u32 h = 0; h < n_heads; ++h) scale_by(task.out + u64(h) * dim, 1.0f / states[h].sum, dim);
+  if (task.split) {
+    if (__atomic_sub_fetch(&task.split->n_left, 1, __ATOMIC_ACQ_REL) != 0) return;
+    for (u32 number = task.first_chunk(); number < task.chunk_end(); ++number) {
+      add_chunk(tile, number, total, stored(number));
+    }
+  }
+  store_results(tile, total);
 }
 
 void attend(const AttentionTask& task) {

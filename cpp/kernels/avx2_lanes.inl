@@ -97,6 +97,14 @@ FLYBALL_INLINE I max_i(I a, I b) { return {_mm256_max_epi32(a.low, b.low), _mm25
 FLYBALL_INLINE I halve_i(I a) { return {_mm256_srai_epi32(a.low, 1), _mm256_srai_epi32(a.high, 1)}; }
 FLYBALL_INLINE I to_exponent(I a) { return {_mm256_slli_epi32(a.low, 23), _mm256_slli_epi32(a.high, 23)}; }
 
+// x * 2^n for x near 1 and whole n from -150 to 128: in two steps, of which the first is exact.
+FLYBALL_INLINE F times_power(F x, F n) {
+  const I exponent = round_to_int(n), half = halve_i(exponent);
+  const F first = floats(to_exponent(add_i(half, set_i(127))));
+  const F second = floats(to_exponent(add_i(sub_i(exponent, half), set_i(127))));
+  return mul(mul(x, first), second);
+}
+
 // The fixed tree: lanes 8 apart, then 4, 2, 1.
 FLYBALL_INLINE f32 reduce(F x) {
   const __m256 a = _mm256_add_ps(x.low, x.high);
@@ -143,8 +151,9 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
   interleave8(a.high, b.high, high);
 }
 
-// Accumulators (of two registers each) that the attention tiles keep in registers.
-constexpr u32 key_tile = 4, value_tile = 4;
+// Attention's tiles of registers: rows that take the cache as it is, and rows that share what was converted to f32.
+constexpr u32 direct_rows = 4, shared_rows = 6;
+constexpr u32 row_tile_vectors(u32 rows) { return rows >= 4 ? 1 : rows == 2 ? 2 : 4; }
 // Tokens of a full tile in matrix products, and groups of 16 rows beside it with float weights.
 constexpr u32 direct_tokens = 2;  // that take codes straight from the packed block
 constexpr u32 tile_tokens = 4;

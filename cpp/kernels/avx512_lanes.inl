@@ -39,7 +39,8 @@ FLYBALL_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
 FLYBALL_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 FLYBALL_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
 FLYBALL_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-FLYBALL_INLINE F larger(F a, F b) { return _mm512_max_ps(a, b); }  // a > b ? a : b
+FLYBALL_INLINE F times_power(F x, F n) { return _mm512_scalef_ps(x, n); }  // x * 2^n, one rounding; n whole
+FLYBALL_INLINE F larger(F a, F b) { return _mm512_max_ps(a, b); }          // a > b ? a : b
 FLYBALL_INLINE M less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 FLYBALL_INLINE F select(M m, F yes, F no) { return _mm512_mask_blend_ps(m, no, yes); }
 
@@ -78,8 +79,9 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
   *high = _mm512_permutex2var_ps(a, _mm512_add_epi32(order, _mm512_set1_epi32(8)), b);
 }
 
-// Accumulators that the attention tiles keep in registers.
-constexpr u32 key_tile = 8, value_tile = 16;
+// Attention's tiles of registers: rows that take the cache as it is, and rows that share what was converted to f32.
+constexpr u32 direct_rows = 8, shared_rows = 12;
+constexpr u32 row_tile_vectors(u32 rows) { return rows >= 8 ? 2 : 4; }
 // Tokens of a full tile in matrix products, and groups of 16 rows beside it with float weights.
 constexpr u32 direct_tokens = 4;  // that take codes straight from the packed block
 constexpr u32 tile_tokens = 8;

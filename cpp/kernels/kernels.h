@@ -62,24 +62,63 @@ struct CacheHead {
   u16* value_scales = nullptr;
 };
 
-constexpr u32 attention_chunk =
-    256;  // positions reduced together; fixed, so results depend on nothing but the contents
+// Positions reduced together; fixed, so that results depend on nothing but the contents. Chunks start at its multiples.
+constexpr u32 attention_chunk = 256;
 
-// Attention of `n_heads` query heads (that share one key/value head) of one token at position `position`.
-// Positions first..position are seen (first > 0: sliding window). Chunks start at multiples of attention_chunk.
+// What is known of a tile's rows after some chunks: sums of weight * value, relative to the largest score. Rows and the
+// elements of each are padded, because kernels compute whole vectors of either.
+struct AttentionSums {
+  f32* values;   // (rows + 8, value_dim), each row of a multiple of 16
+  f32* largest;  // (rows + 16)
+  f32* weights;  // (rows + 16) sums of the weights
+};
+constexpr u64 attention_sums_floats(u32 n_rows, u32 value_dim) {
+  return (n_rows + 8) * round_up(value_dim, 16) + 2 * round_up(n_rows + 16, 16);
+}
+
+// A tile whose chunks are divided among several tasks: each stores its chunks' sums and counts itself done, and the last
+// one adds them up in ascending order.
+struct AttentionSplit {
+  f32* sums = nullptr;  // (chunks, attention_sums_floats())
+  u32 n_left = 0;       // tasks that have not finished
+};
+
+// Attention of consecutive tokens of one sequence with the query heads that share one key/value head. A row is one
+// token's one head. The token at position p sees positions up to p, the last `window` of them if that is not 0.
 struct AttentionTask {
   const CacheHead* cache = nullptr;
-  const f32* queries = nullptr;  // (n_heads, head_dim)
-  f32* out = nullptr;            // (n_heads, value_dim)
+  const f32* queries = nullptr;  // (n_tokens, query_stride), of which (n_heads, head_dim) are read
+  f32* out = nullptr;            // (n_tokens, out_stride), of which (n_heads, value_dim) are written
+  u64 query_stride = 0;
+  u64 out_stride = 0;
+  u32 n_tokens = 1;
   u32 n_heads = 0;
-  u32 first = 0;
-  u32 position = 0;
-  f32 scale = 1;           // score = (q . k) * scale
-  f32 softcap = 0;         // > 0: score = softcap * tanh(score / softcap)
-  f32* scratch = nullptr;  // at least attention_scratch_floats(n_heads, value_dim)
+  u32 position = 0;  // of the first token
+  u32 window = 0;
+  f32 scale = 1;                    // score = (q . k) * scale
+  f32 softcap = 0;                  // > 0: score = softcap * tanh(score / softcap)
+  f32* scratch = nullptr;           // attention_scratch_floats(), aligned to 64 bytes, used by nobody else
+  AttentionSplit* split = nullptr;  // null: the task computes all chunks, else its part of them
+  u32 part = 0;
+  u32 n_parts = 1;
+
+  [[gnu::always_inline]] u32 first_seen(u32 token) const {
+    const u32 end = position + token + 1;
+    return window != 0 && end > window ? end - window : 0;
+  }
+  // The chunks that any of the tokens sees are [first_chunk(), chunk_end()).
+  [[gnu::always_inline]] u32 first_chunk() const { return first_seen(0) / attention_chunk; }
+  [[gnu::always_inline]] u32 chunk_end() const { return (position + n_tokens - 1) / attention_chunk + 1; }
+  [[gnu::always_inline]] u32 part_begin(u32 number) const {
+    return first_chunk() + u32(u64(chunk_end() - first_chunk()) * number / n_parts);
+  }
 };
-constexpr u64 attention_scratch_floats(u32 n_heads, u32 value_dim) {
-  return u64(n_heads) * (attention_chunk + value_dim + 16);
+
+constexpr u32 attention_positions = 64;  // converted to f32 together, where many rows share them
+constexpr u64 attention_scratch_floats(u32 n_rows, u32 head_dim, u32 value_dim) {
+  return (n_rows + 16) * (round_up(head_dim, attention_chunk) + attention_chunk) +
+         2 * attention_sums_floats(n_rows, value_dim) +
+         attention_positions * max(u64(head_dim), round_up(value_dim, 16));
 }
 
 struct Table {

@@ -20,13 +20,11 @@ FLYBALL_INLINE F exp_lanes(F x) {
   p = fma(p, r, set(c::exp_c2));
   p = fma(p, r, set(1.0f));
   p = fma(p, r, set(1.0f));
-  const I exponent = sub_i(bits(shifted), bits(set(c::round_magic)));
-  const I half = halve_i(exponent);
-  const I first = to_exponent(add_i(half, set_i(127)));
-  const I second = to_exponent(add_i(sub_i(exponent, half), set_i(127)));
-  F y = mul(mul(p, floats(first)), floats(second));
+  const M underflow = less(x, set(c::exp_underflow));
+  // Results far below the smallest number would each cost a trap into microcode.
+  F y = times_power(p, select(underflow, zero(), n));
   y = select(less(set(c::exp_overflow), x), set(__builtin_inff()), y);
-  return select(less(x, set(c::exp_underflow)), zero(), y);
+  return select(underflow, zero(), y);
 }
 
 FLYBALL_INLINE F tanh_lanes(F x) {

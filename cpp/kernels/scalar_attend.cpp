@@ -41,7 +41,7 @@ f32 cache_value(const void* from, u64 i, u16 scale) {
   return f32(static_cast<const i8*>(from)[i]) * half_to_f32(scale);  // exact: 8 and 11 bits
 }
 
-// One chunk: positions [begin, end) of the chunk that starts at `base`.
+// What one token sees of a chunk: positions [begin, end) of the chunk that starts at `base`.
 struct Chunk {
   u32 base;
   u32 begin;
@@ -51,7 +51,7 @@ struct Chunk {
 // scores[head][position - base] = q . k, one chain per position, d ascending; for all positions of the groups of 16
 // that hold [begin, end).
 template <CacheType type>
-void dot_keys(const AttentionTask& task, const Chunk& chunk, f32* scores) {
+void dot_keys(const AttentionTask& task, const f32* queries, const Chunk& chunk, f32* scores) {
   const CacheHead& cache = *task.cache;
   const u32 dim = cache.head_dim;
   [[maybe_unused]] const u32 n_scales = dim / scale_block;
@@ -68,7 +68,7 @@ void dot_keys(const AttentionTask& task, const Chunk& chunk, f32* scores) {
         key[lane] = cache_value<type>(cache.keys, (u64(group) * dim + d) * lanes + lane, scale);
       }
       for (u32 h = 0; h < task.n_heads; ++h) {
-        const f32 q = task.queries[h * dim + d];
+        const f32 q = queries[h * dim + d];
         f32* score = scores + h * attention_chunk + at;
         for (u32 lane = 0; lane < lanes; ++lane) score[lane] = fma32(q, key[lane], score[lane]);
       }
@@ -76,14 +76,9 @@ void dot_keys(const AttentionTask& task, const Chunk& chunk, f32* scores) {
   }
 }
 
-struct ChunkSum {
-  f32 largest;
-  f32 sum;
-};
-
 // Turns one head's dot products into weights e^(score - largest), and sums them in 16 lanes by position.
-ChunkSum weigh(const AttentionTask& task, const Chunk& chunk, f32* scores) {
-  f32 largest = -__builtin_inff();
+void weigh(const AttentionTask& task, const Chunk& chunk, f32* scores, f32& largest, f32& weights) {
+  largest = -__builtin_inff();
   for (u32 p = chunk.begin; p < chunk.end; ++p) {
     f32& score = scores[p - chunk.base];
     score = score * task.scale;
@@ -96,7 +91,7 @@ ChunkSum weigh(const AttentionTask& task, const Chunk& chunk, f32* scores) {
     weight = exp32(weight - largest);
     lane[p % lanes] += weight;
   }
-  return {largest, reduce_lanes(lane)};
+  weights = reduce_lanes(lane);
 }
 
 // out[head][d] = sum of weight * value over the chunk, one chain, positions ascending.
@@ -121,48 +116,82 @@ void sum_values(const AttentionTask& task, const Chunk& chunk, const f32* weight
   }
 }
 
-// What is known of one head, before and in this chunk.
-struct HeadState {
-  f32 largest;
-  f32 sum;
-  ChunkSum chunk;
-};
-
-void combine(HeadState& state, bool is_first, const f32* partial, u32 dim, f32* out) {
-  if (is_first) {
-    state.largest = state.chunk.largest;
-    state.sum = state.chunk.sum;
-    memcpy(out, partial, dim * sizeof(f32));
-    return;
-  }
-  const f32 largest = state.chunk.largest > state.largest ? state.chunk.largest : state.largest;
-  const f32 old_factor = exp32(state.largest - largest);
-  const f32 new_factor = exp32(state.chunk.largest - largest);
-  state.largest = largest;
-  state.sum = fma32(state.chunk.sum, new_factor, state.sum * old_factor);
-  for (u32 d = 0; d < dim; ++d) out[d] = fma32(partial[d], new_factor, out[d] * old_factor);
+AttentionSums sums_at(f32* from, u32 n_rows, u32 dim) {
+  return {from, from + u64(n_rows) * dim, from + u64(n_rows) * (dim + 1)};
 }
 
-// Chunks are summed on their own and then combined, ascending, each time rescaled to the larger maximum.
+// Adds a chunk's sums of one row to those before it, rescaled to the larger maximum.
+void add_chunk(const AttentionSums& total, const AttentionSums& chunk, u32 row, u32 dim, bool is_first) {
+  f32* values = total.values + row * dim;
+  const f32* added = chunk.values + row * dim;
+  if (is_first) {
+    total.largest[row] = chunk.largest[row];
+    total.weights[row] = chunk.weights[row];
+    memcpy(values, added, dim * sizeof(f32));
+    return;
+  }
+  const f32 largest = chunk.largest[row] > total.largest[row] ? chunk.largest[row] : total.largest[row];
+  const f32 old_factor = exp32(total.largest[row] - largest);
+  const f32 new_factor = exp32(chunk.largest[row] - largest);
+  total.largest[row] = largest;
+  total.weights[row] = fma32(chunk.weights[row], new_factor, total.weights[row] * old_factor);
+  for (u32 d = 0; d < dim; ++d) values[d] = fma32(added[d], new_factor, values[d] * old_factor);
+}
+
+bool sees(const AttentionTask& task, u32 token, u32 chunk) {
+  return chunk >= task.first_seen(token) / attention_chunk && chunk <= (task.position + token) / attention_chunk;
+}
+
+template <CacheType type>
+void sum_chunk(const AttentionTask& task, u32 number, f32* scores, const AttentionSums& sums) {
+  const u32 base = number * attention_chunk;
+  for (u32 t = 0; t < task.n_tokens; ++t) {
+    if (!sees(task, t, number)) continue;
+    const Chunk chunk = {base, max(base, task.first_seen(t)), min(base + attention_chunk, task.position + t + 1)};
+    const u32 row = t * task.n_heads;
+    dot_keys<type>(task, task.queries + t * task.query_stride, chunk, scores);
+    for (u32 h = 0; h < task.n_heads; ++h) {
+      weigh(task, chunk, scores + h * attention_chunk, sums.largest[row + h], sums.weights[row + h]);
+    }
+    sum_values<type>(task, chunk, scores, sums.values + u64(row) * task.cache->value_dim);
+  }
+}
+
+void add_chunks(const AttentionTask& task, u32 number, const AttentionSums& total, const AttentionSums& chunk) {
+  for (u32 t = 0; t < task.n_tokens; ++t) {
+    if (!sees(task, t, number)) continue;
+    const bool is_first = number == task.first_seen(t) / attention_chunk;
+    for (u32 h = 0; h < task.n_heads; ++h) {
+      add_chunk(total, chunk, t * task.n_heads + h, task.cache->value_dim, is_first);
+    }
+  }
+}
+
+// Chunks are summed on their own and then added up, ascending.
 template <CacheType type>
 void attend_typed(const AttentionTask& task) {
-  const u32 dim = task.cache->value_dim;
-  f32* scores = task.scratch;                                                           // (n_heads, attention_chunk)
-  f32* partial = scores + u64(task.n_heads) * attention_chunk;                          // (n_heads, value_dim)
-  HeadState* states = reinterpret_cast<HeadState*>(partial + u64(task.n_heads) * dim);  // (n_heads)
-  const u32 first_chunk = task.first / attention_chunk;
-  for (u32 c = first_chunk; c <= task.position / attention_chunk; ++c) {
-    const u32 base = c * attention_chunk;
-    const Chunk chunk = {base, max(base, task.first), min(base + attention_chunk, task.position + 1)};
-    dot_keys<type>(task, chunk, scores);
-    for (u32 h = 0; h < task.n_heads; ++h) states[h].chunk = weigh(task, chunk, scores + h * attention_chunk);
-    sum_values<type>(task, chunk, scores, partial);
-    for (u32 h = 0; h < task.n_heads; ++h)
-      combine(states[h], c == first_chunk, partial + h * dim, dim, task.out + h * dim);
+  const u32 dim = task.cache->value_dim, n_rows = task.n_tokens * task.n_heads;
+  const u64 sums_floats = attention_sums_floats(n_rows, dim);
+  f32* scores = task.scratch;  // (n_heads, attention_chunk)
+  f32* sums = scores + u64(task.n_heads) * attention_chunk;
+  const AttentionSums own = sums_at(sums, n_rows, dim), total = sums_at(sums + sums_floats, n_rows, dim);
+  const auto stored = [&](u32 number) {
+    return sums_at(task.split->sums + (number - task.first_chunk()) * sums_floats, n_rows, dim);
+  };
+  for (u32 number = task.part_begin(task.part); number < task.part_begin(task.part + 1); ++number) {
+    sum_chunk<type>(task, number, scores, task.split ? stored(number) : own);
+    if (!task.split) add_chunks(task, number, total, own);
   }
-  for (u32 h = 0; h < task.n_heads; ++h) {
-    const f32 factor = 1.0f / states[h].sum;
-    for (u32 d = 0; d < dim; ++d) task.out[h * dim + d] *= factor;
+  if (task.split) {
+    if (__atomic_sub_fetch(&task.split->n_left, 1, __ATOMIC_ACQ_REL) != 0) return;
+    for (u32 number = task.first_chunk(); number < task.chunk_end(); ++number) {
+      add_chunks(task, number, total, stored(number));
+    }
+  }
+  for (u32 row = 0; row < n_rows; ++row) {
+    f32* out = task.out + row / task.n_heads * task.out_stride + row % task.n_heads * dim;
+    const f32 factor = 1.0f / total.weights[row];
+    for (u32 d = 0; d < dim; ++d) out[d] = total.values[u64(row) * dim + d] * factor;
   }
 }
 

@@ -1,14 +1,13 @@
 #include "model/forward.h"
 
 #include "base/parallel.h"
+#include "model/attention.h"
 
 namespace flyball::model {
 namespace {
 
 using kernels::Activations;
 using kernels::Table;
-
-constexpr u32 max_attention_tasks = 64;  // each has scratch of its own
 
 // Multiply-adds between two looks at the stop check: half a second of the slowest table, milliseconds of the others.
 constexpr u64 slice_work = u64(1) << 29;
@@ -215,34 +214,10 @@ bool Pass::attention(u32 layer) {
   if (!multiply(qkv, x, n_tokens_)) return false;
   project_heads(layer);
   const u64 start = now();
-
-  const u32 heads_per_kv = config_.n_head / config_.n_head_kv;
-  const u32 out_dim = config_.n_head * config_.value_dim;
-  const u32 window = config_.is_sliding(layer) ? config_.sliding_window : 0;
-  // Neighbouring work items share a head, so its keys and values stay in cache from one token to the next.
-  const u32 n_items = n_tokens_ * config_.n_head_kv;
-  const u32 n_tasks = min(min(n_items, max_attention_tasks), threads_ * 8);
-  parallel(platform_, threads_, n_tasks, [&](u32 task) {
-    const u32 end = u32(u64(n_items) * (task + 1) / n_tasks);
-    for (u32 item = u32(u64(n_items) * task / n_tasks); item < end; ++item) {
-      const u32 h = item / n_tokens_, t = item % n_tokens_;
-      const u32 position = batch_[t].position;
-      kernels::AttentionTask attend;
-      attend.cache = batch_[t].cache + u64(layer) * config_.n_head_kv + h;
-      attend.queries = scratch_.query + u64(t) * config_.q_dim() + u64(h) * heads_per_kv * config_.head_dim;
-      attend.out = scratch_.attended + u64(t) * out_dim + u64(h) * heads_per_kv * config_.value_dim;
-      attend.n_heads = heads_per_kv;
-      attend.position = position;
-      attend.first = window != 0 && position >= window ? position - window + 1 : 0;
-      attend.scale = config_.attention_scale;
-      attend.softcap = config_.attention_softcap;
-      attend.scratch = scratch_.attention + u64(task) * scratch_.attention_floats;
-      table_.attend(attend);
-    }
-  });
-
+  attend({&platform_, &table_, threads_}, config_, layer, batch_, scratch_);
   cycles_.attention += now() - start;
 
+  const u32 out_dim = config_.n_head * config_.value_dim;
   x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output);
   const Product output[] = {{&weights.output, weights.output_bias, scratch_.normed, config_.n_embd}};
   if (!multiply(output, x, n_tokens_)) return false;
@@ -326,9 +301,7 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   for (u32 i = 0; i < 4; ++i) *attention_parts[i] = at, at += round_up(parts[i], 16);
   s.cosines = floats(2 * n * (config.n_rot / 2));
   s.sines = floats(2 * n * (config.n_rot / 2));
-  s.attention_floats =
-      round_up(kernels::attention_scratch_floats(config.n_head / config.n_head_kv, config.value_dim), 16);
-  s.attention = floats(max_attention_tasks * s.attention_floats);
+  enough = allocate_attention(arena, config, max_tokens, s.attention) && enough;
 
   s.kinds = arena.allocate<Scratch::Kinds>(config.n_layer);
   if (s.kinds.empty()) return no_memory();

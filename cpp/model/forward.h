@@ -17,22 +17,37 @@ struct BatchToken {
   bool wanted = false;  // compute its hidden state after the last norm, and logits where asked for
 };
 
+struct AttentionTile {  // consecutive tokens of one sequence
+  u32 token;            // the first one's place in the batch
+  u32 n_tokens;
+  u32 n_parts;  // tasks that its chunks are divided among, for each key/value head
+  u32 part;     // parts of the tiles before it
+  u32 split;    // of the first key/value head, if there are several parts
+};
+
+struct AttentionScratch {
+  f32* task_floats = nullptr;  // (tasks, floats_per_task)
+  u64 floats_per_task = 0;     // a multiple of 16, so tasks do not share cache lines
+  Span<AttentionTile> tiles;   // (max_tokens)
+  Span<kernels::AttentionSplit> splits;
+  Span<f32> sums;  // of divided tiles
+};
+
 // Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
 struct Scratch {
   u32 max_tokens = 0;
   f32* residual = nullptr;  // (max_tokens, n_embd)
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
   // Attention's four and the feed-forward's two lie over each other: they are never alive together.
-  f32* query = nullptr;              // (max_tokens, q_dim)
-  f32* key = nullptr;                // (max_tokens, k_dim)
-  f32* value = nullptr;              // (max_tokens, v_dim)
-  f32* attended = nullptr;           // (max_tokens, n_head * value_dim)
-  f32* gate = nullptr;               // (max_tokens, n_ff)
-  f32* up = nullptr;                 // (max_tokens, n_ff)
-  f32* cosines = nullptr;            // (2, max_tokens, n_rot / 2): full layers, then sliding ones
-  f32* sines = nullptr;              // the same
-  f32* attention = nullptr;          // (tasks, attention_floats)
-  u64 attention_floats = 0;          // a multiple of 16, so tasks do not share cache lines
+  f32* query = nullptr;     // (max_tokens, q_dim)
+  f32* key = nullptr;       // (max_tokens, k_dim)
+  f32* value = nullptr;     // (max_tokens, v_dim)
+  f32* attended = nullptr;  // (max_tokens, n_head * value_dim)
+  f32* gate = nullptr;      // (max_tokens, n_ff)
+  f32* up = nullptr;        // (max_tokens, n_ff)
+  f32* cosines = nullptr;   // (2, max_tokens, n_rot / 2): full layers, then sliding ones
+  f32* sines = nullptr;     // the same
+  AttentionScratch attention;
   kernels::Activations activations;  // quantised copies, wide enough for every matrix
 
   // Which quantised forms each input needs: the union over the matrices that read it, as (1 << ActivationKind) bits.

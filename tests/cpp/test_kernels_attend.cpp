@@ -55,16 +55,61 @@ f64 cached(const CacheHead& c, bool key, u32 position, u32 d) {
 }
 
 struct Setting {
-  u32 n_heads, first, position;
+  u32 n_heads, first, position;  // of the last token
   f32 softcap;
+  u32 n_tokens = 1;
+  u32 n_parts = 1;
+  u32 window() const { return first == 0 ? 0 : position + 1 - first; }
+  u32 n_rows() const { return n_heads * n_tokens; }
 };
 
+// Tokens and heads stand apart by more than their own size, as they do in a batch.
 std::vector<f32> attend(const Table& table, const Cache& cache, const std::vector<f32>& queries, const Setting& s) {
-  std::vector<f32> out(u64(s.n_heads) * cache.head.value_dim, -5.0f);
-  Buffer<f32> scratch(kernels::attention_scratch_floats(s.n_heads, cache.head.value_dim), 0xff);  // NaN
-  table.attend({&cache.head, queries.data(), out.data(), s.n_heads, s.first, s.position,
-                1.0f / std::sqrt(f32(cache.head.head_dim)), s.softcap, scratch.data()});
-  return out;
+  const u32 dim = cache.head.head_dim, value_dim = cache.head.value_dim, gap = 16;
+  const u64 query_stride = s.n_heads * dim + gap, out_stride = s.n_heads * value_dim + gap;
+  std::vector<f32> spread(s.n_tokens * query_stride, __builtin_nanf("")), out(s.n_tokens * out_stride, -5.0f);
+  for (u32 t = 0; t < s.n_tokens; ++t) {
+    std::copy_n(queries.begin() + t * s.n_heads * dim, s.n_heads * dim, spread.begin() + t * query_stride);
+  }
+  AttentionTask task;
+  task.cache = &cache.head;
+  task.queries = spread.data(), task.out = out.data();
+  task.query_stride = query_stride, task.out_stride = out_stride;
+  task.n_tokens = s.n_tokens, task.n_heads = s.n_heads;
+  task.position = s.position + 1 - s.n_tokens, task.window = s.window();
+  task.scale = 1.0f / std::sqrt(f32(dim)), task.softcap = s.softcap;
+  const u64 n_chunks = task.chunk_end() - task.first_chunk();
+  Buffer<f32> sums(n_chunks * kernels::attention_sums_floats(s.n_rows(), value_dim), 0xff);
+  kernels::AttentionSplit split = {sums.data(), s.n_parts};
+  if (s.n_parts > 1) task.split = &split, task.n_parts = s.n_parts;
+  for (u32 part = s.n_parts; part-- > 0;) {                                                    // in any order
+    Buffer<f32> scratch(kernels::attention_scratch_floats(s.n_rows(), dim, value_dim), 0xff);  // NaN
+    task.part = part, task.scratch = scratch.data();
+    table.attend(task);
+  }
+  std::vector<f32> packed(u64(s.n_rows()) * value_dim);
+  for (u32 t = 0; t < s.n_tokens; ++t) {
+    CHECK(std::all_of(&out[(t + 1) * out_stride - gap], &out[t * out_stride] + out_stride,
+                      [](f32 x) { return x == -5.0f; }));
+    std::copy_n(out.begin() + t * out_stride, s.n_heads * value_dim, packed.begin() + t * s.n_heads * value_dim);
+  }
+  return packed;
+}
+
+// The same rows, each token on its own and whole: what a tile or a division must not change.
+std::vector<f32> attend_one_by_one(const Cache& cache, const std::vector<f32>& queries, const Setting& s) {
+  const u32 floats = s.n_heads * cache.head.head_dim;
+  std::vector<f32> all;
+  for (u32 t = 0; t < s.n_tokens; ++t) {
+    Setting one = s;
+    one.n_tokens = one.n_parts = 1;
+    one.position = s.position + 1 - s.n_tokens + t;
+    one.first = s.window() != 0 && one.position >= s.window() ? one.position + 1 - s.window() : 0;
+    const std::vector<f32> own(queries.begin() + t * floats, queries.begin() + (t + 1) * floats);
+    const std::vector<f32> out = attend(kernels::scalar_table, cache, own, one);
+    all.insert(all.end(), out.begin(), out.end());
+  }
+  return all;
 }
 
 f64 largest_error(const Cache& cache, const std::vector<f32>& queries, const Setting& s, const std::vector<f32>& out) {
@@ -105,14 +150,15 @@ void fill(Cache& cache, u32 n, Random& random, const Table& table) {
 std::string describe(const Table& table, const Cache& c, const Setting& s) {
   return std::string(table.name) + " cache " + std::to_string(int(c.head.type)) + " dims " +
          std::to_string(c.head.head_dim) + "/" + std::to_string(c.head.value_dim) + " heads " +
-         std::to_string(s.n_heads) + " positions " + std::to_string(s.first) + ".." + std::to_string(s.position) +
-         " softcap " + test::show(s.softcap);
+         std::to_string(s.n_heads) + " tokens " + std::to_string(s.n_tokens) + " parts " + std::to_string(s.n_parts) +
+         " positions " + std::to_string(s.first) + ".." + std::to_string(s.position) + " softcap " +
+         test::show(s.softcap);
 }
 
 f64 compare(const Cache& cache, const Setting& s, Random& random, bool evaluate) {
-  std::vector<f32> queries(u64(s.n_heads) * cache.head.head_dim);
+  std::vector<f32> queries(u64(s.n_rows()) * cache.head.head_dim);
   for (f32& q : queries) q = random.normal() * 2;
-  const std::vector<f32> expected = attend(kernels::scalar_table, cache, queries, s);
+  const std::vector<f32> expected = attend_one_by_one(cache, queries, s);
   for (const Table* table : kernels::usable_tables()) {
     const std::vector<f32> out = attend(*table, cache, queries, s);
     const u64 at = first_difference(out.data(), expected.data(), out.size());
@@ -164,6 +210,48 @@ TEST(attend_shapes) {
     Cache unequal(type, 192, 128, 64);
     fill(unequal, 64, random, kernels::scalar_table);
     for (const u32 position : {0u, 33u, 63u}) compare(unequal, {2, 0, position, 0}, random, true);
+  }
+}
+
+// Tokens that share keys and values, chunks divided among tasks: the bits of each token alone.
+TEST(attend_tiles) {
+  Random random(7);
+  for (const CacheType type : cache_types) {
+    Cache cache(type, 64, 64, 832);
+    fill(cache, 832, random, kernels::scalar_table);
+    for (const u32 n_heads : {1u, 2u, 3u, 4u, 7u, 8u}) {
+      for (const u32 n_tokens : {1u, 2u, 3u, 5u, 16u, 21u, 70u}) {
+        if (n_tokens * n_heads > 70) continue;
+        for (const u32 position : {n_tokens - 1, 256u + n_tokens / 2, 511u}) {
+          if (position + 1 < n_tokens) continue;
+          compare(cache, {n_heads, 0, position, 0, n_tokens}, random, false);
+        }
+        for (const u32 window : {1u, 7u, 100u, 257u}) {  // across the border at 512
+          const u32 position = 512 + n_tokens / 2;
+          compare(cache, {n_heads, position + 1 - window, position, 30.0f, n_tokens}, random, false);
+        }
+        compare(cache, {n_heads, 0, 800, 0, n_tokens, 4}, random, false);
+        compare(cache, {n_heads, 500, 800, 0, n_tokens, 2}, random, false);
+      }
+    }
+    for (const u32 n_parts : {2u, 3u}) compare(cache, {4, 0, 831, 0, 1, n_parts}, random, false);
+  }
+}
+
+TEST(attend_tile_shapes) {
+  Random random(8);
+  for (const CacheType type : cache_types) {
+    for (const u32 dim : {8u, 24u, 32u, 80u, 96u, 128u, 256u, 320u}) {
+      if (type == CacheType::q8_0 && dim % 32 != 0) continue;
+      Cache cache(type, dim, dim, 320);
+      fill(cache, 310, random, kernels::scalar_table);
+      for (const u32 n_tokens : {2u, 5u, 17u})
+        compare(cache, {3, 0, 309, 0, n_tokens, 1 + n_tokens % 2}, random, false);
+      compare(cache, {2, 301, 309, 20.0f, 9}, random, false);
+    }
+    Cache unequal(type, 192, 128, 64);
+    fill(unequal, 64, random, kernels::scalar_table);
+    compare(unequal, {2, 0, 63, 0, 12}, random, false);
   }
 }
 
