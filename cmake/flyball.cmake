@@ -41,9 +41,10 @@ if(FLYBALL_SANITIZE AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
 endif()
 set(FLYBALL_AVX512_FLAGS ${FLYBALL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
   -mprefer-vector-width=512)
+set(FLYBALL_AMX_FLAGS ${FLYBALL_AVX512_FLAGS} -mamx-tile -mamx-int8)
 
 function(flyball_instruction_sets)
-  foreach(isa AVX2 AVX512)
+  foreach(isa AVX2 AVX512 AMX)
     string(TOLOWER ${isa} name)
     file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpp/kernels/${name}*.cpp)
     set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${FLYBALL_${isa}_FLAGS}")

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/math.h"
+#include "host/host.h"
 #include "kernels/kernels.h"
 #include "kernels/pack.h"
 
@@ -139,6 +140,7 @@ struct Bench {
 
 int main(int argc, char** argv) {
   const std::string table_filter = argc > 1 ? argv[1] : "", type_filter = argc > 2 ? argv[2] : "";
+  host::host_platform();  // asks the system for what the best table needs
   u8* pool = aligned<u8>(pool_bytes + 8192);
   std::memset(pool, 1, pool_bytes);
   std::printf("plain read of %llu MB: %.2f GB/s\n", static_cast<unsigned long long>(pool_bytes >> 20),

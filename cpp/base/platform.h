@@ -49,4 +49,8 @@ struct Platform {
   bool (*stop_requested)(void* self) = nullptr;
 };
 
+// Whether the processor's tile registers may be used: a system grants them on request only. A platform that has them
+// says so before the first kernel table is asked for.
+extern bool tiles_permitted;
+
 }  // namespace flyball

@@ -21,6 +21,7 @@ u64 now_ns(void*);
 u64 calibrate_cycles_per_second();
 
 void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* context);
+bool request_tiles();    // whether this process may use AMX's tile registers from now on
 u32 count_processors();  // that this process may use: affinity mask and cgroup quota
 
 }  // namespace flyball::host

@@ -25,6 +25,7 @@ void write(void*, Str text) {
 }
 
 Platform make_platform() {
+  tiles_permitted = request_tiles();
   Platform p;
   p.name = "linux";
   p.allocate = allocate;

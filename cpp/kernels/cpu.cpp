@@ -1,5 +1,7 @@
 #include "kernels/cpu.h"
 
+#include "base/platform.h"
+
 namespace flyball::kernels {
 
 namespace {
@@ -44,7 +46,7 @@ u64 cpu_features() {
     if (bits(seven.b, bit(16) | bit(17) | bit(30) | bit(31))) features |= cpu_avx512;
     if (bits(seven.c, bit(11))) features |= cpu_avx512_vnni;
   }
-  if (bits(state, bit(17) | bit(18))) {  // tile configuration, tile data
+  if (tiles_permitted && bits(state, bit(17) | bit(18))) {  // tile configuration, tile data
     if (bits(seven.d, bit(24) | bit(25))) features |= cpu_amx_int8;
   }
   return features;

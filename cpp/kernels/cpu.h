@@ -11,7 +11,7 @@ constexpr u64 cpu_f16c = 1 << 2;
 constexpr u64 cpu_bmi2 = 1 << 3;    // BMI1 and BMI2
 constexpr u64 cpu_avx512 = 1 << 4;  // F, BW, DQ, VL, with the opmask and ZMM state enabled
 constexpr u64 cpu_avx512_vnni = 1 << 5;
-constexpr u64 cpu_amx_int8 = 1 << 6;  // AMX-TILE and AMX-INT8, with the tile state enabled
+constexpr u64 cpu_amx_int8 = 1 << 6;  // AMX-TILE and AMX-INT8, with the tile state enabled and permitted
 
 u64 cpu_features();
 

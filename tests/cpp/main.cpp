@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "host/host.h"
 #include "test.h"
 
 namespace test {
@@ -75,6 +76,7 @@ void note(const std::string& text) {
 }  // namespace test
 
 int main(int argc, char** argv) {
+  flyball::host::host_platform();  // asks the system for what the best kernel table needs
   std::vector<std::string> filters(argv + 1, argv + argc);
   const bool list = std::erase(filters, "--list") > 0;
 

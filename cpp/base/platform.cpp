@@ -1,0 +1,7 @@
+#include "base/platform.h"
+
+namespace flyball {
+
+bool tiles_permitted = false;
+
+}  // namespace flyball
