@@ -12,7 +12,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format freestanding cpp-test bench parity fuzz sanitize tidy wheel picture clean
+.PHONY: help run test check lint types format freestanding cpp-test bench bench-peers parity fuzz sanitize tidy wheel picture clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -23,6 +23,7 @@ TOOLS := $(VENV)/tools.stamp
 PACKAGE := $(VENV)/package.stamp
 TEST_TOOLS := $(VENV)/test-tools.stamp
 CHECKERS := $(VENV)/checkers.stamp
+BENCH_TOOLS := $(VENV)/bench-tools.stamp
 NATIVE := CMakeLists.txt $(wildcard cmake/*) $(shell find cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 
 $(TOOLS): pyproject.toml ops/setup/requirements.py
@@ -41,6 +42,11 @@ $(PACKAGE): $(TOOLS) $(NATIVE)
 $(TEST_TOOLS): $(TOOLS)
 	$(VENV)/bin/python ops/setup/requirements.py test > $(VENV)/requirements-test.txt
 	$(VENV)/bin/python -m pip install -q -r $(VENV)/requirements-test.txt
+	@touch $@
+
+$(BENCH_TOOLS): $(TOOLS)
+	$(VENV)/bin/python ops/setup/requirements.py bench > $(VENV)/requirements-bench.txt
+	$(VENV)/bin/python -m pip install -q -r $(VENV)/requirements-bench.txt
 	@touch $@
 
 $(CHECKERS): ops/setup/system_packages.sh $(TOOLS)
@@ -110,6 +116,14 @@ tidy: ## clang-tidy over the core and the platform (minutes)
 
 bench: $(PACKAGE) ## speed of the bundled model, thread counts 1 and 2
 	$(VENV)/bin/flyball bench --prompt 512 --gen 128 --threads 1,2
+
+# `bench/peers/run` is the same: ARGS are its options.
+bench-peers: ## Flyball beside llama.cpp and others, interleaved (hours; ARGS=--quick: 10 minutes)
+	@ops/setup/system_packages.sh check
+	@bench/peers/run $(ARGS)
+
+bench-tools: $(PACKAGE) $(BENCH_TOOLS)
+.PHONY: bench-tools
 
 parity: $(PACKAGE) $(TEST_TOOLS) ## accuracy against llama.cpp, live (builds llama-cpp-python with clang once)
 	@ops/setup/system_packages.sh check

@@ -279,7 +279,7 @@ def test_wrong_environment_is_an_error(capsys: Capture, monkeypatch: pytest.Monk
     assert "threads" in fails(capsys, "config")
 
 
-# ---------------------------------------------------------------- chat and bench
+# ---------------------------------------------------------------- chat
 
 
 def test_chat_session(tmp_path: Path) -> None:
@@ -300,34 +300,3 @@ def test_chat_ends_with_its_input_and_survives_bad_bytes() -> None:
     done = flyball_command("chat", "-n", "4", stdin=b"\xff\xfe\nHi\n")
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
-
-
-def test_bench_rows(capsys: Capture, model_file: Callable[..., Path]) -> None:
-    args = ["bench", str(model_file()), "--prompt", "16", "--gen", "4", "--threads", "1,2", "--repeat", "2"]
-    assert main([*args, "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert [row["threads"] for row in report["rows"]] == [1, 2]
-    names = (
-        "prefill_tok_s",
-        "decode_tok_s",
-        "prefill_cycles_per_token",
-        "decode_cycles_per_token",
-        "load_ms",
-        "rss_mb",
-    )
-    for row in report["rows"]:
-        assert all(row[name] > 0 for name in names)
-        assert row["isa"] == flyball.isas()[0]
-        assert row["read_bandwidth_gb_s"] > 0
-        assert row["decode_bandwidth_share"] is None  # so small a model is never read from memory
-    assert main([*args, "--depth", "8"]) == 0
-    assert "PREFILL" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "args", [["--threads", "0"], ["--threads", "x"], ["--prompt", "0"], ["--depth", "-1"], ["--gen", "100000"]]
-)
-def test_bench_refuses_what_it_cannot_measure(
-    args: list[str], capsys: Capture, model_file: Callable[..., Path]
-) -> None:
-    fails(capsys, "bench", str(model_file()), "--repeat", "1", *args)

@@ -1,0 +1,116 @@
+"""bench/peers/run: see --help."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from . import build, files, machine, plot, process, report, results
+from .cases import OURS, TESTS, Case
+from .options import FOLDER, ROOT, Choice, WrongUse, choose, parse
+from .programs import Flyball, Peer, Program
+from .runner import Runner, Stopped
+
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "images" / "performance.png"
+_KNOWN = (build.BuildFailed, files.NoFile, process.Failed, results.BadResults, report.NoPlace, WrongUse)
+
+
+def main() -> int:
+    """0: everything is measured. 2: something is not, or wrong use."""
+    args = parse()
+    try:
+        if args.report:
+            return write_report(args.report)
+        return measure(choose(args), args)
+    except _KNOWN as error:
+        say(f"bench/peers: {error}")
+    except Stopped:
+        say(f"\nTime is over; the same command continues from {args.out}")
+    except KeyboardInterrupt:
+        say(f"\nInterrupted; the same command continues from {args.out}")
+        return 130
+    return 2
+
+
+def say(text: str) -> None:
+    """A line for people: standard output stays free for the tables."""
+    write(text + "\n")
+
+
+def write(text: str) -> None:
+    """The same, part of a line."""
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def write_report(path: Path) -> int:
+    """The page, and on standard output the same tables."""
+    document = results.read(path)
+    body = report.markdown(document)
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    plot.draw(document, PICTURE)
+    source = path.resolve()
+    shown = source.relative_to(ROOT) if source.is_relative_to(ROOT) else source.name
+    picture = f"![How many times better]({PICTURE.relative_to(PAGE.parent)})"
+    report.rewrite(PAGE, f"{picture}\n\n{body}\nAll single figures: `{shown}`.")
+    print(body, end="")
+    return 0
+
+
+def measure(choice: Choice, args: argparse.Namespace) -> int:
+    """Build, write files, run, show."""
+    if (load := os.getloadavg()[0]) > machine.QUIET_LOAD:
+        say(f"Warning: this machine is busy (load {load:.1f}); figures will vary; disturbed rounds are counted.")
+    programs = {isa: contestants(isa, choice.peers[isa]) for isa in choice.isas}
+    found = files.model_files(choice.models, choice.types, args.files, vocabularies, say)
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine.facts(),
+        "programs": {name: version for isa in choice.isas for name, version in versions(isa, programs[isa]).items()},
+        "lengths": asdict(choice.lengths),
+    }
+    store = results.Results(args.out, about)
+    measured = store.document.setdefault("bandwidth_gb_s", {})
+    for threads in choice.threads:
+        measured.setdefault(str(threads), round(machine.bandwidth(threads), 2))
+    for file in found:
+        store.file(f"{file.model} {file.type}", {"bytes": file.bytes, "fingerprint": file.fingerprint})
+    cases = [
+        Case(file, isa, threads, TESTS[test], choice.lengths.within(file.context))
+        for isa in choice.isas
+        for file in found
+        for threads in choice.threads
+        for test in choice.tests
+    ]
+    stop_at = time.monotonic() + args.stop_after if args.stop_after else float("inf")
+    Runner(programs, store, choice.pairs, process.run, write, stop_at).run(cases)
+    print(report.markdown(store.document), end="")
+    say(f"Results: {args.out}")
+    return 0
+
+
+def vocabularies() -> Path:
+    """Where llama.cpp's source keeps vocabularies."""
+    return build.source(FOLDER, say) / "models"
+
+
+def contestants(isa: str, peers: dict[str, Path]) -> list[Program]:
+    """Flyball, llama.cpp, and the others as given."""
+    ours = Flyball(Path(sys.executable).with_name("flyball"))
+    paths = {"llama.cpp": peers.get("llama.cpp") or build.llama_bench(FOLDER, isa, say)} | peers
+    return [ours, *(Peer(name, path, files.demo_model()) for name, path in paths.items())]
+
+
+def versions(isa: str, programs: list[Program]) -> dict[str, str]:
+    """What is measured: a commit, or the peers' own word for it."""
+    suffix = "" if isa == "auto" else f" ({isa})"
+    return {program.name + suffix * (program.name != OURS): program.version() for program in programs}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The picture of the results: how many times better, pair by pair, for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .cases import TESTS
+from .report import Entry, against, peer_names
+
+_COLOURS = ("#3465a4", "#c4630a", "#4e9a06", "#75507b")
+
+
+def draw(document: Mapping[str, Any], out: Path) -> None:
+    """One panel a test; right of the line at 1 Flyball is better, whatever the unit. Bars span all rounds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    entries = [entry for entry in document["cases"].values() if entry["rounds"]]
+    peers = peer_names(entries)
+    panels = [(test, [e for e in entries if e["test"] == test]) for test in TESTS]
+    panels = [(test, mine) for test, mine in panels if mine]
+    if not panels:
+        return
+    rows = max(len(mine) for _, mine in panels)
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.2 * columns, lines * (1.2 + 0.27 * rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for axis, (test, mine) in zip(axes.flat, panels, strict=False):
+        _panel(axis, TESTS[test].higher, mine, peers)
+        axis.set_title(mine[-1]["title"], fontsize=10)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_visible(False)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(peers), frameon=False)
+    figure.suptitle("Flyball, times better than ... (bars: all rounds)", fontsize=12)
+    figure.savefig(out, dpi=110, metadata={"Software": None})
+
+
+def _panel(axis: Any, higher: bool, entries: Sequence[Entry], peers: Sequence[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    names = []
+    for row, entry in enumerate(entries):
+        isa = "" if entry["isa"] == "auto" else f" {entry['isa']}"
+        names.append(f"{entry['model']} {entry['type']}{isa}, {entry['threads']} thr.")
+        for index, peer in enumerate(peers):
+            ratio = against(entry, peer)
+            if ratio is None:
+                continue
+            middle, low, high = ratio.median, ratio.low, ratio.high
+            if not higher:
+                middle, low, high = 1 / middle, 1 / high, 1 / low
+            place = row + 0.2 * (index - (len(peers) - 1) / 2)
+            axis.plot([low, high], [place, place], color=_COLOURS[index % 4], linewidth=3, alpha=0.35)
+            axis.plot([middle], [place], "o", color=_COLOURS[index % 4], markersize=5)
+    for index, peer in enumerate(peers):  # for the legend, in every panel the same
+        axis.plot([], [], "o", color=_COLOURS[index % 4], label=f"than {peer}")
+    axis.axvline(1, color="#555555", linewidth=1)
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} x"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_yticks(range(len(entries)), names, fontsize=8)
+    axis.set_ylim(len(entries) - 0.4, -0.6)
+    axis.grid(axis="x", alpha=0.3)
