@@ -18,7 +18,7 @@ from .runner import Runner, Stopped
 
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
-_KNOWN = (build.BuildFailed, files.NoFile, process.Failed, results.BadResults, report.NoPlace, WrongUse)
+_KNOWN = (build.BuildFailed, process.Failed, results.BadResults, report.NoPlace, WrongUse)
 
 
 def main() -> int:
@@ -102,8 +102,11 @@ def vocabularies() -> Path:
 def contestants(isa: str, peers: dict[str, Path]) -> list[Program]:
     """Flyball, llama.cpp, and the others as given."""
     ours = Flyball(Path(sys.executable).with_name("flyball"))
-    paths = {"llama.cpp": peers.get("llama.cpp") or build.llama_bench(FOLDER, isa, say)} | peers
-    return [ours, *(Peer(name, path, files.demo_model()) for name, path in paths.items())]
+    others = [Peer(name, path, files.demo_model()) for name, path in peers.items()]
+    if "llama.cpp" not in peers:
+        program = build.llama_bench(FOLDER, isa, say)
+        others.insert(0, Peer("llama.cpp", program, files.demo_model(), built=build.how(isa)))
+    return [ours, *others]
 
 
 def versions(isa: str, programs: list[Program]) -> dict[str, str]:

@@ -10,6 +10,8 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .process import run
+
 PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -45,10 +47,14 @@ def compiler() -> tuple[str, str]:
     raise BuildFailed("building llama.cpp needs clang: sudo apt-get install clang-19 (or name a built one with --peer)")
 
 
-def compiler_version() -> str:
-    """The first line of the compiler's --version."""
-    done = subprocess.run([compiler()[1], "--version"], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[0]
+def how(isa: str) -> str:
+    """Compiler and settings of the own build, for the result."""
+    return f"{compiler_name(compiler()[1])}, {' '.join(FLAGS[isa])}"
+
+
+def compiler_name(program: str) -> str:
+    """The first line of its --version."""
+    return run([program, "--version"]).stdout.splitlines()[0]
 
 
 def source(folder: Path, say: Callable[[str], None]) -> Path:
@@ -59,9 +65,8 @@ def source(folder: Path, say: Callable[[str], None]) -> Path:
         wanted = folder / "requirements.txt"
         folder.mkdir(parents=True, exist_ok=True)
         wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
-        _call(
-            [*_PIP, "-d", str(folder), "-r", str(wanted)], folder / "download.log", "downloading (is there a network?)"
-        )
+        pip = [*_PIP, "-d", str(folder), "-r", str(wanted)]
+        _call(pip, folder / "download.log", "downloading (is there a network?)")
         aside = folder / "unpacked"
         with tarfile.open(folder / f"llama_cpp_python-{VERSION}.tar.gz") as archive:
             archive.extractall(aside, filter="data")

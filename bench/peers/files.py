@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .process import run
 
 SHAPES = {"llama-1b": "llama-bpe", "smollm-135m": "starcoder"}  # each with the vocabulary file of its size
 TYPES = ("Q4_0", "Q8_0", "Q4_K_M", "F16")
@@ -17,10 +18,6 @@ _FACTS = """import flyball, json, sys
 i = flyball.Model.load(sys.argv[1], vocab_only=True).info
 print(json.dumps({"bytes": i.file_bytes, "context": i.context_length, "type": i.quantisation,
                   "fingerprint": i.fingerprint}))"""
-
-
-class NoFile(Exception):
-    """A model file is missing or cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +64,11 @@ def demo_model() -> Path:
 def _write(shape: str, kind: str, path: Path, vocabulary: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".new")
-    argv = [sys.executable, "-m", "bench.make_model", shape, kind, str(aside), "--vocab", str(vocabulary)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        aside.unlink(missing_ok=True)
-        raise NoFile(f"{path.name} cannot be written: {(done.stderr.splitlines() or ['no reason given'])[-1]}")
+    run([sys.executable, "-m", "bench.make_model", shape, kind, str(aside), "--vocab", str(vocabulary)])
     aside.rename(path)
 
 
 def _facts(model: str, kind: str | None, path: Path) -> ModelFile:
-    done = subprocess.run([sys.executable, "-c", _FACTS, str(path)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise NoFile(f"{path}: {(done.stderr.splitlines() or ['no reason given'])[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(run([sys.executable, "-c", _FACTS, str(path)]).stdout)
     own = found.pop("type")
     return ModelFile(model=model, type=kind or own, path=path, **found)

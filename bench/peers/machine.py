@@ -6,24 +6,14 @@ import hashlib
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-_FEATURES = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx_vnni",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_fp16",
-    "amx_tile",
-    "amx_int8",
-    "amx_bf16",
-)
+from .process import run
+
+_FEATURES = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"]
 _PROBE = "from flyball import _core; print(_core.read_bandwidth(1 << 30, {threads}, 5))"
 QUIET_LOAD = 0.5
 _BUFFER = bytes(1 << 20)
@@ -47,8 +37,7 @@ def facts() -> dict[str, Any]:
 
 def bandwidth(threads: int) -> float:
     """GB/s that `threads` threads read, in a process of its own."""
-    argv = [sys.executable, "-c", _PROBE.format(threads=threads)]
-    return float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout) / 1e9
+    return float(run([sys.executable, "-c", _PROBE.format(threads=threads)]).stdout) / 1e9
 
 
 def calibration_ms() -> float:

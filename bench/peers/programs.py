@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
+from .build import compiler_name
 from .cases import OURS, Case
 from .process import Failed, Outcome, run
 
@@ -70,7 +71,7 @@ class Flyball:
         """The version, and the commit of the tree."""
         about = run([str(self.program), "--version"]).stdout.split()[-1]
         commit = run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=9", "--dirty"]).stdout
-        return f"{about} at {commit.strip()}"
+        return f"{about} at {commit.strip()}, {compiler_name('c++')}"
 
     def commands(self, case: Case) -> list[Command]:
         """One command: the default is the best there is."""
@@ -108,6 +109,7 @@ class Peer:
     name: str
     bench: Path
     small_model: Path  # for asking its version
+    built: str = ""  # what else is known of it
 
     @cached_property
     def _help(self) -> str:
@@ -116,7 +118,8 @@ class Peer:
     def version(self) -> str:
         """The commit that its output names."""
         words = ["-m", str(self.small_model), "-p", "1", "-n", "0", "-t", "1", "-r", "1", "-o", "json"]
-        return str(_objects(run([str(self.bench), *words]).stdout)[0].get("build_commit", "of unknown version"))
+        commit = _objects(run([str(self.bench), *words]).stdout)[0].get("build_commit", "of unknown version")
+        return f"{commit}, {self.built}" if self.built else str(commit)
 
     def commands(self, case: Case) -> list[Command]:
         """Every setting that might be the better one: flash attention off and on, repacking at load off and on."""

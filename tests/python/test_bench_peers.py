@@ -13,7 +13,7 @@ import pytest
 
 from bench.peers import build, options, process, report, results, stats
 from bench.peers.cases import OURS, TESTS, Case, Lengths
-from bench.peers.files import ModelFile, NoFile, model_files
+from bench.peers.files import ModelFile, model_files
 from bench.peers.process import Failed, Outcome
 from bench.peers.programs import Command, Flyball, Peer, Sample
 from bench.peers.runner import Runner, Stopped
@@ -336,7 +336,7 @@ def test_no_compiler_and_no_file_say_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(build, "_PIP", ["false"])
     with pytest.raises(build.BuildFailed, match="network"):
         build.source(tmp_path, lambda _: None)
-    with pytest.raises(NoFile, match=r"nothing\.gguf"):
+    with pytest.raises(Failed, match=r"nothing\.gguf"):
         model_files([str(tmp_path / "nothing.gguf")], [], tmp_path, lambda: tmp_path, lambda _: None)
 
 
