@@ -10,6 +10,7 @@ from .cases import TESTS
 from .report import Entry, against, peer_names
 
 _COLOURS = ("#3465a4", "#c4630a", "#4e9a06", "#75507b")
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16)
 
 
 def draw(document: Mapping[str, Any], out: Path) -> None:
@@ -26,7 +27,7 @@ def draw(document: Mapping[str, Any], out: Path) -> None:
     rows = max(len(mine) for _, mine in panels)
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.2 * columns, lines * (1.2 + 0.27 * rows)), layout="constrained")
+    figure = Figure(figsize=(5.2 * columns, lines * (1.0 + 0.3 * rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis, (test, mine) in zip(axes.flat, panels, strict=False):
@@ -36,12 +37,12 @@ def draw(document: Mapping[str, Any], out: Path) -> None:
         axis.set_visible(False)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(peers), frameon=False)
-    figure.suptitle("Flyball, times better than ... (bars: all rounds)", fontsize=12)
+    figure.suptitle("How many times better Flyball is (dots: medians; bars: all rounds; red: behind)", fontsize=12)
     figure.savefig(out, dpi=110, metadata={"Software": None})
 
 
 def _panel(axis: Any, higher: bool, entries: Sequence[Entry], peers: Sequence[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     names = []
     for row, entry in enumerate(entries):
@@ -59,10 +60,15 @@ def _panel(axis: Any, higher: bool, entries: Sequence[Entry], peers: Sequence[st
             axis.plot([middle], [place], "o", color=_COLOURS[index % 4], markersize=5)
     for index, peer in enumerate(peers):  # for the legend, in every panel the same
         axis.plot([], [], "o", color=_COLOURS[index % 4], label=f"than {peer}")
-    axis.axvline(1, color="#555555", linewidth=1)
     axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} x"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    left, right = axis.get_xlim()
+    axis.set_xlim(min(left, 0.7), max(right, 1.5))
+    axis.axvspan(axis.get_xlim()[0], 1, color="#cc0000", alpha=0.07, linewidth=0)  # Flyball is behind
+    axis.axvline(1, color="#555555", linewidth=1)
+    axis.xaxis.set_major_locator(FixedLocator(_TICKS))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.tick_params(axis="x", labelsize=8)
     axis.set_yticks(range(len(entries)), names, fontsize=8)
     axis.set_ylim(len(entries) - 0.4, -0.6)
     axis.grid(axis="x", alpha=0.3)

@@ -114,14 +114,15 @@ def _about(document: Mapping[str, Any]) -> str:
     machine = document["machine"]
     bandwidth = ", ".join(f"{gb:.1f} GB/s with {_threads(int(n))}" for n, gb in document["bandwidth_gb_s"].items())
     programs = "; ".join(f"{name} {version}" for name, version in document["programs"].items())
-    rounds = [len(entry["rounds"]) for entry in document["cases"].values() if entry["rounds"]]
+    rounds = sorted({len(entry["rounds"]) for entry in document["cases"].values() if entry["rounds"]})
+    rounds = rounds[:1] + rounds[1:][-1:]
     n_disturbed, n_rounds = disturbed(document)
     return (
         f"Measured on {document['date']}: {machine['processor']}, {machine['cores']} processors"
         f"{' of a virtual machine' if machine['hypervisor'] else ''}, {machine['memory_gb']} GB; "
         f"{', '.join(machine['features'])}; Linux {machine['kernel']}. Memory reads {bandwidth}.\n\n"
         f"{programs}.\n\n"
-        f"{min(rounds, default=0)} to {max(rounds, default=0)} rounds a row; {n_disturbed} of all {n_rounds} were "
+        f"{' to '.join(map(str, rounds))} rounds a row; {n_disturbed} of all {n_rounds} were "
         "disturbed by other work on the machine. A ratio is Flyball's median over the other's, in brackets the "
         "extremes of the single rounds, **bold** where Flyball is ahead. Of time and memory less is better."
     )
@@ -139,6 +140,10 @@ def _behind(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
 
 
 def _missing(entries: Sequence[Entry]) -> list[str]:
-    reasons = [f"- {who}, {e['title']}: {why}" for e in entries for who, why in e["missing"].items()]
-    lines = [f"{line} ({reasons.count(line)} rows)" for line in dict.fromkeys(reasons)]
+    who: dict[tuple[str, str, str], list[str]] = {}
+    for entry in entries:
+        for name, reason in entry["missing"].items():
+            names = who.setdefault((entry["model"], entry["title"], reason), [])
+            names += [name] if name not in names else []
+    lines = [f"- {title}, {model}: {', '.join(names)}: {reason}" for (model, title, reason), names in who.items()]
     return ["### Not measured", "\n".join(lines)] if lines else []

@@ -246,8 +246,8 @@ def test_peer_that_crashes_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert entry["missing"] == {"peer": "in round 2: it crashed"}
     assert sum(OURS in done for done in entry["rounds"]) == 3
     shown = report.markdown(document)
-    assert "- peer, Decode of 8 tokens after 64: in round 2: it crashed" in shown
-    assert "- flyball, Decode of 4 tokens after 96: the model has 96 positions" in shown
+    assert "- Decode of 8 tokens after 64, llama-1b: peer: in round 2: it crashed" in shown
+    assert "- Decode of 4 tokens after 96, llama-1b: flyball, peer: the model has 96 positions" in shown
 
 
 @pytest.mark.parametrize("change", [{"programs": {"flyball": "2"}}, {"lengths": {"gen": 9}}, {"machine": {"cores": 4}}])
