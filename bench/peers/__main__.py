@@ -67,13 +67,13 @@ def measure(choice: Choice, args: argparse.Namespace) -> int:
     if (load := os.getloadavg()[0]) > machine.QUIET_LOAD:
         say(f"Warning: this machine is busy (load {load:.1f}); figures will vary; disturbed rounds are counted.")
     programs = {isa: contestants(isa, choice.peers[isa]) for isa in choice.isas}
-    found = files.model_files(choice.models, choice.types, args.files, vocabularies, say)
     about = {
         "date": datetime.date.today().isoformat(),
         "machine": machine.facts(),
         "programs": {name: version for isa in choice.isas for name, version in versions(isa, programs[isa]).items()},
         "lengths": asdict(choice.lengths),
     }
+    found = files.model_files(choice.models, choice.types, args.files, vocabularies, say)
     store = results.Results(args.out, about)
     measured = store.document.setdefault("bandwidth_gb_s", {})
     for threads in choice.threads:

@@ -14,6 +14,7 @@ from .cases import OURS, Case
 from .process import Failed, Outcome, run
 
 Sample = dict[str, float]
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ class Flyball:
     name: str = OURS
 
     def version(self) -> str:
-        """The version, and the commit of the tree."""
+        """The version, the last commit that touched what is measured, and the compiler."""
         about = run([str(self.program), "--version"]).stdout.split()[-1]
-        commit = run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=9", "--dirty"]).stdout
-        return f"{about} at {commit.strip()}, {compiler_name('c++')}"
+        git, sources = ["git", "-C", str(_ROOT)], ["--", "cpp", "python", "cmake", "CMakeLists.txt"]
+        commit = run([*git, "log", "-1", "--format=%h", *sources]).stdout.strip()
+        changed = " with changes" if run([*git, "status", "--porcelain", *sources]).stdout else ""
+        return f"{about} at {commit}{changed}, {compiler_name('c++')}"
 
     def commands(self, case: Case) -> list[Command]:
         """One command: the default is the best there is."""
@@ -118,7 +121,10 @@ class Peer:
     def version(self) -> str:
         """The commit that its output names."""
         words = ["-m", str(self.small_model), "-p", "1", "-n", "0", "-t", "1", "-r", "1", "-o", "json"]
-        commit = _objects(run([str(self.bench), *words]).stdout)[0].get("build_commit", "of unknown version")
+        try:
+            commit = _objects(run([str(self.bench), *words]).stdout)[0].get("build_commit", "of unknown version")
+        except Failed as error:
+            raise Failed(f"{self.name} is no llama-bench that runs here: {error}") from None
         return f"{commit}, {self.built}" if self.built else str(commit)
 
     def commands(self, case: Case) -> list[Command]:

@@ -112,6 +112,11 @@ def test_flyball_prints_what_is_read(
     assert ("one" in sample) == (test == "batch")
 
 
+def test_program_that_is_no_llama_bench_is_named() -> None:
+    with pytest.raises(Failed, match="ik is no llama-bench that runs here"):
+        Peer("ik", Path("/bin/true"), FILE.path).version()
+
+
 def test_short_context_shortens_the_prompt_only() -> None:
     small = replace(FILE, context=512)
     assert case("decode", file=small, lengths=Lengths()).steps == (384, 128)
