@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import build, files, machine, plot, process, report, results
-from .cases import OURS, TESTS, Case
+from .cases import OURS, TESTS, Case, Lengths
 from .options import FOLDER, ROOT, Choice, WrongUse, choose, parse
 from .programs import Flyball, Peer, Program
 from .runner import Runner, Stopped
@@ -71,7 +71,7 @@ def measure(choice: Choice, args: argparse.Namespace) -> int:
         "date": datetime.date.today().isoformat(),
         "machine": machine.facts(),
         "programs": {name: version for isa in choice.isas for name, version in versions(isa, programs[isa]).items()},
-        "lengths": asdict(choice.lengths),
+        "lengths": asdict(Lengths()),
     }
     found = files.model_files(choice.models, choice.types, args.files, vocabularies, say)
     store = results.Results(args.out, about)
@@ -81,7 +81,7 @@ def measure(choice: Choice, args: argparse.Namespace) -> int:
     for file in found:
         store.file(f"{file.model} {file.type}", {"bytes": file.bytes, "fingerprint": file.fingerprint})
     cases = [
-        Case(file, isa, threads, TESTS[test], choice.lengths.within(file.context))
+        Case(file, isa, threads, TESTS[test], Lengths().within(file.context))
         for isa in choice.isas
         for file in found
         for threads in choice.threads

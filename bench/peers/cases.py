@@ -98,4 +98,4 @@ class Case:
         """Rough time of one process; what is seen corrects it."""
         before, after = self.steps
         giga, n = self.file.bytes / 1e9, self.lengths.sequences if self.test.name == "batch" else 1
-        return 0.5 + giga + giga * (n * before / 60 + after / 4) / self.threads
+        return 0.1 + giga + giga * (n * before / 60 + after / 4) / self.threads

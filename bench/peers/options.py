@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import build, files
-from .cases import TESTS, Lengths
+from .cases import TESTS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "peers"
@@ -29,7 +29,6 @@ class Choice:
     tests: list[str]
     isas: list[str]
     pairs: int
-    lengths: Lengths
     peers: dict[str, dict[str, Path]]  # of each instruction set: name -> llama-bench
 
 
@@ -59,9 +58,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a built llama-bench of another engine, with its llama-batched-bench beside it if it has one; may be "
         "repeated. The name llama.cpp takes the place of the own build. ISA: what it was built for (default: auto)",
     )
-    for name, about in (("gen", "decoded after the prompt"), ("depth", "in the cache"), ("depth-gen", "decoded there")):
-        default = getattr(Lengths, name.replace("-", "_"))
-        p.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"tokens {about} (default: {default})")
     p.add_argument(
         "--out",
         type=Path,
@@ -86,14 +82,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def choose(args: argparse.Namespace) -> Choice:
     """Check the words and fill in what was not said."""
     n = os.cpu_count() or 1
-    lengths = replace(Lengths(), gen=args.gen, depth=args.depth, depth_gen=args.depth_gen)
     quick: bool = args.quick
     threads = _words("threads", args.threads, [str(n)] if quick or n == 1 else ["1", str(n)])
     if not all(word.isdecimal() and 1 <= int(word) <= n for word in threads):
         raise WrongUse(f"--threads: {args.threads!r} must be numbers from 1 to {n} with commas between")
     pairs: int = (3 if quick else 7) if args.pairs is None else args.pairs
-    if min(pairs, lengths.gen, lengths.depth, lengths.depth_gen) < 1:
-        raise WrongUse("--pairs, --gen, --depth and --depth-gen must be at least 1")
+    if pairs < 1:
+        raise WrongUse(f"--pairs: is {pairs}, must be at least 1")
     isas = _words("isa", args.isa, ["auto"], build.FLAGS)
     return Choice(
         models=_words("models", args.models, [files.BUNDLED, *(["llama-1b"] if quick else files.SHAPES)]),
@@ -102,7 +97,6 @@ def choose(args: argparse.Namespace) -> Choice:
         tests=_words("tests", args.tests, list(TESTS), TESTS),
         isas=isas,
         pairs=pairs,
-        lengths=lengths,
         peers=_peers(args.peer, isas),
     )
 
