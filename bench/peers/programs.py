@@ -72,9 +72,12 @@ class Flyball:
         """The version, the last commit that touched what is measured, and the compiler."""
         about = run([str(self.program), "--version"]).stdout.split()[-1]
         git, sources = ["git", "-C", str(_ROOT)], ["--", "cpp", "python", "cmake", "CMakeLists.txt"]
-        commit = run([*git, "log", "-1", "--format=%h", *sources]).stdout.strip()
-        changed = " with changes" if run([*git, "status", "--porcelain", *sources]).stdout else ""
-        return f"{about} at {commit}{changed}, {compiler_name('c++')}"
+        try:
+            commit = run([*git, "log", "-1", "--format=%h", *sources]).stdout.strip()
+            commit += " with changes" if run([*git, "status", "--porcelain", *sources]).stdout else ""
+        except Failed:  # no repository: a source distribution
+            commit = "its release"
+        return f"{about} at {commit}, {compiler_name('c++')}"
 
     def commands(self, case: Case) -> list[Command]:
         """One command: the default is the best there is."""
