@@ -76,6 +76,10 @@ class Case:
             "title": self.test.title.format(**asdict(self.lengths)),
         }
 
+    def trial(self) -> Case:
+        """A cheaper one for warming up and for finding out which settings are better."""
+        return replace(self, lengths=replace(self.lengths, depth=self.lengths.depth // 4))
+
     @property
     def steps(self) -> tuple[int, int]:
         """Tokens of one sequence before decode, and decoded."""

@@ -65,17 +65,17 @@ class Runner:
                     raise Failed(f"the model has {case.file.context} positions")
                 ways[program.name] = {way.label: way for way in program.commands(case)}
                 if program.name not in entry["chosen"] and program.name not in entry["missing"]:
-                    entry["chosen"][program.name] = self._best(program, ways[program.name], case, entry)
+                    entry["chosen"][program.name] = self._best(program, case.trial(), entry)
             except Failed as error:
                 entry["missing"][program.name] = str(error)
             self.results.save()
         return ways
 
-    def _best(self, program: Program, ways: Ways, case: Case, entry: dict[str, Any]) -> str:
+    def _best(self, program: Program, case: Case, entry: dict[str, Any]) -> str:
         """Every way once, not counted. One that fails is left out unless all do."""
         tried: dict[str, float] = entry["tried"].setdefault(program.name, {})
         failure = Failed("no way to run it")
-        for way in ways.values():
+        for way in program.commands(case):
             if way.label not in tried:
                 try:
                     tried[way.label] = self._sample(program, way, case)["value"]
