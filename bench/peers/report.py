@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     for isa, model in dict.fromkeys((entry["isa"], entry["model"]) for entry in entries):
         mine = [entry for entry in entries if (entry["isa"], entry["model"]) == (isa, model)]
         parts += [f"### {model}, {_isa(isa)}", _table(mine, peers)]
-    return "\n\n".join([*parts, *_behind(entries, peers), *_missing(entries)]) + "\n"
+    return "\n\n".join([*parts, *_behind(entries, peers), *_settings(entries, peers), *_missing(entries)]) + "\n"
 
 
 def peer_names(entries: Sequence[Entry]) -> list[str]:
@@ -137,6 +138,17 @@ def _behind(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
     ]
     head = f"### Where Flyball is behind: {len(lines)} of {len(found)} comparisons"
     return [head, "\n".join(lines)] if lines else [head]
+
+
+def _settings(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
+    """Which settings were the better ones, and in how many rows."""
+    lines = []
+    for peer in peers:
+        found = Counter((e["title"], e["chosen"][peer]) for e in entries if e["chosen"].get(peer))
+        tests = dict.fromkeys(title for title, _ in found)
+        words = {t: ", ".join(f"`{way}` ({n})" for (title, way), n in found.items() if title == t) for t in tests}
+        lines += [f"- {peer}, {title}: {ways}" for title, ways in words.items()]
+    return ["### The peers' better settings (rows)", "\n".join(lines)] if lines else []
 
 
 def _missing(entries: Sequence[Entry]) -> list[str]:

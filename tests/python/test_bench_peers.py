@@ -282,13 +282,14 @@ def test_other_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_report_says_where_flyball_is_behind_and_what_was_disturbed(tmp_path: Path) -> None:
-    runner, _ = make_runner(tmp_path / "results.json", Fake(OURS, {"": 20.0}), Fake("peer", {"": 10.0}))
+    runner, _ = make_runner(tmp_path / "results.json", Fake(OURS, {"": 20.0}), Fake("peer", {"-fa 1": 10.0}))
     runner.run([case("decode"), case("load")])
     runner.results.document["cases"][case("load").key]["rounds"][0][OURS]["foreign"] = 0.2
     shown = report.markdown(runner.results.document)
     assert "| Decode of 8 tokens after 64, tok/s | Q4_0, 2 threads | 20.0 | 10.0 | **2.00** (2.00 to 2.00) |" in shown
     assert "Where Flyball is behind: 1 of 2 comparisons" in shown
     assert "- Whole process for one token, llama-1b Q4_0, 2 threads, best instruction set: 2.00 (2.00 to 2.00)" in shown
+    assert "- peer, Decode of 8 tokens after 64: `-fa 1` (1)" in shown
     assert report.disturbed(runner.results.document) == (1, 6)
 
 
