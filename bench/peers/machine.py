@@ -29,7 +29,7 @@ def facts() -> dict[str, Any]:
         "features": [name for name in _FEATURES if name in fields.get("flags", "").split()],
         "cores": os.cpu_count(),
         "memory_gb": round(int(memory) * 1024 / 1e9),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "hypervisor": "hypervisor" in fields.get("flags", "").split(),
         "python": platform.python_version(),
     }
