@@ -1,7 +1,7 @@
 // Matrix products on one thread, in its own processor time: decode (one token) in GB/s of packed weights that stream
-// from memory, prefill (512 tokens) in GOPS (2 x multiply-adds), packing in GB/s of file bytes. The read bandwidth of a
-// plain loop is measured in the same run.
-// bench_matmul [table] [type]
+// from memory, calls of a few tokens as a multiple of its time, prefill (512 tokens) in GOPS (2 x multiply-adds),
+// packing in GB/s of file bytes. The read bandwidth of a plain loop is measured in the same run.
+// bench_matmul [table] [type] [prefill]: the last word leaves out what streams from memory.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -84,10 +84,15 @@ struct Bench {
   u32 rows, cols;
   u8* pool;
   f32* y;
+  bool prefill_only;
   kernels::Activations x;
 
-  Bench(u32 n_rows, u32 n_cols, u8* memory)
-      : rows(n_rows), cols(n_cols), pool(memory), y(aligned<f32>(u64(prefill_tokens) * n_rows)) {
+  Bench(u32 n_rows, u32 n_cols, u8* memory, bool no_streams)
+      : rows(n_rows),
+        cols(n_cols),
+        pool(memory),
+        y(aligned<f32>(u64(prefill_tokens) * n_rows)),
+        prefill_only(no_streams) {
     const u64 n = u64(prefill_tokens) * cols;
     f32* values = aligned<f32>(n);
     for (u64 i = 0; i < n; ++i) values[i] = f32(random_u32()) * 0x1p-31f - 1.0f;
@@ -108,7 +113,7 @@ struct Bench {
     const u32 groups = rows / 16;
     const f64 pack = best_seconds(3, [&] { kernels::pack_groups(type, bytes.data(), rows, cols, 0, groups, pool); });
     const u64 matrix_bytes = groups * group_bytes, copies = pool_bytes / matrix_bytes;
-    for (u64 i = 1; i < copies; ++i) std::memcpy(pool + i * matrix_bytes, pool, matrix_bytes);
+    for (u64 i = 1; i < copies && !prefill_only; ++i) std::memcpy(pool + i * matrix_bytes, pool, matrix_bytes);
     const auto multiply = [&](u64 copy, u32 tokens) {
       const kernels::Matrix w = {type, rows, cols, group_bytes, pool + copy * matrix_bytes};
       kernels::Activations some = x;
@@ -116,22 +121,25 @@ struct Bench {
       table.matmul(w, some, 0, groups, y, rows);
     };
     const bool slow = std::string(table.name) == "scalar";
-    f64 decode[3];
-    for (u32 i = 0; i < 3; ++i) {
+    const Str name = gguf::type_name(u32(type));
+    std::printf("%-7s %-7.*s %5ux%-5u", table.name, int(name.size), name.data, rows, cols);
+    f64 one = 0;
+    for (const u32 n : {1u, 2u, 3u, 4u, 5u, 8u}) {
+      if (prefill_only) break;
       const u64 used = slow ? std::min(copies, u64(2)) : copies;
       const f64 seconds = best_seconds(slow ? 1 : 3, [&] {
-        for (u64 copy = 0; copy < used; ++copy) multiply(copy, 1u << i);
+        for (u64 copy = 0; copy < used; ++copy) multiply(copy, n);
       });
-      decode[i] = f64(used * matrix_bytes) / seconds / 1e9;
+      if (n == 1) one = seconds;
+      if (n == 1)
+        std::printf("  decode %6.2f GB/s ", f64(used * matrix_bytes) / seconds / 1e9);
+      else
+        std::printf(" %u: x%.2f", n, seconds / one);
     }
     const u32 tokens = slow ? 16 : prefill_tokens;
     const f64 prefill = best_seconds(slow ? 1 : 3, [&] { multiply(0, tokens); });
-    const Str name = gguf::type_name(u32(type));
-    std::printf(
-        "%-7s %-7.*s %5ux%-5u  decode %6.2f GB/s  (2 tokens %6.2f, 4 tokens %6.2f)  prefill %7.1f GOPS  pack %5.2f "
-        "GB/s\n",
-        table.name, int(name.size), name.data, rows, cols, decode[0], decode[1], decode[2],
-        2.0 * rows * cols * tokens / prefill / 1e9, f64(bytes.size()) / pack / 1e9);
+    std::printf("  prefill %7.1f GOPS  pack %5.2f GB/s\n", 2.0 * rows * cols * tokens / prefill / 1e9,
+                f64(bytes.size()) / pack / 1e9);
     std::fflush(stdout);
   }
 };
@@ -141,21 +149,24 @@ struct Bench {
 int main(int argc, char** argv) {
   const std::string table_filter = argc > 1 ? argv[1] : "", type_filter = argc > 2 ? argv[2] : "";
   host::host_platform();  // asks the system for what the best table needs
+  const bool prefill_only = argc > 3;
   u8* pool = aligned<u8>(pool_bytes + 8192);
-  std::memset(pool, 1, pool_bytes);
-  std::printf("plain read of %llu MB: %.2f GB/s\n", static_cast<unsigned long long>(pool_bytes >> 20),
-              read_bandwidth(pool));
-  for (const u32 rows : {2048u, 8192u}) {
-    Bench bench(rows, 2048, pool);
+  std::memset(pool, 1, prefill_only ? 1 << 26 : pool_bytes);
+  if (!prefill_only)
+    std::printf("plain read of %llu MB: %.2f GB/s\n", static_cast<unsigned long long>(pool_bytes >> 20),
+                read_bandwidth(pool));
+  constexpr u32 shapes[][2] = {{2048, 2048}, {8192, 2048}, {2048, 8192}};
+  for (const auto& [rows, cols] : shapes) {
+    Bench bench(rows, cols, pool, prefill_only);
     for (const gguf::TypeInfo& info : gguf::supported_types()) {
       const std::string type(info.name.data, info.name.size);
       if (!type_filter.empty() && type != type_filter) continue;
-      const std::vector<u8> bytes = random_rows(info.type, rows, 2048);
+      const std::vector<u8> bytes = random_rows(info.type, rows, cols);
       for (const kernels::Table* table : kernels::usable_tables()) {
         if (!table_filter.empty() && table_filter != table->name) continue;
         bench.run(*table, info.type, bytes);
       }
     }
   }
-  std::printf("plain read again: %.2f GB/s\n", read_bandwidth(pool));
+  if (!prefill_only) std::printf("plain read again: %.2f GB/s\n", read_bandwidth(pool));
 }

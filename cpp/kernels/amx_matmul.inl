@@ -6,7 +6,7 @@ namespace {
 // A panel of slots for one group, in several functions: no stack frame holds all sums and both digits of the weights.
 template <class W, u32 tokens>
 FLYBALL_NOINLINE void multiply_panel(const u8* group, const Activations& x, Panel<tokens> panel, Digits* high,
-                                     const Output& out) {
+                                     const Groups& out) {
   SlotSums<tokens> sums;
   memset(&sums, 0, sizeof sums);
   panel.sums[1] = &sums;
@@ -15,13 +15,13 @@ FLYBALL_NOINLINE void multiply_panel(const u8* group, const Activations& x, Pane
   else
     panel256<W>(group, x, panel, high);
   for (u32 s = 0; s < panel.n; ++s) {
-    for (u32 t = 0; t < tokens; ++t) out.put(panel.token(s) + t, _mm512_load_ps(panel.sums_of(s) + 16 * t));
+    for (u32 t = 0; t < tokens; ++t) out.put(panel.token(s) + t, 0, _mm512_load_ps(panel.sums_of(s) + 16 * t));
   }
 }
 
 template <class W, u32 tokens>
 FLYBALL_NOINLINE void begin_panel(const u8* group, const Activations& x, Panel<tokens> panel, Digits* high,
-                                  const Output& out) {
+                                  const Groups& out) {
   SlotSums<tokens> sums;
   memset(&sums, 0, sizeof sums);
   panel.sums[0] = &sums;
@@ -43,7 +43,7 @@ FLYBALL_NOINLINE void matmul_tiles(const Matrix& w, const Activations& x, u32 gr
   for (u32 begin = 0; begin < n_slots; begin += resident) {
     const u32 end = n_slots - begin < resident ? n_slots : begin + resident;
     for (u32 g = group_begin; g < group_end; ++g) {
-      const Output out(w, g, y, y_stride);
+      const Groups out(w, g, 1, y, y_stride);
       for (u32 s = begin; s < end; s += panel_slots) {
         const Panel<tokens> panel = {x.n_tokens, s, end - s < panel_slots ? end - s : panel_slots, {}};
         begin_panel<W>(w.data + g * w.group_bytes, x, panel, &high, out);

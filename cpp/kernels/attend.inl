@@ -29,13 +29,13 @@ struct Range {
 
 // The right side of a product: vector `v` of step `k`. `ahead` is how many bytes further that lies which is read next.
 template <class T>
-struct Panel {
+struct CachePanel {
   static constexpr u32 steps_per_scale = 0;
   const T* from;
   u64 step, stride;
   i64 ahead = 0;
   FLYBALL_INLINE const T* address(u64 k, u64 v) const { return from + k * step + v * stride; }
-  FLYBALL_INLINE Panel at(u64 k, u64 v) const { return {address(k, v), step, stride, ahead}; }
+  FLYBALL_INLINE CachePanel at(u64 k, u64 v) const { return {address(k, v), step, stride, ahead}; }
   FLYBALL_INLINE F scale(u64, u64) const { return zero(); }
   FLYBALL_INLINE F get(u64 k, u64 v, F) const { return load_cached(address(k, v)); }
 };
@@ -43,7 +43,7 @@ struct Panel {
 template <class P>
 constexpr bool is_float = false;
 template <>
-constexpr bool is_float<Panel<f32>> = true;
+constexpr bool is_float<CachePanel<f32>> = true;
 
 struct ByteKeys {
   static constexpr u32 steps_per_scale = scale_block;
@@ -78,9 +78,9 @@ template <CacheType type>
 auto keys_from(const CacheHead& cache, u32 position) {  // a multiple of 16
   const u64 dim = cache.head_dim, at = position * dim;
   if constexpr (type == CacheType::f32)
-    return Panel<f32>{static_cast<const f32*>(cache.keys) + at, n_lanes, dim * n_lanes};
+    return CachePanel<f32>{static_cast<const f32*>(cache.keys) + at, n_lanes, dim * n_lanes};
   if constexpr (type == CacheType::f16)
-    return Panel<u16>{static_cast<const u16*>(cache.keys) + at, n_lanes, dim * n_lanes};
+    return CachePanel<u16>{static_cast<const u16*>(cache.keys) + at, n_lanes, dim * n_lanes};
   if constexpr (type == CacheType::q8_0)
     return ByteKeys{static_cast<const i8*>(cache.keys) + at, cache.key_scales + at / scale_block, dim};
 }
@@ -88,8 +88,10 @@ auto keys_from(const CacheHead& cache, u32 position) {  // a multiple of 16
 template <CacheType type>
 auto values_from(const CacheHead& cache, u32 position) {
   const u64 dim = cache.value_dim, at = position * dim;
-  if constexpr (type == CacheType::f32) return Panel<f32>{static_cast<const f32*>(cache.values) + at, dim, n_lanes};
-  if constexpr (type == CacheType::f16) return Panel<u16>{static_cast<const u16*>(cache.values) + at, dim, n_lanes};
+  if constexpr (type == CacheType::f32)
+    return CachePanel<f32>{static_cast<const f32*>(cache.values) + at, dim, n_lanes};
+  if constexpr (type == CacheType::f16)
+    return CachePanel<u16>{static_cast<const u16*>(cache.values) + at, dim, n_lanes};
   if constexpr (type == CacheType::q8_0)
     return ByteValues{static_cast<const i8*>(cache.values), cache.value_scales, dim, at};
 }
@@ -304,7 +306,7 @@ void sum_values(const Tile& tile, const P& values, Range positions, u32 base, f3
 }
 
 template <CacheType type>
-Panel<f32> convert_keys(const Tile& tile, u32 position, u32 n_groups) {
+CachePanel<f32> convert_keys(const Tile& tile, u32 position, u32 n_groups) {
   const auto keys = keys_from<type>(*tile.task.cache, position);
   const u32 dim = tile.task.cache->head_dim;
   f32* to = tile.converted;
@@ -318,7 +320,7 @@ FLYBALL_INLINE F load_cached_n(const f32* p, u32 n) { return load_n(p, n); }
 FLYBALL_INLINE F load_cached_n(const u16* p, u32 n) { return load_half_n(p, n); }
 
 template <CacheType type>
-Panel<f32> convert_values(const Tile& tile, Range positions) {
+CachePanel<f32> convert_values(const Tile& tile, Range positions) {
   const auto values = values_from<type>(*tile.task.cache, positions.begin);
   const u32 dim = tile.task.cache->value_dim, whole = dim / n_lanes;
   for (u32 p = 0; p < positions.end - positions.begin; ++p) {

@@ -51,11 +51,11 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 b
 }
 
 template <class W, u32 tokens>
-FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
+FLYBALL_NOINLINE void direct32(const Groups& of, const Activations& x, u32 token) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 32;
-  const u8* head = group;
-  const u8* body = group + head_plane_bytes(W::type, x.cols);
+  const u8* head = of.data;
+  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
   const Tile32 tile(x, token, 0);
   const StreamedScales<W::bias> scales = {tile};
   __m256 sum[2][tokens];
@@ -69,7 +69,7 @@ FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token,
                                                        sum[half.value]);
     });
   }
-  for (u32 t = 0; t < tokens; ++t) out.put(token + t, {sum[0][t], sum[1][t]});
+  for (u32 t = 0; t < tokens; ++t) of.put(token + t, 0, {sum[0][t], sum[1][t]});
 }
 
 struct Panel32 {  // up to 8 blocks, unpacked
@@ -118,21 +118,21 @@ FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x
 }
 
 template <class W>
-FLYBALL_NOINLINE void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+FLYBALL_NOINLINE void panel32(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 32;
-  const u8* body = group + head_plane_bytes(W::type, x.cols);
-  Sums sums;
-  memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
+  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
+  alignas(64) f32 sums[panel_tokens][16];
+  memset(sums, 0, n_tokens * sizeof sums[0]);
   for (u32 b = 0; b < n_blocks; b += 8) {
     const u32 n = n_blocks - b < 8 ? n_blocks - b : 8;
     Panel32 panel;
-    unpack32<W>(group + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &panel);
-    each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      tile32<W::adds, W::bias, W::has_min, count.value>(panel, n, Tile32(x, token + t, b), sums.sum + t);
+    unpack32<W>(of.data + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &panel);
+    each_tile<1, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
+      tile32<W::adds, W::bias, W::has_min, count.value>(panel, n, Tile32(x, token + t, b), sums + t);
     });
   }
-  for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, load(sums.sum[t]));
+  for (u32 t = 0; t < n_tokens; ++t) of.put(token + t, 0, load(sums[t]));
 }
 
 // The sums of the activations' sub-blocks as pairs of i16, ready to be broadcast.
@@ -228,11 +228,11 @@ struct PanelBlock {
 };
 
 template <class W, u32 tokens>
-FLYBALL_NOINLINE void direct256(const u8* group, const Activations& x, u32 token, const Output& out) {
+FLYBALL_NOINLINE void direct256(const Groups& of, const Activations& x, u32 token) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 256;
-  const u8* head = group;
-  const u8* body = group + head_plane_bytes(W::type, x.cols);
+  const u8* head = of.data;
+  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
   __m256 sum[2][tokens];
   for (u32 t = 0; t < tokens; ++t) sum[0][t] = sum[1][t] = _mm256_setzero_ps();
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
@@ -242,7 +242,7 @@ FLYBALL_NOINLINE void direct256(const u8* group, const Activations& x, u32 token
     for (u32 half = 0; half < 2; ++half)
       multiply256<W, tokens>(tile, pairs, PackedBlock<W>{head, body, half}, sum[half]);
   }
-  for (u32 t = 0; t < tokens; ++t) out.put(token + t, {sum[0][t], sum[1][t]});
+  for (u32 t = 0; t < tokens; ++t) of.put(token + t, 0, {sum[0][t], sum[1][t]});
 }
 
 template <class W>
@@ -271,20 +271,37 @@ FLYBALL_NOINLINE void tile256(const Panel256& panel, const Tile256& x, f32 (*sum
 }
 
 template <class W>
-FLYBALL_NOINLINE void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
+FLYBALL_NOINLINE void panel256(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
   constexpr PackedShape shape = packed_shape(W::type);
   const u32 n_blocks = x.cols / 256;
-  const u8* head = group;
-  const u8* body = group + head_plane_bytes(W::type, x.cols);
-  Sums sums;
-  memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
+  const u8* head = of.data;
+  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
+  alignas(64) f32 sums[panel_tokens][16];
+  memset(sums, 0, n_tokens * sizeof sums[0]);
   for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
     Panel256 panel;
     for (u32 half = 0; half < 2; ++half) unpack256<W>({head, body, half}, &panel);
-    each_tile(n_tokens, [&](u32 t, auto count)
-                            FLYBALL_LAMBDA { tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t); });
+    each_tile<1, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
+      tile256<W, count.value>(panel, Tile256(x, token + t, b), sums + t);
+    });
   }
-  for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, load(sums.sum[t]));
+  for (u32 t = 0; t < n_tokens; ++t) of.put(token + t, 0, load(sums[t]));
+}
+
+template <class W, u32 tokens>
+FLYBALL_INLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
+  if constexpr (is_small<W>)
+    direct32<W, tokens>(of, x, token);
+  else
+    direct256<W, tokens>(of, x, token);
+}
+
+template <class W>
+FLYBALL_INLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
+  if constexpr (is_small<W>)
+    panel32<W>(of, x, token, n_tokens);
+  else
+    panel256<W>(of, x, token, n_tokens);
 }
 
 }  // namespace

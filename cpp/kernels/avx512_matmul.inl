@@ -1,180 +1,171 @@
 // Matrix products of quantised weights on AVX-512 VNNI. Part of avx512.cpp.
-// One to four tokens: codes go from the packed block straight into the dot products. More: a block of 256 values is
-// unpacked once into a panel in L1 and meets up to 32 tokens, eight at a time in registers.
+// A tile is two groups of 16 rows by up to six tokens: 12 dot products and 12 totals in registers, and each broadcast
+// of activations meets two vectors of weights. Up to four tokens take codes straight from the packed block. More: 256
+// values of each row are unpacked once, into panels in L1, and meet up to panel_tokens.
 
 namespace flyball::kernels {
 namespace {
 
+// Left alone, the compiler folds a broadcast into each of its uses: as many loads as dot products.
 FLYBALL_INLINE __m512i broadcast4(const i8* p) {
   i32 word;
   memcpy(&word, p, 4);
-  return _mm512_set1_epi32(word);
+  __m512i x = _mm512_set1_epi32(word);
+  __asm__("" : "+v"(x));
+  return x;
 }
 
-// One block of 32 for `tokens` tokens: exact dot products, then one fma each (two with a minimum).
-template <i32 bias, bool has_min, u32 tokens, class Scales, class Code>
-FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 b, Code code, __m512 d, __m512 m,
-                               __m512* sum) {
-  __m512i dot[tokens];
-  for (u32 t = 0; t < tokens; ++t) dot[t] = bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
-  unroll<8>([&](auto v) FLYBALL_LAMBDA {
-    const __m512i w = code(v.value);
-    for (u32 t = 0; t < tokens; ++t) {
-      dot[t] = _mm512_dpbusd_epi32(dot[t], w, broadcast4(&q.at(t, 32 * b + 4 * v.value)));
-    }
+// dot[t][g] += products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on.
+template <u32 vectors, u32 groups, u32 tokens, class B>
+FLYBALL_INLINE void add_dots(const Strided<i8>& q, u64 at, const B& block, u32 first, __m512i (*dot)[groups]) {
+  unroll<vectors>([&](auto v) FLYBALL_LAMBDA {
+    __m512i w[groups];
+    unroll<groups>([&](auto g) FLYBALL_LAMBDA { w[g.value] = block.code(g, first + v.value); });
+    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+      const __m512i a = broadcast4(&q.at(t, at + 4 * v.value));
+      unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+        dot[t.value][g.value] = _mm512_dpbusd_epi32(dot[t.value][g.value], w[g.value], a);
+      });
+    });
   });
-  for (u32 t = 0; t < tokens; ++t) {
-    const f32 da = scales.d(t, b);
-    sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_mul_ps(d, _mm512_set1_ps(da)), sum[t]);
-    if constexpr (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), sum[t]);
-  }
 }
 
-template <class W, u32 tokens>
-FLYBALL_NOINLINE void direct32(const u8* group, const Activations& x, u32 token, const Output& out) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 32;
-  const u8* head = group;
-  const u8* body = group + head_plane_bytes(W::type, x.cols);
-  const Tile32 tile(x, token, 0);
-  const StreamedScales<W::bias> scales = {tile};
-  __m512 sum[tokens];
-  for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_setzero_ps();
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    prefetch(body + prefetch_distance, shape.body_bytes);
-    const __m512 m = W::has_min ? load_halves(head + 32) : _mm512_setzero_ps();
-    const auto code = [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v); };
-    multiply32<W::bias, W::has_min, tokens>(tile.q, scales, b, code, load_halves(head), m, sum);
-  }
-  for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[t]);
+template <u32 groups, u32 tokens, class Start>
+FLYBALL_INLINE void start_dots(__m512i (*dot)[groups], Start start) {
+  unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+    const __m512i value = start(t.value);
+    unroll<groups>([&](auto g) FLYBALL_LAMBDA { dot[t.value][g.value] = value; });
+  });
 }
 
-struct Panel32 {  // up to 8 blocks, unpacked
-  alignas(64) u8 codes[64][64];
-  alignas(64) f32 d[8][16];
-  alignas(64) f32 m[8][16];
-};
-
-struct Panel256 {  // one block, unpacked
-  alignas(64) u8 codes[64][64];
-  alignas(64) i32 scale[16][16];  // of each sub-block
-  alignas(64) i32 pair[8][16];    // for the sums
-  alignas(64) f32 d[16];
-  alignas(64) f32 m[16];
-};
-
-template <class W>
-FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel32* panel) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    unroll<8>([&](auto v)
-                  FLYBALL_LAMBDA { _mm512_store_si512(panel->codes[8 * b + v.value], W::code(body, v.value)); });
-    _mm512_store_ps(panel->d[b], load_halves(head));
-    if constexpr (W::has_min) _mm512_store_ps(panel->m[b], load_halves(head + 32));
-  }
-}
-
-template <i32 bias, bool has_min, u32 tokens>
-FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
-  const TileScales<bias, has_min, tokens> scales(x, n_blocks);
-  __m512 sum[tokens];
-  for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_load_ps(sums[t]);
+// Blocks of 32: exact dot products, then one fma each (two with a minimum).
+template <class W, u32 groups, u32 tokens, class Scales, class Source>
+FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n_blocks, const Source& source,
+                               f32 (*sums)[groups][16]) {
+  __m512 sum[tokens][groups];
+  const auto each = [](auto f) FLYBALL_LAMBDA {
+    unroll<tokens>([&](auto t) FLYBALL_LAMBDA { unroll<groups>([&](auto g) FLYBALL_LAMBDA { f(t, g); }); });
+  };
+  each([&](u32 t, u32 g) FLYBALL_LAMBDA { sum[t][g] = _mm512_load_ps(sums[t][g]); });
   for (u32 b = 0; b < n_blocks; ++b) {
-    const __m512 m = has_min ? _mm512_load_ps(panel.m[b]) : _mm512_setzero_ps();
-    const auto code = [&](u32 v) FLYBALL_LAMBDA { return _mm512_load_si512(panel.codes[8 * b + v]); };
-    multiply32<bias, has_min, tokens>(x.q, scales, b, code, _mm512_load_ps(panel.d[b]), m, sum);
-  }
-  for (u32 t = 0; t < tokens; ++t) _mm512_store_ps(sums[t], sum[t]);
-}
-
-template <class W>
-FLYBALL_NOINLINE void panel32(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 32;
-  const u8* body = group + head_plane_bytes(W::type, x.cols);
-  Sums sums;
-  memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
-  for (u32 b = 0; b < n_blocks; b += 8) {
-    const u32 n = n_blocks - b < 8 ? n_blocks - b : 8;
-    Panel32 panel;
-    unpack32<W>(group + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &panel);
-    each_tile(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      tile32<W::bias, W::has_min, count.value>(panel, n, Tile32(x, token + t, b), sums.sum + t);
+    const auto block = source.at(b);
+    __m512i dot[tokens][groups];
+    start_dots<groups, tokens>(dot, [&](u32 t) FLYBALL_LAMBDA {
+      return W::bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
+    });
+    add_dots<8, groups, tokens>(q, 32 * u64(b), block, 0, dot);
+    unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+      const __m512 d = block.d(g), m = block.m(g);
+      unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+        __m512& s = sum[t.value][g.value];
+        const __m512 da = _mm512_set1_ps(scales.d(t, b));
+        s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t.value][g.value]), _mm512_mul_ps(d, da), s);
+        if constexpr (W::has_min) s = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), s);
+      });
     });
   }
-  for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, _mm512_load_ps(sums.sum[t]));
+  each([&](u32 t, u32 g) FLYBALL_LAMBDA { _mm512_store_ps(sums[t][g], sum[t][g]); });
 }
 
-// The sums of the activations' sub-blocks as pairs of i16, ready to be broadcast.
-template <u32 sub_values>
-FLYBALL_INLINE void pair_sums(const i32* sum16, i32* pairs) {
-  const __m256i words = _mm512_cvtepi32_epi16(_mm512_loadu_si512(sum16));
-  if constexpr (sub_values == 16) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs), words);
-  } else {
-    const __m256i sums = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(pairs), _mm256_cvtepi32_epi16(sums));
-  }
-}
-
-// sum += dot * scale, exact. A dot product that fits i16 multiplies as the low half of a pair whose high half meets
-// zero.
-template <bool narrow>
-FLYBALL_INLINE __m512i add_scaled(__m512i sum, __m512i dot, __m512i scale) {
-  if constexpr (narrow) return _mm512_dpwssd_epi32(sum, dot, scale);
-  return _mm512_add_epi32(sum, _mm512_mullo_epi32(dot, scale));
-}
-template <bool narrow>
-FLYBALL_INLINE __m512i scale_operand(__m512i scale) {
-  return narrow ? _mm512_and_si512(scale, _mm512_set1_epi32(0xffff)) : scale;
-}
-
-// One block of 256 for `tokens` tokens. B supplies code(v), scale(s), pair(i), d(), m().
-template <class W, u32 tokens, class B>
-FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, __m512* sum) {
-  constexpr u32 n_subs = 256 / W::sub_values, vectors = W::sub_values / 4;
-  __m512i total[tokens], correction[tokens];
-  alignas(64) i32 pairs[tokens][8];
-  for (u32 t = 0; t < tokens; ++t) {
-    total[t] = correction[t] = _mm512_setzero_si512();
-    pair_sums<W::sub_values>(&x.sum16.at(t), pairs[t]);
-  }
-  block.each_sub([&](auto s) FLYBALL_LAMBDA {
-    __m512i dot[tokens];
-    for (u32 t = 0; t < tokens; ++t) dot[t] = _mm512_setzero_si512();
-    unroll<vectors>([&](auto v) FLYBALL_LAMBDA {
-      const __m512i w = block.code(s * vectors + v.value);
-      for (u32 t = 0; t < tokens; ++t) {
-        dot[t] = _mm512_dpbusd_epi32(dot[t], w, broadcast4(&x.q.at(t, (s * vectors + v.value) * 4)));
+// What a tile needs of its tokens' sums of sub-blocks: where dot products start, and the sums as pairs of i16.
+template <class W, u32 tokens>
+struct TileSums {
+  alignas(64) i32 starts[tokens][16];
+  alignas(32) i32 pairs[tokens][8];
+  FLYBALL_INLINE explicit TileSums(const Tile256& x) {
+    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+      const __m512i sums = _mm512_loadu_si512(&x.sum16.at(t));
+      const __m256i words = _mm512_cvtepi32_epi16(sums);
+      __m256i* pair = reinterpret_cast<__m256i*>(pairs[t]);
+      if constexpr (W::sub_values == 16) {
+        if constexpr (W::start != 0)
+          _mm512_store_si512(starts[t], _mm512_mullo_epi32(sums, _mm512_set1_epi32(W::start)));
+        if constexpr (W::has_min) _mm256_store_si256(pair, words);
+      } else {
+        const __m256i start = _mm256_madd_epi16(words, _mm256_set1_epi16(W::start));
+        if constexpr (W::start != 0) _mm256_store_si256(reinterpret_cast<__m256i*>(starts[t]), start);
+        const __m256i sums32 = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+        if constexpr (W::has_min) *reinterpret_cast<__m128i*>(pair) = _mm256_cvtepi32_epi16(sums32);
       }
     });
-    const __m512i scale = block.scale(s);
-    for (u32 t = 0; t < tokens; ++t) total[t] = add_scaled<W::narrow>(total[t], dot[t], scale);
-  });
-  unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
-    const __m512i p = block.pair(i.value);
-    for (u32 t = 0; t < tokens; ++t)
-      correction[t] = _mm512_dpwssd_epi32(correction[t], p, _mm512_set1_epi32(pairs[t][i.value]));
-  });
-  const __m512 d = block.d(), m = block.m();
-  for (u32 t = 0; t < tokens; ++t) {
-    const __m512 da = _mm512_set1_ps(x.d.at(t));
-    if constexpr (W::has_min) {
-      sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[t]), _mm512_mul_ps(d, da), sum[t]);
-      sum[t] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(correction[t]), _mm512_mul_ps(m, da), sum[t]);
-    } else {
-      constexpr u32 shift = W::bias == -4 ? 2 : W::bias == -32 ? 5 : 7;
-      static_assert(W::bias == -(1 << shift));
-      const __m512i signed_total = _mm512_sub_epi32(total[t], _mm512_slli_epi32(correction[t], shift));
-      sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(signed_total), _mm512_mul_ps(d, da), sum[t]);
-    }
   }
+};
+
+// total + dot * scale, exact. A dot product that fits i16 multiplies as the low half of a pair whose high half meets 0.
+template <bool narrow>
+FLYBALL_INLINE __m512i add_scaled(__m512i total, __m512i dot, __m512i scale) {
+  if constexpr (narrow) return _mm512_dpwssd_epi32(total, dot, scale);
+  return _mm512_add_epi32(total, _mm512_mullo_epi32(dot, scale));
 }
 
-template <class W>
-struct PackedBlock {
+// One block of 256.
+template <class W, u32 groups, u32 tokens, class B>
+FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[groups][16]) {
+  constexpr u32 n_subs = 256 / W::sub_values, vectors = W::sub_values / 4;
+  const TileSums<W, tokens> of_tile(x);
+  const auto add_pairs = [&](u32 t, u32 g, __m512i total, auto pair) FLYBALL_LAMBDA {
+    unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
+      total = _mm512_dpwssd_epi32(total, pair(g, i), _mm512_set1_epi32(of_tile.pairs[t][i.value]));
+    });
+    return total;
+  };
+
+  __m512i total[tokens][groups];
+  start_dots<groups, tokens>(total, [](u32) FLYBALL_LAMBDA { return _mm512_setzero_si512(); });
+  if constexpr (W::centred) {
+    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+      unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+        total[t.value][g.value] =
+            add_pairs(t, g, total[t.value][g.value], [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.uncentre(h, i); });
+      });
+    });
+  }
+  block.each_sub([&](auto s) FLYBALL_LAMBDA {
+    __m512i dot[tokens][groups];
+    start_dots<groups, tokens>(dot, [&](u32 t) FLYBALL_LAMBDA {
+      return W::start == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(of_tile.starts[t][s]);
+    });
+    add_dots<vectors, groups, tokens>(x.q, s * W::sub_values, block, s * vectors, dot);
+    unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+      const __m512i scale = block.scale(g, s);
+      unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+        total[t.value][g.value] = add_scaled<W::narrow>(total[t.value][g.value], dot[t.value][g.value], scale);
+      });
+    });
+  });
+
+  unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+    const __m512 d = block.d(g), m = block.m(g);
+    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+      const __m512 da = _mm512_set1_ps(x.d.at(t));
+      f32* to = sums[t][g];
+      __m512 sum =
+          _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[t.value][g.value]), _mm512_mul_ps(d, da), _mm512_load_ps(to));
+      if constexpr (W::has_min) {
+        const __m512i minimum =
+            add_pairs(t, g, _mm512_setzero_si512(), [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.pair(h, i); });
+        sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(minimum), _mm512_mul_ps(m, da), sum);
+      }
+      _mm512_store_ps(to, sum);
+    });
+  });
+}
+
+// Blocks of neighbouring groups as they are packed.
+template <class W, u32 groups>
+struct PackedBlocks {
   const u8* head;
   const u8* body;
+  u64 group_bytes;
+  FLYBALL_INLINE PackedBlocks(const Groups& of, u32 first, u32 cols)
+      : head(of.data + first * of.distance), body(head + head_plane_bytes(W::type, cols)), group_bytes(of.distance) {}
+  FLYBALL_INLINE PackedBlocks at(u32 b) const {
+    PackedBlocks block = *this;
+    block.head += u64(b) * packed_shape(W::type).head_bytes;
+    block.body += u64(b) * packed_shape(W::type).body_bytes;
+    for (u32 g = 0; g < groups; ++g) prefetch(block.body_of(g) + prefetch_distance, packed_shape(W::type).body_bytes);
+    return block;
+  }
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
     unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA {
@@ -182,76 +173,152 @@ struct PackedBlock {
       f(Constant<s.value>());
     });
   }
-  FLYBALL_INLINE __m512i code(u32 v) const { return W::code(body, v); }
-  FLYBALL_INLINE __m512i scale(u32 s) const { return scale_operand<W::narrow>(W::scale(body, s)); }
-  FLYBALL_INLINE __m512i pair(u32 i) const { return W::pair(body, i); }
-  FLYBALL_INLINE __m512 d() const { return load_halves(head); }
-  FLYBALL_INLINE __m512 m() const { return W::has_min ? load_halves(head + 32) : _mm512_setzero_ps(); }
+  FLYBALL_INLINE const u8* body_of(u32 g) const { return body + g * group_bytes; }
+  FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return W::code(body_of(g), v); }
+  FLYBALL_INLINE __m512i scale(u32 g, u32 s) const {
+    const __m512i x = W::scale(body_of(g), s);
+    return W::narrow ? _mm512_and_si512(x, _mm512_set1_epi32(0xffff)) : x;
+  }
+  FLYBALL_INLINE __m512i uncentre(u32 g, u32 i) const { return W::uncentre(body_of(g), i); }
+  FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return W::pair(body_of(g), i); }
+  FLYBALL_INLINE __m512 d(u32 g) const { return load_halves(head + g * group_bytes); }
+  FLYBALL_INLINE __m512 m(u32 g) const {
+    return W::has_min ? load_halves(head + g * group_bytes + 32) : _mm512_setzero_ps();
+  }
+};
+
+// 256 values of one group, unpacked: up to 8 blocks of 32, or one of 256.
+template <class W, bool small = is_small<W>>
+struct Panel {
+  alignas(64) u8 codes[8][8][64];
+  alignas(64) f32 d[8][16];
+  alignas(64) f32 m[8][16];
+  FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32 n_blocks) {
+    for (u32 b = 0; b < n_blocks; ++b) {
+      const auto block = packed.at(k / 32 + b);
+      unroll<8>([&](auto v) FLYBALL_LAMBDA { _mm512_store_si512(codes[b][v], block.code(0, v.value)); });
+      _mm512_store_ps(d[b], block.d(0));
+      if constexpr (W::has_min) _mm512_store_ps(m[b], block.m(0));
+    }
+  }
 };
 
 template <class W>
-struct PanelBlock {
-  const Panel256& panel;
+struct Panel<W, false> {
+  static constexpr u32 n_subs = 256 / W::sub_values;
+  alignas(64) u8 codes[64][64];
+  alignas(64) i32 scale[n_subs][16];
+  alignas(64) i32 pair[n_subs / 2][16];
+  alignas(64) i32 uncentre[n_subs / 2][16];
+  alignas(64) f32 d[16];
+  alignas(64) f32 m[16];
+  FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32) {
+    const auto block = packed.at(k / 256);
+    unroll<64>([&](auto v) FLYBALL_LAMBDA {
+      if constexpr (v.value % 8 == 0) keep_order();
+      _mm512_store_si512(codes[v], block.code(0, v.value));
+    });
+    unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { _mm512_store_si512(scale[s], block.scale(0, s.value)); });
+    unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
+      if constexpr (W::has_min) _mm512_store_si512(pair[i], block.pair(0, i.value));
+      if constexpr (W::centred) _mm512_store_si512(uncentre[i], block.uncentre(0, i.value));
+    });
+    _mm512_store_ps(d, block.d(0));
+    if constexpr (W::has_min) _mm512_store_ps(m, block.m(0));
+  }
+};
+
+template <class W>
+struct PanelBlock32 {
+  const Panel<W>* const* panels;
+  u32 b;
+  FLYBALL_INLINE PanelBlock32 at(u32 i) const { return {panels, i}; }
+  FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return _mm512_load_si512(panels[g]->codes[b][v]); }
+  FLYBALL_INLINE __m512 d(u32 g) const { return _mm512_load_ps(panels[g]->d[b]); }
+  FLYBALL_INLINE __m512 m(u32 g) const { return W::has_min ? _mm512_load_ps(panels[g]->m[b]) : _mm512_setzero_ps(); }
+};
+
+template <class W>
+struct PanelBlock256 {
+  const Panel<W>* const* panels;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
     for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
   }
-  FLYBALL_INLINE __m512i code(u32 v) const { return _mm512_load_si512(panel.codes[v]); }
-  FLYBALL_INLINE __m512i scale(u32 s) const { return _mm512_load_si512(panel.scale[s]); }
-  FLYBALL_INLINE __m512i pair(u32 i) const { return _mm512_load_si512(panel.pair[i]); }
-  FLYBALL_INLINE __m512 d() const { return _mm512_load_ps(panel.d); }
-  FLYBALL_INLINE __m512 m() const { return W::has_min ? _mm512_load_ps(panel.m) : _mm512_setzero_ps(); }
+  FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return _mm512_load_si512(panels[g]->codes[v]); }
+  FLYBALL_INLINE __m512i scale(u32 g, u32 s) const { return _mm512_load_si512(panels[g]->scale[s]); }
+  FLYBALL_INLINE __m512i uncentre(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->uncentre[i]); }
+  FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->pair[i]); }
+  FLYBALL_INLINE __m512 d(u32 g) const { return _mm512_load_ps(panels[g]->d); }
+  FLYBALL_INLINE __m512 m(u32 g) const { return W::has_min ? _mm512_load_ps(panels[g]->m) : _mm512_setzero_ps(); }
+};
+
+// A few tokens, straight from the packed blocks. One token takes one group at a time: it has no broadcast to share.
+template <class W, u32 tokens>
+FLYBALL_NOINLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
+  constexpr u32 groups = tokens == 1 ? 1 : tile_groups;
+  for (u32 first = 0; first < of.n; first += groups) {
+    const PackedBlocks<W, groups> packed(of, first, x.cols);
+    alignas(64) f32 sums[tokens][groups][16] = {};
+    if constexpr (is_small<W>) {
+      const Tile32 tile(x, token, 0);
+      multiply32<W, groups, tokens>(tile.q, StreamedScales<W::bias>{tile}, x.cols / 32, packed, sums);
+    } else {
+      for (u32 b = 0; b < x.cols / 256; ++b) {
+        multiply256<W, groups, tokens>(Tile256(x, token, b), packed.at(b), sums);
+      }
+    }
+    for (u32 t = 0; t < tokens; ++t) {
+      for (u32 g = 0; g < groups; ++g) of.put(token + t, first + g, load(sums[t][g]));
+    }
+  }
+}
+
+template <class W>
+struct PanelStep {  // 256 columns from k on, or what is left of them
+  const Groups& of;
+  const Activations& x;
+  u32 token, n_tokens, k;
+  const Panel<W>* panels[tile_groups];
+  f32 (*sums)[tile_groups][16];
+  FLYBALL_INLINE u32 n_blocks() const { return x.cols - k < 256 ? (x.cols - k) / 32 : 8; }
 };
 
 template <class W, u32 tokens>
-FLYBALL_NOINLINE void direct256(const u8* group, const Activations& x, u32 token, const Output& out) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 256;
-  PackedBlock<W> block = {group, group + head_plane_bytes(W::type, x.cols)};
-  __m512 sum[tokens];
-  for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_setzero_ps();
-  for (u32 b = 0; b < n_blocks; ++b, block.head += shape.head_bytes, block.body += shape.body_bytes) {
-    prefetch(block.body + prefetch_distance, shape.body_bytes);
-    multiply256<W, tokens>(Tile256(x, token, b), block, sum);
+FLYBALL_NOINLINE void multiply_tile(const PanelStep<W>& step, u32 t) {
+  if constexpr (is_small<W>) {
+    const Tile32 tile(step.x, step.token + t, step.k / 32);
+    const TileScales<W::bias, W::has_min, tokens> scales(tile, step.n_blocks());
+    multiply32<W, tile_groups, tokens>(tile.q, scales, step.n_blocks(), PanelBlock32<W>{step.panels, 0}, step.sums + t);
+  } else {
+    const Tile256 tile(step.x, step.token + t, step.k / 256);
+    multiply256<W, tile_groups, tokens>(tile, PanelBlock256<W>{step.panels}, step.sums + t);
   }
-  for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[t]);
+}
+
+// Unpacks group by group, each panel in a stack frame of its own: no frame exceeds 8 KiB.
+template <class W, u32 g = 0>
+FLYBALL_NOINLINE void multiply_step(PanelStep<W>& step) {
+  Panel<W> panel;
+  panel.unpack(PackedBlocks<W, 1>(step.of, g, step.x.cols), step.k, step.n_blocks());
+  step.panels[g] = &panel;
+  if constexpr (g + 1 < tile_groups) {
+    multiply_step<W, g + 1>(step);
+  } else {
+    each_tile<3, tile_tokens>(step.n_tokens,
+                              [&](u32 t, auto tokens) FLYBALL_LAMBDA { multiply_tile<W, tokens.value>(step, t); });
+  }
 }
 
 template <class W>
-FLYBALL_NOINLINE void unpack256(const PackedBlock<W>& block, Panel256* panel) {
-  constexpr u32 n_subs = 256 / W::sub_values;
-  unroll<64>([&](auto v) FLYBALL_LAMBDA {
-    if constexpr (v.value % 8 == 0) keep_order();
-    _mm512_store_si512(panel->codes[v.value], block.code(v.value));
-  });
-  unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { _mm512_store_si512(panel->scale[s.value], block.scale(s.value)); });
-  unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { _mm512_store_si512(panel->pair[i.value], block.pair(i.value)); });
-  _mm512_store_ps(panel->d, block.d());
-  _mm512_store_ps(panel->m, block.m());
-}
-
-template <class W, u32 tokens>
-FLYBALL_NOINLINE void tile256(const Panel256& panel, const Tile256& x, f32 (*sums)[16]) {
-  __m512 sum[tokens];
-  for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_load_ps(sums[t]);
-  multiply256<W, tokens>(x, PanelBlock<W>{panel}, sum);
-  for (u32 t = 0; t < tokens; ++t) _mm512_store_ps(sums[t], sum[t]);
-}
-
-template <class W>
-FLYBALL_NOINLINE void panel256(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 256;
-  PackedBlock<W> block = {group, group + head_plane_bytes(W::type, x.cols)};
-  Sums sums;
-  memset(&sums, 0, n_tokens * sizeof sums.sum[0]);
-  for (u32 b = 0; b < n_blocks; ++b, block.head += shape.head_bytes, block.body += shape.body_bytes) {
-    Panel256 panel;
-    unpack256<W>(block, &panel);
-    each_tile(n_tokens, [&](u32 t, auto count)
-                            FLYBALL_LAMBDA { tile256<W, count.value>(panel, Tile256(x, token + t, b), sums.sum + t); });
+FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
+  alignas(64) f32 sums[panel_tokens][tile_groups][16];
+  memset(sums, 0, n_tokens * sizeof sums[0]);
+  PanelStep<W> step = {of, x, token, n_tokens, 0, {}, sums};
+  for (; step.k < x.cols; step.k += 256) multiply_step(step);
+  for (u32 t = 0; t < n_tokens; ++t) {
+    for (u32 g = 0; g < tile_groups; ++g) of.put(token + t, g, load(sums[t][g]));
   }
-  for (u32 t = 0; t < n_tokens; ++t) out.put(token + t, _mm512_load_ps(sums.sum[t]));
 }
 
 }  // namespace

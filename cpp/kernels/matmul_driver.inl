@@ -3,28 +3,6 @@
 namespace flyball::kernels {
 namespace {
 
-// Tokens [token, token + n_tokens) of one group; at most panel_tokens.
-template <class W>
-void multiply_group(const u8* group, const Activations& x, u32 token, u32 n_tokens, const Output& out) {
-  constexpr bool small = packed_shape(W::type).block_values == 32;
-  const auto direct = [&](auto n) FLYBALL_LAMBDA {
-    if constexpr (small)
-      direct32<W, n.value>(group, x, token, out);
-    else
-      direct256<W, n.value>(group, x, token, out);
-  };
-  if (n_tokens == 1) return direct(Constant<1>());
-  if (n_tokens == 2) return direct(Constant<2>());
-  if constexpr (direct_tokens >= 4) {
-    if (n_tokens == 3) return direct(Constant<3>());
-    if (n_tokens == 4) return direct(Constant<4>());
-  }
-  if constexpr (small)
-    panel32<W>(group, x, token, n_tokens, out);
-  else
-    panel256<W>(group, x, token, n_tokens, out);
-}
-
 // Tokens whose activations stay in L2 while the groups pass by.
 constexpr u64 resident_bytes = 1 << 20;
 
@@ -34,11 +12,16 @@ void matmul_quantised(const Matrix& w, const Activations& x, u32 group_begin, u3
   const u32 resident = fitting < panel_tokens ? panel_tokens : fitting > x.n_tokens ? x.n_tokens : u32(fitting);
   for (u32 begin = 0; begin < x.n_tokens; begin += resident) {
     const u32 end = x.n_tokens - begin < resident ? x.n_tokens : begin + resident;
-    for (u32 g = group_begin; g < group_end; ++g) {
-      const Output out(w, g, y, y_stride);
+    for (u32 g = group_begin; g < group_end; g += tile_groups) {
+      const Groups of(w, g, group_end - g < tile_groups ? group_end - g : tile_groups, y, y_stride);
       for (u32 t = begin; t < end; t += panel_tokens) {
         const u32 n = end - t < panel_tokens ? end - t : panel_tokens;
-        multiply_group<W>(w.data + g * w.group_bytes, x, t, n, out);
+        if (n > direct_tokens) {
+          multiply_panels<W>(of, x, t, n);
+        } else {
+          with_constant<1, direct_tokens>(
+              n, [&](auto tokens) FLYBALL_LAMBDA { multiply_direct<W, tokens.value>(of, x, t); });
+        }
       }
     }
   }

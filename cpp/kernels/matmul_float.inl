@@ -31,9 +31,9 @@ void float_tile(const Matrix& w, const Activations& x, u32 group, u32 token, f32
       for (u32 g = 0; g < groups; ++g) sum[g][t] = fma(v[g], value, sum[g][t]);
     }
   }
+  const Groups of(w, group, groups, y, y_stride);
   for (u32 g = 0; g < groups; ++g) {
-    const Output out(w, group + g, y, y_stride);
-    for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[g][t]);
+    for (u32 t = 0; t < tokens; ++t) of.put(token + t, g, sum[g][t]);
   }
 }
 
@@ -52,8 +52,9 @@ void matmul_float(const Matrix& w, const Activations& x, u32 group_begin, u32 gr
   constexpr u32 resident_groups = 4;
   for (u32 g = group_begin; g < group_end; g += resident_groups) {
     const u32 end = group_end - g < resident_groups ? group_end : g + resident_groups;
-    each_tile(x.n_tokens,
-              [&](u32 t, auto count) FLYBALL_LAMBDA { float_groups<type, count.value>(w, x, g, end, t, y, y_stride); });
+    each_tile<1, float_tile_tokens>(x.n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
+      float_groups<type, count.value>(w, x, g, end, t, y, y_stride);
+    });
   }
 }
 

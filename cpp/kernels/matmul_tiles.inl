@@ -6,7 +6,8 @@ namespace {
 
 using gguf::Type;
 
-constexpr u32 panel_tokens = 32;  // that meet an unpacked block while it is in L1
+template <class W>
+constexpr bool is_small = packed_shape(W::type).block_values == 32;  // blocks of 32, else of 256
 
 // The activations of a tile of tokens at one block; token t is `stride` further on.
 template <class T>
@@ -78,37 +79,56 @@ struct Tile256 {
   }
 };
 
-struct Sums {  // of a panel of tokens, 16 rows each
-  alignas(64) f32 sum[panel_tokens][16];
-};
-
 FLYBALL_INLINE void prefetch(const u8* from, u32 bytes) {
   for (u32 i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
 }
 constexpr u32 prefetch_distance = 4096;
 
-// Where results go: y of the group's first row at token 0; the last group may have fewer than 16 rows.
-struct Output {
-  f32* y;
+// Neighbouring groups that a tile takes together, and where their results go. A group without a neighbour stands for
+// both: the distance is 0, and what is computed twice is stored once.
+struct Groups {
+  const u8* data;
+  u64 distance;
+  u32 n;
+  f32* y;  // of the first group's first row at token 0
   u64 stride;
-  u32 rows;
-  FLYBALL_INLINE Output(const Matrix& w, u32 group, f32* all_y, u64 y_stride)
-      : y(all_y + u64(group) * group_rows), stride(y_stride), rows(w.rows - group * group_rows) {
-    if (rows > group_rows) rows = group_rows;
+  u32 rows;  // that are left in the matrix: the last group may have fewer than 16
+  FLYBALL_INLINE Groups(const Matrix& w, u32 first, u32 count, f32* all_y, u64 y_stride)
+      : data(w.data + first * w.group_bytes),
+        distance(count > 1 ? w.group_bytes : 0),
+        n(count),
+        y(all_y + u64(first) * group_rows),
+        stride(y_stride),
+        rows(w.rows - first * group_rows) {}
+  FLYBALL_INLINE void put(u32 token, u32 g, F x) const {
+    f32* to = y + token * stride + g * group_rows;
+    if (rows >= (g + 1) * group_rows) {
+      if (g < n) store(to, x);
+    } else if (g < n) {
+      store_n(to, x, rows - g * group_rows);
+    }
   }
-  FLYBALL_INLINE void put(u32 token, F x) const { store_n(y + token * stride, x, rows); }
 };
 
-// Calls f(first, count) for tiles that cover [0, n): full ones, then what is left as 4, 2, 1. `count` is a constant.
-template <class Function>
+// f(Constant<n>()) for an n of least .. most.
+template <u32 least, u32 most, class Function>
+FLYBALL_INLINE void with_constant(u32 n, Function f) {
+  if constexpr (most > least) {
+    if (n < most) return with_constant<least, most - 1>(n, f);
+  }
+  f(Constant<most>());
+}
+
+// Calls f(first, count) for tiles that cover [0, n), of nearly equal size. `count` is a constant from least to most;
+// the caller knows that n gives no smaller one.
+template <u32 least, u32 most, class Function>
 FLYBALL_INLINE void each_tile(u32 n, Function f) {
   u32 t = 0;
-  for (; t + tile_tokens <= n; t += tile_tokens) f(t, Constant<tile_tokens>());
-  if constexpr (tile_tokens > 4) {
-    if (t + 4 <= n) f(t, Constant<4>()), t += 4;
+  for (u32 left = (n + most - 1) / most; left > 0; --left) {
+    const u32 count = (n - t + left - 1) / left;
+    with_constant<least, most>(count, [&](auto c) FLYBALL_LAMBDA { f(t, c); });
+    t += count;
   }
-  if (t + 2 <= n) f(t, Constant<2>()), t += 2;
-  if (t < n) f(t, Constant<1>());
 }
 
 }  // namespace
