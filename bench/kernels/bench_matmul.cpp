@@ -66,6 +66,12 @@ std::vector<u8> random_rows(Type type, u32 rows, u32 cols) {
   return bytes;
 }
 
+f64 peak_gops(const kernels::Table& table) {
+  u64 products = 0;
+  const f64 seconds = best_seconds(5, [&] { products = table.probe(1'000'000); });
+  return 2.0 * f64(products) / seconds / 1e9;
+}
+
 f64 read_bandwidth(const u8* pool) {
   u64 sum = 0;
   const f64 seconds = best_seconds(5, [&] {
@@ -155,6 +161,8 @@ int main(int argc, char** argv) {
   if (!prefill_only)
     std::printf("plain read of %llu MB: %.2f GB/s\n", static_cast<unsigned long long>(pool_bytes >> 20),
                 read_bandwidth(pool));
+  for (const kernels::Table* table : kernels::usable_tables())
+    std::printf("%-7s peak of int8 products: %.1f GOPS\n", table->name, peak_gops(*table));
   constexpr u32 shapes[][2] = {{2048, 2048}, {8192, 2048}, {2048, 8192}};
   for (const auto& [rows, cols] : shapes) {
     Bench bench(rows, cols, pool, prefill_only);

@@ -37,6 +37,7 @@ const Table avx2_table = {
     .store_value = store_value,
     .attend = attend,
     .sum_exp = sum_exp,
+    .probe = probe,
 };
 
 }  // namespace flyball::kernels

@@ -304,5 +304,20 @@ FLYBALL_INLINE void multiply_panels(const Groups& of, const Activations& x, u32 
     panel256<W>(of, x, token, n_tokens);
 }
 
+// Products of pairs and their sums in i16, as the kernels have them for small codes.
+u64 probe(u64 rounds) {
+  constexpr u32 n = 8;
+  __m256i sum[n], w = _mm256_set1_epi8(1), a = w;
+  unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm256_setzero_si256(); });
+  for (u64 round = 0; round < rounds; ++round) {
+    unroll<n>([&](auto i) FLYBALL_LAMBDA {
+      __asm__("" : "+x"(w), "+x"(a));  // else the product is the same every time, and taken once
+      sum[i.value] = _mm256_add_epi16(sum[i.value], _mm256_maddubs_epi16(w, a));
+    });
+  }
+  unroll<n>([&](auto i) FLYBALL_LAMBDA { __asm__ volatile("" ::"x"(sum[i.value])); });
+  return rounds * n * 32;
+}
+
 }  // namespace
 }  // namespace flyball::kernels

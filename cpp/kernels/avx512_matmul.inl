@@ -321,5 +321,18 @@ FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u3
   }
 }
 
+// Twelve independent sums cover the latency of VPDPBUSD on both its ports.
+u64 probe(u64 rounds) {
+  constexpr u32 n = 12;
+  __m512i sum[n], w = _mm512_set1_epi8(1), a = w;
+  __asm__("" : "+v"(w), "+v"(a));
+  unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm512_setzero_si512(); });
+  for (u64 round = 0; round < rounds; ++round) {
+    unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm512_dpbusd_epi32(sum[i.value], w, a); });
+  }
+  unroll<n>([&](auto i) FLYBALL_LAMBDA { __asm__ volatile("" ::"v"(sum[i.value])); });
+  return rounds * n * 64;
+}
+
 }  // namespace
 }  // namespace flyball::kernels

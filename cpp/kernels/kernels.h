@@ -151,6 +151,10 @@ struct Table {
 
   // Over n values: sum of exp(x - shift), 16 lanes and the fixed tree.
   f32 (*sum_exp)(const f32* x, f32 shift, u64 n);
+
+  // The peak that matrix products are held against: the table's int8 dot-product instruction on registers alone, as
+  // fast as it goes. Returns how many multiply-adds it did: in proportion to `rounds`.
+  u64 (*probe)(u64 rounds);
 };
 
 // Tables in this build that this processor can run, best first. The last is always the scalar reference.

@@ -31,9 +31,9 @@ void float_tile(const Matrix& w, const Activations& x, u32 group, u32 token, f32
       for (u32 g = 0; g < groups; ++g) sum[g][t] = fma(v[g], value, sum[g][t]);
     }
   }
-  const Groups of(w, group, groups, y, y_stride);
+  const Output out(w, group, y, y_stride);
   for (u32 g = 0; g < groups; ++g) {
-    for (u32 t = 0; t < tokens; ++t) of.put(token + t, g, sum[g][t]);
+    for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[g][t], g);
   }
 }
 

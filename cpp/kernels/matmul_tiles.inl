@@ -84,29 +84,37 @@ FLYBALL_INLINE void prefetch(const u8* from, u32 bytes) {
 }
 constexpr u32 prefetch_distance = 4096;
 
-// Neighbouring groups that a tile takes together, and where their results go. A group without a neighbour stands for
-// both: the distance is 0, and what is computed twice is stored once.
+// Where results go: y of a group's first row at token 0. The matrix's last group may have fewer than 16 rows.
+struct Output {
+  f32* y;
+  u64 stride;
+  u32 rows;  // from this group on
+  FLYBALL_INLINE Output(const Matrix& w, u32 group, f32* all_y, u64 y_stride)
+      : y(all_y + u64(group) * group_rows), stride(y_stride), rows(w.rows - group * group_rows) {}
+  FLYBALL_INLINE void put(u32 token, F x, u32 g = 0) const {
+    f32* to = y + token * stride + g * group_rows;
+    if (rows >= (g + 1) * group_rows) {
+      store(to, x);
+    } else {
+      store_n(to, x, rows - g * group_rows);
+    }
+  }
+};
+
+// Neighbouring groups that a tile takes together. A group without a neighbour stands for both: the distance is 0, and
+// what is computed twice is stored once.
 struct Groups {
   const u8* data;
   u64 distance;
   u32 n;
-  f32* y;  // of the first group's first row at token 0
-  u64 stride;
-  u32 rows;  // that are left in the matrix: the last group may have fewer than 16
-  FLYBALL_INLINE Groups(const Matrix& w, u32 first, u32 count, f32* all_y, u64 y_stride)
+  Output out;
+  FLYBALL_INLINE Groups(const Matrix& w, u32 first, u32 count, f32* y, u64 y_stride)
       : data(w.data + first * w.group_bytes),
         distance(count > 1 ? w.group_bytes : 0),
         n(count),
-        y(all_y + u64(first) * group_rows),
-        stride(y_stride),
-        rows(w.rows - first * group_rows) {}
+        out(w, first, y, y_stride) {}
   FLYBALL_INLINE void put(u32 token, u32 g, F x) const {
-    f32* to = y + token * stride + g * group_rows;
-    if (rows >= (g + 1) * group_rows) {
-      if (g < n) store(to, x);
-    } else if (g < n) {
-      store_n(to, x, rows - g * group_rows);
-    }
+    if (g < n) out.put(token, x, g);
   }
 };
 

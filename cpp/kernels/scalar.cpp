@@ -126,6 +126,7 @@ const Table scalar_table = {
     .store_value = scalar::store_value,
     .attend = scalar::attend,
     .sum_exp = scalar::sum_exp,
+    .probe = scalar::probe,
 };
 
 }  // namespace flyball::kernels

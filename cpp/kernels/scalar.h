@@ -7,6 +7,7 @@ namespace flyball::kernels::scalar {
 
 void quantize(const Activations& a, u32 kinds, u32 token_begin, u32 token_end);
 void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);
+u64 probe(u64 rounds);
 void store_key(const CacheHead& cache, u32 position, const f32* key);
 void store_value(const CacheHead& cache, u32 position, const f32* value);
 void attend(const AttentionTask& task);

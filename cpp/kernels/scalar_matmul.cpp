@@ -283,4 +283,15 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
   }
 }
 
+u64 probe(u64 rounds) {
+  constexpr u32 n = 32;
+  i32 sum[n] = {}, w = 1, a = 1;
+  for (u64 round = 0; round < rounds; ++round) {
+    __asm__("" : "+r"(w), "+r"(a));
+    for (i32& s : sum) s += w * a;
+  }
+  for (i32& s : sum) __asm__ volatile("" ::"r"(s));
+  return rounds * n;
+}
+
 }  // namespace flyball::kernels::scalar

@@ -131,6 +131,15 @@ TEST(kernel_tables_that_run) {
   CHECK(kernels::select_table("mmx").error().code == Code::invalid_argument);
 }
 
+TEST(kernel_probe_counts_its_multiply_adds) {
+  for (const Table* table : kernels::usable_tables()) {
+    const u64 one = table->probe(1);
+    CHECK(one > 0);
+    CHECK_EQ(table->probe(0), u64(0));
+    CHECK_EQ(table->probe(1000), 1000 * one);
+  }
+}
+
 #define MATMUL_TEST(type)                                 \
   TEST(kernel_matmul_##type) { compare_all(Type::type); } \
   TEST(kernel_matmul_##type##_double) { check_against_double(Type::type); }
