@@ -51,11 +51,32 @@ double read_bandwidth(u64 bytes, u32 threads, u32 repeats) {
   return best;
 }
 
+// Int8 multiply-adds per second of `threads` threads on registers alone, by the table of that name: the fastest of some
+// short runs.
+double integer_peak(const std::string& isa, u32 threads) {
+  constexpr u64 rounds = 200'000;
+  const kernels::Table& table = *unwrap(kernels::select_table(str(isa)));
+  const Platform& platform = host::host_platform();
+  const py::gil_scoped_release unlocked;
+  double best = 0;
+  for (u32 repeat = 0; repeat < 5; ++repeat) {
+    std::vector<u64> done(threads);
+    const u64 start = platform.now_ns(platform.self);
+    parallel(platform, threads, threads, [&](u32 task) { done[task] = table.probe(rounds); });
+    const u64 ns = platform.now_ns(platform.self) - start;
+    u64 total = 0;
+    for (const u64 n : done) total += n;
+    if (ns > 0) best = std::max(best, static_cast<double>(total) * 1e9 / static_cast<double>(ns));
+  }
+  return best;
+}
+
 }  // namespace
 
 void bind_bandwidth(py::module_& module) {
   using namespace py::literals;
   module.def("read_bandwidth", &read_bandwidth, "bytes"_a, "threads"_a, "repeats"_a);
+  module.def("integer_peak", &integer_peak, "isa"_a, "threads"_a);
 }
 
 }  // namespace flyball::bind

@@ -40,6 +40,7 @@ constexpr Table amx_table_as(const char* name, u64 tile_features) {
       .store_value = Avx512<&Table::store_value>::call,
       .attend = Avx512<&Table::attend>::call,
       .sum_exp = Avx512<&Table::sum_exp>::call,
+      .probe = probe,
   };
 }
 

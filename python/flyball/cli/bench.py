@@ -31,6 +31,7 @@ class Part:
     gb_s: float | None = None
     of_bandwidth: float | None = None
     tops: float | None = None
+    of_peak: float | None = None  # of the integer unit, measured in the same run
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def _profile(
     """The repeat with the median cycles, part by part; a rate where the part has one that a limit stands against."""
     info = model.info
     second = _core.cycles_per_second()
+    peak = _core.integer_peak(info.isa, info.threads)
     shapes = {name: shape for name, _, shape, _ in model.tensors() if len(shape) > 1}
     n_output = math.prod(shapes.get("output.weight", shapes["token_embd.weight"]))
     n_layers = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("blk."))
@@ -221,6 +223,7 @@ def _profile(
             gb_s=rate / 1e9 if rate else None,
             of_bandwidth=rate / bandwidth if rate and bandwidth else None,
             tops=2e-12 * n_products * second / cycles if n_products and cycles else None,
+            of_peak=n_products * second / cycles / peak if n_products and cycles else None,
         )
 
     def parts(name: str, phase: Phase, sampling: int, n_products: int, cache_bytes: int) -> list[Part]:
@@ -302,9 +305,10 @@ def _show(rows: list[Row]) -> None:
 
 
 def _show_profile(parts: list[Part]) -> None:
-    table = [["PHASE", "PART", "CYCLES", "SHARE", "GB/S", "OF BANDWIDTH", "TOPS"]]
+    table = [["PHASE", "PART", "CYCLES", "SHARE", "GB/S", "OF BANDWIDTH", "TOPS", "OF PEAK"]]
     for part in parts:
         percent = "-" if part.of_bandwidth is None else f"{100 * part.of_bandwidth:.0f} %"
-        rates = [common.rate(part.gb_s, 1), percent, common.rate(part.tops, 3)]
+        peak = "-" if part.of_peak is None else f"{100 * part.of_peak:.0f} %"
+        rates = [common.rate(part.gb_s, 1), percent, common.rate(part.tops, 3), peak]
         table.append([part.phase, part.part, f"{part.cycles:,}", f"{100 * part.share:.1f} %", *rates])
-    common.write_table(table, right=range(2, 7))
+    common.write_table(table, right=range(2, 8))
