@@ -315,7 +315,10 @@ u64 probe(u64 rounds) {
       sum[i.value] = _mm256_add_epi16(sum[i.value], _mm256_maddubs_epi16(w, a));
     });
   }
-  unroll<n>([&](auto i) FLYBALL_LAMBDA { __asm__ volatile("" ::"x"(sum[i.value])); });
+  unroll<n>([&](auto i) FLYBALL_LAMBDA {
+    const auto kept = sum[i.value];
+    __asm__ volatile("" ::"x"(kept));
+  });
   return rounds * n * 32;
 }
 

@@ -330,7 +330,10 @@ u64 probe(u64 rounds) {
   for (u64 round = 0; round < rounds; ++round) {
     unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm512_dpbusd_epi32(sum[i.value], w, a); });
   }
-  unroll<n>([&](auto i) FLYBALL_LAMBDA { __asm__ volatile("" ::"v"(sum[i.value])); });
+  unroll<n>([&](auto i) FLYBALL_LAMBDA {
+    const auto kept = sum[i.value];
+    __asm__ volatile("" ::"v"(kept));
+  });
   return rounds * n * 64;
 }
 
