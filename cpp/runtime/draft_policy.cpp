@@ -8,7 +8,7 @@ constexpr f64 assumed_slope = 0.1;  // of a step's cost, for each further token,
 constexpr f64 memory = 12;          // guesses that the acceptance remembers
 constexpr f64 cost_share = 0.25;    // of a new measurement in the average
 constexpr f64 outlier = 2;          // a step that was interrupted counts as this many times the average at most
-constexpr u32 trial_drafts = 2;
+constexpr u32 trial_drafts = 1;
 constexpr u32 first_pause = 4;
 constexpr u32 longest_pause = 512;
 
@@ -16,10 +16,14 @@ constexpr u32 longest_pause = 512;
 
 f64 DraftPolicy::cost(u32 drafts) const {
   if (cycles_[drafts] > 0) return cycles_[drafts];
-  // From the nearest smaller size that is known, which is at least the plain step.
-  u32 known = drafts;
-  while (known > 0 && cycles_[known] == 0) --known;
-  return cycles_[known] + assumed_slope * cycles_[0] * (drafts - known);
+  // Along the flattest line that has been measured: on the low side, so that it will be tried where it might pay.
+  f64 slope = -1;
+  for (u32 n = 1; n <= max_drafts; ++n) {
+    if (cycles_[n] == 0) continue;
+    const f64 measured = max((cycles_[n] - cycles_[0]) / n, 0.0);
+    if (slope < 0 || measured < slope) slope = measured;
+  }
+  return cycles_[0] + (slope < 0 ? assumed_slope * cycles_[0] : slope) * drafts;
 }
 
 f64 DraftPolicy::rate(u32 drafts) const {
@@ -31,6 +35,7 @@ f64 DraftPolicy::rate(u32 drafts) const {
 u32 DraftPolicy::choose(u32 most) {
   most = min(most, max_drafts);
   if (most == 0 || cycles_[0] == 0) return 0;
+  if (cycles_[trial_drafts] == 0) return trial_drafts;
   u32 best = 1;
   for (u32 drafts = 2; drafts <= most; ++drafts) {
     if (rate(drafts) > rate(best)) best = drafts;
@@ -53,6 +58,7 @@ void DraftPolicy::observe(u32 drafted, u32 accepted, u64 cycles) {
     const f64 measured = min(f64(cycles), outlier * average);
     average += cost_share * (measured - average);
   }
+  if (drafted > 0 && accepted == drafted) pause_ = max(pause_ / 4, first_pause);
   const u32 looked_at = min(accepted + 1, drafted);  // nothing is known of a guess after a wrong one
   for (u32 i = 0; i < looked_at; ++i) {
     n_guesses_ = min(n_guesses_ + 1, memory);
