@@ -9,8 +9,10 @@ namespace {
 using kernels::Activations;
 using kernels::Table;
 
-// Multiply-adds between two looks at the stop check: half a second of the slowest table, milliseconds of the others.
-constexpr u64 slice_work = u64(1) << 29;
+// Between two looks at the stop check: half a second of the slowest table at first, then doubled up to tens of
+// milliseconds, since every slice ends with threads that wait for each other.
+constexpr u64 first_slice_work = u64(1) << 29;  // multiply-adds
+constexpr u64 slice_cycles = u64(1) << 26;
 
 u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
 
@@ -73,6 +75,7 @@ class Pass {
   u32 n_tokens_;
   StopCheck check_;
   ForwardCycles& cycles_;
+  u64 slice_work_ = first_slice_work;
 };
 
 bool Pass::run(const Rope& rope, f32* logits) {
@@ -132,12 +135,15 @@ bool Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
   u32 n_groups = 0;
   for (const Product& product : products) n_groups += product.matrix->groups();
   const u64 group_work = u64(kernels::group_rows) * products[0].matrix->cols * n_rows;
-  const u32 slice = u32(max(slice_work / group_work, u64(1)));
-  for (u32 begin = 0; begin < n_groups; begin += slice) {
+  for (u32 begin = 0, end; begin < n_groups; begin = end) {
     if (stopped()) return false;
+    const u64 n = min(max(slice_work_ / group_work, u64(1)), u64(n_groups - begin));
+    end = begin + u32(n);
     const u64 start = now();
-    multiply_groups(products, activations, begin, min(n_groups - begin, slice) + begin);
-    cycles_.matrices += now() - start;
+    multiply_groups(products, activations, begin, end);
+    const u64 elapsed = now() - start;
+    cycles_.matrices += elapsed;
+    if (elapsed < slice_cycles && n * group_work > slice_work_ / 2) slice_work_ *= 2;
   }
   return true;
 }
@@ -146,10 +152,11 @@ bool Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
 void Pass::multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end) {
   // Several tasks a thread let a fast thread take over from a disturbed one; few enough to keep each stream of weights
   // long.
-  const u32 n_tasks = threads_ == 1 ? 1 : min(end - begin, threads_ * 8);
+  const u32 n_pairs = divide_up(end - begin, 2);  // kernels take two groups at a time
+  const u32 n_tasks = threads_ == 1 ? 1 : min(n_pairs, threads_ * 8);
   parallel(platform_, threads_, n_tasks, [&](u32 task) {
-    const u32 task_begin = begin + u32(u64(end - begin) * task / n_tasks);
-    const u32 task_end = begin + u32(u64(end - begin) * (task + 1) / n_tasks);
+    const u32 task_begin = begin + 2 * u32(u64(n_pairs) * task / n_tasks);
+    const u32 task_end = min(begin + 2 * u32(u64(n_pairs) * (task + 1) / n_tasks), end);
     u32 first = 0;  // group at which this product starts
     for (const Product& product : products) {
       const Matrix& matrix = *product.matrix;
