@@ -85,7 +85,7 @@ TEST(fma_is_fused) {
 
 TEST(exp_of_f32) {
   const auto error = [](f32 x) { return ulps32(exp32(x), std::exp((long double)x)); };
-  const f64 worst = largest_ulps(-103.9f, 88.7f, 1'000'000, error);
+  const f64 worst = largest_ulps(-87.25f, 88.7f, 1'000'000, error);
   const f64 near_zero = largest_ulps(-0.4f, 0.4f, 300'000, error);
   test::note("largest error " + test::show(worst) + " ulp, near zero " + test::show(near_zero));
   CHECK(worst < 1.0);
@@ -95,8 +95,8 @@ TEST(exp_of_f32) {
   CHECK(std::isfinite(exp32(math_constants::exp_overflow)));
   CHECK(std::isinf(exp32(std::nextafterf(math_constants::exp_overflow, 100))));
   CHECK(std::isinf(std::exp(std::nextafterf(math_constants::exp_overflow, 100))));
-  CHECK(exp32(-103.9f) > 0);
-  CHECK_EQ(exp32(-104.0f), 0.0f);
+  CHECK(exp32(math_constants::exp_underflow) >= 0x1p-126f);  // the smallest result is a normal number
+  CHECK_EQ(exp32(std::nextafterf(math_constants::exp_underflow, -100)), 0.0f);
   CHECK_EQ(exp32(-__builtin_inff()), 0.0f);
   CHECK(std::isinf(exp32(__builtin_inff())));
   CHECK(std::isnan(exp32(__builtin_nanf(""))));
