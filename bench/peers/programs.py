@@ -86,7 +86,7 @@ class Flyball:
 
     def _words(self, case: Case, file: str) -> list[str]:
         if case.test.name == "load":
-            return ["run", file, "--prompt", "a", "-n", "1", "--quiet", "--receipt", "/dev/null"]
+            return ["run", file, "--prompt", "a", "-n", "1", "--quiet", "--no-receipt"]
         before, gen = map(str, case.steps)
         sizes = {
             "prompt": ["--prompt", before, "--gen", "1", "--no-bandwidth"],

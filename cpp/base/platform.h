@@ -21,6 +21,7 @@ struct Platform {
   // Memory: zeroed, aligned to 64 bytes; null when there is none. `bytes` is given back unchanged to release.
   void* (*allocate)(void* self, u64 bytes) = nullptr;
   void (*release)(void* self, void* memory, u64 bytes) = nullptr;
+  void (*populate)(void* self, void* memory, u64 bytes) = nullptr;  // all of it will be written now; may be null
 
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
   // `forget` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically

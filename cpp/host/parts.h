@@ -7,6 +7,7 @@ namespace flyball::host {
 
 void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
+void populate(void*, void* memory, u64 bytes);
 
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);

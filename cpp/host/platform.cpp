@@ -30,6 +30,7 @@ Platform make_platform() {
   p.name = "linux";
   p.allocate = allocate;
   p.release = release;
+  p.populate = populate;
   p.map = map;
   p.unmap = unmap;
   p.forget = forget;

@@ -64,7 +64,9 @@ class Loader {
       const u32 n = min(matrix.groups() - at, piece), n_tasks = min(n, threads_ * 8);
       parallel(platform_, threads_, n_tasks, [&](u32 task) {
         const u32 begin = at + u32(u64(n) * task / n_tasks), end = at + u32(u64(n) * (task + 1) / n_tasks);
-        kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, to + begin * matrix.group_bytes);
+        u8* const out = to + begin * matrix.group_bytes;
+        if (platform_.populate) platform_.populate(platform_.self, out, (end - begin) * matrix.group_bytes);
+        kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, out);
       });
       const u64 first_byte = at * group_row_bytes;
       if (platform_.forget)

@@ -32,8 +32,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--deadline", type=float, metavar="SECONDS", help="end after this time")
     parser.add_argument("--ignore-eos", action="store_true", help="go on after an end-of-generation token")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
-    parser.add_argument(
+    receipt = parser.add_mutually_exclusive_group()
+    receipt.add_argument(
         "--receipt", metavar="FILE", help="where to write the receipt (default: the user's state folder)"
+    )
+    receipt.add_argument(
+        "--no-receipt", action="store_true", help="write none; with --quiet the model's file is not hashed either"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
@@ -41,7 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate, show, and write the receipt."""
+    """Generate, show, and write the receipt if one is wanted."""
     settings = common.read_settings(args)
     prompt = _prompt(args)
     progress = common.Progress()
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             model, prompt, args, common.generate_keywords(settings), settings["max_tokens"].value, progress
         )
         result = _show(stream, silent=args.json)
-        path = result.receipt.save(args.receipt or _default_path(result))
+        path = None if args.no_receipt else result.receipt.save(args.receipt or _default_path(result))
         if args.json:
             about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
             common.write_json(about | common.answer_as_dict(result, path))
@@ -107,7 +111,7 @@ def _default_path(result: Result) -> Path:
     return common.state_folder() / "receipts" / f"{result.digest[:16]}.json"
 
 
-def _summary(model: Model, result: Result, path: Path) -> None:
+def _summary(model: Model, result: Result, path: Path | None) -> None:
     metrics, info = result.metrics, model.info
     ghz = metrics.cycles_per_second / 1e9
     common.write("\n\n")
@@ -120,7 +124,7 @@ def _summary(model: Model, result: Result, path: Path) -> None:
         ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is a tick of the {ghz:.3f} GHz time-stamp counter"),
         ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
         ("digest", result.digest),
-        ("receipt", str(path)),
+        ("receipt", str(path) if path else "none, as asked"),
     ]
     for label, text in lines:
         common.write(f"{label:12} {text}\n")
