@@ -11,29 +11,34 @@
 #include <string>
 #include <string_view>
 
+#include "engine/config.h"
 #include "host/host.h"
 #include "repl/repl.h"
 
 namespace {
 
 using flyball::Str;
+namespace engine = flyball::engine;
 namespace fs = std::filesystem;
 
 constexpr char usage[] =
     "usage: flyball-repl [MODEL] [options]\n"
-    "  MODEL           a GGUF file; without one the bundled demonstration model\n"
-    "  --isa NAME      instruction set (default: auto, the best that this processor runs)\n"
-    "  --threads N     threads that compute (default: one per processor)\n"
-    "  --ctx N         context in tokens (default: the model's, at most 8192)\n"
-    "  --kv TYPE       type of cached keys and values: f16, f32, q8_0 (default: f16)\n"
-    "  --models DIR    where /models looks (default: beside the model)\n"
-    "  --script FILE   read REPL lines from a file, then end: 0 if all went well, 1 if something did not\n"
-    "  -h, --help      this text\n";
+    "  MODEL                 a GGUF file; without one the bundled demonstration model\n"
+    "  --isa NAME            instruction set (default: auto, the best that this processor runs)\n"
+    "  --threads N           threads that compute (default: one per processor)\n"
+    "  --decode-threads N    threads that compute where no prompt is computed (default: as many as --threads)\n"
+    "  --ctx N               context in tokens (default: the model's, at most 8192)\n"
+    "  --kv TYPE             type of cached keys and values: f16, f32, q8_0 (default: f16)\n"
+    "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
+    "  --speculate HOW       guess tokens and check several at once: auto, off, always (default: auto)\n"
+    "  --draft FILE          a smaller model with the same vocabulary that guesses (default: the text so far does)\n"
+    "  --models DIR          where /models looks (default: beside the model)\n"
+    "  --script FILE         read REPL lines from a file, then end: 0 if all went well, 1 if something did not\n"
+    "  -h, --help            this text\n";
 
 struct Arguments {
-  std::string model, isa = "auto", models, script;
-  flyball::u64 threads = 0, context = 0;
-  flyball::engine::CacheType cache = flyball::engine::CacheType::f16;
+  std::string model, isa = "auto", draft, models, script;
+  flyball::repl::Options options;  // all but the texts above
 };
 
 Str str(const std::string& text) { return {text.data(), text.size()}; }
@@ -43,16 +48,19 @@ Str str(const std::string& text) { return {text.data(), text.size()}; }
   exit(2);
 }
 
-flyball::u64 number(const std::string& option, const std::string& value, flyball::u64 high) {
-  flyball::u64 out = 0;
-  if (!flyball::parse_u64(str(value), &out) || out > high) {
-    wrong_use(option + " is '" + value + "', must be an integer from 0 to " + std::to_string(high));
-  }
-  return out;
+// What an option may be is what the configuration's key may be.
+engine::ConfigValue setting(const std::string& option, Str key, const std::string& word) {
+  engine::ConfigValue value;
+  const flyball::u32 index = engine::find_config_key(key).value();
+  const flyball::Status status = engine::read_config_word(engine::config_keys()[index], str(word), &value);
+  const Str what = status.error().what.str();
+  if (!status.ok()) wrong_use(option + " " + std::string(what.data, what.size));
+  return value;
 }
 
 Arguments parse(int argc, char** argv) {
   Arguments out;
+  flyball::repl::Options& options = out.options;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const auto value = [&]() -> std::string {
@@ -65,14 +73,19 @@ Arguments parse(int argc, char** argv) {
     } else if (argument == "--isa") {
       out.isa = value();
     } else if (argument == "--threads") {
-      out.threads = number(argument, value(), 1024);
+      options.threads = static_cast<flyball::u32>(setting(argument, "threads", value()).integer);
+    } else if (argument == "--decode-threads") {
+      options.decode_threads = static_cast<flyball::u32>(setting(argument, "decode_threads", value()).integer);
     } else if (argument == "--ctx") {
-      out.context = number(argument, value(), 1 << 22);
+      options.context = static_cast<flyball::u32>(setting(argument, "context", value()).integer);
     } else if (argument == "--kv") {
-      const std::string name = value();
-      const auto type = flyball::engine::parse_cache_type(str(name));
-      if (!type.ok()) wrong_use("--kv is '" + name + "', must be f16, f32 or q8_0");
-      out.cache = type.value();
+      options.cache = engine::parse_cache_type(setting(argument, "kv", value()).text.str()).value();
+    } else if (argument == "--prefix-cache-mb") {
+      options.prefix_cache_bytes = setting(argument, "prefix_cache_mb", value()).integer << 20;
+    } else if (argument == "--speculate") {
+      options.speculation = engine::parse_speculation(setting(argument, "speculate", value()).text.str()).value();
+    } else if (argument == "--draft") {
+      out.draft = value();
     } else if (argument == "--models") {
       out.models = value();
     } else if (argument == "--script") {
@@ -202,13 +215,11 @@ int main(int argc, char** argv) {
   }
   const std::string bundled = bundled_model();
   const std::string cache = catalog_cache();
-  flyball::repl::Options options;
+  flyball::repl::Options options = arguments.options;
   options.model = str(arguments.model);
   options.fallback_model = str(bundled);
   options.isa = str(arguments.isa);
-  options.threads = static_cast<flyball::u32>(arguments.threads);
-  options.context = static_cast<flyball::u32>(arguments.context);
-  options.cache = arguments.cache;
+  options.draft = str(arguments.draft);
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);
   options.terminal = isatty(STDOUT_FILENO) != 0;

@@ -7,21 +7,25 @@ namespace flyball::engine {
 
 // TEXT(key, default, meaning)  CHOICE(key, default, choices, meaning)
 // INTEGER(key, default, least, most, meaning)  REAL(key, default, least, most, meaning)
-#define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                 \
-  TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                \
-  TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                \
-  INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                    \
-  INTEGER("context", "0", 0, 16777216, "positions in a session's cache; 0: the model's own, at most 8192")          \
-  CHOICE("kv", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                         \
-  INTEGER("batch", "512", 1, 65536, "prompt tokens per transformer call; cannot change a result")                   \
-  INTEGER("max_tokens", "128", 1, 16777216, "tokens of an answer, at most")                                         \
-  REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                      \
-  INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                             \
-  REAL("sampling.top_p", "0.95", 0.000001, 1, "only the likeliest tokens that together reach p; 1: all")            \
-  REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")           \
-  REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")           \
-  INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                     \
-  INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off") \
+#define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                  \
+  TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                 \
+  TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                 \
+  INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                     \
+  INTEGER("decode_threads", "0", 0, 1024, "threads that compute where no prompt is computed; 0: as many as threads") \
+  INTEGER("context", "0", 0, 16777216, "positions in a session's cache; 0: the model's own, at most 8192")           \
+  CHOICE("kv", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                          \
+  INTEGER("batch", "512", 1, 65536, "prompt tokens per transformer call; cannot change a result")                    \
+  INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none")  \
+  CHOICE("speculate", "auto", "auto off always", "guess tokens and check several in a call; cannot change a result") \
+  TEXT("draft", "", "path of a smaller GGUF file, same vocabulary, that guesses; empty: the text so far does")       \
+  INTEGER("max_tokens", "128", 1, 16777216, "tokens of an answer, at most")                                          \
+  REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                       \
+  INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                              \
+  REAL("sampling.top_p", "0.95", 0.000001, 1, "only the likeliest tokens that together reach p; 1: all")             \
+  REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")            \
+  REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")            \
+  INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                      \
+  INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off")  \
   INTEGER("sampling.seed", "0", 0, 18446744073709551615u, "the same seed draws the same tokens")
 
 enum class ConfigType : u8 { text, choice, integer, real };

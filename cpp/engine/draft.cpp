@@ -50,17 +50,31 @@ u32 guess_by_model(Session::State& draft, Span<const Token> history, Span<Token>
   return u32(guesses.size);
 }
 
-Status check_draft(const Session::State& session, const SpeculationOptions& options) {
+Str speculation_name(const SpeculationOptions& options) {
+  return options.always ? "always" : options.lookup ? "auto" : "off";
+}
+
+Result<SpeculationOptions> parse_speculation(Str name) {
+  SpeculationOptions options;
+  options.lookup = !(name == "off");
+  options.always = name == "always";
+  if (name == speculation_name(options)) return options;
+  return fail(Code::invalid_argument, "speculate") << "is '" << name << "'; choose auto, off or always";
+}
+
+Status check_draft(const Session& session, const SpeculationOptions& options) {
   if (options.draft == nullptr) return {};
   Session::State& draft = options.draft->state();
-  if (&draft == &session) return fail(Code::invalid_argument, "draft") << "is the session itself";
-  if (&draft.model != &session.model) {
-    const tokenizer::Tokenizer& a = session.model.tokenizer();
+  if (&draft == &session.state()) return fail(Code::invalid_argument, "draft") << "is the session itself";
+  const Model& model = session.model();
+  if (&draft.model != &model) {
+    const tokenizer::Tokenizer& a = model.tokenizer();
     const tokenizer::Tokenizer& b = draft.model.tokenizer();
-    bool same = a.size() == b.size() && session.model.config().n_vocab == draft.model.config().n_vocab;
+    bool same = a.size() == b.size() && model.config().n_vocab == draft.model.config().n_vocab;
     for (u32 i = 0; same && i < a.size(); ++i) same = a.piece(Token(i), true) == b.piece(Token(i), true);
     if (!same)
-      return fail(Code::mismatch, "draft") << "has another vocabulary than the model; both must have the same tokens";
+      return fail(Code::invalid_argument, "draft")
+             << "has another vocabulary than the model; both must have the same tokens";
   }
   if (draft.logits.empty()) draft.logits = draft.arena.allocate<f32>(draft.model.config().n_vocab);
   if (draft.logits.empty()) return fail(Code::out_of_memory, "draft") << "no memory for its logits";

@@ -28,7 +28,4 @@ class PromptLookup {
 // again. None where that fails or does not fit: guessing is never worth an error.
 u32 guess_by_model(Session::State& draft, Span<const Token> history, Span<Token> guesses, const Control& control);
 
-// A draft session belongs to a model with the same vocabulary, text by text.
-Status check_draft(const Session::State& session, const SpeculationOptions& options);
-
 }  // namespace flyball::engine

@@ -128,6 +128,10 @@ struct SpeculationOptions {
   Span<const Token> expected;  // guesses that somebody wrote down: a receipt's tokens
   u32 max_drafts = 16;         // at most 16; expected tokens are checked in larger pieces
 };
+Str speculation_name(const SpeculationOptions& options);  // "auto", "off", "always"
+Result<SpeculationOptions> parse_speculation(Str name);
+// A draft session belongs to a model with the same vocabulary, text by text.
+Status check_draft(const Session& session, const SpeculationOptions& options);
 
 struct GenerateOptions {
   runtime::SamplerSettings sampler;

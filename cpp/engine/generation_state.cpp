@@ -16,7 +16,7 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
     return fail(Code::invalid_argument, "stop")
            << "has " << options.stops.size << " strings, at most " << Generation::State::max_stops;
   }
-  FLYBALL_TRY(check_draft(session, options.speculation));
+  FLYBALL_TRY(check_draft(session.handle, options.speculation));
   for (const Str& stop : options.stops) {
     if (stop.empty() || stop.size > Generation::State::max_stop_bytes) {
       return fail(Code::invalid_argument, "stop")

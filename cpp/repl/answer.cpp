@@ -16,14 +16,29 @@ namespace {
 
 constexpr Str no_model = "no model: commands work, prompts wait for /load FILE";
 
+void release_with_model(Session* session) {
+  if (session == nullptr) return;
+  Model& model = session->model();
+  Session::release(session);
+  Model::release(&model);
+}
+
 }  // namespace
 
 void Repl::start() {
   out_ << "flyball " << engine::version << " on " << platform_.name << "; /help lists the commands\n";
+  open_first_model();
+  if (model_ != nullptr && !options_.draft.empty()) {
+    if (const Status status = draft(options_.draft); !status.ok()) error(status.error());
+  }
+  out_.flush();
+}
+
+void Repl::open_first_model() {
   const bool has_fallback = !options_.fallback_model.empty();
   if (!options_.model.empty()) {
     const Status status = open_model(options_.model);
-    if (status.ok()) return out_.flush();
+    if (status.ok()) return;
     report_problem(options_.model, status.error(), has_fallback ? Str("the bundled demonstration model") : no_model);
   }
   if (has_fallback) {
@@ -31,7 +46,7 @@ void Repl::start() {
     if (status.ok()) {
       out_ << "This is the bundled demonstration model: it writes short stories and answers a few narrow kinds of "
               "questions.\n";
-      return out_.flush();
+      return;
     }
     report_problem(options_.fallback_model, status.error(), no_model);
   } else if (options_.model.empty()) {
@@ -39,7 +54,6 @@ void Repl::start() {
         "", fail(Code::not_found, "model") << "no file was given, and the bundled model is not beside this program",
         no_model);
   }
-  out_.flush();
 }
 
 void Repl::report_problem(Str path, const Error& error, Str fallback) {
@@ -62,20 +76,24 @@ Status Repl::load(Str argument) {
   return {};
 }
 
-// The model before is given up only when the new one works: that needs memory for both, but loses nothing.
-Status Repl::open_model(Str path) {
+Result<Model*> Repl::load_model(Str path, u64 prefix_cache_bytes) {
   if (path.size > sizeof model_path_.data) return fail(Code::invalid_argument, "model") << "the path is too long";
   engine::ModelOptions options;
   options.isa = options_.isa;
   options.threads = options_.threads;
-  const u64 start = platform_.now_ns(platform_.self);
-  Model* loaded = nullptr;
-  const Result<Model*> result = Model::load(platform_, path, options, progress());
+  options.decode_threads = options_.decode_threads;
+  options.prefix_cache_bytes = prefix_cache_bytes;
+  const Result<Model*> loaded = Model::load(platform_, path, options, progress());
   if (progress_shown_) out_ << "\r\x1b[K";
   progress_shown_ = false;
-  if (!result.ok()) return result.error();
-  loaded = result.value();
+  return loaded;
+}
 
+// The model before is given up only when the new one works: that needs memory for both, but loses nothing.
+Status Repl::open_model(Str path) {
+  const u64 start = platform_.now_ns(platform_.self);
+  Model* loaded = nullptr;
+  FLYBALL_ASSIGN(loaded, load_model(path, options_.prefix_cache_bytes));
   engine::SessionOptions wanted;
   wanted.context = options_.context;
   wanted.cache = options_.cache;
@@ -105,6 +123,7 @@ Status Repl::open_model(Str path) {
     out_ << "; no chat template: prompts are continued as they are (/raw off for chat)\n";
   else
     out_ << "; chat format " << format_->name << '\n';
+  follow_again();
   return {};
 }
 
@@ -119,12 +138,58 @@ Status Repl::open_session(u32 context, CacheType cache) {
   options_.context = context;
   options_.cache = cache;
   restart_conversation();
+  follow_again();
   return {};
 }
 
 void Repl::close_session() {
   Session::release(session_);
   session_ = nullptr;
+}
+
+Status Repl::open_draft(Str path) {
+  Model* loaded = nullptr;
+  FLYBALL_ASSIGN(loaded, load_model(path, 0));
+  Session* const before = draft_;
+  if (const Status status = follow(*loaded); !status.ok()) {
+    Model::release(loaded);
+    return status;
+  }
+  release_with_model(before);
+  draft_path_.assign(path);
+  return {};
+}
+
+// A session of the draft with room for what this session holds.
+Status Repl::follow(Model& draft) {
+  engine::SessionOptions wanted;
+  wanted.context = min(session_->context(), draft.config().n_ctx_train);
+  engine::SpeculationOptions guesses;
+  FLYBALL_ASSIGN(guesses.draft, Session::create(draft, wanted));
+  const Status status = engine::check_draft(*session_, guesses);
+  if (status.ok())
+    draft_ = guesses.draft;
+  else
+    Session::release(guesses.draft);
+  return status;
+}
+
+// After the session was replaced. A draft that does not suit the new one is given up.
+void Repl::follow_again() {
+  Session* const before = draft_;
+  if (before == nullptr) return;
+  if (const Status status = follow(before->model()); !status.ok()) {
+    close_draft();
+    error(status.error());
+    (void)speculate("");
+  } else {
+    Session::release(before);
+  }
+}
+
+void Repl::close_draft() {
+  release_with_model(draft_);
+  draft_ = nullptr;
 }
 
 void Repl::close_model() {
@@ -220,6 +285,8 @@ Result<Generation*> Repl::begin(Span<const Token> prompt, Str stop) {
   engine::GenerateOptions options;
   options.sampler = sampler_;
   options.max_tokens = max_tokens_;
+  options.speculation = options_.speculation;
+  if (options.speculation.lookup) options.speculation.draft = draft_;
   if (!stop.empty()) options.stops = {&stop, 1};
   Result<Generation*> generation = Generation::begin(*session_, prompt, options, control(), progress());
   if (progress_shown_) out_ << "\r\x1b[K";
@@ -264,6 +331,9 @@ Status Repl::finish(Generation& generation) {
     const f64 seconds = f64(m.first_token_cycles) / f64(max(platform_.cycles_per_second, u64(1)));
     (out_ << ", first after ").fixed(1e3 * seconds, 0) << " ms";
   }
+  if (m.shared_tokens != 0) out_ << ", " << m.shared_tokens << " prompt tokens shared";
+  if (m.speculation.drafted != 0)
+    out_ << ", " << m.speculation.accepted << " of " << m.speculation.drafted << " guesses right";
   out_ << ", " << engine::stop_reason_name(generation.stop_reason());
   out_.flush();  // the model's fingerprint may take its time when it is asked for first
 

@@ -25,6 +25,8 @@ Span<const Repl::Command> Repl::commands() {
       {"seed", "[N]", "the same seed draws the same tokens", &Repl::seed},
       {"ctx", "[N]", "context: tokens that the session can hold; a new session", &Repl::context},
       {"kv", "[TYPE]", "type of cached keys and values: f16, f32, q8_0; a new session", &Repl::cache_type},
+      {"speculate", "[HOW]", "guess tokens and check several at once: auto, off, always", &Repl::speculate},
+      {"draft", "[FILE]", "a smaller model that guesses; - for none: the text so far does", &Repl::draft},
       {"cpu", "", "instruction set, threads, frequency", &Repl::cpu},
       {"metrics", "", "counted work of the session and of the last answer, as JSON", &Repl::metrics},
       {"reset", "", "a new session: counters at zero, conversation empty", &Repl::reset},
@@ -170,7 +172,9 @@ Status Repl::cpu(Str) {
   out_ << ")\n";
   const u32 threads = options_.threads != 0 ? options_.threads : platform_.n_processors;
   row("threads") << (session_ != nullptr ? session_->threads() : threads) << " of " << platform_.n_processors
-                 << " processors\n";
+                 << " processors";
+  if (options_.decode_threads != 0) out_ << ", " << options_.decode_threads << " where no prompt is computed";
+  out_ << '\n';
   row("frequency");
   out_.fixed(f64(platform_.cycles_per_second) / 1e9, 3)
       << " GHz, " << platform_.cycles_per_second << " cycles per second of the time-stamp counter\n";
@@ -185,7 +189,9 @@ Status Repl::metrics(Str) {
   JsonWriter json(writer);
   json.begin_object().key("session");
   runtime::write_metrics(json, session_->metrics(), model_->startup(), platform_.cycles_per_second);
-  out_ << writer.text() << ",\"last\":" << (last_metrics_.empty() ? Str("null") : last_metrics_) << "}\n";
+  out_ << writer.text() << ",\"last\":" << (last_metrics_.empty() ? Str("null") : last_metrics_)
+       << ",\"prefix_cache\":{\"bytes\":" << model_->prefix_cache_bytes()
+       << ",\"capacity_bytes\":" << options_.prefix_cache_bytes << "}}\n";
   return {};
 }
 

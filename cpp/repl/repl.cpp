@@ -47,7 +47,10 @@ Repl::Repl(const Platform& platform, const Options& options)
       receipt_arena_(platform),
       metrics_arena_(platform) {}
 
-Repl::~Repl() { close_model(); }
+Repl::~Repl() {
+  close_draft();
+  close_model();
+}
 
 Str Repl::prompt() const { return line_.size() != 0 ? "... " : "> "; }
 

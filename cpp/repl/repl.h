@@ -15,8 +15,12 @@ struct Options {
   Str fallback_model;  // the bundled one; empty: none
   Str isa = "auto";
   u32 threads = 0;
+  u32 decode_threads = 0;
+  u64 prefix_cache_bytes = engine::ModelOptions().prefix_cache_bytes;
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
+  engine::SpeculationOptions speculation;
+  Str draft;              // path of the model that guesses; empty: the text so far does
   Str models_directory;   // for /models without an argument; empty: the loaded model's
   Str catalog_cache;      // path of the file that keeps model summaries; empty: none
   bool terminal = false;  // colours and a progress line
@@ -63,6 +67,8 @@ class Repl {
   Status seed(Str argument);
   Status context(Str argument);
   Status cache_type(Str argument);
+  Status speculate(Str argument);
+  Status draft(Str argument);
   Status cpu(Str argument);
   Status metrics(Str argument);
   Status reset(Str argument);
@@ -79,10 +85,16 @@ class Repl {
   Status quit(Str argument);
 
   // Model and session.
+  Result<engine::Model*> load_model(Str path, u64 prefix_cache_bytes);
+  void open_first_model();
   Status open_model(Str path);
   void report_problem(Str path, const Error& error, Str fallback);
   Status open_session(u32 context, engine::CacheType cache);
   void close_session();
+  Status open_draft(Str path);
+  Status follow(engine::Model& draft);
+  void follow_again();
+  void close_draft();
   void close_model();
   Status need_model() const;
   void describe_model();
@@ -111,7 +123,9 @@ class Repl {
   engine::Catalog catalog_;
   engine::Model* model_ = nullptr;
   engine::Session* session_ = nullptr;
+  engine::Session* draft_ = nullptr;  // follows session_ and guesses; null: none
   Text<1024> model_path_;
+  Text<1024> draft_path_;
 
   runtime::SamplerSettings sampler_;
   u32 max_tokens_ = 256;

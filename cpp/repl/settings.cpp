@@ -148,6 +148,27 @@ Status Repl::cache_type(Str argument) {
   return {};
 }
 
+Status Repl::speculate(Str argument) {
+  if (!argument.empty()) FLYBALL_ASSIGN(options_.speculation, engine::parse_speculation(argument));
+  out_ << "speculate " << engine::speculation_name(options_.speculation);
+  if (options_.speculation.lookup || draft_ != nullptr) {
+    (out_ << (options_.speculation.lookup ? ", guesses from " : ", not used: "))
+        .printable(draft_ != nullptr ? draft_path_.str() : Str("the text so far"));
+  }
+  out_ << '\n';
+  return {};
+}
+
+Status Repl::draft(Str argument) {
+  if (argument == "-") {
+    close_draft();
+  } else if (!argument.empty()) {
+    FLYBALL_TRY(need_model());
+    FLYBALL_TRY(open_draft(argument));
+  }
+  return speculate("");
+}
+
 Status Repl::reset(Str) {
   FLYBALL_TRY(need_model());
   FLYBALL_TRY(open_session(session_->context(), session_->cache_type()));

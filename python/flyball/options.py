@@ -94,7 +94,7 @@ class GenerateOptions:
             "deadline_ns": _deadline_ns(self.deadline),
             "ignore_eos": bool(self.ignore_eos),
             "batch": integer("batch", self.batch, 1),
-            "speculate": _speculate(self.speculate),
+            "speculate": speculation(self.speculate),
         }
 
 
@@ -127,14 +127,15 @@ def utf8(name: str, text: str) -> bytes:
         raise InvalidArgument(name, f"has no UTF-8 form: lone surrogate at character {error.start}") from None
 
 
-def _stops(stop: str | Iterable[str]) -> list[bytes]:
-    return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
-
-
-def _speculate(choice: str) -> str:
+def speculation(choice: str) -> str:
+    """`choice`, or an error that names what there is."""
     if choice not in ("auto", "off", "always"):
         raise InvalidArgument("speculate", f"is {choice!r}, must be auto, off or always")
     return choice
+
+
+def _stops(stop: str | Iterable[str]) -> list[bytes]:
+    return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
 
 
 def _deadline_ns(seconds: float | None) -> int:

@@ -204,7 +204,9 @@ class Session:
     ) -> _core.GenerationCore:
         """A generation of the core; `compute`: with its prompt computed."""
         checked = make_options(max_tokens, options)
-        settings = checked.for_core() | {"draft": self._draft_core(checked.draft)}
+        settings = checked.for_core() | {
+            "draft": self._draft_core(checked.draft if checked.speculate != "off" else None)
+        }
         return self._core.begin(self.model.ids(prompt), settings, progress, compute)
 
     def _draft_core(self, draft: Model | None) -> _core.SessionCore | None:

@@ -51,12 +51,12 @@ TEST(starts_without_a_model_and_says_why) {
   CHECK(has(greeting, "hint:     "));
   CHECK(has(greeting, "fallback: no model"));
   CHECK(has(screen.say("Hello"), "/load FILE"));
-  for (const char* command :
-       {"/models", "/cpu", "/sampling", "/temp 1", "/help", "/raw on", "/system x", "/logprobs on"}) {
+  for (const char* command : {"/models", "/cpu", "/sampling", "/temp 1", "/help", "/raw on", "/system x",
+                              "/logprobs on", "/speculate off", "/draft"}) {
     CHECK(screen.say(command).find("error") == std::string::npos || std::string(command) == "/models");
   }
   for (const char* command : {"/ctx 5", "/kv f32", "/metrics", "/reset", "/clear", "/save x", "/restore x", "/verify x",
-                              "/tokens x", "/format chatml", "/model_info"}) {
+                              "/tokens x", "/format chatml", "/model_info", "/draft m.gguf"}) {
     CHECK(has(screen.say(command), "error: not found: model"));
   }
   CHECK(has(screen.say("/receipt x"), "there is no answer yet"));
@@ -90,10 +90,11 @@ TEST(help_lists_every_command_in_a_line) {
   Screen screen;
   screen.start();
   const std::string help = screen.say("/help");
-  for (const char* name : {"help",    "models",  "model_info", "load",       "sampling", "temp",   "top_k",  "top_p",
-                           "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",    "kv",     "cpu",
-                           "metrics", "reset",   "clear",      "system",     "raw",      "format", "tokens", "logprobs",
-                           "save",    "restore", "receipt",    "verify",     "quit"}) {
+  for (const char* name :
+       {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",  "top_p",
+        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "kv",     "cpu",
+        "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens", "logprobs",
+        "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
   CHECK(has(screen.say("/help temp"), "/temp [T]"));
@@ -129,6 +130,7 @@ TEST(bad_values_give_the_range) {
   CHECK(has(screen.say("/ctx 0"), "from 1 to"));
   CHECK(has(screen.say("/kv f8"), "f16, f32 or q8_0"));
   CHECK(has(screen.say("/raw maybe"), "on or off"));
+  CHECK(has(screen.say("/speculate maybe"), "speculate: is 'maybe'; choose auto, off or always"));
   CHECK(has(screen.say("/format vicuna"), "choose one of chatml"));
   const std::string settings = screen.say("/sampling");
   CHECK(has(settings,
@@ -174,6 +176,75 @@ TEST(a_conversation_reuses_its_cache) {
   const u64 computed = prefill.member("tokens").value().as_u64("tokens", 0, 1000).value();
   CHECK_EQ(computed + last.member("cached_tokens").value().as_u64("n", 0, 1000).value(),
            last.member("prompt_tokens").value().as_u64("n", 0, 1000).value());
+}
+
+TEST(guesses_change_no_answer_and_are_counted) {
+  Screen screen;
+  screen.world.files["other.gguf"] = test::small_model(test::bpe_vocabulary());
+  screen.options.speculation.lookup = false;
+  screen.start();
+  screen.say("/raw on"), screen.say("/temp 0"), screen.say("/max_tokens 40");
+  const auto digest = [](const std::string& text) { return text.substr(text.find("digest")); };
+  const std::string prompt = "abc abc abc abc";
+  const std::string plain = screen.say(prompt);
+  CHECK(plain.find("guesses right") == std::string::npos);
+  CHECK_EQ(screen.say("/speculate"), "speculate off\n");
+  CHECK_EQ(screen.say("/speculate always"), "speculate always, guesses from the text so far\n");
+  CHECK_EQ(digest(screen.say(prompt)), digest(plain));
+  CHECK_EQ(screen.say("/draft m.gguf"), "speculate always, guesses from m.gguf\n");
+  for (const char* change : {"/reset", "/ctx 100", "/kv f32", "/kv f16", "/ctx 128"}) {
+    screen.say(change);
+    const std::string guessed = screen.say(prompt);
+    CHECK(has(guessed, " guesses right"));
+    if (std::string(change) == "/ctx 128") CHECK_EQ(digest(guessed), digest(plain));
+  }
+  CHECK_EQ(screen.say("/speculate off"), "speculate off, not used: m.gguf\n");
+  CHECK(screen.say(prompt).find("guesses right") == std::string::npos);
+  CHECK_EQ(screen.say("/speculate auto"), "speculate auto, guesses from m.gguf\n");
+
+  // What does not suit is refused or given up, and said.
+  CHECK(has(screen.say("/draft other.gguf"), "error: invalid argument: draft: has another vocabulary"));
+  CHECK(has(screen.say("/draft absent.gguf"), "error: not found: absent.gguf"));
+  CHECK(has(screen.say("/draft"), "guesses from m.gguf"));
+  const std::string loaded = screen.say("/load other.gguf");
+  CHECK(has(loaded, "error: invalid argument: draft"));
+  CHECK(has(loaded, "speculate auto, guesses from the text so far"));
+  CHECK(has(screen.say(prompt), "digest"));
+  screen.say("/load m.gguf"), screen.say("/draft raw.gguf");
+  CHECK_EQ(screen.say("/draft -"), "speculate auto, guesses from the text so far\n");
+  screen.say("/draft raw.gguf");
+  screen.repl.reset();
+  CHECK_EQ(screen.world.n_bytes, 0);
+  CHECK_EQ(screen.world.n_open, 0);
+}
+
+TEST(a_draft_is_opened_at_the_start) {
+  Screen screen;
+  screen.options.draft = "raw.gguf";
+  CHECK(has(screen.start(), "speculate auto, guesses from raw.gguf"));
+  screen.options.draft = "absent.gguf";
+  const std::string greeting = screen.start();
+  CHECK(has(greeting, "chat format chatml"));
+  CHECK(has(greeting, "error: not found: absent.gguf"));
+  CHECK(has(screen.say("Hello"), "digest"));
+}
+
+TEST(shared_prefixes_and_threads_are_shown) {
+  Screen screen("raw.gguf");
+  screen.options.decode_threads = 3;
+  screen.start();
+  screen.say("/max_tokens 2");
+  const std::string prompt(100, 'x');
+  CHECK(screen.say(prompt).find("shared") == std::string::npos);
+  screen.say("/reset");
+  CHECK(has(screen.say(prompt), ", 64 prompt tokens shared, "));
+  CHECK(has(screen.say("/metrics"), "\"capacity_bytes\":67108864}"));
+  CHECK(has(screen.say("/cpu"), ", 3 where no prompt is computed"));
+  screen.options.prefix_cache_bytes = 0;
+  screen.start();
+  screen.say("/max_tokens 2"), screen.say(prompt), screen.say("/reset");
+  CHECK(screen.say(prompt).find("shared") == std::string::npos);
+  CHECK(has(screen.say("/metrics"), "\"prefix_cache\":{\"bytes\":0,\"capacity_bytes\":0}"));
 }
 
 TEST(ctrl_c_stops_an_answer_and_leaves_the_session_usable) {

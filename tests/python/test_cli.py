@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 import flyball
 from flyball import configuration
 from flyball.cli import COMMANDS, main
+from flyball.cli.common import open_model
 
 Capture = pytest.CaptureFixture[str]
 
@@ -150,6 +152,10 @@ def test_bad_prompts(capsys: Capture, tmp_path: Path) -> None:
         (["--isa", "mmx"], "mmx"),
         (["--threads", "100000"], "threads"),
         (["--kv", "f8"], "kv"),
+        (["--decode-threads", "-1"], "decode_threads: is -1, must be an integer from 0 to 1024"),
+        (["--prefix-cache-mb", "much"], "prefix_cache_mb: is much, must be an integer from 0 to 1048576"),
+        (["--speculate", "maybe"], "speculate: is maybe, must be one of: auto off always"),
+        (["--draft", "no-such.gguf"], "no-such.gguf"),
         (["-n", "0"], "max_tokens"),
         (["--deadline", "-1"], "deadline"),
         (["--config", "no-such.toml"], "no-such.toml"),
@@ -168,6 +174,41 @@ def test_damaged_model_is_one_line(capsys: Capture, tmp_path: Path, model_file: 
 def test_run_in_the_chat_template(capsys: Capture) -> None:
     assert main(["run", "--chat", "-p", "What is 2 + 3?", "-n", "16", "--temp", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["text"]
+
+
+def test_guesses_by_flags_or_file_change_no_answer(capsys: Capture, tmp_path: Path) -> None:
+    """The same digest whatever guesses, and the counts say who did."""
+    (tmp_path / "f.toml").write_text(f"speculate = 'always'\ndraft = '{flyball.demo_model_path()}'\n")
+
+    def answer(*args: str) -> tuple[str, int]:
+        assert main(["run", "-p", "Once upon a time", "-n", "40", "--temp", "0", "--json", *args]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        return shown["digest"], shown["metrics"]["speculation"]["drafted"]
+
+    plain, n_plain = answer("--speculate", "off")
+    by_draft, n_by_draft = answer("--config", str(tmp_path / "f.toml"), "--decode-threads", "1")
+    overridden, n_overridden = answer("--config", str(tmp_path / "f.toml"), "--speculate", "off")
+    assert plain == by_draft == overridden
+    assert n_plain == n_overridden == 0
+    assert n_by_draft > 20
+    assert (
+        main(["run", "-n", "30", "--config", str(tmp_path / "f.toml"), "--threads", "2", "--decode-threads", "1"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert re.search(r"^guesses +\d+ of \d+ right \(\d+ %\), checked in \d+ calls$", out, re.MULTILINE)
+    assert "2 threads, 1 to decode" in out
+
+
+def test_a_draft_with_another_vocabulary_is_refused(capsys: Capture, model_file: Callable[..., Path]) -> None:
+    assert "draft: has another vocabulary" in fails(capsys, "run", "-n", "2", "--draft", str(model_file()), "-q")
+
+
+def test_settings_reach_the_model() -> None:
+    words = {"threads": "2", "decode_threads": "1", "prefix_cache_mb": "0"}
+    with open_model(configuration.resolve(words=words, environment={})) as model:
+        assert (model.info.threads, model.info.decode_threads) == (2, 1)
+        model.generate("Once upon a time, " * 30, 2)
+        assert model.prefix_cache_bytes == 0
 
 
 # ---------------------------------------------------------------- info, models, config
@@ -255,6 +296,11 @@ def test_config_shows_each_value_with_its_origin(
         ('isa = "auto', ["isa"]),
         ('isa = "auto" x', ["isa"]),
         ('kv = "f8"', ["kv", "f16 f32 q8_0"]),
+        ("\ndecode_threads = 2000", ["bad.toml:2", "decode_threads", "0 to 1024"]),
+        ("prefix_cache_mb = -1", ["bad.toml:1", "prefix_cache_mb", "0 to 1048576"]),
+        ('speculate = "maybe"', ["bad.toml:1", "speculate", "auto off always"]),
+        ("speculate = off", ["speculate", "quotes"]),
+        ('drafts = "x.gguf"', ["bad.toml:1", "did you mean draft?"]),
         ("sampling.top_p = nan", ["top_p"]),
         ("sampling.top_p = 1e999", ["top_p"]),
         ("[sampling]", ["bad.toml:1", "dotted"]),
@@ -284,6 +330,7 @@ def test_wrong_environment_is_an_error(capsys: Capture, monkeypatch: pytest.Monk
 
 def test_chat_session(tmp_path: Path) -> None:
     before = ["/help", "What is 2 + 3?", "/metrics", "/receipt r.json"]
+    before += ["/speculate", "/speculate always", "/speculate maybe"]
     after = ["/nonsense", "/receipt", "/seed x", "/seed 4", "/reset", "/system Be brief.", "Hi", "/quit"]
     lines = "".join(f"{line}\n" for line in before + after)
     done = flyball_command("chat", "-n", "16", stdin=lines, cwd=tmp_path)
@@ -292,7 +339,10 @@ def test_chat_session(tmp_path: Path) -> None:
     assert "demonstration model" in out
     assert "/quit" in out
     assert '"prefill"' in out
-    assert err.count("flyball: ") == err.count("\n") == 3
+    assert "speculate auto\n" in out
+    assert "speculate always\n" in out
+    assert "speculate: is 'maybe', must be auto, off or always" in err
+    assert err.count("flyball: ") == err.count("\n") == 4
     assert flyball.verify(tmp_path / "r.json")
 
 

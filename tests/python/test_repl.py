@@ -126,6 +126,36 @@ def test_one_answer_in_python_and_in_the_repl(demo: flyball.Model, tmp_path: Pat
     assert result.digest.startswith(shown[1])
 
 
+def test_guesses_of_a_draft_model_are_counted(tmp_path: Path) -> None:
+    draft = str(flyball.demo_model_path())
+    arguments = ("--speculate", "always", "--draft", draft, "--decode-threads", "1", "--prefix-cache-mb", "8")
+    lines = [
+        "/temp 0",
+        "/max_tokens 30",
+        "Tell me a story.",
+        "/metrics",
+        "/clear",
+        "/speculate off",
+        "Tell me a story.",
+    ]
+    code, out = run_script(tmp_path, lines, *arguments)
+    assert code == 0, out
+    assert f"speculate always, guesses from {draft}" in out
+    assert f"speculate off, not used: {draft}" in out
+    digests = re.findall(r"digest ([0-9a-f]{12})", out)
+    assert digests[0] == digests[1]
+    right, drafted = map(int, re.findall(r", (\d+) of (\d+) guesses right, ", out)[0])
+    metrics = json.loads(next(line for line in out.splitlines() if line.startswith('{"session"')))
+    counts = metrics["last"]["speculation"]
+    assert (counts["accepted"], counts["drafted"]) == (right, drafted)
+    assert right > 20
+    assert metrics["prefix_cache"]["capacity_bytes"] == 8 << 20
+    code, out = run_script(tmp_path, ["/max_tokens 2", "Hello"], "--draft", str(tmp_path / "none.gguf"))
+    assert code == 1
+    assert "none.gguf" in out
+    assert "digest" in out
+
+
 def test_errors_in_a_script_make_exit_code_1(tmp_path: Path) -> None:
     code, out = run_script(tmp_path, ["/temp 1000", "/quit"])
     assert code == 1
@@ -160,7 +190,17 @@ def test_models_are_listed_from_the_cache(tmp_path: Path, model_file: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--threads", "many"], ["--kv", "f8"], ["--nonsense"], ["a", "b"], ["--script", "/absent"]]
+    "arguments",
+    [
+        ["--threads", "many"],
+        ["--decode-threads", "1025"],
+        ["--prefix-cache-mb", "-1"],
+        ["--speculate", "maybe"],
+        ["--kv", "f8"],
+        ["--nonsense"],
+        ["a", "b"],
+        ["--script", "/absent"],
+    ],
 )
 def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
     done = subprocess.run([program(), *arguments], capture_output=True, timeout=60, check=False)

@@ -80,9 +80,11 @@ def test_draft_model(demo: flyball.Model, model_file: Callable[..., Path]) -> No
             assert guessed.digest == plain_chat.send(text, 30, seed=1, speculate="off").digest
     with (
         flyball.Model.load(model_file("llama", "Q8_0"), context=64) as other,
-        pytest.raises(flyball.Error, match="vocabulary"),
+        pytest.raises(flyball.InvalidArgument, match="vocabulary"),
     ):
         demo.generate("a", 4, draft=other)
+    off = demo.generate("Once upon a time", 20, draft=demo, speculate="off")
+    assert off.metrics.speculation.drafted == 0
     with pytest.raises(flyball.InvalidArgument, match="speculate"):
         demo.generate("a", 4, speculate="sometimes")
 

@@ -6,7 +6,7 @@ import argparse
 
 from ..chat import Chat
 from ..errors import ContextFull, Error, InvalidArgument
-from ..options import GenerateKeywords
+from ..options import GenerateKeywords, speculation
 from ..results import Result
 from . import common
 
@@ -14,6 +14,7 @@ HELP = """/help            this list
 /reset           forget the conversation (the system message stays)
 /system TEXT     begin anew with this system message
 /seed N          draw other tokens
+/speculate [HOW] guess tokens and check several at once: auto, off, always
 /metrics         counts of the last answer
 /receipt FILE    write the last answer's receipt
 /quit            end (also Ctrl-D); Ctrl-C stops an answer"""
@@ -40,7 +41,7 @@ class _Conversation:
         self.progress = common.Progress()
         self.model = common.open_model(settings, self.progress)
         self.template = common.read_text(args.template) if args.template else None
-        self.options: GenerateKeywords = common.generate_keywords(settings)
+        self.options: GenerateKeywords = common.generate_keywords(settings, self.progress)
         written = settings["max_tokens"]
         self.max_tokens: int = 512 if written.origin == "default" else written.value
         self.chat = self.begin(args.system)
@@ -89,6 +90,9 @@ class _Conversation:
             if not rest.isdecimal():
                 raise InvalidArgument("/seed", "needs a number")
             self.options["seed"] = int(rest)
+        elif name == "/speculate":
+            how = self.options["speculate"] = speculation(rest or self.options["speculate"])
+            common.write(f"speculate {how}{', with a draft model' if self.options['draft'] else ''}\n")
         elif name == "/metrics":
             common.write_json(self._last_answer().metrics.as_dict())
         elif name == "/receipt":

@@ -23,8 +23,20 @@ _MAX_TEXT = 64 << 20
 _FLAGS = {
     "--isa": ("isa", "NAME", "instruction set (default: the best that the processor has)"),
     "--threads": ("threads", "N", "threads that compute (0: one per processor)"),
+    "--decode-threads": ("decode_threads", "N", "threads that compute where no prompt is computed (0: --threads)"),
     "--ctx": ("context", "N", "positions of the context (0: the model's own, at most 8192)"),
     "--kv": ("kv", "TYPE", "type of cached keys and values: f16, f32, q8_0"),
+    "--prefix-cache-mb": ("prefix_cache_mb", "N", "MiB kept of prompts that begin alike (0: none)"),
+    "--speculate": (
+        "speculate",
+        "HOW",
+        "guess tokens and check several at once: auto, off, always; cannot change a result",
+    ),
+    "--draft": (
+        "draft",
+        "FILE",
+        "a smaller model with the same vocabulary that guesses (default: the text so far does)",
+    ),
     "--batch": ("batch", "N", "prompt tokens per transformer call; cannot change a result"),
     "--temp": ("sampling.temperature", "T", "0: always the likeliest token"),
     "--top-k": ("sampling.top_k", "K", "only the K likeliest tokens (0: all)"),
@@ -34,7 +46,7 @@ _FLAGS = {
     "--no-repeat-ngram": ("sampling.no_repeat_ngram", "N", "bans repeated n-grams (0: off)"),
     "--seed": ("sampling.seed", "S", "the same seed draws the same tokens"),
 }
-MODEL_FLAGS = ("--isa", "--threads", "--ctx", "--kv")
+MODEL_FLAGS = ("--isa", "--threads", "--decode-threads", "--ctx", "--kv", "--prefix-cache-mb")
 SAMPLING_FLAGS = tuple(flag for flag in _FLAGS if flag not in MODEL_FLAGS)
 
 
@@ -56,8 +68,9 @@ def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
     return resolve(args.config, words)
 
 
-def generate_keywords(settings: Mapping[str, Setting]) -> GenerateKeywords:
-    """Keyword arguments of generate() from the settings."""
+def generate_keywords(settings: Mapping[str, Setting], progress: Progress | None = None) -> GenerateKeywords:
+    """Keyword arguments of generate() from the settings; a draft model is opened."""
+    draft = settings["draft"].value
     return {
         "temperature": settings["sampling.temperature"].value,
         "top_k": settings["sampling.top_k"].value,
@@ -68,6 +81,8 @@ def generate_keywords(settings: Mapping[str, Setting]) -> GenerateKeywords:
         "no_repeat_ngram": settings["sampling.no_repeat_ngram"].value,
         "seed": settings["sampling.seed"].value,
         "batch": settings["batch"].value,
+        "speculate": settings["speculate"].value,
+        "draft": _open(draft, settings, progress) if draft else None,
     }
 
 
@@ -100,13 +115,19 @@ class Progress:
 
 def open_model(settings: Mapping[str, Setting], progress: Progress | None = None) -> Model:
     """The model that the settings name; none means the bundled one."""
+    return _open(settings["model"].value or demo_model_path(), settings, progress)
+
+
+def _open(path: str | Path, settings: Mapping[str, Setting], progress: Progress | None) -> Model:
     return Model.load(
-        settings["model"].value or demo_model_path(),
+        path,
         isa=settings["isa"].value,
         threads=settings["threads"].value,
         context=settings["context"].value,
         cache=settings["kv"].value,
         progress=progress,
+        decode_threads=settings["decode_threads"].value,
+        prefix_cache_mb=settings["prefix_cache_mb"].value,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InvalidArgument
 from ..model import Model
 from ..options import GenerateKeywords
-from ..results import Phase, Result
+from ..results import Phase, Result, Speculation
 from ..session import Stream
 from . import common
 
@@ -54,9 +54,8 @@ def run(args: argparse.Namespace) -> int:
             if common.is_demo(settings):
                 common.write(common.DEMO_NOTE + "\n\n")
             common.write(prompt + "\n\n" if args.chat else prompt)
-        stream = _stream(
-            model, prompt, args, common.generate_keywords(settings), settings["max_tokens"].value, progress
-        )
+        keywords = common.generate_keywords(settings, progress)
+        stream = _stream(model, prompt, args, keywords, settings["max_tokens"].value, progress)
         result = _show(stream, silent=args.json)
         path = None if args.no_receipt else result.receipt.save(args.receipt or _default_path(result))
         if args.json:
@@ -117,10 +116,13 @@ def _summary(model: Model, result: Result, path: Path | None) -> None:
     common.write("\n\n")
     name = common.printable(info.name) or info.path
     threads = f"{info.threads} thread" + ("s" if info.threads != 1 else "")
+    if info.decode_threads != info.threads:
+        threads += f", {info.decode_threads} to decode"
     lines = [
         ("model", f"{name}, {info.architecture} {info.quantisation} on {info.isa}, {threads}"),
         ("prefill", _phase(metrics.prefill)),
         ("decode", _phase(metrics.decode)),
+        *([("guesses", _guesses(metrics.speculation))] if metrics.speculation.drafted else []),
         ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is a tick of the {ghz:.3f} GHz time-stamp counter"),
         ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
         ("digest", result.digest),
@@ -137,3 +139,8 @@ def _phase(phase: Phase) -> str:
         f"{phase.tokens} tokens, {common.rate(phase.cycles_per_token)} cycles per token,"
         f" {common.rate(phase.tokens_per_second, 1)} tokens per second"
     )
+
+
+def _guesses(guesses: Speculation) -> str:
+    share = 100 * guesses.accepted / guesses.drafted
+    return f"{guesses.accepted} of {guesses.drafted} right ({share:.0f} %), checked in {guesses.calls} calls"
