@@ -13,7 +13,6 @@ constexpr u32 max_tasks = 64;      // at once; each has scratch of its own
 constexpr u32 max_splits = 1024;   // tiles of one head whose chunks are divided
 constexpr u32 kept_chunks = 256;   // divided chunks of each key/value head whose sums find room
 constexpr u32 items_a_thread = 4;  // so that a disturbed thread holds up little
-constexpr u64 inline_work = u64(1) << 17;  // multiply-adds: done before another thread could help
 
 u32 heads_per_kv(const Config& config) { return config.n_head / config.n_head_kv; }
 u32 max_tile_tokens(const Config& config) { return max(1u, tile_rows / heads_per_kv(config)); }
@@ -28,7 +27,7 @@ class Attention {
     make_tiles();
     if (engine_.threads > 1) divide_tiles();
     const u32 n_items = n_parts_ * config_.n_head_kv;
-    const u32 n_tasks = work_ < inline_work ? 1 : min(min(engine_.threads, n_items), max_tasks);
+    const u32 n_tasks = min(min(threads_for(work_, engine_.threads), n_items), max_tasks);
     // A thread takes the next item when it has done one: their lengths differ.
     u32 next = 0;
     parallel(*engine_.platform, engine_.threads, n_tasks, [&](u32 task) {

@@ -60,9 +60,10 @@ class Pass {
   void add_to_residual(f32* branch, const f32* post_norm);
   void project_heads(u32 layer);
 
+  // `width`: elements of a token that the function reads, each at the cost of some multiply-adds.
   template <class Function>
-  void each_token(u32 n, Function&& function) {
-    parallel(platform_, threads_, n, function);
+  void each_token(u32 n, u32 width, Function&& function) {
+    parallel(platform_, threads_for(u64(n) * width * 16, threads_), n, function);
   }
 
   const Platform& platform_;
@@ -90,7 +91,7 @@ bool Pass::run(const Rope& rope, f32* logits) {
 void Pass::embed() {
   const gguf::Tensor& tensor = *weights_.embedding;
   const u64 row_bytes = tensor.data.size / tensor.rows();
-  each_token(n_tokens_, [&](u32 t) {
+  each_token(n_tokens_, config_.n_embd, [&](u32 t) {
     f32* x = scratch_.residual + u64(t) * config_.n_embd;
     kernels::dequantize_row(tensor.type, tensor.data.data + u64(batch_[t].token) * row_bytes, config_.n_embd, x);
     if (config_.embedding_scale != 1) table_.scale(x, config_.embedding_scale, config_.n_embd);
@@ -100,7 +101,7 @@ void Pass::embed() {
 void Pass::rotate_tables(const Rope& rope) {
   const u64 sliding = u64(scratch_.max_tokens) * rope.n_pairs;
   const bool two = rope.frequencies_sliding.data != rope.frequencies.data;
-  each_token(n_tokens_, [&](u32 t) {
+  each_token(n_tokens_, config_.n_rot, [&](u32 t) {
     const u64 at = u64(t) * rope.n_pairs;
     const u32 position = batch_[t].position;
     rope_angles(rope.frequencies, rope.magnitude, position, scratch_.cosines + at, scratch_.sines + at);
@@ -120,7 +121,7 @@ const f32* Pass::prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u3
   activations.n_tokens = n_rows;
   activations.cols = cols;
   activations.x = norm ? scratch_.normed : x;
-  each_token(n_rows, [&](u32 t) {
+  each_token(n_rows, cols, [&](u32 t) {
     if (norm) table_.rms_norm(x + u64(t) * cols, norm, config_.norm_eps, cols, scratch_.normed + u64(t) * cols);
     table_.quantize(activations, kinds, t, t + 1);
   });
@@ -150,13 +151,10 @@ bool Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
 
 // Groups are counted through all products.
 void Pass::multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end) {
-  // Several tasks a thread let a fast thread take over from a disturbed one; few enough to keep each stream of weights
-  // long.
+  const u64 work = u64(end - begin) * kernels::group_rows * products[0].matrix->cols * activations.n_tokens;
   const u32 n_pairs = divide_up(end - begin, 2);  // kernels take two groups at a time
-  const u32 n_tasks = threads_ == 1 ? 1 : min(n_pairs, threads_ * 8);
-  parallel(platform_, threads_, n_tasks, [&](u32 task) {
-    const u32 task_begin = begin + 2 * u32(u64(n_pairs) * task / n_tasks);
-    const u32 task_end = min(begin + 2 * u32(u64(n_pairs) * (task + 1) / n_tasks), end);
+  parallel_parts(platform_, threads_for(work, threads_), n_pairs, [&](u32 first_pair, u32 end_pair) {
+    const u32 task_begin = begin + 2 * first_pair, task_end = min(begin + 2 * end_pair, end);
     u32 first = 0;  // group at which this product starts
     for (const Product& product : products) {
       const Matrix& matrix = *product.matrix;
@@ -177,7 +175,7 @@ void Pass::multiply_groups(Span<const Product> products, const Activations& acti
 
 void Pass::add_to_residual(f32* branch, const f32* post_norm) {
   const u32 n = config_.n_embd;
-  each_token(n_tokens_, [&](u32 t) {
+  each_token(n_tokens_, n, [&](u32 t) {
     f32* y = branch + u64(t) * n;
     if (post_norm) table_.rms_norm(y, post_norm, config_.norm_eps, n, y);
     table_.add(scratch_.residual + u64(t) * n, y, n);
@@ -189,7 +187,7 @@ void Pass::project_heads(u32 layer) {
   const Layer& weights = weights_.layers[layer];
   const u32 n_pairs = config_.n_rot / 2;
   const u64 table_offset = config_.is_sliding(layer) ? u64(scratch_.max_tokens) * n_pairs : 0;
-  each_token(n_tokens_, [&](u32 t) {
+  each_token(n_tokens_, config_.q_dim(), [&](u32 t) {
     const f32* cosines = scratch_.cosines + table_offset + u64(t) * n_pairs;
     const f32* sines = scratch_.sines + table_offset + u64(t) * n_pairs;
     const auto turn = [&](f32* heads, u32 n_heads, const f32* norm) {
@@ -239,7 +237,7 @@ bool Pass::feed_forward(u32 layer) {
   const Product products[] = {{&weights.gate, weights.gate_bias, scratch_.gate, n_ff},
                               {&weights.up, weights.up_bias, scratch_.up, n_ff}};
   if (!multiply(products, x, n_tokens_)) return false;
-  each_token(n_tokens_, [&](u32 t) {
+  each_token(n_tokens_, n_ff, [&](u32 t) {
     f32* gate = scratch_.gate + u64(t) * n_ff;
     const f32* up = scratch_.up + u64(t) * n_ff;
     if (config_.activation == Activation::silu) {
@@ -270,7 +268,7 @@ bool Pass::finish(f32* logits) {
   const Product output[] = {{&weights_.output, weights_.output_bias, logits, config_.n_vocab}};
   if (!multiply(output, x, n_wanted)) return false;
   if (config_.final_softcap > 0) {
-    each_token(n_wanted, [&](u32 t) {
+    each_token(n_wanted, config_.n_vocab, [&](u32 t) {
       table_.softcap(logits + u64(t) * config_.n_vocab, config_.final_softcap, config_.n_vocab);
     });
   }

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/parallel.h"
 #include "host/host.h"
 #include "test.h"
 
@@ -253,6 +254,20 @@ TEST(each_task_runs_exactly_once) {
     CHECK(good);
   }
   CHECK(runs_each_once(1000, 5000));
+}
+
+TEST(parts_cover_all_once) {
+  bool good = true;
+  for (const u32 n_threads : {1u, 2u, 3u, 7u}) {
+    for (u32 n = 0; n < 200; ++n) {
+      std::vector<std::atomic<u32>> runs(n);
+      parallel_parts(platform(), n_threads, n, [&](u32 begin, u32 end) {
+        for (u32 i = begin; i < end; ++i) runs[i]++;
+      });
+      for (const auto& count : runs) good = good && count == 1;
+    }
+  }
+  CHECK(good);
 }
 
 TEST(jobs_of_changing_width_after_pauses) {
