@@ -63,9 +63,9 @@ constexpr f32 ln2_high = 0x1.62e4p-1f;  // 15 bits
 constexpr f32 ln2_low = 0x1.7f7d1cp-20f;
 constexpr f32 exp_c2 = 0x1.fffffcp-2f, exp_c3 = 0x1.555492p-3f, exp_c4 = 0x1.5558f2p-5f, exp_c5 = 0x1.1239e2p-7f,
               exp_c6 = 0x1.6a2436p-10f;
-constexpr f32 exp_overflow = 0x1.62e42ep+6f;    // the largest x whose e^x is finite
+constexpr f32 exp_overflow = 0x1.62e42ep+6f;  // the largest x whose e^x is finite
 constexpr f32 exp_underflow = -87.25f;        // below it 0, so that no result is subnormal: those cost a microcode trap
-constexpr f32 tanh_small = 0.625f;              // below it the odd polynomial, above it 1 - 2 / (e^2x + 1)
+constexpr f32 tanh_small = 0.625f;            // below it the odd polynomial, above it 1 - 2 / (e^2x + 1)
 constexpr f32 tanh_c3 = -0x1.555532p-2f, tanh_c5 = 0x1.110726p-3f, tanh_c7 = -0x1.b83c5ap-5f, tanh_c9 = 0x1.52269ap-6f,
               tanh_c11 = -0x1.75e1cap-8f;
 constexpr f32 gelu_scale = -0x1.988454p+0f;  // -2 sqrt(2 / pi)

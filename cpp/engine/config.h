@@ -14,7 +14,7 @@ namespace flyball::engine {
   INTEGER("decode_threads", "0", 0, 1024, "threads that compute where no prompt is computed; 0: as many as threads") \
   INTEGER("context", "0", 0, 16777216, "positions in a session's cache; 0: the model's own, at most 8192")           \
   CHOICE("kv", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                          \
-  INTEGER("batch", "512", 1, 65536, "prompt tokens per transformer call; cannot change a result")                    \
+  INTEGER("batch", "192", 1, 65536, "prompt tokens per transformer call; cannot change a result")                    \
   INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none")  \
   CHOICE("speculate", "auto", "auto off always", "guess tokens and check several in a call; cannot change a result") \
   TEXT("draft", "", "path of a smaller GGUF file, same vocabulary, that guesses; empty: the text so far does")       \

@@ -137,7 +137,8 @@ struct GenerateOptions {
   runtime::SamplerSettings sampler;
   u32 max_tokens = 128;
   Span<const Str> stops;  // the answer ends before the first of them
-  u32 batch = 512;        // prompt tokens per transformer call, at most 512 at a time; cannot change a result
+  u32 batch =
+      192;  // prompt tokens per transformer call, 512 at most; whole panels of every kernel; cannot change a result
   bool ignore_eos = false;
   u64 deadline_ns = 0;
   SpeculationOptions speculation;

@@ -14,6 +14,9 @@ using kernels::Table;
 constexpr u64 first_slice_work = u64(1) << 29;  // multiply-adds
 constexpr u64 slice_cycles = u64(1) << 26;
 
+constexpr u64 least_given_back = u64(16) << 20;  // bytes of an embedding whose pages are not kept
+constexpr u32 embedded_rows = 8;                 // read between two times they are given back
+
 u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
 
 // One call of forward(): the borrowed parts and the steps, in the order in which they run.
@@ -88,14 +91,18 @@ bool Pass::run(const Rope& rope, f32* logits) {
   return finish(logits);
 }
 
+// Each row that is read brings the pages around it into memory, in time the whole table, which most models hold in packed
+// form as well: so they are given back.
 void Pass::embed() {
   const gguf::Tensor& tensor = *weights_.embedding;
   const u64 row_bytes = tensor.data.size / tensor.rows();
-  each_token(n_tokens_, config_.n_embd, [&](u32 t) {
+  const bool gives_back = platform_.forget && tensor.data.size > least_given_back;
+  for (u32 t = 0; t < n_tokens_; ++t) {
     f32* x = scratch_.residual + u64(t) * config_.n_embd;
     kernels::dequantize_row(tensor.type, tensor.data.data + u64(batch_[t].token) * row_bytes, config_.n_embd, x);
     if (config_.embedding_scale != 1) table_.scale(x, config_.embedding_scale, config_.n_embd);
-  });
+    if (++scratch_.n_embedded % embedded_rows == 0 && gives_back) platform_.forget(platform_.self, tensor.data);
+  }
 }
 
 void Pass::rotate_tables(const Rope& rope) {

@@ -36,6 +36,7 @@ struct AttentionScratch {
 // Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
 struct Scratch {
   u32 max_tokens = 0;
+  u32 n_embedded = 0;       // rows of the embedding read so far
   f32* residual = nullptr;  // (max_tokens, n_embd)
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
   // Attention's four and the feed-forward's two lie over each other: they are never alive together.

@@ -127,7 +127,7 @@ class Model:
         return self._core.is_end_of_generation(token)
 
     def logits(
-        self, ids: Iterable[int], batch: int = 512, *, progress: Progress | None = None
+        self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
         """Logits of every position, teacher forced: float32 of shape (len(ids), n_vocab).
 
@@ -137,7 +137,7 @@ class Model:
             return session.logits(ids, batch, progress=progress)
 
     def embed(
-        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 512
+        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
         """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
         with self._borrowed() as session:

@@ -72,7 +72,7 @@ class GenerateOptions:
     logit_bias: Mapping[int, float] | None = None
     deadline: float | None = None
     ignore_eos: bool = False
-    batch: int = 512
+    batch: int = 192
     speculate: str = "auto"
     draft: Model | None = None
 

@@ -166,13 +166,13 @@ class Session:
         return self.model.batcher.submit(job)
 
     def logits(
-        self, ids: Iterable[int], batch: int = 512, *, progress: Progress | None = None
+        self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
         """Logits of every position, float32 of shape (len(ids), n_vocab). The cache is cleared first."""
         return self._core.logits(ids, integer("batch", batch, 1), progress)
 
     def embed(
-        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 512
+        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
         """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
         return self._core.embed(self.model.ids(text), pooling, bool(normalise), integer("batch", batch, 1))

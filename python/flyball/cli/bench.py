@@ -74,7 +74,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--threads", metavar="N,N", help="thread counts (default: one per processor)")
     parser.add_argument("--isa", default="auto", metavar="NAME", help="instruction set (default: the best)")
     parser.add_argument("--kv", default="f16", metavar="TYPE", help="type of cached keys and values: f16, f32, q8_0")
-    parser.add_argument("--batch", type=int, default=512, metavar="N", help="prompt tokens per transformer call")
+    parser.add_argument("--batch", type=int, default=192, metavar="N", help="prompt tokens per transformer call")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements of each (default: 5)")
     parser.add_argument("--sequences", type=int, default=1, metavar="N", help="decode so many at once as well")
     parser.add_argument(
