@@ -1,203 +1,155 @@
-// Matrix products of quantised weights on AVX2, eight rows at a time. Part of avx2.cpp.
-// One to four tokens: codes go from the packed block straight into the dot products. More: a block of 256 values is
-// unpacked once into a panel in L1 and meets up to 32 tokens, four at a time in registers.
+// Matrix products of quantised weights on AVX2. Part of avx2.cpp.
+// A tile is a group of 16 rows, as two halves of eight, by up to four tokens: eight sums in registers, and each broadcast
+// of activations meets two vectors of weights. A few tokens take codes straight from the packed block. More: up to 256
+// values of each row are unpacked once, into a panel in L1, and meet up to panel_tokens.
 
 namespace flyball::kernels {
 namespace {
 
+// Keeps a value in its register. Left alone, the compiler makes a tree of a chain of integer sums, and spills its leaves.
+FLYBALL_INLINE __m256i pinned(__m256i x) {
+  __asm__("" : "+x"(x));
+  return x;
+}
 FLYBALL_INLINE __m256i broadcast4(const i8* p) {
   i32 word;
   memcpy(&word, p, 4);
-  return _mm256_set1_epi32(word);
+  return pinned(_mm256_set1_epi32(word));
 }
-
-// total[t] += sum of w * a * factor over `vectors` vectors from the v-th on; exact. `factor` is twice an i16 in each
-// i32.
-template <u32 adds, u32 vectors, u32 tokens, class Code>
-FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, Code code, __m256i factor, __m256i* total) {
-  constexpr u32 step = adds == 0 ? 1 : adds < vectors ? adds : vectors;
-  unroll<vectors / step>([&](auto part) FLYBALL_LAMBDA {
-    __m256i sum[tokens];
-    unroll<step>([&](auto i) FLYBALL_LAMBDA {
-      constexpr u32 v = part.value * step + i.value;
-      const __m256i w = code(v);
-      [[maybe_unused]] const __m256i size = _mm256_abs_epi8(w);
-      for (u32 t = 0; t < tokens; ++t) {
-        const __m256i a = broadcast4(&q.at(t, at + 4 * v));
-        __m256i product;
-        if constexpr (adds == 0)
-          product = _mm256_maddubs_epi16(size, _mm256_sign_epi8(a, w));
-        else
-          product = _mm256_maddubs_epi16(w, a);
-        sum[t] = i.value == 0 ? product : _mm256_add_epi16(sum[t], product);
-      }
-    });
-    for (u32 t = 0; t < tokens; ++t) total[t] = _mm256_add_epi32(total[t], _mm256_madd_epi16(sum[t], factor));
-  });
-}
-
-// One block of 32 for 8 rows and `tokens` tokens: exact dot products, then one fma each (two with a minimum).
-template <u32 adds, i32 bias, bool has_min, u32 tokens, class Scales, class Code>
-FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 b, Code code, __m256 d, __m256 m,
-                               __m256* sum) {
-  __m256i dot[tokens];
-  for (u32 t = 0; t < tokens; ++t) dot[t] = bias == 0 ? _mm256_setzero_si256() : _mm256_set1_epi32(scales.start(t, b));
-  add_products<adds, 8, tokens>(q, 32 * u64(b), code, _mm256_set1_epi16(1), dot);
-  for (u32 t = 0; t < tokens; ++t) {
-    const f32 da = scales.d(t, b);
-    sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), _mm256_mul_ps(d, _mm256_set1_ps(da)), sum[t]);
-    if constexpr (has_min) sum[t] = _mm256_fmadd_ps(m, _mm256_set1_ps(scales.minimum(t, b)), sum[t]);
-  }
-}
-
-template <class W, u32 tokens>
-FLYBALL_NOINLINE void direct32(const Groups& of, const Activations& x, u32 token) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 32;
-  const u8* head = of.data;
-  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
-  const Tile32 tile(x, token, 0);
-  const StreamedScales<W::bias> scales = {tile};
-  __m256 sum[2][tokens];
-  for (u32 t = 0; t < tokens; ++t) sum[0][t] = sum[1][t] = _mm256_setzero_ps();
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    prefetch(body + prefetch_distance, shape.body_bytes);
-    unroll<2>([&](auto half) FLYBALL_LAMBDA {
-      const __m256 m = W::has_min ? load_halves(head + 32, half) : _mm256_setzero_ps();
-      const auto code = [&](u32 v) FLYBALL_LAMBDA { return W::code(body, v, half); };
-      multiply32<W::adds, W::bias, W::has_min, tokens>(tile.q, scales, b, code, load_halves(head, half), m,
-                                                       sum[half.value]);
-    });
-  }
-  for (u32 t = 0; t < tokens; ++t) of.put(token + t, 0, {sum[0][t], sum[1][t]});
-}
-
-struct Panel32 {  // up to 8 blocks, unpacked
-  alignas(64) u8 codes[64][64];
-  alignas(64) f32 d[8][16];
-  alignas(64) f32 m[8][16];
-};
-
-struct Panel256 {  // one block, unpacked
-  alignas(64) u8 codes[64][64];
-  alignas(64) i32 scale[16][16];  // of each sub-block, twice as i16
-  alignas(64) i32 pair[8][16];    // for the sums
-  alignas(64) f32 d[16];
-  alignas(64) f32 m[16];
-};
-
 FLYBALL_INLINE __m256i load_i(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 FLYBALL_INLINE void store_i(void* p, __m256i x) { _mm256_store_si256(static_cast<__m256i*>(p), x); }
 
 template <class W>
-FLYBALL_NOINLINE void unpack32(const u8* head, const u8* body, u32 n_blocks, Panel32* panel) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    unroll<2>([&](auto half) FLYBALL_LAMBDA {
-      unroll<8>([&](auto v)
-                    FLYBALL_LAMBDA { store_i(panel->codes[8 * b + v.value] + 32 * half, W::code(body, v, half)); });
-      _mm256_store_ps(panel->d[b] + 8 * half, load_halves(head, half));
-      if constexpr (W::has_min) _mm256_store_ps(panel->m[b] + 8 * half, load_halves(head + 32, half));
+constexpr bool is_signed = W::adds == 0;
+
+// f(t, h) for each token and half of a tile.
+template <u32 tokens, class Function>
+FLYBALL_INLINE void each_sum(Function f) {
+  unroll<tokens>([&](auto t) FLYBALL_LAMBDA { unroll<2>([&](auto h) FLYBALL_LAMBDA { f(t, h); }); });
+}
+
+// total[t][h] += (products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on) times
+// factor[h], twice an i16 in each i32; exact.
+template <class W, u32 vectors, u32 tokens, class B>
+FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u32 first, const __m256i* factor,
+                                 __m256i (*total)[2]) {
+  constexpr u32 adds = is_signed<W> ? 1 : W::adds < vectors ? W::adds : vectors;
+  unroll<vectors / adds>([&](auto part) FLYBALL_LAMBDA {
+    __m256i sum[tokens][2];
+    unroll<adds>([&](auto i) FLYBALL_LAMBDA {
+      constexpr u32 v = part.value * adds + i.value;
+      const __m256i w[2] = {block.code(0, first + v), block.code(1, first + v)};
+      unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+        const __m256i a = broadcast4(&q.at(t, at + 4 * v));
+        unroll<2>([&](auto h) FLYBALL_LAMBDA {
+          __m256i& s = sum[t.value][h.value];
+          if constexpr (is_signed<W>) {
+            s = block.signed_product(h, first + v, w[h.value], a);
+            total[t.value][h.value] =
+                pinned(_mm256_add_epi32(total[t.value][h.value], _mm256_madd_epi16(s, factor[h.value])));
+          } else {
+            const __m256i product = _mm256_maddubs_epi16(w[h.value], a);
+            s = pinned(i.value == 0 ? product : _mm256_add_epi16(s, product));
+          }
+        });
+      });
+    });
+    if constexpr (!is_signed<W>) {
+      each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+        total[t][h] = _mm256_add_epi32(total[t][h], _mm256_madd_epi16(sum[t][h], factor[h]));
+      });
+    }
+  });
+}
+
+// Blocks of 32: exact dot products, then one fma each (two with a minimum).
+template <class W, u32 tokens, class Scales, class Source>
+FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n_blocks, const Source& source,
+                               f32 (*sums)[16]) {
+  const __m256i ones[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
+  for (u32 b = 0; b < n_blocks; ++b) {
+    const auto block = source.at(b);
+    __m256i dot[tokens][2];
+    each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+      dot[t][h] = W::bias == 0 ? block.start(h) : _mm256_set1_epi32(scales.start(t, b));
+    });
+    add_products<W, 8, tokens>(q, 32 * u64(b), block, 0, ones, dot);
+    each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+      f32* to = sums[t] + 8 * h;
+      const __m256 scale = _mm256_mul_ps(block.d(h), _mm256_set1_ps(scales.d(t, b)));
+      __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t][h]), scale, _mm256_load_ps(to));
+      if constexpr (W::has_min) sum = _mm256_fmadd_ps(block.m(h), _mm256_set1_ps(scales.minimum(t, b)), sum);
+      _mm256_store_ps(to, sum);
     });
   }
 }
 
-template <u32 adds, i32 bias, bool has_min, u32 tokens>
-FLYBALL_NOINLINE void tile32(const Panel32& panel, u32 n_blocks, const Tile32& x, f32 (*sums)[16]) {
-  const TileScales<bias, has_min, tokens> scales(x, n_blocks);
-  for (u32 half = 0; half < 2; ++half) {
-    __m256 sum[tokens];
-    for (u32 t = 0; t < tokens; ++t) sum[t] = _mm256_load_ps(sums[t] + 8 * half);
-    for (u32 b = 0; b < n_blocks; ++b) {
-      const __m256 m = has_min ? _mm256_load_ps(panel.m[b] + 8 * half) : _mm256_setzero_ps();
-      const auto code = [&](u32 v) FLYBALL_LAMBDA { return load_i(panel.codes[8 * b + v] + 32 * half); };
-      multiply32<adds, bias, has_min, tokens>(x.q, scales, b, code, _mm256_load_ps(panel.d[b] + 8 * half), m, sum);
-    }
-    for (u32 t = 0; t < tokens; ++t) _mm256_store_ps(sums[t] + 8 * half, sum[t]);
-  }
-}
-
-template <class W>
-FLYBALL_NOINLINE void panel32(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 32;
-  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
-  alignas(64) f32 sums[panel_tokens][16];
-  memset(sums, 0, n_tokens * sizeof sums[0]);
-  for (u32 b = 0; b < n_blocks; b += 8) {
-    const u32 n = n_blocks - b < 8 ? n_blocks - b : 8;
-    Panel32 panel;
-    unpack32<W>(of.data + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &panel);
-    each_tile<1, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      tile32<W::adds, W::bias, W::has_min, count.value>(panel, n, Tile32(x, token + t, b), sums + t);
-    });
-  }
-  for (u32 t = 0; t < n_tokens; ++t) of.put(token + t, 0, load(sums[t]));
-}
-
-// The sums of the activations' sub-blocks as pairs of i16, ready to be broadcast.
-template <u32 sub_values>
-FLYBALL_INLINE void pair_sums(const i32* sum16, i32* pairs) {
-  for (u32 i = 0; i < 128 / sub_values; ++i) {
-    u32 first = u32(sum16[2 * i]), second = u32(sum16[2 * i + 1]);
-    if constexpr (sub_values == 32) {
-      first = u32(sum16[4 * i]) + u32(sum16[4 * i + 1]);
-      second = u32(sum16[4 * i + 2]) + u32(sum16[4 * i + 3]);
-    }
-    pairs[i] = i32((first & 0xffffu) | second << 16);
-  }
-}
-
+// The sums of the tokens' sub-blocks as pairs of i16, ready to be broadcast.
 template <u32 sub_values, u32 tokens>
 struct PairSums {
-  i32 of[tokens][8];
+  alignas(32) i32 of[tokens][8];
   FLYBALL_INLINE explicit PairSums(const Tile256& x) {
-    for (u32 t = 0; t < tokens; ++t) pair_sums<sub_values>(&x.sum16.at(t), of[t]);
-  }
-};
-
-// One block of 256 for 8 rows and `tokens` tokens. B supplies code(v), scale(s), pair(i), d(), m() of its half.
-template <class W, u32 tokens, class B>
-FLYBALL_INLINE void multiply256(const Tile256& x, const PairSums<W::sub_values, tokens>& pairs, const B& block,
-                                __m256* sum) {
-  constexpr u32 n_subs = 256 / W::sub_values, vectors = W::sub_values / 4;
-  __m256i total[tokens];
-  for (u32 t = 0; t < tokens; ++t) total[t] = _mm256_setzero_si256();
-  block.each_sub([&](auto s) FLYBALL_LAMBDA {
-    const auto code = [&](u32 v) FLYBALL_LAMBDA { return block.code(s * vectors + v); };
-    add_products<W::adds, vectors, tokens>(x.q, s * W::sub_values, code, block.scale(s), total);
-  });
-  const __m256 d = block.d();
-  constexpr bool corrected = W::has_min || W::bias != 0;
-  __m256i correction[tokens];
-  if constexpr (corrected) {
-    for (u32 t = 0; t < tokens; ++t) correction[t] = _mm256_setzero_si256();
-    unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
-      const __m256i p = block.pair(i.value);
-      for (u32 t = 0; t < tokens; ++t) {
-        correction[t] = _mm256_add_epi32(correction[t], _mm256_madd_epi16(p, _mm256_set1_epi32(pairs.of[t][i.value])));
+    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+      const __m256i* sums = reinterpret_cast<const __m256i*>(&x.sum16.at(t));
+      __m256i pairs = in_order(_mm256_packs_epi32(_mm256_loadu_si256(sums), _mm256_loadu_si256(sums + 1)));
+      if constexpr (sub_values == 32) {
+        pairs = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+        pairs = in_order(_mm256_packs_epi32(pairs, pairs));
       }
+      store_i(of[t], pairs);
     });
   }
-  for (u32 t = 0; t < tokens; ++t) {
-    const __m256 da = _mm256_set1_ps(x.d.at(t));
-    if constexpr (!W::has_min && corrected) {
+  FLYBALL_INLINE static __m256i in_order(__m256i packed) { return _mm256_permute4x64_epi64(packed, 0xd8); }
+};
+
+// One block of 256.
+template <class W, u32 tokens, class B>
+FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[16]) {
+  constexpr u32 n_subs = 256 / W::sub_values, vectors = W::sub_values / 4;
+  constexpr bool corrected = W::has_min || W::bias != 0;
+  const PairSums<W::sub_values, tokens> pairs(x);
+  __m256i total[tokens][2];
+  each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA { total[t][h] = _mm256_setzero_si256(); });
+  block.each_sub([&](auto s) FLYBALL_LAMBDA {
+    const __m256i factor[2] = {block.scale(0, s), block.scale(1, s)};
+    add_products<W, vectors, tokens>(x.q, s * W::sub_values, block, s * vectors, factor, total);
+  });
+  each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+    __m256i correction = _mm256_setzero_si256();
+    if constexpr (corrected) {
+      unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
+        const __m256i pair = _mm256_set1_epi32(pairs.of[t][i.value]);
+        correction = _mm256_add_epi32(correction, _mm256_madd_epi16(pair, block.pair(h, i.value)));
+      });
+    }
+    if constexpr (W::bias != 0) {
       constexpr i32 shift = W::bias == -4 ? 2 : 5;
       static_assert(W::bias == -(1 << shift));
-      total[t] = _mm256_sub_epi32(total[t], _mm256_slli_epi32(correction[t], shift));
+      total[t][h] = _mm256_sub_epi32(total[t][h], _mm256_slli_epi32(correction, shift));
     }
-    sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total[t]), _mm256_mul_ps(d, da), sum[t]);
-    if constexpr (W::has_min) {
-      sum[t] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(correction[t]), _mm256_mul_ps(block.m(), da), sum[t]);
-    }
-  }
+    f32* to = sums[t] + 8 * h;
+    const __m256 da = _mm256_set1_ps(x.d.at(t));
+    __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total[t][h]), _mm256_mul_ps(block.d(h), da), _mm256_load_ps(to));
+    if constexpr (W::has_min)
+      sum = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(correction), _mm256_mul_ps(block.m(h), da), sum);
+    _mm256_store_ps(to, sum);
+  });
 }
 
+// A block as it is packed.
 template <class W>
 struct PackedBlock {
   const u8* head;
   const u8* body;
-  u32 half;
+  FLYBALL_INLINE PackedBlock(const Groups& of, u32 cols)
+      : head(of.data), body(of.data + head_plane_bytes(W::type, cols)) {}
+  FLYBALL_INLINE PackedBlock at(u32 b) const {
+    PackedBlock block = *this;
+    block.head += u64(b) * packed_shape(W::type).head_bytes;
+    block.body += u64(b) * packed_shape(W::type).body_bytes;
+    prefetch(block.body + prefetch_distance, packed_shape(W::type).body_bytes);
+    return block;
+  }
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
     unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA {
@@ -205,103 +157,155 @@ struct PackedBlock {
       f(Constant<s.value>());
     });
   }
-  FLYBALL_INLINE __m256i code(u32 v) const { return W::code(body, v, half); }
-  FLYBALL_INLINE __m256i scale(u32 s) const { return W::scale(body, s, half); }
-  FLYBALL_INLINE __m256i pair(u32 i) const { return W::pair(body, i, half); }
-  FLYBALL_INLINE __m256 d() const { return load_halves(head, half); }
-  FLYBALL_INLINE __m256 m() const { return W::has_min ? load_halves(head + 32, half) : _mm256_setzero_ps(); }
+  FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return W::code(body, v, h); }
+  FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
+  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const {
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+  }
+  FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return W::scale(body, s, h); }
+  FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return W::pair(body, i, h); }
+  FLYBALL_INLINE __m256 d(u32 h) const { return load_halves(head, h); }
+  FLYBALL_INLINE __m256 m(u32 h) const { return W::has_min ? load_halves(head + 32, h) : _mm256_setzero_ps(); }
+};
+
+// Unpacked blocks of 32. Of signed weights w the sizes |w| and the masks of those below 0, for
+//   w * a = |w| * (a ^ mask) + (|w| & mask):  a XOR runs on more ports than VPSIGNB does, and `starts` sums the rest.
+template <class W, bool small = is_small<W>>
+struct Panel {
+  static constexpr u32 n_blocks = is_signed<W> ? 4 : 8, columns = 32 * n_blocks;
+  FLYBALL_INLINE static u32 columns_at(u32 k, u32 all) { return all - k < columns ? all - k : columns; }
+  alignas(64) u8 codes[n_blocks][8][64];
+  alignas(64) u8 masks[is_signed<W> ? n_blocks : 1][8][64];
+  alignas(64) i32 starts[n_blocks][16];
+  alignas(64) f32 ds[n_blocks][16];
+  alignas(64) f32 ms[n_blocks][16];
+  FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32 n) {
+    for (u32 b = 0; b < n / 32; ++b) {
+      const auto block = packed.at(k / 32 + b);
+      unroll<2>([&](auto h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
+    }
+  }
+  FLYBALL_INLINE void unpack_half(const PackedBlock<W>& block, u32 b, u32 h) {
+    __m256i start = _mm256_setzero_si256();
+    unroll<8>([&](auto v) FLYBALL_LAMBDA {
+      __m256i code = block.code(h, v.value);
+      if constexpr (is_signed<W>) {
+        const __m256i mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), code);
+        code = _mm256_abs_epi8(code);
+        const __m256i below = _mm256_maddubs_epi16(_mm256_and_si256(code, mask), _mm256_set1_epi8(1));
+        start = _mm256_add_epi16(start, below);
+        store_i(masks[b][v] + 32 * h, mask);
+      }
+      store_i(codes[b][v] + 32 * h, code);
+    });
+    if constexpr (is_signed<W>) store_i(starts[b] + 8 * h, _mm256_madd_epi16(start, _mm256_set1_epi16(1)));
+    _mm256_store_ps(ds[b] + 8 * h, block.d(h));
+    if constexpr (W::has_min) _mm256_store_ps(ms[b] + 8 * h, block.m(h));
+  }
 };
 
 template <class W>
-struct PanelBlock {
-  const Panel256& panel;
-  u32 half;
+struct PanelBlock32 {
+  const Panel<W>& panel;
+  u32 b;
+  FLYBALL_INLINE PanelBlock32 at(u32 i) const { return {panel, i}; }
+  FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return load_i(panel.codes[b][v] + 32 * h); }
+  FLYBALL_INLINE __m256i start(u32 h) const {
+    return is_signed<W> ? load_i(panel.starts[b] + 8 * h) : _mm256_setzero_si256();
+  }
+  FLYBALL_INLINE __m256i signed_product(u32 h, u32 v, __m256i size, __m256i a) const {
+    return _mm256_maddubs_epi16(size, _mm256_xor_si256(a, load_i(panel.masks[b][v] + 32 * h)));
+  }
+  FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds[b] + 8 * h); }
+  FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms[b] + 8 * h); }
+};
+
+// One block of 256, unpacked.
+template <class W>
+struct Panel<W, false> {
+  static constexpr u32 columns = 256, n_subs = 256 / W::sub_values;
+  FLYBALL_INLINE static u32 columns_at(u32, u32) { return columns; }
+  alignas(64) u8 codes[64][64];
+  alignas(64) i32 scales[n_subs][16];
+  alignas(64) i32 pairs[n_subs / 2][16];
+  alignas(64) f32 ds[16];
+  alignas(64) f32 ms[16];
+  FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32) {
+    const auto block = packed.at(k / 256);
+    for (u32 h = 0; h < 2; ++h) {
+      unroll<64>([&](auto v) FLYBALL_LAMBDA {
+        if constexpr (v.value % 8 == 0) keep_order();
+        store_i(codes[v] + 32 * h, block.code(h, v.value));
+      });
+      unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { store_i(scales[s] + 8 * h, block.scale(h, s.value)); });
+      unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { store_i(pairs[i] + 8 * h, block.pair(h, i.value)); });
+      _mm256_store_ps(ds + 8 * h, block.d(h));
+      if constexpr (W::has_min) _mm256_store_ps(ms + 8 * h, block.m(h));
+    }
+  }
+};
+
+template <class W>
+struct PanelBlock256 {
+  const Panel<W>& panel;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
     for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
   }
-  FLYBALL_INLINE __m256i code(u32 v) const { return load_i(panel.codes[v] + 32 * half); }
-  FLYBALL_INLINE __m256i scale(u32 s) const { return load_i(panel.scale[s] + 8 * half); }
-  FLYBALL_INLINE __m256i pair(u32 i) const { return load_i(panel.pair[i] + 8 * half); }
-  FLYBALL_INLINE __m256 d() const { return _mm256_load_ps(panel.d + 8 * half); }
-  FLYBALL_INLINE __m256 m() const { return W::has_min ? _mm256_load_ps(panel.m + 8 * half) : _mm256_setzero_ps(); }
+  FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return load_i(panel.codes[v] + 32 * h); }
+  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const {
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+  }
+  FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return load_i(panel.scales[s] + 8 * h); }
+  FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return load_i(panel.pairs[i] + 8 * h); }
+  FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds + 8 * h); }
+  FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms + 8 * h); }
 };
 
+// A few tokens, straight from the packed blocks.
 template <class W, u32 tokens>
-FLYBALL_NOINLINE void direct256(const Groups& of, const Activations& x, u32 token) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 256;
-  const u8* head = of.data;
-  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
-  __m256 sum[2][tokens];
-  for (u32 t = 0; t < tokens; ++t) sum[0][t] = sum[1][t] = _mm256_setzero_ps();
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    prefetch(body + prefetch_distance, shape.body_bytes);
-    const Tile256 tile(x, token, b);
-    const PairSums<W::sub_values, tokens> pairs(tile);
-    for (u32 half = 0; half < 2; ++half)
-      multiply256<W, tokens>(tile, pairs, PackedBlock<W>{head, body, half}, sum[half]);
+FLYBALL_NOINLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
+  const PackedBlock<W> packed(of, x.cols);
+  alignas(64) f32 sums[tokens][16] = {};
+  if constexpr (is_small<W>) {
+    const Tile32 tile(x, token, 0);
+    multiply32<W, tokens>(tile.q, StreamedScales<W::bias>{tile}, x.cols / 32, packed, sums);
+  } else {
+    for (u32 b = 0; b < x.cols / 256; ++b) multiply256<W, tokens>(Tile256(x, token, b), packed.at(b), sums);
   }
-  for (u32 t = 0; t < tokens; ++t) of.put(token + t, 0, {sum[0][t], sum[1][t]});
+  for (u32 t = 0; t < tokens; ++t) of.put(token + t, 0, load(sums[t]));
 }
 
+template <class W, u32 tokens>
+FLYBALL_NOINLINE void multiply_tile(const Panel<W>& panel, const Activations& x, u32 token, u32 k, f32 (*sums)[16]) {
+  if constexpr (is_small<W>) {
+    const Tile32 tile(x, token, k / 32);
+    const u32 n_blocks = Panel<W>::columns_at(k, x.cols) / 32;
+    const TileScales<W::bias, W::has_min, tokens> scales(tile, n_blocks);
+    multiply32<W, tokens>(tile.q, scales, n_blocks, PanelBlock32<W>{panel, 0}, sums);
+  } else {
+    multiply256<W, tokens>(Tile256(x, token, k / 256), PanelBlock256<W>{panel}, sums);
+  }
+}
+
+// The columns of one panel, from k on, with all tokens: apart from multiply_panels, whose frame holds the sums.
 template <class W>
-FLYBALL_NOINLINE void unpack256(const PackedBlock<W>& block, Panel256* panel) {
-  constexpr u32 n_subs = 256 / W::sub_values;
-  const u32 half = block.half;
-  unroll<64>([&](auto v) FLYBALL_LAMBDA {
-    if constexpr (v.value % 8 == 0) keep_order();
-    store_i(panel->codes[v.value] + 32 * half, block.code(v.value));
+FLYBALL_NOINLINE void multiply_panel(const PackedBlock<W>& packed, const Activations& x, u32 token, u32 n_tokens, u32 k,
+                                     f32 (*sums)[16]) {
+  Panel<W> panel;
+  panel.unpack(packed, k, Panel<W>::columns_at(k, x.cols));
+  each_tile<1, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
+    multiply_tile<W, count.value>(panel, x, token + t, k, sums + t);
   });
-  unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { store_i(panel->scale[s.value] + 8 * half, block.scale(s.value)); });
-  unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { store_i(panel->pair[i.value] + 8 * half, block.pair(i.value)); });
-  _mm256_store_ps(panel->d + 8 * half, block.d());
-  _mm256_store_ps(panel->m + 8 * half, block.m());
-}
-
-template <class W, u32 tokens>
-FLYBALL_NOINLINE void tile256(const Panel256& panel, const Tile256& x, f32 (*sums)[16]) {
-  const PairSums<W::sub_values, tokens> pairs(x);
-  for (u32 half = 0; half < 2; ++half) {
-    __m256 sum[tokens];
-    for (u32 t = 0; t < tokens; ++t) sum[t] = _mm256_load_ps(sums[t] + 8 * half);
-    multiply256<W, tokens>(x, pairs, PanelBlock<W>{panel, half}, sum);
-    for (u32 t = 0; t < tokens; ++t) _mm256_store_ps(sums[t] + 8 * half, sum[t]);
-  }
 }
 
 template <class W>
-FLYBALL_NOINLINE void panel256(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
-  constexpr PackedShape shape = packed_shape(W::type);
-  const u32 n_blocks = x.cols / 256;
-  const u8* head = of.data;
-  const u8* body = of.data + head_plane_bytes(W::type, x.cols);
+FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
+  const PackedBlock<W> packed(of, x.cols);
   alignas(64) f32 sums[panel_tokens][16];
   memset(sums, 0, n_tokens * sizeof sums[0]);
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
-    Panel256 panel;
-    for (u32 half = 0; half < 2; ++half) unpack256<W>({head, body, half}, &panel);
-    each_tile<1, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
-      tile256<W, count.value>(panel, Tile256(x, token + t, b), sums + t);
-    });
-  }
+  for (u32 k = 0; k < x.cols; k += Panel<W>::columns) multiply_panel(packed, x, token, n_tokens, k, sums);
   for (u32 t = 0; t < n_tokens; ++t) of.put(token + t, 0, load(sums[t]));
-}
-
-template <class W, u32 tokens>
-FLYBALL_INLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
-  if constexpr (is_small<W>)
-    direct32<W, tokens>(of, x, token);
-  else
-    direct256<W, tokens>(of, x, token);
-}
-
-template <class W>
-FLYBALL_INLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
-  if constexpr (is_small<W>)
-    panel32<W>(of, x, token, n_tokens);
-  else
-    panel256<W>(of, x, token, n_tokens);
 }
 
 // Products of pairs and their sums in i16, as the kernels have them for small codes.
