@@ -294,7 +294,7 @@ FLYBALL_NOINLINE void multiply_panel(const PackedBlock<W>& packed, const Activat
                                      f32 (*sums)[16]) {
   Panel<W> panel;
   panel.unpack(packed, k, Panel<W>::columns_at(k, x.cols));
-  each_tile<1, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
+  each_tile<3, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
     multiply_tile<W, count.value>(panel, x, token + t, k, sums + t);
   });
 }
