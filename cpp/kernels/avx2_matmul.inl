@@ -56,7 +56,8 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u
     });
     if constexpr (!is_signed<W>) {
       each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
-        total[t][h] = _mm256_add_epi32(total[t][h], _mm256_madd_epi16(sum[t][h], factor[h]));
+        const __m256i next = _mm256_add_epi32(total[t][h], _mm256_madd_epi16(sum[t][h], factor[h]));
+        total[t][h] = is_small<W> ? next : pinned(next);  // of 256: one of many sums, a chain as well
       });
     }
   });
