@@ -24,15 +24,16 @@ void parallel(const Platform& platform, u32 n_threads, u32 n_tasks, Function&& f
 }
 
 // Threads take parts of [0, n) that shrink with what is left: long streams of memory first, short ones at the end, where
-// somebody else would have to wait for them.
+// somebody else would have to wait for them, but never less than `least`, where taking a part would cost more than doing it.
 template <class Function>
-void parallel_parts(const Platform& platform, u32 n_threads, u32 n, Function&& function) {
+void parallel_parts(const Platform& platform, u32 n_threads, u32 n, u32 least, Function&& function) {
   u32 next = 0;
-  const u32 n_tasks = min(n_threads, n);
+  const u32 n_tasks = min(n_threads, u32(divide_up(n, least)));
   parallel(platform, n_tasks, n_tasks, [&](u32) {
     u32 begin = __atomic_load_n(&next, __ATOMIC_RELAXED);
     while (begin < n) {
-      const u32 end = n_tasks == 1 ? n : begin + u32(divide_up(n - begin, 2 * n_tasks));
+      const u32 size = n_tasks == 1 ? n : max(least, u32(divide_up(n - begin, 2 * n_tasks)));
+      const u32 end = begin + min(size, n - begin);
       if (!__atomic_compare_exchange_n(&next, &begin, end, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
       function(begin, end);
       begin = __atomic_load_n(&next, __ATOMIC_RELAXED);

@@ -55,18 +55,23 @@ class Pass {
   u64 now() const { return platform_.cycles(platform_.self); }
   bool stopped() const { return check_.stop && check_.stop(check_.context); }
 
-  // Normalises (weight may be null: copies nothing, x is read as it is) and quantises rows of x for what reads them
-  // next.
-  const f32* prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds);
+  // Rows of x for what reads them next: `complete(row)` first, then normalised (weight may be null: x is read as it is) and
+  // quantised.
+  template <class Complete>
+  const f32* prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds, Complete&& complete);
   [[nodiscard]] bool multiply(Span<const Product> products, const f32* x, u32 n_rows);
   void multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end);
-  void add_to_residual(f32* branch, const f32* post_norm);
+  void add_branch(u32 t, const f32* post_norm);
   void project_heads(u32 layer);
 
   // `width`: elements of a token that the function reads, each at the cost of some multiply-adds.
   template <class Function>
   void each_token(u32 n, u32 width, Function&& function) {
-    parallel(platform_, threads_for(u64(n) * width * 16, threads_), n, function);
+    const u64 work = u64(width) * 16;
+    const u32 least = u32(divide_up(inline_work / 4, work));
+    parallel_parts(platform_, threads_for(n * work, threads_), n, least, [&](u32 begin, u32 end) {
+      for (u32 t = begin; t < end; ++t) function(t);
+    });
   }
 
   const Platform& platform_;
@@ -123,12 +128,14 @@ void Pass::rotate_tables(const Rope& rope) {
   });
 }
 
-const f32* Pass::prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
+template <class Complete>
+const f32* Pass::prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds, Complete&& complete) {
   Activations& activations = scratch_.activations;
   activations.n_tokens = n_rows;
   activations.cols = cols;
   activations.x = norm ? scratch_.normed : x;
   each_token(n_rows, cols, [&](u32 t) {
+    complete(t);
     if (norm) table_.rms_norm(x + u64(t) * cols, norm, config_.norm_eps, cols, scratch_.normed + u64(t) * cols);
     table_.quantize(activations, kinds, t, t + 1);
   });
@@ -160,7 +167,7 @@ bool Pass::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
 void Pass::multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end) {
   const u64 work = u64(end - begin) * kernels::group_rows * products[0].matrix->cols * activations.n_tokens;
   const u32 n_pairs = divide_up(end - begin, 2);  // kernels take two groups at a time
-  parallel_parts(platform_, threads_for(work, threads_), n_pairs, [&](u32 first_pair, u32 end_pair) {
+  parallel_parts(platform_, threads_for(work, threads_), n_pairs, 1, [&](u32 first_pair, u32 end_pair) {
     const u32 task_begin = begin + 2 * first_pair, task_end = min(begin + 2 * end_pair, end);
     u32 first = 0;  // group at which this product starts
     for (const Product& product : products) {
@@ -180,13 +187,12 @@ void Pass::multiply_groups(Span<const Product> products, const Activations& acti
   });
 }
 
-void Pass::add_to_residual(f32* branch, const f32* post_norm) {
+// What the last product left in `normed` joins the residual when that is read again.
+void Pass::add_branch(u32 t, const f32* post_norm) {
   const u32 n = config_.n_embd;
-  each_token(n_tokens_, n, [&](u32 t) {
-    f32* y = branch + u64(t) * n;
-    if (post_norm) table_.rms_norm(y, post_norm, config_.norm_eps, n, y);
-    table_.add(scratch_.residual + u64(t) * n, y, n);
-  });
+  f32* branch = scratch_.normed + u64(t) * n;
+  if (post_norm) table_.rms_norm(branch, post_norm, config_.norm_eps, n, branch);
+  table_.add(scratch_.residual + u64(t) * n, branch, n);
 }
 
 // Norms and rotations of queries and keys, and the new rows of the cache: before anybody attends, for all tokens.
@@ -218,8 +224,11 @@ void Pass::project_heads(u32 layer) {
 
 bool Pass::attention(u32 layer) {
   const Layer& weights = weights_.layers[layer];
+  const u32 n = config_.n_embd;
   const f32* x =
-      prepare(scratch_.residual, weights.attention_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].qkv);
+      prepare(scratch_.residual, weights.attention_norm, n, n_tokens_, scratch_.kinds[layer].qkv, [&](u32 t) {
+        if (layer > 0) add_branch(t, weights_.layers[layer - 1].ffn_post_norm);
+      });
   const Product qkv[] = {{&weights.query, weights.query_bias, scratch_.query, config_.q_dim()},
                          {&weights.key, weights.key_bias, scratch_.key, config_.k_dim()},
                          {&weights.value, weights.value_bias, scratch_.value, config_.v_dim()}};
@@ -230,34 +239,26 @@ bool Pass::attention(u32 layer) {
   cycles_.attention += now() - start;
 
   const u32 out_dim = config_.n_head * config_.value_dim;
-  x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output);
-  const Product output[] = {{&weights.output, weights.output_bias, scratch_.normed, config_.n_embd}};
-  if (!multiply(output, x, n_tokens_)) return false;
-  add_to_residual(scratch_.normed, weights.attention_post_norm);
-  return true;
+  x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output, [](u32) {});
+  const Product output[] = {{&weights.output, weights.output_bias, scratch_.normed, n}};
+  return multiply(output, x, n_tokens_);
 }
 
 bool Pass::feed_forward(u32 layer) {
   const Layer& weights = weights_.layers[layer];
   const u32 n_ff = config_.n_ff;
-  const f32* x = prepare(scratch_.residual, weights.ffn_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].ffn);
+  const f32* x = prepare(scratch_.residual, weights.ffn_norm, config_.n_embd, n_tokens_, scratch_.kinds[layer].ffn,
+                         [&](u32 t) { add_branch(t, weights.attention_post_norm); });
   const Product products[] = {{&weights.gate, weights.gate_bias, scratch_.gate, n_ff},
                               {&weights.up, weights.up_bias, scratch_.up, n_ff}};
   if (!multiply(products, x, n_tokens_)) return false;
-  each_token(n_tokens_, n_ff, [&](u32 t) {
+  x = prepare(scratch_.gate, nullptr, n_ff, n_tokens_, scratch_.kinds[layer].down, [&](u32 t) {
     f32* gate = scratch_.gate + u64(t) * n_ff;
-    const f32* up = scratch_.up + u64(t) * n_ff;
-    if (config_.activation == Activation::silu) {
-      table_.silu_mul(gate, up, gate, n_ff);
-    } else {
-      table_.gelu_mul(gate, up, gate, n_ff);
-    }
+    const auto activate = config_.activation == Activation::silu ? table_.silu_mul : table_.gelu_mul;
+    activate(gate, scratch_.up + u64(t) * n_ff, gate, n_ff);
   });
-  x = prepare(scratch_.gate, nullptr, n_ff, n_tokens_, scratch_.kinds[layer].down);
   const Product down[] = {{&weights.down, weights.down_bias, scratch_.normed, config_.n_embd}};
-  if (!multiply(down, x, n_tokens_)) return false;
-  add_to_residual(scratch_.normed, weights.ffn_post_norm);
-  return true;
+  return multiply(down, x, n_tokens_);
 }
 
 // The last norm and, where asked for, the logits of the wanted tokens: their residuals are moved to the front first.
@@ -266,11 +267,13 @@ bool Pass::finish(f32* logits) {
   u32 n_wanted = 0;
   for (u32 t = 0; t < n_tokens_; ++t) {
     if (!batch_[t].wanted) continue;
+    add_branch(t, weights_.layers[config_.n_layer - 1].ffn_post_norm);
     if (n_wanted != t) memcpy(scratch_.residual + u64(n_wanted) * n, scratch_.residual + u64(t) * n, n * sizeof(f32));
     ++n_wanted;
   }
   if (n_wanted == 0) return true;
-  const f32* x = prepare(scratch_.residual, weights_.output_norm, n, n_wanted, logits ? scratch_.kinds[0].logits : 0);
+  const f32* x =
+      prepare(scratch_.residual, weights_.output_norm, n, n_wanted, logits ? scratch_.kinds[0].logits : 0, [](u32) {});
   if (!logits) return true;
   const Product output[] = {{&weights_.output, weights_.output_bias, logits, config_.n_vocab}};
   if (!multiply(output, x, n_wanted)) return false;

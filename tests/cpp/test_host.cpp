@@ -259,12 +259,16 @@ TEST(each_task_runs_exactly_once) {
 TEST(parts_cover_all_once) {
   bool good = true;
   for (const u32 n_threads : {1u, 2u, 3u, 7u}) {
-    for (u32 n = 0; n < 200; ++n) {
-      std::vector<std::atomic<u32>> runs(n);
-      parallel_parts(platform(), n_threads, n, [&](u32 begin, u32 end) {
-        for (u32 i = begin; i < end; ++i) runs[i]++;
-      });
-      for (const auto& count : runs) good = good && count == 1;
+    for (const u32 least : {1u, 4u, 33u}) {
+      for (u32 n = 0; n < 100; ++n) {
+        std::vector<std::atomic<u32>> runs(n);
+        std::atomic<bool> small = false;  // a part of less than `least` that is not the last
+        parallel_parts(platform(), n_threads, n, least, [&](u32 begin, u32 end) {
+          if (end - begin < least && end != n) small = true;
+          for (u32 i = begin; i < end; ++i) runs[i]++;
+        });
+        for (const auto& count : runs) good = good && count == 1 && !small;
+      }
     }
   }
   CHECK(good);
