@@ -12,7 +12,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format freestanding cpp-test bench bench-peers parity fuzz sanitize tidy wheel picture clean
+.PHONY: help run test check lint types format freestanding cpp-test bench bench-peers bench-exactness parity fuzz sanitize tidy wheel picture clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -121,6 +121,17 @@ bench: $(PACKAGE) ## speed of the bundled model, thread counts 1 and 2
 bench-peers: ## Flyball beside llama.cpp and others, interleaved (hours; ARGS=--quick: 10 minutes)
 	@ops/setup/system_packages.sh check
 	@bench/peers/run $(ARGS)
+
+FREE_ORDER := build/free-order
+FREE_ORDER_PACKAGE := $(FREE_ORDER)/package.stamp
+
+$(FREE_ORDER_PACKAGE): $(TOOLS) $(NATIVE)
+	$(VENV)/bin/python -m pip install -q --no-build-isolation --no-deps --upgrade --target $(FREE_ORDER)/site . \
+	  --config-settings=build-dir=$(FREE_ORDER)/build --config-settings=cmake.define.FLYBALL_FREE_ORDER=ON
+	@touch $@
+
+bench-exactness: $(PACKAGE) $(FREE_ORDER_PACKAGE) ## what the fixed order of sums costs; MODELS="a.gguf b.gguf"
+	$(VENV)/bin/python bench/exactness.py $(FREE_ORDER)/site $(MODELS)
 
 bench-tools: $(PACKAGE) $(BENCH_TOOLS)
 .PHONY: bench-tools

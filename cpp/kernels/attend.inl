@@ -107,29 +107,37 @@ struct Product {
 template <class P, u32 rows, u32 vectors>
 FLYBALL_NOINLINE void multiply_tile(const P& panel, const Product& product) {
   const f32* a = product.a;
-  F sum[rows][vectors];
+  constexpr u32 chains = sum_chains(rows * vectors);
+  F sum[chains][rows][vectors];
   for (u32 r = 0; r < rows; ++r) {
-    for (u32 v = 0; v < vectors; ++v) sum[r][v] = load(product.c + r * product.c_row + v * product.c_vector);
+    for (u32 v = 0; v < vectors; ++v) {
+      sum[0][r][v] = load(product.c + r * product.c_row + v * product.c_vector);
+      for (u32 c = 1; c < chains; ++c) sum[c][r][v] = zero();
+    }
   }
   for (u64 k = product.begin; k < product.end;) {
     u64 end = product.end;
     F scale[vectors];
     for (u32 v = 0; v < vectors; ++v) scale[v] = panel.scale(k, v);
     if constexpr (P::steps_per_scale != 0) end = k + P::steps_per_scale;
-    for (; k < end; ++k) {
+    each_in_chains<chains>(k, end, [&](u64 i, auto chain) FLYBALL_LAMBDA {
       F b[vectors];
       for (u32 v = 0; v < vectors; ++v) {
-        b[v] = panel.get(k, v, scale[v]);
-        if constexpr (rows <= direct_rows) prefetch_line(panel.address(k, v), panel.ahead);
+        b[v] = panel.get(i, v, scale[v]);
+        if constexpr (rows <= direct_rows) prefetch_line(panel.address(i, v), panel.ahead);
       }
       for (u32 r = 0; r < rows; ++r) {
-        const F x = set(a[r * attention_chunk + k]);
-        for (u32 v = 0; v < vectors; ++v) sum[r][v] = fma(x, b[v], sum[r][v]);
+        const F x = set(a[r * attention_chunk + i]);
+        for (u32 v = 0; v < vectors; ++v) sum[chain.value][r][v] = fma(x, b[v], sum[chain.value][r][v]);
       }
-    }
+    });
+    k = end;
   }
   for (u32 r = 0; r < rows; ++r) {
-    for (u32 v = 0; v < vectors; ++v) store(product.c + r * product.c_row + v * product.c_vector, sum[r][v]);
+    for (u32 v = 0; v < vectors; ++v) {
+      for (u32 c = 1; c < chains; ++c) sum[0][r][v] = add(sum[0][r][v], sum[c][r][v]);
+      store(product.c + r * product.c_row + v * product.c_vector, sum[0][r][v]);
+    }
   }
 }
 

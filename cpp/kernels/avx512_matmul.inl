@@ -42,12 +42,14 @@ FLYBALL_INLINE void start_dots(__m512i (*dot)[groups], Start start) {
 template <class W, u32 groups, u32 tokens, class Scales, class Source>
 FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n_blocks, const Source& source,
                                f32 (*sums)[groups][16]) {
-  __m512 sum[tokens][groups];
+  constexpr u32 chains = sum_chains(tokens * groups);
+  __m512 sum[chains][tokens][groups] = {};
   const auto each = [](auto f) FLYBALL_LAMBDA {
     unroll<tokens>([&](auto t) FLYBALL_LAMBDA { unroll<groups>([&](auto g) FLYBALL_LAMBDA { f(t, g); }); });
   };
-  each([&](u32 t, u32 g) FLYBALL_LAMBDA { sum[t][g] = _mm512_load_ps(sums[t][g]); });
-  for (u32 b = 0; b < n_blocks; ++b) {
+  each([&](u32 t, u32 g) FLYBALL_LAMBDA { sum[0][t][g] = _mm512_load_ps(sums[t][g]); });
+  each_in_chains<chains>(0, n_blocks, [&](u64 at, auto chain) FLYBALL_LAMBDA {
+    const u32 b = u32(at);
     const auto block = source.at(b);
     __m512i dot[tokens][groups];
     start_dots<groups, tokens>(dot, [&](u32 t) FLYBALL_LAMBDA {
@@ -57,14 +59,17 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
     unroll<groups>([&](auto g) FLYBALL_LAMBDA {
       const __m512 d = block.d(g), m = block.m(g);
       unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-        __m512& s = sum[t.value][g.value];
+        __m512& s = sum[chain.value][t.value][g.value];
         const __m512 da = _mm512_set1_ps(scales.d(t, b));
         s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t.value][g.value]), _mm512_mul_ps(d, da), s);
         if constexpr (W::has_min) s = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), s);
       });
     });
-  }
-  each([&](u32 t, u32 g) FLYBALL_LAMBDA { _mm512_store_ps(sums[t][g], sum[t][g]); });
+  });
+  each([&](u32 t, u32 g) FLYBALL_LAMBDA {
+    for (u32 c = 1; c < chains; ++c) sum[0][t][g] = _mm512_add_ps(sum[0][t][g], sum[c][t][g]);
+    _mm512_store_ps(sums[t][g], sum[0][t][g]);
+  });
 }
 
 // What a tile needs of its tokens' sums of sub-blocks: where dot products start, and the sums as pairs of i16.

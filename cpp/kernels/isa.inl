@@ -45,5 +45,22 @@ FLYBALL_INLINE void unroll(Function f) {
   unroll_list(typename CountTo<n>::Type(), f);
 }
 
+// Chains that a sum of so many independent neighbours is divided into. One keeps the order that docs/numerics.md
+// defines; a build for bench/exactness.py frees it where additions wait for each other.
+#ifdef FLYBALL_FREE_ORDER
+constexpr u32 sum_chains(u32 neighbours) { return neighbours <= 4 ? 2 : 1; }
+#else
+constexpr u32 sum_chains(u32) { return 1; }
+#endif
+
+// f(i, chain) for i of [begin, end): neighbours in turn to chains 0 .. n - 1.
+template <u32 n, class Function>
+FLYBALL_INLINE void each_in_chains(u64 begin, u64 end, Function f) {
+  for (; begin + n <= end; begin += n) unroll<n>([&](auto chain) FLYBALL_LAMBDA { f(begin + chain.value, chain); });
+  if constexpr (n > 1) {
+    for (; begin < end; ++begin) f(begin, Constant<0>());
+  }
+}
+
 }  // namespace
 }  // namespace flyball::kernels

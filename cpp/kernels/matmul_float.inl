@@ -16,11 +16,14 @@ void float_tile(const Matrix& w, const Activations& x, u32 group, u32 token, f32
   constexpr u32 step = packed_shape(type).body_bytes;
   const u8* weights = w.data + group * w.group_bytes;
   const f32* a = x.x + u64(token) * x.cols;
-  F sum[groups][tokens];
-  for (u32 g = 0; g < groups; ++g) {
-    for (u32 t = 0; t < tokens; ++t) sum[g][t] = zero();
+  constexpr u32 chains = sum_chains(groups * tokens);
+  F sum[chains][groups][tokens];
+  for (u32 c = 0; c < chains; ++c) {
+    for (u32 g = 0; g < groups; ++g) {
+      for (u32 t = 0; t < tokens; ++t) sum[c][g][t] = zero();
+    }
   }
-  for (u32 k = 0; k < x.cols; ++k, weights += step) {
+  each_in_chains<chains>(0, x.cols, [&](u64 k, auto chain) FLYBALL_LAMBDA {
     F v[groups];
     for (u32 g = 0; g < groups; ++g) {
       if constexpr (tokens < 4) prefetch(weights + g * w.group_bytes + 1024, 64);
@@ -28,12 +31,16 @@ void float_tile(const Matrix& w, const Activations& x, u32 group, u32 token, f32
     }
     for (u32 t = 0; t < tokens; ++t) {
       const F value = set(a[u64(t) * x.cols + k]);
-      for (u32 g = 0; g < groups; ++g) sum[g][t] = fma(v[g], value, sum[g][t]);
+      for (u32 g = 0; g < groups; ++g) sum[chain.value][g][t] = fma(v[g], value, sum[chain.value][g][t]);
     }
-  }
+    weights += step;
+  });
   const Output out(w, group, y, y_stride);
   for (u32 g = 0; g < groups; ++g) {
-    for (u32 t = 0; t < tokens; ++t) out.put(token + t, sum[g][t], g);
+    for (u32 t = 0; t < tokens; ++t) {
+      for (u32 c = 1; c < chains; ++c) sum[0][g][t] = add(sum[0][g][t], sum[c][g][t]);
+      out.put(token + t, sum[0][g][t], g);
+    }
   }
 }
 
