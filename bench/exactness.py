@@ -30,9 +30,8 @@ class Build:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._environment = {**os.environ, "PYTHONPATH": str(folder)} if folder else None
-        self._python = (
-            [sys.executable, "-S"] if folder else [sys.executable]
-        )  # -S: the own package stays out of the way
+        # -S: without the environment's packages, of which one is the other build.
+        self._python = [sys.executable, "-S"] if folder else [sys.executable]
 
     def run(self, *words: str) -> str:
         command = [*self._python, "-m", "flyball", *words]
