@@ -131,7 +131,7 @@ $(FREE_ORDER_PACKAGE): $(TOOLS) $(NATIVE)
 	@touch $@
 
 bench-exactness: $(PACKAGE) $(FREE_ORDER_PACKAGE) ## what the fixed order of sums costs; MODELS="a.gguf b.gguf"
-	$(VENV)/bin/python bench/exactness.py $(FREE_ORDER)/site $(MODELS)
+	$(VENV)/bin/python -m bench.exactness $(FREE_ORDER)/site $(MODELS) $(ARGS)
 
 bench-tools: $(PACKAGE) $(BENCH_TOOLS)
 .PHONY: bench-tools

@@ -10,7 +10,7 @@ from typing import Any
 from . import stats
 from .cases import OURS, TESTS
 
-BEGIN, END = "<!-- results: written by bench/peers/run --report -->", "<!-- end of results -->"
+MARKS = ("<!-- results: written by bench/peers/run --report -->", "<!-- end of results -->")
 _FOREIGN, _SLOWER = 0.05, 1.10  # above these a round counts as disturbed
 
 Entry = Mapping[str, Any]
@@ -20,13 +20,13 @@ class NoPlace(Exception):
     """The page has no markers."""
 
 
-def rewrite(page: Path, body: str) -> None:
+def rewrite(page: Path, body: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the markers."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text().partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise NoPlace(f"{page} lacks the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{body.strip()}\n\n{END}{after}")
+        raise NoPlace(f"{page} lacks the lines {marks[0]} and {marks[1]}")
+    page.write_text(f"{before}{begin}\n\n{body.strip()}\n\n{end}{after}")
 
 
 def markdown(document: Mapping[str, Any]) -> str:
@@ -74,7 +74,8 @@ def _isa(isa: str) -> str:
     return "best instruction set" if isa == "auto" else f"{isa} in all programs"
 
 
-def _threads(n: int) -> str:
+def threads_of(n: int) -> str:
+    """For people."""
     return "1 thread" if n == 1 else f"{n} threads"
 
 
@@ -95,7 +96,7 @@ def _table(entries: Sequence[Entry], peers: Sequence[str]) -> str:
     head = ["Test", "Type", "Flyball", *(cell for peer in peers for cell in (peer, "ratio")), "of the limit"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 3), "---"]]
     for entry in sorted(entries, key=lambda e: (list(TESTS).index(e["test"]), e["threads"])):
-        row = [f"{entry['title']}, {TESTS[entry['test']].unit}", f"{entry['type']}, {_threads(entry['threads'])}"]
+        row = [f"{entry['title']}, {TESTS[entry['test']].unit}", f"{entry['type']}, {threads_of(entry['threads'])}"]
         row.append(_number(median(entry, OURS)))
         for peer in peers:
             ratio = against(entry, peer)
@@ -113,7 +114,7 @@ def _limit(entry: Entry) -> str:
 
 def _about(document: Mapping[str, Any]) -> str:
     machine = document["machine"]
-    bandwidth = ", ".join(f"{gb:.1f} GB/s with {_threads(int(n))}" for n, gb in document["bandwidth_gb_s"].items())
+    bandwidth = ", ".join(f"{gb:.1f} GB/s with {threads_of(int(n))}" for n, gb in document["bandwidth_gb_s"].items())
     programs = "; ".join(f"{name} {version}" for name, version in document["programs"].items())
     rounds = sorted({len(entry["rounds"]) for entry in document["cases"].values() if entry["rounds"]})
     rounds = rounds[:1] + rounds[1:][-1:]
@@ -132,7 +133,8 @@ def _about(document: Mapping[str, Any]) -> str:
 def _behind(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
     found = [(e, peer, ratio) for e in entries for peer in peers if (ratio := against(e, peer)) is not None]
     lines = [
-        f"- {e['title']}, {e['model']} {e['type']}, {_threads(e['threads'])}, {_isa(e['isa'])}: {_times(ratio)} {peer}"
+        f"- {e['title']}, {e['model']} {e['type']}, {threads_of(e['threads'])}, {_isa(e['isa'])}: "
+        f"{_times(ratio)} {peer}"
         for e, peer, ratio in found
         if not _ahead(e, ratio)
     ]

@@ -295,10 +295,10 @@ def test_report_says_where_flyball_is_behind_and_what_was_disturbed(tmp_path: Pa
 
 def test_report_replaces_what_is_between_the_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n\n{report.BEGIN}\nold\n{report.END}\n\nafter\n")
+    page.write_text(f"before\n\n{report.MARKS[0]}\nold\n{report.MARKS[1]}\n\nafter\n")
     for _ in range(2):
         report.rewrite(page, "new")
-    assert page.read_text() == f"before\n\n{report.BEGIN}\n\nnew\n\n{report.END}\n\nafter\n"
+    assert page.read_text() == f"before\n\n{report.MARKS[0]}\n\nnew\n\n{report.MARKS[1]}\n\nafter\n"
     page.write_text("no markers")
     with pytest.raises(report.NoPlace):
         report.rewrite(page, "new")
