@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from . import _core
 from .errors import Interrupted
 from .results import Piece, Result
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _STEPS_NS = 5_000_000  # of steps between two looks at who wants to join
 
@@ -24,6 +27,8 @@ class Job:
         finish: Callable[[_core.GenerationCore], Result],
         on_piece: Callable[[Piece], None] | None = None,
     ) -> None:
+        from concurrent.futures import Future  # brings logging with it: a third of the package's import time
+
         self.future: Future[Result] = Future()
         self.on_piece = on_piece
         self._start = start
@@ -155,7 +160,7 @@ class AsyncStream(AsyncIterator[Piece]):
     """
 
     def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
-        import asyncio  # half of the package's import time, and most programs do without
+        import asyncio  # as much again
 
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()

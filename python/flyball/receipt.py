@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +45,8 @@ class Receipt(Mapping[str, Any]):
         target = Path(path)
         if target.exists() and not target.is_file():  # a rename would put a file in the place of a device
             raise FileError(os.fspath(path), "is not a regular file; give another name")
+        import tempfile  # brings random and more: only for those who write
+
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

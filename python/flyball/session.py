@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _core
@@ -15,6 +14,7 @@ from .receipt import Receipt
 from .results import Metrics, Piece, Result, SessionMetrics
 
 if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
+    from concurrent.futures import Future
     from typing import Unpack
 
     import numpy as np

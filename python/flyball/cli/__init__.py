@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import Error, VerificationError
-from . import bench, chat, config, info, models, run, verify
 from .common import CANNOT_TELL, FAILS, say_error
 
-COMMANDS = (run, chat, info, models, config, verify, bench)
+COMMANDS = ("run", "chat", "info", "models", "config", "verify", "bench")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of these commands: what the others import need not be waited for."""
     parser = argparse.ArgumentParser(
         prog="flyball",
         description="A local LLM runtime whose answers can be checked.",
@@ -24,14 +24,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"flyball {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(commands)
+    for command in wanted:
+        importlib.import_module(f".{command}", __name__).add(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. An error is one line, never a traceback."""
-    args = make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    args = make_parser(asked).parse_args(words)
     try:
         code: int = args.run(args)
         sys.stdout.flush()
