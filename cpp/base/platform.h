@@ -34,10 +34,11 @@ struct Platform {
   Status (*list)(void* self, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) = nullptr;
   Result<FileInfo> (*stat)(void* self, Str path) = nullptr;
 
-  // Time. One tick of the processor's time-stamp counter is one cycle; `cycles_per_second` is calibrated at start.
+  // Time. One tick of the processor's time-stamp counter is one cycle; `cycles_per_second` is calibrated against a clock,
+  // and from its first answer on the same.
   u64 (*cycles)(void* self) = nullptr;
   u64 (*now_ns)(void* self) = nullptr;  // monotonic
-  u64 cycles_per_second = 0;
+  u64 (*cycles_per_second)(void* self) = nullptr;
 
   // Runs task 0..n_tasks-1, each exactly once, on at most `n_threads` threads, the caller's among them; returns when
   // all have ended. Tasks must not depend on each other: work is divided by output element, so who runs what is free.

@@ -135,7 +135,7 @@ void Call::rethrow() {
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The core of Flyball. Use the flyball package: this module may change with any release.";
   main_thread_id = find_main_thread();
-  host::host_platform();  // calibrates the cycle counter once, before anything is timed
+  host::host_platform();  // the calibration of the cycle counter starts here
   bind_model(module);
   bind_session(module);
   bind_receipt(module);

@@ -3,6 +3,7 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "host/parts.h"
 
@@ -38,6 +39,27 @@ u64 frequency(const Instant& a, const Instant& b) {
   return static_cast<u64>(static_cast<f64>(b.cycles - a.cycles) * 1e9 / static_cast<f64>(b.ns - a.ns) + 0.5);
 }
 
+constexpr u64 window_ns = 5'000'000;
+constexpr int n_windows = 3;
+
+Instant started;
+std::atomic<u64> calibrated = 0;
+
+u64 measure() {
+  Instant begin = read_both();
+  if (begin.ns - started.ns >= n_windows * window_ns) return frequency(started, begin);
+  u64 measured[n_windows];
+  for (u64& result : measured) {
+    const timespec window{0, window_ns};
+    nanosleep(&window, nullptr);
+    const Instant end = read_both();
+    result = frequency(begin, end);
+    begin = end;
+  }
+  std::sort(measured, measured + n_windows);
+  return measured[n_windows / 2];
+}
+
 // Leaf 0x15: crystal clock times a ratio, exact where the processor fills in all three numbers; else 0.
 u64 frequency_from_cpuid() {
   unsigned denominator = 0, numerator = 0, crystal_hz = 0, unused = 0;
@@ -46,30 +68,28 @@ u64 frequency_from_cpuid() {
   return static_cast<u64>(crystal_hz) * numerator / denominator;
 }
 
+// CPUID's figure where the measurement confirms it: hypervisors that scale the counter pass the physical processor's leaf
+// on. Leaf 0x16 is a rounded name plate, not used.
+u64 confirmed(u64 measured) {
+  const u64 exact = frequency_from_cpuid();
+  const u64 difference = exact > measured ? exact - measured : measured - exact;
+  return difference < measured / 2000 ? exact : measured;
+}
+
 }  // namespace
 
 u64 cycles(void*) { return __rdtsc(); }
 
 u64 now_ns(void*) { return clock_ns(CLOCK_MONOTONIC); }
 
-// The median of three windows of 5 ms, asleep meanwhile. CPUID's figure is taken instead when the measurement confirms it:
-// hypervisors that scale the counter pass the physical processor's leaf on. Leaf 0x16 is a rounded name plate, not used.
-u64 calibrate_cycles_per_second() {
-  constexpr int n_windows = 3;
-  const timespec window{0, 5'000'000};
-  u64 measured[n_windows];
-  Instant begin = read_both();
-  for (u64& result : measured) {
-    nanosleep(&window, nullptr);
-    const Instant end = read_both();
-    result = frequency(begin, end);
-    begin = end;
-  }
-  std::sort(measured, measured + n_windows);
-  const u64 median = measured[n_windows / 2];
-  const u64 exact = frequency_from_cpuid();
-  const u64 difference = exact > median ? exact - median : median - exact;
-  return difference < median / 2000 ? exact : median;
+void start_calibration() { started = read_both(); }
+
+// Asked for when something is reported, which is usually long after the start: then the time since is one window that is
+// better than any that could be waited for. Else the median of three short ones.
+u64 cycles_per_second(void*) {
+  u64 known = calibrated.load();
+  if (known == 0 && calibrated.compare_exchange_strong(known, confirmed(measure()))) known = calibrated.load();
+  return known;
 }
 
 }  // namespace flyball::host

@@ -5,7 +5,7 @@
 
 namespace flyball::host {
 
-// One for the process; the first call calibrates the cycle counter (about 15 ms). Safe to call from many threads.
+// One for the process. Safe to call from many threads.
 const Platform& host_platform();
 
 // Makes the next stop_requested() true. Async-signal-safe: meant for a SIGINT handler.

@@ -19,7 +19,8 @@ Result<FileInfo> stat(void*, Str path);
 
 u64 cycles(void*);
 u64 now_ns(void*);
-u64 calibrate_cycles_per_second();
+void start_calibration();  // before cycles_per_second()
+u64 cycles_per_second(void*);
 
 void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* context);
 bool request_tiles();    // whether this process may use AMX's tile registers from now on

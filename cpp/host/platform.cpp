@@ -40,7 +40,8 @@ Platform make_platform() {
   p.stat = stat;
   p.cycles = cycles;
   p.now_ns = now_ns;
-  p.cycles_per_second = calibrate_cycles_per_second();
+  start_calibration();
+  p.cycles_per_second = cycles_per_second;
   p.parallel_for = parallel_for;
   p.n_processors = count_processors();
   p.write = write;

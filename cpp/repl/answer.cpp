@@ -321,14 +321,15 @@ void Repl::put_logprob(const engine::Step& step) {
 // The metrics line, and the receipt for /receipt.
 Status Repl::finish(Generation& generation) {
   const runtime::GenerationMetrics& m = generation.metrics();
+  const u64 per_second = max(platform_.cycles_per_second(platform_.self), u64(1));
   dim(true);
   out_ << '[' << m.generated_tokens << (m.generated_tokens == 1 ? " token" : " tokens");
   if (m.decode.tokens != 0) {
     (out_ << ", ").fixed(runtime::cycles_per_token(m.decode), 0) << " cycles/token, ";
-    out_.fixed(runtime::tokens_per_second(m.decode, platform_.cycles_per_second), 1) << " tok/s";
+    out_.fixed(runtime::tokens_per_second(m.decode, per_second), 1) << " tok/s";
   }
   if (m.first_token_cycles != 0) {
-    const f64 seconds = f64(m.first_token_cycles) / f64(max(platform_.cycles_per_second, u64(1)));
+    const f64 seconds = f64(m.first_token_cycles) / f64(per_second);
     (out_ << ", first after ").fixed(1e3 * seconds, 0) << " ms";
   }
   if (m.shared_tokens != 0) out_ << ", " << m.shared_tokens << " prompt tokens shared";

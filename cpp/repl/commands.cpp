@@ -176,8 +176,8 @@ Status Repl::cpu(Str) {
   if (options_.decode_threads != 0) out_ << ", " << options_.decode_threads << " where no prompt is computed";
   out_ << '\n';
   row("frequency");
-  out_.fixed(f64(platform_.cycles_per_second) / 1e9, 3)
-      << " GHz, " << platform_.cycles_per_second << " cycles per second of the time-stamp counter\n";
+  const u64 per_second = platform_.cycles_per_second(platform_.self);
+  out_.fixed(f64(per_second) / 1e9, 3) << " GHz, " << per_second << " cycles per second of the time-stamp counter\n";
   row("platform") << platform_.name << '\n';
   return {};
 }
@@ -188,7 +188,7 @@ Status Repl::metrics(Str) {
   Writer writer(text, sizeof text);
   JsonWriter json(writer);
   json.begin_object().key("session");
-  runtime::write_metrics(json, session_->metrics(), model_->startup(), platform_.cycles_per_second);
+  runtime::write_metrics(json, session_->metrics(), model_->startup(), platform_.cycles_per_second(platform_.self));
   out_ << writer.text() << ",\"last\":" << (last_metrics_.empty() ? Str("null") : last_metrics_)
        << ",\"prefix_cache\":{\"bytes\":" << model_->prefix_cache_bytes()
        << ",\"capacity_bytes\":" << options_.prefix_cache_bytes << "}}\n";

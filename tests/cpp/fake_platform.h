@@ -74,7 +74,7 @@ class FakePlatform {
     };
     platform.cycles = [](void* self) { return ++world(self).ticks; };
     platform.now_ns = [](void* self) { return ++world(self).ticks; };
-    platform.cycles_per_second = 1000000000;
+    platform.cycles_per_second = [](void*) { return flyball::u64(1000000000); };
     platform.parallel_for = [](void*, flyball::u32, flyball::u32 n_tasks, flyball::TaskFunction task, void* context) {
       for (flyball::u32 i = 0; i < n_tasks; ++i) task(context, i);
     };

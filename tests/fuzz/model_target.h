@@ -32,7 +32,7 @@ inline Platform platform_of(World& world) {
   platform.unmap = [](void*, Span<const u8>) {};
   platform.cycles = [](void* self) { return static_cast<World*>(self)->clock += 1000; };
   platform.now_ns = [](void* self) { return static_cast<World*>(self)->clock += 1000; };
-  platform.cycles_per_second = 1000000000;
+  platform.cycles_per_second = [](void*) { return u64(1000000000); };
   platform.parallel_for = [](void*, u32, u32 n_tasks, TaskFunction task, void* context) {
     for (u32 i = 0; i < n_tasks; ++i) task(context, i);
   };
