@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench import exactness
 from bench.peers import build, options, process, report, results, stats
 from bench.peers.cases import OURS, TESTS, Case, Lengths
 from bench.peers.files import ModelFile, model_files
@@ -349,3 +350,12 @@ def test_no_compiler_and_no_file_say_what_to_do(tmp_path: Path, monkeypatch: pyt
 def test_recorded_results_are_readable() -> None:
     for path in (Path(__file__).parents[2] / "bench" / "results").glob("*.json"):
         assert "Flyball" in report.markdown(json.loads(json.dumps(results.read(path))))
+
+
+def test_recorded_costs_of_exactness_are_readable() -> None:
+    paths = list((Path(__file__).parents[2] / "bench" / "results" / "exactness").glob("*.json"))
+    assert paths
+    for path in paths:
+        document = json.loads(path.read_text())
+        assert document["schema_version"] == 1
+        assert all("%" in exactness.line(row) for row in document["rows"])
