@@ -125,7 +125,7 @@ bench-peers: ## Flyball beside llama.cpp and others, interleaved (hours; ARGS=--
 FREE_ORDER := build/free-order
 FREE_ORDER_PACKAGE := $(FREE_ORDER)/package.stamp
 
-$(FREE_ORDER_PACKAGE): $(TOOLS) $(NATIVE)
+$(FREE_ORDER_PACKAGE): $(TOOLS) $(NATIVE) $(shell find python -name '*.py')
 	$(VENV)/bin/python -m pip install -q --no-build-isolation --no-deps --upgrade --target $(FREE_ORDER)/site . \
 	  --config-settings=build-dir=$(FREE_ORDER)/build --config-settings=cmake.define.FLYBALL_FREE_ORDER=ON
 	@touch $@

@@ -15,7 +15,6 @@ import argparse
 import datetime
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from typing import Any
 import flyball
 
 from .peers import machine, report, stats
-from .peers.__main__ import PAGE
-from .peers.options import ROOT
+from .peers.options import PAGE, ROOT
+from .peers.process import Failed, run
 from .peers.programs import Flyball
 
 MARKS = ("<!-- exactness: written by bench/exactness.py --report -->", "<!-- end of exactness -->")
@@ -45,10 +44,7 @@ class Build:
 
     def run(self, *words: str) -> str:
         command = [*self._python, "-m", "flyball", *words]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"flyball {' '.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
+        return run(command, environment=self._environment).stdout
 
     def digest(self, model: str) -> str:
         words = ["-p", "Once upon a time", "-n", "32", "--temp", "0", "--ignore-eos", "--json", "--no-receipt"]
@@ -59,15 +55,16 @@ class Build:
         return float(json.loads(self.run("bench", model, *words, *common))["rows"][0][figure])
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> None:
     """All rows; each is printed, and written where asked for, when it is there."""
+    rows: list[dict[str, Any]] = []
     document = {
         "schema_version": 1,
         "date": datetime.date.today().isoformat(),
         "machine": machine.facts(),
         "build": Flyball(Path(sys.executable).with_name("flyball")).version(),
         "threads": args.threads,
-        "rows": [],
+        "rows": rows,
     }
     exact, free = Build(), Build(args.free)
     for model in args.models or [str(flyball.demo_model_path())]:
@@ -82,11 +79,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 builds = [exact, free] if pair % 2 == 0 else [free, exact]
                 rates = {build: build.rate(model, words, figure, args.threads) for build in builds}
                 costs.append(100 * (rates[free] / rates[exact] - 1))
-            document["rows"].append({"model": Path(model).name, "test": test, "costs": costs})
-            print(line(document["rows"][-1]), flush=True)
+            rows.append({"model": Path(model).name, "test": test, "costs": costs})
+            print(line(rows[-1]), flush=True)
             if args.out:
                 args.out.write_text(json.dumps(document, indent=1) + "\n")
-    return document
 
 
 def line(row: dict[str, Any]) -> str:
@@ -118,7 +114,10 @@ def main() -> None:
     if args.report:
         write_page(args.report)
     elif args.free:
-        measure(args)
+        try:
+            measure(args)
+        except Failed as error:
+            sys.exit(f"bench/exactness: {error}")
     else:
         parser.error("a folder or --report is needed")
 

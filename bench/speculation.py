@@ -1,6 +1,6 @@
 """Decoding with guesses from the text so far beside plain decoding, in turn, with equal digests or not at all.
 
-    .venv/bin/python bench/speculation.py [MODEL.gguf] [--threads 2] [--gen 256] [--pairs 7]
+    .venv/bin/python -m bench.speculation [MODEL.gguf] [--threads 2] [--gen 256] [--pairs 7]
 
 Greedy decoding among eight tokens makes a text that repeats itself, whatever the model. Drawn at a high temperature
 from all tokens it does not, and guessing can only cost. A figure is the ratio of the medians, with the extremes of the
@@ -10,11 +10,12 @@ single pairs in brackets.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 
 import flyball
 from flyball.options import GenerateKeywords
+
+from .peers import stats
 
 TEXTS: dict[str, GenerateKeywords] = {
     "a text that repeats itself": {"temperature": 0, "logit_bias": dict.fromkeys(range(300, 308), 100.0)},
@@ -31,23 +32,20 @@ def main() -> None:
     args = parser.parse_args()
     model = flyball.Model.load(args.model, threads=args.threads, prefix_cache_mb=0)
     for name, keywords in TEXTS.items():
-        plain, guessed = [], []
+        pairs = []  # seconds: plain, guessed
         for pair in range(args.pairs):
-            order = ["off", "auto"] if pair % 2 == 0 else ["auto", "off"]
-            results: dict[str, flyball.Result] = {}
-            for how in order:
-                keywords["speculate"], keywords["ignore_eos"] = how, True
-                results[how] = model.generate("Once upon a time", args.gen, **keywords)
+            results = {}
+            for how in ["off", "auto"] if pair % 2 == 0 else ["auto", "off"]:
+                options: GenerateKeywords = {**keywords, "speculate": how, "ignore_eos": True}
+                results[how] = model.generate("Once upon a time", args.gen, **options)
             if results["off"].digest != results["auto"].digest:
                 sys.exit(f"{name}: the digests differ: {results['off'].digest}, {results['auto'].digest}")
-            plain.append(results["off"].metrics.decode.seconds)
-            guessed.append(results["auto"].metrics.decode.seconds)
-        gain = statistics.median(plain) / statistics.median(guessed)
-        single = [p / g for p, g in zip(plain, guessed, strict=True)]
+            pairs.append((results["off"].metrics.decode.seconds, results["auto"].metrics.decode.seconds))
+        gain = stats.ratio(pairs)
         found = results["auto"].metrics.speculation
         print(
-            f"{name}: {gain:.2f} x plain ({min(single):.2f} to {max(single):.2f}), "
-            f"{args.gen / statistics.median(guessed):,.1f} tok/s; {found.accepted} of {found.drafted} guesses right, "
+            f"{name}: {gain.median:.2f} x plain ({gain.low:.2f} to {gain.high:.2f}), "
+            f"{found.accepted} of {found.drafted} guesses right, "
             f"digest {results['auto'].digest[:12]} both ways",
             flush=True,
         )

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from . import build, files, machine, plot, process, report, results
 from .cases import OURS, TESTS, Case, Lengths
-from .options import FOLDER, ROOT, Choice, WrongUse, choose, parse
+from .options import FOLDER, PAGE, ROOT, Choice, WrongUse, choose, parse
 from .programs import Flyball, Peer, Program
 from .runner import Runner, Stopped
 
-PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
 _KNOWN = (build.BuildFailed, process.Failed, results.BadResults, report.NoPlace, WrongUse)
 

@@ -12,6 +12,7 @@ from . import build, files
 from .cases import TESTS
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "performance.md"
 FOLDER = ROOT / "build" / "peers"
 
 
