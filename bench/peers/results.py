@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 1
-_MUST_AGREE = ("machine", "programs", "lengths")
+_MUST_AGREE = ("machine", "lengths")
 
 
 class BadResults(Exception):
@@ -42,6 +42,8 @@ class Results:
             before = read(path)
             for key in _MUST_AGREE:
                 _agree(path, key, before[key], json.loads(json.dumps(about[key])))
+            for name, version in about["programs"].items():  # another one may join; none may change
+                _agree(path, f"programs.{name}", before["programs"].setdefault(name, version), version)
             self.document = before
 
     def file(self, name: str, facts: dict[str, Any]) -> None:

@@ -264,6 +264,13 @@ def test_results_of_something_else_are_not_continued(tmp_path: Path, change: dic
         results.Results(out, ABOUT | change)
 
 
+def test_another_program_may_join(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    results.Results(out, ABOUT).save()
+    joined = results.Results(out, ABOUT | {"programs": {"newcomer": "1"}})
+    assert joined.document["programs"] == {**ABOUT["programs"], "newcomer": "1"}
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 99}'])
 def test_unreadable_results_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
