@@ -19,6 +19,11 @@ FLYBALL_INLINE __m256i broadcast4(const i8* p) {
 FLYBALL_INLINE __m256i load_i(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 FLYBALL_INLINE void store_i(void* p, __m256i x) { _mm256_store_si256(static_cast<__m256i*>(p), x); }
 
+// Products of signed bytes, added in pairs: sizes of `w` with the activations under its signs.
+FLYBALL_INLINE __m256i byte_product(__m256i w, __m256i a) {
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+}
+
 template <class W>
 constexpr bool is_signed = W::adds == 0;
 
@@ -160,9 +165,7 @@ struct PackedBlock {
   }
   FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return W::code(body, v, h); }
   FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
-  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const {
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-  }
+  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return W::scale(body, s, h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return W::pair(body, i, h); }
   FLYBALL_INLINE __m256 d(u32 h) const { return load_halves(head, h); }
@@ -254,9 +257,7 @@ struct PanelBlock256 {
     for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
   }
   FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return load_i(panel.codes[v] + 32 * h); }
-  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const {
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-  }
+  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return load_i(panel.scales[s] + 8 * h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return load_i(panel.pairs[i] + 8 * h); }
   FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds + 8 * h); }

@@ -59,6 +59,9 @@ class Pass {
   // quantised.
   template <class Complete>
   const f32* prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds, Complete&& complete);
+  const f32* prepare(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
+    return prepare(x, norm, cols, n_rows, kinds, [](u32) {});
+  }
   [[nodiscard]] bool multiply(Span<const Product> products, const f32* x, u32 n_rows);
   void multiply_groups(Span<const Product> products, const Activations& activations, u32 begin, u32 end);
   void add_branch(u32 t, const f32* post_norm);
@@ -239,7 +242,7 @@ bool Pass::attention(u32 layer) {
   cycles_.attention += now() - start;
 
   const u32 out_dim = config_.n_head * config_.value_dim;
-  x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output, [](u32) {});
+  x = prepare(scratch_.attended, nullptr, out_dim, n_tokens_, scratch_.kinds[layer].output);
   const Product output[] = {{&weights.output, weights.output_bias, scratch_.normed, n}};
   return multiply(output, x, n_tokens_);
 }
@@ -272,8 +275,7 @@ bool Pass::finish(f32* logits) {
     ++n_wanted;
   }
   if (n_wanted == 0) return true;
-  const f32* x =
-      prepare(scratch_.residual, weights_.output_norm, n, n_wanted, logits ? scratch_.kinds[0].logits : 0, [](u32) {});
+  const f32* x = prepare(scratch_.residual, weights_.output_norm, n, n_wanted, logits ? scratch_.kinds[0].logits : 0);
   if (!logits) return true;
   const Product output[] = {{&weights_.output, weights_.output_bias, logits, config_.n_vocab}};
   if (!multiply(output, x, n_wanted)) return false;
