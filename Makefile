@@ -155,6 +155,10 @@ wheel: $(TOOLS) ## build a wheel into dist/
 picture: $(TEST_TOOLS) ## draw docs/images/layering.svg from the real includes and imports
 	$(VENV)/bin/python -m ops.layering_picture docs/images/layering.svg
 
+reasons: $(PACKAGE) ## write docs/reasons.md from the core's registry
+	$(VENV)/bin/python -m ops.reasons_page docs/reasons.md
+.PHONY: reasons
+
 clean: ## remove everything that was built
 	rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

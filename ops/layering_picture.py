@@ -65,6 +65,8 @@ PYTHON = {
     "template": Place(6, 188, 320, "python", "chat → prompt"),
     "configuration": Place(5, 336, 468, "python", "flyball.toml"),
     "model": Place(7, 40, 320, "python", "sessions, chats, results, receipts"),
+    "events": Place(6, 336, 468, "python", "with their reasons"),
+    "journal": Place(7, 336, 468, "python", "kept, replayed, told"),
     "cli": Place(8, 40, 468, "python", "flyball run, chat, info, verify, …"),
 }
 WIDTH = 1228

@@ -22,6 +22,7 @@ struct Platform {
   void* (*allocate)(void* self, u64 bytes) = nullptr;
   void (*release)(void* self, void* memory, u64 bytes) = nullptr;
   void (*populate)(void* self, void* memory, u64 bytes) = nullptr;  // all of it will be written now; may be null
+  u64 (*available_memory)(void* self) = nullptr;                    // bytes; null where that is not known
 
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
   // `forget` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically
@@ -37,7 +38,8 @@ struct Platform {
   // Time. One tick of the processor's time-stamp counter is one cycle; `cycles_per_second` is calibrated against a clock,
   // and from its first answer on the same.
   u64 (*cycles)(void* self) = nullptr;
-  u64 (*now_ns)(void* self) = nullptr;  // monotonic
+  u64 (*now_ns)(void* self) = nullptr;       // monotonic
+  u64 (*calendar_ns)(void* self) = nullptr;  // since 1970; null where there is no calendar
   u64 (*cycles_per_second)(void* self) = nullptr;
 
   // Runs task 0..n_tasks-1, each exactly once, on at most `n_threads` threads, the caller's among them; returns when

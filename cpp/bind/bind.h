@@ -70,6 +70,7 @@ class Call {
 
 // Owners keep what they depend on alive: a session its model, a generation its session, whatever order Python forgets them in.
 struct ModelOwner {
+  std::shared_ptr<governor::Journal> journal;  // null: nobody listens
   engine::Model* model = nullptr;
   ModelOwner() = default;
   ModelOwner(const ModelOwner&) = delete;
@@ -115,5 +116,6 @@ void bind_receipt(py::module_& module);
 void bind_config(py::module_& module);
 void bind_bandwidth(py::module_& module);
 void bind_catalog(py::module_& module);
+void bind_journal(py::module_& module);
 
 }  // namespace flyball::bind

@@ -7,6 +7,11 @@
 
 namespace flyball::bind {
 
+struct JournalCore {
+  std::shared_ptr<governor::Journal> journal;
+  explicit JournalCore(std::shared_ptr<governor::Journal> made) : journal(std::move(made)) {}
+};
+
 struct ModelCore {
   std::shared_ptr<ModelOwner> owner;  // null once closed; sessions keep the model alive on their own
   explicit ModelCore(std::shared_ptr<ModelOwner> model) : owner(std::move(model)) {}

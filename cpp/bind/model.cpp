@@ -9,10 +9,14 @@ namespace {
 using tokenizer::Tokenizer;
 
 std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa, u32 threads, u32 decode_threads,
-                                u64 prefix_cache_bytes, bool vocab_only, py::object progress) {
+                                u64 prefix_cache_bytes, bool vocab_only, py::object progress,
+                                const JournalCore* journal) {
   auto owner = std::make_shared<ModelOwner>();
+  if (journal) owner->journal = journal->journal;
   Call call(host::host_platform(), std::move(progress));
-  const engine::ModelOptions options{str(isa), threads, decode_threads, prefix_cache_bytes, vocab_only};
+  const engine::ModelOptions options{str(isa),       threads,
+                                     decode_threads, prefix_cache_bytes,
+                                     vocab_only,     owner->journal ? owner->journal->sink() : governor::EventSink()};
   Result<engine::Model*> result = [&] {
     const py::gil_scoped_release unlocked;
     return engine::Model::load(host::host_platform(), str(path), options, call.progress());
@@ -232,7 +236,7 @@ void bind_model(py::module_& module) {
 
   py::class_<ModelCore, std::shared_ptr<ModelCore>>(module, "ModelCore")
       .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "decode_threads"_a, "prefix_cache_bytes"_a,
-                  "vocab_only"_a, "progress"_a)
+                  "vocab_only"_a, "progress"_a, "journal"_a)
       .def("close", [](ModelCore& core) { core.owner.reset(); })
       .def("info", &info)
       .def("metadata", &metadata, "limit"_a)

@@ -142,6 +142,7 @@ PYBIND11_MODULE(_core, module) {
   bind_config(module);
   bind_bandwidth(module);
   bind_catalog(module);
+  bind_journal(module);
 }
 
 }  // namespace flyball::bind

@@ -2,14 +2,23 @@
 #include "bind/cores.h"
 
 #include <deque>
+#include <map>
 
 namespace flyball::bind {
 namespace {
 
+using Words = std::map<std::string, std::string>;  // configuration key -> value as written
+
+governor::Settings read_governor(const Words& words) {
+  governor::Settings settings;
+  for (const auto& [key, word] : words) check(governor::set(&settings, str(key), str(word)));
+  return settings;
+}
+
 const Platform& platform_of(const SessionOwner& owner) { return owner.session->model().platform(); }
 
 std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const std::string& cache, u32 threads,
-                                    u32 decode_threads, u64 sequence) {
+                                    u32 decode_threads, u64 sequence, const Words& governor) {
   auto owner = std::make_shared<SessionOwner>();
   owner->model = model.acquire();
   engine::SessionOptions options;
@@ -18,6 +27,7 @@ std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const s
   options.threads = threads;
   options.decode_threads = decode_threads;
   options.sequence = sequence;
+  options.governor = read_governor(governor);
   Result<engine::Session*> result = [&] {
     const py::gil_scoped_release unlocked;
     return engine::Session::create(*owner->model->model, options);
@@ -108,6 +118,41 @@ py::dict session_metrics(const SessionCore& core) {
 void reset(const SessionCore& core) {
   const Use use(*core.owner);
   core.owner->session->reset();
+}
+
+void govern(const SessionCore& core, const Words& words) {
+  const Use use(*core.owner);
+  check(core.owner->session->govern(read_governor(words)));
+}
+
+std::string json_of(const auto& write) {
+  char buffer[4096];
+  Writer out(buffer, sizeof buffer);
+  JsonWriter json(out);
+  write(json);
+  return string(out.text());
+}
+
+py::dict governor(const SessionCore& core) {
+  const Use use(*core.owner);
+  const engine::Session& session = *core.owner->session;
+  const governor::State& state = session.governor();
+  py::dict d;
+  d["settings"] = json_of([&](JsonWriter& json) { governor::write_settings(json, session.governor_settings()); });
+  d["calibrated"] = governor::calibrated(session.governor_settings(), state);
+  d["rest_cycles"] = state.baseline.rest_cycles;
+  d["attention_cycles"] = state.baseline.attention_cycles;
+  d["tightness"] = state.tightness;
+  d["safe_turns_left"] = state.safe_turns_left;
+  return d;
+}
+
+// (position, reason_id, data)
+py::list decisions(const GenerationCore& core) {
+  py::list list;
+  for (const engine::Decision& decision : core.generation->decisions())
+    list.append(py::make_tuple(decision.position, text(governor::info(decision.reason).id), text(decision.data.str())));
+  return list;
 }
 
 void save(const SessionCore& core, const std::string& path) {
@@ -311,7 +356,8 @@ py::list hashes(const GenerationCore& core) {
 void bind_session(py::module_& module) {
   using namespace py::literals;
   py::class_<SessionCore, std::shared_ptr<SessionCore>>(module, "SessionCore")
-      .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "decode_threads"_a, "sequence"_a)
+      .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "decode_threads"_a, "sequence"_a,
+                  "governor"_a)
       .def_property_readonly("context", [](const SessionCore& core) { return core.owner->session->context(); })
       .def_property_readonly(
           "cache_type",
@@ -327,12 +373,15 @@ void bind_session(py::module_& module) {
            })
       .def("metrics", &session_metrics)
       .def("reset", &reset)
+      .def("govern", &govern, "governor"_a)
+      .def("governor", &governor)
       .def("logits", &logits, "ids"_a, "batch"_a, "progress"_a)
       .def("embed", &embed, "ids"_a, "pooling"_a, "normalise"_a, "batch"_a)
       .def("save", &save, "path"_a)
       .def("restore", &restore, "path"_a)
       .def("begin", &begin, "prompt"_a, "options"_a, "progress"_a, "compute"_a);
 
+  module.def("governor_check", [](const Words& words) { check(governor::check(read_governor(words))); }, "governor"_a);
   module.def("step_many", &step_many, "generations"_a, "most_ns"_a);
   py::class_<GenerationCore, std::shared_ptr<GenerationCore>>(module, "GenerationCore")
       .def("step", &step)
@@ -351,6 +400,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly(
           "stop_reason",
           [](const GenerationCore& core) { return text(engine::stop_reason_name(core.generation->stop_reason())); })
+      .def("decisions", &decisions)
       .def("metrics", &generation_metrics);
 }
 

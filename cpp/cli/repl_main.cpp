@@ -32,12 +32,14 @@ constexpr char usage[] =
     "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
     "  --speculate HOW       guess tokens and check several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that guesses (default: the text so far does)\n"
+    "  --journal FILE        append what is done and decided, and why; see flyball journal\n"
+    "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*); may be repeated\n"
     "  --models DIR          where /models looks (default: beside the model)\n"
     "  --script FILE         read REPL lines from a file, then end: 0 if all went well, 1 if something did not\n"
     "  -h, --help            this text\n";
 
 struct Arguments {
-  std::string model, isa = "auto", draft, models, script;
+  std::string model, isa = "auto", draft, models, script, journal;
   flyball::repl::Options options;  // all but the texts above
 };
 
@@ -86,6 +88,16 @@ Arguments parse(int argc, char** argv) {
       options.speculation = engine::parse_speculation(setting(argument, "speculate", value()).text.str()).value();
     } else if (argument == "--draft") {
       out.draft = value();
+    } else if (argument == "--journal") {
+      out.journal = value();
+    } else if (argument == "--set") {
+      const std::string assignment = value();
+      const size_t equals = std::min(assignment.find('='), assignment.size());
+      const std::string key = assignment.substr(0, equals),
+                        word = assignment.substr(std::min(equals + 1, assignment.size()));
+      const flyball::Status status = flyball::governor::set(&options.governor, str(key), str(word));
+      const Str where = status.error().where.str(), what = status.error().what.str();
+      if (!status.ok()) wrong_use(std::string(where.data, where.size) + " " + std::string(what.data, what.size));
     } else if (argument == "--models") {
       out.models = value();
     } else if (argument == "--script") {
@@ -220,6 +232,7 @@ int main(int argc, char** argv) {
   options.fallback_model = str(bundled);
   options.isa = str(arguments.isa);
   options.draft = str(arguments.draft);
+  options.journal = str(arguments.journal);
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);
   options.terminal = isatty(STDOUT_FILENO) != 0;

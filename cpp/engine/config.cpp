@@ -9,7 +9,14 @@ namespace {
   {key, ConfigType::integer, missing, least, most, 0, 0, "", meaning},
 #define FLYBALL_REAL(key, missing, least, most, meaning) \
   {key, ConfigType::real, missing, 0, 0, least, most, "", meaning},
-constexpr ConfigKey keys[] = {FLYBALL_CONFIG(FLYBALL_TEXT, FLYBALL_CHOICE, FLYBALL_INTEGER, FLYBALL_REAL)};
+#define FLYBALL_GOVERNOR_CHOICE(field, key, choices, meaning) \
+  FLYBALL_CHOICE(key, governor::choice(choices, 0), choices, meaning)
+#define FLYBALL_GOVERNOR_INTEGER(field, key, missing, least, most, meaning) \
+  FLYBALL_INTEGER(key, #missing, least, most, meaning)
+constexpr ConfigKey keys[] = {FLYBALL_CONFIG(FLYBALL_TEXT, FLYBALL_CHOICE, FLYBALL_INTEGER, FLYBALL_REAL)
+                                  FLYBALL_GOVERNOR_SETTINGS(FLYBALL_GOVERNOR_CHOICE, FLYBALL_GOVERNOR_INTEGER)};
+#undef FLYBALL_GOVERNOR_CHOICE
+#undef FLYBALL_GOVERNOR_INTEGER
 #undef FLYBALL_TEXT
 #undef FLYBALL_CHOICE
 #undef FLYBALL_INTEGER

@@ -1,12 +1,13 @@
 // Configuration (contract 4): one list of keys; `key = value` lines, a subset of TOML, the same on the host and in the boot image.
 #pragma once
 
-#include "base/result.h"
+#include "governor/settings.h"
 
 namespace flyball::engine {
 
 // TEXT(key, default, meaning)  CHOICE(key, default, choices, meaning)
 // INTEGER(key, default, least, most, meaning)  REAL(key, default, least, most, meaning)
+// The governor's own keys follow these: governor/settings.h.
 #define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                  \
   TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                 \
   TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                 \

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "base/hash.h"
+#include "governor/governor.h"
+#include "governor/journal.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
 #include "runtime/metrics.h"
@@ -11,6 +13,8 @@
 namespace flyball::engine {
 
 using kernels::CacheType;
+using GovernorSettings = governor::Settings;
+using GovernorState = governor::State;
 using tokenizer::Token;
 
 Str cache_type_name(CacheType type);  // "f16", "f32", "q8_0"
@@ -28,6 +32,7 @@ struct ModelOptions {
   u32 decode_threads = 0;                  // of steps that compute no prompt; 0: as many as threads
   u64 prefix_cache_bytes = u64(64) << 20;  // keys and values kept for prompts that begin alike; 0: none
   bool vocab_only = false;                 // tokenizer and metadata alone; sessions are refused
+  governor::EventSink events;              // of the model and its sessions; outlives them
 };
 
 class Model {
@@ -71,6 +76,7 @@ struct SessionOptions {
   u32 threads = 0;  // 0: the model's
   u32 decode_threads = 0;
   u64 sequence = 0;  // names the sequence for the counter-based random numbers
+  GovernorSettings governor;
 };
 
 struct Control {  // looked at between matrices, and inside those that take long
@@ -93,8 +99,14 @@ class Session {
   const runtime::SessionMetrics& metrics() const;
   u64 cache_bytes() const;
   u64 sequence() const;  // SessionOptions::sequence: part of what a digest covers
+  u64 number() const;    // in the journal; 0: nobody listens
 
   void reset();  // forgets the cache; counted
+
+  // The governor: other settings hold from the next answer on, what it has learnt stays.
+  const GovernorSettings& governor_settings() const;
+  const GovernorState& governor() const;
+  Status govern(const GovernorSettings& settings);
 
   // Teacher-forced logits of every position: out is (ids.size, n_vocab). Uses a cleared cache; `batch` tokens at a
   // time.
@@ -117,8 +129,33 @@ class Session {
   State* state_ = nullptr;
 };
 
-enum class StopReason : u8 { none, eos, max_tokens, stop_string, context_full, interrupted, deadline };
+enum class StopReason : u8 {
+  none,
+  eos,
+  max_tokens,
+  stop_string,
+  context_full,
+  interrupted,
+  deadline,      // the caller's or the governor's
+  budget_guard,  // and the following: the governor
+  loop_guard,
+  memory_guard,
+};
 Str stop_reason_name(StopReason reason);
+// Whether somebody or something outside the answer ended it: time decides nothing twice.
+inline bool cut_short(StopReason reason) { return reason >= StopReason::interrupted; }
+
+// What the governor decided in an answer.
+struct Decision {
+  u32 position = 0;  // tokens shown before
+  governor::Reason reason = governor::Reason::GUARD_TURN_STOP;
+  Text<320> data;  // a JSON object
+  // Whether it changed or ended this answer; the others concern later ones.
+  bool applied() const {
+    const Str event = governor::info(reason).event;
+    return event == "caps" || (event == "stop" && reason != governor::Reason::GUARD_STOP_SIMULATED);
+  }
+};
 
 // Guessing tokens and checking several in one call: the answer is the same, bit by bit (docs/speculation.md).
 struct SpeculationOptions {
@@ -137,8 +174,8 @@ struct GenerateOptions {
   runtime::SamplerSettings sampler;
   u32 max_tokens = 128;
   Span<const Str> stops;  // the answer ends before the first of them
-  u32 batch =
-      192;  // prompt tokens per transformer call, 512 at most; whole panels of every kernel; cannot change a result
+  // Prompt tokens per transformer call, 512 at most: whole panels of every kernel. Cannot change a result.
+  u32 batch = 192;
   bool ignore_eos = false;
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
@@ -180,7 +217,8 @@ class Generation {
   Span<const Hash128> logits_hashes() const;  // of the logits each was chosen from
   StopReason stop_reason() const;
   const runtime::GenerationMetrics& metrics() const;
-  const GenerateOptions& options() const;
+  const GenerateOptions& options() const;  // as the governor left them
+  Span<const Decision> decisions() const;
   Session& session() const;
 
   struct State;

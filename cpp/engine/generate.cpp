@@ -22,13 +22,15 @@ Result<Generation*> Generation::prepare(Session& session, Span<const Token> prom
   FLYBALL_TRY(check_generate(s, prompt, options));
   State* state = create_state<State>(s.platform, s, options);
   if (!state) return fail(Code::out_of_memory, "generation") << "no memory for a generation";
-  const Status room = state->make_room(prompt);
-  if (!room.ok()) {
+  state->turn = ++s.metrics.generations_started;
+  state->n_prompt = u32(prompt.size);
+  Status status = state->governed.begin(*state, state->arena);
+  if (status.ok()) status = state->make_room(prompt);
+  if (!status.ok()) {
     release(&state->handle);
-    return room.error();
+    return status.error();
   }
   state->reuse_prefix(prompt);
-  ++s.metrics.generations_started;
   return &state->handle;
 }
 
@@ -40,7 +42,7 @@ Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt
   State& g = *generation->state_;
   const u64 total = prompt.size - g.session.n_tokens;
   Status status;
-  while (status.ok() && !g.has_ready()) {
+  while (status.ok() && !g.has_ready() && !g.ended_by_guard()) {
     status = g.compute(options.batch, control);
     const u64 done = total - (g.n_prompt - g.session.n_tokens);
     if (status.ok() && progress.report && !progress.report(progress.context, "prefill", done, total))
@@ -60,6 +62,7 @@ Result<Step> Generation::step(Control control) {
   if (g.stop_reason != StopReason::none) return g.finished();
   if (g.epoch != g.session.epoch) return used_by_others();
   while (!g.has_ready()) {
+    if (g.ended_by_guard()) return g.finished();
     const Status status = g.compute(g.options.batch, control);
     if (!status.ok()) {
       FLYBALL_TRY(g.stop_early(status.error()));
@@ -83,11 +86,13 @@ void Generation::step_many(Span<Generation* const> generations, Span<Stepped> ou
       out[i].status = used_by_others();
       continue;
     }
-    if (g.options.deadline_ns != 0 && now >= g.options.deadline_ns) {
-      out[i].status = g.stop_early(interrupted_error(platform, {nullptr, nullptr, g.options.deadline_ns}, 0, 1));
+    if (!g.has_ready() && g.ended_by_guard()) continue;
+    const u64 deadline = g.governed.deadline_ns();
+    if (deadline != 0 && now >= deadline) {
+      out[i].status = g.stop_early(interrupted_error(platform, {nullptr, nullptr, deadline}, 0, 1));
       continue;
     }
-    earliest.deadline_ns = earlier(earliest.deadline_ns, g.options.deadline_ns);
+    earliest.deadline_ns = earlier(earliest.deadline_ns, deadline);
     ++n_active;
   }
 
@@ -109,14 +114,20 @@ void Generation::step_many(Span<Generation* const> generations, Span<Stepped> ou
     }
     if (round.empty()) break;
     const Status status = round.run();
-    if (status.ok()) continue;
+    if (status.ok()) {
+      for (Generation* generation : generations) {
+        State& g = *generation->state_;
+        if (g.stop_reason == StopReason::none && !g.has_ready()) (void)g.ended_by_guard();
+      }
+      continue;
+    }
     // A deadline ends those that it belongs to; the others go on with the next step. All else concerns all.
     const u64 later = platform.now_ns(platform.self);
     const bool by_clock = status.error().code == Code::interrupted && status.error().where.str() == "deadline";
     for (u64 i = 0; i < generations.size; ++i) {
       if (!waits(i, false) && !waits(i, true)) continue;
       State& g = *generations[i]->state_;
-      const u64 deadline = earlier(control.deadline_ns, g.options.deadline_ns);
+      const u64 deadline = earlier(control.deadline_ns, g.governed.deadline_ns());
       if (!by_clock || (deadline != 0 && later >= deadline)) out[i].status = g.stop_early(status.error());
     }
     break;
@@ -149,6 +160,7 @@ Span<const Hash128> Generation::logits_hashes() const { return {state_->hashes.d
 StopReason Generation::stop_reason() const { return state_->stop_reason; }
 const runtime::GenerationMetrics& Generation::metrics() const { return state_->metrics; }
 const GenerateOptions& Generation::options() const { return state_->options; }
+Span<const Decision> Generation::decisions() const { return state_->governed.decisions(); }
 Session& Generation::session() const { return state_->session.handle; }
 
 Str stop_reason_name(StopReason reason) {
@@ -160,6 +172,9 @@ Str stop_reason_name(StopReason reason) {
     case StopReason::context_full: return "context_full";
     case StopReason::interrupted: return "interrupted";
     case StopReason::deadline: return "deadline";
+    case StopReason::budget_guard: return "budget_guard";
+    case StopReason::loop_guard: return "loop_guard";
+    case StopReason::memory_guard: return "memory_guard";
   }
   return "unknown";
 }

@@ -1,3 +1,4 @@
+#include "engine/events.h"
 #include "engine/round.h"
 
 namespace flyball::engine {
@@ -40,7 +41,6 @@ Generation::State::State(Session::State& s, const GenerateOptions& o)
 }
 
 Status Generation::State::make_room(Span<const Token> prompt) {
-  n_prompt = u32(prompt.size);
   // The last token produced is never fed, so an answer may be one longer than the room left in the context.
   capacity = min(options.max_tokens, session.options.context - n_prompt + 1);
   history = arena.allocate<Token>(u64(n_prompt) + capacity);
@@ -89,7 +89,7 @@ void Generation::State::reuse_prefix(Span<const Token> prompt) {
 }
 
 Status Generation::State::compute(u32 batch, Control control) {
-  control.deadline_ns = earlier(control.deadline_ns, options.deadline_ns);
+  control.deadline_ns = earlier(control.deadline_ns, governed.deadline_ns());
   Round round(session.model, control);
   Status status;
   round.add(*this, batch, true, &status);
@@ -168,14 +168,26 @@ void Generation::State::decide_stop(Token token) {
     stop_reason = StopReason::max_tokens;
   } else if (n_tokens == capacity) {
     stop_reason = StopReason::context_full;
+  } else {
+    // A loop ends the answer here; what a call cost ends it when all that it gave has been shown.
+    governed.showed({tokens.data, n_tokens});
+    if (governed.stop() == StopReason::loop_guard || !has_ready()) stop_reason = governed.stop();
   }
 }
 
 Status Generation::State::stop_early(const Error& error) {
   if (error.code != Code::interrupted) return error;
   stop_reason = error.where.str() == "deadline" ? StopReason::deadline : StopReason::interrupted;
+  if (stop_reason == StopReason::deadline) governed.cut_short();
   complete();
   return {};
+}
+
+bool Generation::State::ended_by_guard() {
+  if (governed.stop() == StopReason::none) return false;
+  stop_reason = governed.stop();
+  complete();
+  return true;
 }
 
 void Generation::State::complete() {
@@ -184,8 +196,8 @@ void Generation::State::complete() {
   // Checked guesses beyond the answer's end leave the session as plain decoding would.
   if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
   session.model.state().prefixes.remember(session.prefix_kind, {session.tokens.data, session.n_tokens}, session.cache);
-  const bool cut_short = stop_reason == StopReason::interrupted || stop_reason == StopReason::deadline;
-  if (!cut_short) ++session.metrics.generations_completed;
+  if (!cut_short(stop_reason)) ++session.metrics.generations_completed;
+  governed.end();
 }
 
 // Bytes of the pending text that can be shown: whole characters that cannot be the beginning of a stop string. Half a

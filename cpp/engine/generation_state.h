@@ -1,6 +1,7 @@
 // What one answer in progress holds: its tokens, its text not yet shown, and the decisions to stop. Private to engine/.
 #pragma once
 
+#include "engine/governed.h"
 #include "engine/state.h"
 
 namespace flyball::engine {
@@ -28,7 +29,8 @@ struct Generation::State : InPlace {
 
   // Showing: one chosen token after the other, until a reason to stop.
   Step show();
-  void decide_stop(Token token);          // end of generation, stop string, length, context: in this order
+  void decide_stop(Token token);          // end of generation, stop string, length, context, guard: in this order
+  bool ended_by_guard();                  // with nothing left to show
   Status stop_early(const Error& error);  // interruption and deadline are stop reasons; other errors pass
   void complete();
   Step finished();
@@ -39,6 +41,7 @@ struct Generation::State : InPlace {
   GenerateOptions options;
   tokenizer::Decoder decoder;  // goes on after the prompt's last token
   u64 epoch = 0;
+  u64 turn = 0;  // of the session, from 1
   u64 start_cycles = 0;
   u32 n_prompt = 0;
   u32 n_tokens = 0;      // shown
@@ -52,6 +55,7 @@ struct Generation::State : InPlace {
   PromptLookup lookup;
   Token guesses[max_step_rows - 1];
   runtime::GenerationMetrics metrics;
+  Governed governed;
   StopReason stop_reason = StopReason::none;
 
  private:

@@ -1,7 +1,7 @@
 // Loading: path -> mapped parts -> metadata -> tokenizer -> interleaved weights.
 #include "base/math.h"
 #include "base/parallel.h"
-#include "engine/state.h"
+#include "engine/events.h"
 #include "gguf/split.h"
 
 namespace flyball::engine {
@@ -100,6 +100,7 @@ Result<Model*> Model::load(const Platform& platform, Str path, const ModelOption
     release(&state->handle);
     return status.error();
   }
+  tell_loaded(state->handle);
   return &state->handle;
 }
 

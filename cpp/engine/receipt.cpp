@@ -32,7 +32,19 @@ Result<Str> answer_text(Arena& arena, const Generation& generation) {
   return whole.substr(0, first);
 }
 
-runtime::DigestInput content_of(const Generation& generation) {
+// Those decisions of the governor that changed or ended this answer.
+struct Applied {
+  explicit Applied(const Generation& generation) {
+    for (const Decision& decision : generation.decisions()) {
+      if (decision.applied() && n < sizeof list / sizeof list[0])
+        list[n++] = {decision.position, governor::info(decision.reason).id, decision.data.str()};
+    }
+  }
+  runtime::Decided list[4];  // bounded settings, and what ended it
+  u64 n = 0;
+};
+
+runtime::DigestInput content_of(const Generation& generation, const Applied& applied) {
   const Session& session = generation.session();
   const GenerateOptions& options = generation.options();
   runtime::DigestInput content;
@@ -44,6 +56,7 @@ runtime::DigestInput content_of(const Generation& generation) {
   content.max_tokens = options.max_tokens;
   content.ignore_eos = options.ignore_eos;
   content.stops = options.stops;
+  content.decisions = {applied.list, applied.n};
   content.prompt = generation.prompt();
   content.tokens = generation.tokens();
   content.logits_hashes = generation.logits_hashes();
@@ -66,7 +79,7 @@ struct HexDigest {
 
 Result<Digest> digest(const Generation& generation) {
   FLYBALL_TRY(must_be_done(generation));
-  return runtime::answer_digest(content_of(generation));
+  return runtime::answer_digest(content_of(generation, Applied(generation)));
 }
 
 Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
@@ -74,7 +87,14 @@ Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
   const Session& session = generation.session();
   const Model& model = session.model();
   Receipt receipt;
-  receipt.content = content_of(generation);
+  const Applied applied(generation);
+  receipt.content = content_of(generation, applied);
+  if (applied.n != 0) {
+    const Span<runtime::Decided> kept = arena.allocate<runtime::Decided>(applied.n);
+    if (kept.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for the decisions";
+    memcpy(kept.data, applied.list, applied.n * sizeof(runtime::Decided));
+    receipt.content.decisions = kept;
+  }
   receipt.digest = runtime::answer_digest(receipt.content);
   FLYBALL_ASSIGN(receipt.text, answer_text(arena, generation));
   receipt.flyball_version = version;
@@ -126,7 +146,12 @@ void write_receipt(const Receipt& receipt, Writer& out) {
   json.key("stops").begin_array();
   for (const Str stop : content.stops) json.value(stop);
   json.end_array().end_object();
-  json.key("decisions").begin_array().end_array();
+  json.key("decisions").begin_array();
+  for (const runtime::Decided& decided : content.decisions) {
+    json.begin_object().field("position", decided.position).field("reason_id", decided.reason_id);
+    json.key("data").raw(decided.data).end_object();
+  }
+  json.end_array();
   write_tokens(json, "prompt_tokens", content.prompt);
   write_tokens(json, "tokens", content.tokens);
   json.key("logits_hashes").begin_array();
@@ -147,6 +172,7 @@ Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
   u64 bytes = 4096 + receipt.metrics.size + 6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size);
   bytes += 12 * content.prompt.size + 47 * content.tokens.size + 40 * content.sampler.bias.size;
   for (const Str stop : content.stops) bytes += 6 * stop.size + 3;
+  for (const runtime::Decided& decided : content.decisions) bytes += 128 + decided.data.size;
   const Span<char> memory = arena.allocate<char>(bytes);
   if (memory.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for " << bytes << " bytes";
   Writer out(memory.data, memory.size);

@@ -20,7 +20,7 @@ class ReceiptParser {
     FLYBALL_TRY(settings(root, &content));
     FLYBALL_TRY(sampler(root, &content));
     FLYBALL_TRY(limits(root, &content));
-    FLYBALL_TRY(none_yet(root, "decisions"));
+    FLYBALL_TRY(decisions(root, &content));
     FLYBALL_TRY(tokens(root, "prompt_tokens", &content.prompt));
     FLYBALL_TRY(tokens(root, "tokens", &content.tokens));
     FLYBALL_TRY(hashes(root, &content));
@@ -78,12 +78,36 @@ class ReceiptParser {
     return {};
   }
 
-  // Adapters and governor's decisions come with a later schema: a receipt that names some needs a newer reader.
+  // Adapters come with a later schema: a receipt that names some needs a newer reader.
   Status none_yet(const Json& parent, Str name) {
     Json list;
     FLYBALL_TRY(array(parent, name, &list));
     if (list.count() == 0) return {};
     return fail(Code::unsupported, name, list.offset()) << "has entries, which this version of Flyball cannot repeat";
+  }
+
+  Status decisions(const Json& root, runtime::DigestInput* content) {
+    Json list;
+    FLYBALL_TRY(array(root, "decisions", &list));
+    Span<runtime::Decided> decided;
+    FLYBALL_TRY(make_room("decisions", list.count(), &decided));
+    u64 n = 0;
+    for (JsonItems items(list); items.next(); ++n) {
+      const Json& entry = items.value();
+      FLYBALL_TRY(entry.expect("decisions", JsonType::object).ok() ? Status() : bad_decision(entry));
+      FLYBALL_TRY(number(entry, "position", 0, ~u32(0), &decided[n].position));
+      FLYBALL_TRY(string(entry, "reason_id", &decided[n].reason_id));
+      governor::Reason known;
+      if (!governor::find_reason(decided[n].reason_id, &known)) return bad_decision(entry);
+      Json data;
+      FLYBALL_TRY(object(entry, "data", &data));
+      decided[n].data = data.raw();
+    }
+    content->decisions = decided;
+    return {};
+  }
+  static Status bad_decision(const Json& entry) {
+    return fail(Code::corrupt, "decisions", entry.offset()) << "must be objects with a registered reason_id";
   }
 
   template <class T>
@@ -217,7 +241,7 @@ class ReceiptParser {
     FLYBALL_TRY(object(root, "stop", &part));
     FLYBALL_TRY(string(part, "reason", &content->stop_reason));
     bool known = false;
-    for (u32 reason = u32(StopReason::eos); reason <= u32(StopReason::deadline); ++reason) {
+    for (u32 reason = u32(StopReason::eos); reason <= u32(StopReason::memory_guard); ++reason) {
       known = known || stop_reason_name(StopReason(reason)) == content->stop_reason;
     }
     if (!known)

@@ -41,8 +41,7 @@ Status Round::run() {
   }
 
   Session::State& session = parts_[0].generation->session;
-  const SessionOptions& options = session.options;
-  const model::Engine engine{&platform, &model_.table(), prompts_ ? options.threads : options.decode_threads};
+  const model::Engine engine{&platform, &model_.table(), n_threads()};
   const StopQuestion question(platform, control_);
   model::ForwardCycles cycles;
   const bool finished =
@@ -80,12 +79,18 @@ void Round::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   Session::State& session = g.session;
   memcpy(session.tokens.data + session.n_tokens, g.history.data + session.n_tokens, part.n_fed * sizeof(Token));
   session.n_tokens += part.n_fed;
+  const u32 n_before = g.n_sampled;
   const u32 n_right = part.chooses ? choose(part, workspace, row) : 0;
 
   runtime::PhaseMetrics counted = call;
   counted.tokens += n_right;
   (part.in_prompt ? g.metrics.prefill : g.metrics.decode).add(counted);
   (part.in_prompt ? session.metrics.prefill : session.metrics.decode).add(counted);
+  using Call = governor::Call;
+  const bool plain = n_parts_ == 1 && part.n_guesses == 0;
+  const Call::Kind kind = part.in_prompt ? Call::prompt : plain ? Call::plain : Call::shared;
+  g.governed.called({kind, part.n_fed + part.n_guesses, g.n_sampled - n_before, call.cycles, call.attention_cycles,
+                     g.governed.elapsed_us(), n_threads()});
   if (part.n_guesses) {
     const runtime::SpeculationMetrics guesses{1, part.n_guesses, n_right};
     g.metrics.speculation.add(guesses);

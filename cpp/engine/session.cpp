@@ -1,6 +1,6 @@
 // A sequence with its cache: computing tokens, reading logits and hidden states, saving and restoring.
 #include "base/math.h"
-#include "engine/state.h"
+#include "engine/events.h"
 
 namespace flyball::engine {
 
@@ -61,6 +61,8 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   if (chosen.decode_threads == 0) chosen.decode_threads = chosen.threads ? chosen.threads : model.decode_threads();
   if (chosen.threads == 0) chosen.threads = model.threads();
 
+  FLYBALL_TRY(governor::check(chosen.governor));
+
   const Platform& platform = model.platform();
   State* state = create_state<State>(platform, platform, model);
   if (!state) return fail(Code::out_of_memory, "session") << "no memory for a session";
@@ -78,14 +80,18 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   };
   const Status status = fill();
   if (!status.ok()) {
-    release(&state->handle);
+    destroy_state(platform, state);
     return status.error();
   }
+  state->governor = governor::begin(chosen.governor, model.state().known_cost.of(chosen));
+  tell_opened(*state);
   return &state->handle;
 }
 
 void Session::release(Session* session) {
-  if (session) destroy_state(session->state_->platform, session->state_);
+  if (!session) return;
+  tell_closed(*session->state_);
+  destroy_state(session->state_->platform, session->state_);
 }
 
 Model& Session::model() const { return state_->model; }
@@ -97,6 +103,7 @@ Span<const Token> Session::tokens() const { return {state_->tokens.data, state_-
 const runtime::SessionMetrics& Session::metrics() const { return state_->metrics; }
 u64 Session::cache_bytes() const { return state_->cache.bytes(); }
 u64 Session::sequence() const { return state_->options.sequence; }
+u64 Session::number() const { return state_->number; }
 
 void Session::State::truncate(u32 n) {
   n_tokens = min(n_tokens, n);
@@ -106,6 +113,18 @@ void Session::State::truncate(u32 n) {
 void Session::reset() {
   state_->truncate(0);
   ++state_->metrics.cache_resets;
+  tell_reset(*state_);
+}
+
+const GovernorSettings& Session::governor_settings() const { return state_->options.governor; }
+const GovernorState& Session::governor() const { return state_->governor; }
+
+Status Session::govern(const GovernorSettings& settings) {
+  FLYBALL_TRY(governor::check(settings));
+  state_->options.governor = settings;
+  state_->governed_turn = 0;
+  tell_settings(*state_);
+  return {};
 }
 
 Error interrupted_error(const Platform& platform, const Control& control, u64 done, u64 total) {

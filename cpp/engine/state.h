@@ -27,11 +27,41 @@ void destroy_state(const Platform& platform, State* state) {
   platform.release(platform.self, state, sizeof(State));
 }
 
+// What a token was found to cost, for sessions that compute in the same way.
+class KnownCost {
+ public:
+  void keep(const SessionOptions& options, const governor::Baseline& baseline) {
+    const Locked locked(lock_);
+    how_ = {options.cache, options.threads, options.decode_threads};
+    baseline_ = baseline;
+  }
+  governor::Baseline of(const SessionOptions& options) {
+    const Locked locked(lock_);
+    return how_ == How{options.cache, options.threads, options.decode_threads} ? baseline_ : governor::Baseline();
+  }
+
+ private:
+  struct How {
+    CacheType cache = CacheType::f16;
+    u32 threads = 0;
+    u32 decode_threads = 0;
+    friend bool operator==(const How&, const How&) = default;
+  };
+  SpinLock lock_;
+  How how_;
+  governor::Baseline baseline_;
+};
+
 struct Model::State : InPlace {
   static constexpr u32 max_parts = 256;
 
   State(const Platform& p, const ModelOptions& options)
-      : platform(p), arena(p), weight_arena(p), workspaces(platform), prefixes(platform, options.prefix_cache_bytes) {}
+      : platform(p),
+        arena(p),
+        weight_arena(p),
+        workspaces(platform),
+        prefixes(platform, options.prefix_cache_bytes),
+        events(options.events) {}
   ~State();
 
   Platform platform;
@@ -50,6 +80,8 @@ struct Model::State : InPlace {
   bool vocab_only = false;
   Workspaces workspaces;
   runtime::PrefixCache prefixes;
+  governor::EventSink events;
+  KnownCost known_cost;
   u32 longest_piece = 0;  // bytes of the longest token's text
   runtime::StartupMetrics startup;
   u32 fingerprint_state = 0;  // 0: not computed, 1: being computed, 2: ready
@@ -66,7 +98,10 @@ struct Session::State : InPlace {
   SessionOptions options;
   runtime::KvCache cache;
   model::Rope rope;
-  u64 prefix_kind = 0;  // sessions with the same may share keys and values
+  u64 number = 0;  // in the journal; 0: nobody listens
+  GovernorState governor;
+  u64 governed_turn = 0;  // the answer that it is at
+  u64 prefix_kind = 0;    // sessions with the same may share keys and values
   runtime::DraftPolicy draft_policy;
   Span<Token> tokens;  // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;

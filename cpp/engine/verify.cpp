@@ -43,12 +43,13 @@ class Verifier {
 
  private:
   bool ended_early() const {
-    return content_.stop_reason == stop_reason_name(StopReason::interrupted) ||
-           content_.stop_reason == stop_reason_name(StopReason::deadline);
+    for (StopReason reason = StopReason::interrupted; reason <= StopReason::memory_guard;
+         reason = StopReason(u32(reason) + 1)) {
+      if (content_.stop_reason == stop_reason_name(reason)) return true;
+    }
+    return false;
   }
-  bool interrupted() const {
-    return generation_->stop_reason() == StopReason::interrupted || generation_->stop_reason() == StopReason::deadline;
-  }
+  bool interrupted() const { return cut_short(generation_->stop_reason()); }
 
   Status begin() {
     SessionOptions session;

@@ -1,13 +1,45 @@
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/text.h"
 #include "host/parts.h"
 
 namespace flyball::host {
 namespace {
 
 constexpr u64 page_bytes = 4096;
+constexpr u64 unknown = ~u64(0);
+
+// The first number behind `name` in a small text file of the kernel.
+u64 number_in(const char* path, Str name) {
+  char buffer[1024];
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return unknown;
+  const ssize_t n = read(file, buffer, sizeof buffer);
+  close(file);
+  Str text(buffer, n > 0 ? static_cast<u64>(n) : 0);
+  while (!text.empty() && !text.starts_with(name)) text = text.from(1);
+  if (text.empty()) return unknown;
+  text = text.from(name.size);
+  while (text.starts_with(" ")) text = text.from(1);
+  u64 digits = 0;
+  while (digits < text.size && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  u64 value = 0;
+  return parse_u64(text.substr(0, digits), &value) ? value : unknown;
+}
 
 }  // namespace
+
+// What the kernel would give without swapping, and what the control group (a container's limit) leaves.
+u64 available_memory(void*) {
+  const u64 kib = number_in("/proc/meminfo", "MemAvailable:");
+  u64 bytes = kib == unknown ? unknown : kib << 10;
+  const u64 limit = number_in("/sys/fs/cgroup/memory.max", "");
+  const u64 used = number_in("/sys/fs/cgroup/memory.current", "");
+  if (limit != unknown && used != unknown) bytes = min(bytes, limit - min(limit, used));
+  return bytes;
+}
 
 // Anonymous maps: zeroed by the kernel page by page as they are touched, and given back at once on release. Huge pages
 // are not asked for: they made decode 2 % faster, but a first load up to four times slower where the kernel, or a

@@ -8,6 +8,7 @@ namespace flyball::host {
 void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
 void populate(void*, void* memory, u64 bytes);
+u64 available_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);
@@ -19,6 +20,7 @@ Result<FileInfo> stat(void*, Str path);
 
 u64 cycles(void*);
 u64 now_ns(void*);
+u64 calendar_ns(void*);
 void start_calibration();  // before cycles_per_second()
 u64 cycles_per_second(void*);
 

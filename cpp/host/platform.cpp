@@ -31,6 +31,7 @@ Platform make_platform() {
   p.allocate = allocate;
   p.release = release;
   p.populate = populate;
+  p.available_memory = available_memory;
   p.map = map;
   p.unmap = unmap;
   p.forget = forget;
@@ -40,6 +41,7 @@ Platform make_platform() {
   p.stat = stat;
   p.cycles = cycles;
   p.now_ns = now_ns;
+  p.calendar_ns = calendar_ns;
   start_calibration();
   p.cycles_per_second = cycles_per_second;
   p.parallel_for = parallel_for;

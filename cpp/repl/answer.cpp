@@ -27,6 +27,9 @@ void release_with_model(Session* session) {
 
 void Repl::start() {
   out_ << "flyball " << engine::version << " on " << platform_.name << "; /help lists the commands\n";
+  if (!options_.journal.empty()) {
+    if (const Status status = chronicle_.open(options_.journal); !status.ok()) error(status.error());
+  }
   open_first_model();
   if (model_ != nullptr && !options_.draft.empty()) {
     if (const Status status = draft(options_.draft); !status.ok()) error(status.error());
@@ -83,6 +86,7 @@ Result<Model*> Repl::load_model(Str path, u64 prefix_cache_bytes) {
   options.threads = options_.threads;
   options.decode_threads = options_.decode_threads;
   options.prefix_cache_bytes = prefix_cache_bytes;
+  options.events = chronicle_.sink();
   const Result<Model*> loaded = Model::load(platform_, path, options, progress());
   if (progress_shown_) out_ << "\r\x1b[K";
   progress_shown_ = false;
@@ -97,6 +101,7 @@ Status Repl::open_model(Str path) {
   engine::SessionOptions wanted;
   wanted.context = options_.context;
   wanted.cache = options_.cache;
+  wanted.governor = options_.governor;
   const Result<Session*> session = Session::create(*loaded, wanted);
   if (!session.ok()) {
     Model::release(loaded);
@@ -131,6 +136,7 @@ Status Repl::open_session(u32 context, CacheType cache) {
   engine::SessionOptions wanted;
   wanted.context = context;
   wanted.cache = cache;
+  wanted.governor = options_.governor;
   Session* opened = nullptr;
   FLYBALL_ASSIGN(opened, Session::create(*model_, wanted));
   close_session();
@@ -352,9 +358,9 @@ Status Repl::finish(Generation& generation) {
     hex(made.digest, digits);
     out_ << ", digest " << Str(digits, 12);
   }
-  out_ << ']';
+  out_ << "]\n";
+  show_decisions(generation);
   dim(false);
-  out_ << '\n';
   metrics_arena_.clear();
   last_metrics_ = metrics_arena_.copy(made.metrics);
   if (generation.stop_reason() == StopReason::context_full) {

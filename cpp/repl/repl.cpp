@@ -39,6 +39,7 @@ Repl::Repl(const Platform& platform, const Options& options)
       options_(options),
       out_(platform),
       catalog_(platform, options.catalog_cache),
+      chronicle_(platform),
       conversation_(platform),
       system_(platform),
       line_(platform),
@@ -50,6 +51,7 @@ Repl::Repl(const Platform& platform, const Options& options)
 Repl::~Repl() {
   close_draft();
   close_model();
+  if (const Status status = chronicle_.keep(); !status.ok()) error(status.error());
 }
 
 Str Repl::prompt() const { return line_.size() != 0 ? "... " : "> "; }
@@ -76,6 +78,7 @@ bool Repl::feed(Str line) {
     status = answer(whole);
   line_.truncate(0);
   if (!status.ok()) error(status.error());
+  if (const Status kept = chronicle_.keep(); !kept.ok()) error(kept.error());
   out_.flush();
   return running_;
 }

@@ -6,7 +6,7 @@
 #include "engine/catalog.h"
 #include "engine/chat_format.h"
 #include "engine/engine.h"
-#include "repl/console.h"
+#include "repl/chronicle.h"
 
 namespace flyball::repl {
 
@@ -20,9 +20,11 @@ struct Options {
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
   engine::SpeculationOptions speculation;
-  Str draft;              // path of the model that guesses; empty: the text so far does
-  Str models_directory;   // for /models without an argument; empty: the loaded model's
-  Str catalog_cache;      // path of the file that keeps model summaries; empty: none
+  Str draft;             // path of the model that guesses; empty: the text so far does
+  Str models_directory;  // for /models without an argument; empty: the loaded model's
+  Str catalog_cache;     // path of the file that keeps model summaries; empty: none
+  Str journal;           // path of the file that gets the journal; empty: none
+  engine::GovernorSettings governor;
   bool terminal = false;  // colours and a progress line
 };
 
@@ -69,6 +71,10 @@ class Repl {
   Status cache_type(Str argument);
   Status speculate(Str argument);
   Status draft(Str argument);
+  Status autotune(Str argument);
+  Status guard(Str argument);
+  Status journal(Str argument);
+  Status explain(Str argument);
   Status cpu(Str argument);
   Status metrics(Str argument);
   Status reset(Str argument);
@@ -101,6 +107,7 @@ class Repl {
   void restart_conversation();
 
   // Settings.
+  Status govern(Str prefix, Str argument);
   Status set(const runtime::SamplerSettings& changed);
 
   // Answers.
@@ -110,6 +117,7 @@ class Repl {
   Result<engine::Generation*> begin(Span<const engine::Token> prompt, Str stop);
   Status run(engine::Generation& generation);
   Status finish(engine::Generation& generation);
+  void show_decisions(const engine::Generation& generation);
   void put_logprob(const engine::Step& step);
   engine::Control control() const;
   engine::Progress progress();
@@ -121,6 +129,7 @@ class Repl {
   Options options_;
   Console out_;
   engine::Catalog catalog_;
+  Chronicle chronicle_;
   engine::Model* model_ = nullptr;
   engine::Session* session_ = nullptr;
   engine::Session* draft_ = nullptr;  // follows session_ and guesses; null: none

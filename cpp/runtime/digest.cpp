@@ -23,8 +23,7 @@ class Fields {  // numbers are 64 bits, little-endian; texts carry their length 
 }  // namespace
 
 Digest answer_digest(const DigestInput& in) {
-  constexpr u64 n_adapters = 0;   // reserved: the list of adapters
-  constexpr u64 n_decisions = 0;  // reserved: what a governor changed, with its positions
+  constexpr u64 n_adapters = 0;  // reserved: the list of adapters
   Fields fields;
   fields.text("flyball answer 1").raw(in.fingerprint.bytes);
   fields.number(in.context).text(in.cache_type).number(n_adapters);
@@ -39,7 +38,8 @@ Digest answer_digest(const DigestInput& in) {
   fields.number(in.max_tokens).number(in.ignore_eos ? 1 : 0);
   fields.number(in.stops.size);
   for (const Str stop : in.stops) fields.text(stop);
-  fields.number(n_decisions);
+  fields.number(in.decisions.size);
+  for (const Decided& decided : in.decisions) fields.number(decided.position).text(decided.reason_id);
 
   fields.number(in.prompt.size);
   for (const Token token : in.prompt) fields.token(token);

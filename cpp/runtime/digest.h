@@ -6,6 +6,12 @@
 
 namespace flyball::runtime {
 
+struct Decided {     // by a governor, and applied to this answer
+  u64 position = 0;  // tokens before
+  Str reason_id;
+  Str data;  // a JSON object; has times, so no digest covers it
+};
+
 struct DigestInput {
   Digest fingerprint;
   u32 context = 0;
@@ -15,6 +21,7 @@ struct DigestInput {
   u32 max_tokens = 0;
   bool ignore_eos = false;
   Span<const Str> stops;
+  Span<const Decided> decisions;
   Span<const Token> prompt;
   Span<const Token> tokens;           // produced
   Span<const Hash128> logits_hashes;  // as many as tokens

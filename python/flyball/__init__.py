@@ -31,19 +31,33 @@ from .errors import (
 from .model import Model, demo_model_path, isas
 from .options import GenerateOptions
 from .receipt import Receipt, verify
-from .results import Metrics, ModelInfo, Phase, Piece, Result, SessionMetrics, Speculation
+from .results import (
+    Decision,
+    GovernorState,
+    Metrics,
+    ModelInfo,
+    Phase,
+    Piece,
+    Result,
+    SessionMetrics,
+    Speculation,
+)
 from .session import Session, Stream
 
 if TYPE_CHECKING:
+    from .events import Event, Reason
+    from .journal import Journal
     from .template import ChatTemplate
+
+_LATE = {"ChatTemplate": "template", "Event": "events", "Journal": "journal", "Reason": "events"}
 
 
 def __getattr__(name: str) -> object:
-    """ChatTemplate brings jinja2 with it: imported by those who name it."""
-    if name == "ChatTemplate":
-        from .template import ChatTemplate
+    """What most programs do without is imported by those who name it: jinja2 comes with ChatTemplate."""
+    if name in _LATE:
+        import importlib
 
-        return ChatTemplate
+        return getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -52,13 +66,17 @@ __all__ = [
     "Chat",
     "ChatTemplate",
     "ContextFull",
+    "Decision",
     "Error",
+    "Event",
     "FileError",
     "FormatError",
     "GenerateOptions",
+    "GovernorState",
     "InternalError",
     "Interrupted",
     "InvalidArgument",
+    "Journal",
     "Message",
     "Metrics",
     "Model",
@@ -68,6 +86,7 @@ __all__ = [
     "OutOfMemory",
     "Phase",
     "Piece",
+    "Reason",
     "Receipt",
     "Result",
     "Session",

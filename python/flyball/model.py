@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
-from .options import GenerateKeywords, integer, utf8
+from .options import GenerateKeywords, governor_words, integer, utf8
 from .results import ModelInfo, Piece, Result
-from .session import Progress, Prompt, Session, Stream, make_options, make_result, prompt_ids
+from .session import Progress, Prompt, Recorder, Session, Stream, make_options, prompt_ids
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -49,6 +49,8 @@ class Model:
         self._cache = cache
         self._idle: list[Session] = []
         self.batcher = Batcher()
+        self.journal: Recorder | None = None
+        self._governor: Mapping[str, object] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -63,6 +65,8 @@ class Model:
         progress: Progress | None = None,
         decode_threads: int = 0,
         prefix_cache_mb: int = 64,
+        journal: Recorder | None = None,
+        governor: Mapping[str, object] | None = None,
     ) -> Model:
         """Map and check a GGUF file (or the first of its split parts), and prepare its weights.
 
@@ -74,6 +78,8 @@ class Model:
         progress    called with (phase, done, total) during a long load; Ctrl-C works meanwhile
         decode_threads   that compute where no prompt is computed; 0: as many as `threads`
         prefix_cache_mb  MiB of keys and values kept for prompts that begin alike, over all sessions; 0: none
+        journal     a flyball.Journal that is told what the model and its sessions do
+        governor    settings of its sessions' governor by their configuration keys: {"guard.mode": "on", ...}
         """
         name = os.fspath(path)
         core = _core.ModelCore.load(
@@ -84,8 +90,13 @@ class Model:
             integer("prefix_cache_mb", prefix_cache_mb) << 20,
             bool(vocab_only),
             progress,
+            journal.core if journal else None,
         )
-        return cls(core, name, integer("context", context), cache)
+        model = cls(core, name, integer("context", context), cache)
+        model.journal = journal
+        model._governor = dict(governor or {})
+        _core.governor_check(governor_words(governor))
+        return model
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -221,9 +232,9 @@ class Model:
             return session.prepare(prompt, max_tokens, options)
 
         def finish(core: _core.GenerationCore) -> Result:
-            result = make_result(core)
-            if session is not None:
-                self._give_back(session)
+            assert session is not None  # start() came before
+            result = session.finish(core)
+            self._give_back(session)
             return result
 
         return Job(start, finish, on_piece)
@@ -267,8 +278,12 @@ class Model:
         threads: int = 0,
         sequence: int = 0,
         decode_threads: int = 0,
+        governor: Mapping[str, object] | None = None,
     ) -> Session:
-        """A session of its own. `sequence` names it for the random numbers: other names draw other tokens."""
+        """A session of its own. `sequence` names it for the random numbers: other names draw other tokens.
+
+        governor  settings by their configuration keys, instead of the model's: {"guard.mode": "on", ...}
+        """
         return Session(
             self,
             _core.SessionCore.create(
@@ -278,6 +293,7 @@ class Model:
                 integer("threads", threads),
                 integer("decode_threads", decode_threads),
                 integer("sequence", sequence, most=2**64 - 1),
+                governor_words(self._governor if governor is None else governor),
             ),
         )
 
@@ -294,6 +310,8 @@ class Model:
         with self._lock:
             self._idle.clear()
         self._core.close()
+        if self.journal is not None:
+            self.journal.keep()
 
     def __enter__(self) -> Model:
         return self

@@ -134,6 +134,11 @@ def speculation(choice: str) -> str:
     return choice
 
 
+def governor_words(governor: Mapping[str, object] | None) -> dict[str, str]:
+    """Settings of a governor by their configuration keys, as written; which there are is the core's business."""
+    return {str(key): str(value) for key, value in (governor or {}).items()}
+
+
 def _stops(stop: str | Iterable[str]) -> list[bytes]:
     return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
 

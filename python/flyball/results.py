@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from .receipt import Receipt
@@ -212,6 +212,31 @@ class SessionMetrics:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What the governor decided in an answer, after `position` tokens of it had been shown. See docs/reasons.md."""
+
+    position: int
+    reason_id: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GovernorState:
+    """A session's governor: its settings, and what it has learnt.
+
+    A plain decode step costs `rest_cycles`, and `attention_cycles` for every 1,024 tokens in the cache. Answers are
+    bounded by `tightness` steps, and by safe mode for `safe_turns_left` more of them.
+    """
+
+    settings: dict[str, str | int]
+    calibrated: bool
+    rest_cycles: int
+    attention_cycles: int
+    tightness: int
+    safe_turns_left: int
+
+
+@dataclass(frozen=True)
 class Piece:
     """One step of a stream. `text` holds whole characters only and may be empty; the last piece may have no token."""
 
@@ -225,7 +250,8 @@ class Result:
     """One finished answer.
 
     `tokens` are the produced ids (an end-of-turn token included), `logprobs` their natural-log probabilities under the
-    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted or deadline. `digest` and
+    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted, deadline, or the
+    governor's: budget_guard, loop_guard, memory_guard; `decisions` are what it decided meanwhile. `digest` and
     `receipt` are made when they are asked for: the first of a model hashes its file.
     """
 
@@ -235,6 +261,7 @@ class Result:
     stop_reason: str
     metrics: Metrics
     prompt: tuple[int, ...] = field(repr=False)
+    decisions: tuple[Decision, ...]
     _make_receipt: Callable[[], tuple[str, Receipt]] | None = field(repr=False, compare=False)
 
     @cached_property

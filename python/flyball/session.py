@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from . import _core
 from .batching import AsyncStream, Job, awaited
 from .errors import InvalidArgument
-from .options import GenerateKeywords, GenerateOptions, integer, utf8
+from .options import GenerateKeywords, GenerateOptions, governor_words, integer, utf8
 from .receipt import Receipt
-from .results import Metrics, Piece, Result, SessionMetrics
+from .results import Decision, GovernorState, Metrics, Piece, Result, SessionMetrics
 
 if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
     from concurrent.futures import Future
@@ -26,14 +27,23 @@ Prompt: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
 Progress: TypeAlias = Callable[[str, int, int], object]
 
 
+class Recorder(Protocol):
+    """A Journal, as a model sees it."""
+
+    core: _core.JournalCore
+
+    def keep(self) -> None: ...
+
+
 class Stream(Iterator[Piece]):
     """The pieces of an answer as they come; `result` holds the whole answer once they have ended.
 
     Left early, it is to be closed: close() ends the answer with stop_reason "interrupted" and gives the Result so far.
     """
 
-    def __init__(self, core: _core.GenerationCore) -> None:
+    def __init__(self, core: _core.GenerationCore, finish: Callable[[_core.GenerationCore], Result]) -> None:
         self._core = core
+        self._make_result = finish
         self._done: Callable[[Result], None] | None = None
         self._result: Result | None = None
 
@@ -74,7 +84,7 @@ class Stream(Iterator[Piece]):
         return self._result
 
     def _finish(self) -> None:
-        self._result = make_result(self._core)
+        self._result = self._make_result(self._core)
         if self._done:
             self._done(self._result)
 
@@ -122,6 +132,16 @@ class Session:
         """Counts since the session was made."""
         return SessionMetrics.from_counts(self._core.metrics(), _core.cycles_per_second())
 
+    @property
+    def governor(self) -> GovernorState:
+        """What governs the session, and what it has learnt."""
+        fields = self._core.governor()
+        return GovernorState(**fields | {"settings": json.loads(fields["settings"])})
+
+    def govern(self, settings: Mapping[str, object]) -> None:
+        """Have `settings` (configuration keys autotune.* and guard.*, others at their defaults) hold from now on."""
+        self._core.govern(governor_words(settings))
+
     def generate(
         self,
         prompt: Prompt,
@@ -133,7 +153,7 @@ class Session:
         """Answer `prompt` (text or token ids) and give the whole answer. Options: see GenerateOptions."""
         core = self._begin(prompt, max_tokens, progress, options)
         core.run()
-        return make_result(core)
+        return self.finish(core)
 
     def stream(
         self,
@@ -144,7 +164,7 @@ class Session:
         **options: Unpack[GenerateKeywords],
     ) -> Stream:
         """The same, piece by piece. The prompt is computed before this returns."""
-        return Stream(self._begin(prompt, max_tokens, progress, options))
+        return Stream(self._begin(prompt, max_tokens, progress, options), self.finish)
 
     async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
         """generate() for asyncio: computed together with all other running answers of the model."""
@@ -162,8 +182,14 @@ class Session:
         on_piece: Callable[[Piece], None] | None = None,
     ) -> Future[Result]:
         make_options(max_tokens, options).for_core()  # what is wrong is said to the caller, not to the batch
-        job = Job(lambda: self.prepare(prompt, max_tokens, options), make_result, on_piece)
+        job = Job(lambda: self.prepare(prompt, max_tokens, options), self.finish, on_piece)
         return self.model.batcher.submit(job)
+
+    def finish(self, core: _core.GenerationCore) -> Result:
+        """The Result of a generation that is done; what the journal was told is kept."""
+        if self.model.journal is not None:
+            self.model.journal.keep()
+        return make_result(core)
 
     def logits(
         self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
@@ -240,6 +266,7 @@ def make_result(core: _core.GenerationCore) -> Result:
         stop_reason=core.stop_reason,
         metrics=Metrics.from_counts(core.metrics(), _core.cycles_per_second()),
         prompt=tuple(core.prompt),
+        decisions=tuple(Decision(at, reason, json.loads(data)) for at, reason, data in core.decisions()),
         _make_receipt=make_receipt,
     )
 

@@ -21,7 +21,8 @@ class FakePlatform {
   std::map<std::string, u64> modified_ns;
   std::string written;  // to the console, since the last take()
   std::function<bool()> stop = [] { return false; };
-  u64 ticks = 0;     // cycles and nanoseconds: one per question
+  u64 ticks = 0;     // cycles and nanoseconds
+  u64 tick = 1;      // that pass with each question: how slow this machine is
   u64 n_mapped = 0;  // files mapped so far
   u64 n_open = 0;    // and not yet unmapped
   u64 n_bytes = 0;   // allocated and not yet released
@@ -72,8 +73,8 @@ class FakePlatform {
       if (found == world(self).files.end()) return flyball::fail(flyball::Code::not_found, path) << "no such file";
       return world(self).info(found->first);
     };
-    platform.cycles = [](void* self) { return ++world(self).ticks; };
-    platform.now_ns = [](void* self) { return ++world(self).ticks; };
+    platform.cycles = [](void* self) { return world(self).ticks += world(self).tick; };
+    platform.now_ns = platform.cycles;
     platform.cycles_per_second = [](void*) { return flyball::u64(1000000000); };
     platform.parallel_for = [](void*, flyball::u32, flyball::u32 n_tasks, flyball::TaskFunction task, void* context) {
       for (flyball::u32 i = 0; i < n_tasks; ++i) task(context, i);

@@ -205,7 +205,16 @@ TEST(hostile_receipts_are_refused_with_field_and_byte) {
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_p\":0.95", "\"top_p\":\"high\"")), "corrupt top_p");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"position\":12", "\"position\":11")), "corrupt position");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"adapters\":[]", "\"adapters\":[1]")), "unsupported adapters");
-  CHECK_EQ(engine.verdict(replaced(receipt, "\"decisions\":[]", "\"decisions\":[{}]")), "unsupported decisions");
+  for (const auto& [decision, wrong] : std::vector<std::pair<std::string, std::string>>{
+           {"1", "decisions"},
+           {"{}", "position"},
+           {"{\"position\":-1}", "position"},
+           {"{\"position\":0}", "reason_id"},
+           {"{\"position\":0,\"reason_id\":\"NONE\",\"data\":{}}", "decisions"},
+           {"{\"position\":0,\"reason_id\":\"GUARD_TURN_STOP\"}", "data"},
+           {"{\"position\":0,\"reason_id\":\"GUARD_TURN_STOP\",\"data\":[]}", "data"}})
+    CHECK_EQ(engine.verdict(replaced(receipt, "\"decisions\":[]", "\"decisions\":[" + decision + "]")),
+             "corrupt " + wrong);
   CHECK_EQ(engine.verdict(element_replaced(receipt, "tokens", 0, "-5")), "corrupt tokens");
   CHECK_EQ(engine.verdict(element_replaced(receipt, "logits_hashes", 0, "\"12\"")), "corrupt logits_hashes");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"logit_bias\":[]", "\"logit_bias\":[[1]]")), "corrupt logit_bias");

@@ -91,10 +91,10 @@ TEST(help_lists_every_command_in_a_line) {
   screen.start();
   const std::string help = screen.say("/help");
   for (const char* name :
-       {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",  "top_p",
-        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "kv",     "cpu",
-        "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens", "logprobs",
-        "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft"}) {
+       {"help",   "models",    "model_info", "load",   "sampling", "temp",     "top_k",   "top_p",   "min_p",
+        "repeat", "no_repeat", "max_tokens", "seed",   "ctx",      "kv",       "cpu",     "metrics", "reset",
+        "clear",  "system",    "raw",        "format", "tokens",   "logprobs", "save",    "restore", "receipt",
+        "verify", "quit",      "speculate",  "draft",  "autotune", "guard",    "journal", "explain"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
   CHECK(has(screen.say("/help temp"), "/temp [T]"));
@@ -374,4 +374,61 @@ TEST(quit_ends_and_nothing_is_left) {
     CHECK_EQ(world->n_bytes, 0);
     CHECK_EQ(world->n_open, 0);
   }
+}
+
+TEST(a_governed_session_says_what_it_decided) {
+  Screen screen;
+  screen.options.journal = "j.jsonl";
+  screen.start();
+  CHECK(has(screen.say("/guard"), "guard off"));
+  CHECK(has(screen.say("/guard perhaps"), "error"));
+  CHECK(has(screen.say("/guard nothing 1"), "error"));
+  CHECK(has(screen.say("/autotune on"), "the usual cost is not known yet: 0 of 3 answers"));
+  CHECK(has(screen.say("/guard on"), "guard on"));
+  CHECK(has(screen.say("/guard turn_ms 90000"), "whole answer 90000 ms"));
+  screen.say("/guard budget_cycles 1");
+  screen.say("/speculate off");
+  screen.say("/raw on");
+  const std::string answer = screen.say("Hello");
+  CHECK(has(answer, "budget_guard"));
+  CHECK(has(answer, "governor: GUARD_BUDGET_STOP, GUARD_SAFE_ENTERED; /explain tells why"));
+  CHECK(has(screen.say("/guard"), "safe mode for 2 more answers"));
+  const std::string why = screen.say("/explain");
+  CHECK(has(why, "GUARD_BUDGET_STOP"));
+  CHECK(has(why, "\"overruns\":6,\"budget_cycles\":1"));
+  CHECK(has(screen.say("/journal 2"), "[guard] safe_mode reason_id=GUARD_SAFE_ENTERED seq="));
+  CHECK(has(screen.say("/journal x"), "error"));
+}
+
+TEST(the_journal_goes_on_where_it_was) {
+  Screen screen;
+  screen.options.journal = "j.jsonl";
+  const auto n_lines = [&] {
+    governor::ChainCheck chain{governor::Head{}};
+    u64 n = 0;
+    const std::string& text = screen.world.files["j.jsonl"];
+    for (size_t at = 0; at < text.size(); ++n) {
+      const size_t end = text.find('\n', at);
+      governor::Line line;
+      CHECK(chain.next({text.data() + at, end - at}, &line).ok());
+      at = end + 1;
+    }
+    return n;
+  };
+  screen.start();
+  screen.say("Hello");
+  screen.repl.reset();
+  const u64 first = n_lines();
+  CHECK(first > 5);
+  screen.start();
+  screen.say("Hello");
+  screen.repl.reset();
+  CHECK_EQ(n_lines(), 2 * first);
+
+  screen.world.files["j.jsonl"].pop_back();
+  const std::string torn = screen.world.files["j.jsonl"];
+  CHECK(has(screen.start(), "is torn"));
+  screen.say("Hello");
+  screen.repl.reset();
+  CHECK(screen.world.files["j.jsonl"] == torn);  // nothing is written behind it
 }

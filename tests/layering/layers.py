@@ -27,10 +27,12 @@ CPP_PLATFORMS = ("host",)
 CPP_PROGRAMS = ("bind", "cli", "uefi")
 CPP_CORE = ("base", "gguf", "tokenizer", "kernels", "model", "runtime", "governor", "engine", "repl")
 
-# Modules that make one part: what a model, its sessions and its answers are, typed.
-PYTHON_PARTS = dict.fromkeys(("model", "session", "batching", "chat", "options", "results", "receipt"), "model") | {
-    "__main__": "cli"
-}
+# Modules that make one part: what a model, its sessions and its answers are; what happened, kept, decided again, told.
+PYTHON_PARTS = (
+    dict.fromkeys(("model", "session", "batching", "chat", "options", "results", "receipt"), "model")
+    | dict.fromkeys(("journal", "replay", "explain"), "journal")
+    | {"__main__": "cli"}
+)
 PYTHON_ROWS = (
     ("_core",),
     ("errors",),
@@ -38,7 +40,7 @@ PYTHON_ROWS = (
     ("template",),
     ("model",),
     ("events",),
-    ("journal", "replay"),
+    ("journal",),
     ("metrics",),
     ("stats", "drift"),
     ("gates",),

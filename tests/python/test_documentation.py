@@ -11,6 +11,7 @@ import pytest
 
 from flyball import configuration
 from flyball.cli import make_parser
+from ops import reasons_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -33,10 +34,14 @@ def flags(command: str) -> list[list[str]]:
     return [list(a.option_strings) for a in actions if a.option_strings and "--help" not in a.option_strings]
 
 
-@pytest.mark.parametrize("command", ["run", "verify", "chat", "info", "config", "bench"])
+@pytest.mark.parametrize("command", ["run", "verify", "chat", "info", "config", "replay", "bench"])
 def test_every_flag_is_documented(command: str) -> None:
     words = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", (DOCS / "cli.md").read_text()))
     assert [names for names in flags(command) if not words & set(names)] == []
+
+
+def test_the_page_of_reasons_is_the_registry() -> None:
+    assert (DOCS / "reasons.md").read_text() == reasons_page.page(), "write it again: make reasons"
 
 
 def test_contracts_name_the_flags_of_bench() -> None:

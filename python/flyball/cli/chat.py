@@ -71,6 +71,8 @@ class _Conversation:
             common.write(" (stopped)")
         self.last = stream.result
         common.write("\n")
+        if self.last.decisions:
+            common.write(f"(governor: {', '.join(decision.reason_id for decision in self.last.decisions)})\n")
         if self.last.stop_reason in ("context_full", "max_tokens"):
             common.write(f"({self.last.stop_reason})\n")
 

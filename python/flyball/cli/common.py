@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..configuration import Setting, resolve
 from ..errors import FileError, FormatError, InvalidArgument, NotFound
 from ..model import Model, demo_model_path
 from ..options import GenerateKeywords
+
+if TYPE_CHECKING:
+    from ..journal import Journal
 
 HOLDS, FAILS, CANNOT_TELL = 0, 1, 2
 _MAX_TEXT = 64 << 20
@@ -56,6 +59,9 @@ def add_flags(parser: argparse.ArgumentParser, flags: Iterable[str]) -> None:
         key, metavar, text = _FLAGS[flag]
         parser.add_argument(flag, dest=key, metavar=metavar, help=text)
     parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration; may be repeated"
+    )
+    parser.add_argument(
         "--config", metavar="FILE", help="configuration (default: flyball.toml here or in ~/.config/flyball)"
     )
 
@@ -65,6 +71,11 @@ def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
     given = vars(args)
     keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens"}
     words = {key: given[key] for key in sorted(keys) if given.get(key) is not None}
+    for assignment in args.set:
+        key, equals, word = assignment.partition("=")
+        if not equals:
+            raise InvalidArgument("--set", f"is {assignment!r}, must be KEY=VALUE; flyball config lists the keys")
+        words[key.strip()] = word.strip()
     return resolve(args.config, words)
 
 
@@ -113,12 +124,16 @@ class Progress:
         self._start = time.monotonic()
 
 
-def open_model(settings: Mapping[str, Setting], progress: Progress | None = None) -> Model:
+def open_model(
+    settings: Mapping[str, Setting], progress: Progress | None = None, journal: Journal | None = None
+) -> Model:
     """The model that the settings name; none means the bundled one."""
-    return _open(settings["model"].value or demo_model_path(), settings, progress)
+    return _open(settings["model"].value or demo_model_path(), settings, progress, journal)
 
 
-def _open(path: str | Path, settings: Mapping[str, Setting], progress: Progress | None) -> Model:
+def _open(
+    path: str | Path, settings: Mapping[str, Setting], progress: Progress | None, journal: Journal | None = None
+) -> Model:
     return Model.load(
         path,
         isa=settings["isa"].value,
@@ -128,6 +143,8 @@ def _open(path: str | Path, settings: Mapping[str, Setting], progress: Progress 
         progress=progress,
         decode_threads=settings["decode_threads"].value,
         prefix_cache_mb=settings["prefix_cache_mb"].value,
+        journal=journal,
+        governor={key: setting.value for key, setting in settings.items() if key.startswith(("autotune.", "guard."))},
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
 from ..model import Model
@@ -11,6 +13,9 @@ from ..options import GenerateKeywords
 from ..results import Phase, Result, Speculation
 from ..session import Stream
 from . import common
+
+if TYPE_CHECKING:
+    from ..journal import Journal
 
 DEFAULT_PROMPT = "Once upon a time"
 
@@ -39,6 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     receipt.add_argument(
         "--no-receipt", action="store_true", help="write none; with --quiet the model's file is not hashed either"
     )
+    parser.add_argument("--journal", metavar="FILE", help="append what was done to a journal; see flyball journal")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
     parser.set_defaults(run=run)
@@ -49,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     settings = common.read_settings(args)
     prompt = _prompt(args)
     progress = common.Progress()
-    with common.open_model(settings, progress) as model:
+    with _journal(args) as journal, common.open_model(settings, progress, journal) as model:
         if not (args.json or args.quiet):
             if common.is_demo(settings):
                 common.write(common.DEMO_NOTE + "\n\n")
@@ -66,6 +72,17 @@ def run(args: argparse.Namespace) -> int:
         else:
             _summary(model, result, path)
     return common.HOLDS
+
+
+def _journal(args: argparse.Namespace) -> AbstractContextManager[Journal | None]:
+    if args.journal is None:
+        return nullcontext()
+    from ..journal import Journal
+
+    journal = Journal(args.journal)
+    if journal.recovered:
+        common.say_error(f"{args.journal}: a torn last line of {journal.recovered} bytes was cut off")
+    return journal
 
 
 def _prompt(args: argparse.Namespace) -> str:

@@ -1,0 +1,99 @@
+"""What the governor is worth on a machine that is sometimes busy: the same answers with it and without, by turns.
+
+    python -m bench.governed [MODEL] [--turns 300] [--tokens 100] [--journal FILE]
+
+A neighbour process holds a processor during every second block of turns. The budget is a turn's time on the quiet
+machine and a half. Prints the share of turns that kept it, how many tokens they gave, and what the journal says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import flyball
+from flyball import journal
+from flyball.replay import replay
+
+BLOCK = 25  # turns in a row with or without a neighbour
+SLACK = 1.02  # of the budget: the clock is looked at inside a call, the answer's end is told after it
+
+
+@dataclass
+class Turns:
+    """One kind of session, and how its turns went: seconds and tokens, busy or not."""
+
+    session: flyball.Session
+    seconds: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+    tokens: dict[bool, list[int]] = field(default_factory=lambda: {False: [], True: []})
+
+    def take(self, n: int, busy: bool) -> None:
+        """One answer."""
+        begin = time.perf_counter()
+        result = self.session.generate("Once upon a time", n, ignore_eos=True, speculate="off")
+        self.seconds[busy].append(time.perf_counter() - begin)
+        self.tokens[busy].append(len(result.tokens))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default=flyball.demo_model_path())
+    parser.add_argument("--turns", type=int, default=300)
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--journal", type=Path)
+    args = parser.parse_args()
+    file = args.journal or Path(tempfile.mkdtemp()) / "governed.jsonl"
+    with flyball.Journal(file) as kept, flyball.Model.load(args.model, journal=kept) as model:
+        plain = Turns(model.session())
+        for _ in range(20):
+            plain.take(args.tokens, False)
+        budget = 1.5 * statistics.median(plain.seconds[False])
+        plain.seconds[False].clear()
+        plain.tokens[False].clear()
+        limits = {"guard.mode": "on", "guard.turn_ms": max(1, round(1e3 * budget)), "autotune.mode": "on"}
+        governed = Turns(model.session(governor=limits))
+        for turn in range(args.turns):
+            if turn % BLOCK == 0:
+                neighbour = _neighbour(turn // BLOCK % 2 == 1)
+            for kind in (plain, governed) if turn % 2 else (governed, plain):
+                kind.take(args.tokens, neighbour is not None)
+            if neighbour is not None and turn % BLOCK == BLOCK - 1:
+                neighbour.kill()
+    limit = limits["guard.turn_ms"] / 1e3
+    print(f"budget {1e3 * limit:.0f} ms for {args.tokens} tokens; {args.turns} turns each, blocks of {BLOCK}")
+    for name, kind in (("ungoverned", plain), ("governed", governed)):
+        for busy in (False, True):
+            print(f"{name:10} {'busy' if busy else 'quiet':5}", _row(kind, busy, limit))
+    report = replay(journal.read(file))
+    print(f"journal {file}: {report.n_decisions} decisions, replay {'holds' if report.holds else 'DOES NOT HOLD'}")
+    for reason, n in Counter(event.reason_id for event in journal.read(file) if event.is_decision).most_common():
+        print(f"{n:6} {reason}")
+    sys.exit(0 if report.holds else 1)
+
+
+def _neighbour(wanted: bool) -> subprocess.Popen[bytes] | None:
+    return subprocess.Popen([sys.executable, "-c", "while True: pass"]) if wanted else None
+
+
+def _row(turns: Turns, busy: bool, limit: float) -> str:
+    seconds, tokens = turns.seconds[busy], turns.tokens[busy]
+    if not seconds:
+        return "no turns"
+    held = sum(s <= SLACK * limit for s in seconds)
+    return (
+        f"within budget {held} of {len(seconds)} ({100 * held / len(seconds):.1f} %),"
+        f" median {1e3 * statistics.median(seconds):.1f} ms, longest {1e3 * max(seconds):.1f} ms,"
+        f" tokens {statistics.mean(tokens):.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

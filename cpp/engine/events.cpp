@@ -1,0 +1,77 @@
+#include "engine/events.h"
+
+#include "governor/event_data.h"
+#include "governor/replay.h"
+
+namespace flyball::engine {
+namespace {
+
+using governor::Reason;
+
+using Data = governor::EventData<>;
+
+void phase(JsonWriter& json, Str name, const runtime::PhaseMetrics& m) {
+  json.key(name).begin_object().field("calls", m.calls).field("tokens", m.tokens).field("cycles", m.cycles);
+  json.end_object();
+}
+
+}  // namespace
+
+void tell_event(const Session::State& session, u64 turn, Reason reason, Str data) {
+  session.model.state().events(session.number, turn, reason, data);
+}
+
+void tell_event(const Session::State& session, u64 turn, Reason reason, Span<const governor::Call> calls) {
+  if (!session.model.state().events.record) return;
+  constexpr u64 most_bytes_of_call = 96;
+  char buffer[governor::max_calls_per_line * most_bytes_of_call];
+  Writer out(buffer, sizeof buffer);
+  JsonWriter json(out);
+  governor::write(json, calls);
+  tell_event(session, turn, reason, out.text());
+}
+
+void tell_loaded(const Model& model) {
+  Data data;
+  data.json.field("architecture", model.config().architecture_name).field("quantisation", model.quantisation());
+  data.json.field("file_bytes", model.file_bytes()).field("weight_bytes", model.weight_bytes());
+  data.json.field("isa", model.table().name).field("threads", model.threads());
+  data.json.field("select_ns", model.startup().model_select_ns).field("prepare_ns", model.startup().model_prepare_ns);
+  model.state().events(0, 0, Reason::MODEL_LOADED, data.done());
+}
+
+void tell_opened(Session::State& session) {
+  const governor::EventSink& events = session.model.state().events;
+  if (events.new_session) session.number = events.new_session(events.context);
+  const SessionOptions& options = session.options;
+  Data data;
+  data.json.field("context", options.context).field("kv", cache_type_name(options.cache));
+  data.json.field("threads", options.threads).field("decode_threads", options.decode_threads);
+  data.json.field("sequence", options.sequence);
+  governor::write_opening(data.json, options.governor, session.governor.baseline);
+  tell_event(session, 0, Reason::SESSION_OPENED, data.done());
+}
+
+void tell_closed(const Session::State& session) { tell_event(session, 0, Reason::SESSION_CLOSED); }
+void tell_reset(const Session::State& session) { tell_event(session, 0, Reason::SESSION_CACHE_RESET); }
+
+void tell_settings(const Session::State& session) {
+  Data data;
+  governor::write_settings(data.json.key("governor"), session.options.governor);
+  tell_event(session, 0, Reason::SESSION_SETTINGS, data.done());
+}
+
+void tell_turn(const Generation::State& generation) {
+  const runtime::GenerationMetrics& m = generation.metrics;
+  Data data;
+  data.json.field("stop_reason", stop_reason_name(generation.stop_reason));
+  data.json.field("prompt_tokens", m.prompt_tokens).field("cached_tokens", m.cached_tokens);
+  data.json.field("generated_tokens", m.generated_tokens);
+  phase(data.json, "prefill", m.prefill);
+  phase(data.json, "decode", m.decode);
+  data.json.field("sample_cycles", m.sample_cycles).field("first_token_cycles", m.first_token_cycles);
+  data.json.field("total_cycles", m.total_cycles);
+  tell_event(generation.session, generation.turn, Reason::SESSION_TURN_ENDED, data.done());
+}
+
+}  // namespace flyball::engine

@@ -1,0 +1,151 @@
+#include "engine/governed.h"
+
+#include "engine/events.h"
+#include "governor/event_data.h"
+
+namespace flyball::engine {
+
+using governor::Reason;
+using governor::Settings;
+
+namespace {
+
+StopReason stop_reason_of(Reason reason) {
+  switch (reason) {
+    case Reason::GUARD_BUDGET_STOP: return StopReason::budget_guard;
+    case Reason::GUARD_LOOP_STOP: return StopReason::loop_guard;
+    case Reason::GUARD_MEMORY_STOP: return StopReason::memory_guard;
+    default: return StopReason::deadline;
+  }
+}
+
+}  // namespace
+
+bool Governed::current() const { return generation_->session.governed_turn == generation_->turn; }
+governor::State& Governed::state() { return generation_->session.governor; }
+const Settings& Governed::settings() const { return generation_->session.options.governor; }
+
+bool Governed::watched() const { return settings().any() || generation_->session.model.state().events.record; }
+
+governor::Tell Governed::tell() {
+  return {this, [](void* self, Reason reason, Str data) { static_cast<Governed*>(self)->told(reason, data); }};
+}
+
+// A decision: the journal gets what it follows from first.
+void Governed::told(Reason reason, Str data) {
+  flush_calls();
+  tell_event(generation_->session, generation_->turn, reason, data);
+  if (n_decisions_ == max_decisions) return;
+  Decision& decision = decisions_[n_decisions_++];
+  decision.position = generation_->n_tokens;
+  decision.reason = reason;
+  decision.data.assign(data.size <= sizeof decision.data.data ? data : Str("{}"));
+}
+
+template <class Seen>
+void Governed::observe(Reason reason, const Seen& seen) {
+  flush_calls();
+  tell_event(generation_->session, generation_->turn, reason, seen);
+  obey(governor::observe(settings(), state(), seen, tell()));
+}
+
+void Governed::obey(const governor::Verdict& verdict) {
+  if (verdict.stop && stop_ == StopReason::none) stop_ = stop_reason_of(verdict.reason);
+}
+
+Status Governed::begin(Generation::State& generation, Arena& arena) {
+  generation_ = &generation;
+  Session::State& session = generation.session;
+  const Platform& platform = session.platform;
+  start_ns_ = platform.now_ns(platform.self);
+  session.governed_turn = generation.turn;
+  if (!watched()) return {};
+  if (session.model.state().events.record) {
+    calls_ = arena.allocate<governor::Call>(governor::max_calls_per_line);
+    if (calls_.empty()) return fail(Code::out_of_memory, "generation") << "no memory for the journal";
+  }
+  GenerateOptions& options = generation.options;
+  runtime::SamplerSettings& sampler = options.sampler;
+  const governor::TurnBegun seen{{options.max_tokens, sampler.top_k, sampler.top_p, sampler.temperature},
+                                 generation.n_prompt};
+  tell_event(session, generation.turn, Reason::SESSION_TURN_BEGUN, seen);
+  const governor::Knobs given = governor::begin_turn(settings(), state(), seen, tell());
+  options.max_tokens = given.max_tokens;
+  sampler.top_k = given.top_k;
+  sampler.top_p = given.top_p;
+  sampler.temperature = given.temperature;
+  look_at_memory();
+  return {};
+}
+
+void Governed::look_at_memory() {
+  const Platform& platform = generation_->session.platform;
+  if (settings().guard_mode == Settings::off || settings().memory_floor_mb == 0 || !platform.available_memory) return;
+  observe(Reason::SESSION_MEMORY_SEEN, governor::MemorySeen{platform.available_memory(platform.self) >> 20});
+}
+
+void Governed::called(const governor::Call& call) {
+  if (!watched() || !current()) return;
+  if (!calls_.empty()) {
+    if (n_waiting_ == calls_.size) flush_calls();
+    calls_[n_waiting_++] = call;
+  }
+  obey(governor::observe(settings(), state(), call, tell()));
+  if (++n_calls_ % calls_between_memory == 0) look_at_memory();
+}
+
+void Governed::showed(Span<const Token> tokens) {
+  const u64 limit = settings().loop_tokens;
+  if (settings().guard_mode == Settings::off || limit == 0 || !current()) return;
+  const governor::LoopSeen loop = loops_.next(tokens);
+  if (loop.tokens < limit || loop_told_) return;
+  loop_told_ = true;
+  observe(Reason::SESSION_LOOP_SEEN, loop);
+}
+
+void Governed::cut_short() {
+  if (!watched() || !current()) return;
+  observe(Reason::SESSION_CUT_SHORT, governor::CutShort{elapsed_us()});
+}
+
+void Governed::end() {
+  Session::State& session = generation_->session;
+  flush_calls();
+  tell_turn(*generation_);
+  if (!current()) return;
+  const governor::Afterwards afterwards = governor::end_turn(settings(), state(), tell());
+  if (afterwards.calibrated) session.model.state().known_cost.keep(session.options, state().baseline);
+  if (!afterwards.reset_cache) return;
+  session.truncate(0);
+  ++session.metrics.cache_resets;
+}
+
+u64 Governed::elapsed_us() const {
+  const Platform& platform = generation_->session.platform;
+  return (platform.now_ns(platform.self) - start_ns_) / 1000;
+}
+
+u64 Governed::deadline_ns() const {
+  constexpr u64 ms = 1'000'000;
+  u64 deadline = generation_->options.deadline_ns;
+  const Settings& s = settings();
+  if (s.guard_mode != Settings::on || !current()) return deadline;
+  if (s.turn_ms != 0) deadline = earlier(deadline, start_ns_ + s.turn_ms * ms);
+  const governor::State::Turn& turn = generation_->session.governor.turn;
+  if (turn.gained == 0) {
+    if (s.first_token_ms != 0) deadline = earlier(deadline, start_ns_ + s.first_token_ms * ms);
+  } else if (s.token_ms != 0) {
+    deadline = earlier(deadline, start_ns_ + turn.last_token_us * 1000 + s.token_ms * ms);
+  }
+  return deadline;
+}
+
+void Governed::flush_calls() {
+  if (n_waiting_ == 0) return;
+  const u64 n = n_waiting_;
+  n_waiting_ = 0;
+  tell_event(generation_->session, generation_->turn, Reason::SESSION_CALLS,
+             Span<const governor::Call>(calls_.data, n));
+}
+
+}  // namespace flyball::engine

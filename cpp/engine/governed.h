@@ -1,0 +1,54 @@
+// The governor's side of one answer: what it is told, what it may decide, and what was decided. Private to engine/.
+#pragma once
+
+#include "engine/engine.h"
+#include "governor/loop_watch.h"
+
+namespace flyball::engine {
+
+class Governed {
+ public:
+  // Begins the answer: its settings may come out smaller. Memory for what is told comes from the arena.
+  Status begin(Generation::State& generation, Arena& arena);
+
+  // After each transformer call that this answer took part in, each token that is shown, and a call that a clock ended.
+  void called(const governor::Call& call);
+  void showed(Span<const Token> tokens);
+  void cut_short();
+  void end();
+
+  u64 elapsed_us() const;
+  u64 deadline_ns() const;                   // of the answer and its governor; 0: none
+  StopReason stop() const { return stop_; }  // none: goes on
+  Span<const Decision> decisions() const { return {decisions_, n_decisions_}; }
+
+ private:
+  static constexpr u32 max_decisions = 16;
+  static constexpr u64 calls_between_memory = 64;
+
+  // Whether this answer is still the one that the session's governor is at.
+  bool current() const;
+  bool watched() const;  // somebody listens, or may decide
+  governor::State& state();
+  const governor::Settings& settings() const;
+  governor::Tell tell();
+  void told(governor::Reason reason, Str data);
+  void obey(const governor::Verdict& verdict);
+  void flush_calls();
+  void look_at_memory();
+  template <class Seen>
+  void observe(governor::Reason reason, const Seen& seen);
+
+  Generation::State* generation_ = nullptr;
+  u64 start_ns_ = 0;
+  u64 n_calls_ = 0;
+  Span<governor::Call> calls_;  // that the journal has not been told of yet; empty: nobody listens
+  u64 n_waiting_ = 0;
+  governor::LoopWatch loops_;
+  bool loop_told_ = false;
+  StopReason stop_ = StopReason::none;
+  Decision decisions_[max_decisions];
+  u32 n_decisions_ = 0;
+};
+
+}  // namespace flyball::engine

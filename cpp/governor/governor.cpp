@@ -1,0 +1,52 @@
+#include "governor/governor.h"
+
+#include "governor/event_data.h"
+
+namespace flyball::governor {
+
+State begin(const Settings& settings, const Baseline& known) {
+  State state;
+  state.baseline = known;
+  if (known.rest_cycles != 0) state.n_calibrated = settings.calibration_turns;
+  return state;
+}
+
+Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Tell tell) {
+  state.turn = {};
+  state.turn.asked = seen.asked;
+  state.turn.depth = seen.prompt_tokens;
+  const bool is_safe = settings.guard_mode == Settings::on && state.safe_turns_left != 0;
+  Knobs given = seen.asked;
+  if (settings.autotune_mode == Settings::on) given = tightened(settings, given, state.tightness);
+  if (is_safe) given = safe(settings, given);
+  if (given == seen.asked) return given;
+  EventData<> data;
+  write_knobs(data.json.key("asked"), seen.asked);
+  write_knobs(data.json.key("given"), given);
+  data.json.field("tightness", state.tightness).field("safe_turns_left", state.safe_turns_left);
+  tell(is_safe ? Reason::GUARD_SAFE_CAPS : Reason::AUTOTUNE_CAPS, data.done());
+  return given;
+}
+
+Afterwards end_turn(const Settings& settings, State& state, Tell tell) {
+  Afterwards afterwards;
+  if (!settings.any()) return afterwards;
+  afterwards.calibrated = calibrate(settings, state, tell);
+  autotune(settings, state, tell);
+  const auto turns_left = [&](Reason reason) {
+    EventData<> data;
+    data.json.field("safe_turns_left", state.safe_turns_left);
+    tell(reason, data.done());
+  };
+  if (state.turn.stopped) {
+    state.safe_turns_left = settings.safe_turns;
+    if (state.safe_turns_left != 0) turns_left(Reason::GUARD_SAFE_ENTERED);
+    afterwards.reset_cache = settings.reset_cache != 0;
+    if (afterwards.reset_cache) tell(Reason::GUARD_CACHE_RESET, "{}");
+  } else if (state.safe_turns_left != 0) {
+    if (--state.safe_turns_left == 0) turns_left(Reason::GUARD_SAFE_LEFT);
+  }
+  return afterwards;
+}
+
+}  // namespace flyball::governor

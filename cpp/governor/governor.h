@@ -1,0 +1,75 @@
+// The governor of a session: (settings, state, observation) -> (state, what to do, decisions told). No clock, no file and
+// no model is asked here, so that a journal's observations give the journal's decisions again.
+#pragma once
+
+#include "base/span.h"
+#include "governor/observation.h"
+#include "governor/settings.h"
+
+namespace flyball::governor {
+
+// Decisions are told one by one, as they are made.
+struct Tell {
+  void* context = nullptr;
+  void (*tell)(void* context, Reason reason, Str data) = nullptr;
+  void operator()(Reason reason, Str data) const {
+    if (tell) tell(context, reason, data);
+  }
+};
+
+struct State {
+  Baseline baseline;
+  u64 n_calibrated = 0;             // answers that the baseline comes from
+  u64 tightness = 0;                // steps by which settings are bounded below what was asked for
+  u64 since_change = u64(1) << 32;  // answers since tightness changed; at first it never has
+  bool tightened = false;           // the last change
+  u64 safe_turns_left = 0;          // 0: not in safe mode
+
+  struct Turn {
+    Knobs asked;
+    u64 depth = 0;  // tokens before the next one
+    u64 gained = 0;
+    u64 decode_tokens = 0;
+    u64 decode_cycles = 0;
+    u64 plain_calls = 0;
+    u64 plain_cycles = 0;
+    u64 plain_attention_cycles = 0;
+    u64 plain_depth = 0;  // sum over plain calls
+    u64 last_token_us = 0;
+    u64 overruns = 0;
+    u64 simulated = 0;  // a bit for each reason that would have ended it
+    bool stopped = false;
+  } turn;
+};
+
+// A session begins: with what is known of the machine, or nothing (an answer or three then tell it).
+State begin(const Settings& settings, const Baseline& known);
+bool calibrated(const Settings& settings, const State& state);
+
+// The settings that the answer gets: those that were asked for, or less.
+Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Tell tell);
+
+// Whether the answer ends here, and why.
+struct Verdict {
+  bool stop = false;
+  Reason reason = Reason::GUARD_TURN_STOP;
+};
+Verdict observe(const Settings& settings, State& state, const Call& call, Tell tell);
+Verdict observe(const Settings& settings, State& state, const CutShort& seen, Tell tell);
+Verdict observe(const Settings& settings, State& state, const MemorySeen& seen, Tell tell);
+Verdict observe(const Settings& settings, State& state, const LoopSeen& seen, Tell tell);
+
+struct Afterwards {
+  bool reset_cache = false;
+  bool calibrated = false;  // the baseline is new, or better than before
+};
+Afterwards end_turn(const Settings& settings, State& state, Tell tell);
+
+// Parts of the above, each in its own file.
+Knobs tightened(const Settings& settings, Knobs asked, u64 tightness);
+Knobs safe(const Settings& settings, Knobs knobs);
+bool calibrate(const Settings& settings, State& state, Tell tell);
+void autotune(const Settings& settings, State& state, Tell tell);
+u64 budget_at(const Settings& settings, const State& state, u64 depth);  // cycles of one step; 0: no budget
+
+}  // namespace flyball::governor

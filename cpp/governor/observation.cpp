@@ -1,0 +1,116 @@
+#include "governor/observation.h"
+
+namespace flyball::governor {
+namespace {
+
+constexpr u64 most_cycles = u64(1) << 53;  // also what other readers of JSON hold exactly
+
+Result<u64> number(const Json& object, Str name, u64 most = most_cycles) {
+  Json value;
+  FLYBALL_ASSIGN(value, object.member(name));
+  return value.as_u64(name, 0, most);
+}
+
+Result<f32> real(const Json& object, Str name) {
+  Json value;
+  FLYBALL_ASSIGN(value, object.member(name));
+  return value.as_f32(name);
+}
+
+template <class T>
+Status take(const Json& object, Str name, u64 most, T* out) {
+  u64 value = 0;
+  FLYBALL_ASSIGN(value, number(object, name, most));
+  *out = T(value);
+  return {};
+}
+
+constexpr u64 most_u32 = ~u32(0);
+constexpr u32 n_call_fields = 7;
+
+}  // namespace
+
+void write_knobs(JsonWriter& json, const Knobs& knobs) {
+  json.begin_object().field("max_tokens", knobs.max_tokens).field("top_k", knobs.top_k);
+  json.field("top_p", knobs.top_p).field("temperature", knobs.temperature).end_object();
+}
+
+void write_baseline(JsonWriter& json, const Baseline& baseline) {
+  json.begin_object().field("rest_cycles", baseline.rest_cycles);
+  json.field("attention_cycles", baseline.attention_cycles).end_object();
+}
+
+Result<Baseline> read_baseline(const Json& object) {
+  Baseline baseline;
+  FLYBALL_TRY(take(object, "rest_cycles", most_cycles, &baseline.rest_cycles));
+  FLYBALL_TRY(take(object, "attention_cycles", most_cycles, &baseline.attention_cycles));
+  return baseline;
+}
+
+void write(JsonWriter& json, const TurnBegun& seen) {
+  json.begin_object().key("asked");
+  write_knobs(json, seen.asked);
+  json.field("prompt_tokens", seen.prompt_tokens).end_object();
+}
+
+Status read(const Json& object, TurnBegun* out) {
+  Json asked;
+  FLYBALL_ASSIGN(asked, object.member("asked"));
+  FLYBALL_TRY(take(asked, "max_tokens", most_u32, &out->asked.max_tokens));
+  FLYBALL_TRY(take(asked, "top_k", most_u32, &out->asked.top_k));
+  FLYBALL_ASSIGN(out->asked.top_p, real(asked, "top_p"));
+  FLYBALL_ASSIGN(out->asked.temperature, real(asked, "temperature"));
+  return take(object, "prompt_tokens", most_u32, &out->prompt_tokens);
+}
+
+void write(JsonWriter& json, Span<const Call> calls) {
+  json.begin_object().key("calls").begin_array();
+  for (const Call& c : calls) {
+    json.begin_array().value(u32(c.kind)).value(c.rows).value(c.gained);
+    json.value(c.cycles).value(c.attention_cycles).value(c.elapsed_us).value(c.threads).end_array();
+  }
+  json.end_array().end_object();
+}
+
+Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n) {
+  Json calls;
+  FLYBALL_ASSIGN(calls, object.member("calls"));
+  FLYBALL_ASSIGN(calls, calls.expect("calls", JsonType::array));
+  *n = 0;
+  for (JsonItems items(calls); items.next();) {
+    u64 fields[n_call_fields] = {};
+    u32 k = 0;
+    for (JsonItems field(items.value()); field.next(); ++k) {
+      if (k == n_call_fields) break;
+      FLYBALL_ASSIGN(fields[k], field.value().as_u64("calls", 0, k < 3 || k == 6 ? most_u32 : most_cycles));
+    }
+    if (*n == max_calls_per_line || items.value().count() != n_call_fields || fields[0] > Call::shared)
+      return fail(Code::corrupt, "calls", items.value().offset())
+             << "is not a list of up to " << max_calls_per_line << " calls of " << n_call_fields << " numbers each";
+    out[(*n)++] = {Call::Kind(fields[0]), u32(fields[1]), u32(fields[2]), fields[3], fields[4], fields[5],
+                   u32(fields[6])};
+  }
+  return {};
+}
+
+void write(JsonWriter& json, const CutShort& seen) {
+  json.begin_object().field("elapsed_us", seen.elapsed_us).end_object();
+}
+Status read(const Json& object, CutShort* out) { return take(object, "elapsed_us", most_cycles, &out->elapsed_us); }
+
+void write(JsonWriter& json, const MemorySeen& seen) {
+  json.begin_object().field("available_mb", seen.available_mb).end_object();
+}
+Status read(const Json& object, MemorySeen* out) {
+  return take(object, "available_mb", most_cycles, &out->available_mb);
+}
+
+void write(JsonWriter& json, const LoopSeen& seen) {
+  json.begin_object().field("period", seen.period).field("tokens", seen.tokens).end_object();
+}
+Status read(const Json& object, LoopSeen* out) {
+  FLYBALL_TRY(take(object, "period", most_u32, &out->period));
+  return take(object, "tokens", most_u32, &out->tokens);
+}
+
+}  // namespace flyball::governor

@@ -1,0 +1,77 @@
+// What the governor is told. Each observation is an event of the journal too, and reads back as it was.
+#pragma once
+
+#include "base/json.h"
+#include "governor/reasons.h"
+
+namespace flyball::governor {
+
+// The settings of an answer that change what a person gets.
+struct Knobs {
+  u32 max_tokens = 0;
+  u32 top_k = 0;  // 0: all
+  f32 top_p = 1;
+  f32 temperature = 0;  // 0: greedy
+  friend bool operator==(const Knobs&, const Knobs&) = default;
+};
+void write_knobs(JsonWriter& json, const Knobs& knobs);
+
+// What a token costs on this machine: attention apart, which grows with the tokens in the cache.
+struct Baseline {
+  u64 rest_cycles = 0;       // of one plain decode step; 0: not known yet
+  u64 attention_cycles = 0;  // of one plain decode step, for every 1,024 tokens in the cache
+  u64 at(u64 depth) const { return rest_cycles + attention_cycles * depth / 1024; }
+  friend bool operator==(const Baseline&, const Baseline&) = default;
+};
+void write_baseline(JsonWriter& json, const Baseline& baseline);
+Result<Baseline> read_baseline(const Json& object);
+
+struct TurnBegun {
+  Knobs asked;
+  u64 prompt_tokens = 0;
+};
+
+// One transformer call of an answer.
+struct Call {
+  enum Kind : u8 {
+    prompt,  // computed prompt tokens
+    plain,   // one token of this sequence and nothing else: what the baseline is about
+    shared,  // with other sequences, or with guesses
+  };
+  Kind kind = plain;
+  u32 rows = 0;              // tokens that were computed for this sequence
+  u32 gained = 0;            // tokens of the answer that came of it
+  u64 cycles = 0;            // this sequence's share
+  u64 attention_cycles = 0;  // of these
+  u64 elapsed_us = 0;        // since the answer was asked for
+  u32 threads = 1;           // that it was offered
+  friend bool operator==(const Call&, const Call&) = default;
+};
+constexpr u64 max_calls_per_line = 256;
+
+struct CutShort {  // a clock ended the call that was being computed
+  u64 elapsed_us = 0;
+};
+
+struct MemorySeen {
+  u64 available_mb = 0;
+};
+
+struct LoopSeen {  // the last `tokens` repeat with this period
+  u32 period = 0;
+  u32 tokens = 0;
+};
+
+// Data of their events, and back. An object with other members, or numbers out of range, is an error.
+void write(JsonWriter& json, const TurnBegun& seen);
+void write(JsonWriter& json, Span<const Call> calls);
+void write(JsonWriter& json, const CutShort& seen);
+void write(JsonWriter& json, const MemorySeen& seen);
+void write(JsonWriter& json, const LoopSeen& seen);
+Status read(const Json& object, TurnBegun* out);
+Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n);
+Status read(const Json& object, CutShort* out);
+Status read(const Json& object, MemorySeen* out);
+Status read(const Json& object, LoopSeen* out);
+
+}  // namespace flyball::governor

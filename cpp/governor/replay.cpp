@@ -1,0 +1,69 @@
+#include "governor/replay.h"
+
+namespace flyball::governor {
+
+void write_opening(JsonWriter& json, const Settings& settings, const Baseline& baseline) {
+  write_settings(json.key("governor"), settings);
+  write_baseline(json.key("baseline"), baseline);
+}
+
+// An answer that is under way is not governed any more.
+Status Replay::read_changed(const Json& data) {
+  turn_ = 0;
+  Json member;
+  FLYBALL_ASSIGN(member, data.member("governor"));
+  FLYBALL_ASSIGN(settings_, read_settings(member));
+  for (const Change& change : changes_) FLYBALL_TRY(set(&settings_, change.key, change.word));
+  return check(settings_);
+}
+
+Status Replay::open(const Json& data) {
+  FLYBALL_TRY(read_changed(data));
+  Json member;
+  Baseline baseline;
+  FLYBALL_ASSIGN(member, data.member("baseline"));
+  FLYBALL_ASSIGN(baseline, read_baseline(member));
+  state_ = begin(settings_, baseline);
+  return {};
+}
+
+template <class Seen>
+Status Replay::observe_one(const Json& data, Tell tell) {
+  Seen seen;
+  FLYBALL_TRY(read(data, &seen));
+  (void)governor::observe(settings_, state_, seen, tell);
+  return {};
+}
+
+Status Replay::observe(Reason reason, u64 turn, Str text, Tell tell) {
+  if (is_decision(reason)) return {};
+  Json data;
+  FLYBALL_ASSIGN(data, Json::parse(text));
+  FLYBALL_ASSIGN(data, data.expect("data", JsonType::object));
+  if (reason == Reason::SESSION_OPENED) return open(data);
+  if (reason == Reason::SESSION_TURN_BEGUN) {
+    TurnBegun seen;
+    FLYBALL_TRY(read(data, &seen));
+    turn_ = turn;
+    (void)begin_turn(settings_, state_, seen, tell);
+    return {};
+  }
+  if (reason == Reason::SESSION_SETTINGS) return read_changed(data);
+  if (turn != turn_) return {};  // of an answer that another one has overtaken: it decides nothing any more
+  switch (reason) {
+    case Reason::SESSION_CALLS: {
+      Call calls[max_calls_per_line];
+      u64 n = 0;
+      FLYBALL_TRY(read(data, calls, &n));
+      for (u64 i = 0; i < n; ++i) (void)governor::observe(settings_, state_, calls[i], tell);
+      return {};
+    }
+    case Reason::SESSION_CUT_SHORT: return observe_one<CutShort>(data, tell);
+    case Reason::SESSION_MEMORY_SEEN: return observe_one<MemorySeen>(data, tell);
+    case Reason::SESSION_LOOP_SEEN: return observe_one<LoopSeen>(data, tell);
+    case Reason::SESSION_TURN_ENDED: (void)end_turn(settings_, state_, tell); return {};
+    default: return {};
+  }
+}
+
+}  // namespace flyball::governor

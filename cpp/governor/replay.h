@@ -1,0 +1,44 @@
+// Deciding again from a journal: the observations of one session in, its decisions out.
+#pragma once
+
+#include "governor/governor.h"
+
+namespace flyball::governor {
+
+// What was decided, as against what happened.
+inline bool is_decision(Reason reason) {
+  const Str family = info(reason).family;
+  return !(family == "MODEL") && !(family == "SESSION");
+}
+
+class Replay {
+ public:
+  struct Change {  // another setting than the session had
+    Str key;
+    Str word;
+  };
+  explicit Replay(Span<const Change> changes = {}) : changes_(changes) {}  // outlive the replay
+
+  // The next event of the session: what it decides is told. Decisions of the journal itself change nothing. Data that
+  // no session writes is an error.
+  Status observe(Reason reason, u64 turn, Str data, Tell tell);
+
+  const Settings& settings() const { return settings_; }
+  const State& state() const { return state_; }
+
+ private:
+  Status open(const Json& data);
+  Status read_changed(const Json& data);
+  template <class Seen>
+  Status observe_one(const Json& data, Tell tell);
+
+  Span<const Change> changes_;
+  Settings settings_;
+  State state_;
+  u64 turn_ = 0;
+};
+
+// Members of SESSION_OPENED that a replay needs.
+void write_opening(JsonWriter& json, const Settings& settings, const Baseline& baseline);
+
+}  // namespace flyball::governor

@@ -1,0 +1,40 @@
+// The REPL's journal: everything that its models and sessions tell, kept in a file where one is named, and the newest lines
+// in memory for /journal and /explain.
+#pragma once
+
+#include "governor/journal.h"
+#include "repl/console.h"
+
+namespace flyball::repl {
+
+class Chronicle {
+ public:
+  explicit Chronicle(const Platform& platform) : platform_(platform), journal_(platform), newest_(platform) {}
+
+  // Goes on with the file's chain. A journal that does not hold, or whose last line is torn, is an error: the REPL only
+  // appends.
+  Status open(Str path);
+  governor::EventSink sink() { return journal_.sink(); }
+
+  // Takes what was told since the last time. Lines that cannot be written are written with the next.
+  Status keep();
+
+  void show(Console& out, u64 n);                     // the newest lines, oldest first, as a log has them
+  void explain(Console& out, u64 session, u64 turn);  // what was told of an answer, with its meaning
+  u64 n_lost() const { return n_lost_; }
+
+ private:
+  static constexpr u64 newest_bytes = u64(256) << 10;
+
+  template <class Each>
+  void each_line(Each&& each) const;
+
+  const Platform& platform_;
+  governor::Journal journal_;
+  Buffer<char> newest_;  // whole lines; the last unwritten_ bytes wait for the file
+  u64 unwritten_ = 0;
+  Text<1024> path_;  // empty: none
+  u64 n_lost_ = 0;
+};
+
+}  // namespace flyball::repl

@@ -1,0 +1,32 @@
+"""Write docs/reasons.md from the core's registry.
+
+python -m ops.reasons_page docs/reasons.md
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from flyball.events import REASONS
+
+HEAD = """# Reasons
+
+Whatever Flyball decides or does is told with one of these reasons. The list is closed: it is `cpp/governor/reasons.h`,
+and this page is written from it by `make reasons`.
+"""
+
+
+def page() -> str:
+    """The whole page: a table for each family."""
+    parts = [HEAD]
+    for family, rows in groupby(REASONS.values(), key=lambda row: row.family):
+        table = ["| reason_id | event | meaning |", "|---|---|---|"]
+        table += [f"| `{row.id}` | `{row.event}` | {row.meaning} |" for row in rows]
+        parts.append(f"## {family}\n\n" + "\n".join(table) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page())

@@ -1,0 +1,131 @@
+"""`flyball journal`: read what was decided and done, and check that nothing was changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, deque
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import journal
+from ..errors import NotFound
+from ..events import REASONS, Event
+from . import common
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "journal",
+        help="read and check a journal",
+        description=__doc__,
+        epilog="Exit codes of verify: 0 the journal holds, 1 it does not, 2 it could not be told.",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, action, text in (
+        ("explain", explain, "what was observed, decided and done, in sentences"),
+        ("verify", verify, "every line's hash, their order, and the exported head"),
+        ("show", show, "all events, one a line"),
+        ("tail", tail, "the last events"),
+        ("stats", stats, "how often each reason was given"),
+    ):
+        one = actions.add_parser(name, help=text, description=text)
+        one.add_argument("file", metavar="FILE", help="the newest file; FILE.1, FILE.2 ... belong to it")
+        one.add_argument("--json", action="store_true", help="JSON instead of text")
+        if action is explain:
+            one.add_argument("--session", type=int, metavar="N", help="only this one")
+            one.add_argument("--turn", type=int, metavar="N", help="only this answer of each session")
+        if action is verify:
+            one.add_argument("--log", metavar="FILE", help="also whether this log has the same events")
+        if action is tail:
+            one.add_argument("-n", type=int, default=10, metavar="EVENTS", help="how many (default: 10)")
+        one.set_defaults(run=action)
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Tell it to a person."""
+    from ..explain import tell
+
+    _must_exist(args.file)
+    for told in tell(journal.read(args.file), args.session, args.turn):
+        if args.json:
+            common.write(json.dumps(told._asdict()) + "\n")
+        else:
+            common.write(common.printable(str(told)) + "\n")
+    return common.HOLDS
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Check the whole chain, and the log where one is named."""
+    _must_exist(args.file)
+    report = journal.check(args.file, args.log)
+    if args.json:
+        common.write_json(
+            {
+                "holds": report.holds,
+                "lines": report.n_lines,
+                "files": [str(file) for file in report.files],
+                "head": report.head._asdict(),
+                "torn_bytes": report.torn,
+                "faults": [{"file": str(f.file), "line": f.line, "what": f.what} for f in report.faults],
+            }
+        )
+        return common.HOLDS if report.holds else common.FAILS
+    for fault in report.faults:
+        common.write(f"does not hold: {common.printable(str(fault))}\n")
+    if report.torn:
+        common.write(f"torn last line of {report.torn} bytes, as a crash leaves it; the next writer cuts it off\n")
+    if report.holds:
+        files = f" in {len(report.files)} files" if len(report.files) > 1 else ""
+        common.write(f"holds: {report.n_lines} lines{files}\nhead {report.head.n_lines} {report.head.hash}\n")
+    return common.HOLDS if report.holds else common.FAILS
+
+
+def show(args: argparse.Namespace) -> int:
+    """All events."""
+    _must_exist(args.file)
+    for event in journal.read(args.file):
+        _write(event, args.json)
+    return common.HOLDS
+
+
+def tail(args: argparse.Namespace) -> int:
+    """The last ones."""
+    _must_exist(args.file)
+    for event in deque(journal.read(args.file), maxlen=max(args.n, 0)):
+        _write(event, args.json)
+    return common.HOLDS
+
+
+def stats(args: argparse.Namespace) -> int:
+    """Counts by reason."""
+    _must_exist(args.file)
+    counts = Counter(event.reason_id for event in journal.read(args.file))
+    if args.json:
+        common.write_json(dict(counts))
+        return common.HOLDS
+    for reason, n in counts.most_common():
+        common.write(f"{n:8,}  {reason:28} {REASONS[reason].meaning}\n")
+    return common.HOLDS
+
+
+def _must_exist(file: str) -> None:
+    if not Path(file).exists():
+        raise NotFound(file, "does not exist")
+
+
+def _write(event: Event, as_json: bool) -> None:
+    if as_json:
+        common.write(json.dumps(event.__dict__) + "\n")
+        return
+    time = datetime.fromtimestamp(event.time_ns / 1e9, tz=UTC).isoformat(timespec="milliseconds")
+    place = f"session {event.session}" + (f" turn {event.turn}" if event.turn else "") if event.session else ""
+    data = " ".join(f"{key}={common.printable(_short(value))}" for key, value in event.data.items())
+    common.write(f"{event.number:6} {time} {event.reason_id:24} {place:18} {data}\n")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return "/".join(str(v) for v in value.values())
+    return str(value)

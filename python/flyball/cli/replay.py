@@ -1,0 +1,100 @@
+"""`flyball replay`: decide a journal again and compare every decision, byte for byte."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import journal
+from ..errors import InvalidArgument, NotFound
+from ..events import REASONS
+from ..replay import Decided, Difference, Report, replay
+from . import common
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "replay",
+        help="decide a journal again",
+        description=__doc__,
+        epilog="Exit codes: 0 all decisions are the same, 1 one is not, 2 could not be told. With --what-if: 0 or 2.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a journal's newest file")
+    parser.add_argument(
+        "--what-if",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="decide with another setting of the governor, and show what would have differed; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, and show the differences."""
+    if not Path(args.file).exists():
+        raise NotFound(args.file, "does not exist")
+    changes = dict(_change(text) for text in args.what_if)
+    faults: list[journal.Fault] = []
+    report = replay(journal.read(args.file, faults), changes)
+    if args.json:
+        common.write_json(_as_dict(report, faults))
+    else:
+        _show(report, faults, bool(changes))
+    if changes:
+        return common.HOLDS
+    return common.HOLDS if report.holds and not faults and not report.skipped else common.FAILS
+
+
+def _change(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidArgument("--what-if", f"is {text!r}, must be KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _show(report: Report, faults: list[journal.Fault], what_if: bool) -> None:
+    for fault in faults:
+        common.write(f"left out: {common.printable(str(fault))}\n")
+    if report.skipped:
+        common.write(f"left out: {report.skipped} events of sessions that began before this journal\n")
+    counts = f"{report.n_decisions} decisions in {report.n_sessions} sessions, {report.n_events} events"
+    if report.holds:
+        common.write(f"{'nothing would differ' if what_if else 'holds'}: {counts}\n")
+        return
+    verdict = "would differ" if what_if else "does not hold"
+    common.write(f"{verdict}: {len(report.differences)} of {counts}\n")
+    for difference in report.differences:
+        event = difference.event
+        place = f"session {event.session} turn {event.turn}, event {event.number}"
+        common.write(f"{place}\n  recorded {_line(difference.recorded)}\n  decided  {_line(difference.decided)}\n")
+
+
+def _line(decided: Decided | None) -> str:
+    if decided is None:
+        return "nothing"
+    return f"{decided.reason_id}: {REASONS[decided.reason_id].meaning} {common.printable(decided.raw)}"
+
+
+def _as_dict(report: Report, faults: list[journal.Fault]) -> dict[str, object]:
+    def one(difference: Difference) -> dict[str, object]:
+        recorded, decided = difference.recorded, difference.decided
+        return {
+            "event": difference.event.number,
+            "session": difference.event.session,
+            "turn": difference.event.turn,
+            "recorded": recorded and recorded._asdict(),
+            "decided": decided and decided._asdict(),
+        }
+
+    return {
+        "holds": report.holds,
+        "events": report.n_events,
+        "decisions": report.n_decisions,
+        "sessions": report.n_sessions,
+        "skipped": report.skipped,
+        "faults": [str(fault) for fault in faults],
+        "differences": [one(difference) for difference in report.differences],
+    }

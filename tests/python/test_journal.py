@@ -1,0 +1,261 @@
+"""The journal: what is told, what a fault leaves, and what is found of it."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import flyball
+from flyball import journal
+from flyball.cli import main
+
+N_TOKENS = 4
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A journal of one model, one session and three answers."""
+    path = tmp_path / "run.jsonl"
+    with flyball.Journal(path) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        session = model.session()
+        for prompt in ("One", "Two", "Three"):
+            session.generate(prompt, N_TOKENS, ignore_eos=True)
+        del session
+    return path
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def faults_of(path: Path) -> list[tuple[int, str]]:
+    return [(fault.line, fault.what) for fault in journal.check(path).faults]
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def test_a_run_tells_the_model_the_session_and_its_turns(file: Path) -> None:
+    told = list(journal.read(file))
+    assert [(event.reason_id, event.session, event.turn) for event in told] == [
+        ("MODEL_LOADED", 0, 0),
+        ("SESSION_OPENED", 1, 0),
+        *[(f"SESSION_{what}", 1, turn) for turn in (1, 2, 3) for what in ("TURN_BEGUN", "CALLS", "TURN_ENDED")],
+        ("SESSION_CLOSED", 1, 0),
+    ]
+    turn = told[4].data
+    assert turn["stop_reason"] == "max_tokens"
+    assert turn["generated_tokens"] == N_TOKENS
+    assert turn["decode"]["tokens"] == N_TOKENS - 1
+    assert 0 < turn["decode"]["cycles"] < turn["total_cycles"]
+    assert abs(told[0].time_ns - time.time_ns()) < 600e9
+    assert all(a.cycles <= b.cycles for a, b in itertools.pairwise(told))
+
+
+def test_metrics_and_journal_agree(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with flyball.Journal(path) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        result = model.generate("Once", 8)
+        told = [event for event in journal.read(path) if event.reason_id == "SESSION_TURN_ENDED"]  # kept by now
+        assert told[-1].data["decode"]["cycles"] == result.metrics.decode.cycles
+        assert told[-1].data["prompt_tokens"] == result.metrics.prompt_tokens
+
+
+def test_no_prompt_and_no_answer_is_told(file: Path) -> None:
+    assert b"Three" not in file.read_bytes()
+
+
+def test_answers_of_a_batch_and_of_two_models_share_one_chain(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with flyball.Journal(path) as kept:
+        for _ in range(2):
+            with flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+                model.generate_many(["a", "b", "c"], N_TOKENS, ignore_eos=True)
+    report = journal.check(path)
+    assert report.holds
+    assert report.head == kept.head
+    turns = [event for event in journal.read(path) if event.event == "turn_end"]
+    assert len(turns) == 6
+    assert len({(event.session, event.turn) for event in turns}) == 6  # a session may serve several of a batch
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def test_a_flipped_byte_is_found_at_its_line(file: Path) -> None:
+    good = lines_of(file)
+    rng = random.Random(1)
+    for _ in range(60):
+        at = rng.randrange(len(good))
+        bad = bytearray(good[at])
+        position = rng.randrange(len(bad) - 1)
+        bad[position] ^= 1 << rng.randrange(8)
+        file.write_bytes(b"".join([*good[:at], bytes(bad), *good[at + 1 :]]))
+        assert faults_of(file)[0][0] == at + 1
+
+
+def test_a_removed_line_is_found(file: Path) -> None:
+    good = lines_of(file)
+    file.write_bytes(b"".join(good[:2] + good[3:]))
+    assert faults_of(file) == [(3, "follows a gap: 1 missing")]
+
+
+def test_swapped_lines_are_found(file: Path) -> None:
+    good = lines_of(file)
+    file.write_bytes(b"".join([*good[:2], good[3], good[2], *good[4:]]))
+    assert faults_of(file)[0][0] == 3
+
+
+def test_a_cut_tail_is_found_by_the_head(file: Path) -> None:
+    good = lines_of(file)
+    file.write_bytes(b"".join(good[:-2]))
+    (line, what) = faults_of(file)[0]
+    assert line == len(good) - 1
+    assert "2 lines were cut off" in what
+    assert not journal.check(file).holds
+
+
+def test_a_chain_written_anew_is_found_by_the_head(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    with flyball.Journal(other) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        for _ in range(8):
+            model.generate("x", 2)
+    shutil.copy(other, file)
+    assert "another" in faults_of(file)[0][1]
+
+
+# ---------------------------------------------------------------- faults of the machine
+
+
+def test_a_torn_last_line_is_cut_off_and_told(file: Path) -> None:
+    whole = file.read_bytes()
+    with file.open("ab") as appended:
+        appended.write(lines_of(file)[-1][:50])
+    assert journal.check(file).torn == 50
+    with flyball.Journal(file) as kept:
+        assert kept.recovered == 50
+    assert file.read_bytes() == whole
+
+
+def test_a_damaged_journal_is_not_continued(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b'"turn":2', b'"turn":9'))
+    with pytest.raises(flyball.VerificationError, match="move it away"):
+        flyball.Journal(file)
+
+
+def test_a_later_run_continues_the_chain(file: Path) -> None:
+    before = journal.check(file)
+    with flyball.Journal(file) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept):
+        pass
+    after = journal.check(file)
+    assert after.holds
+    assert after.n_lines == before.n_lines + 1
+
+
+def test_files_are_rotated_and_the_oldest_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with (
+        flyball.Journal(path, max_bytes=2000, files=2) as kept,
+        flyball.Model.load(flyball.demo_model_path(), journal=kept) as model,
+    ):
+        for _ in range(20):
+            model.generate("x", 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["j", "j.1", "j.2", "j.head"]
+    report = journal.check(path)
+    assert report.holds
+    assert report.head == kept.head
+    with flyball.Journal(path) as again:
+        assert again.head == kept.head
+
+
+def test_a_full_disk_loses_no_answer_and_no_line(tmp_path: Path) -> None:
+    class Full:
+        """The journal's file on a disk without room."""
+
+        def __init__(self, real: object) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def write(self, data: bytes) -> int:
+            self.real.write(data[:10])  # type: ignore[attr-defined]
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "j"
+    with flyball.Journal(path) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        real, kept._file = kept._file, Full(kept._file)  # type: ignore[assignment]
+        with pytest.warns(RuntimeWarning, match="No space left"):
+            assert model.generate("x", 4, ignore_eos=True).text
+        with pytest.raises(flyball.FileError):
+            kept.flush()
+        kept._file = real
+    report = journal.check(path)
+    assert report.holds
+    assert [event.reason_id for event in journal.read(path)].count("SESSION_TURN_ENDED") == 1
+
+
+_WRITER = """
+import sys, flyball
+with flyball.Journal(sys.argv[1], max_bytes=20_000) as kept:
+    model = flyball.Model.load(flyball.demo_model_path(), journal=kept, threads=1)
+    while True:
+        model.generate("x", 2)
+        kept.flush()
+        print(kept.head.n_lines, flush=True)
+"""
+
+
+def test_killed_writers_lose_no_flushed_line(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    rng = random.Random(2)
+    for _ in range(6):
+        with subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            told = [int(writer.stdout.readline())]
+            time.sleep(rng.uniform(0, 0.1))
+            writer.send_signal(signal.SIGKILL)
+            told += [int(line) for line in writer.stdout.read().split(b"\n")[:-1]]
+        report = journal.check(path)
+        assert report.holds, report.faults
+        assert report.head.n_lines >= told[-1]
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_verifies_shows_and_counts(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journal", "verify", str(file)]) == 0
+    assert capsys.readouterr().out.startswith("holds: 12 lines\nhead 12 ")
+    assert main(["journal", "tail", str(file), "-n", "2"]) == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == [
+        "SESSION_TURN_ENDED",
+        "SESSION_CLOSED",
+    ]
+    assert main(["journal", "show", str(file), "--json"]) == 0
+    assert [json.loads(line)["number"] for line in capsys.readouterr().out.splitlines()] == list(range(12))
+    assert main(["journal", "stats", str(file)]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["3", "SESSION_TURN_BEGUN"]
+    file.write_bytes(file.read_bytes().replace(b'"turn":2', b'"turn":9'))
+    assert main(["journal", "verify", str(file)]) == 1
+    assert f"{file}:6: was changed" in capsys.readouterr().out
+    assert main(["journal", "verify", str(file) + "x"]) == 2
+
+
+def test_run_appends_to_a_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "j"
+    for _ in range(2):
+        assert main(["run", "-p", "a", "-n", "2", "-q", "--no-receipt", "--journal", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["journal", "verify", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lines"] == 10
