@@ -1,7 +1,8 @@
 """The journal on the host: lines from the core in files, checked, continued after a crash, rotated by size.
 
-FILE holds the newest lines, FILE.1 those before, and so on. FILE.head says where the chain stands, so that a tail which
-is cut off is missed. Lines are on the disk before the head is: a crash at any byte loses what was not flushed, no more.
+FILE holds the newest lines, FILE.1, FILE.2 ... those before, the oldest first. FILE.head says where the chain stands,
+so that a tail which is cut off is missed. Lines are on the disk before the head is: a crash at any byte loses what was
+not flushed, no more.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Journal:
     """Keeps what the models that it is given to tell: Model.load(path, journal=Journal(file)).
 
     After each answer, and at close(), new lines are written and flushed to the disk; what could not be written is tried
-    again with the next. A file of more than `max_bytes` is renamed to FILE.1, and at most `files` of such are kept. One
+    again with the next. A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. One
     process writes a journal at a time. `log` is a file that gets each event as a line of text, too.
     """
 
@@ -79,7 +80,7 @@ class Journal:
         self._waiting = b""
         self._lock = threading.Lock()
         self.lost = 0  # events for which there was no memory
-        found = check(self.path) if self.path.exists() else None
+        found = check(self.path) if files_of(self.path) else None
         if found is not None and not found.holds:
             raise VerificationError(str(self.path), f"cannot be continued, {found.faults[0]}; move it away")
         self.recovered = found.torn if found else 0  # bytes of a torn last line, cut off
@@ -148,23 +149,20 @@ class Journal:
             raise FileError(str(self.path), f"cannot be written: {error.strerror or error}") from None
 
     def _rotate(self) -> None:
+        """One rename, then what is too old: a crash between any two steps leaves a journal that holds."""
         self._file.close()
-        for number in range(self._files, 0, -1):
-            older = _numbered(self.path, number)
-            if older.exists():
-                older.replace(_numbered(self.path, number + 1))
-        self.path.replace(_numbered(self.path, 1))
-        _numbered(self.path, self._files + 1).unlink(missing_ok=True)
+        older = _older(self.path)
+        last = _number(older[-1]) if older else 0
+        self.path.replace(self.path.with_name(f"{self.path.name}.{last + 1}"))
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        for file in older[: max(0, len(older) + 1 - self._files)]:
+            file.unlink(missing_ok=True)
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
     """The journal's files, oldest first."""
     newest = Path(path)
-    older: list[Path] = []
-    while (file := _numbered(newest, len(older) + 1)).exists():
-        older.append(file)
-    return [*reversed(older), newest]
+    return [*_older(newest), *([newest] if newest.exists() else [])]
 
 
 def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Iterator[Event]:
@@ -247,8 +245,17 @@ def _walk(newest: Path, torn: list[int]) -> Iterator[Event | Fault]:
             raise FileError(str(file), f"cannot be read: {error.strerror or error}") from None
 
 
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")
+def _older(newest: Path) -> list[Path]:
+    """FILE.1, FILE.2, ... as far as they are kept."""
+    if not newest.parent.is_dir():
+        return []
+    prefix = newest.name + "."
+    found = (file for file in newest.parent.iterdir() if file.name.startswith(prefix))
+    return sorted((file for file in found if file.name.removeprefix(prefix).isdecimal()), key=_number)
+
+
+def _number(file: Path) -> int:
+    return int(file.name.rpartition(".")[2])
 
 
 def _head_path(path: Path) -> Path:

@@ -6,7 +6,6 @@ import argparse
 import json
 from collections import Counter, deque
 from datetime import UTC, datetime
-from pathlib import Path
 
 from .. import journal
 from ..errors import NotFound
@@ -111,7 +110,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 def _must_exist(file: str) -> None:
-    if not Path(file).exists():
+    if not journal.files_of(file):
         raise NotFound(file, "does not exist")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from .. import journal
 from ..errors import InvalidArgument, NotFound
@@ -34,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay, and show the differences."""
-    if not Path(args.file).exists():
+    if not journal.files_of(args.file):
         raise NotFound(args.file, "does not exist")
     changes = dict(_change(text) for text in args.what_if)
     faults: list[journal.Fault] = []
