@@ -1,6 +1,7 @@
 // ModelCore: an engine::Model for Python.
 #include "bind/cores.h"
 
+#include "engine/tune.h"
 #include "host/host.h"
 
 namespace flyball::bind {
@@ -25,6 +26,36 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
   call.rethrow();
   if (!result.ok()) raise(result.error());
   return std::make_shared<ModelCore>(std::move(owner));
+}
+
+// Threads of later sessions, measured or remembered.
+py::dict tune(const ModelCore& core, const std::string& profile, const std::string& memory, bool again) {
+  const std::shared_ptr<ModelOwner> held = core.acquire();
+  Call call(host::host_platform());
+  engine::TuneOptions options;
+  options.profile = unwrap(engine::parse_profile(str(profile)));
+  options.memory = str(memory);
+  options.again = again;
+  options.control = call.control();
+  Result<engine::Tuned> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return engine::tune(*held->model, options);
+  }();
+  call.rethrow();
+  const engine::Tuned tuned = unwrap(std::move(result));
+  py::list candidates;
+  for (u32 i = 0; i < tuned.n_candidates; ++i) {
+    const engine::Tuned::Candidate& c = tuned.candidates[i];
+    candidates.append(py::make_tuple(c.threads, c.prefill_ns, c.decode_ns));
+  }
+  py::dict d;
+  d["threads"] = tuned.threads;
+  d["decode_threads"] = tuned.decode_threads;
+  d["remembered"] = tuned.remembered;
+  d["seconds"] = static_cast<f64>(tuned.spent_ns) / 1e9;
+  d["probes"] = tuned.n_probes;
+  d["candidates"] = candidates;
+  return d;
 }
 
 py::object scalar(const gguf::Value& value, gguf::ValueType type, const u8* raw) {
@@ -256,6 +287,7 @@ void bind_model(py::module_& module) {
           "token"_a)
       .def_property_readonly("prefix_cache_bytes",
                              [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
+      .def("tune", &tune, "profile"_a, "memory"_a, "again"_a)
       .def("fingerprint", &fingerprint);
 }
 

@@ -29,6 +29,8 @@ constexpr char usage[] =
     "  --decode-threads N    threads that compute where no prompt is computed (default: as many as --threads)\n"
     "  --ctx N               context in tokens (default: the model's, at most 8192)\n"
     "  --kv TYPE             type of cached keys and values: f16, f32, q8_0 (default: f16)\n"
+    "  --tune HOW            choose threads by short probes and remember them: auto, off, again (default: auto)\n"
+    "  --profile NAME        for what: latency, throughput, quiet (default: latency)\n"
     "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
     "  --speculate HOW       guess tokens and check several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that guesses (default: the text so far does)\n"
@@ -63,6 +65,7 @@ engine::ConfigValue setting(const std::string& option, Str key, const std::strin
 Arguments parse(int argc, char** argv) {
   Arguments out;
   flyball::repl::Options& options = out.options;
+  options.tune = true;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const auto value = [&]() -> std::string {
@@ -82,6 +85,12 @@ Arguments parse(int argc, char** argv) {
       options.context = static_cast<flyball::u32>(setting(argument, "context", value()).integer);
     } else if (argument == "--kv") {
       options.cache = engine::parse_cache_type(setting(argument, "kv", value()).text.str()).value();
+    } else if (argument == "--tune") {
+      const engine::ConfigValue how = setting(argument, "tune", value());
+      options.tune = !(how.text.str() == "off");
+      options.tune_again = how.text.str() == "again";
+    } else if (argument == "--profile") {
+      options.profile = engine::parse_profile(setting(argument, "profile", value()).text.str()).value();
     } else if (argument == "--prefix-cache-mb") {
       options.prefix_cache_bytes = setting(argument, "prefix_cache_mb", value()).integer << 20;
     } else if (argument == "--speculate") {
@@ -126,7 +135,8 @@ std::string bundled_model() {
   return {};
 }
 
-std::string catalog_cache() {
+// Where flyball keeps what it can find out again; empty where there is no such place.
+std::string cache_file(const char* name) {
   const char* const cache = getenv("XDG_CACHE_HOME");
   const char* const home = getenv("HOME");
   if ((cache == nullptr || *cache == '\0') && home == nullptr) return {};
@@ -134,7 +144,7 @@ std::string catalog_cache() {
       (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home) / ".cache") / "flyball";
   std::error_code failed;
   fs::create_directories(directory, failed);
-  return failed ? std::string() : (directory / "models.json").string();
+  return failed ? std::string() : (directory / name).string();
 }
 
 std::atomic<int> n_interrupts = 0;  // since the last line was read
@@ -226,7 +236,7 @@ int main(int argc, char** argv) {
     if (!script) wrong_use("cannot read the script '" + arguments.script + "'");
   }
   const std::string bundled = bundled_model();
-  const std::string cache = catalog_cache();
+  const std::string cache = cache_file("models.json"), tuned = cache_file("tuned.txt");
   flyball::repl::Options options = arguments.options;
   options.model = str(arguments.model);
   options.fallback_model = str(bundled);
@@ -235,6 +245,7 @@ int main(int argc, char** argv) {
   options.journal = str(arguments.journal);
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);
+  options.tuning_memory = str(tuned);
   options.terminal = isatty(STDOUT_FILENO) != 0;
 
   catch_interrupts();

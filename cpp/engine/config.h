@@ -13,6 +13,8 @@ namespace flyball::engine {
   TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                 \
   INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                     \
   INTEGER("decode_threads", "0", 0, 1024, "threads that compute where no prompt is computed; 0: as many as threads") \
+  CHOICE("tune", "auto", "auto off again", "choose threads by short probes, where none are set, and remember them")  \
+  CHOICE("profile", "latency", "latency throughput quiet", "one answer, many at once, or the fewest threads")        \
   INTEGER("context", "0", 0, 16777216, "positions in a session's cache; 0: the model's own, at most 8192")           \
   CHOICE("kv", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                          \
   INTEGER("batch", "192", 1, 65536, "prompt tokens per transformer call; cannot change a result")                    \

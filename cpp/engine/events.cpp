@@ -40,6 +40,19 @@ void tell_loaded(const Model& model) {
   model.state().events(0, 0, Reason::MODEL_LOADED, data.done());
 }
 
+void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
+  Data data;
+  data.json.field("profile", profile_name(profile)).field("threads", tuned.threads);
+  data.json.field("decode_threads", tuned.decode_threads);
+  if (!tuned.remembered) {
+    data.json.field("probes", tuned.n_probes).field("spent_us", tuned.spent_ns / 1000).key("candidates").begin_array();
+    for (const Tuned::Candidate& c : Span<const Tuned::Candidate>(tuned.candidates, tuned.n_candidates))
+      data.json.begin_array().value(c.threads).value(c.prefill_ns).value(c.decode_ns).end_array();
+    data.json.end_array();
+  }
+  model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_REMEMBERED : Reason::MODEL_TUNED, data.done());
+}
+
 void tell_opened(Session::State& session) {
   const governor::EventSink& events = session.model.state().events;
   if (events.new_session) session.number = events.new_session(events.context);

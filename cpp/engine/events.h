@@ -2,10 +2,12 @@
 #pragma once
 
 #include "engine/generation_state.h"
+#include "engine/tune.h"
 
 namespace flyball::engine {
 
 void tell_loaded(const Model& model);
+void tell_tuned(const Model& model, Profile profile, const Tuned& tuned);
 void tell_opened(Session::State& session);  // gives the session its number in the journal
 void tell_closed(const Session::State& session);
 void tell_settings(const Session::State& session);

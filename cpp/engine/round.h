@@ -29,8 +29,9 @@ class Round {
     u32 n_rows() const { return chooses ? 1 + n_guesses : 0; }
   };
   u32 n_threads() const {
-    const SessionOptions& options = parts_[0].generation->session.options;
-    return prompts_ ? options.threads : options.decode_threads;
+    const Session::State& session = parts_[0].generation->session;
+    if (prompts_) return session.options.threads;
+    return n_parts_ == 1 ? governor::decode_threads(session.governor) : session.options.decode_threads;
   }
   void fill(Part& part, model::BatchToken* to) const;
   u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many guesses were right

@@ -83,7 +83,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
     destroy_state(platform, state);
     return status.error();
   }
-  state->governor = governor::begin(chosen.governor, model.state().known_cost.of(chosen));
+  state->governor = governor::begin(chosen.governor, model.state().known_cost.of(chosen), chosen.decode_threads);
   tell_opened(*state);
   return &state->handle;
 }

@@ -1,11 +1,13 @@
 #include "governor/governor.h"
 
+#include "base/types.h"
 #include "governor/event_data.h"
 
 namespace flyball::governor {
 
-State begin(const Settings& settings, const Baseline& known) {
+State begin(const Settings& settings, const Baseline& known, u32 decode_threads) {
   State state;
+  state.threads.most = state.threads.now = max(decode_threads, 1u);
   state.baseline = known;
   if (known.rest_cycles != 0) state.n_calibrated = settings.calibration_turns;
   return state;

@@ -25,6 +25,18 @@ struct State {
   bool tightened = false;           // the last change
   u64 safe_turns_left = 0;          // 0: not in safe mode
 
+  // Windows of plain decode steps, and between them trials of another number of threads.
+  struct Threads {
+    u32 most = 1;   // what the session was given
+    u32 now = 1;    // in use
+    u32 trial = 0;  // being tried; 0: none
+    u32 pause = 0;  // steps of a window; twice as many after each trial that was in vain
+    u32 n = 0;      // steps of the window or trial so far, and what they cost and should have
+    u64 cycles = 0;
+    u64 expected = 0;
+    u64 usual_percent = 0;  // of the last window
+  } threads;
+
   struct Turn {
     Knobs asked;
     u64 depth = 0;  // tokens before the next one
@@ -43,7 +55,7 @@ struct State {
 };
 
 // A session begins: with what is known of the machine, or nothing (an answer or three then tell it).
-State begin(const Settings& settings, const Baseline& known);
+State begin(const Settings& settings, const Baseline& known, u32 decode_threads = 1);
 bool calibrated(const Settings& settings, const State& state);
 
 // The settings that the answer gets: those that were asked for, or less.
@@ -59,6 +71,9 @@ Verdict observe(const Settings& settings, State& state, const CutShort& seen, Te
 Verdict observe(const Settings& settings, State& state, const MemorySeen& seen, Tell tell);
 Verdict observe(const Settings& settings, State& state, const LoopSeen& seen, Tell tell);
 
+// Threads for the next decode step of the session alone.
+inline u32 decode_threads(const State& state) { return state.threads.trial ? state.threads.trial : state.threads.now; }
+
 struct Afterwards {
   bool reset_cache = false;
   bool calibrated = false;  // the baseline is new, or better than before
@@ -70,6 +85,7 @@ Knobs tightened(const Settings& settings, Knobs asked, u64 tightness);
 Knobs safe(const Settings& settings, Knobs knobs);
 bool calibrate(const Settings& settings, State& state, Tell tell);
 void autotune(const Settings& settings, State& state, Tell tell);
+void try_threads(const Settings& settings, State& state, const Call& call, Tell tell);
 u64 budget_at(const Settings& settings, const State& state, u64 depth);  // cycles of one step; 0: no budget
 
 }  // namespace flyball::governor

@@ -83,6 +83,7 @@ Verdict observe(const Settings& settings, State& state, const Call& call, Tell t
       verdict =
           trip(settings, state, Reason::GUARD_BUDGET_STOP, {"overruns", turn.overruns, "budget_cycles", budget}, tell);
   }
+  if (call.kind == Call::plain) try_threads(settings, state, call, tell);
   turn.gained += call.gained;
   turn.depth += call.gained;
   if (call.gained != 0) turn.last_token_us = call.elapsed_us;

@@ -9,6 +9,8 @@ namespace flyball::governor {
 // REASON(family, name, event, meaning): the id is FAMILY_NAME; `event` says what happened, the reason why.
 #define FLYBALL_REASONS(REASON)                                                                                     \
   REASON(MODEL, LOADED, "model_load", "a model file was accepted and its weights prepared")                         \
+  REASON(MODEL, TUNED, "tune", "threads were chosen by short measured probes")                                      \
+  REASON(MODEL, TUNING_REMEMBERED, "tune", "threads were chosen as probes on this processor once chose them")       \
   REASON(SESSION, OPENED, "session_open", "a session was opened on a model; data has the settings of its governor") \
   REASON(SESSION, SETTINGS, "settings", "the settings of the session's governor were changed")                      \
   REASON(SESSION, CACHE_RESET, "cache_reset", "the session's cache was emptied on request")                         \
@@ -25,6 +27,7 @@ namespace flyball::governor {
   REASON(AUTOTUNE, RELAX, "relax", "an answer cost less than the low mark: a bound is taken back by a step")        \
   REASON(AUTOTUNE, TIGHTEN_SIMULATED, "tighten", "would tighten, but is to tell only")                              \
   REASON(AUTOTUNE, RELAX_SIMULATED, "relax", "would relax, but is to tell only")                                    \
+  REASON(AUTOTUNE, THREADS, "threads", "decoding goes on with another number of threads, which is cheaper now")     \
   REASON(AUTOTUNE, AT_FLOOR, "blocked", "would tighten, but every bound is at its floor")                           \
   REASON(AUTOTUNE, SETTLING, "blocked", "would reverse the last change, which is too young")                        \
   REASON(AUTOTUNE, SAFE_MODE, "blocked", "would relax, but nothing is relaxed in safe mode")                        \

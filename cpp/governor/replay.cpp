@@ -23,7 +23,10 @@ Status Replay::open(const Json& data) {
   Baseline baseline;
   FLYBALL_ASSIGN(member, data.member("baseline"));
   FLYBALL_ASSIGN(baseline, read_baseline(member));
-  state_ = begin(settings_, baseline);
+  FLYBALL_ASSIGN(member, data.member("decode_threads"));
+  u64 decode_threads = 0;
+  FLYBALL_ASSIGN(decode_threads, member.as_u64("decode_threads", 0, 1 << 20));
+  state_ = begin(settings_, baseline, u32(decode_threads));
   return {};
 }
 

@@ -13,6 +13,8 @@ namespace flyball::governor {
          "bound an answer's settings while the machine is slow, and undo it after; simulate: only tell")              \
   CHOICE(autotune_knobs, "autotune.knobs", "max_tokens all",                                                          \
          "what is bounded; all: top_k, top_p and temperature too, which save no time")                                \
+  CHOICE(threads, "autotune.threads", "off on",                                                                       \
+         "decode with fewer threads while others hold processors; cannot change an answer")                           \
   INTEGER(calibration_turns, "autotune.calibration_turns", 3, 1, 100, "answers that tell what a token costs here")    \
   INTEGER(min_tokens, "autotune.min_tokens", 8, 1, 65536, "decode steps that an answer must have to be judged")       \
   INTEGER(high_percent, "autotune.high_percent", 150, 101, 100000, "of the calibrated cost; above it: tighten")       \
@@ -58,7 +60,7 @@ struct Settings {
 
   // Each choice of a mode.
   enum Mode : u64 { off, simulate, on };
-  bool any() const { return autotune_mode != off || guard_mode != off; }
+  bool any() const { return autotune_mode != off || guard_mode != off || threads != 0; }
 };
 
 struct SettingInfo {

@@ -52,4 +52,15 @@ u64 cpu_features() {
   return features;
 }
 
+void processor_name(char (&out)[processor_name_bytes]) {
+  constexpr u32 brand = 0x80000000u;
+  Registers parts[3] = {};
+  if (cpuid(brand, 0).a >= brand + 4) {
+    for (u32 i = 0; i < 3; ++i) parts[i] = cpuid(brand + 2 + i, 0);
+  }
+  const u32 signature = cpuid(1, 0).a;
+  memcpy(out, parts, sizeof parts);
+  memcpy(out + sizeof parts, &signature, sizeof signature);
+}
+
 }  // namespace flyball::kernels

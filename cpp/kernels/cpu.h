@@ -15,4 +15,8 @@ constexpr u64 cpu_amx_int8 = 1 << 6;  // AMX-TILE and AMX-INT8, with the tile st
 
 u64 cpu_features();
 
+// What tells processors apart whose speeds may differ: brand, family, model, stepping.
+constexpr u32 processor_name_bytes = 52;
+void processor_name(char (&out)[processor_name_bytes]);
+
 }  // namespace flyball::kernels

@@ -98,6 +98,10 @@ Status Repl::open_model(Str path) {
   const u64 start = platform_.now_ns(platform_.self);
   Model* loaded = nullptr;
   FLYBALL_ASSIGN(loaded, load_model(path, options_.prefix_cache_bytes));
+  if (engine::Tuned tuned; options_.tune) {  // where that fails, all processors compute
+    const Status status = choose_threads(*loaded, options_.tune_again, &tuned);
+    if (!status.ok()) error(status.error());
+  }
   engine::SessionOptions wanted;
   wanted.context = options_.context;
   wanted.cache = options_.cache;
@@ -129,6 +133,17 @@ Status Repl::open_model(Str path) {
   else
     out_ << "; chat format " << format_->name << '\n';
   follow_again();
+  return {};
+}
+
+Status Repl::choose_threads(Model& model, bool again, engine::Tuned* tuned) {
+  if (options_.threads != 0 || options_.decode_threads != 0) return {};
+  engine::TuneOptions how;
+  how.profile = options_.profile;
+  how.memory = options_.tuning_memory;
+  how.again = again;
+  how.control = control();
+  FLYBALL_ASSIGN(*tuned, engine::tune(model, how));
   return {};
 }
 

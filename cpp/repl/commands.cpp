@@ -27,6 +27,7 @@ Span<const Repl::Command> Repl::commands() {
       {"kv", "[TYPE]", "type of cached keys and values: f16, f32, q8_0; a new session", &Repl::cache_type},
       {"speculate", "[HOW]", "guess tokens and check several at once: auto, off, always", &Repl::speculate},
       {"draft", "[FILE]", "a smaller model that guesses; - for none: the text so far does", &Repl::draft},
+      {"tune", "[PROFILE]", "measure how many threads to use: latency, throughput, quiet; a new session", &Repl::tune},
       {"autotune", "[HOW]", "bound answers while the machine is slow: on, off, simulate, or KEY VALUE",
        &Repl::autotune},
       {"guard", "[HOW]", "end answers that pass a limit: on, off, simulate, or KEY VALUE", &Repl::guard},

@@ -6,6 +6,7 @@
 #include "engine/catalog.h"
 #include "engine/chat_format.h"
 #include "engine/engine.h"
+#include "engine/tune.h"
 #include "repl/chronicle.h"
 
 namespace flyball::repl {
@@ -20,10 +21,14 @@ struct Options {
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
   engine::SpeculationOptions speculation;
-  Str draft;             // path of the model that guesses; empty: the text so far does
-  Str models_directory;  // for /models without an argument; empty: the loaded model's
-  Str catalog_cache;     // path of the file that keeps model summaries; empty: none
-  Str journal;           // path of the file that gets the journal; empty: none
+  Str draft;                // path of the model that guesses; empty: the text so far does
+  Str models_directory;     // for /models without an argument; empty: the loaded model's
+  Str catalog_cache;        // path of the file that keeps model summaries; empty: none
+  bool tune = false;        // threads by measured probes where none are set
+  bool tune_again = false;  // even where some are remembered
+  engine::Profile profile = engine::Profile::latency;
+  Str tuning_memory;  // path of the file that remembers them; empty: none
+  Str journal;        // path of the file that gets the journal; empty: none
   engine::GovernorSettings governor;
   bool terminal = false;  // colours and a progress line
 };
@@ -71,6 +76,7 @@ class Repl {
   Status cache_type(Str argument);
   Status speculate(Str argument);
   Status draft(Str argument);
+  Status tune(Str argument);
   Status autotune(Str argument);
   Status guard(Str argument);
   Status journal(Str argument);
@@ -97,6 +103,7 @@ class Repl {
   void report_problem(Str path, const Error& error, Str fallback);
   Status open_session(u32 context, engine::CacheType cache);
   void close_session();
+  Status choose_threads(engine::Model& model, bool again, engine::Tuned* tuned);
   Status open_draft(Str path);
   Status follow(engine::Model& draft);
   void follow_again();

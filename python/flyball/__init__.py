@@ -41,6 +41,7 @@ from .results import (
     Result,
     SessionMetrics,
     Speculation,
+    Tuned,
 )
 from .session import Session, Stream
 
@@ -95,6 +96,7 @@ __all__ = [
     "Speculation",
     "Stream",
     "TemplateError",
+    "Tuned",
     "Unsupported",
     "VerificationError",
     "__version__",

@@ -47,6 +47,10 @@ def _mark(data: dict[str, Any]) -> str:
     return f"{data['mark']} %" if data["unit"] == "percent" else f"{data['mark']:,}"
 
 
+def _threads(data: dict[str, Any]) -> str:
+    return f"{data['threads']} threads compute, {data['decode_threads']} where there is no prompt"
+
+
 def _opened(data: dict[str, Any]) -> str:
     modes = [f"{part} {data['governor'][f'{part}.mode']}" for part in ("autotune", "guard")]
     return f"opened with a context of {data['context']} tokens; {', '.join(modes)}"
@@ -97,6 +101,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "MODEL_LOADED": lambda data: (
         f"a model was loaded: {data['architecture']} {data['quantisation']} on {data['isa']}, {data['threads']} threads"
     ),
+    "MODEL_TUNED": lambda data: (
+        f"{data['probes']} probes in {data['spent_us'] / 1000:,.0f} ms: {_threads(data)}, for {data['profile']}"
+    ),
+    "MODEL_TUNING_REMEMBERED": lambda data: f"remembered: {_threads(data)}, for {data['profile']}",
     "SESSION_OPENED": _opened,
     "SESSION_SETTINGS": lambda data: "the governor got other settings",
     "SESSION_CACHE_RESET": lambda data: "the cache was emptied on request",
@@ -107,6 +115,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "SESSION_CLOSED": lambda data: "closed",
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than was known: " + _baseline(data),
+    "AUTOTUNE_THREADS": lambda data: (
+        f"{data['from']} threads took {data['usual_percent']} % of what is usual here, {data['to']} take"
+        f" {data['trial_percent']} %: decoding goes on with {data['to']}"
+    ),
     "AUTOTUNE_TIGHTEN": _tightened,
     "AUTOTUNE_RELAX": _relaxed,
     "AUTOTUNE_TIGHTEN_SIMULATED": lambda data: "only told: " + _tightened(data),

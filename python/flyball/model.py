@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core
 from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
 from .options import GenerateKeywords, governor_words, integer, utf8
-from .results import ModelInfo, Piece, Result
+from .results import ModelInfo, Piece, Result, Tuned
 from .session import Progress, Prompt, Recorder, Session, Stream, make_options, prompt_ids
 
 if TYPE_CHECKING:
@@ -103,6 +103,23 @@ class Model:
         """What the file says, and how it was loaded."""
         fields = self._core.info() | self._core.startup()
         return ModelInfo(path=self._path, _fingerprint=self._core.fingerprint, **fields)
+
+    def tune(
+        self, profile: str = "latency", memory: str | os.PathLike[str] | None = None, again: bool = False
+    ) -> Tuned:
+        """Choose the threads of later sessions by short measured probes, in less than two seconds.
+
+        profile  latency: one answer; throughput: many at once; quiet: the fewest threads at most a quarter slower
+        memory   file that remembers the choice for this processor and models of this shape
+        again    measure even where something is remembered
+
+        No number of threads changes an answer. Call it before the model is shared between threads.
+        """
+        tuned = Tuned(**self._core.tune(profile, os.fsencode(memory) if memory is not None else b"", bool(again)))
+        with self._lock:
+            self._idle.clear()
+        self.__dict__.pop("info", None)  # it tells the threads
+        return tuned
 
     @property
     def prefix_cache_bytes(self) -> int:

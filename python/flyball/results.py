@@ -237,6 +237,22 @@ class GovernorState:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """Threads that Model.tune() chose.
+
+    `candidates`: (threads, prefill, decode), in nanoseconds of a prompt's token and of a step; 0: not measured, for the
+    time was over. None of them where the choice was remembered.
+    """
+
+    threads: int
+    decode_threads: int
+    remembered: bool
+    seconds: float
+    probes: int
+    candidates: list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
 class Piece:
     """One step of a stream. `text` holds whole characters only and may be empty; the last piece may have no token."""
 

@@ -386,17 +386,20 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
     settings.hard_stop_overruns = 1 + below(4);
     settings.safe_turns = below(4);
     settings.reset_cache = below(2);
+    settings.threads = below(2);
     if (below(2)) settings.turn_ms = 1 + below(50);
     if (below(2)) settings.token_ms = 1 + below(20);
     if (below(4) == 0) settings.high_cycles = 1500, settings.low_cycles = 1200;
     const bool replayed = sequence % 50 == 0;  // takes a thousand times as long as deciding
 
     Governed g(settings);
+    g.state = begin(settings, {}, 2);
     Replay replay;
     std::vector<Told> decided;
     if (replayed) {
       EventData<> opening;
       write_opening(opening.json, settings, {});
+      opening.json.field("decode_threads", 2u);
       REQUIRE(replay.observe(Reason::SESSION_OPENED, 0, opening.done(), {}).ok());
       g.journal = [&](Reason reason, u64 turn, const std::string& data) {
         const Tell tell{&decided, [](void* list, Reason why, Str what) {
@@ -441,4 +444,56 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
     if (replayed) CHECK(decided == g.told);
   }
   CHECK(n_decisions > 100'000);
+}
+
+namespace {
+
+// Steps of a session with two threads on a machine where a step costs what `cost(threads)` says.
+struct Decoding {
+  Governed g;
+  u64 n_steps = 0, cycles = 0, n_trial = 0;
+  explicit Decoding(const Settings& settings, Baseline known = usual) : g(settings, known) {
+    g.state = begin(settings, known, 2);
+    g.begin_turn();
+  }
+  template <class Cost>
+  void run(u32 n, Cost&& cost) {
+    for (u32 i = 0; i < n; ++i, ++n_steps) {
+      const u32 threads = decode_threads(g.state);
+      n_trial += g.state.threads.trial != 0;
+      cycles += cost(threads);
+      (void)g.call({Call::plain, 1, 1, cost(threads), 0, 1000 * (n_steps + 1), threads});
+    }
+  }
+};
+
+}  // namespace
+
+TEST(threads_follow_the_machine_and_come_back) {
+  const Settings settings = with({{"autotune.threads", "on"}});
+  const auto quiet = [](u32 threads) { return threads == 2 ? u64(1000) : u64(1600); };
+  const auto busy = [](u32 threads) { return threads == 2 ? u64(2500) : u64(1650); };
+  Decoding d(settings);
+  d.run(2000, quiet);
+  CHECK_EQ(d.n_trial, u64(0));  // nothing is tried where nothing is wrong
+  d.run(100, busy);
+  CHECK_EQ(decode_threads(d.g.state), 1u);
+  const u64 before = d.n_trial;
+  d.run(4000, busy);
+  CHECK_EQ(d.g.count(Reason::AUTOTUNE_THREADS), u64(1));
+  CHECK(d.n_trial - before <= 8 * 9);  // seldomer and seldomer
+  d.run(1200, quiet);
+  CHECK_EQ(decode_threads(d.g.state), 2u);
+  CHECK_EQ(d.g.count(Reason::AUTOTUNE_THREADS), u64(2));
+}
+
+TEST(threads_stay_where_a_trial_is_in_vain) {
+  const auto slow = [](u32 threads) { return threads == 2 ? u64(2000) : u64(3300); };
+  Decoding d(with({{"autotune.threads", "on"}}));
+  d.run(10'000, slow);
+  CHECK_EQ(d.g.count(Reason::AUTOTUNE_THREADS), u64(0));
+  CHECK(d.cycles < 10'000 * 2000 * 102 / 100);  // trials cost less than 2 %
+  Decoding off(Settings{});
+  off.run(1000, slow);
+  CHECK_EQ(off.n_trial, u64(0));
 }

@@ -94,7 +94,7 @@ TEST(help_lists_every_command_in_a_line) {
        {"help",   "models",    "model_info", "load",   "sampling", "temp",     "top_k",   "top_p",   "min_p",
         "repeat", "no_repeat", "max_tokens", "seed",   "ctx",      "kv",       "cpu",     "metrics", "reset",
         "clear",  "system",    "raw",        "format", "tokens",   "logprobs", "save",    "restore", "receipt",
-        "verify", "quit",      "speculate",  "draft",  "autotune", "guard",    "journal", "explain"}) {
+        "verify", "quit",      "speculate",  "draft",  "autotune", "guard",    "journal", "explain", "tune"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
   CHECK(has(screen.say("/help temp"), "/temp [T]"));

@@ -291,9 +291,11 @@ def test_every_reason_is_told_by_some_test(model: flyball.Model, file: Path) -> 
     session = model.session()
     ask(session, 4)
     session.reset()
-    memory = model.session(governor=GUARD | {"guard.memory_floor_mb": 16777216})
-    ask(memory, 4)
-    del session, memory
+    starved = model.session(governor=GUARD | {"guard.memory_floor_mb": 16777216})
+    ask(starved, 4)
+    del session, starved
+    for _ in range(2):
+        model.tune(memory=file.with_name("tuned.txt"))
     model.close()
     told = {event.reason_id for event in journal.read(file)}
     assert told | injected() == set(events.REASONS)
@@ -310,7 +312,8 @@ def injected() -> set[str]:
 
             self.core = _core.ReplayCore([(key, str(value)) for key, value in governor.items()])
             self.turn = 0
-            self.tell("SESSION_OPENED", {"governor": {}, "baseline": {"rest_cycles": 0, "attention_cycles": 0}})
+            baseline = {"rest_cycles": 0, "attention_cycles": 0}
+            self.tell("SESSION_OPENED", {"governor": {}, "baseline": baseline, "decode_threads": 2})
 
         def tell(self, reason: str, data: object) -> None:
             told.update(why for why, _ in self.core.observe(reason, self.turn, json.dumps(data)))
@@ -332,6 +335,9 @@ def injected() -> set[str]:
         session.answer(900)
         session.answer(900)
         session.answer(900)
+    busy = Session({"autotune.threads": "on"})
+    for cycles, n in ((1000, 20), (1000, 20), (1000, 20), (2000, 32), (1500, 8)):
+        busy.answer(cycles, n)
     for limit, us in (("first_token_ms", 2000), ("token_ms", 2000), ("turn_ms", 100)):
         Session({"guard.mode": "on", f"guard.{limit}": 1}).answer(1000, us=us)
     return told

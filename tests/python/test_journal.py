@@ -273,4 +273,5 @@ def test_run_appends_to_a_journal(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["run", "-p", "a", "-n", "2", "-q", "--no-receipt", "--journal", str(path)]) == 0
     capsys.readouterr()
     assert main(["journal", "verify", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["lines"] == 10
+    assert json.loads(capsys.readouterr().out)["holds"]
+    assert [event.event for event in journal.read(path)].count("turn_end") == 2

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +128,15 @@ class Progress:
 def open_model(
     settings: Mapping[str, Setting], progress: Progress | None = None, journal: Journal | None = None
 ) -> Model:
-    """The model that the settings name; none means the bundled one."""
-    return _open(settings["model"].value or demo_model_path(), settings, progress, journal)
+    """The model that the settings name; none means the bundled one. Its threads are tuned where none are set."""
+    model = _open(settings["model"].value or demo_model_path(), settings, progress, journal)
+    how = settings["tune"].value
+    if how != "off" and not settings["threads"].value and not settings["decode_threads"].value:
+        memory = cache_folder() / "tuned.txt"
+        with suppress(OSError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+        model.tune(settings["profile"].value, memory, again=how == "again")
+    return model
 
 
 def _open(

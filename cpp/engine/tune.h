@@ -1,0 +1,45 @@
+// Free knobs: how many threads compute. No number of them changes an answer (contract 1), so nobody has to be asked; the
+// right one depends on processor and model, and is measured once and remembered.
+#pragma once
+
+#include "engine/engine.h"
+
+namespace flyball::engine {
+
+enum class Profile : u8 {
+  latency,     // one answer, as fast as it can be
+  throughput,  // many answers at once
+  quiet,       // the fewest threads that are nearly as fast: at most a quarter slower
+};
+Str profile_name(Profile profile);
+Result<Profile> parse_profile(Str name);
+
+struct TuneOptions {
+  Profile profile = Profile::latency;
+  Str memory;          // path of the file that remembers; empty: nothing is remembered
+  bool again = false;  // measure even where something is remembered
+  u64 budget_ns = 1'800'000'000;
+  Control control;
+};
+
+struct Tuned {
+  static constexpr u32 max_candidates = 16;
+  struct Candidate {
+    u32 threads = 0;
+    u64 prefill_ns = 0;  // of a prompt token; 0: not measured
+    u64 decode_ns = 0;   // of a step; 0: not measured
+  };
+
+  u32 threads = 0;
+  u32 decode_threads = 0;
+  bool remembered = false;
+  u64 spent_ns = 0;
+  u32 n_probes = 0;
+  Candidate candidates[max_candidates];
+  u32 n_candidates = 0;
+};
+
+// Later sessions of the model that ask for no number of threads get these. Not while others use the model.
+Result<Tuned> tune(Model& model, const TuneOptions& options);
+
+}  // namespace flyball::engine
