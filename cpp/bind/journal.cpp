@@ -103,11 +103,11 @@ void bind_journal(py::module_& module) {
   using namespace py::literals;
   module.def("reasons", &reasons);
   py::class_<JournalCore, std::shared_ptr<JournalCore>>(module, "JournalCore")
-      .def(py::init([](const std::string& hash, u64 n_lines) {
-             auto journal = std::make_shared<Journal>(host::host_platform(), head_from(hash, n_lines));
+      .def(py::init([](const std::string& hash, u64 n_lines, bool content) {
+             auto journal = std::make_shared<Journal>(host::host_platform(), head_from(hash, n_lines), content);
              return std::make_shared<JournalCore>(std::move(journal));
            }),
-           "hash"_a = "", "n_lines"_a = 0)
+           "hash"_a, "n_lines"_a, "content"_a)
       .def("take", &take)
       .def("head", [](const JournalCore& core) { return tuple_of(core.journal->head()); });
   module.def("log_line", &log_line, "line"_a);

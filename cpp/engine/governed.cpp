@@ -1,6 +1,7 @@
 #include "engine/governed.h"
 
 #include "engine/events.h"
+#include "engine/receipt.h"
 #include "governor/event_data.h"
 
 namespace flyball::engine {
@@ -111,6 +112,7 @@ void Governed::cut_short() {
 void Governed::end() {
   Session::State& session = generation_->session;
   flush_calls();
+  if (session.model.state().events.content) tell_receipt();
   tell_turn(*generation_);
   if (!current()) return;
   const governor::Afterwards afterwards = governor::end_turn(settings(), state(), tell());
@@ -118,6 +120,29 @@ void Governed::end() {
   if (!afterwards.reset_cache) return;
   session.truncate(0);
   ++session.metrics.cache_resets;
+}
+
+// In parts that fit into lines: a quote takes two bytes there, a control byte does not occur.
+void Governed::tell_receipt() {
+  constexpr u64 most_bytes = 16'000;
+  const Session::State& session = generation_->session;
+  Arena arena(session.platform);
+  Receipt receipt;
+  Str text;
+  const auto write = [&]() -> Status {
+    FLYBALL_ASSIGN(receipt, make_receipt(arena, generation_->handle));
+    FLYBALL_ASSIGN(text, write_receipt(arena, receipt));
+    return {};
+  };
+  if (!write().ok()) return;  // no memory for it: the answer is there, and its receipt can still be asked for
+  if (text.ends_with("\n")) text.size -= 1;
+  for (u64 part = 0; !text.empty(); ++part) {
+    const u64 n = utf8_complete_prefix(text.substr(0, min(text.size, most_bytes)));
+    governor::EventData<2 * most_bytes + 256> data;
+    data.json.field("part", part).field("last", n == text.size).field("text", text.substr(0, n));
+    tell_event(session, generation_->turn, Reason::SESSION_RECEIPT, data.done());
+    text = text.from(n);
+  }
 }
 
 u64 Governed::elapsed_us() const {

@@ -35,6 +35,7 @@ class Governed {
   void told(governor::Reason reason, Str data);
   void obey(const governor::Verdict& verdict);
   void flush_calls();
+  void tell_receipt();
   void look_at_memory();
   template <class Seen>
   void observe(governor::Reason reason, const Seen& seen);

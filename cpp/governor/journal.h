@@ -71,6 +71,7 @@ struct EventSink {
   void* context = nullptr;
   void (*record)(void* context, u64 session, u64 turn, Reason reason, Str data) = nullptr;
   u64 (*new_session)(void* context) = nullptr;  // a number that no other session of the journal has
+  bool content = false;                         // prompts and answers are wanted, too
   void operator()(u64 session, u64 turn, Reason reason, Str data = "{}") const {
     if (record) record(context, session, turn, reason, data);
   }
@@ -81,8 +82,8 @@ class Journal {
  public:
   static constexpr u64 max_pending_bytes = u64(64) << 20;
 
-  explicit Journal(const Platform& platform, const Head& start = {})
-      : platform_(platform), pending_(platform), head_(start) {}
+  explicit Journal(const Platform& platform, const Head& start = {}, bool content = false)
+      : platform_(platform), pending_(platform), head_(start), content_(content) {}
 
   EventSink sink() {
     return {
@@ -90,7 +91,8 @@ class Journal {
         [](void* self, u64 session, u64 turn, Reason reason, Str data) {
           static_cast<Journal*>(self)->record(session, turn, reason, data);
         },
-        [](void* self) { return __atomic_add_fetch(&static_cast<Journal*>(self)->n_sessions_, 1, __ATOMIC_RELAXED); }};
+        [](void* self) { return __atomic_add_fetch(&static_cast<Journal*>(self)->n_sessions_, 1, __ATOMIC_RELAXED); },
+        content_};
   }
 
   // Hands all waiting lines to `keep(Str) -> bool`; they are forgotten where it says true. Returns how many events were
@@ -116,6 +118,7 @@ class Journal {
   Head head_;
   u64 n_lost_ = 0;
   u64 n_sessions_ = 0;
+  bool content_;
 };
 
 }  // namespace flyball::governor

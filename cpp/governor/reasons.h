@@ -20,6 +20,8 @@ namespace flyball::governor {
   REASON(SESSION, MEMORY_SEEN, "memory", "free memory, looked at because there is a floor")                         \
   REASON(SESSION, LOOP_SEEN, "loop", "the last tokens of an answer repeat themselves")                              \
   REASON(SESSION, TURN_ENDED, "turn_end", "an answer came to its end; data has what it cost")                       \
+  REASON(SESSION, RECEIPT, "receipt",                                                                               \
+         "a part of an answer's receipt, where the journal is to have prompts and answers")                         \
   REASON(SESSION, CLOSED, "session_close", "a session was closed")                                                  \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "what a token costs on this machine is known")                           \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token can cost less than was known")                            \

@@ -65,6 +65,7 @@ class Journal:
     After each answer, and at close(), new lines are written and flushed to the disk; what could not be written is tried
     again with the next. A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. One
     process writes a journal at a time. `log` is a file that gets each event as a line of text, too.
+    `content`: with the receipt of each answer, which has the prompt and the answer, so that a replay can repeat them.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Journal:
         max_bytes: int = 8 << 20,
         files: int = 8,
         log: str | os.PathLike[str] | None = None,
+        content: bool = False,
     ) -> None:
         self.path = Path(path)
         self._max_bytes = max_bytes
@@ -86,7 +88,7 @@ class Journal:
         self.recovered = found.torn if found else 0  # bytes of a torn last line, cut off
         self._log = None if log is None else Path(log)
         start = found.head if found else Head("", 0)
-        self.core = _core.JournalCore(start.hash, start.n_lines)
+        self.core = _core.JournalCore(start.hash, start.n_lines, bool(content))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115

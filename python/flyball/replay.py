@@ -7,7 +7,7 @@ are those of the answers as they were: what an answer would have cost after anot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,6 +51,20 @@ class Report:
 def replay(events: Iterable[Event], changes: Mapping[str, object] | None = None) -> Report:
     """Decide a journal's `events` again, with `changes` to the settings of its sessions (configuration keys)."""
     return _Replay(changes or {}).run(events)
+
+
+def receipts(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
+    """The receipts that a journal with content has, as JSON text, each with its last event."""
+    parts: dict[tuple[int, int], list[str]] = {}
+    for event in events:
+        if event.reason_id != "SESSION_RECEIPT":
+            continue
+        texts = parts.setdefault((event.session, event.turn), [])
+        if event.data["part"] != len(texts):
+            raise FormatError(f"event {event.number}", "is not the part of a receipt that comes next")
+        texts.append(event.data["text"])
+        if event.data["last"]:
+            yield event, "".join(parts.pop((event.session, event.turn)))
 
 
 class _Session:

@@ -13,7 +13,7 @@ import pytest
 import flyball
 from flyball import events, explain, journal
 from flyball.cli import main
-from flyball.replay import replay
+from flyball.replay import receipts, replay
 
 GUARD = {"guard.mode": "on"}
 
@@ -213,6 +213,27 @@ def test_a_replay_decides_the_same(model: flyball.Model, file: Path, capsys: pyt
     assert capsys.readouterr().out.startswith("holds: ")
 
 
+def test_a_journal_with_content_repeats_every_answer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = str(flyball.demo_model_path())
+    with flyball.Journal(file, content=True) as kept, flyball.Model.load(demo, journal=kept) as model:
+        some_of_everything(model)
+        long = model.generate("é", 480, ignore_eos=True, temperature=2.0, seed=7)
+        assert len(long.receipt.json) > 16_000  # more than one part
+    assert main(["replay", str(file), "--model", demo]) == 0
+    n = [event.event for event in journal.read(file)].count("turn_end")
+    assert f"answers: {n} of {n} have the same bits" in capsys.readouterr().out
+    told = [text for _, text in receipts(journal.read(file))]
+    assert flyball.Receipt(told[-1]).digest == long.digest
+    other = [event for event in journal.read(file) if event.data.get("part") != 0]
+    with pytest.raises(flyball.FormatError):
+        list(receipts(other))
+
+
+def test_a_journal_without_content_repeats_nothing(model: flyball.Model, file: Path) -> None:
+    ask(model.session(), 4)
+    assert main(["replay", str(file), "--model", str(flyball.demo_model_path())]) == 2
+
+
 def test_a_decision_that_does_not_follow_is_found(model: flyball.Model, file: Path) -> None:
     some_of_everything(model)
     told = list(journal.read(file))
@@ -294,10 +315,16 @@ def test_every_reason_is_told_by_some_test(model: flyball.Model, file: Path) -> 
     starved = model.session(governor=GUARD | {"guard.memory_floor_mb": 16777216})
     ask(starved, 4)
     del session, starved
+    with (
+        flyball.Journal(file.with_name("content.jsonl"), content=True) as kept,
+        flyball.Model.load(flyball.demo_model_path(), journal=kept) as other,
+    ):
+        other.generate("Once", 4)
     for _ in range(2):
         model.tune(memory=file.with_name("tuned.txt"))
     model.close()
-    told = {event.reason_id for event in journal.read(file)}
+    files = (file, file.with_name("content.jsonl"))
+    told = {event.reason_id for path in files for event in journal.read(path)}
     assert told | injected() == set(events.REASONS)
     assert {str(reason) for reason in events.Reason} == set(events.REASONS)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .. import journal
 from ..errors import InvalidArgument, NotFound
 from ..events import REASONS
-from ..replay import Decided, Difference, Report, replay
+from ..model import Model
+from ..receipt import Receipt
+from ..replay import Decided, Difference, Report, receipts, replay
 from . import common
 
 
@@ -27,6 +30,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="KEY=VALUE",
         help="decide with another setting of the governor, and show what would have differed; may be repeated",
     )
+    parser.add_argument(
+        "--model", metavar="FILE", help="also repeat every answer whose receipt the journal has, and compare all bits"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
 
@@ -38,13 +44,41 @@ def run(args: argparse.Namespace) -> int:
     changes = dict(_change(text) for text in args.what_if)
     faults: list[journal.Fault] = []
     report = replay(journal.read(args.file, faults), changes)
+    answers = _repeat(args) if args.model else []
     if args.json:
-        common.write_json(_as_dict(report, faults))
+        common.write_json(_as_dict(report, faults) | {"answers": answers})
     else:
         _show(report, faults, bool(changes))
-    if changes:
-        return common.HOLDS
-    return common.HOLDS if report.holds and not faults and not report.skipped else common.FAILS
+        _show_answers(answers, bool(args.model))
+    if args.model and not answers:
+        return common.CANNOT_TELL
+    same = all(answer["holds"] for answer in answers)
+    decided = bool(changes) or (report.holds and not faults and not report.skipped)
+    return common.HOLDS if same and decided else common.FAILS
+
+
+def _repeat(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every answer that the journal has, computed again."""
+    progress = common.Progress()
+    answers = []
+    with Model.load(args.model, progress=progress) as model:
+        for event, text in receipts(journal.read(args.file)):
+            report = model.verify_report(Receipt(text), progress)
+            answers.append({"session": event.session, "turn": event.turn, **report})
+    progress.clear()
+    return answers
+
+
+def _show_answers(answers: list[dict[str, Any]], wanted: bool) -> None:
+    for answer in answers:
+        if not answer["holds"]:
+            place = f"session {answer['session']} turn {answer['turn']}"
+            common.write(f"answer does not hold, {place}: {common.printable(answer['message'])}\n")
+    if answers:
+        n = sum(answer["holds"] for answer in answers)
+        common.write(f"answers: {n} of {len(answers)} have the same bits\n")
+    elif wanted:
+        common.write("answers: the journal has no receipts; it was not kept with its content\n")
 
 
 def _change(text: str) -> tuple[str, str]:

@@ -45,6 +45,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--no-receipt", action="store_true", help="write none; with --quiet the model's file is not hashed either"
     )
     parser.add_argument("--journal", metavar="FILE", help="append what was done to a journal; see flyball journal")
+    parser.add_argument(
+        "--journal-content", action="store_true", help="with prompt and answer, so that flyball replay can repeat it"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
     parser.set_defaults(run=run)
@@ -79,7 +82,7 @@ def _journal(args: argparse.Namespace) -> AbstractContextManager[Journal | None]
         return nullcontext()
     from ..journal import Journal
 
-    journal = Journal(args.journal)
+    journal = Journal(args.journal, content=args.journal_content)
     if journal.recovered:
         common.say_error(f"{args.journal}: a torn last line of {journal.recovered} bytes was cut off")
     return journal
