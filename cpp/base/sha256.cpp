@@ -52,6 +52,12 @@ FLYBALL_SHA_TARGET Words load_words(const void* from) {
   return words;
 }
 
+// Modulo 2^32: what the instructions take is signed, and signed sums may not overflow.
+FLYBALL_SHA_TARGET Words add(Words a, Words b) {
+  using Unsigned = u32 __attribute__((vector_size(16)));
+  return Words(Unsigned(a) + Unsigned(b));
+}
+
 FLYBALL_SHA_TARGET Words load_big_endian(const u8* from) {
   u32 words[4];
   memcpy(words, from, sizeof words);
@@ -69,17 +75,18 @@ FLYBALL_SHA_TARGET void compress_sha_ni(u32* state, const u8* bytes, u64 n_block
     Words w[4];
     for (u32 i = 0; i < 4; ++i) w[i] = load_big_endian(bytes + 16 * i);
     for (u32 i = 0; i < 16; ++i) {
-      const Words sum = w[i % 4] + load_words(sha_constants + 4 * i);
+      const Words sum = add(w[i % 4], load_words(sha_constants + 4 * i));
       cdgh = __builtin_ia32_sha256rnds2(cdgh, abef, sum);
       abef = __builtin_ia32_sha256rnds2(abef, cdgh, __builtin_shufflevector(sum, sum, 2, 3, 2, 3));
       if (i < 12) {
         const Words last = w[(i + 3) % 4], before = w[(i + 2) % 4];
         const Words seven_back = __builtin_shufflevector(before, last, 1, 2, 3, 4);
-        w[i % 4] = __builtin_ia32_sha256msg2(__builtin_ia32_sha256msg1(w[i % 4], w[(i + 1) % 4]) + seven_back, last);
+        const Words partial = __builtin_ia32_sha256msg1(w[i % 4], w[(i + 1) % 4]);
+        w[i % 4] = __builtin_ia32_sha256msg2(add(partial, seven_back), last);
       }
     }
-    abef += abef_before;
-    cdgh += cdgh_before;
+    abef = add(abef, abef_before);
+    cdgh = add(cdgh, cdgh_before);
   }
   const Words abcd_after = __builtin_shufflevector(abef, cdgh, 3, 2, 7, 6);
   const Words efgh_after = __builtin_shufflevector(abef, cdgh, 1, 0, 5, 4);
