@@ -10,6 +10,8 @@ using governor::Reason;
 
 using Data = governor::EventData<>;
 
+bool heard(const Model& model) { return model.state().events.record != nullptr; }
+
 void phase(JsonWriter& json, Str name, const runtime::PhaseMetrics& m) {
   json.key(name).begin_object().field("calls", m.calls).field("tokens", m.tokens).field("cycles", m.cycles);
   json.end_object();
@@ -22,7 +24,7 @@ void tell_event(const Session::State& session, u64 turn, Reason reason, Str data
 }
 
 void tell_event(const Session::State& session, u64 turn, Reason reason, Span<const governor::Call> calls) {
-  if (!session.model.state().events.record) return;
+  if (!heard(session.model)) return;
   constexpr u64 most_bytes_of_call = 96;
   char buffer[governor::max_calls_per_line * most_bytes_of_call];
   Writer out(buffer, sizeof buffer);
@@ -32,6 +34,7 @@ void tell_event(const Session::State& session, u64 turn, Reason reason, Span<con
 }
 
 void tell_loaded(const Model& model) {
+  if (!heard(model)) return;
   Data data;
   data.json.field("architecture", model.config().architecture_name).field("quantisation", model.quantisation());
   data.json.field("file_bytes", model.file_bytes()).field("weight_bytes", model.weight_bytes());
@@ -41,6 +44,7 @@ void tell_loaded(const Model& model) {
 }
 
 void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
+  if (!heard(model)) return;
   Data data;
   data.json.field("profile", profile_name(profile)).field("threads", tuned.threads);
   data.json.field("decode_threads", tuned.decode_threads);
@@ -54,6 +58,7 @@ void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
 }
 
 void tell_opened(Session::State& session) {
+  if (!heard(session.model)) return;
   const governor::EventSink& events = session.model.state().events;
   if (events.new_session) session.number = events.new_session(events.context);
   const SessionOptions& options = session.options;
@@ -69,12 +74,14 @@ void tell_closed(const Session::State& session) { tell_event(session, 0, Reason:
 void tell_reset(const Session::State& session) { tell_event(session, 0, Reason::SESSION_CACHE_RESET); }
 
 void tell_settings(const Session::State& session) {
+  if (!heard(session.model)) return;
   Data data;
   governor::write_settings(data.json.key("governor"), session.options.governor);
   tell_event(session, 0, Reason::SESSION_SETTINGS, data.done());
 }
 
 void tell_turn(const Generation::State& generation) {
+  if (!heard(generation.session.model)) return;
   const runtime::GenerationMetrics& m = generation.metrics;
   Data data;
   data.json.field("stop_reason", stop_reason_name(generation.stop_reason));

@@ -85,8 +85,9 @@ void Governed::look_at_memory() {
   observe(Reason::SESSION_MEMORY_SEEN, governor::MemorySeen{platform.available_memory(platform.self) >> 20});
 }
 
-void Governed::called(const governor::Call& call) {
+void Governed::called(governor::Call call) {
   if (!watched() || !current()) return;
+  call.elapsed_us = elapsed_us();
   if (!calls_.empty()) {
     if (n_waiting_ == calls_.size) flush_calls();
     calls_[n_waiting_++] = call;

@@ -12,12 +12,11 @@ class Governed {
   Status begin(Generation::State& generation, Arena& arena);
 
   // After each transformer call that this answer took part in, each token that is shown, and a call that a clock ended.
-  void called(const governor::Call& call);
+  void called(governor::Call call);  // but for its time, which is now
   void showed(Span<const Token> tokens);
   void cut_short();
   void end();
 
-  u64 elapsed_us() const;
   u64 deadline_ns() const;                   // of the answer and its governor; 0: none
   StopReason stop() const { return stop_; }  // none: goes on
   Span<const Decision> decisions() const { return {decisions_, n_decisions_}; }
@@ -34,6 +33,7 @@ class Governed {
   governor::Tell tell();
   void told(governor::Reason reason, Str data);
   void obey(const governor::Verdict& verdict);
+  u64 elapsed_us() const;
   void flush_calls();
   void tell_receipt();
   void look_at_memory();

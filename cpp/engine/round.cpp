@@ -89,8 +89,8 @@ void Round::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   using Call = governor::Call;
   const bool plain = n_parts_ == 1 && part.n_guesses == 0;
   const Call::Kind kind = part.in_prompt ? Call::prompt : plain ? Call::plain : Call::shared;
-  g.governed.called({kind, part.n_fed + part.n_guesses, g.n_sampled - n_before, call.cycles, call.attention_cycles,
-                     g.governed.elapsed_us(), n_threads()});
+  g.governed.called(
+      {kind, part.n_fed + part.n_guesses, g.n_sampled - n_before, call.cycles, call.attention_cycles, 0, n_threads()});
   if (part.n_guesses) {
     const runtime::SpeculationMetrics guesses{1, part.n_guesses, n_right};
     g.metrics.speculation.add(guesses);
