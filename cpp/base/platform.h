@@ -23,6 +23,7 @@ struct Platform {
   void (*release)(void* self, void* memory, u64 bytes) = nullptr;
   void (*populate)(void* self, void* memory, u64 bytes) = nullptr;  // all of it will be written now; may be null
   u64 (*available_memory)(void* self) = nullptr;                    // bytes; null where that is not known
+  u64 (*resident_memory)(void* self) = nullptr;                     // bytes that this program holds; may be null
 
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
   // `forget` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically

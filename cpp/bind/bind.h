@@ -117,5 +117,6 @@ void bind_config(py::module_& module);
 void bind_bandwidth(py::module_& module);
 void bind_catalog(py::module_& module);
 void bind_journal(py::module_& module);
+void bind_policy(py::module_& module);
 
 }  // namespace flyball::bind

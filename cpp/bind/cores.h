@@ -1,11 +1,15 @@
 // The classes that Python sees. ModelCore may be used from many threads; a SessionCore serves one call at a time.
 #pragma once
 
+#include <map>
 #include <optional>
 
 #include "bind/bind.h"
 
 namespace flyball::bind {
+
+using Words = std::map<std::string, std::string>;  // configuration key -> value as written
+governor::Settings read_governor(const Words& words);
 
 struct JournalCore {
   std::shared_ptr<governor::Journal> journal;

@@ -143,6 +143,7 @@ PYBIND11_MODULE(_core, module) {
   bind_bandwidth(module);
   bind_catalog(module);
   bind_journal(module);
+  bind_policy(module);
 }
 
 }  // namespace flyball::bind

@@ -2,18 +2,9 @@
 #include "bind/cores.h"
 
 #include <deque>
-#include <map>
 
 namespace flyball::bind {
 namespace {
-
-using Words = std::map<std::string, std::string>;  // configuration key -> value as written
-
-governor::Settings read_governor(const Words& words) {
-  governor::Settings settings;
-  for (const auto& [key, word] : words) check(governor::set(&settings, str(key), str(word)));
-  return settings;
-}
 
 const Platform& platform_of(const SessionOwner& owner) { return owner.session->model().platform(); }
 
@@ -352,6 +343,12 @@ py::list hashes(const GenerationCore& core) {
 }
 
 }  // namespace
+
+governor::Settings read_governor(const Words& words) {
+  governor::Settings settings;
+  for (const auto& [key, word] : words) check(governor::set(&settings, str(key), str(word)));
+  return settings;
+}
 
 void bind_session(py::module_& module) {
   using namespace py::literals;

@@ -35,13 +35,14 @@ constexpr char usage[] =
     "  --speculate HOW       guess tokens and check several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that guesses (default: the text so far does)\n"
     "  --journal FILE        append what is done and decided, and why; see flyball journal\n"
-    "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*); may be repeated\n"
+    "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*, policy.*); may be repeated\n"
+    "  --policy-file FILE    gets what the policy changes\n"
     "  --models DIR          where /models looks (default: beside the model)\n"
     "  --script FILE         read REPL lines from a file, then end: 0 if all went well, 1 if something did not\n"
     "  -h, --help            this text\n";
 
 struct Arguments {
-  std::string model, isa = "auto", draft, models, script, journal;
+  std::string model, isa = "auto", draft, models, script, journal, policy_file;
   flyball::repl::Options options;  // all but the texts above
 };
 
@@ -99,6 +100,8 @@ Arguments parse(int argc, char** argv) {
       out.draft = value();
     } else if (argument == "--journal") {
       out.journal = value();
+    } else if (argument == "--policy-file") {
+      out.policy_file = value();
     } else if (argument == "--set") {
       const std::string assignment = value();
       const size_t equals = std::min(assignment.find('='), assignment.size());
@@ -243,6 +246,7 @@ int main(int argc, char** argv) {
   options.isa = str(arguments.isa);
   options.draft = str(arguments.draft);
   options.journal = str(arguments.journal);
+  options.policy_file = str(arguments.policy_file);
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);
   options.tuning_memory = str(tuned);

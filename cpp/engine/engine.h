@@ -70,13 +70,16 @@ class Model {
 
 Str quantisation_of(const gguf::File& file);
 
+constexpr u32 default_context = 8192;  // at most, where the model has more
+
 struct SessionOptions {
-  u32 context = 0;  // 0: the model's, at most 8192
+  u32 context = 0;  // 0: the model's, at most default_context
   CacheType cache = CacheType::f16;
   u32 threads = 0;  // 0: the model's
   u32 decode_threads = 0;
   u64 sequence = 0;  // names the sequence for the counter-based random numbers
   GovernorSettings governor;
+  bool told = true;  // false: the journal hears nothing of it, for it serves the engine itself
 };
 
 struct Control {  // looked at between matrices, and inside those that take long

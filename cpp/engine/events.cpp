@@ -20,6 +20,7 @@ void phase(JsonWriter& json, Str name, const runtime::PhaseMetrics& m) {
 }  // namespace
 
 void tell_event(const Session::State& session, u64 turn, Reason reason, Str data) {
+  if (!session.options.told) return;
   session.model.state().events(session.number, turn, reason, data);
 }
 
@@ -58,7 +59,7 @@ void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
 }
 
 void tell_opened(Session::State& session) {
-  if (!heard(session.model)) return;
+  if (!heard(session.model) || !session.options.told) return;
   const governor::EventSink& events = session.model.state().events;
   if (events.new_session) session.number = events.new_session(events.context);
   const SessionOptions& options = session.options;

@@ -34,7 +34,6 @@ Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what) {
 namespace {
 
 constexpr u32 max_context = 1 << 22;
-constexpr u32 default_context = 8192;
 
 // Sessions share keys and values where nothing but the tokens decides them.
 u64 prefix_kind(const Session::State& state) {

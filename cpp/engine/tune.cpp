@@ -156,6 +156,7 @@ class Probes {
 
   Status prepare() {
     SessionOptions wanted;
+    wanted.told = false;
     wanted.context = min(model_.config().n_ctx_train, 256u);
     FLYBALL_ASSIGN(session_, Session::create(model_, wanted));
     logits_ = arena_.allocate<f32>(model_.config().n_vocab);

@@ -160,13 +160,25 @@ Result<Line> read_line(Str text) {
   return line;
 }
 
+namespace {
+
+// The families of the policy have one marker.
+void put_marker(Writer& out, Str family) {
+  if (family == "MODEL") {
+    out.put("startup");
+  } else if (family == "SESSION" || family == "AUTOTUNE" || family == "GUARD") {
+    for (const char c : family) out.put(char(c | 0x20));
+  } else {
+    out.put("policy");
+  }
+}
+
+}  // namespace
+
 void write_log_line(Writer& out, const Line& line) {
   const ReasonInfo& reason = info(line.event.reason);
   out.put('[');
-  if (reason.family == "MODEL")
-    out.put("startup");
-  else
-    for (const char c : reason.family) out.put(char(c | 0x20));
+  put_marker(out, reason.family);
   out.put("] ").put(reason.event).put(" reason_id=").put(reason.id).put(" seq=").put_u64(line.number);
   out.put(" session=").put_u64(line.event.session).put(" turn=").put_u64(line.event.turn);
   const Result<Json> data = Json::parse(line.event.data);

@@ -1,31 +1,10 @@
 #include "governor/observation.h"
 
+#include "governor/fields.h"
+
 namespace flyball::governor {
 namespace {
 
-constexpr u64 most_cycles = u64(1) << 53;  // also what other readers of JSON hold exactly
-
-Result<u64> number(const Json& object, Str name, u64 most = most_cycles) {
-  Json value;
-  FLYBALL_ASSIGN(value, object.member(name));
-  return value.as_u64(name, 0, most);
-}
-
-Result<f32> real(const Json& object, Str name) {
-  Json value;
-  FLYBALL_ASSIGN(value, object.member(name));
-  return value.as_f32(name);
-}
-
-template <class T>
-Status take(const Json& object, Str name, u64 most, T* out) {
-  u64 value = 0;
-  FLYBALL_ASSIGN(value, number(object, name, most));
-  *out = T(value);
-  return {};
-}
-
-constexpr u64 most_u32 = ~u32(0);
 constexpr u32 n_call_fields = 7;
 
 }  // namespace
@@ -42,8 +21,8 @@ void write_baseline(JsonWriter& json, const Baseline& baseline) {
 
 Result<Baseline> read_baseline(const Json& object) {
   Baseline baseline;
-  FLYBALL_TRY(take(object, "rest_cycles", most_cycles, &baseline.rest_cycles));
-  FLYBALL_TRY(take(object, "attention_cycles", most_cycles, &baseline.attention_cycles));
+  FLYBALL_TRY(take(object, "rest_cycles", most_number, &baseline.rest_cycles));
+  FLYBALL_TRY(take(object, "attention_cycles", most_number, &baseline.attention_cycles));
   return baseline;
 }
 
@@ -58,8 +37,8 @@ Status read(const Json& object, TurnBegun* out) {
   FLYBALL_ASSIGN(asked, object.member("asked"));
   FLYBALL_TRY(take(asked, "max_tokens", most_u32, &out->asked.max_tokens));
   FLYBALL_TRY(take(asked, "top_k", most_u32, &out->asked.top_k));
-  FLYBALL_ASSIGN(out->asked.top_p, real(asked, "top_p"));
-  FLYBALL_ASSIGN(out->asked.temperature, real(asked, "temperature"));
+  FLYBALL_TRY(take(asked, "top_p", &out->asked.top_p));
+  FLYBALL_TRY(take(asked, "temperature", &out->asked.temperature));
   return take(object, "prompt_tokens", most_u32, &out->prompt_tokens);
 }
 
@@ -82,7 +61,7 @@ Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n) {
     u32 k = 0;
     for (JsonItems field(items.value()); field.next(); ++k) {
       if (k == n_call_fields) break;
-      FLYBALL_ASSIGN(fields[k], field.value().as_u64("calls", 0, k < 3 || k == 6 ? most_u32 : most_cycles));
+      FLYBALL_ASSIGN(fields[k], field.value().as_u64("calls", 0, k < 3 || k == 6 ? most_u32 : most_number));
     }
     if (*n == max_calls_per_line || items.value().count() != n_call_fields || fields[0] > Call::shared)
       return fail(Code::corrupt, "calls", items.value().offset())
@@ -96,13 +75,13 @@ Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n) {
 void write(JsonWriter& json, const CutShort& seen) {
   json.begin_object().field("elapsed_us", seen.elapsed_us).end_object();
 }
-Status read(const Json& object, CutShort* out) { return take(object, "elapsed_us", most_cycles, &out->elapsed_us); }
+Status read(const Json& object, CutShort* out) { return take(object, "elapsed_us", most_number, &out->elapsed_us); }
 
 void write(JsonWriter& json, const MemorySeen& seen) {
   json.begin_object().field("available_mb", seen.available_mb).end_object();
 }
 Status read(const Json& object, MemorySeen* out) {
-  return take(object, "available_mb", most_cycles, &out->available_mb);
+  return take(object, "available_mb", most_number, &out->available_mb);
 }
 
 void write(JsonWriter& json, const LoopSeen& seen) {

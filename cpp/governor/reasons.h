@@ -23,6 +23,12 @@ namespace flyball::governor {
   REASON(SESSION, RECEIPT, "receipt",                                                                               \
          "a part of an answer's receipt, where the journal is to have prompts and answers")                         \
   REASON(SESSION, CLOSED, "session_close", "a session was closed")                                                  \
+  REASON(SESSION, POLICY_OPENED, "policy_open",                                                                     \
+         "a policy looks after a model's sessions; data has its settings, and what it has learnt")                  \
+  REASON(SESSION, TURN_SEEN, "turn_seen", "what an answer has shown: speed, memory, how it ended")                  \
+  REASON(SESSION, CONSULTED, "consult", "a model was asked what to change: its scores of all actions")              \
+  REASON(SESSION, APPLIED, "applied", "the configuration's file, read again after a change")                        \
+  REASON(SESSION, RESTORED, "restored", "the configuration's file, after it was to be as before")                   \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "what a token costs on this machine is known")                           \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token can cost less than was known")                            \
   REASON(AUTOTUNE, TIGHTEN, "tighten", "an answer cost more than the high mark: later ones are bounded further")    \
@@ -45,7 +51,36 @@ namespace flyball::governor {
   REASON(GUARD, SAFE_ENTERED, "safe_mode", "an answer was ended: the next ones are bounded")                        \
   REASON(GUARD, SAFE_CAPS, "caps", "an answer got less than was asked for, because of safe mode")                   \
   REASON(GUARD, SAFE_LEFT, "safe_mode", "safe mode has ended: answers get what is asked for")                       \
-  REASON(GUARD, CACHE_RESET, "cache_reset", "the session's cache was emptied after an answer that was ended")
+  REASON(GUARD, CACHE_RESET, "cache_reset", "the session's cache was emptied after an answer that was ended")       \
+  REASON(POLICY, WORSE, "mode", "too many answers showed trouble: less is risked")                                  \
+  REASON(POLICY, BETTER, "mode", "answers were calm for long enough: more may be tried")                            \
+  REASON(POLICY, STAY, "choice", "of all actions the model chose to change nothing")                                \
+  REASON(POLICY, CHOICE, "choice", "of all actions the model chose one that changes something")                     \
+  REASON(POLICY, SUGGESTED, "suggest", "an action that only a person can take")                                     \
+  REASON(CONFIDENCE, PASSED, "confidence", "the score reaches the threshold")                                       \
+  REASON(CONFIDENCE, TOO_LOW, "blocked", "the score is below the threshold: nothing is applied")                    \
+  REASON(CONFIDENCE, LOG_ONLY, "confidence", "the score is below the threshold, but is to be told only")            \
+  REASON(PLAN, CHECKPOINT, "checkpoint", "the configuration is kept as it was before the plan's first step")        \
+  REASON(PLAN, STEP, "step", "the plan goes on by a step: the configuration is to change")                          \
+  REASON(PLAN, RESTORED, "restore", "the configuration is as it was at the checkpoint")                             \
+  REASON(PLAN, NOT_RESTORED, "restore", "the configuration could not be made as it was at the checkpoint")          \
+  REASON(PLAN, HARD_STOP, "hard_stop", "a step could not be verified: the session's plan ends")                     \
+  REASON(APPLY, VERIFIED, "apply", "the change is in the file: read again, in range, byte for byte")                \
+  REASON(APPLY, NOT_VERIFIED, "apply", "the file does not have the change that was to be written")                  \
+  REASON(APPLY, SIMULATED, "blocked", "would be applied, but is to be told only")                                   \
+  REASON(APPLY, GIVEN_BACK, "give_back", "the cause is gone: a setting goes back to what was asked for")            \
+  REASON(APPLY, UNDONE, "give_back", "a change did harm: the setting goes back to what it was")                     \
+  REASON(BLOCK, HARD_STOP, "blocked", "the session's plan has ended")                                               \
+  REASON(BLOCK, PLAN_DONE, "blocked", "the session has had all the changes that it may")                            \
+  REASON(BLOCK, JUDGING, "blocked", "the change before is still being judged")                                      \
+  REASON(BLOCK, AT_LIMIT, "blocked", "the setting is at its limit")                                                 \
+  REASON(BLOCK, NO_CAUSE, "blocked", "would reduce, but nothing is wrong")                                          \
+  REASON(BLOCK, CONSERVATIVE, "blocked", "would increase, but only reductions are to be applied")                   \
+  REASON(BLOCK, MODE, "blocked", "would increase, which only the normal mode may")                                  \
+  REASON(BLOCK, MEMORY, "blocked", "would increase, but too little memory would be left")                           \
+  REASON(OUTCOME, HELPED, "outcome", "answers after a change are better than those before")                         \
+  REASON(OUTCOME, HARMED, "outcome", "answers after a change are worse than those before")                          \
+  REASON(OUTCOME, UNDECIDED, "outcome", "answers after a change and before do not differ beyond chance")
 
 enum class Reason : u16 {
 #define FLYBALL_REASON(family, name, event, meaning) family##_##name,

@@ -30,6 +30,19 @@ Status Replay::open(const Json& data) {
   return {};
 }
 
+Status Replay::open_policy(const Json& data) {
+  FLYBALL_TRY(read_changed(data));
+  return policy::read_opening(data, &policy_);
+}
+
+template <class Seen>
+Status Replay::observe_policy(const Json& data, Tell tell) {
+  Seen seen;
+  FLYBALL_TRY(policy::read(data, &seen));
+  (void)policy::observe(settings_, policy_, seen, tell);
+  return {};
+}
+
 template <class Seen>
 Status Replay::observe_one(const Json& data, Tell tell) {
   Seen seen;
@@ -43,15 +56,23 @@ Status Replay::observe(Reason reason, u64 turn, Str text, Tell tell) {
   Json data;
   FLYBALL_ASSIGN(data, Json::parse(text));
   FLYBALL_ASSIGN(data, data.expect("data", JsonType::object));
-  if (reason == Reason::SESSION_OPENED) return open(data);
-  if (reason == Reason::SESSION_TURN_BEGUN) {
-    TurnBegun seen;
-    FLYBALL_TRY(read(data, &seen));
-    turn_ = turn;
-    (void)begin_turn(settings_, state_, seen, tell);
-    return {};
+  switch (reason) {
+    case Reason::SESSION_OPENED: return open(data);
+    case Reason::SESSION_SETTINGS: return read_changed(data);
+    case Reason::SESSION_TURN_BEGUN: {
+      TurnBegun seen;
+      FLYBALL_TRY(read(data, &seen));
+      turn_ = turn;
+      (void)begin_turn(settings_, state_, seen, tell);
+      return {};
+    }
+    case Reason::SESSION_POLICY_OPENED: return open_policy(data);
+    case Reason::SESSION_TURN_SEEN: return observe_policy<policy::TurnSeen>(data, tell);
+    case Reason::SESSION_CONSULTED: return observe_policy<policy::Consulted>(data, tell);
+    case Reason::SESSION_APPLIED: return observe_policy<policy::Applied>(data, tell);
+    case Reason::SESSION_RESTORED: return observe_policy<policy::Restored>(data, tell);
+    default: break;
   }
-  if (reason == Reason::SESSION_SETTINGS) return read_changed(data);
   if (turn != turn_) return {};  // of an answer that another one has overtaken: it decides nothing any more
   switch (reason) {
     case Reason::SESSION_CALLS: {

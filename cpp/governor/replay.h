@@ -1,7 +1,7 @@
-// Deciding again from a journal: the observations of one session in, its decisions out.
+// Deciding again from a journal: the observations of one session, or of a policy, in, its decisions out.
 #pragma once
 
-#include "governor/governor.h"
+#include "governor/policy.h"
 
 namespace flyball::governor {
 
@@ -28,13 +28,17 @@ class Replay {
 
  private:
   Status open(const Json& data);
+  Status open_policy(const Json& data);
   Status read_changed(const Json& data);
   template <class Seen>
   Status observe_one(const Json& data, Tell tell);
+  template <class Seen>
+  Status observe_policy(const Json& data, Tell tell);
 
   Span<const Change> changes_;
   Settings settings_;
   State state_;
+  policy::State policy_;
   u64 turn_ = 0;
 };
 

@@ -36,7 +36,7 @@ Status set(Settings* settings, Str key, Str word) {
            << "is '" << word.substr(0, min<u64>(word.size, 40)) << "', must be one of: " << info.choices;
   }
   return fail(Code::invalid_argument, key.substr(0, min<u64>(key.size, 64)))
-         << "is no setting of the governor; flyball config lists autotune.* and guard.*";
+         << "is no setting of the governor; flyball config lists autotune.*, guard.* and policy.*";
 }
 
 Status check(const Settings& s) {

@@ -48,7 +48,22 @@ namespace flyball::governor {
   INTEGER(safe_top_p_percent, "guard.safe_top_p_percent", 88, 1, 100, "in safe mode top_p at most, in hundredths")    \
   INTEGER(safe_temperature_percent, "guard.safe_temperature_percent", 70, 0, 10000,                                   \
           "in safe mode the temperature at most, in hundredths")                                                      \
-  CHOICE(reset_cache, "guard.reset_cache", "off on", "empty the session's cache after an answer that was ended")
+  CHOICE(reset_cache, "guard.reset_cache", "off on", "empty the session's cache after an answer that was ended")      \
+  CHOICE(consult, "policy.consult", "off turn session",                                                               \
+         "ask the model what to change: never, after each answer, at a session's end")                                \
+  CHOICE(auto_apply, "policy.auto_apply", "off conservative aggressive",                                              \
+         "apply what was chosen: never, only what reduces, all that can be")                                          \
+  CHOICE(gate, "policy.gate", "enforced log_only", "below the threshold: apply nothing, or only tell")                \
+  INTEGER(threshold, "policy.threshold", 60, 0, 100, "confidence that a change needs")                                \
+  INTEGER(plan_steps, "policy.plan_steps", 2, 1, 100, "changes in a session at most")                                 \
+  INTEGER(bad_turns, "policy.bad_turns", 2, 1, 1000, "answers that show trouble until the mode is worse")             \
+  INTEGER(calm_turns, "policy.calm_turns", 8, 1, 1000, "answers in a row that show none until it is better")          \
+  INTEGER(outcome_turns, "policy.outcome_turns", 8, 5, 16, "answers before and after a change by which it is judged") \
+  INTEGER(floor_context, "policy.floor_context", 512, 1, 16777216, "never reduced below")                             \
+  INTEGER(most_context, "policy.most_context", 0, 0, 16777216, "never increased above; 0: what was asked for")        \
+  INTEGER(floor_answer, "policy.floor_answer", 64, 1, 16777216, "max_tokens are never reduced below")                 \
+  INTEGER(most_answer, "policy.most_answer", 0, 0, 16777216, "nor increased above; 0: what was asked for")            \
+  INTEGER(headroom_mb, "policy.headroom_mb", 512, 0, 16777216, "MiB of free memory that an increase must leave")
 
 struct Settings {
 #define FLYBALL_CHOICE(field, key, choices, meaning) u64 field = 0;
@@ -60,7 +75,11 @@ struct Settings {
 
   // Each choice of a mode.
   enum Mode : u64 { off, simulate, on };
-  bool any() const { return autotune_mode != off || guard_mode != off || threads != 0; }
+  enum Consult : u64 { never, each_turn, at_end };
+  enum AutoApply : u64 { nothing, reductions, everything };
+  enum Gate : u64 { enforced, log_only };
+  bool policy() const { return consult != never || auto_apply != nothing; }
+  bool any() const { return autotune_mode != off || guard_mode != off || threads != 0 || policy(); }
 };
 
 struct SettingInfo {

@@ -13,7 +13,7 @@ constexpr u64 unknown = ~u64(0);
 
 // The first number behind `name` in a small text file of the kernel.
 u64 number_in(const char* path, Str name) {
-  char buffer[1024];
+  char buffer[4096];
   const int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return unknown;
   const ssize_t n = read(file, buffer, sizeof buffer);
@@ -22,7 +22,7 @@ u64 number_in(const char* path, Str name) {
   while (!text.empty() && !text.starts_with(name)) text = text.from(1);
   if (text.empty()) return unknown;
   text = text.from(name.size);
-  while (text.starts_with(" ")) text = text.from(1);
+  while (text.starts_with(" ") || text.starts_with("\t")) text = text.from(1);
   u64 digits = 0;
   while (digits < text.size && text[digits] >= '0' && text[digits] <= '9') ++digits;
   u64 value = 0;
@@ -39,6 +39,11 @@ u64 available_memory(void*) {
   const u64 used = number_in("/sys/fs/cgroup/memory.current", "");
   if (limit != unknown && used != unknown) bytes = min(bytes, limit - min(limit, used));
   return bytes;
+}
+
+u64 resident_memory(void*) {
+  const u64 kib = number_in("/proc/self/status", "VmRSS:");
+  return kib == unknown ? 0 : kib << 10;
 }
 
 // Anonymous maps: zeroed by the kernel page by page as they are touched, and given back at once on release. Huge pages

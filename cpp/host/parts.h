@@ -9,6 +9,7 @@ void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
 void populate(void*, void* memory, u64 bytes);
 u64 available_memory(void*);
+u64 resident_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);

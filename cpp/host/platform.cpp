@@ -32,6 +32,7 @@ Platform make_platform() {
   p.release = release;
   p.populate = populate;
   p.available_memory = available_memory;
+  p.resident_memory = resident_memory;
   p.map = map;
   p.unmap = unmap;
   p.forget = forget;

@@ -111,6 +111,7 @@ Status Repl::open_model(Str path) {
     Model::release(loaded);
     return session.error();
   }
+  conversation_ended();
   close_model();
   model_ = loaded;
   session_ = session.value();
@@ -133,7 +134,7 @@ Status Repl::open_model(Str path) {
   else
     out_ << "; chat format " << format_->name << '\n';
   follow_again();
-  return {};
+  return options_.governor.policy() ? open_policy() : Status();
 }
 
 Status Repl::choose_threads(Model& model, bool again, engine::Tuned* tuned) {
@@ -148,6 +149,15 @@ Status Repl::choose_threads(Model& model, bool again, engine::Tuned* tuned) {
 }
 
 Status Repl::open_session(u32 context, CacheType cache) {
+  FLYBALL_TRY(replace_session(context, cache));
+  options_.context = context;
+  options_.cache = cache;
+  restart_conversation();
+  return {};
+}
+
+// The conversation stays; its keys and values are computed again.
+Status Repl::replace_session(u32 context, CacheType cache) {
   engine::SessionOptions wanted;
   wanted.context = context;
   wanted.cache = cache;
@@ -156,9 +166,6 @@ Status Repl::open_session(u32 context, CacheType cache) {
   FLYBALL_ASSIGN(opened, Session::create(*model_, wanted));
   close_session();
   session_ = opened;
-  options_.context = context;
-  options_.cache = cache;
-  restart_conversation();
   follow_again();
   return {};
 }
@@ -214,6 +221,7 @@ void Repl::close_draft() {
 }
 
 void Repl::close_model() {
+  close_policy();
   close_session();
   receipt_ = last_metrics_ = {};
   Model::release(model_);
@@ -257,7 +265,8 @@ engine::Progress Repl::progress() {
 Status Repl::answer(Str line) {
   FLYBALL_TRY(need_model());
   (void)control().stop(control().context);  // a stop that came too late for the answer before is not meant for this one
-  return raw_ ? answer_raw(line) : answer_chat(line);
+  FLYBALL_TRY(raw_ ? answer_raw(line) : answer_chat(line));
+  return obey_policy();  // the answer, which needs its session, is over
 }
 
 Status Repl::answer_raw(Str line) {
@@ -305,7 +314,7 @@ Status Repl::answer_chat(Str line) {
 Result<Generation*> Repl::begin(Span<const Token> prompt, Str stop) {
   engine::GenerateOptions options;
   options.sampler = sampler_;
-  options.max_tokens = max_tokens_;
+  options.max_tokens = answer_tokens();
   options.speculation = options_.speculation;
   if (options.speculation.lookup) options.speculation.draft = draft_;
   if (!stop.empty()) options.stops = {&stop, 1};
@@ -375,13 +384,14 @@ Status Repl::finish(Generation& generation) {
   }
   out_ << "]\n";
   show_decisions(generation);
+  const Status seen = policy_saw(generation);
   dim(false);
   metrics_arena_.clear();
   last_metrics_ = metrics_arena_.copy(made.metrics);
   if (generation.stop_reason() == StopReason::context_full) {
     out_ << "The context of " << session_->context() << " tokens is full; /clear starts anew, /ctx N makes room.\n";
   }
-  return status;
+  return status.ok() ? seen : status;
 }
 
 }  // namespace flyball::repl

@@ -82,10 +82,11 @@ void Chronicle::show(Console& out, u64 n) {
   });
 }
 
-void Chronicle::explain(Console& out, u64 session, u64 turn) {
+void Chronicle::explain(Console& out, u64 session, u64 turn, u64 from) {
   each_line([&](const Line& line) {
     const governor::Event& event = line.event;
-    if (event.session != session || event.turn != turn || event.reason == governor::Reason::SESSION_CALLS) return;
+    if (event.session != session || event.turn != turn || line.number < from) return;
+    if (event.reason == governor::Reason::SESSION_CALLS) return;
     const governor::ReasonInfo& reason = info(event.reason);
     (out << "  ").padded(reason.id, 28) << ' ' << reason.meaning << '\n';
     (out << "    ").printable(event.data) << '\n';

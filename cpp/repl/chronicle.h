@@ -19,8 +19,10 @@ class Chronicle {
   // Takes what was told since the last time. Lines that cannot be written are written with the next.
   Status keep();
 
-  void show(Console& out, u64 n);                     // the newest lines, oldest first, as a log has them
-  void explain(Console& out, u64 session, u64 turn);  // what was told of an answer, with its meaning
+  void show(Console& out, u64 n);  // the newest lines, oldest first, as a log has them
+  // What was told of an answer, with its meaning: events from number `from` on.
+  void explain(Console& out, u64 session, u64 turn, u64 from = 0);
+  u64 n_events() { return journal_.head().n_lines; }
   u64 n_lost() const { return n_lost_; }
 
  private:

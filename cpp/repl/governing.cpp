@@ -11,26 +11,27 @@ Str mode_name(u64 mode) { return mode == Settings::on ? "on" : mode == Settings:
 
 }  // namespace
 
-// "": nothing; "on", "off", "simulate": the mode; "KEY VALUE": the setting PREFIX.KEY.
-Status Repl::govern(Str prefix, Str argument) {
+// "": nothing; one word: the setting PREFIX.MAIN_KEY; "KEY VALUE": the setting PREFIX.KEY.
+Status Repl::govern(Str prefix, Str main_key, Str argument) {
   if (argument.empty()) return {};
   u64 n = 0;
   while (n < argument.size && argument[n] != ' ') ++n;
   Str name = argument.substr(0, n), word = n < argument.size ? argument.from(n + 1) : Str();
-  if (word.empty()) word = name, name = "mode";
+  if (word.empty()) word = name, name = main_key;
   char key[96];
   Writer text(key, sizeof key);
   text.put(prefix).put('.').put(name.substr(0, min<u64>(name.size, 64)));
   Settings changed = options_.governor;
   FLYBALL_TRY(governor::set(&changed, text.text(), word));
   FLYBALL_TRY(governor::check(changed));
+  if (policy_ != nullptr) FLYBALL_TRY(policy_->govern(changed));
   if (session_ != nullptr) FLYBALL_TRY(session_->govern(changed));
   options_.governor = changed;
   return {};
 }
 
 Status Repl::autotune(Str argument) {
-  FLYBALL_TRY(govern("autotune", argument));
+  FLYBALL_TRY(govern("autotune", "mode", argument));
   const Settings& s = options_.governor;
   out_ << "autotune " << mode_name(s.autotune_mode);
   if (s.autotune_mode != Settings::off) {
@@ -53,7 +54,7 @@ Status Repl::autotune(Str argument) {
 }
 
 Status Repl::guard(Str argument) {
-  FLYBALL_TRY(govern("guard", argument));
+  FLYBALL_TRY(govern("guard", "mode", argument));
   const Settings& s = options_.governor;
   out_ << "guard " << mode_name(s.guard_mode);
   if (s.guard_mode != Settings::off) {
@@ -74,6 +75,129 @@ Status Repl::guard(Str argument) {
   out_ << '\n';
   if (session_ != nullptr && session_->governor().safe_turns_left != 0)
     out_ << "safe mode for " << session_->governor().safe_turns_left << " more answers\n";
+  return {};
+}
+
+Status Repl::open_policy() {
+  FLYBALL_TRY(need_model());
+  if (policy_ != nullptr) return {};
+  engine::PolicyOptions wanted;
+  wanted.settings = options_.governor;
+  wanted.context = session_->context();
+  wanted.cache = session_->cache_type();
+  wanted.max_tokens = max_tokens_;
+  wanted.file = options_.policy_file;
+  FLYBALL_ASSIGN(policy_, engine::Policy::create(*model_, wanted));
+  return obey_policy();
+}
+
+void Repl::close_policy() {
+  engine::Policy::release(policy_);
+  policy_ = nullptr;
+}
+
+// The session gets what the policy wants, and keeps its conversation. One that is too long for less context goes on in what
+// it has until it is cleared.
+Status Repl::obey_policy() {
+  if (policy_ == nullptr) return {};
+  const u32 context = policy_->context();
+  if (context == session_->context() && policy_->cache() == session_->cache_type()) return {};
+  if (conversation_.tokens().size >= context) {
+    out_ << "a context of " << context << " tokens holds from the next conversation: /clear begins one\n";
+    return {};
+  }
+  return replace_session(context, policy_->cache());
+}
+
+// A person's own wish.
+Status Repl::ask_for(u32 context, engine::CacheType cache, u32 max_tokens) {
+  return policy_ != nullptr ? policy_->ask_for(context, cache, max_tokens) : Status();
+}
+
+// One quiet line when the policy decided something.
+Status Repl::policy_saw(const engine::Generation& generation) {
+  if (policy_ == nullptr) return {};
+  FLYBALL_TRY(policy_->turn_ended(generation, control()));
+  u64 n = 0;
+  for (const governor::Reason reason : policy_->told())
+    out_ << (n++ == 0 ? "policy: " : ", ") << governor::info(reason).id;
+  if (n != 0) out_ << "; /policy and /journal tell more\n";
+  return {};
+}
+
+void Repl::conversation_ended() {
+  if (policy_ == nullptr || session_ == nullptr) return;
+  if (const Status status = policy_->session_ended(*session_, control()); !status.ok()) error(status.error());
+}
+
+Status Repl::policy(Str argument) {
+  FLYBALL_TRY(govern("policy", "auto_apply", argument));
+  FLYBALL_TRY(open_policy());
+  const Settings& s = options_.governor;
+  const engine::Policy::State& state = policy_->state();
+  const auto word = [&](u64 Settings::* field) {
+    for (const governor::SettingInfo& info : governor::setting_infos()) {
+      if (info.field == field) return governor::choice(info.choices, s.*field);
+    }
+    return Str();
+  };
+  out_ << "policy applies: " << word(&Settings::auto_apply) << "; asks the model: " << word(&Settings::consult)
+       << "; confidence of " << s.threshold << " needed: " << word(&Settings::gate) << '\n';
+  out_ << "mode " << governor::policy::mode_name(state.learnt.mode) << ": " << state.bad << " of " << s.bad_turns
+       << " answers with trouble, " << state.calm << " calm ones in a row\n";
+  const auto setting = [&](Str name, u32 now, u32 base) {
+    out_ << name << now;
+    if (now != base) out_ << " (asked for: " << base << ')';
+  };
+  setting("context ", state.now.context, state.base.context);
+  setting(", max_tokens ", state.now.max_tokens, state.base.max_tokens);
+  out_ << ", kv " << engine::cache_type_name(policy_->cache()) << '\n';
+  out_ << "plan: " << state.steps << " of " << s.plan_steps << " steps";
+  if (state.hard_stopped) out_ << ", ended: a change could not be verified";
+  if (state.trial != governor::policy::Action::stay)
+    out_ << "; " << governor::policy::info(state.trial).name << " is judged: " << state.after.n << " of "
+         << s.outcome_turns << " answers";
+  out_ << '\n';
+  return {};
+}
+
+Status Repl::consult_policy(Str argument) {
+  if (argument.empty()) return policy_->consult(*session_, control());
+  constexpr Str mock = "mock ";
+  if (!argument.starts_with(mock)) return fail(Code::invalid_argument, "/consult") << "takes nothing, or: mock ACTION";
+  engine::Policy::Action action;
+  FLYBALL_ASSIGN(action, governor::policy::parse_action(argument.from(mock.size)));
+  return policy_->consult_mock(*session_, action);
+}
+
+Status Repl::consult(Str argument) {
+  FLYBALL_TRY(open_policy());
+  FLYBALL_TRY(chronicle_.keep());
+  const u64 before = chronicle_.n_events();
+  FLYBALL_TRY(consult_policy(argument));
+  FLYBALL_TRY(chronicle_.keep());
+  chronicle_.explain(out_, policy_->number(), policy_->turn(), before);
+  return obey_policy();
+}
+
+Status Repl::outcomes(Str) {
+  FLYBALL_TRY(open_policy());
+  using namespace governor::policy;
+  (out_ << "  ").padded("action", 18).padded("helped", 8).padded("harmed", 8).padded("undecided", 11);
+  out_ << "history  should lower\n";
+  for (u32 i = 0; i < n_actions; ++i) {
+    const ActionInfo& action = governor::policy::info(Action(i));
+    if (action.metric == Metric::none) continue;
+    const Learnt::Outcomes& seen = policy_->state().learnt.outcomes[i];
+    const auto column = [&](i64 value, u64 width) {
+      char digits[24];
+      Writer text(digits, sizeof digits);
+      out_.padded(text.put_i64(value).text(), width);
+    };
+    (out_ << "  ").padded(action.name, 18);
+    column(i64(seen.helped), 8), column(i64(seen.harmed), 8), column(i64(seen.undecided), 11), column(seen.history, 9);
+    out_ << metric_name(action.metric) << '\n';
+  }
   return {};
 }
 

@@ -49,6 +49,7 @@ Repl::Repl(const Platform& platform, const Options& options)
       metrics_arena_(platform) {}
 
 Repl::~Repl() {
+  conversation_ended();
   close_draft();
   close_model();
   if (const Status status = chronicle_.keep(); !status.ok()) error(status.error());

@@ -6,6 +6,7 @@
 #include "engine/catalog.h"
 #include "engine/chat_format.h"
 #include "engine/engine.h"
+#include "engine/policy.h"
 #include "engine/tune.h"
 #include "repl/chronicle.h"
 
@@ -29,6 +30,7 @@ struct Options {
   engine::Profile profile = engine::Profile::latency;
   Str tuning_memory;  // path of the file that remembers them; empty: none
   Str journal;        // path of the file that gets the journal; empty: none
+  Str policy_file;    // path of the file that gets what the policy changes; empty: none, and nothing is applied
   engine::GovernorSettings governor;
   bool terminal = false;  // colours and a progress line
 };
@@ -79,6 +81,9 @@ class Repl {
   Status tune(Str argument);
   Status autotune(Str argument);
   Status guard(Str argument);
+  Status policy(Str argument);
+  Status consult(Str argument);
+  Status outcomes(Str argument);
   Status journal(Str argument);
   Status explain(Str argument);
   Status cpu(Str argument);
@@ -102,6 +107,7 @@ class Repl {
   Status open_model(Str path);
   void report_problem(Str path, const Error& error, Str fallback);
   Status open_session(u32 context, engine::CacheType cache);
+  Status replace_session(u32 context, engine::CacheType cache);
   void close_session();
   Status choose_threads(engine::Model& model, bool again, engine::Tuned* tuned);
   Status open_draft(Str path);
@@ -114,8 +120,18 @@ class Repl {
   void restart_conversation();
 
   // Settings.
-  Status govern(Str prefix, Str argument);
+  Status govern(Str prefix, Str main_key, Str argument);
   Status set(const runtime::SamplerSettings& changed);
+
+  // The policy: made when it is wanted, told of answers, and obeyed.
+  Status open_policy();
+  void close_policy();
+  Status consult_policy(Str argument);
+  Status policy_saw(const engine::Generation& generation);
+  void conversation_ended();
+  Status ask_for(u32 context, engine::CacheType cache, u32 max_tokens);
+  Status obey_policy();
+  u32 answer_tokens() const { return policy_ != nullptr ? policy_->max_tokens() : max_tokens_; }
 
   // Answers.
   Status answer(Str line);
@@ -139,6 +155,7 @@ class Repl {
   Chronicle chronicle_;
   engine::Model* model_ = nullptr;
   engine::Session* session_ = nullptr;
+  engine::Policy* policy_ = nullptr;  // null: nobody wants one
   engine::Session* draft_ = nullptr;  // follows session_ and guesses; null: none
   Text<1024> model_path_;
   Text<1024> draft_path_;

@@ -116,6 +116,8 @@ Status Repl::no_repeat(Str argument) {
 Status Repl::max_tokens(Str argument) {
   u64 value = max_tokens_;
   if (!argument.empty()) FLYBALL_TRY(read_integer("max_tokens", argument, 1, 1u << 24, &value));
+  if (!argument.empty() && session_ != nullptr)
+    FLYBALL_TRY(ask_for(session_->context(), session_->cache_type(), u32(value)));
   max_tokens_ = u32(value);
   return sampling("");
 }
@@ -132,6 +134,7 @@ Status Repl::context(Str argument) {
     u64 value = 0;
     FLYBALL_TRY(read_integer("context", argument, 1, 1u << 22, &value));
     FLYBALL_TRY(open_session(u32(value), session_->cache_type()));
+    FLYBALL_TRY(ask_for(u32(value), session_->cache_type(), max_tokens_));
   }
   out_ << "context " << session_->context() << ", " << session_->tokens().size << " in use\n";
   return {};
@@ -143,6 +146,7 @@ Status Repl::cache_type(Str argument) {
     CacheType type = CacheType::f16;
     FLYBALL_ASSIGN(type, engine::parse_cache_type(argument));
     FLYBALL_TRY(open_session(session_->context(), type));
+    FLYBALL_TRY(ask_for(session_->context(), type, max_tokens_));
   }
   out_ << "kv " << engine::cache_type_name(session_->cache_type()) << ", " << session_->cache_bytes() << " bytes\n";
   return {};
@@ -191,7 +195,9 @@ Status Repl::tune(Str argument) {
 
 Status Repl::reset(Str) {
   FLYBALL_TRY(need_model());
+  conversation_ended();
   FLYBALL_TRY(open_session(session_->context(), session_->cache_type()));
+  FLYBALL_TRY(obey_policy());
   receipt_ = last_metrics_ = {};
   out_ << "a new session: counters at zero, conversation empty\n";
   return {};
@@ -201,6 +207,7 @@ Status Repl::clear(Str) {
   FLYBALL_TRY(need_model());
   session_->reset();
   restart_conversation();
+  FLYBALL_TRY(obey_policy());
   out_ << "conversation and cache are empty\n";
   return {};
 }

@@ -11,8 +11,12 @@ CachePartSizes cache_part_sizes(const CacheHead& head, u64 positions) {
           positions * head.value_dim * width, scaled ? positions * (head.value_dim / 32) * 2 : 0};
 }
 
+bool holds(CacheType type, const model::Config& config) {
+  return type != CacheType::q8_0 || (config.head_dim % 32 == 0 && config.value_dim % 32 == 0);
+}
+
 Result<KvCache> KvCache::create(Arena& arena, const model::Config& config, CacheType type, u32 capacity) {
-  if (type == CacheType::q8_0 && (config.head_dim % 32 != 0 || config.value_dim % 32 != 0)) {
+  if (!holds(type, config)) {
     return fail(Code::unsupported, "cache") << "q8_0 needs head sizes that are multiples of 32; this model has "
                                             << config.head_dim << " and " << config.value_dim << ". Use f16";
   }

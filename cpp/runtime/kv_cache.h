@@ -13,6 +13,8 @@ struct CachePartSizes {  // bytes of one head's positions, whose number is a mul
 };
 CachePartSizes cache_part_sizes(const kernels::CacheHead& head, u64 positions);
 
+bool holds(kernels::CacheType type, const model::Config& config);  // whether heads of that size can have it
+
 class KvCache {
  public:
   static Result<KvCache> create(Arena& arena, const model::Config& config, kernels::CacheType type, u32 capacity);

@@ -48,9 +48,17 @@ from .session import Session, Stream
 if TYPE_CHECKING:
     from .events import Event, Reason
     from .journal import Journal
+    from .policy import Policy, PolicyState
     from .template import ChatTemplate
 
-_LATE = {"ChatTemplate": "template", "Event": "events", "Journal": "journal", "Reason": "events"}
+_LATE = {
+    "ChatTemplate": "template",
+    "Event": "events",
+    "Journal": "journal",
+    "Policy": "policy",
+    "PolicyState": "policy",
+    "Reason": "events",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -87,6 +95,8 @@ __all__ = [
     "OutOfMemory",
     "Phase",
     "Piece",
+    "Policy",
+    "PolicyState",
     "Reason",
     "Receipt",
     "Result",

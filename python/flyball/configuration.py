@@ -71,6 +71,16 @@ def resolve(
     return settings
 
 
+def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The settings as a policy has changed them; the file with what it changed has the syntax of a configuration."""
+    changed = dict(settings)
+    path = Path(settings["policy_file"].value)
+    if settings["policy.auto_apply"].value != "off" and path.is_file():
+        for key, (value, line) in _core.config_parse(os.fspath(path), _read(path)).items():
+            changed[key] = replace(changed[key], value=value, origin=f"policy {path}:{line}")
+    return changed
+
+
 def find_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The configuration file that holds when none is named."""
     if named := environment.get("FLYBALL_CONFIG"):

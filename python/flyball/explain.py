@@ -15,21 +15,28 @@ class Told(NamedTuple):
     session: int
     turn: int
     sentence: str
+    policy: bool = False  # that the session is one
 
     def __str__(self) -> str:
-        place = f"session {self.session}" + (f" answer {self.turn}" if self.turn else "") if self.session else ""
+        who = "policy" if self.policy else f"session {self.session}"
+        place = who + (f" answer {self.turn}" if self.turn else "") if self.session else ""
         return f"{place:22} {self.sentence}"
 
 
 def tell(events: Iterable[Event], session: int | None = None, turn: int | None = None) -> Iterator[Told]:
     """A sentence for each event that a person wants to know of; `session`, `turn`: only theirs."""
+    policies = set()
     for event in events:
+        if event.reason_id == "SESSION_POLICY_OPENED":
+            policies.add(event.session)
+        elif event.reason_id == "SESSION_OPENED":
+            policies.discard(event.session)
         if session is not None and event.session != session:
             continue
         if turn is not None and event.turn != turn:
             continue
         if make := _SENTENCES.get(event.reason_id):
-            yield Told(event.number, event.session, event.turn, make(event.data))
+            yield Told(event.number, event.session, event.turn, make(event.data), event.session in policies)
 
 
 def _knobs(data: dict[str, Any]) -> str:
@@ -97,6 +104,57 @@ def _baseline(data: dict[str, Any]) -> str:
     )
 
 
+def _configuration(c: dict[str, Any]) -> str:
+    cache = {8: "q8_0", 16: "f16", 32: "f32"}.get(c["cache_bits"], f"{c['cache_bits']} bits")
+    return f"a context of {c['context']:,} tokens, answers of {c['max_tokens']:,}, keys and values in {cache}"
+
+
+def _changes(data: dict[str, Any]) -> str:
+    names = {"context": "context", "max_tokens": "tokens of an answer", "cache_bits": "bits of a cached value"}
+    old, new = data["from"], data["to"]
+    return ", ".join(f"{names[key]} {old[key]:,} became {new[key]:,}" for key in names if old[key] != new[key])
+
+
+def _policy_opened(data: dict[str, Any]) -> str:
+    settings = data["governor"]
+    return (
+        f"a policy looks after the sessions ({data['learnt']['mode']} mode): it asks the model:"
+        f" {settings['policy.consult']}, applies: {settings['policy.auto_apply']}; {_configuration(data['now'])}"
+    )
+
+
+def _turn_seen(data: dict[str, Any]) -> str:
+    speed = f"a step took {data['step_cycles']:,} cycles" if data["step_cycles"] else "too short to judge"
+    end = ", ended by the guard" if data["stopped"] else ", cut at its limit" if data["cut"] else ""
+    return f"the policy saw an answer: {speed}, {data['resident_kb'] // 1024:,} MiB in use{end}"
+
+
+def _mode(data: dict[str, Any]) -> str:
+    seen = f"{data['bad']} answers showed trouble" if data["bad"] else f"{data['calm']} answers in a row were calm"
+    return f"{seen}: {data['from']} mode becomes {data['to']}"
+
+
+def _chosen(data: dict[str, Any]) -> str:
+    return f"{data['action']}, at {data['percent']} %, {data['margin_percent']} points before the next"
+
+
+def _confidence(data: dict[str, Any]) -> str:
+    terms = ("base", "mode", "memory", "context", "margin", "outcomes")
+    parts = " ".join(f"{name} {data[name]:+d}" for name in terms if data[name])
+    return f"confidence in {data['action']} is {data['score']} of {data['threshold']} needed ({parts})"
+
+
+def _not_taken(why: str) -> Callable[[dict[str, Any]], str]:
+    return lambda data: f"{data['action']} is not taken: {why}"
+
+
+def _outcome(verdict: str) -> Callable[[dict[str, Any]], str]:
+    return lambda data: (
+        f"{data['action']} {verdict}: of {data['pairs']} pairs of answers before and after, {data['better']} are better"
+        f" in {data['metric']} and {data['worse']} worse"
+    )
+
+
 _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "MODEL_LOADED": lambda data: (
         f"a model was loaded: {data['architecture']} {data['quantisation']} on {data['isa']}, {data['threads']} threads"
@@ -113,6 +171,11 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "SESSION_LOOP_SEEN": lambda data: f"the last {data['tokens']} tokens repeat every {data['period']}",
     "SESSION_TURN_ENDED": _ended,
     "SESSION_CLOSED": lambda data: "closed",
+    "SESSION_POLICY_OPENED": _policy_opened,
+    "SESSION_TURN_SEEN": _turn_seen,
+    "SESSION_CONSULTED": lambda data: (
+        "a mock model was asked" if data["mock"] else "the model was asked what to change"
+    ),
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than was known: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (
@@ -143,4 +206,33 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "GUARD_SAFE_CAPS": lambda data: f"got less than was asked for, in safe mode: {_knobs(data)}",
     "GUARD_SAFE_LEFT": lambda data: "safe mode is over: answers get what is asked for",
     "GUARD_CACHE_RESET": lambda data: "the cache was emptied",
+    "POLICY_WORSE": _mode,
+    "POLICY_BETTER": _mode,
+    "POLICY_STAY": lambda data: f"it chose to change nothing: {_chosen(data)}",
+    "POLICY_CHOICE": lambda data: f"it chose {_chosen(data)}",
+    "POLICY_SUGGESTED": lambda data: f"a person may want to: {data['action'].replace('_', ' ')}",
+    "CONFIDENCE_PASSED": _confidence,
+    "CONFIDENCE_TOO_LOW": lambda data: f"{_confidence(data)}: nothing is applied",
+    "CONFIDENCE_LOG_ONLY": lambda data: f"{_confidence(data)}, which is only told",
+    "PLAN_CHECKPOINT": lambda data: f"kept as it was: {_configuration(data['configuration'])}",
+    "PLAN_STEP": lambda data: f"step {data['step']} of {data['of']}, {data['action']}: {_changes(data)}",
+    "PLAN_RESTORED": lambda data: f"again as it was: {_configuration(data['configuration'])}",
+    "PLAN_NOT_RESTORED": lambda data: f"could not be written as it was: {_configuration(data['configuration'])}",
+    "PLAN_HARD_STOP": lambda data: "nothing more is changed in this session",
+    "APPLY_VERIFIED": lambda data: f"read again from the file: {_configuration(data['found'])}",
+    "APPLY_NOT_VERIFIED": lambda data: "the file, read again, does not have the change",
+    "APPLY_SIMULATED": _not_taken("the policy only tells"),
+    "APPLY_GIVEN_BACK": lambda data: f"the cause is gone: {_changes(data)}",
+    "APPLY_UNDONE": lambda data: f"it did harm: {_changes(data)}",
+    "BLOCK_HARD_STOP": _not_taken("a change could not be verified in this session"),
+    "BLOCK_PLAN_DONE": _not_taken("the session has had all its changes"),
+    "BLOCK_JUDGING": _not_taken("the change before is still being judged"),
+    "BLOCK_AT_LIMIT": _not_taken("the setting is at its limit"),
+    "BLOCK_NO_CAUSE": _not_taken("nothing is wrong"),
+    "BLOCK_CONSERVATIVE": _not_taken("only reductions are to be applied"),
+    "BLOCK_MODE": _not_taken("only the normal mode may increase"),
+    "BLOCK_MEMORY": _not_taken("too little memory would be left"),
+    "OUTCOME_HELPED": _outcome("helped"),
+    "OUTCOME_HARMED": _outcome("harmed"),
+    "OUTCOME_UNDECIDED": _outcome("made no difference beyond chance"),
 }

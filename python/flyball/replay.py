@@ -88,7 +88,7 @@ class _Replay:
         for event in events:
             n_events += 1
             n_decisions += event.is_decision
-            if event.reason_id == "SESSION_OPENED":
+            if event.reason_id in ("SESSION_OPENED", "SESSION_POLICY_OPENED"):
                 self._settle(event.session)
                 self._sessions[event.session] = _Session(self._changes)
                 self._n_sessions += 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from . import _core
 from .batching import AsyncStream, Job, awaited
-from .errors import InvalidArgument
+from .errors import Error, InvalidArgument
 from .options import GenerateKeywords, GenerateOptions, governor_words, integer, utf8
 from .receipt import Receipt
 from .results import Decision, GovernorState, Metrics, Piece, Result, SessionMetrics
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
     import numpy.typing as npt
 
     from .model import Model
+    from .policy import Policy
 
 Prompt: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
 Progress: TypeAlias = Callable[[str, int, int], object]
@@ -102,9 +104,10 @@ class Session:
     the time and never the answer.
     """
 
-    def __init__(self, model: Model, core: _core.SessionCore) -> None:
+    def __init__(self, model: Model, core: _core.SessionCore, policy: Policy | None = None) -> None:
         self.model = model
         self._core = core
+        self.policy = policy  # looks after it
         self._draft: Session | None = None
 
     @property
@@ -186,10 +189,25 @@ class Session:
         return self.model.batcher.submit(job)
 
     def finish(self, core: _core.GenerationCore) -> Result:
-        """The Result of a generation that is done; what the journal was told is kept."""
+        """The Result of a generation that is done; the policy has seen it, and what the journal was told is kept."""
+        if self.policy is not None:
+            try:
+                self.policy.turn_ended(core)
+            except Error as error:  # the answer is there
+                warnings.warn(f"the policy could not ask the model: {error}", RuntimeWarning, stacklevel=2)
+            self.follow()
         if self.model.journal is not None:
             self.model.journal.keep()
         return make_result(core)
+
+    def follow(self) -> None:
+        """Take the cache that the policy wants. A text that is too long for it goes on in the one that there is."""
+        if self.policy is None:
+            return
+        now = self.policy.state.now
+        if (now.context, now.cache) != (self.context, self.cache) and len(self.tokens) < now.context:
+            settings = self._core.governor()["settings"]
+            self._core = self.model.session(now.context, now.cache, governor=json.loads(settings))._core
 
     def logits(
         self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
@@ -206,6 +224,7 @@ class Session:
     def reset(self) -> None:
         """Forget the cache."""
         self._core.reset()
+        self.follow()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokens and cache to a file; restore() continues with equal bits."""
@@ -229,6 +248,8 @@ class Session:
         compute: bool = False,
     ) -> _core.GenerationCore:
         """A generation of the core; `compute`: with its prompt computed."""
+        if self.policy is not None:
+            max_tokens = self.policy.answer_tokens(max_tokens)
         checked = make_options(max_tokens, options)
         settings = checked.for_core() | {
             "draft": self._draft_core(checked.draft if checked.speculate != "off" else None)

@@ -26,6 +26,8 @@ class FakePlatform {
   u64 n_mapped = 0;  // files mapped so far
   u64 n_open = 0;    // and not yet unmapped
   u64 n_bytes = 0;   // allocated and not yet released
+  u64 free_bytes = u64(1) << 40;
+  std::function<flyball::Status(const std::string& path, std::string* bytes)> writing;  // may refuse or spoil a file
   flyball::Platform platform;
 
   FakePlatform() {
@@ -41,6 +43,8 @@ class FakePlatform {
       world(self).n_bytes -= bytes;
       std::free(memory);
     };
+    platform.available_memory = [](void* self) { return world(self).free_bytes; };
+    platform.resident_memory = [](void* self) { return world(self).n_bytes; };
     platform.map = [](void* self, Str path) -> flyball::Result<flyball::Span<const flyball::u8>> {
       const auto found = world(self).files.find(text(path));
       if (found == world(self).files.end()) return flyball::fail(flyball::Code::not_found, path) << "no such file";
@@ -52,7 +56,9 @@ class FakePlatform {
     platform.forget = [](void*, flyball::Span<const flyball::u8>) {};
     platform.write_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {
       if (text(path).starts_with("read-only/")) return flyball::fail(flyball::Code::io, path) << "is read-only";
-      world(self).files[text(path)] = {reinterpret_cast<const char*>(bytes.data), bytes.size};
+      std::string content(reinterpret_cast<const char*>(bytes.data), bytes.size);
+      if (world(self).writing) FLYBALL_TRY(world(self).writing(text(path), &content));
+      world(self).files[text(path)] = content;
       return {};
     };
     platform.append_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {

@@ -91,10 +91,11 @@ TEST(help_lists_every_command_in_a_line) {
   screen.start();
   const std::string help = screen.say("/help");
   for (const char* name :
-       {"help",   "models",    "model_info", "load",   "sampling", "temp",     "top_k",   "top_p",   "min_p",
-        "repeat", "no_repeat", "max_tokens", "seed",   "ctx",      "kv",       "cpu",     "metrics", "reset",
-        "clear",  "system",    "raw",        "format", "tokens",   "logprobs", "save",    "restore", "receipt",
-        "verify", "quit",      "speculate",  "draft",  "autotune", "guard",    "journal", "explain", "tune"}) {
+       {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",   "top_p",
+        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "kv",      "cpu",
+        "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens",  "logprobs",
+        "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft",   "autotune",
+        "guard",   "journal", "explain",    "tune",       "policy",   "consult",   "outcomes"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
   CHECK(has(screen.say("/help temp"), "/temp [T]"));
@@ -398,6 +399,64 @@ TEST(a_governed_session_says_what_it_decided) {
   CHECK(has(why, "\"overruns\":6,\"budget_cycles\":1"));
   CHECK(has(screen.say("/journal 2"), "[guard] safe_mode reason_id=GUARD_SAFE_ENTERED seq="));
   CHECK(has(screen.say("/journal x"), "error"));
+}
+
+TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
+  Screen screen;
+  screen.options.policy_file = "policy.toml";
+  screen.start();
+  CHECK(has(screen.say("/policy"), "policy applies: off; asks the model: off; confidence of 60 needed: enforced"));
+  CHECK(has(screen.say("/policy aggressive"), "policy applies: aggressive"));
+  CHECK(has(screen.say("/policy sometimes"), "error"));
+  screen.say("/policy floor_answer 10");
+  screen.say("/policy headroom_mb 16777216");  // more than there is
+  CHECK(has(screen.say("/consult mock increase_everything"), "must be one of: stay reduce_context"));
+  CHECK(has(screen.say("/consult perhaps"), "takes nothing, or: mock ACTION"));
+  screen.say("/max_tokens 20");
+  screen.say("Hello");
+  const std::string consulted = screen.say("/consult mock reduce_answer");
+  for (const char* reason :
+       {"SESSION_CONSULTED", "POLICY_CHOICE", "CONFIDENCE_PASSED", "PLAN_CHECKPOINT", "PLAN_STEP", "APPLY_VERIFIED"})
+    CHECK(has(consulted, reason));
+  CHECK(has(screen.say("/policy"), "plan: 1 of 2 steps; reduce_answer is judged: 0 of 8 answers"));
+  CHECK(has(screen.say("/policy"), "max_tokens 10 (asked for: 20)"));
+  CHECK(has(screen.say("/consult mock reduce_context"), "BLOCK_JUDGING"));
+  CHECK(has(screen.say("/outcomes"), "reduce_cache      0       0       0          0        resident_memory"));
+  CHECK(has(screen.say("Hello again"), "[10 tokens"));
+  CHECK(has(screen.world.files["policy.toml"], "max_tokens = 10\n"));
+  screen.say("/max_tokens 20");  // what a person asks for holds
+  CHECK(has(screen.world.files["policy.toml"], "max_tokens = 20\n"));
+  CHECK(has(screen.say("/journal 2"), "[session] policy_open reason_id=SESSION_POLICY_OPENED"));
+}
+
+// A conversation that is too long for less context goes on in what it has.
+TEST(less_context_waits_for_the_next_conversation) {
+  Screen screen;
+  screen.options.policy_file = "policy.toml";
+  screen.options.governor.auto_apply = governor::Settings::everything;
+  screen.options.governor.floor_context = 64;
+  screen.options.governor.headroom_mb = u64(1) << 24;
+  screen.start();
+  screen.say("/max_tokens 60");
+  screen.say("Hello there, and more of it");
+  CHECK(has(screen.say("/consult mock reduce_context"), "a context of 64 tokens holds from the next conversation"));
+  CHECK(has(screen.say("/ctx"), "context 128,"));
+  screen.say("/clear");
+  CHECK(has(screen.say("/ctx"), "context 64,"));
+}
+
+TEST(the_model_is_asked_when_a_session_ends) {
+  Screen screen;
+  screen.options.governor.consult = governor::Settings::at_end;
+  screen.options.journal = "j.jsonl";
+  screen.options.context = 1024;
+  screen.world.files["m.gguf"] = test::small_model(test::chat_vocabulary(), test::chatml_template, 1, 1024);
+  screen.start();
+  screen.say("/max_tokens 3");
+  screen.say("Hello");
+  CHECK(screen.world.files["j.jsonl"].find("SESSION_CONSULTED") == std::string::npos);
+  CHECK(has(screen.say("/reset"), "a new session"));
+  CHECK(has(screen.world.files["j.jsonl"], "SESSION_CONSULTED"));
 }
 
 TEST(the_journal_goes_on_where_it_was) {

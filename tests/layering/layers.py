@@ -29,7 +29,7 @@ CPP_CORE = ("base", "gguf", "tokenizer", "kernels", "model", "runtime", "governo
 
 # Modules that make one part: what a model, its sessions and its answers are; what happened, kept, decided again, told.
 PYTHON_PARTS = (
-    dict.fromkeys(("model", "session", "batching", "chat", "options", "results", "receipt"), "model")
+    dict.fromkeys(("model", "session", "batching", "chat", "options", "results", "receipt", "policy"), "model")
     | dict.fromkeys(("journal", "replay", "explain"), "journal")
     | {"__main__": "cli"}
 )

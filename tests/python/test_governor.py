@@ -13,6 +13,7 @@ import pytest
 import flyball
 from flyball import events, explain, journal
 from flyball.cli import main
+from flyball.policy import ACTIONS
 from flyball.replay import receipts, replay
 
 GUARD = {"guard.mode": "on"}
@@ -325,7 +326,7 @@ def test_every_reason_is_told_by_some_test(model: flyball.Model, file: Path) -> 
     model.close()
     files = (file, file.with_name("content.jsonl"))
     told = {event.reason_id for path in files for event in journal.read(path)}
-    assert told | injected() == set(events.REASONS)
+    assert told | injected() | policies(file.parent) == set(events.REASONS)
     assert {str(reason) for reason in events.Reason} == set(events.REASONS)
 
 
@@ -367,4 +368,68 @@ def injected() -> set[str]:
         busy.answer(cycles, n)
     for limit, us in (("first_token_ms", 2000), ("token_ms", 2000), ("turn_ms", 100)):
         Session({"guard.mode": "on", f"guard.{limit}": 1}).answer(1000, us=us)
+    return told
+
+
+def policies(folder: Path) -> set[str]:
+    """What a policy with a model and files tells, and what it decides when answers show what is said here."""
+    from flyball import _core
+    from flyball.policy import Policy
+
+    file = folder / "policies.jsonl"
+    with flyball.Journal(file) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        policy = Policy(model, folder / "lost" / "policy.toml", {"policy.auto_apply": "aggressive"})
+        session = policy.session()
+        ask(session, 4)
+        policy.consult(session)
+        policy.govern({"policy.auto_apply": "aggressive", "policy.headroom_mb": 16777216})
+        policy.consult(session, mock="reduce_answer")  # there is no such folder
+        assert policy.state.told[-1] == "PLAN_NOT_RESTORED"
+    told = {event.reason_id for event in journal.read(file)}
+
+    class Injected:
+        def __init__(self, **settings: object) -> None:
+            names = {f"policy.{key}": str(value) for key, value in settings.items()}
+            self.core = _core.ReplayCore(list(names.items()))
+            asked = {"context": 4096, "max_tokens": 256, "cache_bits": 16}
+            opening = {"governor": {}, "base": asked, "now": asked, "learnt": {"mode": "normal", "outcomes": {}}}
+            self.tell("SESSION_POLICY_OPENED", opening | {"possible": {"most_context": 9999, "least_cache_bits": 8}})
+
+        def tell(self, reason: str, data: object) -> None:
+            told.update(why for why, _ in self.core.observe(reason, 0, json.dumps(data)))
+
+        def turns(self, n: int, stopped: bool = False) -> Injected:
+            seen = {"step_cycles": 1000, "cycles_per_token": 1000, "resident_kb": 1000, "available_mb": 9000}
+            for _ in range(n):
+                self.tell("SESSION_TURN_SEEN", seen | {"depth": 100, "stopped": stopped, "cut": False})
+            return self
+
+        def choose(self, action: str, available_mb: int = 9000) -> Injected:
+            scores = {name: 9.0 * (name == action) for name in ACTIONS}
+            about = {"available_mb": available_mb, "cache_mb": 100, "depth": 100}
+            self.tell("SESSION_CONSULTED", {"mock": True, "scores": scores} | about)
+            return self
+
+        def apply(self, same_bytes: bool = True, **changed: int) -> Injected:
+            found = {"context": 4096, "max_tokens": 256, "cache_bits": 16} | changed
+            self.tell("SESSION_APPLIED", {"found": found, "same_bytes": same_bytes})
+            return self
+
+    on = "aggressive"
+    Injected().choose("stay").choose("restart").choose("reduce_cache").choose("increase_cache")
+    Injected().turns(2, stopped=True).choose("reduce_answer").turns(9)
+    Injected(threshold=100).choose("increase_context")
+    Injected(threshold=100, gate="log_only", most_context=8192).choose("increase_context", 300)
+    Injected(auto_apply="conservative", most_context=8192, threshold=0).choose("increase_context").turns(
+        2, stopped=True
+    ).choose("increase_context")
+    changed = Injected(auto_apply=on).turns(8, stopped=True).choose("reduce_answer").apply(max_tokens=128)
+    changed.choose("reduce_cache").turns(8).turns(20).apply(max_tokens=256)
+    harmed = Injected(auto_apply=on, plan_steps=1).turns(7).turns(1, stopped=True)
+    harmed.choose("reduce_answer").apply(max_tokens=128).turns(8, stopped=True).apply().choose("reduce_context")
+    undecided = Injected(auto_apply=on).turns(2, stopped=True).choose("reduce_answer").apply(max_tokens=128)
+    undecided.turns(40, stopped=True)
+    broken = Injected(auto_apply=on).turns(2, stopped=True).choose("reduce_answer").apply(False)
+    broken.tell("SESSION_RESTORED", {"done": True})
+    broken.choose("reduce_answer")
     return told

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..chat import Chat
 from ..errors import ContextFull, Error, InvalidArgument
 from ..options import GenerateKeywords, speculation
 from ..results import Result
 from . import common
+
+if TYPE_CHECKING:
+    from ..journal import Journal
 
 HELP = """/help            this list
 /reset           forget the conversation (the system message stays)
@@ -30,20 +34,22 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
     parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of an answer at most (default: 512)")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
+    common.add_journal_flags(parser)
     parser.set_defaults(run=run)
 
 
 class _Conversation:
     """The state of the loop: the chat, the options, and the last answer."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, journal: Journal | None) -> None:
         settings = common.read_settings(args)
         self.progress = common.Progress()
-        self.model = common.open_model(settings, self.progress)
+        self.model = common.open_model(settings, self.progress, journal)
         self.template = common.read_text(args.template) if args.template else None
         self.options: GenerateKeywords = common.generate_keywords(settings, self.progress)
         written = settings["max_tokens"]
         self.max_tokens: int = 512 if written.origin == "default" else written.value
+        self.policy = common.open_policy(self.model, settings, self.max_tokens)
         self.chat = self.begin(args.system)
         self.last: Result | None = None
         if common.is_demo(settings):
@@ -51,7 +57,8 @@ class _Conversation:
 
     def begin(self, system: str | None) -> Chat:
         """A new conversation."""
-        return self.model.chat(system=system and common.argument_text(system), template=self.template)
+        session = self.policy.session() if self.policy else None
+        return self.model.chat(system and common.argument_text(system), self.template, session)
 
     def answer(self, text: str) -> None:
         """Stream one answer; Ctrl-C stops it and keeps what was said."""
@@ -73,6 +80,8 @@ class _Conversation:
         common.write("\n")
         if self.last.decisions:
             common.write(f"(governor: {', '.join(decision.reason_id for decision in self.last.decisions)})\n")
+        if self.policy and (told := self.policy.state.told):
+            common.write(f"(policy: {', '.join(told)})\n")
         if self.last.stop_reason in ("context_full", "max_tokens"):
             common.write(f"({self.last.stop_reason})\n")
 
@@ -105,6 +114,12 @@ class _Conversation:
             raise InvalidArgument(name, "is no command; /help lists them")
         return True
 
+    def end(self) -> None:
+        """The policy may ask the model now."""
+        if self.policy:
+            self.policy.session_ended(self.chat.session)
+        self.model.close()
+
     def _last_answer(self) -> Result:
         if self.last is None:
             raise InvalidArgument("/metrics, /receipt", "need an answer first")
@@ -112,8 +127,16 @@ class _Conversation:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read lines until the end."""
-    conversation = _Conversation(args)
+    """Talk until the end."""
+    with common.open_journal(args) as journal:
+        conversation = _Conversation(args, journal)
+        _talk(conversation)
+        conversation.end()
+    return common.HOLDS
+
+
+def _talk(conversation: _Conversation) -> None:
+    """Read lines and answer them."""
     common.write("Type a message; /help lists commands.\n")
     while (line := _read_line()) is not None:
         if not line.strip():
@@ -128,7 +151,6 @@ def run(args: argparse.Namespace) -> int:
             common.say_error(f"{error} (/reset begins anew)")
         except Error as error:
             common.say_error(error)
-    return common.HOLDS
 
 
 def _read_line() -> str | None:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from ..options import GenerateKeywords
 
 if TYPE_CHECKING:
     from ..journal import Journal
+    from ..policy import Policy
 
+_GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
 HOLDS, FAILS, CANNOT_TELL = 0, 1, 2
 _MAX_TEXT = 64 << 20
 
@@ -65,6 +67,26 @@ def add_flags(parser: argparse.ArgumentParser, flags: Iterable[str]) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="configuration (default: flyball.toml here or in ~/.config/flyball)"
     )
+
+
+def add_journal_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of commands that keep a journal; open_journal() obeys them."""
+    parser.add_argument("--journal", metavar="FILE", help="append what was done to a journal; see flyball journal")
+    parser.add_argument(
+        "--journal-content", action="store_true", help="with prompt and answer, so that flyball replay can repeat it"
+    )
+
+
+def open_journal(args: argparse.Namespace) -> AbstractContextManager[Journal | None]:
+    """The journal that is asked for, if one is."""
+    if args.journal is None:
+        return nullcontext()
+    from ..journal import Journal
+
+    journal = Journal(args.journal, content=args.journal_content)
+    if journal.recovered:
+        say_error(f"{args.journal}: a torn last line of {journal.recovered} bytes was cut off")
+    return journal
 
 
 def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
@@ -152,7 +174,23 @@ def _open(
         decode_threads=settings["decode_threads"].value,
         prefix_cache_mb=settings["prefix_cache_mb"].value,
         journal=journal,
-        governor={key: setting.value for key, setting in settings.items() if key.startswith(("autotune.", "guard."))},
+        governor={key: setting.value for key, setting in settings.items() if key.startswith(_GOVERNOR_KEYS)},
+    )
+
+
+def open_policy(model: Model, settings: Mapping[str, Setting], max_tokens: int) -> Policy | None:
+    """The policy that the settings ask for, if they do."""
+    if settings["policy.consult"].value == "off" and settings["policy.auto_apply"].value == "off":
+        return None
+    from ..policy import Policy
+
+    return Policy(
+        model,
+        settings["policy_file"].value or None,
+        {key: setting.value for key, setting in settings.items() if key.startswith(_GOVERNOR_KEYS)},
+        context=settings["context"].value,
+        cache=settings["kv"].value,
+        max_tokens=max_tokens,
     )
 
 

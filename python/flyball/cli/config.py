@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from ..configuration import changed_by_policy
 from . import common
 
 
@@ -21,7 +22,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the settings; the lines without --explain are a valid configuration file."""
-    settings = common.read_settings(args)
+    settings = changed_by_policy(common.read_settings(args))
     if args.json:
         fields = ("value", "origin", "default", "kind", "least", "most", "choices", "variable", "meaning")
         common.write_json({key: {f: getattr(s, f) for f in fields} for key, s in settings.items()})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import struct
 from typing import Any
 
 from .. import journal
 from ..errors import InvalidArgument, NotFound
 from ..events import REASONS
 from ..model import Model
+from ..policy import Policy
 from ..receipt import Receipt
 from ..replay import Decided, Difference, Report, receipts, replay
 from . import common
@@ -31,7 +33,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="decide with another setting of the governor, and show what would have differed; may be repeated",
     )
     parser.add_argument(
-        "--model", metavar="FILE", help="also repeat every answer whose receipt the journal has, and compare all bits"
+        "--model",
+        metavar="FILE",
+        help="also repeat answers whose receipts the journal has, and a policy's questions, and compare all bits",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
@@ -44,41 +48,52 @@ def run(args: argparse.Namespace) -> int:
     changes = dict(_change(text) for text in args.what_if)
     faults: list[journal.Fault] = []
     report = replay(journal.read(args.file, faults), changes)
-    answers = _repeat(args) if args.model else []
+    answers, consults = _repeat(args) if args.model else ([], [])
     if args.json:
-        common.write_json(_as_dict(report, faults) | {"answers": answers})
+        common.write_json(_as_dict(report, faults) | {"answers": answers, "consults": consults})
     else:
         _show(report, faults, bool(changes))
-        _show_answers(answers, bool(args.model))
-    if args.model and not answers:
+        _show_repeated("answer", answers)
+        _show_repeated("consult", consults)
+        if args.model and not answers:
+            common.write("answers: the journal has no receipts; it was not kept with its content\n")
+    if args.model and not answers and not consults:
         return common.CANNOT_TELL
-    same = all(answer["holds"] for answer in answers)
+    same = all(repeated["holds"] for repeated in answers + consults)
     decided = bool(changes) or (report.holds and not faults and not report.skipped)
     return common.HOLDS if same and decided else common.FAILS
 
 
-def _repeat(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every answer that the journal has, computed again."""
+def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every answer that the journal has and every question to the model, computed again."""
     progress = common.Progress()
-    answers = []
+    answers, consults = [], []
     with Model.load(args.model, progress=progress) as model:
         for event, text in receipts(journal.read(args.file)):
             report = model.verify_report(Receipt(text), progress)
             answers.append({"session": event.session, "turn": event.turn, **report})
+        policy = Policy(model)
+        for event in journal.read(args.file):
+            if event.reason_id == "SESSION_CONSULTED" and not event.data["mock"]:
+                same = _as_float32(policy.scores(event.data["situation"])) == _as_float32(event.data["scores"])
+                message = "" if same else "the model scores the actions otherwise"
+                consults.append({"session": event.session, "turn": event.turn, "holds": same, "message": message})
     progress.clear()
-    return answers
+    return answers, consults
 
 
-def _show_answers(answers: list[dict[str, Any]], wanted: bool) -> None:
-    for answer in answers:
-        if not answer["holds"]:
-            place = f"session {answer['session']} turn {answer['turn']}"
-            common.write(f"answer does not hold, {place}: {common.printable(answer['message'])}\n")
-    if answers:
-        n = sum(answer["holds"] for answer in answers)
-        common.write(f"answers: {n} of {len(answers)} have the same bits\n")
-    elif wanted:
-        common.write("answers: the journal has no receipts; it was not kept with its content\n")
+def _as_float32(scores: dict[str, float]) -> dict[str, bytes]:
+    return {action: struct.pack("<f", score) for action, score in scores.items()}
+
+
+def _show_repeated(what: str, repeated: list[dict[str, Any]]) -> None:
+    for one in repeated:
+        if not one["holds"]:
+            place = f"session {one['session']} turn {one['turn']}"
+            common.write(f"{what} does not hold, {place}: {common.printable(one['message'])}\n")
+    if repeated:
+        n = sum(one["holds"] for one in repeated)
+        common.write(f"{what}s: {n} of {len(repeated)} have the same bits\n")
 
 
 def _change(text: str) -> tuple[str, str]:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
 from ..model import Model
 from ..options import GenerateKeywords
 from ..results import Phase, Result, Speculation
-from ..session import Stream
+from ..session import Session, Stream
 from . import common
-
-if TYPE_CHECKING:
-    from ..journal import Journal
 
 DEFAULT_PROMPT = "Once upon a time"
 
@@ -44,10 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     receipt.add_argument(
         "--no-receipt", action="store_true", help="write none; with --quiet the model's file is not hashed either"
     )
-    parser.add_argument("--journal", metavar="FILE", help="append what was done to a journal; see flyball journal")
-    parser.add_argument(
-        "--journal-content", action="store_true", help="with prompt and answer, so that flyball replay can repeat it"
-    )
+    common.add_journal_flags(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
     parser.set_defaults(run=run)
@@ -58,14 +50,19 @@ def run(args: argparse.Namespace) -> int:
     settings = common.read_settings(args)
     prompt = _prompt(args)
     progress = common.Progress()
-    with _journal(args) as journal, common.open_model(settings, progress, journal) as model:
+    with common.open_journal(args) as journal, common.open_model(settings, progress, journal) as model:
         if not (args.json or args.quiet):
             if common.is_demo(settings):
                 common.write(common.DEMO_NOTE + "\n\n")
             common.write(prompt + "\n\n" if args.chat else prompt)
         keywords = common.generate_keywords(settings, progress)
-        stream = _stream(model, prompt, args, keywords, settings["max_tokens"].value, progress)
+        max_tokens = settings["max_tokens"].value
+        policy = common.open_policy(model, settings, max_tokens)
+        session = policy.session() if policy else model.session()
+        stream = _stream(session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
+        if policy:
+            policy.session_ended(session)
         path = None if args.no_receipt else result.receipt.save(args.receipt or _default_path(result))
         if args.json:
             about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
@@ -77,17 +74,6 @@ def run(args: argparse.Namespace) -> int:
     return common.HOLDS
 
 
-def _journal(args: argparse.Namespace) -> AbstractContextManager[Journal | None]:
-    if args.journal is None:
-        return nullcontext()
-    from ..journal import Journal
-
-    journal = Journal(args.journal, content=args.journal_content)
-    if journal.recovered:
-        common.say_error(f"{args.journal}: a torn last line of {journal.recovered} bytes was cut off")
-    return journal
-
-
 def _prompt(args: argparse.Namespace) -> str:
     prompt = common.read_text(args.file) if args.file is not None else args.prompt
     prompt = common.argument_text(DEFAULT_PROMPT if prompt is None else prompt)
@@ -97,7 +83,7 @@ def _prompt(args: argparse.Namespace) -> str:
 
 
 def _stream(
-    model: Model,
+    session: Session,
     prompt: str,
     args: argparse.Namespace,
     keywords: GenerateKeywords,
@@ -109,8 +95,8 @@ def _stream(
     keywords["ignore_eos"] = args.ignore_eos
     try:
         if args.chat:
-            return model.chat().stream(prompt, max_tokens, progress=progress, **keywords)
-        return model.stream(prompt, max_tokens, progress=progress, **keywords)
+            return session.model.chat(session=session).stream(prompt, max_tokens, progress=progress, **keywords)
+        return session.stream(prompt, max_tokens, progress=progress, **keywords)
     finally:
         progress.clear()
 

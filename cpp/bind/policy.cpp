@@ -1,0 +1,150 @@
+// PolicyCore: an engine::Policy for Python. It serves one call at a time; a second thread waits for the first.
+#include "bind/cores.h"
+
+#include <mutex>
+
+#include "engine/policy.h"
+
+namespace flyball::bind {
+namespace {
+
+using governor::policy::Action;
+using governor::policy::Configuration;
+
+class PolicyCore {
+ public:
+  PolicyCore(const ModelCore& model, const Words& settings, u32 context, const std::string& cache, u32 max_tokens,
+             const std::string& file)
+      : model_(model.acquire()) {
+    engine::PolicyOptions options;
+    options.settings = read_governor(settings);
+    options.context = context;
+    options.cache = unwrap(engine::parse_cache_type(str(cache)));
+    options.max_tokens = max_tokens;
+    options.file = str(file);
+    policy_ = unwrap(engine::Policy::create(*model_->model, options));
+  }
+  ~PolicyCore() { engine::Policy::release(policy_); }
+  PolicyCore(const PolicyCore&) = delete;
+  PolicyCore& operator=(const PolicyCore&) = delete;
+
+  // Runs `call(policy, control)` without the GIL. What it raises is raised after.
+  template <class Function>
+  void run(SessionOwner& owner, Function&& function) {
+    const Use use(owner);
+    Call call(model_->model->platform());
+    const Status status = [&] {
+      const py::gil_scoped_release unlocked;
+      const std::scoped_lock locked(lock_);
+      return function(*policy_, call.control());
+    }();
+    call.rethrow();
+    check(status);
+  }
+
+  void turn_ended(const GenerationCore& core) {
+    const std::shared_ptr<SessionOwner> session = core.session;
+    run(*session,
+        [&](engine::Policy& policy, engine::Control control) { return policy.turn_ended(*core.generation, control); });
+  }
+  void session_ended(const SessionCore& core) {
+    const std::shared_ptr<SessionOwner> held = core.owner;
+    run(*held,
+        [&](engine::Policy& policy, engine::Control control) { return policy.session_ended(*held->session, control); });
+  }
+  void consult(const SessionCore& core) {
+    const std::shared_ptr<SessionOwner> held = core.owner;
+    run(*held,
+        [&](engine::Policy& policy, engine::Control control) { return policy.consult(*held->session, control); });
+  }
+  void consult_mock(const SessionCore& core, const std::string& action) {
+    const Action chosen = unwrap(governor::policy::parse_action(str(action)));
+    const std::shared_ptr<SessionOwner> held = core.owner;
+    run(*held, [&](engine::Policy& policy, engine::Control) { return policy.consult_mock(*held->session, chosen); });
+  }
+  // Scores of all actions, in their order.
+  std::vector<float> ask_model(const std::string& situation) {
+    std::vector<float> scores(governor::policy::n_actions);
+    Call call(model_->model->platform());
+    const Status status = [&] {
+      const py::gil_scoped_release unlocked;
+      const std::scoped_lock locked(lock_);
+      return policy_->ask_model(str(situation), call.control(), {scores.data(), scores.size()});
+    }();
+    call.rethrow();
+    check(status);
+    return scores;
+  }
+  void ask_for(u32 context, const std::string& cache, u32 max_tokens) {
+    const std::scoped_lock locked(lock_);
+    check(policy_->ask_for(context, unwrap(engine::parse_cache_type(str(cache))), max_tokens));
+  }
+  void govern(const Words& words) {
+    const std::scoped_lock locked(lock_);
+    check(policy_->govern(read_governor(words)));
+  }
+
+  py::dict state() {
+    const std::scoped_lock locked(lock_);
+    const engine::Policy::State& state = policy_->state();
+    py::dict outcomes;
+    for (u32 i = 0; i < governor::policy::n_actions; ++i) {
+      const auto& o = state.learnt.outcomes[i];
+      outcomes[text(governor::policy::info(Action(i)).name)] =
+          py::make_tuple(o.helped, o.harmed, o.undecided, o.history);
+    }
+    py::list told;
+    for (const governor::Reason reason : policy_->told()) told.append(text(governor::info(reason).id));
+    py::dict d;
+    d["mode"] = text(governor::policy::mode_name(state.learnt.mode));
+    d["asked_for"] = tuple_of(state.base);
+    d["now"] = tuple_of(state.now);
+    d["bad"] = state.bad;
+    d["calm"] = state.calm;
+    d["steps"] = state.steps;
+    d["hard_stopped"] = state.hard_stopped;
+    d["judging"] = state.trial == Action::stay ? py::object(py::none())
+                                               : py::object(text(governor::policy::info(state.trial).name));
+    d["judged_answers"] = state.after.n;
+    d["outcomes"] = outcomes;
+    d["told"] = told;
+    return d;
+  }
+
+ private:
+  static py::tuple tuple_of(const Configuration& c) {
+    return py::make_tuple(c.context, c.max_tokens, text(engine::cache_type_name(engine::cache_of(c.cache_bits))));
+  }
+
+  std::mutex lock_;
+  std::shared_ptr<ModelOwner> model_;
+  engine::Policy* policy_ = nullptr;
+};
+
+// (name, metric that it should lower)
+py::list policy_actions() {
+  py::list list;
+  for (const governor::policy::ActionInfo& action : governor::policy::actions())
+    list.append(py::make_tuple(text(action.name), text(governor::policy::metric_name(action.metric))));
+  return list;
+}
+
+}  // namespace
+
+void bind_policy(py::module_& module) {
+  using namespace py::literals;
+  module.def("policy_actions", &policy_actions);
+  py::class_<PolicyCore, std::shared_ptr<PolicyCore>>(module, "PolicyCore")
+      .def(py::init<const ModelCore&, const Words&, u32, const std::string&, u32, const std::string&>(), "model"_a,
+           "settings"_a, "context"_a, "cache"_a, "max_tokens"_a, "file"_a)
+      .def("turn_ended", &PolicyCore::turn_ended, "generation"_a)
+      .def("session_ended", &PolicyCore::session_ended, "session"_a)
+      .def("consult", &PolicyCore::consult, "session"_a)
+      .def("consult_mock", &PolicyCore::consult_mock, "session"_a, "action"_a)
+      .def("ask_model", &PolicyCore::ask_model, "situation"_a)
+      .def("ask_for", &PolicyCore::ask_for, "context"_a, "cache"_a, "max_tokens"_a)
+      .def("govern", &PolicyCore::govern, "settings"_a)
+      .def("state", &PolicyCore::state);
+}
+
+}  // namespace flyball::bind

@@ -1,0 +1,341 @@
+#include "engine/policy.h"
+
+#include "engine/config.h"
+#include "engine/events.h"
+#include "governor/event_data.h"
+
+namespace flyball::engine {
+
+using governor::Reason;
+using governor::policy::Applied;
+using governor::policy::Configuration;
+using governor::policy::Consulted;
+using governor::policy::Learnt;
+using governor::policy::Restored;
+using governor::policy::TurnSeen;
+using governor::policy::Wish;
+
+namespace {
+
+constexpr u64 most_file_bytes = u64(1) << 16;
+constexpr u64 name_bytes = 600;
+
+constexpr u32 cache_bits(CacheType type) { return type == CacheType::f32 ? 32 : type == CacheType::f16 ? 16 : 8; }
+
+// FILE, or FILE with another ending.
+struct Name {
+  Text<name_bytes> text;
+  Name(Str file, Str ending) {
+    Writer out(text.data, sizeof text.data);
+    text.size = u32(out.put(file).put(ending).text().size);
+  }
+  Str str() const { return text.str(); }
+};
+
+Status write_text(const Platform& platform, Str path, Str text) {
+  return platform.write_file(platform.self, path, {reinterpret_cast<const u8*>(text.data), text.size});
+}
+
+// The whole file, or empty text with the reason.
+Result<Str> read_text(const Platform& platform, Arena& arena, Str path) {
+  Span<const u8> file;
+  FLYBALL_ASSIGN(file, platform.map(platform.self, path));
+  const bool fits = file.size <= most_file_bytes;
+  const Str text = fits ? arena.copy({reinterpret_cast<const char*>(file.data), file.size}) : Str();
+  platform.unmap(platform.self, file);
+  if (!fits) return fail(Code::corrupt, path) << "is longer than " << most_file_bytes << " bytes";
+  return text;
+}
+
+void write_file_text(Writer& out, const Configuration& c) {
+  out.put("# What Flyball's policy has changed (docs/policy.md); without this file it begins anew.\n");
+  out.put("context = ").put_u64(c.context).put("\nmax_tokens = ").put_u64(c.max_tokens);
+  out.put("\nkv = \"").put(cache_type_name(cache_of(c.cache_bits))).put("\"\n");
+}
+
+// The three keys of a configuration's text; others are an error, as a missing one is.
+Status read_file_text(Arena& arena, Str path, Str text, Configuration* out) {
+  const Span<ConfigValue> values = arena.allocate<ConfigValue>(config_keys().size);
+  if (values.empty()) return fail(Code::out_of_memory, path) << "no memory to read it";
+  FLYBALL_TRY(read_config(path, text, values));
+  u64 n_set = 0;
+  for (const ConfigValue& value : values) n_set += value.set;
+  const auto value = [&](Str key) -> const ConfigValue& { return values[find_config_key(key).value()]; };
+  const ConfigValue &context = value("context"), &max_tokens = value("max_tokens"), &kv = value("kv");
+  if (n_set != 3 || !context.set || !max_tokens.set || !kv.set)
+    return fail(Code::corrupt, path) << "must have context, max_tokens and kv, and nothing else";
+  CacheType type = CacheType::f16;
+  FLYBALL_ASSIGN(type, parse_cache_type(kv.text.str()));
+  *out = {u32(context.integer), u32(max_tokens.integer), cache_bits(type)};
+  return {};
+}
+
+Digest digest_of(Str text) {
+  Sha256 hash;
+  hash.update(text);
+  return hash.finish();
+}
+
+// Cycles of a plain step without attention: as many with every cache.
+u64 step_cycles(const GovernorSettings& settings, const GovernorState::Turn& turn) {
+  if (turn.plain_calls < settings.min_tokens) return 0;
+  return (turn.plain_cycles - min(turn.plain_cycles, turn.plain_attention_cycles)) / turn.plain_calls;
+}
+
+Configuration asked(const Model& model, u32 context, CacheType cache, u32 max_tokens) {
+  return {context ? context : min(model.config().n_ctx_train, default_context), max_tokens, cache_bits(cache)};
+}
+
+governor::policy::Possible possible(const Model& model) {
+  const model::Config& config = model.config();
+  return {config.n_ctx_train, cache_bits(runtime::holds(CacheType::q8_0, config) ? CacheType::q8_0 : CacheType::f16)};
+}
+
+u64 available_mb(const Platform& platform) {
+  return (platform.available_memory ? platform.available_memory(platform.self) : ~u64(0)) >> 20;
+}
+
+TurnSeen seen_of(const Generation& generation) {
+  const Session& session = generation.session();
+  const Platform& platform = session.model().platform();
+  const runtime::PhaseMetrics& decode = generation.metrics().decode;
+  const StopReason stop = generation.stop_reason();
+  TurnSeen seen;
+  seen.step_cycles = step_cycles(session.governor_settings(), session.governor().turn);
+  seen.cycles_per_token = decode.tokens ? decode.cycles / decode.tokens : 0;
+  seen.resident_kb = platform.resident_memory ? platform.resident_memory(platform.self) >> 10 : 0;
+  seen.available_mb = available_mb(platform);
+  seen.depth = u32(session.tokens().size);
+  seen.stopped = session.governor().turn.stopped;
+  seen.cut = stop == StopReason::max_tokens || stop == StopReason::context_full;
+  return seen;
+}
+
+}  // namespace
+
+CacheType cache_of(u32 bits) { return bits == 32 ? CacheType::f32 : bits == 16 ? CacheType::f16 : CacheType::q8_0; }
+
+Result<Policy*> Policy::create(Model& model, const PolicyOptions& options) {
+  FLYBALL_TRY(governor::check(options.settings));
+  if (model.vocab_only())
+    return fail(Code::invalid_argument, "policy") << "the model was loaded with vocab_only: it has no weights to run";
+  if (options.file.size > sizeof file_.data) return fail(Code::invalid_argument, "policy") << "the path is too long";
+  Policy* policy = create_state<Policy>(model.platform(), model, options.settings);
+  if (!policy) return fail(Code::out_of_memory, "policy") << "no memory for a policy";
+  if (const Status status = policy->open(options); !status.ok()) {
+    destroy_state(model.platform(), policy);
+    return status.error();
+  }
+  return policy;
+}
+
+void Policy::release(Policy* policy) {
+  if (policy) destroy_state(policy->model_.platform(), policy);
+}
+
+Status Policy::open(const PolicyOptions& options) {
+  file_.assign(options.file);
+  FLYBALL_TRY(check_file(settings_));
+  const Configuration base = asked(model_, options.context, options.cache, options.max_tokens);
+  Configuration now = base;
+  const Str source = read_now(base, &now);
+  begin(base, now, source, read_learnt());
+  return {};
+}
+
+void Policy::begin(const Configuration& base, const Configuration& now, Str source, const Learnt& learnt) {
+  state_ = governor::policy::begin(base, possible(model_), now, learnt);
+  const governor::EventSink& events = model_.state().events;
+  if (events.new_session) number_ = events.new_session(events.context);
+  governor::EventData<> data;
+  data.json.field("configuration_from", source);
+  governor::policy::write_opening(data.json, settings_, state_);
+  tell(Reason::SESSION_POLICY_OPENED, data.done());
+}
+
+// What the file holds, or its checkpoint; says which.
+Str Policy::read_now(const Configuration& base, Configuration* now) const {
+  const Platform& platform = model_.platform();
+  if (settings_.auto_apply == GovernorSettings::nothing || !platform.stat(platform.self, file_.str()).ok())
+    return "asked_for";
+  Arena arena(platform);
+  const auto read = [&](Str path) -> Status {
+    Str text;
+    Configuration found;
+    FLYBALL_ASSIGN(text, read_text(platform, arena, path));
+    FLYBALL_TRY(read_file_text(arena, path, text, &found));
+    if (!governor::policy::in_range(settings_, governor::policy::begin(base, possible(model_), base, {}), found))
+      return fail(Code::corrupt, path) << "is out of range";
+    *now = found;
+    return {};
+  };
+  if (read(file_.str()).ok()) return "file";
+  return read(Name(file_.str(), ".before").str()).ok() ? "checkpoint" : "nothing_valid";
+}
+
+// What cannot be read is learnt again.
+Learnt Policy::read_learnt() const {
+  const Platform& platform = model_.platform();
+  Arena arena(platform);
+  Learnt learnt;
+  if (file_.size == 0) return learnt;
+  const Result<Str> text = read_text(platform, arena, Name(file_.str(), ".learnt").str());
+  if (!text.ok()) return learnt;
+  const Result<Json> json = Json::parse(text.value());
+  return json.ok() && governor::policy::read(json.value(), &learnt).ok() ? learnt : Learnt();
+}
+
+Status Policy::ask_for(u32 context, CacheType cache, u32 max_tokens) {
+  const Configuration base = asked(model_, context, cache, max_tokens);
+  if (base == state_.base && base == state_.now) return {};
+  begin(base, base, "asked_for", state_.learnt);
+  if (settings_.auto_apply == GovernorSettings::nothing || apply(base, false).same_bytes) return {};
+  return fail(Code::io, file_.str()) << "cannot be written; what it has holds again the next time";
+}
+
+Status Policy::check_file(const GovernorSettings& settings) const {
+  FLYBALL_TRY(governor::check(settings));
+  if (settings.auto_apply == GovernorSettings::nothing || file_.size != 0) return {};
+  return fail(Code::invalid_argument, "policy.auto_apply")
+         << "needs a file that gets what is changed; policy_file names it";
+}
+
+Status Policy::govern(const GovernorSettings& settings) {
+  FLYBALL_TRY(check_file(settings));
+  if (settings == settings_) return {};
+  settings_ = settings;
+  governor::EventData<> data;
+  governor::write_settings(data.json.key("governor"), settings_);
+  tell(Reason::SESSION_SETTINGS, data.done());
+  return {};
+}
+
+CacheType Policy::cache() const { return cache_of(state_.now.cache_bits); }
+
+void Policy::tell(Reason reason, Str data) const { model_.state().events(number_, n_turns_, reason, data); }
+
+void Policy::told(Reason reason, Str data) {
+  tell(reason, data);
+  if (n_told_ < max_told) told_[n_told_++] = reason;
+}
+
+// What is seen is told, decided on, and done; what was done is seen in turn.
+template <class Seen>
+void Policy::observe(Reason reason, const Seen& seen) {
+  char buffer[1024];
+  Writer out(buffer, sizeof buffer);
+  JsonWriter json(out);
+  governor::policy::write(json, seen);
+  tell(reason, out.text());
+  const governor::Tell say{this, [](void* self, Reason why, Str what) { static_cast<Policy*>(self)->told(why, what); }};
+  const Learnt before = state_.learnt;
+  const Wish wish = governor::policy::observe(settings_, state_, seen, say);
+  if (!(before == state_.learnt)) keep_learnt();
+  if (wish.what == Wish::apply)
+    observe(Reason::SESSION_APPLIED, apply(wish.configuration, wish.checkpoint));
+  else if (wish.what == Wish::restore)
+    observe(Reason::SESSION_RESTORED, Restored{apply(wish.configuration, false).same_bytes});
+}
+
+// Writes the configuration, and says what the file has then.
+Applied Policy::apply(const Configuration& wanted, bool checkpoint) const {
+  const Platform& platform = model_.platform();
+  Arena arena(platform);
+  const auto write = [&](Str path, const Configuration& configuration) -> Applied {
+    char buffer[512];
+    Writer text(buffer, sizeof buffer);
+    write_file_text(text, configuration);
+    Applied applied;
+    if (!write_text(platform, path, text.text()).ok()) return applied;
+    const Result<Str> found = read_text(platform, arena, path);
+    if (!found.ok() || !read_file_text(arena, path, found.value(), &applied.found).ok()) return applied;
+    applied.same_bytes = digest_of(found.value()) == digest_of(text.text());
+    return applied;
+  };
+  if (checkpoint && !write(Name(file_.str(), ".before").str(), state_.checkpoint).same_bytes) return {};
+  return write(file_.str(), wanted);
+}
+
+// What cannot be kept is learnt again.
+void Policy::keep_learnt() const {
+  if (file_.size == 0) return;
+  char buffer[2048];
+  Writer out(buffer, sizeof buffer);
+  JsonWriter json(out);
+  governor::policy::write(json, state_.learnt);
+  (void)write_text(model_.platform(), Name(file_.str(), ".learnt").str(), out.put('\n').text());
+}
+
+Status Policy::turn_ended(const Generation& generation, Control control) {
+  ++n_turns_;
+  n_told_ = 0;
+  observe(Reason::SESSION_TURN_SEEN, seen_of(generation));
+  if (settings_.consult != GovernorSettings::each_turn) return {};
+  return ask(generation.session(), control);
+}
+
+Status Policy::session_ended(const Session& session, Control control) {
+  n_told_ = 0;
+  if (settings_.consult != GovernorSettings::at_end) return {};
+  return ask(session, control);
+}
+
+Consulted Policy::consulted(const Session& session) const {
+  Consulted seen;
+  seen.available_mb = available_mb(model_.platform());
+  seen.cache_mb = session.cache_bytes() >> 20;
+  seen.depth = session.tokens().size;
+  return seen;
+}
+
+Status Policy::consult(const Session& session, Control control) {
+  n_told_ = 0;
+  return ask(session, control);
+}
+
+// The newest answers as a line of the kind that models have seen in logs; in steps, so that noise asks nothing else.
+void Policy::describe(const Consulted& seen, Writer& text) const {
+  const governor::policy::Answers& answers = state_.trial == Action::stay ? state_.before : state_.after;
+  u64 stopped = 0, cut = 0;
+  for (u32 i = 0; i < answers.n; ++i) stopped += answers.seen[i].stopped, cut += answers.seen[i].cut;
+  text.put("state: mode=").put(governor::policy::mode_name(state_.learnt.mode));
+  if (answers.n != 0) {
+    const u64 percent = governor::policy::speed_percent(state_, answers.seen[answers.n - 1]);
+    text.put(" decode_percent=").put_u64((percent + 5) / 10 * 10);
+  }
+  text.put(" stopped=").put_u64(stopped).put(" cut=").put_u64(cut).put(" of=").put_u64(answers.n);
+  const u64 headroom = settings_.headroom_mb;
+  text.put(" memory=")
+      .put(seen.available_mb < headroom       ? "low"
+           : seen.available_mb < 4 * headroom ? "enough"
+                                              : "plenty");
+  text.put(" context=").put_u64(state_.now.context).put(" used=").put_u64(seen.depth);
+  text.put(" max_tokens=").put_u64(state_.now.max_tokens).put(" kv=").put(cache_type_name(cache()));
+}
+
+Status Policy::ask_model(Str situation, Control control, Span<f32> scores) {
+  return consultant_.ask(situation, control, scores);
+}
+
+Status Policy::ask(const Session& session, Control control) {
+  Consulted seen = consulted(session);
+  char buffer[512];
+  Writer text(buffer, sizeof buffer);
+  describe(seen, text);
+  seen.situation = text.text();
+  FLYBALL_TRY(ask_model(seen.situation, control, {seen.scores, governor::policy::n_actions}));
+  observe(Reason::SESSION_CONSULTED, seen);
+  return {};
+}
+
+Status Policy::consult_mock(const Session& session, Action action) {
+  constexpr f32 certain = 10;
+  n_told_ = 0;
+  Consulted seen = consulted(session);
+  seen.mock = true;
+  seen.scores[u64(action)] = certain;
+  observe(Reason::SESSION_CONSULTED, seen);
+  return {};
+}
+
+}  // namespace flyball::engine

@@ -1,0 +1,91 @@
+// The policy at work: it sees answers, asks the model, and keeps what sessions are to use in a file of its own, which is
+// written aside, read again and verified (docs/policy.md).
+#pragma once
+
+#include "engine/consult.h"
+
+namespace flyball::engine {
+
+CacheType cache_of(u32 bits);  // of Configuration::cache_bits
+
+struct PolicyOptions {
+  GovernorSettings settings;
+  u32 context = 0;  // what was asked for; 0: the model's, at most 8192
+  CacheType cache = CacheType::f16;
+  u32 max_tokens = 128;
+  Str file;  // FILE gets the configuration, FILE.before the checkpoint, FILE.learnt what is known of actions; empty: none
+};
+
+class Policy {
+ public:
+  using State = governor::policy::State;
+  using Action = governor::policy::Action;
+
+  // Applying needs a file. One that is there and valid holds from the beginning; else its checkpoint, else nothing.
+  static Result<Policy*> create(Model& model, const PolicyOptions& options);
+  static void release(Policy* policy);  // before the model
+
+  // What new sessions and answers are to use.
+  u32 context() const { return state_.now.context; }
+  u32 max_tokens() const { return state_.now.max_tokens; }
+  CacheType cache() const;
+  const State& state() const { return state_; }
+  const GovernorSettings& settings() const { return settings_; }
+  Status govern(const GovernorSettings& settings);
+
+  // A person asks for something else: that holds, whatever was changed before.
+  Status ask_for(u32 context, CacheType cache, u32 max_tokens);
+
+  // After each answer, which may be the time to ask the model. `session` is the answer's own.
+  Status turn_ended(const Generation& generation, Control control = {});
+  Status session_ended(const Session& session, Control control = {});
+  Status consult(const Session& session, Control control = {});
+  Status consult_mock(const Session& session, Action action);  // as if a model had chosen it, without a doubt
+
+  // What the model makes of a situation: the scores of all actions. Changes nothing.
+  Status ask_model(Str situation, Control control, Span<f32> scores);
+
+  // Decisions of the last of these calls, the newest at most.
+  Span<const governor::Reason> told() const { return {told_, n_told_}; }
+  u64 number() const { return number_; }  // in the journal; 0: nobody listens
+  u64 turn() const { return n_turns_; }
+
+ private:
+  using Configuration = governor::policy::Configuration;
+  static void* operator new(size_t, void* memory) noexcept { return memory; }
+  static void operator delete(void*, void*) noexcept {}
+  template <class State, class... Arguments>
+  friend State* create_state(const Platform& platform, Arguments&&... arguments);
+  template <class State>
+  friend void destroy_state(const Platform& platform, State* state);
+
+  Policy(Model& model, const GovernorSettings& settings) : model_(model), settings_(settings), consultant_(model) {}
+
+  void begin(const Configuration& base, const Configuration& now, Str source, const governor::policy::Learnt& learnt);
+  Status open(const PolicyOptions& options);
+  Str read_now(const Configuration& base, Configuration* now) const;
+  governor::policy::Learnt read_learnt() const;
+  Status check_file(const GovernorSettings& settings) const;
+  Status ask(const Session& session, Control control);
+  template <class Seen>
+  void observe(governor::Reason reason, const Seen& seen);
+  governor::policy::Applied apply(const Configuration& wanted, bool checkpoint) const;
+  void tell(governor::Reason reason, Str data) const;
+  void told(governor::Reason reason, Str data);
+  governor::policy::Consulted consulted(const Session& session) const;
+  void describe(const governor::policy::Consulted& seen, Writer& out) const;
+  void keep_learnt() const;
+
+  Model& model_;
+  GovernorSettings settings_;
+  State state_;
+  Consultant consultant_;
+  Text<512> file_;
+  u64 number_ = 0;  // in the journal; 0: nobody listens
+  u64 n_turns_ = 0;
+  static constexpr u32 max_told = 16;
+  governor::Reason told_[max_told] = {};
+  u32 n_told_ = 0;
+};
+
+}  // namespace flyball::engine

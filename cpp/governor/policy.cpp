@@ -1,0 +1,296 @@
+#include "governor/policy.h"
+
+#include "base/math.h"
+#include "governor/event_data.h"
+
+namespace flyball::governor::policy {
+namespace {
+
+#define FLYBALL_ACTION(name, metric, percent) {#name, Metric::metric, percent},
+constexpr ActionInfo infos[] = {FLYBALL_POLICY_ACTIONS(FLYBALL_ACTION)};
+#undef FLYBALL_ACTION
+static_assert(sizeof infos / sizeof infos[0] == n_actions);
+
+bool low_memory(const Settings& s, u64 available_mb) { return available_mb < s.headroom_mb; }
+
+// The configuration after an action: the same where the setting is at its limit.
+Configuration after(const Settings& s, const State& state, Action action) {
+  const Configuration limit = most(s, state);
+  Configuration c = state.now;
+  const auto halved = [](u32 now, u64 floor) { return max(now / 2, min(now, u32(floor))); };
+  const auto doubled = [](u32 now, u32 most) { return now > most / 2 ? max(now, most) : 2 * now; };
+  switch (action) {
+    case Action::reduce_context: c.context = halved(c.context, s.floor_context); break;
+    case Action::increase_context: c.context = doubled(c.context, limit.context); break;
+    case Action::reduce_answer: c.max_tokens = halved(c.max_tokens, s.floor_answer); break;
+    case Action::increase_answer: c.max_tokens = doubled(c.max_tokens, limit.max_tokens); break;
+    case Action::reduce_cache: c.cache_bits = halved(c.cache_bits, state.possible.least_cache_bits); break;
+    case Action::increase_cache: c.cache_bits = doubled(c.cache_bits, limit.cache_bits); break;
+    case Action::stay:
+    case Action::other_model:
+    case Action::restart: break;
+  }
+  return c;
+}
+
+void tell_change(Tell tell, Reason reason, const Configuration& from, const Configuration& to) {
+  EventData<> data;
+  write_configuration(data.json.key("from"), from);
+  write_configuration(data.json.key("to"), to);
+  tell(reason, data.done());
+}
+
+// Asks for a change. The first of a session is preceded by a checkpoint.
+Wish change(State& state, const Configuration& to, Action action, Tell tell) {
+  Wish wish{Wish::apply, !state.has_checkpoint, to};
+  if (wish.checkpoint) {
+    state.has_checkpoint = true;
+    state.checkpoint = state.now;
+    EventData<> data;
+    write_configuration(data.json.key("configuration"), state.checkpoint);
+    tell(Reason::PLAN_CHECKPOINT, data.done());
+  }
+  state.applying = action;
+  return state.pending = wish;
+}
+
+void change_mode(State& state, Mode mode, Reason reason, Tell tell) {
+  EventData<> data;
+  data.json.field("from", mode_name(state.learnt.mode)).field("to", mode_name(mode));
+  data.json.field("bad", state.bad).field("calm", state.calm);
+  state.learnt.mode = mode;
+  state.bad = state.calm = 0;
+  tell(reason, data.done());
+}
+
+// Trouble adds up until there was calm for long enough, so that a mode is left as slowly as it is entered.
+void judge_mode(const Settings& s, State& state, const TurnSeen& seen, Tell tell) {
+  if (seen.step_cycles != 0 && (state.usual_step_cycles == 0 || seen.step_cycles < state.usual_step_cycles))
+    state.usual_step_cycles = seen.step_cycles;
+  const bool slow = speed_percent(state, seen) > s.high_percent;
+  const bool bad = seen.stopped || slow || low_memory(s, seen.available_mb);
+  const Mode mode = state.learnt.mode;
+  if (bad) {
+    state.calm = 0;
+    if (++state.bad >= s.bad_turns && mode != Mode::safe)
+      change_mode(state, Mode(u8(mode) + 1), Reason::POLICY_WORSE, tell);
+  } else if (++state.calm >= s.calm_turns) {
+    state.bad = 0;
+    if (mode != Mode::normal) change_mode(state, Mode(u8(mode) - 1), Reason::POLICY_BETTER, tell);
+  }
+}
+
+// One setting at a time goes back to what was asked for, after calm in the normal mode.
+Wish give_back(const Settings& s, State& state, const TurnSeen& seen, Tell tell) {
+  if (s.auto_apply == Settings::nothing || state.hard_stopped || state.trial != Action::stay) return {};
+  if (state.learnt.mode != Mode::normal || state.calm < s.calm_turns || low_memory(s, seen.available_mb)) return {};
+  Configuration to = state.now;
+  const Configuration& base = state.base;
+  if (to.max_tokens < base.max_tokens)
+    to.max_tokens = base.max_tokens;
+  else if (to.cache_bits < base.cache_bits)
+    to.cache_bits = base.cache_bits;
+  else if (to.context < base.context)
+    to.context = base.context;
+  else
+    return {};
+  state.calm = 0;
+  tell_change(tell, Reason::APPLY_GIVEN_BACK, state.now, to);
+  return change(state, to, Action::stay, tell);
+}
+
+// Why the action is not taken, if it is not.
+bool blocked(const Settings& s, const State& state, const Consulted& seen, Action action, Reason* why) {
+  const auto by = [&](bool holds, Reason reason) {
+    if (holds) *why = reason;
+    return holds;
+  };
+  const bool low = low_memory(s, seen.available_mb);
+  if (by(state.hard_stopped, Reason::BLOCK_HARD_STOP) || by(state.steps >= s.plan_steps, Reason::BLOCK_PLAN_DONE) ||
+      by(state.trial != Action::stay, Reason::BLOCK_JUDGING) ||
+      by(after(s, state, action) == state.now, Reason::BLOCK_AT_LIMIT))
+    return true;
+  if (reduces(action))
+    return by(state.learnt.mode == Mode::normal && state.bad == 0 && !low, Reason::BLOCK_NO_CAUSE) ||
+           by(s.auto_apply == Settings::nothing, Reason::APPLY_SIMULATED);
+  // At most it takes as much memory again as the cache has now.
+  const bool needs_memory = action != Action::increase_answer;
+  return by(state.learnt.mode != Mode::normal, Reason::BLOCK_MODE) ||
+         by(low_memory(s, seen.available_mb - (needs_memory ? min(seen.available_mb, seen.cache_mb) : 0)),
+            Reason::BLOCK_MEMORY) ||
+         by(s.auto_apply == Settings::reductions, Reason::BLOCK_CONSERVATIVE) ||
+         by(s.auto_apply == Settings::nothing, Reason::APPLY_SIMULATED);
+}
+
+bool confident(const Settings& s, const State& state, const Consulted& seen, const Choice& choice, Tell tell) {
+  const Confidence c = confidence(s, state, seen, choice);
+  EventData<> data;
+  data.json.field("action", info(choice.action).name).field("score", c.score()).field("threshold", s.threshold);
+  data.json.field("base", c.base).field("mode", c.mode).field("memory", c.memory).field("context", c.context);
+  data.json.field("margin", c.margin).field("outcomes", c.outcomes);
+  const bool passed = c.score() >= s.threshold, told_only = s.gate == Settings::log_only;
+  tell(passed      ? Reason::CONFIDENCE_PASSED
+       : told_only ? Reason::CONFIDENCE_LOG_ONLY
+                   : Reason::CONFIDENCE_TOO_LOW,
+       data.done());
+  return passed || told_only;
+}
+
+}  // namespace
+
+Span<const ActionInfo> actions() { return infos; }
+
+Result<Action> parse_action(Str name) {
+  for (u32 i = 0; i < n_actions; ++i) {
+    if (infos[i].name == name) return Action(i);
+  }
+  ErrorBuilder error = fail(Code::invalid_argument, "action");
+  error << "is '" << name.substr(0, min<u64>(name.size, 40)) << "', must be one of:";
+  for (const ActionInfo& action : infos) error << " " << action.name;
+  return error;
+}
+
+u64 speed_percent(const State& state, const TurnSeen& seen) {
+  return 100 * seen.step_cycles / max(state.usual_step_cycles, u64(1));
+}
+
+Str mode_name(Mode mode) { return mode == Mode::normal ? "normal" : mode == Mode::degraded ? "degraded" : "safe"; }
+
+u64 Confidence::score() const {
+  const i64 sum = base + mode + memory + context + margin + outcomes;
+  return u64(min(max(sum, i64(0)), i64(100)));
+}
+
+Choice choose(const Consulted& seen) {
+  Choice choice;
+  u32 best = 0;
+  for (u32 i = 1; i < n_actions; ++i) {
+    if (seen.scores[i] > seen.scores[best]) best = i;
+  }
+  f64 sum = 0, next = 0;
+  for (u32 i = 0; i < n_actions; ++i) {
+    const f64 likelihood = exp64(f64(seen.scores[i]) - f64(seen.scores[best]));
+    sum += likelihood;
+    if (i != best) next = max(next, likelihood);
+  }
+  choice.action = Action(best);
+  choice.percent = u64(100 / sum);
+  choice.margin_percent = u64(100 * (1 - next) / sum);
+  return choice;
+}
+
+Confidence confidence(const Settings& s, const State& state, const Consulted& seen, const Choice& choice) {
+  Confidence c;
+  const Mode mode = state.learnt.mode;
+  const Action action = choice.action;
+  const bool low = low_memory(s, seen.available_mb);
+  // Trouble speaks for less, calm for more.
+  constexpr i64 for_less[] = {0, 10, 20}, for_more[] = {20, -10, -20};
+  c.mode = only_suggested(action) ? 0 : reduces(action) ? for_less[u64(mode)] : for_more[u64(mode)];
+  if (action == Action::increase_context || action == Action::increase_cache)
+    c.memory = low_memory(s, seen.available_mb - min(seen.available_mb, 2 * seen.cache_mb)) ? -20 : 10;
+  else if (action == Action::reduce_context || action == Action::reduce_cache)
+    c.memory = low ? 15 : 0;
+  // A conversation that fills its context gains by more of it, and loses by less.
+  const u64 used_percent = 100 * seen.depth / max(state.now.context, 1u);
+  if (action == Action::increase_context) c.context = used_percent >= 75 ? 10 : used_percent < 25 ? -10 : 0;
+  if (action == Action::reduce_context) c.context = used_percent >= 50 ? -15 : used_percent < 25 ? 5 : 0;
+  c.margin = i64(choice.margin_percent / 5);
+  c.outcomes = state.learnt.outcomes[u64(action)].history / 20;
+  return c;
+}
+
+Configuration most(const Settings& s, const State& state) {
+  Configuration c = state.base;
+  c.context = max(c.context, min(state.possible.most_context, u32(s.most_context)));
+  c.max_tokens = max(c.max_tokens, u32(s.most_answer));
+  return c;
+}
+
+bool in_range(const Settings& s, const State& state, const Configuration& c) {
+  const Configuration limit = most(s, state);
+  const auto within = [](u32 value, u64 floor, u32 base, u32 most) {
+    return value >= min(u32(floor), base) && value <= most;
+  };
+  return within(c.context, s.floor_context, state.base.context, limit.context) &&
+         within(c.max_tokens, s.floor_answer, state.base.max_tokens, limit.max_tokens) &&
+         within(c.cache_bits, state.possible.least_cache_bits, state.base.cache_bits, limit.cache_bits);
+}
+
+State begin(const Configuration& base, const Possible& possible, const Configuration& now, const Learnt& learnt) {
+  State state;
+  state.base = base;
+  state.possible = possible;
+  state.now = now;
+  state.learnt = learnt;
+  return state;
+}
+
+Wish observe(const Settings& settings, State& state, const TurnSeen& seen, Tell tell) {
+  judge_mode(settings, state, seen, tell);
+  if (state.trial != Action::stay) {
+    if (!continue_trial(settings, state, seen, tell) || settings.auto_apply == Settings::nothing) return {};
+    tell_change(tell, Reason::APPLY_UNDONE, state.now, state.trial_from);
+    return change(state, state.trial_from, Action::stay, tell);
+  }
+  if (seen.step_cycles != 0) state.before.add(seen, u32(settings.outcome_turns));
+  return give_back(settings, state, seen, tell);
+}
+
+Wish observe(const Settings& settings, State& state, const Consulted& seen, Tell tell) {
+  const Choice choice = choose(seen);
+  const auto told = [&](Reason reason) {
+    EventData<> data;
+    data.json.field("action", info(choice.action).name).field("percent", choice.percent);
+    data.json.field("margin_percent", choice.margin_percent).field("mode", mode_name(state.learnt.mode));
+    tell(reason, data.done());
+  };
+  if (choice.action == Action::stay) return told(Reason::POLICY_STAY), Wish();
+  told(Reason::POLICY_CHOICE);
+  if (!confident(settings, state, seen, choice, tell)) return {};
+  if (only_suggested(choice.action)) return told(Reason::POLICY_SUGGESTED), Wish();
+  if (Reason why; blocked(settings, state, seen, choice.action, &why)) return told(why), Wish();
+  const Configuration to = after(settings, state, choice.action);
+  ++state.steps;
+  const Wish wish = change(state, to, choice.action, tell);
+  EventData<> data;
+  data.json.field("action", info(choice.action).name).field("step", state.steps).field("of", settings.plan_steps);
+  write_configuration(data.json.key("from"), state.now);
+  write_configuration(data.json.key("to"), to);
+  tell(Reason::PLAN_STEP, data.done());
+  return wish;
+}
+
+Wish observe(const Settings& settings, State& state, const Applied& seen, Tell tell) {
+  const Wish wish = state.pending;
+  if (wish.what != Wish::apply) return {};
+  state.pending = {};
+  const bool verified = seen.same_bytes && seen.found == wish.configuration && in_range(settings, state, seen.found);
+  EventData<> data;
+  write_configuration(data.json.key("wanted"), wish.configuration);
+  write_configuration(data.json.key("found"), seen.found);
+  data.json.field("same_bytes", seen.same_bytes);
+  tell(verified ? Reason::APPLY_VERIFIED : Reason::APPLY_NOT_VERIFIED, data.done());
+  if (verified) {
+    const Configuration from = state.now;
+    state.now = wish.configuration;
+    begin_trial(state, state.applying, from);
+    return {};
+  }
+  state.hard_stopped = true;
+  tell(Reason::PLAN_HARD_STOP, "{}");
+  return state.pending = {Wish::restore, false, state.checkpoint};
+}
+
+Wish observe(const Settings&, State& state, const Restored& seen, Tell tell) {
+  if (state.pending.what != Wish::restore) return {};
+  state.pending = {};
+  state.now = state.checkpoint;
+  begin_trial(state, Action::stay, state.now);
+  EventData<> data;
+  write_configuration(data.json.key("configuration"), state.checkpoint);
+  tell(seen.done ? Reason::PLAN_RESTORED : Reason::PLAN_NOT_RESTORED, data.done());
+  return {};
+}
+
+}  // namespace flyball::governor::policy

@@ -1,0 +1,210 @@
+// The policy: what changes between answers, and for good. Modes from evidence, one action at a time that a model was asked
+// for, a plan of few steps with a checkpoint, and what came of each. Like the governor of a session: (settings, state,
+// observation) -> (state, what to do, decisions told), with no clock, no file and no model in it.
+#pragma once
+
+#include "base/span.h"
+#include "governor/governor.h"
+
+namespace flyball::governor::policy {
+
+// What it may change.
+struct Configuration {
+  u32 context = 0;     // tokens
+  u32 max_tokens = 0;  // of an answer
+  u32 cache_bits = 0;  // of a cached key or value: 8 (q8_0), 16 (f16), 32 (f32)
+  friend bool operator==(const Configuration&, const Configuration&) = default;
+};
+
+enum class Mode : u8 { normal, degraded, safe };
+Str mode_name(Mode mode);
+
+enum class Metric : u8 {
+  none,
+  cycles_per_token,
+  resident_memory,
+  guard_stops,  // answers that the guard ended
+  cut_answers,  // answers that ended at max_tokens or a full context
+};
+Str metric_name(Metric metric);
+
+// ACTION(name, metric that it should lower, by how many per cent at least; of answers that are or are not, 100)
+#define FLYBALL_POLICY_ACTIONS(ACTION)        \
+  ACTION(stay, none, 0)                       \
+  ACTION(reduce_context, cycles_per_token, 5) \
+  ACTION(increase_context, cut_answers, 100)  \
+  ACTION(reduce_answer, guard_stops, 100)     \
+  ACTION(increase_answer, cut_answers, 100)   \
+  ACTION(reduce_cache, resident_memory, 2)    \
+  ACTION(increase_cache, cycles_per_token, 2) \
+  ACTION(other_model, none, 0)                \
+  ACTION(restart, none, 0)
+
+enum class Action : u8 {
+#define FLYBALL_ACTION(name, metric, percent) name,
+  FLYBALL_POLICY_ACTIONS(FLYBALL_ACTION)
+#undef FLYBALL_ACTION
+};
+constexpr u32 n_actions = 9;
+
+struct ActionInfo {
+  Str name;
+  Metric metric;
+  u32 percent;
+};
+Span<const ActionInfo> actions();  // in the order of Action
+inline const ActionInfo& info(Action action) { return actions()[u64(action)]; }
+Result<Action> parse_action(Str name);
+inline bool only_suggested(Action action) { return action == Action::other_model || action == Action::restart; }
+inline bool reduces(Action a) {
+  return a == Action::reduce_context || a == Action::reduce_answer || a == Action::reduce_cache;
+}
+
+// What an answer has shown.
+struct TurnSeen {
+  u64 step_cycles = 0;       // of a plain step but for attention: how fast the machine was; 0: not known
+  u64 cycles_per_token = 0;  // of decoding; 0: nothing was decoded
+  u64 resident_kb = 0;       // memory of the process, or what stands for it
+  u64 available_mb = 0;
+  u32 depth = 0;         // tokens in the cache at its end
+  bool stopped = false;  // by the guard
+  bool cut = false;      // by max_tokens or a full context
+  friend bool operator==(const TurnSeen&, const TurnSeen&) = default;
+};
+
+// What a model (or a mock of one) makes of the actions.
+struct Consulted {
+  bool mock = false;
+  f32 scores[n_actions] = {};  // log-probabilities, up to a constant
+  u64 available_mb = 0;
+  u64 cache_mb = 0;  // memory of the session's cache
+  u64 depth = 0;     // tokens in it
+  Str situation;     // what a model was told: with it, it can be asked again; decides nothing here
+};
+
+// The configuration's file, read again after a change. Without one that can be read: zeros.
+struct Applied {
+  Configuration found;
+  bool same_bytes = false;  // by digest, as were to be written
+};
+
+struct Restored {
+  bool done = false;
+};
+
+void write_configuration(JsonWriter& json, const Configuration& configuration);
+void write(JsonWriter& json, const TurnSeen& seen);
+void write(JsonWriter& json, const Consulted& seen);
+void write(JsonWriter& json, const Applied& seen);
+void write(JsonWriter& json, const Restored& seen);
+Status read(const Json& object, Configuration* out);
+Status read(const Json& object, TurnSeen* out);
+Status read(const Json& object, Consulted* out);
+Status read(const Json& object, Applied* out);
+Status read(const Json& object, Restored* out);
+
+constexpr u32 max_outcome_turns = 16;
+
+// What survives the process.
+struct Learnt {
+  Mode mode = Mode::normal;
+  struct Outcomes {
+    i64 history = 0;  // decayed: helped +100, harmed -200
+    u64 helped = 0;
+    u64 harmed = 0;
+    u64 undecided = 0;
+    friend bool operator==(const Outcomes&, const Outcomes&) = default;
+  };
+  Outcomes outcomes[n_actions];
+  friend bool operator==(const Learnt&, const Learnt&) = default;
+};
+void write(JsonWriter& json, const Learnt& learnt);
+Status read(const Json& object, Learnt* out);
+
+// What is to be done with the configuration.
+struct Wish {
+  enum What : u8 { nothing, apply, restore } what = nothing;
+  bool checkpoint = false;  // before it is applied
+  Configuration configuration;
+};
+
+// What the model allows.
+struct Possible {
+  u32 most_context = 0;  // that it was made for
+  u32 least_cache_bits = 8;
+};
+
+struct Answers {
+  u32 n = 0;
+  TurnSeen seen[max_outcome_turns];
+  void add(const TurnSeen& turn, u32 most);  // the newest `most` stay
+};
+
+struct State {
+  Configuration base;  // what was asked for: taken back to when a cause is gone
+  Possible possible;
+  Configuration now;
+  Learnt learnt;
+  u64 usual_step_cycles = 0;  // the least seen; 0: none yet
+  u64 bad = 0;                // answers that showed trouble, since the last change of mode or long calm
+  u64 calm = 0;               // answers in a row that showed none
+
+  // The plan of this session.
+  u64 steps = 0;
+  bool has_checkpoint = false;
+  bool hard_stopped = false;
+  Action applying = Action::stay;  // waits for its verification; stay: a change is taken back
+  Wish pending;
+  Configuration checkpoint;
+
+  Answers before;               // the change that is judged, or the newest
+  Action trial = Action::stay;  // stay: nothing is judged
+  u32 trial_turns = 0;          // answers since, usable or not
+  Configuration trial_from;
+  Answers after;
+};
+
+Configuration most(const Settings& settings, const State& state);  // how far an increase may go
+bool in_range(const Settings& settings, const State& state, const Configuration& configuration);
+State begin(const Configuration& base, const Possible& possible, const Configuration& now, const Learnt& learnt);
+Wish observe(const Settings& settings, State& state, const TurnSeen& seen, Tell tell);
+Wish observe(const Settings& settings, State& state, const Consulted& seen, Tell tell);
+Wish observe(const Settings& settings, State& state, const Applied& seen, Tell tell);
+Wish observe(const Settings& settings, State& state, const Restored& seen, Tell tell);
+
+// Members of SESSION_POLICY_OPENED that a replay needs, and back.
+void write_opening(JsonWriter& json, const Settings& settings, const State& state);
+Status read_opening(const Json& data, State* out);  // but for the settings
+
+// Parts of the above.
+u64 speed_percent(const State& state, const TurnSeen& seen);  // cycles of its steps, of the least seen; 0: not known
+struct Confidence {  // terms of the score, which is their sum between 0 and 100
+  i64 base = 50;
+  i64 mode = 0;
+  i64 memory = 0;
+  i64 context = 0;
+  i64 margin = 0;
+  i64 outcomes = 0;
+  u64 score() const;
+};
+struct Choice {
+  Action action = Action::stay;
+  u64 percent = 0;         // its probability among the actions
+  u64 margin_percent = 0;  // before the next likely
+};
+Choice choose(const Consulted& seen);
+Confidence confidence(const Settings& settings, const State& state, const Consulted& seen, const Choice& choice);
+
+struct Comparison {
+  u32 pairs = 0;
+  u32 better = 0;
+  u32 worse = 0;
+  enum { undecided, helped, harmed } verdict = undecided;
+};
+// Answers before and after, paired where the machine was as fast; decided by an exact sign test at 5 %.
+Comparison compare(const ActionInfo& action, const Answers& before, const Answers& after);
+void begin_trial(State& state, Action action, const Configuration& from);
+// True: the trial has ended, and harmed.
+bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Tell tell);
+
+}  // namespace flyball::governor::policy

@@ -1,0 +1,151 @@
+// The policy's observations and state as data of events, and back.
+#include "base/math.h"
+#include "governor/fields.h"
+#include "governor/policy.h"
+
+namespace flyball::governor::policy {
+namespace {
+
+constexpr i64 most_history = i64(1) << 40;
+constexpr f32 most_score = 1e6f;
+
+Status read_outcomes(const Json& object, Learnt::Outcomes (&out)[n_actions]) {
+  u64 n_known = 0;
+  for (u32 i = 0; i < n_actions; ++i) {
+    Json item, history;
+    if (!object.find(info(Action(i)).name, &item)) continue;
+    ++n_known;
+    FLYBALL_ASSIGN(history, item.member("history"));
+    FLYBALL_ASSIGN(out[i].history, history.as_i64("history", -most_history, most_history));
+    FLYBALL_TRY(take(item, "helped", most_number, &out[i].helped));
+    FLYBALL_TRY(take(item, "harmed", most_number, &out[i].harmed));
+    FLYBALL_TRY(take(item, "undecided", most_number, &out[i].undecided));
+  }
+  if (object.count() == n_known) return {};
+  return fail(Code::corrupt, "outcomes", object.offset()) << "has an action that there is not";
+}
+
+Status read_member(const Json& object, Str name, Configuration* out) {
+  Json member;
+  FLYBALL_ASSIGN(member, object.member(name));
+  return read(member, out);
+}
+
+}  // namespace
+
+void write_configuration(JsonWriter& json, const Configuration& c) {
+  json.begin_object().field("context", c.context).field("max_tokens", c.max_tokens);
+  json.field("cache_bits", c.cache_bits).end_object();
+}
+
+Status read(const Json& object, Configuration* out) {
+  FLYBALL_TRY(take(object, "context", most_u32, &out->context));
+  FLYBALL_TRY(take(object, "max_tokens", most_u32, &out->max_tokens));
+  return take(object, "cache_bits", most_u32, &out->cache_bits);
+}
+
+void write(JsonWriter& json, const TurnSeen& seen) {
+  json.begin_object().field("step_cycles", seen.step_cycles).field("cycles_per_token", seen.cycles_per_token);
+  json.field("resident_kb", seen.resident_kb).field("available_mb", seen.available_mb).field("depth", seen.depth);
+  json.field("stopped", seen.stopped).field("cut", seen.cut).end_object();
+}
+
+Status read(const Json& object, TurnSeen* out) {
+  FLYBALL_TRY(take(object, "step_cycles", most_number, &out->step_cycles));
+  FLYBALL_TRY(take(object, "cycles_per_token", most_number, &out->cycles_per_token));
+  FLYBALL_TRY(take(object, "resident_kb", most_number, &out->resident_kb));
+  FLYBALL_TRY(take(object, "available_mb", most_number, &out->available_mb));
+  FLYBALL_TRY(take(object, "depth", most_u32, &out->depth));
+  FLYBALL_TRY(take(object, "stopped", &out->stopped));
+  return take(object, "cut", &out->cut);
+}
+
+void write(JsonWriter& json, const Consulted& seen) {
+  json.begin_object().field("mock", seen.mock).key("scores").begin_object();
+  for (u32 i = 0; i < n_actions; ++i) json.field(info(Action(i)).name, seen.scores[i]);
+  json.end_object().field("available_mb", seen.available_mb).field("cache_mb", seen.cache_mb);
+  json.field("depth", seen.depth);
+  if (!seen.situation.empty()) json.field("situation", seen.situation);
+  json.end_object();
+}
+
+Status read(const Json& object, Consulted* out) {
+  FLYBALL_TRY(take(object, "mock", &out->mock));
+  Json scores;
+  FLYBALL_ASSIGN(scores, object.member("scores"));
+  for (u32 i = 0; i < n_actions; ++i) {
+    FLYBALL_TRY(take(scores, info(Action(i)).name, &out->scores[i]));
+    if (!(abs32(out->scores[i]) <= most_score))
+      return fail(Code::corrupt, "scores", scores.offset()) << "has one that no model gives";
+  }
+  FLYBALL_TRY(take(object, "available_mb", most_number, &out->available_mb));
+  FLYBALL_TRY(take(object, "cache_mb", most_number, &out->cache_mb));
+  return take(object, "depth", most_number, &out->depth);
+}
+
+void write(JsonWriter& json, const Applied& seen) {
+  json.begin_object().key("found");
+  write_configuration(json, seen.found);
+  json.field("same_bytes", seen.same_bytes).end_object();
+}
+
+Status read(const Json& object, Applied* out) {
+  FLYBALL_TRY(read_member(object, "found", &out->found));
+  return take(object, "same_bytes", &out->same_bytes);
+}
+
+void write(JsonWriter& json, const Restored& seen) { json.begin_object().field("done", seen.done).end_object(); }
+Status read(const Json& object, Restored* out) { return take(object, "done", &out->done); }
+
+void write(JsonWriter& json, const Learnt& learnt) {
+  json.begin_object().field("mode", mode_name(learnt.mode)).key("outcomes").begin_object();
+  for (u32 i = 0; i < n_actions; ++i) {
+    const Learnt::Outcomes& o = learnt.outcomes[i];
+    if (o == Learnt::Outcomes()) continue;
+    json.key(info(Action(i)).name).begin_object().field("history", o.history).field("helped", o.helped);
+    json.field("harmed", o.harmed).field("undecided", o.undecided).end_object();
+  }
+  json.end_object().end_object();
+}
+
+Status read(const Json& object, Learnt* out) {
+  Json member;
+  FLYBALL_ASSIGN(member, object.member("mode"));
+  FLYBALL_ASSIGN(member, member.expect("mode", JsonType::string));
+  const Str quoted = member.raw();  // no mode has escapes
+  const Str name = quoted.substr(1, quoted.size - 2);
+  u8 mode = 0;
+  while (mode <= u8(Mode::safe) && !(mode_name(Mode(mode)) == name)) ++mode;
+  if (mode > u8(Mode::safe)) return fail(Code::corrupt, "mode", member.offset()) << "must be normal, degraded or safe";
+  out->mode = Mode(mode);
+  FLYBALL_ASSIGN(member, object.member("outcomes"));
+  FLYBALL_ASSIGN(member, member.expect("outcomes", JsonType::object));
+  return read_outcomes(member, out->outcomes);
+}
+
+void write_opening(JsonWriter& json, const Settings& settings, const State& state) {
+  write_settings(json.key("governor"), settings);
+  write_configuration(json.key("base"), state.base);
+  json.key("possible").begin_object().field("most_context", state.possible.most_context);
+  json.field("least_cache_bits", state.possible.least_cache_bits).end_object();
+  write_configuration(json.key("now"), state.now);
+  write(json.key("learnt"), state.learnt);
+}
+
+Status read_opening(const Json& data, State* out) {
+  Configuration base, now;
+  Possible possible;
+  FLYBALL_TRY(read_member(data, "base", &base));
+  FLYBALL_TRY(read_member(data, "now", &now));
+  Learnt learnt;
+  Json member;
+  FLYBALL_ASSIGN(member, data.member("possible"));
+  FLYBALL_TRY(take(member, "most_context", most_u32, &possible.most_context));
+  FLYBALL_TRY(take(member, "least_cache_bits", most_u32, &possible.least_cache_bits));
+  FLYBALL_ASSIGN(member, data.member("learnt"));
+  FLYBALL_TRY(read(member, &learnt));
+  *out = begin(base, possible, now, learnt);
+  return {};
+}
+
+}  // namespace flyball::governor::policy
