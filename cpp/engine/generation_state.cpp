@@ -99,6 +99,7 @@ Status Generation::State::compute(u32 batch, Control control) {
 
 u32 Generation::State::guess(const Control& control) {
   const SpeculationOptions& how = options.speculation;
+  n_offered = 0;
   const u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
   if (!how.expected.empty()) {
     const u64 left = how.expected.size - min(how.expected.size, u64(n_sampled));
@@ -106,9 +107,13 @@ u32 Generation::State::guess(const Control& control) {
     memcpy(guesses, how.expected.data + n_sampled, n * sizeof(Token));
     return n;
   }
-  const u32 most = min(room, min(how.max_drafts, runtime::DraftPolicy::max_drafts));
+  const u32 most = min(room, min(how.max_drafts, governor::DraftPolicy::max_drafts));
   const Span<const Token> known = history.subspan(0, n_known());
-  const auto allowed = [&](u32 n) { return how.always ? n : session.draft_policy.choose(n); };
+  const auto allowed = [&](u32 n) {
+    if (how.always) return n;
+    n_offered = n;
+    return governed.guesses(n);
+  };
   if (how.draft) return guess_by_model(how.draft->state(), known, {guesses, allowed(most)}, control);
   return allowed(lookup.propose(known, {guesses, most}));
 }

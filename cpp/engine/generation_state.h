@@ -46,6 +46,7 @@ struct Generation::State : InPlace {
   u32 n_prompt = 0;
   u32 n_tokens = 0;      // shown
   u32 n_sampled = 0;     // chosen: checked guesses wait to be shown
+  u32 n_offered = 0;     // guesses at hand for the next call, whose number the governor chooses
   u32 capacity = 0;      // tokens that may be produced
   Span<Token> history;   // (n_prompt + capacity): prompt, then produced tokens
   Span<Token> tokens;    // (capacity), inside history

@@ -36,7 +36,7 @@ governor::Tell Governed::tell() {
 void Governed::told(Reason reason, Str data) {
   flush_calls();
   tell_event(generation_->session, generation_->turn, reason, data);
-  if (n_decisions_ == max_decisions) return;
+  if (n_decisions_ == max_decisions || governor::info(reason).family == "SPECULATION") return;
   Decision& decision = decisions_[n_decisions_++];
   decision.position = generation_->n_tokens;
   decision.reason = reason;
@@ -85,8 +85,11 @@ void Governed::look_at_memory() {
   observe(Reason::SESSION_MEMORY_SEEN, governor::MemorySeen{platform.available_memory(platform.self) >> 20});
 }
 
+u32 Governed::guesses(u32 most) const { return current() ? governor::guesses(generation_->session.governor, most) : 0; }
+
 void Governed::called(governor::Call call) {
-  if (!watched() || !current()) return;
+  if (!current()) return;
+  if (!watched()) return governor::observe_guesses(state(), call);
   call.elapsed_us = elapsed_us();
   if (!calls_.empty()) {
     if (n_waiting_ == calls_.size) flush_calls();

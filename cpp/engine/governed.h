@@ -17,6 +17,7 @@ class Governed {
   void cut_short();
   void end();
 
+  u32 guesses(u32 most) const;               // how many of these to check with the next call
   u64 deadline_ns() const;                   // of the answer and its governor; 0: none
   StopReason stop() const { return stop_; }  // none: goes on
   Span<const Decision> decisions() const { return {decisions_, n_decisions_}; }

@@ -10,8 +10,11 @@ u32 Round::add(Generation::State& generation, u32 most, bool alone, Status* stat
   const u32 n_fed = min(min(pending, most), max_batch - n_tokens_);
   if (n_fed == 0 || n_rows_ == max_step_rows) return 0;
   Part& part = parts_[n_parts_++];
-  part = {&generation, status, n_fed, 0, generation.in_prompt(), n_fed == pending};
-  if (alone && !part.in_prompt) part.n_guesses = generation.guess(control_);
+  part = {&generation, status, n_fed, 0, generation.in_prompt(), n_fed == pending, 0};
+  if (alone && !part.in_prompt) {
+    part.n_guesses = generation.guess(control_);
+    part.n_offered = generation.n_offered;
+  }
   n_tokens_ += n_fed + part.n_guesses;
   n_rows_ += part.n_rows();
   prompts_ = prompts_ || part.in_prompt;
@@ -87,18 +90,18 @@ void Round::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   (part.in_prompt ? g.metrics.prefill : g.metrics.decode).add(counted);
   (part.in_prompt ? session.metrics.prefill : session.metrics.decode).add(counted);
   using Call = governor::Call;
-  const bool plain = n_parts_ == 1 && part.n_guesses == 0;
-  const Call::Kind kind = part.in_prompt ? Call::prompt : plain ? Call::plain : Call::shared;
-  g.governed.called(
-      {kind, part.n_fed + part.n_guesses, g.n_sampled - n_before, call.cycles, call.attention_cycles, 0, n_threads()});
+  const bool alone = n_parts_ == 1 && g.options.speculation.expected.empty();
+  const Call::Kind kind = part.in_prompt   ? Call::prompt
+                          : !alone         ? Call::shared
+                          : part.n_guesses ? Call::guessed
+                                           : Call::plain;
+  g.governed.called({kind, part.n_fed + part.n_guesses, g.n_sampled - n_before, call.cycles, call.attention_cycles, 0,
+                     n_threads(), part.n_offered});
   if (part.n_guesses) {
     const runtime::SpeculationMetrics guesses{1, part.n_guesses, n_right};
     g.metrics.speculation.add(guesses);
     session.metrics.speculation.add(guesses);
   }
-  const Platform& platform = session.platform;
-  if (!part.in_prompt && n_parts_ == 1 && g.options.speculation.expected.empty())
-    session.draft_policy.observe(part.n_guesses, n_right, platform.cycles(platform.self) - start_cycles_);
   if (part.in_prompt && part.chooses)
     model_.state().prefixes.remember(session.prefix_kind, {session.tokens.data, g.n_prompt}, session.cache);
 }

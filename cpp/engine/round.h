@@ -26,6 +26,7 @@ class Round {
     u32 n_guesses;
     bool in_prompt;
     bool chooses;
+    u32 n_offered;  // guesses at hand
     u32 n_rows() const { return chooses ? 1 + n_guesses : 0; }
   };
   u32 n_threads() const {

@@ -4,7 +4,6 @@
 #include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/workspace.h"
-#include "runtime/draft_policy.h"
 #include "runtime/prefix_cache.h"
 
 namespace flyball::engine {
@@ -102,7 +101,6 @@ struct Session::State : InPlace {
   GovernorState governor;
   u64 governed_turn = 0;  // the answer that it is at
   u64 prefix_kind = 0;    // sessions with the same may share keys and values
-  runtime::DraftPolicy draft_policy;
   Span<Token> tokens;  // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
   Span<f32> logits;  // (n_vocab), of a session that drafts

@@ -32,6 +32,7 @@ Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, 
 
 Afterwards end_turn(const Settings& settings, State& state, Tell tell) {
   Afterwards afterwards;
+  tell_guesses(state, tell);
   if (!settings.any()) return afterwards;
   afterwards.calibrated = calibrate(settings, state, tell);
   autotune(settings, state, tell);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/span.h"
+#include "governor/draft_policy.h"
 #include "governor/observation.h"
 #include "governor/settings.h"
 
@@ -37,6 +38,10 @@ struct State {
     u64 usual_percent = 0;  // of the last window
   } threads;
 
+  // Guessed tokens, and whether it was told that they pay.
+  DraftPolicy drafts;
+  bool drafts_pay = false;
+
   struct Turn {
     Knobs asked;
     u64 depth = 0;  // tokens before the next one
@@ -49,6 +54,8 @@ struct State {
     u64 plain_depth = 0;  // sum over plain calls
     u64 last_token_us = 0;
     u64 overruns = 0;
+    u64 drafted = 0;
+    u64 accepted = 0;
     u64 simulated = 0;  // a bit for each reason that would have ended it
     bool stopped = false;
   } turn;
@@ -74,6 +81,10 @@ Verdict observe(const Settings& settings, State& state, const LoopSeen& seen, Te
 // Threads for the next decode step of the session alone.
 inline u32 decode_threads(const State& state) { return state.threads.trial ? state.threads.trial : state.threads.now; }
 
+// How many of `most` guesses to check with the next decode step of the session alone. Only a call that was made counts.
+inline u32 guesses(const State& state, u32 most) { return DraftPolicy(state.drafts).choose(most); }
+void observe_guesses(State& state, const Call& call);  // a part of observe(), for a session that nobody watches
+
 struct Afterwards {
   bool reset_cache = false;
   bool calibrated = false;  // the baseline is new, or better than before
@@ -86,6 +97,7 @@ Knobs safe(const Settings& settings, Knobs knobs);
 bool calibrate(const Settings& settings, State& state, Tell tell);
 void autotune(const Settings& settings, State& state, Tell tell);
 void try_threads(const Settings& settings, State& state, const Call& call, Tell tell);
+void tell_guesses(State& state, Tell tell);
 u64 budget_at(const Settings& settings, const State& state, u64 depth);  // cycles of one step; 0: no budget
 
 }  // namespace flyball::governor

@@ -83,6 +83,7 @@ Verdict observe(const Settings& settings, State& state, const Call& call, Tell t
       verdict =
           trip(settings, state, Reason::GUARD_BUDGET_STOP, {"overruns", turn.overruns, "budget_cycles", budget}, tell);
   }
+  observe_guesses(state, call);
   if (call.kind == Call::plain) try_threads(settings, state, call, tell);
   turn.gained += call.gained;
   turn.depth += call.gained;

@@ -164,13 +164,12 @@ namespace {
 
 // The families of the policy have one marker.
 void put_marker(Writer& out, Str family) {
-  if (family == "MODEL") {
-    out.put("startup");
-  } else if (family == "SESSION" || family == "AUTOTUNE" || family == "GUARD") {
-    for (const char c : family) out.put(char(c | 0x20));
-  } else {
-    out.put("policy");
+  constexpr Str of_policy[] = {"CONFIDENCE", "PLAN", "APPLY", "BLOCK", "OUTCOME"};
+  if (family == "MODEL") family = "STARTUP";
+  for (const Str name : of_policy) {
+    if (family == name) family = "POLICY";
   }
+  for (const char c : family) out.put(char(c | 0x20));
 }
 
 }  // namespace

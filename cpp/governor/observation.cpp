@@ -5,7 +5,7 @@
 namespace flyball::governor {
 namespace {
 
-constexpr u32 n_call_fields = 7;
+constexpr u32 n_call_fields = 8;
 
 }  // namespace
 
@@ -46,7 +46,7 @@ void write(JsonWriter& json, Span<const Call> calls) {
   json.begin_object().key("calls").begin_array();
   for (const Call& c : calls) {
     json.begin_array().value(u32(c.kind)).value(c.rows).value(c.gained);
-    json.value(c.cycles).value(c.attention_cycles).value(c.elapsed_us).value(c.threads).end_array();
+    json.value(c.cycles).value(c.attention_cycles).value(c.elapsed_us).value(c.threads).value(c.guesses).end_array();
   }
   json.end_array().end_object();
 }
@@ -61,13 +61,13 @@ Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n) {
     u32 k = 0;
     for (JsonItems field(items.value()); field.next(); ++k) {
       if (k == n_call_fields) break;
-      FLYBALL_ASSIGN(fields[k], field.value().as_u64("calls", 0, k < 3 || k == 6 ? most_u32 : most_number));
+      FLYBALL_ASSIGN(fields[k], field.value().as_u64("calls", 0, k < 3 || k >= 6 ? most_u32 : most_number));
     }
     if (*n == max_calls_per_line || items.value().count() != n_call_fields || fields[0] > Call::shared)
       return fail(Code::corrupt, "calls", items.value().offset())
              << "is not a list of up to " << max_calls_per_line << " calls of " << n_call_fields << " numbers each";
     out[(*n)++] = {Call::Kind(fields[0]), u32(fields[1]), u32(fields[2]), fields[3], fields[4], fields[5],
-                   u32(fields[6])};
+                   u32(fields[6]),        u32(fields[7])};
   }
   return {};
 }

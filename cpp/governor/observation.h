@@ -34,9 +34,10 @@ struct TurnBegun {
 // One transformer call of an answer.
 struct Call {
   enum Kind : u8 {
-    prompt,  // computed prompt tokens
-    plain,   // one token of this sequence and nothing else: what the baseline is about
-    shared,  // with other sequences, or with guesses
+    prompt,   // computed prompt tokens
+    plain,    // one token of this sequence and nothing else: what the baseline is about
+    guessed,  // and guesses of the tokens behind it
+    shared,   // with other sequences, or with tokens that somebody wrote down
   };
   Kind kind = plain;
   u32 rows = 0;              // tokens that were computed for this sequence
@@ -45,6 +46,7 @@ struct Call {
   u64 attention_cycles = 0;  // of these
   u64 elapsed_us = 0;        // since the answer was asked for
   u32 threads = 1;           // that it was offered
+  u32 guesses = 0;           // that were at hand to be checked with it, if that pays
   friend bool operator==(const Call&, const Call&) = default;
 };
 constexpr u64 max_calls_per_line = 256;

@@ -52,6 +52,8 @@ namespace flyball::governor {
   REASON(GUARD, SAFE_CAPS, "caps", "an answer got less than was asked for, because of safe mode")                   \
   REASON(GUARD, SAFE_LEFT, "safe_mode", "safe mode has ended: answers get what is asked for")                       \
   REASON(GUARD, CACHE_RESET, "cache_reset", "the session's cache was emptied after an answer that was ended")       \
+  REASON(SPECULATION, PAYS, "guesses", "checking guessed tokens pays: steps check some wherever there are any")     \
+  REASON(SPECULATION, PAUSED, "guesses", "checking guessed tokens does not pay any more: they are tried seldom")    \
   REASON(POLICY, WORSE, "mode", "too many answers showed trouble: less is risked")                                  \
   REASON(POLICY, BETTER, "mode", "answers were calm for long enough: more may be tried")                            \
   REASON(POLICY, STAY, "choice", "of all actions the model chose to change nothing")                                \

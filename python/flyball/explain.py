@@ -104,6 +104,10 @@ def _baseline(data: dict[str, Any]) -> str:
     )
 
 
+def _guesses(data: dict[str, Any]) -> str:
+    return f"{data['accepted']} of {data['drafted']} were right"
+
+
 def _configuration(c: dict[str, Any]) -> str:
     cache = {8: "q8_0", 16: "f16", 32: "f32"}.get(c["cache_bits"], f"{c['cache_bits']} bits")
     return f"a context of {c['context']:,} tokens, answers of {c['max_tokens']:,}, keys and values in {cache}"
@@ -206,6 +210,8 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "GUARD_SAFE_CAPS": lambda data: f"got less than was asked for, in safe mode: {_knobs(data)}",
     "GUARD_SAFE_LEFT": lambda data: "safe mode is over: answers get what is asked for",
     "GUARD_CACHE_RESET": lambda data: "the cache was emptied",
+    "SPECULATION_PAYS": lambda data: f"guesses pay, {_guesses(data)}: they are checked wherever there are any",
+    "SPECULATION_PAUSED": lambda data: f"guesses do not pay, {_guesses(data)}: they are tried seldom",
     "POLICY_WORSE": _mode,
     "POLICY_BETTER": _mode,
     "POLICY_STAY": lambda data: f"it chose to change nothing: {_chosen(data)}",

@@ -1,13 +1,13 @@
 // The choice of how many guesses to check, on synthetic costs: it must gain where guesses are right and lose next to
 // nothing where they are wrong.
-#include "runtime/draft_policy.h"
+#include "governor/draft_policy.h"
 
 #include <random>
 
 #include "test.h"
 
 using namespace flyball;
-using runtime::DraftPolicy;
+using governor::DraftPolicy;
 
 namespace {
 

@@ -338,8 +338,8 @@ TEST(observations_read_back) {
   std::vector<Call> calls;
   std::mt19937_64 random(1);
   for (u64 i = 0; i < max_calls_per_line; ++i)
-    calls.push_back({Call::Kind(random() % 3), u32(random()), u32(random()), random() >> 12, random() >> 12,
-                     random() >> 12, u32(random())});
+    calls.push_back({Call::Kind(random() % 4), u32(random()), u32(random()), random() >> 12, random() >> 12,
+                     random() >> 12, u32(random()), u32(random())});
   std::vector<char> buffer(32768);
   Writer out(buffer.data(), buffer.size());
   JsonWriter json(out);
@@ -351,8 +351,8 @@ TEST(observations_read_back) {
   REQUIRE(n == calls.size());
   for (u64 i = 0; i < n; ++i) CHECK(read_calls[i] == calls[i]);
 
-  for (const char* bad : {"{}", "{\"calls\":1}", "{\"calls\":[[1,2,3,4,5,6]]}", "{\"calls\":[[1,2,3,4,5,6,7,8]]}",
-                          "{\"calls\":[[3,2,3,4,5,6,7]]}", "{\"calls\":[[1,-2,3,4,5,6,7]]}", "{\"calls\":[1]}"})
+  for (const char* bad : {"{}", "{\"calls\":1}", "{\"calls\":[[1,2,3,4,5,6,7]]}", "{\"calls\":[[1,2,3,4,5,6,7,8,9]]}",
+                          "{\"calls\":[[4,2,3,4,5,6,7,8]]}", "{\"calls\":[[1,-2,3,4,5,6,7,8]]}", "{\"calls\":[1]}"})
     CHECK(!read(Json::parse(bad).value(), read_calls, &n).ok());
 }
 
@@ -424,7 +424,8 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
       for (u64 i = below(12); i > 0 && !stopped; --i) {
         us += below(10'000);
         const u64 cycles = below(8) == 0 ? below(1'000'000) : 500 + below(2000);
-        const Call call{Call::Kind(below(3)), u32(1 + below(4)), u32(below(4)), cycles, below(cycles + 1), us};
+        const Call call{Call::Kind(below(4)), u32(1 + below(4)), u32(below(4)), cycles, below(cycles + 1), us, 1,
+                        u32(below(3))};
         stopped = g.call(call).stop;
         if (settings.guard_mode != Settings::on) CHECK(!stopped);
       }
@@ -496,4 +497,38 @@ TEST(threads_stay_where_a_trial_is_in_vain) {
   Decoding off(Settings{});
   off.run(1000, slow);
   CHECK_EQ(off.n_trial, u64(0));
+}
+
+// Guesses are tried, kept while they pay, and told once an answer at most.
+TEST(guesses_are_told_when_they_begin_and_cease_to_pay) {
+  Governed g;
+  const auto answer = [&](u32 right, u64 cost_percent) {
+    g.begin_turn();
+    for (int i = 0; i < 60; ++i) {
+      const u32 n = guesses(g.state, 4);
+      const Call::Kind kind = n ? Call::guessed : Call::plain;
+      (void)g.call({kind, 1 + n, 1 + min(n, right), 1000 + 10 * cost_percent * n, 0, 1000, 1, 4});
+    }
+    (void)g.end_turn();
+  };
+  answer(0, 50);
+  CHECK(g.told.empty());
+  answer(4, 10);
+  answer(4, 10);
+  REQUIRE(g.told.size() == 1);
+  CHECK(g.told[0].reason == Reason::SPECULATION_PAYS);
+  CHECK_EQ(guesses(g.state, 4), 4u);
+  CHECK_EQ(guesses(g.state, 2), 2u);
+  CHECK_EQ(guesses(g.state, 0), 0u);
+  answer(0, 50);
+  CHECK_EQ(g.count(Reason::SPECULATION_PAUSED), u64(1));
+  CHECK_EQ(g.told.size(), size_t(2));
+}
+
+TEST(a_call_that_no_session_makes_teaches_nothing) {
+  Governed g;
+  g.begin_turn();
+  for (const u32 rows : {0u, 18u, ~0u}) (void)g.call({Call::guessed, rows, ~0u, 1, 0, 1, 1, ~0u});
+  (void)g.end_turn();
+  CHECK(g.told.empty());
 }

@@ -248,6 +248,18 @@ def test_a_decision_that_does_not_follow_is_found(model: flyball.Model, file: Pa
         assert not missing.holds
 
 
+def test_guesses_are_journaled_and_decided_again(model: flyball.Model, file: Path) -> None:
+    """Without any governor: how many guesses are checked follows from the calls alone."""
+    session = model.session()
+    for seed in range(4):
+        result = session.generate("Once upon a time " * 12, 120, logit_bias={42: 1e4}, seed=seed)
+    assert result.metrics.speculation.drafted > 0
+    model.close()
+    told = list(journal.read(file))
+    assert any(event.reason_id == "SPECULATION_PAYS" for event in told)
+    assert replay(told).holds
+
+
 def test_what_if(model: flyball.Model, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask(model.session())
     assert main(["replay", str(file), "--what-if", "guard.mode=on", "--what-if", "guard.budget_cycles=1"]) == 0
@@ -350,7 +362,7 @@ def injected() -> set[str]:
             self.turn += 1
             asked = {"max_tokens": 100, "top_k": 40, "top_p": 0.9, "temperature": 0.8}
             self.tell("SESSION_TURN_BEGUN", {"asked": asked, "prompt_tokens": 5})
-            self.tell("SESSION_CALLS", {"calls": [[1, 1, 1, cycles, 0, us * (i + 1), 1] for i in range(n)]})
+            self.tell("SESSION_CALLS", {"calls": [[1, 1, 1, cycles, 0, us * (i + 1), 1, 0] for i in range(n)]})
             self.tell("SESSION_TURN_ENDED", {})
 
     for mode in ("on", "simulate"):
@@ -366,6 +378,14 @@ def injected() -> set[str]:
     busy = Session({"autotune.threads": "on"})
     for cycles, n in ((1000, 20), (1000, 20), (1000, 20), (2000, 32), (1500, 8)):
         busy.answer(cycles, n)
+    guessing = Session({})
+    for accepted in (3, 3, 0, 0, 0):
+        guessing.turn += 1
+        asked = {"max_tokens": 100, "top_k": 40, "top_p": 0.9, "temperature": 0.8}
+        guessing.tell("SESSION_TURN_BEGUN", {"asked": asked, "prompt_tokens": 5})
+        calls = [[1, 1, 1, 1000, 0, 1, 1, 4], *[[2, 4, 1 + accepted, 1200, 0, 1, 1, 4]] * 20]
+        guessing.tell("SESSION_CALLS", {"calls": [*calls, [2, 2, 1 + min(accepted, 1), 1100, 0, 1, 1, 4]]})
+        guessing.tell("SESSION_TURN_ENDED", {})
     for limit, us in (("first_token_ms", 2000), ("token_ms", 2000), ("turn_ms", 100)):
         Session({"guard.mode": "on", f"guard.{limit}": 1}).answer(1000, us=us)
     return told

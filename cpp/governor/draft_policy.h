@@ -1,10 +1,10 @@
-// How many guessed tokens to check at once: what has been measured decides. Pure arithmetic on counted cycles; the answer
-// is the same whatever it decides, so nothing of it is recorded.
+// How many guessed tokens to check at once: what has been measured decides. A free knob: the answer is the same whatever
+// it is.
 #pragma once
 
 #include "base/types.h"
 
-namespace flyball::runtime {
+namespace flyball::governor {
 
 class DraftPolicy {
  public:
@@ -12,6 +12,7 @@ class DraftPolicy {
 
   // 0 to `most`: 0 where guesses do not pay. Every question counts: backing off is measured in questions.
   u32 choose(u32 most);
+  u32 best(u32 most = max_drafts) const;  // the same, but for trials where guesses do not pay
 
   // One decode step took `cycles`, its guesses included: `accepted` of `drafted` were right.
   void observe(u32 drafted, u32 accepted, u64 cycles);
@@ -27,4 +28,4 @@ class DraftPolicy {
   u32 n_refused_ = 0;
 };
 
-}  // namespace flyball::runtime
+}  // namespace flyball::governor

@@ -1,6 +1,6 @@
-#include "runtime/draft_policy.h"
+#include "governor/draft_policy.h"
 
-namespace flyball::runtime {
+namespace flyball::governor {
 namespace {
 
 constexpr f64 worthwhile = 1.05;    // gain over plain decoding below which guessing is not worth its noise
@@ -32,17 +32,22 @@ f64 DraftPolicy::rate(u32 drafts) const {
   return expected / cost(drafts);
 }
 
-u32 DraftPolicy::choose(u32 most) {
-  most = min(most, max_drafts);
-  if (most == 0 || cycles_[0] == 0) return 0;
-  if (cycles_[trial_drafts] == 0) return trial_drafts;
+u32 DraftPolicy::best(u32 most) const {
+  if (most == 0 || cycles_[0] == 0 || cycles_[trial_drafts] == 0) return 0;
   u32 best = 1;
   for (u32 drafts = 2; drafts <= most; ++drafts) {
     if (rate(drafts) > rate(best)) best = drafts;
   }
-  if (rate(best) > worthwhile * rate(0)) {
+  return rate(best) > worthwhile * rate(0) ? best : 0;
+}
+
+u32 DraftPolicy::choose(u32 most) {
+  most = min(most, max_drafts);
+  if (most == 0 || cycles_[0] == 0) return 0;
+  if (cycles_[trial_drafts] == 0) return trial_drafts;
+  if (const u32 drafts = best(most); drafts != 0) {
     pause_ = first_pause;
-    return best;
+    return drafts;
   }
   if (++n_refused_ < pause_) return 0;
   n_refused_ = 0;
@@ -66,4 +71,4 @@ void DraftPolicy::observe(u32 drafted, u32 accepted, u64 cycles) {
   }
 }
 
-}  // namespace flyball::runtime
+}  // namespace flyball::governor
