@@ -101,7 +101,7 @@ struct Session::State : InPlace {
   GovernorState governor;
   u64 governed_turn = 0;  // the answer that it is at
   u64 prefix_kind = 0;    // sessions with the same may share keys and values
-  Span<Token> tokens;  // (context); the first n_tokens are in the cache
+  Span<Token> tokens;     // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
   Span<f32> logits;  // (n_vocab), of a session that drafts
   runtime::SessionMetrics metrics;
