@@ -1,13 +1,15 @@
 // The policy as a pure function: modes, choices, confidence, plan, outcomes; and that a replay decides the same.
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "test.h"
+#include "fake_platform.h"
 
 #include "governor/event_data.h"
+#include "governor/journal.h"
 #include "governor/replay.h"
 
 using namespace flyball;
@@ -420,13 +422,46 @@ TEST(policy_actions_are_found_by_name) {
   CHECK(!policy::parse_action("reduce").ok());
 }
 
+namespace {
+
+// Each event is one line of the journal and one of the log, under the same reason.
+void check_log_and_journal(const std::vector<Told>& told) {
+  test::FakePlatform fake;
+  Journal journal(fake.platform);
+  for (const Told& t : told) journal.sink()(1, 1, t.reason, {t.data.data(), t.data.size()});
+  std::string lines;
+  CHECK_EQ(journal.take([&](Str text) {
+    lines = string(text);
+    return true;
+  }),
+           u64(0));
+  size_t at = 0, n = 0;
+  for (; at < lines.size(); ++n) {
+    const size_t end = lines.find('\n', at);
+    const auto line = read_line({lines.data() + at, end - at});
+    REQUIRE(line.ok() && n < told.size());
+    CHECK(line.value().event.reason == told[n].reason);
+    char buffer[4096];
+    Writer log(buffer, sizeof buffer);
+    write_log_line(log, line.value());
+    const std::string text = string(log.text());
+    CHECK(text.starts_with("[policy] "));
+    CHECK(text.find(" reason_id=" + string(governor::info(told[n].reason).id) + " ") != std::string::npos);
+    CHECK_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+    at = end + 1;
+  }
+  CHECK_EQ(n, told.size());
+}
+
+}  // namespace
+
 // Whatever is seen: the configuration stays in its range, modes change no faster than is stated, a session's plan is
 // bounded, and a replay of the journal decides the same.
 TEST(policy_holds_its_bounds_on_random_sequences) {
   std::mt19937_64 random(11);
   const auto below = [&](u64 n) { return random() % n; };
   std::map<Reason, u64> seen_reasons;
-  for (int sequence = 0; sequence < 20'000; ++sequence) {
+  for (int sequence = 0; sequence < 100'000; ++sequence) {
     World world;
     Settings& s = world.settings;
     s.auto_apply = below(3), s.gate = below(2), s.threshold = below(101), s.plan_steps = 1 + below(5);
@@ -434,7 +469,7 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
     if (below(2)) s.most_context = 10'000, s.most_answer = 1000;
     std::vector<Told> decided;
     Replay replay;
-    const bool replayed = sequence % 20 == 0;
+    const bool replayed = sequence % 100 == 0;
     if (replayed) {
       EventData<> opening;
       policy::write_opening(opening.json, s, world.state);
@@ -476,7 +511,9 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
       }
     }
     for (const Told& t : world.told) ++seen_reasons[t.reason];
-    if (replayed) CHECK(decided == world.told);
+    if (!replayed) continue;
+    CHECK(decided == world.told);
+    check_log_and_journal(world.told);
   }
   // The sequences reach all that the policy can say.
   for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_UNDECIDED); ++i) {
