@@ -93,8 +93,11 @@ class PolicyCore {
       outcomes[text(governor::policy::info(Action(i)).name)] =
           py::make_tuple(o.helped, o.harmed, o.undecided, o.history);
     }
-    py::list told;
-    for (const governor::Reason reason : policy_->told()) told.append(text(governor::info(reason).id));
+    py::list told, acted;
+    for (const governor::Reason reason : policy_->told()) {
+      told.append(text(governor::info(reason).id));
+      if (governor::policy::acted(reason)) acted.append(text(governor::info(reason).id));
+    }
     py::dict d;
     d["mode"] = text(governor::policy::mode_name(state.learnt.mode));
     d["asked_for"] = tuple_of(state.base);
@@ -108,6 +111,7 @@ class PolicyCore {
     d["judged_answers"] = state.after.n;
     d["outcomes"] = outcomes;
     d["told"] = told;
+    d["acted"] = acted;
     return d;
   }
 

@@ -150,6 +150,14 @@ Result<Action> parse_action(Str name) {
   return error;
 }
 
+bool acted(Reason reason) {
+  constexpr Str events[] = {"mode", "suggest", "apply", "give_back", "restore", "hard_stop", "outcome"};
+  for (const Str event : events) {
+    if (governor::info(reason).event == event) return true;
+  }
+  return false;
+}
+
 u64 speed_percent(const State& state, const TurnSeen& seen) {
   return 100 * seen.step_cycles / max(state.usual_step_cycles, u64(1));
 }

@@ -176,6 +176,9 @@ Wish observe(const Settings& settings, State& state, const Restored& seen, Tell 
 void write_opening(JsonWriter& json, const Settings& settings, const State& state);
 Status read_opening(const Json& data, State* out);  // but for the settings
 
+// Whether something is different after that decision: a person wants to know.
+bool acted(Reason reason);
+
 // Parts of the above.
 u64 speed_percent(const State& state, const TurnSeen& seen);  // cycles of its steps, of the least seen; 0: not known
 struct Confidence {  // terms of the score, which is their sum between 0 and 100

@@ -114,13 +114,14 @@ Status Repl::ask_for(u32 context, engine::CacheType cache, u32 max_tokens) {
   return policy_ != nullptr ? policy_->ask_for(context, cache, max_tokens) : Status();
 }
 
-// One quiet line when the policy decided something.
+// One quiet line when the policy acted.
 Status Repl::policy_saw(const engine::Generation& generation) {
   if (policy_ == nullptr) return {};
   FLYBALL_TRY(policy_->turn_ended(generation, control()));
   u64 n = 0;
-  for (const governor::Reason reason : policy_->told())
-    out_ << (n++ == 0 ? "policy: " : ", ") << governor::info(reason).id;
+  for (const governor::Reason reason : policy_->told()) {
+    if (governor::policy::acted(reason)) out_ << (n++ == 0 ? "policy: " : ", ") << governor::info(reason).id;
+  }
   if (n != 0) out_ << "; /policy and /journal tell more\n";
   return {};
 }

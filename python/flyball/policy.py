@@ -37,7 +37,9 @@ class Outcomes(NamedTuple):
 
 @dataclass(frozen=True)
 class PolicyState:
-    """Where a policy stands. `judging`: the action that answers are counted for; `told`: its last decisions."""
+    """Where a policy stands. `judging`: the action that answers are counted for; `told`: its last decisions, of
+    which `acted` changed something.
+    """
 
     mode: str
     asked_for: Configuration
@@ -50,6 +52,7 @@ class PolicyState:
     judged_answers: int
     outcomes: dict[str, Outcomes]
     told: tuple[str, ...]
+    acted: tuple[str, ...]
 
 
 class Policy:
@@ -92,6 +95,7 @@ class Policy:
                 "now": Configuration(*fields["now"]),
                 "outcomes": {name: Outcomes(*counts) for name, counts in fields["outcomes"].items()},
                 "told": tuple(fields["told"]),
+                "acted": tuple(fields["acted"]),
             }
         )
 

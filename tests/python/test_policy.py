@@ -149,7 +149,8 @@ def test_the_journal_tells_and_repeats_it(
     more = ["--set", "policy.consult=turn", "--set", f"policy_file={file}", "--journal", str(told)]
     assert main(["chat", *settings, *more]) == 0
     out = capsys.readouterr().out
-    assert "(policy: " in out
+    assert "(policy: POLICY_WORSE" in out  # after the second answer; what was only told is not shown
+    assert "POLICY_CHOICE" not in out
     assert main(["replay", str(told), "--model", str(flyball.demo_model_path())]) == 0
     assert "consults: 2 of 2 have the same bits" in capsys.readouterr().out
     assert main(["journal", "verify", str(told)]) == 0

@@ -80,8 +80,8 @@ class _Conversation:
         common.write("\n")
         if self.last.decisions:
             common.write(f"(governor: {', '.join(decision.reason_id for decision in self.last.decisions)})\n")
-        if self.policy and (told := self.policy.state.told):
-            common.write(f"(policy: {', '.join(told)})\n")
+        if self.policy and (acted := self.policy.state.acted):
+            common.write(f"(policy: {', '.join(acted)})\n")
         if self.last.stop_reason in ("context_full", "max_tokens"):
             common.write(f"({self.last.stop_reason})\n")
 
