@@ -67,7 +67,7 @@ cpp-tests-binary: $(PACKAGE)
 .PHONY: cpp-tests-binary
 
 # pytest runs the C++ tests as well (tests/cpp/test_cpp.py), so that its last line counts all there is.
-test: cpp-tests-binary $(TEST_TOOLS) $(CHECKERS) ## set up, build, and run all tests: C++, Python, layering, freestanding
+test: cpp-tests-binary efi $(TEST_TOOLS) $(CHECKERS) ## set up, build, and run all tests: C++, Python, layering, boot image
 	@$(VENV)/bin/python -m pytest -n $(JOBS)
 
 cpp-test: cpp-tests-binary ## the C++ tests alone; FILTER=name runs some
@@ -84,7 +84,7 @@ sanitize: $(TOOLS) ## the C++ tests under address, undefined-behaviour and threa
 
 CPP_SOURCES = $(shell find cpp tests/cpp tests/fuzz bench -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 
-check: lint types freestanding layering ## formatters, linters, mypy strict, layering, freestanding compile
+check: lint types efi layering ## formatters, linters, mypy strict, layering, bare metal
 
 lint: $(TEST_TOOLS) $(CHECKERS)
 	$(VENV)/bin/ruff check .
@@ -94,8 +94,16 @@ lint: $(TEST_TOOLS) $(CHECKERS)
 types: $(TEST_TOOLS) $(PACKAGE)
 	$(VENV)/bin/mypy
 
-freestanding: $(CHECKERS) $(PACKAGE)
-	@if command -v clang++-19 >/dev/null; then cmake --build $(BUILD) --target freestanding; fi
+# The boot image's program becomes data of the package. Without its compiler there is none, and what needs it says so.
+EFI := python/flyball/data/flyball.efi
+
+efi: $(CHECKERS) $(PACKAGE) ## the program for UEFI
+	@if command -v clang++-19 >/dev/null && command -v lld-link-19 >/dev/null; then \
+	  cmake --build $(BUILD) --target efi && { cmp -s $(BUILD)/flyball.efi $(EFI) || cp $(BUILD)/flyball.efi $(EFI); }; fi
+
+image: efi ## a boot image with the bundled model: build/flyball.img
+	@ops/setup/system_packages.sh image
+	$(VENV)/bin/flyball image build build/flyball.img
 
 layering: cpp-tests-binary
 	$(VENV)/bin/python -m tests.layering.check_layering --build $(BUILD)

@@ -40,6 +40,8 @@ Repl::Repl(const Platform& platform, const Options& options)
       out_(platform),
       catalog_(platform, options.catalog_cache),
       chronicle_(platform),
+      sampler_(options.sampler),
+      max_tokens_(options.max_tokens),
       conversation_(platform),
       system_(platform),
       line_(platform),

@@ -32,6 +32,8 @@ struct Options {
   Str journal;        // path of the file that gets the journal; empty: none
   Str policy_file;    // path of the file that gets what the policy changes; empty: none, and nothing is applied
   engine::GovernorSettings governor;
+  runtime::SamplerSettings sampler;
+  u32 max_tokens = 256;
   bool terminal = false;  // colours and a progress line
 };
 
@@ -161,7 +163,7 @@ class Repl {
   Text<1024> draft_path_;
 
   runtime::SamplerSettings sampler_;
-  u32 max_tokens_ = 256;
+  u32 max_tokens_;
   bool raw_ = false;
   bool show_logprobs_ = false;
   const engine::ChatFormat* format_ = nullptr;

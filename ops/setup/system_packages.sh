@@ -3,16 +3,19 @@
 #   system_packages.sh build    what the build needs: a compiler, Python's headers and venv; failure when still missing
 #   system_packages.sh fuzz     what the fuzz targets and sanitizers need: clang with its run-time; failure when still missing
 #   system_packages.sh tidy     the same for clang-tidy
-#   system_packages.sh check    what the checks need: clang, clang-format; failure when still missing and CI=true
+#   system_packages.sh image    what boot images need: clang, lld, mtools, QEMU and its firmware; failure when still missing
+#   system_packages.sh check    what the checks need, boot images among it; failure when still missing and CI=true
 set -euo pipefail
 
 python=${PYTHON:-python3}
+image="lld-link-19:lld-19 qemu-system-x86_64:qemu-system-x86 OVMF:ovmf mcopy:mtools fsck.fat:dosfstools"
 case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
-  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19" ;;
+  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 $image" ;;
+  image) needs="clang++-19:clang-19 $image" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
   tidy) needs="clang-tidy-19:clang-tidy-19" ;;
-  *) echo "usage: $0 build|check|fuzz|tidy" >&2; exit 2 ;;
+  *) echo "usage: $0 build|check|image|fuzz|tidy" >&2; exit 2 ;;
 esac
 
 present() {
@@ -21,6 +24,8 @@ present() {
     Python.h) "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
     clang-run-time) [ -e "$(clang++-19 -print-file-name=libclang_rt.fuzzer.a 2>/dev/null)" ] ||
       [ -e "$(clang++-19 -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null)" ] ;;
+    OVMF) [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || [ -e /usr/share/edk2/x64/OVMF_CODE_4M.fd ] ;;
+    fsck.fat) PATH=$PATH:/usr/sbin:/sbin command -v fsck.fat >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }

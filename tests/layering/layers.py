@@ -44,7 +44,7 @@ PYTHON_ROWS = (
     ("metrics",),
     ("stats", "drift"),
     ("gates",),
-    ("reliability", "bench", "route", "learn", "serve"),
+    ("reliability", "bench", "image", "route", "learn", "serve"),
     ("__init__",),
     ("cli",),
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..chat import Chat
+from ..configuration import Setting
 from ..errors import ContextFull, Error, InvalidArgument
 from ..options import GenerateKeywords, speculation
 from ..results import Result
@@ -41,8 +43,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 class _Conversation:
     """The state of the loop: the chat, the options, and the last answer."""
 
-    def __init__(self, args: argparse.Namespace, journal: Journal | None) -> None:
-        settings = common.read_settings(args)
+    def __init__(self, args: argparse.Namespace, settings: Mapping[str, Setting], journal: Journal | None) -> None:
         self.progress = common.Progress()
         self.model = common.open_model(settings, self.progress, journal)
         self.template = common.read_text(args.template) if args.template else None
@@ -128,8 +129,9 @@ class _Conversation:
 
 def run(args: argparse.Namespace) -> int:
     """Talk until the end."""
-    with common.open_journal(args) as journal:
-        conversation = _Conversation(args, journal)
+    settings = common.read_settings(args)
+    with common.open_journal(args, settings) as journal:
+        conversation = _Conversation(args, settings, journal)
         _talk(conversation)
         conversation.end()
     return common.HOLDS

@@ -77,15 +77,16 @@ def add_journal_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_journal(args: argparse.Namespace) -> AbstractContextManager[Journal | None]:
+def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> AbstractContextManager[Journal | None]:
     """The journal that is asked for, if one is."""
-    if args.journal is None:
+    path = args.journal or settings["journal"].value
+    if not path:
         return nullcontext()
     from ..journal import Journal
 
-    journal = Journal(args.journal, content=args.journal_content)
+    journal = Journal(path, content=args.journal_content)
     if journal.recovered:
-        say_error(f"{args.journal}: a torn last line of {journal.recovered} bytes was cut off")
+        say_error(f"{path}: a torn last line of {journal.recovered} bytes was cut off")
     return journal
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     settings = common.read_settings(args)
     prompt = _prompt(args)
     progress = common.Progress()
-    with common.open_journal(args) as journal, common.open_model(settings, progress, journal) as model:
+    with common.open_journal(args, settings) as journal, common.open_model(settings, progress, journal) as model:
         if not (args.json or args.quiet):
             if common.is_demo(settings):
                 common.write(common.DEMO_NOTE + "\n\n")

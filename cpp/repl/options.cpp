@@ -1,0 +1,77 @@
+#include "repl/options.h"
+
+#include "engine/config.h"
+
+namespace flyball::repl {
+namespace {
+
+class Values {
+ public:
+  explicit Values(Span<const engine::ConfigValue> values) : values_(values) {}
+  const engine::ConfigValue& operator[](Str key) const { return values_[engine::find_config_key(key).value()]; }
+
+  template <class T>
+  void integer(Str key, T* out) const {
+    if ((*this)[key].set) *out = T((*this)[key].integer);
+  }
+  void real(Str key, f32* out) const {
+    if ((*this)[key].set) *out = f32((*this)[key].real);
+  }
+  void text(Arena& arena, Str key, Str* out) const {
+    if ((*this)[key].set) *out = arena.copy((*this)[key].text.str());
+  }
+
+ private:
+  Span<const engine::ConfigValue> values_;
+};
+
+Status take(const Values& values, Arena& arena, Options* options) {
+  Options o = *options;
+  values.text(arena, "model", &o.model);
+  values.text(arena, "isa", &o.isa);
+  values.integer("threads", &o.threads);
+  values.integer("decode_threads", &o.decode_threads);
+  values.integer("context", &o.context);
+  values.text(arena, "draft", &o.draft);
+  values.text(arena, "policy_file", &o.policy_file);
+  values.text(arena, "journal", &o.journal);
+  values.integer("max_tokens", &o.max_tokens);
+  if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;
+  if (values["kv"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["kv"].text.str()));
+  if (values["speculate"].set) FLYBALL_ASSIGN(o.speculation, engine::parse_speculation(values["speculate"].text.str()));
+  if (values["profile"].set) FLYBALL_ASSIGN(o.profile, engine::parse_profile(values["profile"].text.str()));
+  if (const engine::ConfigValue& tune = values["tune"]; tune.set) {
+    o.tune = !(tune.text.str() == "off");
+    o.tune_again = tune.text.str() == "again";
+  }
+  values.real("sampling.temperature", &o.sampler.temperature);
+  values.integer("sampling.top_k", &o.sampler.top_k);
+  values.real("sampling.top_p", &o.sampler.top_p);
+  values.real("sampling.min_p", &o.sampler.min_p);
+  values.real("sampling.repeat_penalty", &o.sampler.repeat_penalty);
+  values.integer("sampling.repeat_window", &o.sampler.repeat_window);
+  values.integer("sampling.no_repeat_ngram", &o.sampler.no_repeat_ngram);
+  values.integer("sampling.seed", &o.sampler.seed);
+  for (const governor::SettingInfo& setting : governor::setting_infos()) {
+    const engine::ConfigValue& value = values[setting.key];
+    if (value.set) FLYBALL_TRY(governor::set(&o.governor, setting.key, value.text.str()));
+  }
+  FLYBALL_TRY(governor::check(o.governor));
+  *options = o;
+  return {};
+}
+
+}  // namespace
+
+Status read_options(const Platform& platform, Arena& arena, Str path, Options* options) {
+  if (!platform.stat(platform.self, path).ok()) return {};
+  Span<const u8> file;
+  FLYBALL_ASSIGN(file, platform.map(platform.self, path));
+  const Span<engine::ConfigValue> values = arena.allocate<engine::ConfigValue>(engine::config_keys().size);
+  Status status = values.empty() ? Status(fail(Code::out_of_memory, path) << "no memory to read it") : Status();
+  if (status.ok()) status = engine::read_config(path, {reinterpret_cast<const char*>(file.data), file.size}, values);
+  platform.unmap(platform.self, file);
+  return status.ok() ? take(Values(values), arena, options) : status;
+}
+
+}  // namespace flyball::repl

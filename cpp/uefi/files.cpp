@@ -1,0 +1,253 @@
+// Files of the volume that the program was started from.
+#include "uefi/parts.h"
+
+namespace flyball::uefi {
+namespace {
+
+constexpr u64 piece_bytes = u64(1) << 20;  // what firmware reads at its best
+constexpr u64 most_name = 240;
+constexpr u64 progress_bytes = u64(64) << 20;
+
+Error failed(Str path, Str doing, efi::Status status) {
+  const Code code = status == efi::not_found ? Code::not_found : Code::io;
+  ErrorBuilder error = fail(code, path) << "cannot " << doing << ": ";
+  if (status == efi::not_found) return error << "no such file";
+  if (status == efi::write_protected) return error << "the volume is write-protected";
+  if (status == efi::volume_full) return error << "the volume is full";
+  return error << "firmware error " << (status & ~efi::error_bit);
+}
+
+// A path as the firmware wants it: backslashes, two bytes a character, a zero.
+struct Name {
+  efi::Char text[most_name + 5];
+  u64 size = 0;
+
+  flyball::Status set(Str path, Str ending = "") {
+    if (path.empty()) return fail(Code::invalid_argument, "path") << "is empty";
+    if (path.size > most_name)
+      return fail(Code::invalid_argument, "path") << "is longer than " << most_name << " bytes";
+    size = 0;
+    const Str parts[] = {path, ending};
+    for (const Str part : parts) {
+      for (const char c : part) {
+        if (c < ' ' || c > '~') return fail(Code::invalid_argument, "path") << "has a character that is not ASCII";
+        text[size++] = c == '/' ? u'\\' : efi::Char(c);
+      }
+    }
+    text[size] = 0;
+    return {};
+  }
+};
+
+class OpenFile {
+ public:
+  OpenFile() = default;
+  ~OpenFile() { close(); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  efi::Status open(const Name& name, u64 mode) {
+    if (firmware.volume == nullptr) return efi::not_found;
+    return firmware.volume->open(firmware.volume, &file_, name.text, mode, 0);
+  }
+  void close() {
+    if (file_) (void)file_->close(file_);
+    file_ = nullptr;
+  }
+  efi::Status remove() {  // and closes
+    efi::File* const file = file_;
+    file_ = nullptr;
+    return file->remove(file);
+  }
+  efi::File* operator->() const { return file_; }
+  efi::File* get() const { return file_; }
+
+ private:
+  efi::File* file_ = nullptr;
+};
+
+struct Info {
+  alignas(8) u8 bytes[sizeof(efi::FileInfo) + 2 * 300];
+  efi::FileInfo& info() { return *reinterpret_cast<efi::FileInfo*>(bytes); }
+  efi::Status read(efi::File* file) {
+    u64 n = sizeof bytes;
+    return file->get_info(file, &efi::file_info_guid, &n, bytes);
+  }
+};
+
+efi::Status write_all(efi::File* file, Span<const u8> bytes) {
+  while (bytes.size > 0) {
+    u64 n = min(bytes.size, piece_bytes);
+    const efi::Status status = file->write(file, &n, bytes.data);
+    if (efi::failed(status)) return status;
+    if (n == 0) return efi::volume_full;
+    bytes = bytes.subspan(n, bytes.size - n);
+  }
+  return file->flush(file);
+}
+
+efi::Status remove_if_there(const Name& name) {
+  OpenFile file;
+  const efi::Status status = file.open(name, efi::open_read | efi::open_write);
+  if (status == efi::not_found) return efi::success;
+  return efi::failed(status) ? status : file.remove();
+}
+
+// The firmware renames within a folder, and never over a file.
+efi::Status rename(OpenFile& file, const Name& to) {
+  Info info;
+  if (const efi::Status status = info.read(file.get()); efi::failed(status)) return status;
+  u64 begin = to.size;
+  while (begin > 0 && to.text[begin - 1] != u'\\') --begin;
+  u64 n = 0;
+  for (; begin + n < to.size; ++n) info.info().name[n] = to.text[begin + n];
+  info.info().name[n] = 0;
+  info.info().struct_bytes = __builtin_offsetof(efi::FileInfo, name) + 2 * (n + 1);
+  return file->set_info(file.get(), &efi::file_info_guid, info.info().struct_bytes, info.bytes);
+}
+
+constexpr Str aside = ".new";
+
+// The file, or what a power cut between the removal of the old and the renaming of the new has left.
+efi::Status open_to_read(Str path, OpenFile& file, flyball::Status* wrong) {
+  Name name, left;
+  *wrong = name.set(path);
+  if (wrong->ok()) *wrong = left.set(path, aside);
+  if (!wrong->ok()) return efi::not_found;
+  efi::Status status = file.open(name, efi::open_read);
+  if (status != efi::not_found) return status;
+  status = file.open(left, efi::open_read | efi::open_write);
+  if (efi::failed(status)) return status;
+  if (const efi::Status renamed = rename(file, name); efi::failed(renamed)) return efi::success;  // read it as it is
+  file.close();
+  return file.open(name, efi::open_read);
+}
+
+void show_progress(Str path, u64 done, u64 total) {
+  char line[120];
+  Writer text(line, sizeof line);
+  text.put("\r").put_printable(path, 60).put("  ").put_u64(100 * done / total).put(" %");
+  if (done == total) text.put("\r\x1b[K");
+  write(nullptr, text.text());
+}
+
+}  // namespace
+
+void open_volume() {
+  void* image = nullptr;
+  void* system = nullptr;
+  if (efi::failed(boot().handle_protocol(firmware.image, &efi::loaded_image_guid, &image))) return;
+  const efi::Handle device = static_cast<efi::LoadedImage*>(image)->device;
+  if (efi::failed(boot().handle_protocol(device, &efi::file_system_guid, &system))) return;
+  auto* const volume = static_cast<efi::FileSystem*>(system);
+  if (efi::failed(volume->open_volume(volume, &firmware.volume))) firmware.volume = nullptr;
+}
+
+Result<Span<const u8>> map(void*, Str path) {
+  OpenFile file;
+  flyball::Status wrong;
+  efi::Status status = open_to_read(path, file, &wrong);
+  FLYBALL_TRY(wrong);
+  if (efi::failed(status)) return failed(path, "open", status);
+  Info info;
+  status = info.read(file.get());
+  if (efi::failed(status)) return failed(path, "read", status);
+  if (info.info().attributes & efi::attribute_directory)
+    return fail(Code::invalid_argument, path) << "is a directory, not a regular file";
+  const u64 total = info.info().bytes;
+  if (total == 0) return Span<const u8>();
+  u8* const memory = static_cast<u8*>(allocate(nullptr, total));
+  if (!memory) return fail(Code::out_of_memory, path) << "has " << total << " bytes, and there is no memory for it";
+  for (u64 done = 0; done < total;) {
+    u64 n = min(total - done, piece_bytes);
+    status = file->read(file.get(), &n, memory + done);
+    if (efi::failed(status) || n == 0) {
+      release(nullptr, memory, total);
+      if (efi::failed(status)) return failed(path, "read", status);
+      return fail(Code::io, path) << "ends after " << done << " of " << total << " bytes";
+    }
+    done += n;
+    if (total >= progress_bytes) show_progress(path, done, total);
+  }
+  return Span<const u8>(memory, total);
+}
+
+void unmap(void*, Span<const u8> file) { release(nullptr, const_cast<u8*>(file.data), file.size); }
+void forget(void*, Span<const u8>) {}  // giving pages back one by one takes firmware longer than it is worth
+
+// Written aside and flushed; then the old goes and the new gets its name. Between the two, map() and stat() find the new.
+flyball::Status write_file(void*, Str path, Span<const u8> bytes) {
+  Name name, beside;
+  FLYBALL_TRY(name.set(path));
+  FLYBALL_TRY(beside.set(path, aside));
+  efi::Status status = remove_if_there(beside);
+  if (efi::failed(status)) return failed(path, "write", status);
+  OpenFile file;
+  status = file.open(beside, efi::open_read | efi::open_write | efi::open_create);
+  if (!efi::failed(status)) status = write_all(file.get(), bytes);
+  if (efi::failed(status)) {
+    if (file.get()) (void)file.remove();
+    return failed(path, "write", status);
+  }
+  status = remove_if_there(name);
+  if (!efi::failed(status)) status = rename(file, name);
+  if (!efi::failed(status)) status = file->flush(file.get());
+  if (efi::failed(status)) return failed(path, "replace", status);
+  return {};
+}
+
+flyball::Status append_file(void*, Str path, Span<const u8> bytes) {
+  Name name;
+  FLYBALL_TRY(name.set(path));
+  OpenFile file;
+  efi::Status status = file.open(name, efi::open_read | efi::open_write | efi::open_create);
+  if (!efi::failed(status)) status = file->set_position(file.get(), ~u64(0));  // its end
+  if (!efi::failed(status)) status = write_all(file.get(), bytes);
+  if (efi::failed(status)) return failed(path, "append to", status);
+  return {};
+}
+
+flyball::Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) {
+  Name name;
+  FLYBALL_TRY(name.set(directory));
+  OpenFile folder;
+  efi::Status status = folder.open(name, efi::open_read);
+  if (efi::failed(status)) return failed(directory, "list", status);
+  Info info;
+  for (;;) {
+    u64 n = sizeof info.bytes;
+    status = folder->read(folder.get(), &n, info.bytes);
+    if (status == efi::buffer_too_small) continue;  // a name that is longer than FAT allows
+    if (efi::failed(status)) return failed(directory, "list", status);
+    if (n == 0) return {};
+    if (info.info().attributes & efi::attribute_directory) continue;
+    char path[2 * most_name];
+    Writer text(path, sizeof path);
+    text.put(directory).put('/');
+    for (const efi::Char* c = info.info().name; *c; ++c) text.put(*c < 0x80 ? char(*c) : '?');
+    FileInfo found;
+    found.path = text.text();
+    found.bytes = info.info().bytes;
+    found.modified_ns = ns_of(info.info().modified);
+    each(context, found);
+  }
+}
+
+Result<FileInfo> stat(void*, Str path) {
+  OpenFile file;
+  flyball::Status wrong;
+  efi::Status status = open_to_read(path, file, &wrong);
+  FLYBALL_TRY(wrong);
+  Info info;
+  if (!efi::failed(status)) status = info.read(file.get());
+  if (efi::failed(status)) return failed(path, "open", status);
+  if (info.info().attributes & efi::attribute_directory)
+    return fail(Code::invalid_argument, path) << "is a directory, not a regular file";
+  FileInfo found;
+  found.path = path;
+  found.bytes = info.info().bytes;
+  found.modified_ns = ns_of(info.info().modified);
+  return found;
+}
+
+}  // namespace flyball::uefi

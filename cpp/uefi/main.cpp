@@ -1,0 +1,129 @@
+// The boot image's program: sets up the machine, reads flyball.toml, and runs the REPL until it is left.
+#include "engine/config.h"
+#include "repl/options.h"
+#include "repl/repl.h"
+#include "uefi/parts.h"
+
+namespace flyball::uefi {
+
+Firmware firmware;
+
+namespace {
+
+constexpr u64 stack_bytes = u64(1) << 20;
+constexpr u64 guard_bytes = 4096;
+
+Platform make_platform() {
+  Platform p;
+  p.name = "uefi";
+  p.allocate = allocate;
+  p.release = release;
+  p.available_memory = available_memory;
+  p.resident_memory = resident_memory;
+  p.map = map;
+  p.unmap = unmap;
+  p.forget = forget;
+  p.write_file = write_file;
+  p.append_file = append_file;
+  p.list = list;
+  p.stat = stat;
+  p.cycles = cycles;
+  p.now_ns = now_ns;
+  p.calendar_ns = calendar_ns;
+  p.cycles_per_second = cycles_per_second;
+  p.parallel_for = parallel_for;
+  p.n_processors = start_processors();
+  p.write = write;
+  p.stop_requested = stop_requested;
+  return p;
+}
+
+void say(Str text) { write(nullptr, text); }
+
+// The first model that there is: in models/, or beside the program.
+struct FirstModel {
+  Text<256> path;
+  void look_in(const Platform& platform, Str directory) {
+    if (path.size != 0) return;
+    (void)platform.list(platform.self, directory, this, [](void* self, const FileInfo& file) {
+      auto& first = *static_cast<FirstModel*>(self);
+      if (first.path.size == 0 && file.path.ends_with(".gguf") && file.path.size <= sizeof first.path.data)
+        first.path.assign(file.path);
+    });
+  }
+};
+
+struct Program {
+  Platform platform;
+  bool well = false;  // no command and no prompt failed
+};
+
+void run(void* context) {
+  auto& program = *static_cast<Program*>(context);
+  const Platform& platform = program.platform;
+  repl::Options options;
+  Arena arena(platform);
+  options.tune = true;
+  if (const flyball::Status status = repl::read_options(platform, arena, "flyball.toml", &options); !status.ok()) {
+    char text[600];
+    Writer described(text, sizeof text);
+    status.error().describe(described.put("error: "));
+    say(described.put("; the defaults hold\n").text());
+  }
+  FirstModel first;
+  first.look_in(platform, "models");
+  first.look_in(platform, "/");
+  options.fallback_model = first.path.str();
+  options.models_directory = "models";
+  options.catalog_cache = "models.json";
+  options.tuning_memory = "tuned.txt";
+  repl::Repl repl(platform, options);
+  repl.start();
+  while (repl.feed(read_line(repl.prompt()))) {
+  }
+  program.well = repl.n_errors() == 0;
+}
+
+// Below the stack lies a page that may not be touched, where the firmware can do that: a program that needs more stack than
+// it has stops there instead of writing on.
+void guard(u64 address) {
+  void* found = nullptr;
+  if (efi::failed(boot().locate_protocol(&efi::cpu_arch_guid, nullptr, &found))) return;
+  auto* const cpu = static_cast<efi::CpuArch*>(found);
+  (void)cpu->set_memory_attributes(cpu, address, guard_bytes, efi::memory_not_readable);
+}
+
+__attribute__((naked)) void call_on_stack(void* /*top*/, void (* /*function*/)(void*), void* /*argument*/) {
+  __asm__(
+      "pushq %rbp\n\t"
+      "movq %rsp, %rbp\n\t"
+      "movq %rcx, %rsp\n\t"
+      "subq $32, %rsp\n\t"
+      "movq %r8, %rcx\n\t"
+      "callq *%rdx\n\t"
+      "movq %rbp, %rsp\n\t"
+      "popq %rbp\n\t"
+      "retq");
+}
+
+}  // namespace
+}  // namespace flyball::uefi
+
+extern "C" flyball::efi::Status efi_main(flyball::efi::Handle image, flyball::efi::SystemTable* system) {
+  using namespace flyball;
+  using namespace flyball::uefi;
+  firmware.image = image;
+  firmware.system = system;
+  (void)boot().set_watchdog(0, 0, 0, nullptr);
+  set_up_processor();
+  start_clock();
+  start_console();
+  open_volume();
+  static Program program;
+  program.platform = make_platform();
+  u8* const stack = static_cast<u8*>(allocate(nullptr, guard_bytes + stack_bytes));
+  if (!stack) power_off(false);
+  guard(u64(stack));
+  call_on_stack(stack + guard_bytes + stack_bytes, run, &program);
+  power_off(program.well);
+}

@@ -1,0 +1,118 @@
+"""The boot image in QEMU: the same core, the same REPL, the same bits as on the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flyball
+from flyball import image, journal
+from flyball.cli import main
+from flyball.replay import replay
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """Without the tools nothing can be told; in CI that is a failure."""
+    needed = [name for name in ("qemu-system-x86_64", "mcopy") if shutil.which(name) is None]
+    if not (Path(image.__file__).parent / "data" / "flyball.efi").exists():
+        needed.append("flyball.efi")
+    if needed:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"missing: {', '.join(needed)}")
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[flyball.Model]:
+    with flyball.Model.load(flyball.demo_model_path()) as loaded:
+        yield loaded
+
+
+def build(folder: Path, config: str, files: list[Path] | None = None) -> Path:
+    settings = folder / "settings.toml"
+    settings.write_text(config)
+    path = folder / "flyball.img"
+    image.build(path, config=settings, files=files or [])
+    return path
+
+
+def test_a_session_in_qemu_leaves_what_the_host_can_check(
+    tmp_path: Path, model: flyball.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processors with AVX2: a conversation, a consult, a receipt each way, files that the host reads."""
+    made = model.chat().send("What can you do?", 16, temperature=0.8, seed=3)
+    host = made.receipt.save(tmp_path / "host.json")
+    script = [
+        "/cpu",
+        "/max_tokens 16",
+        "What can you do?",
+        "/seed 5",
+        "Tell me a story",
+        "/receipt guest.json",
+        "/verify host.json",
+        "/consult mock reduce_answer",
+        "/guard on",
+        "/guard turn_ms 1",
+        "Hello",
+        "/metrics",
+        "/save session.bin",
+        "/journal 3",
+    ]
+    path = build(tmp_path, 'journal = "journal.jsonl"\ntune = "off"\nsampling.seed = 3\n', [host])
+    ended = image.run(path, script, image.Machine(processors=2))
+    assert ended.well, ended
+    out = ended.output
+    assert "avx2 on 2 threads" in out
+    assert "threads       2 of 2 processors" in out
+    assert f"digest {made.digest[:12]}" in out  # the first answer is the host's
+    assert "SESSION_CONSULTED" in out
+    assert "GUARD_TURN_STOP" in out
+    assert image.check(path) == []
+    left = {file.name: file for file in image.extract(path, tmp_path / "out")}
+    assert flyball.verify(left["guest.json"], model=model)
+    assert main(["journal", "verify", str(left["journal.jsonl"])]) == 0
+    assert replay(journal.read(left["journal.jsonl"])).holds
+    assert main(["image", "check", str(path)]) == 0
+    assert "journal.jsonl" in capsys.readouterr().out
+
+
+def test_a_processor_without_avx_has_the_same_bits(tmp_path: Path, model: flyball.Model) -> None:
+    made = model.generate("Once upon a time", 8, seed=1)
+    host = made.receipt.save(tmp_path / "host.json")
+    script = ["/verify host.json", "/raw on", "/max_tokens 8", "Once upon a time", "/receipt guest.json"]
+    path = build(tmp_path, 'tune = "off"\nsampling.seed = 1\n', [host])
+    ended = image.run(path, script, image.Machine(cpu="qemu64"))
+    assert ended.well, ended
+    assert "scalar on 1 thread" in ended.output
+    assert f"digest {made.digest[:12]}" in ended.output
+    [guest] = image.extract(path, tmp_path, ["guest.json"])
+    assert flyball.verify(guest, model=model)
+
+
+def test_what_is_wrong_is_said_at_the_prompt(tmp_path: Path) -> None:
+    """A bad configuration and a bad model cost no boot; what fails in a script is told by the exit code."""
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(flyball.demo_model_path().read_bytes()[:5000])
+    settings = tmp_path / "settings.toml"
+    settings.write_text("threads = 1\nthreads = 2\n")
+    path = tmp_path / "flyball.img"
+    image.build(path, [bad], settings)
+    ended = image.run(path, ["Hello"])
+    assert not ended.well
+    assert ended.why == "a command or a prompt of the script went wrong"
+    assert "flyball.toml:2: threads: was set before, in line 1; the defaults hold" in ended.output
+    assert "cause:    " in ended.output
+    assert "no model: commands work" in ended.output
+
+
+def test_images_are_refused_with_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(flyball.NotFound):
+        image.build(tmp_path / "a.img", [tmp_path / "absent.gguf"])
+    with pytest.raises(flyball.NotFound):
+        image.run(tmp_path / "absent.img", [])
+    with pytest.raises(flyball.FileError):
+        image.build(tmp_path / "no" / "folder.img")
+    assert main(["image", "run", str(tmp_path / "absent.img"), "--script", "/dev/null"]) == 2
