@@ -29,6 +29,21 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
 }
 
 // Threads of later sessions, measured or remembered.
+// {isa: nanoseconds of a step}
+py::dict choose_isa(const ModelCore& core) {
+  const std::shared_ptr<ModelOwner> held = core.acquire();
+  Call call(held->model->platform());
+  Result<engine::IsaTimes> result = [&] {
+    const py::gil_scoped_release unlocked;
+    return engine::choose_isa(*held->model, call.control());
+  }();
+  call.rethrow();
+  const engine::IsaTimes times = unwrap(std::move(result));
+  py::dict d;
+  for (u32 i = 0; i < times.n; ++i) d[text(times.names[i])] = times.ns[i];
+  return d;
+}
+
 py::dict tune(const ModelCore& core, const std::string& profile, const std::string& memory, bool again) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Call call(host::host_platform());
@@ -287,6 +302,7 @@ void bind_model(py::module_& module) {
           "token"_a)
       .def_property_readonly("prefix_cache_bytes",
                              [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
+      .def("choose_isa", &choose_isa)
       .def("tune", &tune, "profile"_a, "memory"_a, "again"_a)
       .def("fingerprint", &fingerprint);
 }

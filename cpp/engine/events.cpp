@@ -58,6 +58,15 @@ void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
   model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_REMEMBERED : Reason::MODEL_TUNED, data.done());
 }
 
+void tell_isa(const Model& model, const IsaTimes& times) {
+  if (!heard(model)) return;
+  Data data;
+  data.json.field("isa", times.names[times.chosen]).key("step_ns").begin_object();
+  for (u32 i = 0; i < times.n; ++i) data.json.field(times.names[i], times.ns[i]);
+  data.json.end_object();
+  model.state().events(0, 0, Reason::MODEL_ISA_CHOSEN, data.done());
+}
+
 void tell_opened(Session::State& session) {
   if (!heard(session.model) || !session.options.told) return;
   const governor::EventSink& events = session.model.state().events;

@@ -8,6 +8,7 @@ namespace flyball::engine {
 
 void tell_loaded(const Model& model);
 void tell_tuned(const Model& model, Profile profile, const Tuned& tuned);
+void tell_isa(const Model& model, const IsaTimes& times);
 void tell_opened(Session::State& session);  // gives the session its number in the journal
 void tell_closed(const Session::State& session);
 void tell_settings(const Session::State& session);

@@ -256,4 +256,46 @@ Result<Tuned> tune(Model& model, const TuneOptions& options) {
   return tuned;
 }
 
+Result<IsaTimes> choose_isa(Model& model, Control control) {
+  if (model.vocab_only())
+    return fail(Code::invalid_argument, "isa") << "the model was loaded with vocab_only: it has no weights to run";
+  const FloatMode standard;
+  const Platform& platform = model.platform();
+  Arena arena(platform);
+  const Span<f32> logits = arena.allocate<f32>(model.config().n_vocab);
+  if (logits.empty()) return fail(Code::out_of_memory, "isa") << "no memory for logits";
+  SessionOptions wanted;
+  wanted.told = false;
+  wanted.context = min(model.config().n_ctx_train, 16u);
+  wanted.threads = wanted.decode_threads = 1;
+  Session* session = nullptr;
+  FLYBALL_ASSIGN(session, Session::create(model, wanted));
+  const kernels::Table* const before = model.state().table;
+  const Token token = 0;
+  IsaTimes times;
+  Status status;
+  for (const kernels::Table* table : kernels::usable_tables()) {
+    if (times.n == IsaTimes::max_isas || !status.ok()) break;
+    model.state().table = table;
+    u64& best = times.ns[times.n];
+    for (u32 round = 0; round < 2 && status.ok(); ++round) {  // the first also wakes what sleeps
+      session->state().truncate(0);
+      const u64 begin = platform.now_ns(platform.self);
+      status = session->state().compute({&token, 1}, 1, Session::State::Want::last, logits.data, {}, control, {});
+      const u64 ns = platform.now_ns(platform.self) - begin;
+      best = round == 0 ? ns : min(best, ns);
+    }
+    times.names[times.n++] = table->name;
+  }
+  Session::release(session);
+  model.state().table = before;
+  FLYBALL_TRY(status);
+  for (u32 i = 1; i < times.n; ++i) {
+    if (times.ns[i] < times.ns[times.chosen]) times.chosen = i;
+  }
+  model.state().table = kernels::usable_tables()[times.chosen];
+  tell_isa(model, times);
+  return times;
+}
+
 }  // namespace flyball::engine

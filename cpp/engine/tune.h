@@ -42,4 +42,17 @@ struct Tuned {
 // Later sessions of the model that ask for no number of threads get these. Not while others use the model.
 Result<Tuned> tune(Model& model, const TuneOptions& options);
 
+// What instruction sets took for a step on one thread, best first as kernels::usable_tables() has them.
+struct IsaTimes {
+  static constexpr u32 max_isas = 8;
+  Str names[max_isas];
+  u64 ns[max_isas] = {};
+  u32 n = 0;
+  u32 chosen = 0;
+};
+
+// The model computes with the fastest from now on: where a processor is emulated, that is seldom the one with the widest
+// registers. Not while others use the model.
+Result<IsaTimes> choose_isa(Model& model, Control control);
+
 }  // namespace flyball::engine

@@ -11,6 +11,7 @@ namespace flyball::governor {
   REASON(MODEL, LOADED, "model_load", "a model file was accepted and its weights prepared")                         \
   REASON(MODEL, TUNED, "tune", "threads were chosen by short measured probes")                                      \
   REASON(MODEL, TUNING_REMEMBERED, "tune", "threads were chosen as probes on this processor once chose them")       \
+  REASON(MODEL, ISA_CHOSEN, "tune", "an instruction set was chosen by short measured probes")                       \
   REASON(SESSION, OPENED, "session_open", "a session was opened on a model; data has the settings of its governor") \
   REASON(SESSION, SETTINGS, "settings", "the settings of the session's governor were changed")                      \
   REASON(SESSION, CACHE_RESET, "cache_reset", "the session's cache was emptied on request")                         \

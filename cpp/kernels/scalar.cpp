@@ -110,23 +110,33 @@ f32 sum_exp(const f32* x, f32 shift, u64 n) {
 
 }  // namespace scalar
 
-const Table scalar_table = {
-    .name = "scalar",
-    .features = 0,
-    .quantize = scalar::quantize,
-    .matmul = scalar::matmul,
-    .rms_norm = scalar::rms_norm,
-    .add = scalar::add,
-    .scale = scalar::scale,
-    .silu_mul = scalar::silu_mul,
-    .gelu_mul = scalar::gelu_mul,
-    .softcap = scalar::softcap,
-    .rope = scalar::rope,
-    .store_key = scalar::store_key,
-    .store_value = scalar::store_value,
-    .attend = scalar::attend,
-    .sum_exp = scalar::sum_exp,
-    .probe = scalar::probe,
-};
+namespace {
+
+template <class Matmul, class Probe>
+constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
+  return {
+      .name = name,
+      .features = 0,
+      .quantize = scalar::quantize,
+      .matmul = matmul,
+      .rms_norm = scalar::rms_norm,
+      .add = scalar::add,
+      .scale = scalar::scale,
+      .silu_mul = scalar::silu_mul,
+      .gelu_mul = scalar::gelu_mul,
+      .softcap = scalar::softcap,
+      .rope = scalar::rope,
+      .store_key = scalar::store_key,
+      .store_value = scalar::store_value,
+      .attend = scalar::attend,
+      .sum_exp = scalar::sum_exp,
+      .probe = probe,
+  };
+}
+
+}  // namespace
+
+const Table scalar_table = portable_table("scalar", scalar::matmul, scalar::probe);
+const Table word64_table = portable_table("word64", word64::matmul, word64::probe);
 
 }  // namespace flyball::kernels

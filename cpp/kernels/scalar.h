@@ -3,6 +3,17 @@
 
 #include "kernels/kernels.h"
 
+// What 64-bit words do better where vector instructions are emulated.
+namespace flyball::kernels::word64 {
+
+void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);
+u64 probe(u64 rounds);
+
+// The bits of fma32(f32(n), d, c), in integers: emulators compute each operation on floats in a function of their own.
+f32 fma_integer(i32 n, f32 d, f32 c);
+
+}  // namespace flyball::kernels::word64
+
 namespace flyball::kernels::scalar {
 
 void quantize(const Activations& a, u32 kinds, u32 token_begin, u32 token_end);

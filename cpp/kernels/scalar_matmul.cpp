@@ -10,34 +10,16 @@ namespace {
 
 using gguf::Type;
 
-f32 half_at(const u8* p, u32 i) { return half_to_f32(u16(p[2 * i] | p[2 * i + 1] << 8)); }
-
-// Four values at a time, a byte each: all that the layout keeps together of one row.
-constexpr u32 each_byte = 0x01010101;
-
-// The bytes of row r in vector c.
-u32 vector_word(const u8* vectors, u32 c, u32 r) {
-  u32 word;
-  memcpy(&word, vectors + 64 * c + 4 * r, 4);
-  return word;
-}
-
-// `bits` bits of each byte, from `shift` on.
-u32 field(u32 word, u32 shift, u32 bits) { return word >> shift & ((1u << bits) - 1) * each_byte; }
-
-// A mask's four bits of row r, in bit 0 of each byte.
-u32 mask_bytes(const u8* masks, u32 mask, u32 r) {
-  const u32 bits = masks[8 * mask + r / 2] >> (4 * (r % 2)) & 15u;
-  return bits * 0x00204081u & each_byte;
-}
+#include "kernels/words.inl"
 
 // Each byte less n; bytes and n are below 128, so that no borrow crosses.
-u32 minus(u32 word, u32 n) { return ((word | 128 * each_byte) - n * each_byte) ^ 128 * each_byte; }
+u32 minus(u32 word, u32 n) { return ((word | all_bytes<u32>(128)) - all_bytes<u32>(n)) ^ all_bytes<u32>(128); }
 
-u32 iq4_values(u32 codes) {
-  u32 values = 0;
-  for (u32 j = 0; j < 4; ++j) values |= u32(u8(iq4_codebook[codes >> (8 * j) & 15u])) << (8 * j);
-  return values;
+// The integers that enter the dot product.
+template <Type type>
+u32 values_of(u32 codes) {
+  if constexpr (type == Type::iq4_nl || type == Type::iq4_xs) return iq4_values(codes);
+  return code_offset(type) ? minus(codes, code_offset(type)) : codes;
 }
 
 struct Block32 {
@@ -46,19 +28,6 @@ struct Block32 {
   f32 m[group_rows];
 };
 
-// The weights of row r, values 4v .. 4v+3 of a block, with their offset: the integers that enter the dot product.
-template <Type type>
-u32 weights32(const u8* body, u32 r, u32 v) {
-  if constexpr (type == Type::q8_0) return vector_word(body, v, r);
-  constexpr bool five = type == Type::q5_0 || type == Type::q5_1;
-  const u32 codes = field(vector_word(body + (five ? 64 : 0), v % 4, r), v < 4 ? 0 : 4, 4);
-  if constexpr (type == Type::q4_0) return minus(codes, 8);
-  if constexpr (type == Type::q4_1) return codes;
-  if constexpr (type == Type::iq4_nl) return iq4_values(codes);
-  const u32 wide = codes | mask_bytes(body, v, r) << 4;
-  return type == Type::q5_0 ? minus(wide, 16) : wide;
-}
-
 template <Type type>
 void decode32(const u8* head, const u8* body, Block32* block) {
   constexpr bool has_m = type == Type::q4_1 || type == Type::q5_1;
@@ -66,7 +35,7 @@ void decode32(const u8* head, const u8* body, Block32* block) {
     block->d[r] = half_at(head, r);
     if constexpr (has_m) block->m[r] = half_at(head + 32, r);
     for (u32 v = 0; v < 8; ++v) {
-      const u32 weights = weights32<type>(body, r, v);
+      const u32 weights = values_of<type>(codes32<type, u32>(body, r, v));
       memcpy(block->q[r] + 4 * v, &weights, 4);
     }
   }
@@ -77,20 +46,6 @@ i32 dot(const i8* w, const i8* a, u32 n) {
   for (u32 i = 0; i < n; ++i) sum += i32(w[i]) * i32(a[i]);
   return sum;
 }
-
-// Where a group's results go: y of its first row, and how many rows of it exist. All 16 are computed: a constant count
-// becomes vector code.
-struct Output {
-  f32* y;
-  u64 stride;
-  u32 n_rows;
-
-  void load(u32 token, bool first, f32* sum) const {
-    for (u32 r = 0; r < group_rows; ++r) sum[r] = 0;
-    if (!first) memcpy(sum, y + token * stride, n_rows * sizeof(f32));
-  }
-  void store(u32 token, const f32* sum) const { memcpy(y + token * stride, sum, n_rows * sizeof(f32)); }
-};
 
 template <Type type>
 void matmul32(const u8* group, const Activations& x, const Output& out) {
@@ -127,54 +82,6 @@ struct Block256 {
 };
 
 template <Type type>
-u32 weights256(const u8* body, u32 r, u32 v) {
-  const u32 half = v / 32, sub = v / 8, c = v % 8;  // sub-blocks of 32
-  if constexpr (type == Type::q2_k) {
-    return field(vector_word(body + 256, 8 * half + c, r), 2 * (sub % 4), 2);
-  } else if constexpr (type == Type::q3_k) {
-    const u32 low = field(vector_word(body + 256 + 512, 8 * half + c, r), 2 * (sub % 4), 2);
-    return minus(low | mask_bytes(body + 256, v, r) << 2, 4);
-  } else if constexpr (type == Type::q4_k) {
-    return field(vector_word(body + 192, sub / 2 * 8 + c, r), 4 * (sub % 2), 4);
-  } else if constexpr (type == Type::q5_k) {
-    const u32 low = field(vector_word(body + 192 + 512, sub / 2 * 8 + c, r), 4 * (sub % 2), 4);
-    return low | mask_bytes(body + 192, v, r) << 4;
-  } else if constexpr (type == Type::q6_k) {
-    const u32 low = field(vector_word(body + 256, 16 * half + v % 16, r), 4 * (sub % 4 / 2), 4);
-    const u32 high = field(vector_word(body + 256 + 2048, 8 * half + c, r), 2 * (sub % 4), 2);
-    return minus(low | high << 4, 32);
-  } else {
-    static_assert(type == Type::iq4_xs);
-    return iq4_values(field(vector_word(body + 128, 4 * sub + v % 4, r), 4 * (v / 4 % 2), 4));
-  }
-}
-
-template <Type type>
-void decode_scales(const u8* body, u32 r, Block256* block) {
-  for (u32 s = 0; s < 16; ++s) {
-    if constexpr (type == Type::q2_k) {
-      block->scale[r][s] = i8(body[16 * s + r] & 15);
-      block->minimum[r][s] = body[16 * s + r] >> 4;
-    } else if constexpr (type == Type::q3_k || type == Type::q6_k) {
-      block->scale[r][s] = i8(body[16 * s + r]);
-    } else if constexpr (type == Type::iq4_xs) {
-      block->scale[r][s] = i8(body[16 * (s / 2) + r]);
-    } else {
-      const u8* first = body + 4 * r;  // bytes 0..3; 4..7 and 8..11 are 64 bytes apart
-      const u32 k = s / 2;
-      if (k < 4) {
-        block->scale[r][s] = i8(first[k] & 63);
-        block->minimum[r][s] = first[64 + k] & 63;
-      } else {
-        const u32 last = first[128 + k - 4];
-        block->scale[r][s] = i8((last & 15u) | u32(first[k - 4] >> 6) << 4);
-        block->minimum[r][s] = u8(last >> 4 | u32(first[64 + k - 4] >> 6) << 4);
-      }
-    }
-  }
-}
-
-template <Type type>
 void decode256(const u8* head, const u8* body, Block256* block) {
   constexpr bool has_min = type == Type::q2_k || type == Type::q4_k || type == Type::q5_k;
   for (u32 r = 0; r < group_rows; ++r) {
@@ -182,7 +89,7 @@ void decode256(const u8* head, const u8* body, Block256* block) {
     if constexpr (has_min) block->dmin[r] = half_at(head + 32, r);
     decode_scales<type>(body, r, block);
     for (u32 v = 0; v < 64; ++v) {
-      const u32 weights = weights256<type>(body, r, v);
+      const u32 weights = values_of<type>(codes256<type, u32>(body, r, v));
       memcpy(block->q[r] + 4 * v, &weights, 4);
     }
   }

@@ -7,7 +7,7 @@ namespace flyball::kernels {
 namespace {
 
 // Best first; each needs all that the next one needs (a test checks it), so the usable ones are a tail of the list.
-constexpr const Table* const tables[] = {&amx_table, &avx512_table, &avx2_table, &scalar_table};
+constexpr const Table* const tables[] = {&amx_table, &avx512_table, &avx2_table, &word64_table, &scalar_table};
 
 }  // namespace
 

@@ -28,7 +28,11 @@ void release_with_model(Session* session) {
 void Repl::start() {
   out_ << "flyball " << engine::version << " on " << platform_.name << "; /help lists the commands\n";
   if (!options_.journal.empty()) {
-    if (const Status status = chronicle_.open(options_.journal); !status.ok()) error(status.error());
+    u64 n_torn = 0;
+    if (const Status status = chronicle_.open(options_.journal, &n_torn); !status.ok()) error(status.error());
+    if (n_torn != 0)
+      (out_ << "The last run ended while it wrote its journal: ").printable(options_.journal)
+          << " had a torn last line of " << n_torn << " bytes, which was cut off.\n";
   }
   open_first_model();
   if (model_ != nullptr && !options_.draft.empty()) {
@@ -98,6 +102,10 @@ Status Repl::open_model(Str path) {
   const u64 start = platform_.now_ns(platform_.self);
   Model* loaded = nullptr;
   FLYBALL_ASSIGN(loaded, load_model(path, options_.prefix_cache_bytes));
+  if (options_.measure_isa && options_.isa == "auto") {
+    if (const Result<engine::IsaTimes> times = engine::choose_isa(*loaded, control()); !times.ok())
+      error(times.error());
+  }
   if (engine::Tuned tuned; options_.tune) {  // where that fails, all processors compute
     const Status status = choose_threads(*loaded, options_.tune_again, &tuned);
     if (!status.ok()) error(status.error());

@@ -14,31 +14,37 @@ u64 line_end(Str text) {
 
 }  // namespace
 
-Status Chronicle::open(Str path) {
+Status Chronicle::open(Str path, u64* n_torn) {
   if (path.size > sizeof path_.data) return fail(Code::invalid_argument, "journal") << "the path is too long";
+  *n_torn = 0;
   if (const Result<FileInfo> found = platform_.stat(platform_.self, path); found.ok() && found.value().bytes != 0) {
     Span<const u8> file;
     FLYBALL_ASSIGN(file, platform_.map(platform_.self, path));
-    Str text(reinterpret_cast<const char*>(file.data), file.size);
-    governor::ChainCheck chain;
-    Status status;
-    for (u64 number = 1; status.ok() && !text.empty(); ++number) {
-      const u64 n = line_end(text);
-      Line line;
-      if (n == text.size)
-        status = fail(Code::corrupt, "journal") << "is torn";
-      else
-        status = chain.next(text.substr(0, n), &line);
-      if (!status.ok())
-        status = fail(Code::corrupt, path) << "line " << number << ": " << status.error().what.str()
-                                           << "; flyball journal verify tells more, another name begins anew";
-      text = text.from(min(n + 1, text.size));
-    }
+    const Status status = go_on({reinterpret_cast<const char*>(file.data), file.size}, path, n_torn);
     platform_.unmap(platform_.self, file);
     FLYBALL_TRY(status);
-    journal_.go_on(chain.head());
   }
   path_.assign(path);
+  return {};
+}
+
+Status Chronicle::go_on(Str lines, Str path, u64* n_torn) {
+  governor::ChainCheck chain;
+  Str text = lines;
+  for (u64 number = 1; !text.empty(); ++number) {
+    const u64 n = line_end(text);
+    if (n == text.size) break;  // a crash while it was written
+    Line line;
+    if (const Status status = chain.next(text.substr(0, n), &line); !status.ok())
+      return fail(Code::corrupt, path) << "line " << number << ": " << status.error().what.str()
+                                       << "; flyball journal verify tells more, another name begins anew";
+    text = text.from(n + 1);
+  }
+  *n_torn = text.size;
+  if (*n_torn != 0)
+    FLYBALL_TRY(
+        platform_.write_file(platform_.self, path, {reinterpret_cast<const u8*>(lines.data), lines.size - text.size}));
+  journal_.go_on(chain.head());
   return {};
 }
 

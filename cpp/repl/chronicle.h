@@ -11,9 +11,9 @@ class Chronicle {
  public:
   explicit Chronicle(const Platform& platform) : platform_(platform), journal_(platform), newest_(platform) {}
 
-  // Goes on with the file's chain. A journal that does not hold, or whose last line is torn, is an error: the REPL only
-  // appends.
-  Status open(Str path);
+  // Goes on with the file's chain. A journal that does not hold is an error; a torn last line, which a crash leaves, is cut
+  // off: `n_torn` bytes.
+  Status open(Str path, u64* n_torn);
   governor::EventSink sink() { return journal_.sink(); }
 
   // Takes what was told since the last time. Lines that cannot be written are written with the next.
@@ -26,6 +26,7 @@ class Chronicle {
   u64 n_lost() const { return n_lost_; }
 
  private:
+  Status go_on(Str lines, Str path, u64* n_torn);
   static constexpr u64 newest_bytes = u64(256) << 10;
 
   template <class Each>

@@ -22,11 +22,12 @@ struct Options {
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
   engine::SpeculationOptions speculation;
-  Str draft;                // path of the model that guesses; empty: the text so far does
-  Str models_directory;     // for /models without an argument; empty: the loaded model's
-  Str catalog_cache;        // path of the file that keeps model summaries; empty: none
-  bool tune = false;        // threads by measured probes where none are set
-  bool tune_again = false;  // even where some are remembered
+  Str draft;                 // path of the model that guesses; empty: the text so far does
+  Str models_directory;      // for /models without an argument; empty: the loaded model's
+  Str catalog_cache;         // path of the file that keeps model summaries; empty: none
+  bool measure_isa = false;  // where none is named: the fastest here, not the widest
+  bool tune = false;         // threads by measured probes where none are set
+  bool tune_again = false;   // even where some are remembered
   engine::Profile profile = engine::Profile::latency;
   Str tuning_memory;  // path of the file that remembers them; empty: none
   Str journal;        // path of the file that gets the journal; empty: none

@@ -63,7 +63,7 @@ void run(void* context) {
   const Platform& platform = program.platform;
   repl::Options options;
   Arena arena(platform);
-  options.tune = true;
+  options.tune = options.measure_isa = true;
   if (const flyball::Status status = repl::read_options(platform, arena, "flyball.toml", &options); !status.ok()) {
     char text[600];
     Writer described(text, sizeof text);

@@ -167,6 +167,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"{data['probes']} probes in {data['spent_us'] / 1000:,.0f} ms: {_threads(data)}, for {data['profile']}"
     ),
     "MODEL_TUNING_REMEMBERED": lambda data: f"remembered: {_threads(data)}, for {data['profile']}",
+    "MODEL_ISA_CHOSEN": lambda data: (
+        f"{data['isa']} is the fastest here: a step took "
+        + ", ".join(f"{ns / 1e6:,.2f} ms with {isa}" for isa, ns in data["step_ns"].items())
+    ),
     "SESSION_OPENED": _opened,
     "SESSION_SETTINGS": lambda data: "the governor got other settings",
     "SESSION_CACHE_RESET": lambda data: "the cache was emptied on request",

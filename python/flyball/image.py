@@ -109,10 +109,10 @@ def _names(image: Path) -> list[str]:
     return [line.removeprefix("::/") for line in listing if line and not line.endswith("/")]
 
 
-def check(path: str | os.PathLike[str]) -> list[str]:
-    """What is wrong with an image's file system; empty: nothing."""
-    image = _existing(path)
-    done = subprocess.run([_tool("fsck.fat"), "-n", str(image)], capture_output=True, text=True, check=False)
+def check(path: str | os.PathLike[str], repair: bool = False) -> list[str]:
+    """What is wrong with an image's file system, or was before it was repaired; empty: nothing."""
+    command = [_tool("fsck.fat"), "-a" if repair else "-n", str(_existing(path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return [] if done.returncode == 0 else [line for line in done.stdout.splitlines()[1:] if line]
 
 

@@ -1,8 +1,10 @@
 // Every weight type on every table: equal bits to the scalar reference, and the reference against an evaluation in
 // double.
 #include <cmath>
+#include <random>
 
 #include "kernels/cpu.h"
+#include "kernels/scalar.h"
 #include "kernels/tables.h"
 #include "test.h"
 #include "test_kernels_util.h"
@@ -159,3 +161,31 @@ MATMUL_TEST(q5_k)
 MATMUL_TEST(q6_k)
 MATMUL_TEST(iq4_nl)
 MATMUL_TEST(iq4_xs)
+
+// Exponents near each other and far apart, cancelling sums, ties, and all that is left to fma32.
+TEST(kernel_fma_integer_has_the_bits_of_fma) {
+  std::mt19937_64 random(9);
+  u64 n_wrong = 0;
+  const auto check = [&](i32 n, f32 d, f32 c) {
+    const f32 expected = fma32(f32(n), d, c), got = kernels::word64::fma_integer(n, d, c);
+    const bool same = bit_cast<u32>(expected) == bit_cast<u32>(got) || (expected != expected && got != got);
+    if (!same && n_wrong++ < 5) CHECK_EQ(got, expected);
+  };
+  for (u32 i = 0; i < 4'000'000; ++i) {
+    const u64 bits = random();
+    const i32 n = i32(random() >> 32) >> (random() % 32);
+    const f32 d = bit_cast<f32>(u32(bits)), c = bit_cast<f32>(u32(bits >> 32));
+    check(n, d, c);
+    const f32 near = bit_cast<f32>(0x3f000000u + u32(bits % 0x02000000u));
+    check(n, near, f32(i64(random() % 4'000'001) - 2'000'000) / 64);
+    check(n, near, -f32(n) * near);                   // all or nearly all cancels
+    check(n, 0x1p-20f, f32(random() % 1024) + 0.5f);  // ties
+    check(n, bit_cast<f32>(u32(bits % 0x01800000u)), bit_cast<f32>(u32(bits >> 32) % 0x01800000u));  // subnormals
+  }
+  for (const f32 d : {0.0f, -0.0f, 1.0f, -3.5f, 0x1p-126f, 0x1.fffffep127f, __builtin_inff(), __builtin_nanf("")}) {
+    for (const f32 c : {0.0f, -0.0f, 1.0f, -1.0f, 0x1p-149f, 0x1.fffffep127f, -__builtin_inff()}) {
+      for (const i32 n : {0, 1, -1, 1 << 24, (1 << 24) - 1, (1 << 24) + 1, i32(0x80000000u)}) check(n, d, c);
+    }
+  }
+  CHECK_EQ(n_wrong, u64(0));
+}

@@ -484,10 +484,18 @@ TEST(the_journal_goes_on_where_it_was) {
   screen.repl.reset();
   CHECK_EQ(n_lines(), 2 * first);
 
-  screen.world.files["j.jsonl"].pop_back();
-  const std::string torn = screen.world.files["j.jsonl"];
-  CHECK(has(screen.start(), "is torn"));
+  // As a crash leaves it: the last line is cut off, and told.
+  std::string& file = screen.world.files["j.jsonl"];
+  file.resize(file.size() - 9);
+  CHECK(has(screen.start(), "j.jsonl had a torn last line of "));
   screen.say("Hello");
   screen.repl.reset();
-  CHECK(screen.world.files["j.jsonl"] == torn);  // nothing is written behind it
+  CHECK_EQ(n_lines(), 3 * first - 1);
+
+  file[300] ^= 1;
+  const std::string changed = file;
+  CHECK(has(screen.start(), "flyball journal verify tells more"));
+  screen.say("Hello");
+  screen.repl.reset();
+  CHECK(file == changed);  // nothing is written behind it
 }

@@ -86,18 +86,18 @@ def corners(isas: Sequence[str]) -> list[Combination]:
 
 
 def combinations_of(level: str) -> list[Combination]:
-    """What a row set consists of. The scalar table is a hundred times slower, so most sets ask it once or little:
+    """What a row set consists of. The portable tables are a hundred times slower, so most sets ask them once or little:
 
-    all       the whole product on every table
-    vector    the whole product on the vector tables, corners on the scalar one
-    corners   corners on the vector tables, all logits on the scalar one
+    all       the whole product on the vector tables and the scalar one, corners on that of 64-bit words
+    vector    the whole product on the vector tables, corners on the portable ones
+    corners   corners on the vector tables, all logits on the portable ones
     """
-    *vector, scalar = flyball.isas()
+    *vector, word64, scalar = flyball.isas()
     if level == "all":
-        return product([*vector, scalar])
+        return product([*vector, scalar]) + corners([word64])
     if level == "vector":
-        return product(vector) + corners([scalar])
-    return [*corners(vector), Combination(scalar, 2, 512, "logits")]
+        return product(vector) + corners([word64, scalar])
+    return [*corners(vector), *(Combination(isa, 2, 512, "logits") for isa in (word64, scalar))]
 
 
 class Computer:

@@ -333,6 +333,9 @@ def test_every_reason_is_told_by_some_test(model: flyball.Model, file: Path) -> 
         flyball.Model.load(flyball.demo_model_path(), journal=kept) as other,
     ):
         other.generate("Once", 4)
+    times = model.choose_isa()
+    assert list(times) == flyball.isas()
+    assert model.info.isa == min(times, key=lambda isa: times[isa])
     for _ in range(2):
         model.tune(memory=file.with_name("tuned.txt"))
     model.close()

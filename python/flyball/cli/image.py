@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 from pathlib import Path
 
 from .. import image
@@ -28,7 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("image", metavar="IMAGE")
     one.add_argument("--script", metavar="FILE", help="lines for the REPL; without it the console is this terminal")
     one.add_argument("--cpu", default="max", metavar="NAME", help="max (AVX2), qemu64 (none) or another of QEMU's")
-    one.add_argument("--smp", type=int, default=1, metavar="N", help="processors")
+    one.add_argument("--smp", type=int, default=min(os.cpu_count() or 1, 4), metavar="N", help="processors")
     one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="default: 2048")
     one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="of a script; default: 120")
     one.set_defaults(run=run)
@@ -41,6 +42,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
     one = actions.add_parser("check", help="the file system, and the hash of each file", epilog="Exit codes: 0 or 1.")
     one.add_argument("image", metavar="IMAGE")
+    one.add_argument("--repair", action="store_true", help="mend the file system where it can be")
     one.set_defaults(run=check)
 
 
@@ -75,9 +77,11 @@ def check(args: argparse.Namespace) -> int:
     """Look at the file system and hash what is beside the program."""
     import tempfile
 
-    faults = image.check(args.image)
+    faults = image.check(args.image, args.repair)
     for fault in faults:
         common.write(f"does not hold: {common.printable(fault)}\n")
+    if args.repair:
+        faults = image.check(args.image)
     with tempfile.TemporaryDirectory() as folder:
         for path in image.extract(args.image, folder):
             common.write(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
