@@ -50,6 +50,7 @@ Span<const Repl::Command> Repl::commands() {
       {"restore", "FILE", "restore a saved session", &Repl::restore},
       {"receipt", "FILE", "write the receipt of the last answer", &Repl::receipt},
       {"verify", "FILE", "repeat the answer of a receipt and compare every bit", &Repl::verify},
+      {"autorun", "FILE", "feed the lines of a file; /quit as its last line ends or powers off", &Repl::autorun},
       {"quit", "", "end", &Repl::quit},
   };
   return table;
@@ -177,7 +178,8 @@ void Repl::describe_model() {
 Status Repl::cpu(Str) {
   const auto row = [&](Str name) -> Console& { return (out_ << "  ").padded(name, 14); };
   const Result<const kernels::Table*> chosen = kernels::select_table(options_.isa);
-  row("instructions") << (chosen.ok() ? chosen.value()->name : "none") << " (this processor can run:";
+  const char* const wanted = chosen.ok() ? chosen.value()->name : "none";
+  row("instructions") << (model_ != nullptr ? model_->table().name : wanted) << " (this processor can run:";
   for (const kernels::Table* table : kernels::usable_tables()) out_ << ' ' << table->name;
   out_ << ")\n";
   const u32 threads = options_.threads != 0 ? options_.threads : platform_.n_processors;
@@ -282,6 +284,16 @@ Status Repl::verify(Str argument) {
     differs << "at position " << report.value().position << ": ";
   }
   return differs << report.value().message.str();
+}
+
+Status Repl::autorun(Str argument) {
+  if (argument.empty()) return fail(Code::invalid_argument, "/autorun") << "needs the script's file";
+  Span<const u8> file;
+  FLYBALL_ASSIGN(file, platform_.map(platform_.self, argument));
+  const bool kept = append(script_, {reinterpret_cast<const char*>(file.data), file.size});
+  platform_.unmap(platform_.self, file);
+  if (!kept) return fail(Code::out_of_memory, "/autorun") << "no memory for a script of " << file.size << " bytes";
+  return {};
 }
 
 Status Repl::quit(Str) {

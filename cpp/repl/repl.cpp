@@ -44,6 +44,7 @@ Repl::Repl(const Platform& platform, const Options& options)
       max_tokens_(options.max_tokens),
       conversation_(platform),
       system_(platform),
+      script_(platform),
       line_(platform),
       shown_(platform),
       raw_tokens_(platform),
@@ -60,6 +61,33 @@ Repl::~Repl() {
 Str Repl::prompt() const { return line_.size() != 0 ? "... " : "> "; }
 
 bool Repl::feed(Str line) {
+  (void)feed_line(line);
+  if (script_.size() != 0) run_script();
+  return running_;
+}
+
+// Shown as if somebody typed them. A stop ends the script, too.
+void Repl::run_script() {
+  Buffer<char> lines(platform_);
+  if (!append(lines, text_of(script_)))
+    return error(fail(Code::out_of_memory, "/autorun") << "no memory for the script");
+  script_.truncate(0);
+  for (Str text = text_of(lines); running_ && !text.empty();) {
+    u64 n = 0;
+    while (n < text.size && text[n] != '\n') ++n;
+    if (control().stop(control().context)) return error(fail(Code::interrupted, "/autorun") << "was stopped");
+    (out_ << prompt()).printable(text.substr(0, n)) << '\n';
+    (void)feed_line(text.substr(0, n));
+    if (script_.size() != 0) {
+      script_.truncate(0);
+      error(fail(Code::invalid_argument, "/autorun") << "is not for scripts that run already");
+    }
+    text = text.from(min(n + 1, text.size));
+  }
+  out_.flush();
+}
+
+bool Repl::feed_line(Str line) {
   while (!line.empty() && (line[line.size - 1] == '\r' || line[line.size - 1] == '\n')) line.size -= 1;
   const bool continued = line.ends_with("\\");
   if (continued) line.size -= 1;

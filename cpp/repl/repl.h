@@ -62,6 +62,8 @@ class Repl {
   };
   static Span<const Command> commands();
   Status run_command(Str line);
+  bool feed_line(Str line);
+  void run_script();
 
   // Commands, in the order of the table.
   Status help(Str argument);
@@ -102,6 +104,7 @@ class Repl {
   Status restore(Str argument);
   Status receipt(Str argument);
   Status verify(Str argument);
+  Status autorun(Str argument);
   Status quit(Str argument);
 
   // Model and session.
@@ -170,8 +173,9 @@ class Repl {
   const engine::ChatFormat* format_ = nullptr;
   engine::Conversation conversation_;
   Buffer<char> system_;
-  Buffer<char> line_;   // gathered from continued lines
-  Buffer<char> shown_;  // the answer's text
+  Buffer<char> script_;  // lines of /autorun that wait
+  Buffer<char> line_;    // gathered from continued lines
+  Buffer<char> shown_;   // the answer's text
   Buffer<engine::Token> raw_tokens_;
   Arena receipt_arena_;
   Str receipt_;  // of the last answer; empty: none yet

@@ -92,7 +92,17 @@ bool read_key(efi::Key* key) {
   return !efi::failed(input->read_key(input, key));
 }
 
+// Keys that were typed while something was computed.
+constexpr u64 most_early_keys = 4096;
+efi::Key early_keys[most_early_keys];
+u64 n_early_keys = 0, n_taken_keys = 0;
+
 void wait_for_key(efi::Key* key) {
+  if (n_taken_keys < n_early_keys) {
+    *key = early_keys[n_taken_keys++];
+    if (n_taken_keys == n_early_keys) n_taken_keys = n_early_keys = 0;
+    return;
+  }
   while (!read_key(key)) {
     u64 index = 0;
     (void)boot().wait_for_event(1, &firmware.system->console_in->wait_for_key, &index);
@@ -178,7 +188,7 @@ Str read_edited_line(Str prompt) {
 
 void start_console() {
   scripted = privileged() && in8(debug_port) == debug_port;
-  if (!scripted) return;
+  if (!scripted) return (void)firmware.system->console_out->clear(firmware.system->console_out);
   // The firmware's own terminal reads the line, too, whenever its timer runs: a script's bytes would be lost.
   u64 n = 0;
   efi::Handle* handles = nullptr;
@@ -213,7 +223,12 @@ bool stop_requested(void*) {
     }
     return stop;
   }
-  for (efi::Key key{}; read_key(&key);) stop = stop || key.character == ctrl_c;
+  for (efi::Key key{}; n_early_keys < most_early_keys && read_key(&key);) {
+    if (key.character == ctrl_c)
+      stop = true;
+    else
+      early_keys[n_early_keys++] = key;
+  }
   return stop;
 }
 

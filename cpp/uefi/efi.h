@@ -1,8 +1,14 @@
-// The part of the UEFI 2.10 interface that Flyball uses, written from the specification. Everything here has the Microsoft
-// calling convention, which is that of the target that cpp/uefi is compiled for.
+// The part of the UEFI 2.10 interface that Flyball uses, written from the specification. Every function here has the
+// Microsoft calling convention: that of the target that cpp/uefi is compiled for, and to be named where it is not.
 #pragma once
 
 #include "base/types.h"
+
+#ifdef _WIN32
+#define FLYBALL_EFI
+#else
+#define FLYBALL_EFI __attribute__((ms_abi))
+#endif
 
 namespace flyball::efi {
 
@@ -49,14 +55,19 @@ struct Key {
 };
 
 struct TextInput {
-  Status (*reset)(TextInput*, bool extended);
-  Status (*read_key)(TextInput*, Key*);
+  Status(FLYBALL_EFI* reset)(TextInput*, bool extended);
+  Status(FLYBALL_EFI* read_key)(TextInput*, Key*);
   Event wait_for_key;
 };
 
 struct TextOutput {
-  Status (*reset)(TextOutput*, bool extended);
-  Status (*output)(TextOutput*, const Char* text);
+  Status(FLYBALL_EFI* reset)(TextOutput*, bool extended);
+  Status(FLYBALL_EFI* output)(TextOutput*, const Char* text);
+  void* test;
+  void* query_mode;
+  void* set_mode;
+  void* set_attribute;
+  Status(FLYBALL_EFI* clear)(TextOutput*);
 };
 
 enum AllocateType : u32 { any_pages };
@@ -77,21 +88,22 @@ struct BootServices {
   TableHeader header;
   void* raise_tpl;
   void* restore_tpl;
-  Status (*allocate_pages)(AllocateType, MemoryType, u64 n_pages, u64* address);
-  Status (*free_pages)(u64 address, u64 n_pages);
-  Status (*get_memory_map)(u64* bytes, void* map, u64* key, u64* entry_bytes, u32* version);
+  Status(FLYBALL_EFI* allocate_pages)(AllocateType, MemoryType, u64 n_pages, u64* address);
+  Status(FLYBALL_EFI* free_pages)(u64 address, u64 n_pages);
+  Status(FLYBALL_EFI* get_memory_map)(u64* bytes, void* map, u64* key, u64* entry_bytes, u32* version);
   void* allocate_pool;
   void* free_pool;
-  Status (*create_event)(u32 type, u64 level, void (*notify)(Event, void*), void* context, Event*);
-  Status (*set_timer)(Event, TimerDelay, u64 hundred_ns);
-  Status (*wait_for_event)(u64 n, Event*, u64* index);
+  Status(FLYBALL_EFI* create_event)(u32 type, u64 level, void(FLYBALL_EFI* notify)(Event, void*), void* context,
+                                    Event*);
+  Status(FLYBALL_EFI* set_timer)(Event, TimerDelay, u64 hundred_ns);
+  Status(FLYBALL_EFI* wait_for_event)(u64 n, Event*, u64* index);
   void* signal_event;
   void* close_event;
   void* check_event;
   void* install_protocol;
   void* reinstall_protocol;
   void* uninstall_protocol;
-  Status (*handle_protocol)(Handle, const Guid*, void** interface);
+  Status(FLYBALL_EFI* handle_protocol)(Handle, const Guid*, void** interface);
   void* reserved;
   void* register_notify;
   void* locate_handle;
@@ -103,23 +115,23 @@ struct BootServices {
   void* unload_image;
   void* exit_boot_services;
   void* next_monotonic_count;
-  Status (*stall)(u64 microseconds);
-  Status (*set_watchdog)(u64 seconds, u64 code, u64 bytes, Char* data);
+  Status(FLYBALL_EFI* stall)(u64 microseconds);
+  Status(FLYBALL_EFI* set_watchdog)(u64 seconds, u64 code, u64 bytes, Char* data);
   void* connect_controller;
-  Status (*disconnect_controller)(Handle controller, Handle driver, Handle child);
+  Status(FLYBALL_EFI* disconnect_controller)(Handle controller, Handle driver, Handle child);
   void* open_protocol;
   void* close_protocol;
   void* open_protocol_information;
   void* protocols_per_handle;
-  Status (*locate_handle_buffer)(LocateSearch, const Guid*, void* key, u64* n, Handle** handles);
-  Status (*locate_protocol)(const Guid*, void* registration, void** interface);
+  Status(FLYBALL_EFI* locate_handle_buffer)(LocateSearch, const Guid*, void* key, u64* n, Handle** handles);
+  Status(FLYBALL_EFI* locate_protocol)(const Guid*, void* registration, void** interface);
 };
 
 enum ResetType : u32 { reset_cold, reset_warm, reset_shutdown };
 
 struct RuntimeServices {
   TableHeader header;
-  Status (*get_time)(Time*, void* capabilities);
+  Status(FLYBALL_EFI* get_time)(Time*, void* capabilities);
   void* set_time;
   void* get_wakeup_time;
   void* set_wakeup_time;
@@ -129,7 +141,7 @@ struct RuntimeServices {
   void* get_next_variable_name;
   void* set_variable;
   void* next_high_monotonic_count;
-  void (*reset_system)(ResetType, Status, u64 bytes, void* data);
+  void(FLYBALL_EFI* reset_system)(ResetType, Status, u64 bytes, void* data);
 };
 
 struct SystemTable {
@@ -170,30 +182,30 @@ constexpr Guid file_info_guid = {0x09576e92, 0x6d3f, 0x11d2, {0x8e, 0x39, 0x00, 
 
 struct File {
   u64 revision;
-  Status (*open)(File*, File** opened, const Char* name, u64 mode, u64 attributes);
-  Status (*close)(File*);
-  Status (*remove)(File*);  // and close
-  Status (*read)(File*, u64* bytes, void* buffer);
-  Status (*write)(File*, u64* bytes, const void* buffer);
-  Status (*get_position)(File*, u64*);
-  Status (*set_position)(File*, u64);
-  Status (*get_info)(File*, const Guid*, u64* bytes, void* buffer);
-  Status (*set_info)(File*, const Guid*, u64 bytes, void* buffer);
-  Status (*flush)(File*);
+  Status(FLYBALL_EFI* open)(File*, File** opened, const Char* name, u64 mode, u64 attributes);
+  Status(FLYBALL_EFI* close)(File*);
+  Status(FLYBALL_EFI* remove)(File*);  // and close
+  Status(FLYBALL_EFI* read)(File*, u64* bytes, void* buffer);
+  Status(FLYBALL_EFI* write)(File*, u64* bytes, const void* buffer);
+  Status(FLYBALL_EFI* get_position)(File*, u64*);
+  Status(FLYBALL_EFI* set_position)(File*, u64);
+  Status(FLYBALL_EFI* get_info)(File*, const Guid*, u64* bytes, void* buffer);
+  Status(FLYBALL_EFI* set_info)(File*, const Guid*, u64 bytes, void* buffer);
+  Status(FLYBALL_EFI* flush)(File*);
 };
 
 struct FileSystem {
   u64 revision;
-  Status (*open_volume)(FileSystem*, File**);
+  Status(FLYBALL_EFI* open_volume)(FileSystem*, File**);
 };
 
 // PI 1.8, volume 2: the other processors.
 constexpr Guid mp_services_guid = {0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
 struct MpServices {
-  Status (*get_number)(MpServices*, u64* all, u64* enabled);
+  Status(FLYBALL_EFI* get_number)(MpServices*, u64* all, u64* enabled);
   void* get_info;
-  Status (*startup_all)(MpServices*, void (*procedure)(void*), bool one_by_one, Event wait, u64 timeout_us,
-                        void* argument, u64** failed);
+  Status(FLYBALL_EFI* startup_all)(MpServices*, void(FLYBALL_EFI* procedure)(void*), bool one_by_one, Event wait,
+                                   u64 timeout_us, void* argument, u64** failed);
 };
 
 // PI 1.8, volume 2: page attributes, for the guard below the stack.
@@ -201,7 +213,7 @@ constexpr Guid cpu_arch_guid = {0x26baccb1, 0x6f42, 0x11d4, {0xbc, 0xe7, 0x00, 0
 constexpr u64 memory_not_readable = 0x2000;
 struct CpuArch {
   void* unused[7];
-  Status (*set_memory_attributes)(CpuArch*, u64 address, u64 bytes, u64 attributes);
+  Status(FLYBALL_EFI* set_memory_attributes)(CpuArch*, u64 address, u64 bytes, u64 attributes);
 };
 
 }  // namespace flyball::efi

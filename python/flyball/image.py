@@ -11,6 +11,7 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ _FIRMWARE = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 _FIRMWARE_FOLDERS = ("/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf", "/usr/share/qemu")
 _ENDED_WELL = 33  # the debug-exit device: twice what the program wrote, and one
 _LEAST_BYTES = 64 << 20
+_PARTITION = "@@1M"  # where mtools find the volume of an image with a partition table
 _MOST_FILE_BYTES = (4 << 30) - 1  # of FAT32
 _PROMPT = re.compile(rb"(?:^|\n)(> |\.\.\. )$")
 _ESCAPES = re.compile(rb"\x1b\[[0-9;=?]*[A-Za-z]")
@@ -35,6 +37,7 @@ _PACKAGES = {
     "mmd": "mtools",
     "mdir": "mtools",
     "fsck.fat": "dosfstools",
+    "sgdisk": "gdisk",
     "qemu-system-x86_64": "qemu-system-x86",
 }
 
@@ -53,10 +56,12 @@ def build(
     config: str | os.PathLike[str] | None = None,
     files: Sequence[str | os.PathLike[str]] = (),
     program: str | os.PathLike[str] | None = None,
+    usb: bool = False,
 ) -> None:
     """Make a FAT32 image that boots: models (default: the bundled one) in models/, `config` as flyball.toml.
 
-    Room is left for a quarter more than there is. `files` come beside the program.
+    Room is left for a quarter more than there is. `files` come beside the program. `usb`: in a partition of a GPT, as
+    sticks for real machines have it; QEMU takes either.
     """
     sources = [Path(model) for model in models] or [demo_model_path()]
     boot = Path(program) if program is not None else program_path()
@@ -74,8 +79,12 @@ def build(
     aside = image.with_name(image.name + ".new")
     try:
         with aside.open("wb") as made:
-            made.truncate(mebibytes << 20)
+            made.truncate((mebibytes + (2 if usb else 0)) << 20)
         at = ["-i", str(aside)]
+        if usb:
+            end = (1 + mebibytes) * 2048 - 1  # the last sector; the first MiB and the last are the table's
+            _run(["sgdisk", "-n", f"1:2048:{end}", "-t", "1:EF00", "-c", "1:FLYBALL", str(aside)])
+            at = ["-i", f"{aside}{_PARTITION}"]
         _run(["mformat", *at, "-F", "-v", "FLYBALL", "-h", "64", "-t", str(mebibytes), "-s", "32", "::"])
         _run(["mmd", *at, "::/EFI", "::/EFI/BOOT", "::/models"])
         _run(["mcopy", *at, str(boot), f"::/{BOOT_PATH}"])
@@ -92,6 +101,13 @@ def build(
         aside.unlink(missing_ok=True)
 
 
+def _volume(image: Path) -> str:
+    """The image as mtools want it named."""
+    with image.open("rb") as file:
+        file.seek(512)
+        return f"{image}{_PARTITION}" if file.read(8) == b"EFI PART" else str(image)
+
+
 def extract(path: str | os.PathLike[str], folder: str | os.PathLike[str], names: Iterable[str] = ()) -> list[Path]:
     """Copy files of an image (default: all beside the program and its models) into a folder; gives their paths."""
     image = _existing(path)
@@ -99,19 +115,22 @@ def extract(path: str | os.PathLike[str], folder: str | os.PathLike[str], names:
     target.mkdir(parents=True, exist_ok=True)
     wanted = list(names) or _names(image)
     for name in wanted:
-        _run(["mcopy", "-n", "-o", "-i", str(image), f"::/{name}", str(target / Path(name).name)])
+        _run(["mcopy", "-n", "-o", "-i", _volume(image), f"::/{name}", str(target / Path(name).name)])
     return [target / Path(name).name for name in wanted]
 
 
 def _names(image: Path) -> list[str]:
     """Files in the root folder."""
-    listing = _run(["mdir", "-b", "-i", str(image), "::/"]).splitlines()
+    listing = _run(["mdir", "-b", "-i", _volume(image), "::/"]).splitlines()
     return [line.removeprefix("::/") for line in listing if line and not line.endswith("/")]
 
 
 def check(path: str | os.PathLike[str], repair: bool = False) -> list[str]:
     """What is wrong with an image's file system, or was before it was repaired; empty: nothing."""
-    command = [_tool("fsck.fat"), "-a" if repair else "-n", str(_existing(path))]
+    image = _existing(path)
+    if _volume(image) != str(image):
+        raise InvalidArgument(str(image), "has a partition table; only images without one can be checked as a file")
+    command = [_tool("fsck.fat"), "-a" if repair else "-n", str(image)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return [] if done.returncode == 0 else [line for line in done.stdout.splitlines()[1:] if line]
 
@@ -238,6 +257,41 @@ def _judge(ended: Ended, status: int, said: str) -> Ended:
         return ended._replace(well=False, why="a command or a prompt of the script went wrong")
     what = f"QEMU ended with {status}: a crash, or a machine that did not boot"
     return ended._replace(well=False, why=f"{what}; {said}" if said else what)
+
+
+def native(
+    folder: str | os.PathLike[str],
+    script: Iterable[str],
+    processors: int = 1,
+    timeout: float = 120,
+    program: str | os.PathLike[str] | None = None,
+) -> Ended:
+    """Run the boot image's program as a process of this system, with `folder` as its volume, and feed it a script.
+
+    The very bytes that boot, at full speed: its output has the echo of what it was fed. Well: exit code 0.
+    """
+    if not Path(folder).is_dir():
+        raise NotFound(str(folder), "is no folder")
+    lines = "".join(line.rstrip("\n") + "\n" for line in script)
+    command = [_native_path(), str(program or program_path()), str(folder), str(processors)]
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        return Ended(False, f"no end after {timeout:g} s", _text(error.stdout or b""), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    if done.returncode < 0:
+        return Ended(False, f"a fault: signal {-done.returncode}", _text(done.stdout), seconds)
+    why = "" if done.returncode == 0 else "a command or a prompt went wrong " + _text(done.stderr).strip()
+    return Ended(done.returncode == 0, why.strip(), _text(done.stdout), seconds)
+
+
+def _native_path() -> str:
+    beside = Path(sys.executable).parent / "flyball-native"
+    found = str(beside) if beside.exists() else shutil.which("flyball-native")
+    if found is None:
+        raise NotFound("flyball-native", "is not beside this Python; it is built with the package")
+    return found
 
 
 def interact(path: str | os.PathLike[str], machine: Machine | None = None) -> int:

@@ -499,3 +499,22 @@ TEST(the_journal_goes_on_where_it_was) {
   screen.repl.reset();
   CHECK(file == changed);  // nothing is written behind it
 }
+
+TEST(a_script_is_fed_line_by_line) {
+  Screen screen;
+  screen.world.files["s.txt"] = "/max_tokens 3\nHello\\\nthere\n/nonsense\n/autorun s.txt\n/temp 0";
+  screen.start();
+  const std::string shown = screen.say("/autorun s.txt");
+  CHECK(has(shown, "> /max_tokens 3\n"));
+  CHECK(has(shown, "... there\n"));
+  CHECK(has(shown, "[3 tokens"));
+  CHECK(has(shown, "/nonsense: is no command"));
+  CHECK(has(shown, "/autorun: is not for scripts that run already"));
+  CHECK(has(shown, "temp 0 (greedy)"));
+  CHECK_EQ(screen.repl->n_errors(), u64(2));
+  CHECK(has(screen.say("/autorun absent.txt"), "error"));
+  CHECK(has(screen.say("/autorun"), "needs the script's file"));
+  screen.world.files["end.txt"] = "/quit\n/temp 1\n";
+  CHECK(!screen.repl->feed("/autorun end.txt"));
+  CHECK(screen.world.take().find("temp 1") == std::string::npos);
+}

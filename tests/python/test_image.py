@@ -140,6 +140,58 @@ policy.auto_apply = "aggressive"
         assert main(["journal", "verify", str(told)]) == 0
 
 
+def test_an_image_for_a_stick_boots(tmp_path: Path) -> None:
+    path = tmp_path / "stick.img"
+    image.build(path, usb=True)
+    assert path.read_bytes()[512:520] == b"EFI PART"
+    ended = image.run(path, ["/raw on", "/max_tokens 2", "Once", "/receipt r.json"])
+    assert ended.well, ended
+    assert "r.json" in [file.name for file in image.extract(path, tmp_path)]
+
+
+def volume(folder: Path, config: str = "") -> Path:
+    """A folder as the program's volume, with the bundled model."""
+    (folder / "models").mkdir()
+    shutil.copy(flyball.demo_model_path(), folder / "models")
+    (folder / "flyball.toml").write_text(config)
+    return folder
+
+
+def test_the_program_runs_as_a_process_with_the_same_bits(tmp_path: Path, model: flyball.Model) -> None:
+    folder = volume(tmp_path, 'tune = "off"\nsampling.seed = 9\njournal = "journal.jsonl"\n')
+    made = model.generate("Once upon a time", 40, seed=9)
+    made.receipt.save(folder / "host.json")
+    script = ["/verify host.json", "/raw on", "/max_tokens 40", "Once upon a time", "/receipt guest.json", "/journal 1"]
+    for processors in (1, 3):
+        ended = image.native(folder, script, processors)
+        assert ended.well, ended
+        assert f"digest {made.digest[:12]}" in ended.output
+        assert flyball.verify(folder / "guest.json", model=model)
+    assert main(["journal", "verify", str(folder / "journal.jsonl")]) == 0
+    assert not image.native(folder, ["/load absent.gguf"]).well
+
+
+def test_hostile_volumes_cost_no_fault(tmp_path: Path) -> None:
+    """Mutated models and configurations: an error at the prompt or an answer, never a fault, never a hang."""
+    folder = volume(tmp_path)
+    good = {name: (folder / name).read_bytes() for name in ("models/flyball-demo.gguf",)}
+    good["flyball.toml"] = b'threads = 1\ncontext = 64\nkv = "f16"\nguard.mode = "on"\nsampling.top_p = 0.9\n'
+    random = Random(3)
+    for n in range(int(os.environ.get("FLYBALL_MUTATIONS", "12"))):
+        for name, content in good.items():
+            changed = bytearray(content)
+            header = min(len(changed), 60_000)  # metadata and the table of tensors: where lies matter most
+            for _ in range(random.choice((0, 1, 3, 20))):
+                changed[random.randrange(header)] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
+            if random.random() < 0.2:
+                del changed[random.randrange(len(changed)) :]
+            (folder / name).write_bytes(changed)
+        ended = image.native(folder, ["/max_tokens 4", "Hello"], processors=1 + n % 2, timeout=60)
+        assert "fault" not in ended.why, (n, ended)
+        assert "no end" not in ended.why, (n, ended)
+        assert "flyball 0." in ended.output
+
+
 def test_images_are_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(flyball.NotFound):
         image.build(tmp_path / "a.img", [tmp_path / "absent.gguf"])

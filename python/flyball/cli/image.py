@@ -21,6 +21,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("--model", action="append", default=[], metavar="FILE", help="default: the bundled one")
     one.add_argument("--config", metavar="FILE", help="becomes flyball.toml")
     one.add_argument("--file", action="append", default=[], metavar="FILE", help="comes beside the program")
+    one.add_argument("--usb", action="store_true", help="with a partition table, for a stick")
     one.set_defaults(run=build)
 
     one = actions.add_parser(
@@ -33,6 +34,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="default: 2048")
     one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="of a script; default: 120")
     one.set_defaults(run=run)
+
+    one = actions.add_parser("native", help="run the program as a Linux process, with a folder as its volume")
+    one.add_argument("folder", metavar="FOLDER", help="models/, flyball.toml and what the program leaves")
+    one.add_argument("--script", metavar="FILE", required=True, help="lines for the REPL")
+    one.add_argument("--smp", type=int, default=os.cpu_count() or 1, metavar="N", help="processors")
+    one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="default: 120")
+    one.set_defaults(run=native)
 
     one = actions.add_parser("extract", help="copy files out of an image")
     one.add_argument("image", metavar="IMAGE")
@@ -48,7 +56,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def build(args: argparse.Namespace) -> int:
     """Make an image."""
-    image.build(args.image, args.model, args.config, args.file)
+    image.build(args.image, args.model, args.config, args.file, usb=args.usb)
     common.write(f"{args.image}, {common.size(Path(args.image).stat().st_size)}\n")
     return common.HOLDS
 
@@ -61,6 +69,15 @@ def run(args: argparse.Namespace) -> int:
     script = common.read_text(args.script).splitlines()
     ended = image.run(args.image, script, machine, args.timeout, on_output=common.write)
     common.write("\n")
+    if not ended.well:
+        common.say_error(ended.why)
+    return common.HOLDS if ended.well else common.FAILS
+
+
+def native(args: argparse.Namespace) -> int:
+    """Run it here."""
+    ended = image.native(args.folder, common.read_text(args.script).splitlines(), args.smp, args.timeout)
+    common.write(ended.output)
     if not ended.well:
         common.say_error(ended.why)
     return common.HOLDS if ended.well else common.FAILS
