@@ -101,6 +101,10 @@ efi: $(CHECKERS) $(PACKAGE) ## the program for UEFI
 	@if command -v clang++-19 >/dev/null && command -v lld-link-19 >/dev/null; then \
 	  cmake --build $(BUILD) --target efi && { cmp -s $(BUILD)/flyball.efi $(EFI) || cp $(BUILD)/flyball.efi $(EFI); }; fi
 
+image-matrix: efi $(TEST_TOOLS) ## every architecture and type on bare metal, receipts both ways (minutes)
+	@ops/setup/system_packages.sh image
+	$(VENV)/bin/python -m tests.python.image_matrix
+
 image: efi ## a boot image with the bundled model: build/flyball.img
 	@ops/setup/system_packages.sh image
 	$(VENV)/bin/flyball image build build/flyball.img

@@ -51,3 +51,11 @@ void* memmove(void* to, const void* from, size_t n) noexcept;
 void* memset(void* to, int value, size_t n) noexcept;
 int memcmp(const void* a, const void* b, size_t n) noexcept;
 }
+
+// A freestanding compiler takes them for functions like any other, and calls one to load a register.
+#if !__STDC_HOSTED__
+#define memcpy __builtin_memcpy
+#define memmove __builtin_memmove
+#define memset __builtin_memset
+#define memcmp __builtin_memcmp
+#endif

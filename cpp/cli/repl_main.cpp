@@ -35,6 +35,7 @@ constexpr char usage[] =
     "  --speculate HOW       guess tokens and check several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that guesses (default: the text so far does)\n"
     "  --journal FILE        append what is done and decided, and why; see flyball journal\n"
+    "  --log FILE            the same as lines of text\n"
     "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*, policy.*); may be repeated\n"
     "  --policy-file FILE    gets what the policy changes\n"
     "  --models DIR          where /models looks (default: beside the model)\n"
@@ -42,7 +43,7 @@ constexpr char usage[] =
     "  -h, --help            this text\n";
 
 struct Arguments {
-  std::string model, isa = "auto", draft, models, script, journal, policy_file;
+  std::string model, isa = "auto", draft, models, script, journal, log, policy_file;
   flyball::repl::Options options;  // all but the texts above
 };
 
@@ -100,6 +101,8 @@ Arguments parse(int argc, char** argv) {
       out.draft = value();
     } else if (argument == "--journal") {
       out.journal = value();
+    } else if (argument == "--log") {
+      out.log = value();
     } else if (argument == "--policy-file") {
       out.policy_file = value();
     } else if (argument == "--set") {
@@ -246,6 +249,7 @@ int main(int argc, char** argv) {
   options.isa = str(arguments.isa);
   options.draft = str(arguments.draft);
   options.journal = str(arguments.journal);
+  options.log = str(arguments.log);
   options.policy_file = str(arguments.policy_file);
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);

@@ -21,6 +21,7 @@ namespace flyball::engine {
   INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none")  \
   CHOICE("speculate", "auto", "auto off always", "guess tokens and check several in a call; cannot change a result") \
   TEXT("journal", "", "path of the file that gets what is done and decided, and why; empty: none")                   \
+  TEXT("log", "", "path of the file that gets the same as lines of text; empty: none")                               \
   TEXT("policy_file", "", "path of the file that gets what the policy changes; empty: nothing is applied")           \
   TEXT("draft", "", "path of a smaller GGUF file, same vocabulary, that guesses; empty: the text so far does")       \
   INTEGER("max_tokens", "128", 1, 16777216, "tokens of an answer, at most")                                          \

@@ -42,7 +42,7 @@ struct Tuned {
 // Later sessions of the model that ask for no number of threads get these. Not while others use the model.
 Result<Tuned> tune(Model& model, const TuneOptions& options);
 
-// What instruction sets took for a step on one thread, best first as kernels::usable_tables() has them.
+// What instruction sets took for four tokens on one thread, best first as kernels::usable_tables() has them.
 struct IsaTimes {
   static constexpr u32 max_isas = 8;
   Str names[max_isas];

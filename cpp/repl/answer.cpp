@@ -32,7 +32,10 @@ void Repl::start() {
     if (const Status status = chronicle_.open(options_.journal, &n_torn); !status.ok()) error(status.error());
     if (n_torn != 0)
       (out_ << "The last run ended while it wrote its journal: ").printable(options_.journal)
-          << " had a torn last line of " << n_torn << " bytes, which was cut off.\n";
+          << " had " << n_torn << " bytes behind its last whole line, now in FILE.torn.\n";
+  }
+  if (!options_.log.empty()) {
+    if (const Status status = chronicle_.open_log(options_.log); !status.ok()) error(status.error());
   }
   open_first_model();
   if (model_ != nullptr && !options_.draft.empty()) {

@@ -12,6 +12,17 @@ u64 line_end(Str text) {
   return n;
 }
 
+// Whether nothing of the text was ever a journal's: what lay on the disk where a power cut has left a file longer than what
+// was written to it. A line that was changed is not that.
+bool is_debris(Str text) {
+  while (!text.empty()) {
+    const u64 n = line_end(text);
+    if (Json::parse(text.substr(0, n)).ok()) return false;
+    text = text.from(min(n + 1, text.size));
+  }
+  return true;
+}
+
 }  // namespace
 
 Status Chronicle::open(Str path, u64* n_torn) {
@@ -35,16 +46,34 @@ Status Chronicle::go_on(Str lines, Str path, u64* n_torn) {
     const u64 n = line_end(text);
     if (n == text.size) break;  // a crash while it was written
     Line line;
-    if (const Status status = chain.next(text.substr(0, n), &line); !status.ok())
+    const governor::ChainCheck before = chain;
+    const Status status = chain.next(text.substr(0, n), &line);
+    if (!status.ok() && is_debris(text)) {
+      chain = before;
+      break;
+    }
+    if (!status.ok())
       return fail(Code::corrupt, path) << "line " << number << ": " << status.error().what.str()
                                        << "; flyball journal verify tells more, another name begins anew";
     text = text.from(n + 1);
   }
   *n_torn = text.size;
-  if (*n_torn != 0)
-    FLYBALL_TRY(
-        platform_.write_file(platform_.self, path, {reinterpret_cast<const u8*>(lines.data), lines.size - text.size}));
+  if (*n_torn != 0) {
+    char beside[sizeof path_.data + 8];
+    Writer name(beside, sizeof beside);
+    const auto write = [&](Str file, Str bytes) {
+      return platform_.write_file(platform_.self, file, {reinterpret_cast<const u8*>(bytes.data), bytes.size});
+    };
+    FLYBALL_TRY(write(name.put(path).put(".torn").text(), text));
+    FLYBALL_TRY(write(path, lines.substr(0, lines.size - text.size)));
+  }
   journal_.go_on(chain.head());
+  return {};
+}
+
+Status Chronicle::open_log(Str path) {
+  if (path.size > sizeof log_path_.data) return fail(Code::invalid_argument, "log") << "the path is too long";
+  log_path_.assign(path);
   return {};
 }
 
@@ -53,15 +82,33 @@ Status Chronicle::keep() {
     if (newest_.size() > newest_bytes && unwritten_ == 0) newest_.truncate(0);
     if (!append(newest_, lines)) return false;
     unwritten_ += lines.size;
+    if (log_path_.size != 0) tell_log(lines);
     return true;
   });
   if (path_.size == 0) unwritten_ = 0;
-  if (unwritten_ == 0) return {};
-  const Str lines = text_of(newest_).from(newest_.size() - unwritten_);
-  FLYBALL_TRY(
-      platform_.append_file(platform_.self, path_.str(), {reinterpret_cast<const u8*>(lines.data), lines.size}));
-  unwritten_ = 0;
-  return {};
+  const Status journal = append_waiting(path_.str(), text_of(newest_).from(newest_.size() - unwritten_));
+  if (journal.ok()) unwritten_ = 0;
+  const Status log = append_waiting(log_path_.str(), text_of(log_));
+  if (log.ok()) log_.truncate(0);
+  return journal.ok() ? log : journal;
+}
+
+Status Chronicle::append_waiting(Str path, Str lines) {
+  if (lines.empty()) return {};
+  return platform_.append_file(platform_.self, path, {reinterpret_cast<const u8*>(lines.data), lines.size});
+}
+
+void Chronicle::tell_log(Str lines) {
+  Arena arena(platform_);
+  const Span<char> room = arena.allocate<char>(2 * governor::max_line_bytes);
+  while (!lines.empty() && !room.empty()) {
+    const u64 n = line_end(lines);
+    const Result<Line> line = governor::read_line(lines.substr(0, n));
+    Writer text(room.data, room.size);
+    if (line.ok()) governor::write_log_line(text, line.value());
+    (void)append(log_, text.text());
+    lines = lines.from(min(n + 1, lines.size));
+  }
 }
 
 template <class Each>

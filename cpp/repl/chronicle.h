@@ -9,11 +9,13 @@ namespace flyball::repl {
 
 class Chronicle {
  public:
-  explicit Chronicle(const Platform& platform) : platform_(platform), journal_(platform), newest_(platform) {}
+  explicit Chronicle(const Platform& platform)
+      : platform_(platform), journal_(platform), newest_(platform), log_(platform) {}
 
-  // Goes on with the file's chain. A journal that does not hold is an error; a torn last line, which a crash leaves, is cut
-  // off: `n_torn` bytes.
+  // Goes on with the file's chain. A journal that does not hold is an error; what a crash leaves behind the last
+  // whole line is moved to FILE.torn: `n_torn` bytes.
   Status open(Str path, u64* n_torn);
+  Status open_log(Str path);  // which gets each event as a line of text, too
   governor::EventSink sink() { return journal_.sink(); }
 
   // Takes what was told since the last time. Lines that cannot be written are written with the next.
@@ -29,6 +31,8 @@ class Chronicle {
   Status go_on(Str lines, Str path, u64* n_torn);
   static constexpr u64 newest_bytes = u64(256) << 10;
 
+  void tell_log(Str lines);
+  Status append_waiting(Str path, Str lines);
   template <class Each>
   void each_line(Each&& each) const;
 
@@ -36,7 +40,9 @@ class Chronicle {
   governor::Journal journal_;
   Buffer<char> newest_;  // whole lines; the last unwritten_ bytes wait for the file
   u64 unwritten_ = 0;
-  Text<1024> path_;  // empty: none
+  Text<1024> path_;   // empty: none
+  Buffer<char> log_;  // lines that wait for the log
+  Text<1024> log_path_;
   u64 n_lost_ = 0;
 };
 

@@ -38,7 +38,7 @@ Span<const Repl::Command> Repl::commands() {
       {"journal", "[N]", "the newest events: what was done and decided, and why", &Repl::journal},
       {"explain", "", "what was told and decided in the last answer", &Repl::explain},
       {"cpu", "", "instruction set, threads, frequency", &Repl::cpu},
-      {"metrics", "", "counted work of the session and of the last answer, as JSON", &Repl::metrics},
+      {"metrics", "[FILE]", "counted work of the session and of the last answer, as JSON", &Repl::metrics},
       {"reset", "", "a new session: counters at zero, conversation empty", &Repl::reset},
       {"clear", "", "forget the conversation and its cache", &Repl::clear},
       {"system", "[TEXT]", "what the model is told before the conversation; - for nothing", &Repl::system},
@@ -194,16 +194,25 @@ Status Repl::cpu(Str) {
   return {};
 }
 
-Status Repl::metrics(Str) {
+Status Repl::metrics(Str argument) {
   FLYBALL_TRY(need_model());
-  char text[2048];
+  char text[8192];
   Writer writer(text, sizeof text);
   JsonWriter json(writer);
   json.begin_object().key("session");
   runtime::write_metrics(json, session_->metrics(), model_->startup(), platform_.cycles_per_second(platform_.self));
-  out_ << writer.text() << ",\"last\":" << (last_metrics_.empty() ? Str("null") : last_metrics_)
-       << ",\"prefix_cache\":{\"bytes\":" << model_->prefix_cache_bytes()
-       << ",\"capacity_bytes\":" << options_.prefix_cache_bytes << "}}\n";
+  json.key("last").raw(last_metrics_.empty() ? Str("null") : last_metrics_).key("prefix_cache").begin_object();
+  json.field("bytes", model_->prefix_cache_bytes()).field("capacity_bytes", options_.prefix_cache_bytes);
+  json.end_object().end_object();
+  writer.put('\n');
+  if (argument.empty()) {
+    out_ << writer.text();
+    return {};
+  }
+  const Str written = writer.text();
+  FLYBALL_TRY(
+      platform_.write_file(platform_.self, argument, {reinterpret_cast<const u8*>(written.data), written.size}));
+  (out_ << "wrote the metrics to ").printable(argument) << '\n';
   return {};
 }
 

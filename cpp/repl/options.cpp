@@ -35,6 +35,7 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.text(arena, "draft", &o.draft);
   values.text(arena, "policy_file", &o.policy_file);
   values.text(arena, "journal", &o.journal);
+  values.text(arena, "log", &o.log);
   values.integer("max_tokens", &o.max_tokens);
   if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;
   if (values["kv"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["kv"].text.str()));

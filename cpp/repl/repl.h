@@ -31,6 +31,7 @@ struct Options {
   engine::Profile profile = engine::Profile::latency;
   Str tuning_memory;  // path of the file that remembers them; empty: none
   Str journal;        // path of the file that gets the journal; empty: none
+  Str log;            // path of the file that gets the same as lines of text; empty: none
   Str policy_file;    // path of the file that gets what the policy changes; empty: none, and nothing is applied
   engine::GovernorSettings governor;
   runtime::SamplerSettings sampler;

@@ -217,7 +217,6 @@ flyball::Status list(void*, Str directory, void* context, void (*each)(void* con
   for (;;) {
     u64 n = sizeof info.bytes;
     status = folder->read(folder.get(), &n, info.bytes);
-    if (status == efi::buffer_too_small) continue;  // a name that is longer than FAT allows
     if (efi::failed(status)) return failed(directory, "list", status);
     if (n == 0) return {};
     if (info.info().attributes & efi::attribute_directory) continue;

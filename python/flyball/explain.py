@@ -168,7 +168,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "MODEL_TUNING_REMEMBERED": lambda data: f"remembered: {_threads(data)}, for {data['profile']}",
     "MODEL_ISA_CHOSEN": lambda data: (
-        f"{data['isa']} is the fastest here: a step took "
+        f"{data['isa']} is the fastest here: four tokens took "
         + ", ".join(f"{ns / 1e6:,.2f} ms with {isa}" for isa, ns in data["step_ns"].items())
     ),
     "SESSION_OPENED": _opened,

@@ -122,7 +122,7 @@ class Model:
         return tuned
 
     def choose_isa(self) -> dict[str, float]:
-        """Compute with the instruction set that is the fastest here; gives milliseconds of a step with each.
+        """Compute with the instruction set that is the fastest here; gives milliseconds of four tokens.
 
         On an emulated processor that is seldom the one with the widest registers. None of them changes an answer. Call
         it before the model is shared between threads.

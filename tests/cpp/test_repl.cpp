@@ -487,10 +487,16 @@ TEST(the_journal_goes_on_where_it_was) {
   // As a crash leaves it: the last line is cut off, and told.
   std::string& file = screen.world.files["j.jsonl"];
   file.resize(file.size() - 9);
-  CHECK(has(screen.start(), "j.jsonl had a torn last line of "));
+  CHECK(has(screen.start(), " bytes behind its last whole line, now in FILE.torn"));
   screen.say("Hello");
   screen.repl.reset();
   CHECK_EQ(n_lines(), 3 * first - 1);
+
+  file += std::string("\0\7{\"v\":1,\n of a file before\n\n", 29);  // a power cut may leave what was there before
+  CHECK(has(screen.start(), "29 bytes behind its last whole line"));
+  screen.repl.reset();
+  CHECK_EQ(screen.world.files["j.jsonl.torn"].size(), size_t(29));
+  CHECK(n_lines() > 3 * first - 1);
 
   file[300] ^= 1;
   const std::string changed = file;

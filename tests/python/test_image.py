@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -60,10 +61,11 @@ def test_a_session_in_qemu_leaves_what_the_host_can_check(
         "/guard turn_ms 1",
         "Hello",
         "/metrics",
+        "/metrics metrics.json",
         "/save session.bin",
         "/journal 3",
     ]
-    path = build(tmp_path, 'journal = "journal.jsonl"\ntune = "off"\nsampling.seed = 3\n', [host])
+    path = build(tmp_path, 'journal = "journal.jsonl"\nlog = "log.txt"\ntune = "off"\nsampling.seed = 3\n', [host])
     ended = image.run(path, script, image.Machine(processors=2))
     assert ended.well, ended
     out = ended.output
@@ -76,7 +78,8 @@ def test_a_session_in_qemu_leaves_what_the_host_can_check(
     assert image.check(path) == []
     left = {file.name: file for file in image.extract(path, tmp_path / "out")}
     assert flyball.verify(left["guest.json"], model=model)
-    assert main(["journal", "verify", str(left["journal.jsonl"])]) == 0
+    assert main(["journal", "verify", str(left["journal.jsonl"]), "--log", str(left["log.txt"])]) == 0
+    assert json.loads(left["metrics.json"].read_text())["last"]["generated_tokens"] > 0
     assert replay(journal.read(left["journal.jsonl"])).holds
     assert main(["image", "check", str(path)]) == 0
     assert "journal.jsonl" in capsys.readouterr().out

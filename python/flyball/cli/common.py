@@ -84,7 +84,7 @@ def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> A
         return nullcontext()
     from ..journal import Journal
 
-    journal = Journal(path, content=args.journal_content)
+    journal = Journal(path, log=settings["log"].value or None, content=args.journal_content)
     if journal.recovered:
         say_error(f"{path}: a torn last line of {journal.recovered} bytes was cut off")
     return journal
