@@ -35,7 +35,7 @@ def compare(folder: Path, names: list[str], cpu: str) -> list[str]:
     script = ["/raw on"]
     for name in names:
         script += [f"/load models/{name}.gguf", "/raw on", f"/verify {name}.json", PROMPT, f"/receipt g-{name}.json"]
-    ended = image.run(path, script, image.Machine(cpu=cpu, processors=2), timeout=30 + 5 * len(names))
+    ended = image.run(path, script, image.Machine(cpu=cpu, processors=2), timeout=60 + 20 * len(names))
     wrong = [] if ended.well else [f"{cpu}: {ended.why}: {ended.output[-400:]}"]
     made = {file.stem: file for file in image.extract(path, folder / "made")}
     for name, model_path in zip(names, models, strict=True):

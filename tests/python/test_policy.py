@@ -190,11 +190,11 @@ import sys, flyball
 from flyball.policy import Policy
 model = flyball.Model.load(flyball.demo_model_path(), threads=1)
 policy = Policy(model, sys.argv[1], {"policy.auto_apply": "aggressive"})
-print("ready", flush=True)
 n = 0
 while True:
     n = 64 + (n + 1) % 64
     policy.ask_for(0, ("f16", "q8_0", "f32")[n % 3], n)
+    print("written", flush=True)
 """
 
 
