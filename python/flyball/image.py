@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -292,6 +293,34 @@ def _native_path() -> str:
     if found is None:
         raise NotFound("flyball-native", "is not beside this Python; it is built with the package")
     return found
+
+
+class Wanting(NamedTuple):
+    """What is missing, in the words of an error: cause, and what to do."""
+
+    what: str
+    why: str
+
+
+def preflight(folder: str | os.PathLike[str], n_bytes: int = _LEAST_BYTES) -> list[Wanting]:
+    """What building and running an image in `folder` would lack; empty: nothing."""
+    wanting = []
+
+    def needs(look: Callable[[], object]) -> None:
+        try:
+            look()
+        except NotFound as error:
+            wanting.append(Wanting(error.where, error.what))
+
+    needs(program_path)
+    for tool in _PACKAGES:
+        if tool != "sgdisk":  # for sticks alone
+            needs(partial(_tool, tool))
+    needs(_firmware)
+    free = shutil.disk_usage(folder).free
+    if free < 2 * n_bytes:
+        wanting.append(Wanting(str(folder), f"has {free >> 20} MiB free, {2 * n_bytes >> 20} are needed; make room"))
+    return wanting
 
 
 def interact(path: str | os.PathLike[str], machine: Machine | None = None) -> int:

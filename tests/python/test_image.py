@@ -179,6 +179,24 @@ def test_hostile_volumes_cost_no_fault(tmp_path: Path) -> None:
         assert "flyball 0." in ended.output
 
 
+def test_the_whole_flow_is_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "script.txt"
+    script.write_text("/raw on\n/max_tokens 4\nOnce\n/receipt r.json\n/quit\n")
+    assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 0
+    steps = capsys.readouterr().out.splitlines()
+    assert [step.partition(":")[0] for step in steps] == ["preflight", "build", "run", "extract", "verify"]
+    assert steps[-1].endswith("1 receipts hold")
+    script.write_text("/nonsense\n")
+    assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 1
+    assert "went wrong" in capsys.readouterr().out
+
+
+def test_what_a_flow_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "_tool", lambda name: (_ for _ in ()).throw(flyball.NotFound(name, "is not installed")))
+    missing = {what for what, _ in image.preflight(tmp_path, 1 << 60)}
+    assert {"qemu-system-x86_64", "mcopy", str(tmp_path)} <= missing
+
+
 def test_images_are_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(flyball.NotFound):
         image.build(tmp_path / "a.img", [tmp_path / "absent.gguf"])

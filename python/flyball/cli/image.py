@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from .. import image
+from ..errors import VerificationError
 from . import common
 
 
@@ -34,6 +35,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="default: 2048")
     one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="of a script; default: 120")
     one.set_defaults(run=run)
+
+    one = actions.add_parser(
+        "flow",
+        help="preflight, build, run a script, extract, verify: all of it",
+        epilog="Exit codes: 0 all steps hold, 1 one does not, 2 something is missing.",
+    )
+    one.add_argument("folder", metavar="FOLDER", help="gets the image, and what the run has left in out/")
+    one.add_argument("--script", required=True, metavar="FILE", help="lines for the REPL")
+    one.add_argument("--model", metavar="FILE", help="default: the bundled one")
+    one.add_argument("--cpu", default="max", metavar="NAME", help="as in image run")
+    one.set_defaults(run=flow)
 
     one = actions.add_parser("native", help="run the program as a Linux process, with a folder as its volume")
     one.add_argument("folder", metavar="FOLDER", help="models/, flyball.toml and what the program leaves")
@@ -72,6 +84,48 @@ def run(args: argparse.Namespace) -> int:
     if not ended.well:
         common.say_error(ended.why)
     return common.HOLDS if ended.well else common.FAILS
+
+
+def flow(args: argparse.Namespace) -> int:
+    """Each step with its result; the first that fails ends it."""
+    from ..journal import check as check_journal
+    from ..model import demo_model_path
+    from ..receipt import verify
+
+    folder = Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = Path(args.model) if args.model else demo_model_path()
+    path, out, config = folder / "flyball.img", folder / "out", folder / "flyball.toml"
+    wanting = image.preflight(folder, model.stat().st_size if model.is_file() else 0)
+    for what, why in wanting:
+        common.write(f"preflight: {what} {why}\n")
+    if wanting:
+        return common.CANNOT_TELL
+    common.write("preflight: nothing is missing\n")
+    config.write_text('journal = "journal.jsonl"\nlog = "log.txt"\n')
+    image.build(path, [model], config)
+    common.write(f"build: {path}\n")
+    script = common.read_text(args.script).splitlines()
+    ended = image.run(path, script, image.Machine(args.cpu, min(os.cpu_count() or 1, 4)))
+    (folder / "output.txt").write_text(ended.output)
+    common.write(f"run: {'well' if ended.well else ended.why}, {ended.seconds:.0f} s; {folder / 'output.txt'}\n")
+    if not ended.well:
+        return common.FAILS
+    left = image.extract(path, out)
+    common.write(f"extract: {len(left)} files in {out}\n")
+    faults = [f"file system: {fault}" for fault in image.check(path)]
+    faults += [f"journal: {fault}" for fault in check_journal(out / "journal.jsonl", out / "log.txt").faults]
+    receipts = [file for file in left if file.suffix == ".json" and b'"logits_hashes"' in file.read_bytes()]
+    for receipt in receipts:
+        try:
+            verify(receipt, model=model)
+        except VerificationError as error:
+            faults.append(f"{receipt.name}: {error}")
+    for fault in faults:
+        common.write(f"verify: does not hold: {common.printable(fault)}\n")
+    if not faults:
+        common.write(f"verify: file system, journal with its log, and {len(receipts)} receipts hold\n")
+    return common.FAILS if faults else common.HOLDS
 
 
 def native(args: argparse.Namespace) -> int:
