@@ -11,9 +11,8 @@ using governor::policy::n_actions;
 
 constexpr Str before_situation = "You look after a language model on this computer.\n";
 constexpr Str no_situation = "state: unknown";
-constexpr Str after_situation =
-    "\nChoose one action: stay, reduce_context, increase_context, reduce_answer, increase_answer, reduce_cache, "
-    "increase_cache, other_model, restart. Answer with its name only.";
+constexpr Str before_actions = "\nChoose one action: ";
+constexpr Str after_actions = ". Answer with its name only.";
 constexpr Str before_answer = "\nAnswer: ";  // where the model has no chat format
 
 class Question {
@@ -56,7 +55,9 @@ class Question {
   Status write_prompt(Str situation) {
     char buffer[1024];
     Writer text(buffer, sizeof buffer);
-    text.put(before_situation).put(situation).put(after_situation);
+    text.put(before_situation).put(situation).put(before_actions);
+    for (u32 i = 0; i < n_actions; ++i) text.put(i ? ", " : "").put(governor::policy::actions()[i].name);
+    text.put(after_actions);
     const tokenizer::Tokenizer& tokenizer = model_.tokenizer();
     if (tokenizer.chat_template().empty()) {
       text.put(before_answer);

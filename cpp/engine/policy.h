@@ -36,7 +36,7 @@ class Policy {
   // A person asks for something else: that holds, whatever was changed before.
   Status ask_for(u32 context, CacheType cache, u32 max_tokens);
 
-  // After each answer, which may be the time to ask the model. `session` is the answer's own.
+  // After each answer, and at a session's end: either may be the time to ask the model.
   Status turn_ended(const Generation& generation, Control control = {});
   Status session_ended(const Session& session, Control control = {});
   Status consult(const Session& session, Control control = {});

@@ -145,7 +145,10 @@ Status Repl::open_model(Str path) {
   else
     out_ << "; chat format " << format_->name << '\n';
   follow_again();
-  return options_.governor.policy() ? open_policy() : Status();
+  if (options_.governor.policy()) {
+    if (const Status status = open_policy(); !status.ok()) error(status.error());
+  }
+  return {};
 }
 
 Status Repl::choose_threads(Model& model, bool again, engine::Tuned* tuned) {

@@ -132,8 +132,9 @@ void Repl::conversation_ended() {
 }
 
 Status Repl::policy(Str argument) {
+  const Settings before = options_.governor;
   FLYBALL_TRY(govern("policy", "auto_apply", argument));
-  FLYBALL_TRY(open_policy());
+  if (const Status status = open_policy(); !status.ok()) return options_.governor = before, status;
   const Settings& s = options_.governor;
   const engine::Policy::State& state = policy_->state();
   const auto word = [&](u64 Settings::* field) {

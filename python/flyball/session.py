@@ -104,10 +104,10 @@ class Session:
     the time and never the answer.
     """
 
-    def __init__(self, model: Model, core: _core.SessionCore, policy: Policy | None = None) -> None:
+    def __init__(self, model: Model, core: _core.SessionCore) -> None:
         self.model = model
         self._core = core
-        self.policy = policy  # looks after it
+        self.policy: Policy | None = None  # that looks after it
         self._draft: Session | None = None
 
     @property

@@ -429,6 +429,20 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
   CHECK(has(screen.say("/journal 2"), "[session] policy_open reason_id=SESSION_POLICY_OPENED"));
 }
 
+TEST(a_policy_that_cannot_be_costs_no_model) {
+  Screen screen;
+  screen.options.governor.auto_apply = governor::Settings::everything;
+  const std::string greeting = screen.start();
+  CHECK(has(greeting, "policy.auto_apply: needs a file"));
+  CHECK(greeting.find("cannot be used") == std::string::npos);
+  CHECK(has(screen.say("Hello"), "digest"));
+  CHECK(has(screen.say("/policy off"), "policy applies: off"));
+  Screen quiet;
+  quiet.start();
+  CHECK(has(quiet.say("/policy aggressive"), "needs a file"));
+  CHECK(has(quiet.say("/policy"), "policy applies: off"));
+}
+
 // A conversation that is too long for less context goes on in what it has.
 TEST(less_context_waits_for_the_next_conversation) {
   Screen screen;

@@ -16,6 +16,7 @@ from flyball import journal
 from flyball.cli import main
 from flyball.policy import ACTIONS, Configuration, Policy
 from flyball.replay import replay
+from tests.python.referee.models import write_model
 
 TROUBLE = {"policy.headroom_mb": 16777216}  # more memory than there is must stay free
 APPLY = {"policy.auto_apply": "aggressive"} | TROUBLE
@@ -113,13 +114,17 @@ def test_what_cannot_be_written_is_told_and_the_answer_is_there(model: flyball.M
     assert len(ask(session, 8).tokens) == 8
 
 
-def test_a_consult_that_cannot_be_costs_no_answer(tmp_path: Path) -> None:
-    policy = Policy(flyball.Model.load(flyball.demo_model_path()), settings={"policy.consult": "turn"})
-    model = policy.model
-    session = policy.session()
-    assert ask(session, 4).stop_reason == "max_tokens"
-    assert policy.state.told[0] in ("POLICY_STAY", "POLICY_CHOICE")
-    del model
+def test_a_consult_that_cannot_be_costs_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The question is longer than the context that this model was made for."""
+    path = write_model(tmp_path / "short.gguf", "llama", "Q8_0", n_ctx_train=64).path
+    session = Policy(flyball.Model.load(path, context=64), settings={"policy.consult": "turn"}).session()
+    with pytest.warns(RuntimeWarning, match="could not ask the model: consult"):
+        assert len(ask(session, 4).tokens) == 4
+    receipt = tmp_path / "receipt.json"
+    flags = ["-p", "a", "-n", "4", "-q", "--receipt", str(receipt), "--set", "policy.consult=session"]
+    assert main(["run", str(path), *flags]) == 0
+    assert receipt.exists()
+    assert "could not ask the model" in capsys.readouterr().err
 
 
 def test_wrong_use_is_refused(model: flyball.Model, file: Path) -> None:

@@ -117,8 +117,7 @@ class _Conversation:
 
     def end(self) -> None:
         """The policy may ask the model now."""
-        if self.policy:
-            self.policy.session_ended(self.chat.session)
+        common.end_policy(self.policy, self.chat.session)
         self.model.close()
 
     def _last_answer(self) -> Result:

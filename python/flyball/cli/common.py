@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configuration import Setting, resolve
-from ..errors import FileError, FormatError, InvalidArgument, NotFound
+from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
 from ..model import Model, demo_model_path
 from ..options import GenerateKeywords
 
 if TYPE_CHECKING:
     from ..journal import Journal
     from ..policy import Policy
+    from ..session import Session
 
 _GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
 HOLDS, FAILS, CANNOT_TELL = 0, 1, 2
@@ -193,6 +194,15 @@ def open_policy(model: Model, settings: Mapping[str, Setting], max_tokens: int) 
         cache=settings["kv"].value,
         max_tokens=max_tokens,
     )
+
+
+def end_policy(policy: Policy | None, session: Session) -> None:
+    """Say that the session is over, when all that it was for is done: a model that cannot be asked costs nothing."""
+    if policy is not None:
+        try:
+            policy.session_ended(session)
+        except Error as error:
+            say_error(f"the policy could not ask the model: {error}")
 
 
 def is_demo(settings: Mapping[str, Setting]) -> bool:

@@ -61,8 +61,6 @@ def run(args: argparse.Namespace) -> int:
         session = policy.session() if policy else model.session()
         stream = _stream(session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
-        if policy:
-            policy.session_ended(session)
         path = None if args.no_receipt else result.receipt.save(args.receipt or _default_path(result))
         if args.json:
             about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
@@ -71,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             common.write("\n")
         else:
             _summary(model, result, path)
+        common.end_policy(policy, session)
     return common.HOLDS
 
 
