@@ -220,7 +220,6 @@ def _converse(
     assert process.stdout is not None
     start = time.monotonic()
     output = b""
-    shown = 0
     waiting = list(lines)
 
     def ended(why: str, well: bool = False) -> Ended:
@@ -235,11 +234,10 @@ def _converse(
         piece = os.read(process.stdout.fileno(), 65536)
         if not piece:
             return ended("exit", not waiting)
-        output = _ESCAPES.sub(b"", output + piece)
+        piece = _ESCAPES.sub(b"", piece)
+        output += piece
         if on_output:
-            text = _text(output)
-            on_output(text[shown:])
-            shown = len(text)
+            on_output(_text(piece))
         if b"!!!!" in output[-4096:]:
             time.sleep(0.5)  # the rest of the firmware's screen
             output += os.read(process.stdout.fileno(), 65536)
