@@ -4,10 +4,11 @@
 set(FLYBALL_CLANG clang++-19 CACHE STRING "The compiler for bare metal")
 set(FLYBALL_LLD lld-link-19 CACHE STRING "The linker for bare metal")
 
+# Nobody runs constructors of globals there: one is an error.
 set(freestanding_flags
   --target=x86_64-unknown-windows -std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -fno-threadsafe-statics
   -fno-stack-protector -mno-red-zone -mno-stack-arg-probe -fshort-wchar -fno-asynchronous-unwind-tables -fno-unwind-tables
-  -ffp-contract=off -fno-math-errno -nostdinc++ -Wall -Wextra -Werror -I${PROJECT_SOURCE_DIR}/cpp)
+  -ffp-contract=off -fno-math-errno -nostdinc++ -Wall -Wextra -Wglobal-constructors -Werror -I${PROJECT_SOURCE_DIR}/cpp)
 
 # Appends the object of each source to `out`.
 function(flyball_freestanding out)

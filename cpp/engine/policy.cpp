@@ -130,7 +130,13 @@ Result<Policy*> Policy::create(Model& model, const PolicyOptions& options) {
 }
 
 void Policy::release(Policy* policy) {
-  if (policy) destroy_state(policy->model_.platform(), policy);
+  if (!policy) return;
+  governor::policy::Learnt::Starts& starts = policy->state_.learnt.starts;
+  if (starts.running) {
+    starts.running = false;
+    policy->keep_learnt();
+  }
+  destroy_state(policy->model_.platform(), policy);
 }
 
 Status Policy::open(const PolicyOptions& options) {
@@ -140,6 +146,7 @@ Status Policy::open(const PolicyOptions& options) {
   Configuration now = base;
   const Str source = read_now(base, &now);
   begin(base, now, source, read_learnt());
+  if (options.counts_starts && file_.size != 0) start(base);
   return {};
 }
 
@@ -153,24 +160,31 @@ void Policy::begin(const Configuration& base, const Configuration& now, Str sour
   tell(Reason::SESSION_POLICY_OPENED, data.done());
 }
 
+Status Policy::read_file(Str path, const Configuration& base, Configuration* out) const {
+  Arena arena(model_.platform());
+  Str text;
+  Configuration found;
+  FLYBALL_ASSIGN(text, read_text(model_.platform(), arena, path));
+  FLYBALL_TRY(read_file_text(arena, path, text, &found));
+  if (!governor::policy::in_range(settings_, governor::policy::begin(base, possible(model_), base, {}), found))
+    return fail(Code::corrupt, path) << "is out of range";
+  *out = found;
+  return {};
+}
+
 // What the file holds, or its checkpoint; says which.
 Str Policy::read_now(const Configuration& base, Configuration* now) const {
   const Platform& platform = model_.platform();
   if (settings_.auto_apply == GovernorSettings::nothing || !platform.stat(platform.self, file_.str()).ok())
     return "asked_for";
-  Arena arena(platform);
-  const auto read = [&](Str path) -> Status {
-    Str text;
-    Configuration found;
-    FLYBALL_ASSIGN(text, read_text(platform, arena, path));
-    FLYBALL_TRY(read_file_text(arena, path, text, &found));
-    if (!governor::policy::in_range(settings_, governor::policy::begin(base, possible(model_), base, {}), found))
-      return fail(Code::corrupt, path) << "is out of range";
-    *now = found;
-    return {};
-  };
-  if (read(file_.str()).ok()) return "file";
-  return read(Name(file_.str(), ".before").str()).ok() ? "checkpoint" : "nothing_valid";
+  if (read_file(file_.str(), base, now).ok()) return "file";
+  return read_file(Name(file_.str(), ".before").str(), base, now).ok() ? "checkpoint" : "nothing_valid";
+}
+
+void Policy::start(const Configuration& base) {
+  governor::policy::StartSeen seen;
+  (void)read_file(Name(file_.str(), ".before").str(), base, &seen.checkpoint);
+  observe(Reason::SESSION_START_SEEN, seen);
 }
 
 // What cannot be read is learnt again.

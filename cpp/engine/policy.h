@@ -14,6 +14,7 @@ struct PolicyOptions {
   CacheType cache = CacheType::f16;
   u32 max_tokens = 128;
   Str file;  // FILE gets the configuration, FILE.before the checkpoint, FILE.learnt what is known of actions; empty: none
+  bool counts_starts = false;  // the program is the only one with the file, and ends in order unless something is wrong
 };
 
 class Policy {
@@ -23,7 +24,7 @@ class Policy {
 
   // Applying needs a file. One that is there and valid holds from the beginning; else its checkpoint, else nothing.
   static Result<Policy*> create(Model& model, const PolicyOptions& options);
-  static void release(Policy* policy);  // before the model
+  static void release(Policy* policy);  // in order, and before the model
 
   // What new sessions and answers are to use.
   u32 context() const { return state_.now.context; }
@@ -64,7 +65,9 @@ class Policy {
   void begin(const Configuration& base, const Configuration& now, Str source, const governor::policy::Learnt& learnt);
   Status open(const PolicyOptions& options);
   Str read_now(const Configuration& base, Configuration* now) const;
+  Status read_file(Str path, const Configuration& base, Configuration* out) const;
   governor::policy::Learnt read_learnt() const;
+  void start(const Configuration& base);
   Status check_file(const GovernorSettings& settings) const;
   Status ask(const Session& session, Control control);
   template <class Seen>

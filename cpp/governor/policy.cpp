@@ -51,6 +51,9 @@ Wish change(State& state, const Configuration& to, Action action, Tell tell) {
     tell(Reason::PLAN_CHECKPOINT, data.done());
   }
   state.applying = action;
+  state.learnt.starts.stable = false;
+  state.learnt.starts.unproven = !(to == state.base);
+  state.calm_since = 0;
   return state.pending = wish;
 }
 
@@ -63,8 +66,9 @@ void change_mode(State& state, Mode mode, Reason reason, Tell tell) {
   tell(reason, data.done());
 }
 
-// Trouble adds up until there was calm for long enough, so that a mode is left as slowly as it is entered.
-void judge_mode(const Settings& s, State& state, const TurnSeen& seen, Tell tell) {
+// Trouble adds up until there was calm for long enough, so that a mode is left as slowly as it is entered. Says whether the
+// answer was calm.
+bool judge_mode(const Settings& s, State& state, const TurnSeen& seen, Tell tell) {
   if (seen.step_cycles != 0 && (state.usual_step_cycles == 0 || seen.step_cycles < state.usual_step_cycles))
     state.usual_step_cycles = seen.step_cycles;
   const bool slow = speed_percent(state, seen) > s.high_percent;
@@ -78,6 +82,20 @@ void judge_mode(const Settings& s, State& state, const TurnSeen& seen, Tell tell
     state.bad = 0;
     if (mode != Mode::normal) change_mode(state, Mode(u8(mode) - 1), Reason::POLICY_BETTER, tell);
   }
+  return !bad;
+}
+
+// A start is stable after as long a calm as makes a mode better; what was changed before has proven itself then.
+void judge_start(const Settings& s, State& state, bool calm, Tell tell) {
+  Learnt::Starts& starts = state.learnt.starts;
+  state.calm_since = calm ? state.calm_since + 1 : 0;
+  if (!starts.running || starts.stable || state.calm_since < s.calm_turns) return;
+  starts.stable = true;
+  starts.unproven = false;
+  starts.failed = 0;
+  EventData<> data;
+  data.json.field("start", starts.n).field("calm", state.calm_since);
+  tell(Reason::POLICY_START_STABLE, data.done());
 }
 
 // One setting at a time goes back to what was asked for, after calm in the normal mode.
@@ -151,7 +169,7 @@ Result<Action> parse_action(Str name) {
 }
 
 bool acted(Reason reason) {
-  constexpr Str events[] = {"mode", "suggest", "apply", "give_back", "restore", "hard_stop", "outcome"};
+  constexpr Str events[] = {"mode", "start", "suggest", "apply", "give_back", "restore", "hard_stop", "outcome"};
   for (const Str event : events) {
     if (governor::info(reason).event == event) return true;
   }
@@ -235,7 +253,7 @@ State begin(const Configuration& base, const Possible& possible, const Configura
 }
 
 Wish observe(const Settings& settings, State& state, const TurnSeen& seen, Tell tell) {
-  judge_mode(settings, state, seen, tell);
+  judge_start(settings, state, judge_mode(settings, state, seen, tell), tell);
   if (state.trial != Action::stay) {
     if (!continue_trial(settings, state, seen, tell) || settings.auto_apply == Settings::nothing) return {};
     tell_change(tell, Reason::APPLY_UNDONE, state.now, state.trial_from);
@@ -299,6 +317,33 @@ Wish observe(const Settings&, State& state, const Restored& seen, Tell tell) {
   write_configuration(data.json.key("configuration"), state.checkpoint);
   tell(seen.done ? Reason::PLAN_RESTORED : Reason::PLAN_NOT_RESTORED, data.done());
   return {};
+}
+
+// A start that follows a failed one risks less. A change that no start has proven goes back: to the checkpoint, and where
+// that is what failed, to what was asked for.
+Wish observe(const Settings& s, State& state, const StartSeen& seen, Tell tell) {
+  Learnt::Starts& starts = state.learnt.starts;
+  const bool failed = starts.running && !starts.stable;
+  ++starts.n;
+  starts.running = true;
+  starts.stable = false;
+  if (!failed) return {};
+  ++starts.failed;
+  EventData<> data;
+  data.json.field("start", starts.n).field("failed", starts.failed).field("unproven", starts.unproven);
+  tell(Reason::POLICY_START_FAILED, data.done());
+  if (state.learnt.mode != Mode::safe) change_mode(state, Mode(u8(state.learnt.mode) + 1), Reason::POLICY_WORSE, tell);
+  if (!starts.unproven || s.auto_apply == Settings::nothing) return {};
+  const bool to_checkpoint = in_range(s, state, seen.checkpoint) && !(seen.checkpoint == state.now);
+  const Configuration to = to_checkpoint ? seen.checkpoint : state.base;
+  if (to == state.now) return {};
+  tell_change(tell, Reason::PLAN_ROLLED_BACK, state.now, to);
+  state.has_checkpoint = false;
+  const Configuration from = state.now;
+  state.now = to;  // the checkpoint that is written first
+  const Wish wish = change(state, to, Action::stay, tell);
+  state.now = from;
+  return wish;
 }
 
 }  // namespace flyball::governor::policy

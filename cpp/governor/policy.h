@@ -92,16 +92,23 @@ struct Restored {
   bool done = false;
 };
 
+// A program that keeps its policy in a file has started, and the checkpoint that lies beside the file. Zeros: none.
+struct StartSeen {
+  Configuration checkpoint;
+};
+
 void write_configuration(JsonWriter& json, const Configuration& configuration);
 void write(JsonWriter& json, const TurnSeen& seen);
 void write(JsonWriter& json, const Consulted& seen);
 void write(JsonWriter& json, const Applied& seen);
 void write(JsonWriter& json, const Restored& seen);
+void write(JsonWriter& json, const StartSeen& seen);
 Status read(const Json& object, Configuration* out);
 Status read(const Json& object, TurnSeen* out);
 Status read(const Json& object, Consulted* out);
 Status read(const Json& object, Applied* out);
 Status read(const Json& object, Restored* out);
+Status read(const Json& object, StartSeen* out);
 
 constexpr u32 max_outcome_turns = 16;
 
@@ -116,6 +123,15 @@ struct Learnt {
     friend bool operator==(const Outcomes&, const Outcomes&) = default;
   };
   Outcomes outcomes[n_actions];
+  struct Starts {
+    u64 n = 0;
+    u64 failed = 0;         // in a row: ended out of order before they were stable
+    bool running = false;   // not ended in order
+    bool stable = false;    // enough calm answers since the start, and since the last change
+    bool unproven = false;  // no start has been stable since the last change
+    friend bool operator==(const Starts&, const Starts&) = default;
+  };
+  Starts starts;
   friend bool operator==(const Learnt&, const Learnt&) = default;
 };
 void write(JsonWriter& json, const Learnt& learnt);
@@ -148,6 +164,7 @@ struct State {
   u64 usual_step_cycles = 0;  // the least seen; 0: none yet
   u64 bad = 0;                // answers that showed trouble, since the last change of mode or long calm
   u64 calm = 0;               // answers in a row that showed none
+  u64 calm_since = 0;         // calm answers in a row since the start and the last change
 
   // The plan of this session.
   u64 steps = 0;
@@ -171,6 +188,7 @@ Wish observe(const Settings& settings, State& state, const TurnSeen& seen, Tell 
 Wish observe(const Settings& settings, State& state, const Consulted& seen, Tell tell);
 Wish observe(const Settings& settings, State& state, const Applied& seen, Tell tell);
 Wish observe(const Settings& settings, State& state, const Restored& seen, Tell tell);
+Wish observe(const Settings& settings, State& state, const StartSeen& seen, Tell tell);
 
 // Members of SESSION_POLICY_OPENED that a replay needs, and back.
 void write_opening(JsonWriter& json, const Settings& settings, const State& state);

@@ -97,6 +97,13 @@ Status read(const Json& object, Applied* out) {
 void write(JsonWriter& json, const Restored& seen) { json.begin_object().field("done", seen.done).end_object(); }
 Status read(const Json& object, Restored* out) { return take(object, "done", &out->done); }
 
+void write(JsonWriter& json, const StartSeen& seen) {
+  json.begin_object();
+  write_configuration(json.key("checkpoint"), seen.checkpoint);
+  json.end_object();
+}
+Status read(const Json& object, StartSeen* out) { return read_member(object, "checkpoint", &out->checkpoint); }
+
 void write(JsonWriter& json, const Learnt& learnt) {
   json.begin_object().field("mode", mode_name(learnt.mode)).key("outcomes").begin_object();
   for (u32 i = 0; i < n_actions; ++i) {
@@ -105,6 +112,9 @@ void write(JsonWriter& json, const Learnt& learnt) {
     json.key(info(Action(i)).name).begin_object().field("history", o.history).field("helped", o.helped);
     json.field("harmed", o.harmed).field("undecided", o.undecided).end_object();
   }
+  const Learnt::Starts& starts = learnt.starts;
+  json.end_object().key("starts").begin_object().field("n", starts.n).field("failed", starts.failed);
+  json.field("running", starts.running).field("stable", starts.stable).field("unproven", starts.unproven);
   json.end_object().end_object();
 }
 
@@ -120,7 +130,14 @@ Status read(const Json& object, Learnt* out) {
   out->mode = Mode(mode);
   FLYBALL_ASSIGN(member, object.member("outcomes"));
   FLYBALL_ASSIGN(member, member.expect("outcomes", JsonType::object));
-  return read_outcomes(member, out->outcomes);
+  FLYBALL_TRY(read_outcomes(member, out->outcomes));
+  if (!object.find("starts", &member)) return {};  // of an earlier version
+  FLYBALL_ASSIGN(member, member.expect("starts", JsonType::object));
+  FLYBALL_TRY(take(member, "n", most_number, &out->starts.n));
+  FLYBALL_TRY(take(member, "failed", most_number, &out->starts.failed));
+  FLYBALL_TRY(take(member, "running", &out->starts.running));
+  FLYBALL_TRY(take(member, "stable", &out->starts.stable));
+  return take(member, "unproven", &out->starts.unproven);
 }
 
 void write_opening(JsonWriter& json, const Settings& settings, const State& state) {

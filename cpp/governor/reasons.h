@@ -30,6 +30,8 @@ namespace flyball::governor {
   REASON(SESSION, CONSULTED, "consult", "a model was asked what to change: its scores of all actions")              \
   REASON(SESSION, APPLIED, "applied", "the configuration's file, read again after a change")                        \
   REASON(SESSION, RESTORED, "restored", "the configuration's file, after it was to be as before")                   \
+  REASON(SESSION, START_SEEN, "start",                                                                              \
+         "a program with a policy's file has started; data has the checkpoint that lies beside it")                 \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "what a token costs on this machine is known")                           \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token can cost less than was known")                            \
   REASON(AUTOTUNE, TIGHTEN, "tighten", "an answer cost more than the high mark: later ones are bounded further")    \
@@ -57,6 +59,8 @@ namespace flyball::governor {
   REASON(SPECULATION, PAUSED, "guesses", "checking guessed tokens does not pay any more: they are tried seldom")    \
   REASON(POLICY, WORSE, "mode", "too many answers showed trouble: less is risked")                                  \
   REASON(POLICY, BETTER, "mode", "answers were calm for long enough: more may be tried")                            \
+  REASON(POLICY, START_FAILED, "start", "the run before ended out of order before it was stable")                   \
+  REASON(POLICY, START_STABLE, "stable", "answers since the start were calm long enough: what it has is proven")    \
   REASON(POLICY, STAY, "choice", "of all actions the model chose to change nothing")                                \
   REASON(POLICY, CHOICE, "choice", "of all actions the model chose one that changes something")                     \
   REASON(POLICY, SUGGESTED, "suggest", "an action that only a person can take")                                     \
@@ -67,6 +71,7 @@ namespace flyball::governor {
   REASON(PLAN, STEP, "step", "the plan goes on by a step: the configuration is to change")                          \
   REASON(PLAN, RESTORED, "restore", "the configuration is as it was at the checkpoint")                             \
   REASON(PLAN, NOT_RESTORED, "restore", "the configuration could not be made as it was at the checkpoint")          \
+  REASON(PLAN, ROLLED_BACK, "restore", "a start failed with a change that none has proven: the change goes back")   \
   REASON(PLAN, HARD_STOP, "hard_stop", "a step could not be verified: the session's plan ends")                     \
   REASON(APPLY, VERIFIED, "apply", "the change is in the file: read again, in range, byte for byte")                \
   REASON(APPLY, NOT_VERIFIED, "apply", "the file does not have the change that was to be written")                  \

@@ -70,6 +70,7 @@ Status Replay::observe(Reason reason, u64 turn, Str text, Tell tell) {
     case Reason::SESSION_TURN_SEEN: return observe_policy<policy::TurnSeen>(data, tell);
     case Reason::SESSION_CONSULTED: return observe_policy<policy::Consulted>(data, tell);
     case Reason::SESSION_APPLIED: return observe_policy<policy::Applied>(data, tell);
+    case Reason::SESSION_START_SEEN: return observe_policy<policy::StartSeen>(data, tell);
     case Reason::SESSION_RESTORED: return observe_policy<policy::Restored>(data, tell);
     default: break;
   }

@@ -35,7 +35,8 @@ void Repl::start() {
           << " had " << n_torn << " bytes behind its last whole line, now in FILE.torn.\n";
   }
   if (!options_.log.empty()) {
-    if (const Status status = chronicle_.open_log(options_.log); !status.ok()) error(status.error());
+    if (const Status status = chronicle_.open_log(options_.log, options_.instead_of_log); !status.ok())
+      error(status.error());
   }
   open_first_model();
   if (model_ != nullptr && !options_.draft.empty()) {
@@ -145,7 +146,7 @@ Status Repl::open_model(Str path) {
   else
     out_ << "; chat format " << format_->name << '\n';
   follow_again();
-  if (options_.governor.policy()) {
+  if (options_.governor.policy() || !options_.policy_file.empty()) {
     if (const Status status = open_policy(); !status.ok()) error(status.error());
   }
   return {};

@@ -71,9 +71,10 @@ Status Chronicle::go_on(Str lines, Str path, u64* n_torn) {
   return {};
 }
 
-Status Chronicle::open_log(Str path) {
+Status Chronicle::open_log(Str path, void (*instead)(Str lines)) {
   if (path.size > sizeof log_path_.data) return fail(Code::invalid_argument, "log") << "the path is too long";
   log_path_.assign(path);
+  instead_of_log_ = instead;
   return {};
 }
 
@@ -89,7 +90,11 @@ Status Chronicle::keep() {
   const Status journal = append_waiting(path_.str(), text_of(newest_).from(newest_.size() - unwritten_));
   if (journal.ok()) unwritten_ = 0;
   const Status log = append_waiting(log_path_.str(), text_of(log_));
-  if (log.ok()) log_.truncate(0);
+  if (!log.ok() && instead_of_log_ != nullptr) instead_of_log_(text_of(log_));
+  if (log.ok() || instead_of_log_ != nullptr) log_.truncate(0);
+  const bool failed_before = failing_;
+  failing_ = !journal.ok() || !log.ok();
+  if (failing_ && failed_before) return {};
   return journal.ok() ? log : journal;
 }
 

@@ -15,10 +15,12 @@ class Chronicle {
   // Goes on with the file's chain. A journal that does not hold is an error; what a crash leaves behind the last
   // whole line is moved to FILE.torn: `n_torn` bytes.
   Status open(Str path, u64* n_torn);
-  Status open_log(Str path);  // which gets each event as a line of text, too
+  // Gets each event as a line of text, too. What it cannot take is given to `instead`.
+  Status open_log(Str path, void (*instead)(Str lines));
   governor::EventSink sink() { return journal_.sink(); }
 
-  // Takes what was told since the last time. Lines that cannot be written are written with the next.
+  // Takes what was told since the last time. Lines that cannot be written are written with the next; that is an error
+  // once, until something can be written again.
   Status keep();
 
   void show(Console& out, u64 n);  // the newest lines, oldest first, as a log has them
@@ -43,6 +45,8 @@ class Chronicle {
   Text<1024> path_;   // empty: none
   Buffer<char> log_;  // lines that wait for the log
   Text<1024> log_path_;
+  void (*instead_of_log_)(Str lines) = nullptr;
+  bool failing_ = false;
   u64 n_lost_ = 0;
 };
 

@@ -50,7 +50,7 @@ Span<const Repl::Command> Repl::commands() {
       {"restore", "FILE", "restore a saved session", &Repl::restore},
       {"receipt", "FILE", "write the receipt of the last answer", &Repl::receipt},
       {"verify", "FILE", "repeat the answer of a receipt and compare every bit", &Repl::verify},
-      {"autorun", "FILE", "feed the lines of a file; /quit as its last line ends or powers off", &Repl::autorun},
+      {"autorun", "FILE [--shutdown]", "feed the lines of a file, and then end", &Repl::autorun},
       {"quit", "", "end", &Repl::quit},
   };
   return table;
@@ -70,7 +70,8 @@ Status Repl::help(Str argument) {
   if (!known) return run_command(argument);  // says that there is none, and the nearest
   if (argument.empty()) {
     out_ << "Anything else is a prompt. A \\ at the end of a line continues it; // begins a prompt with a slash;\n"
-            "Ctrl-C stops an answer.\n";
+            "Ctrl-C stops an answer.\n"
+         << options_.differences;
   }
   return {};
 }
@@ -296,10 +297,14 @@ Status Repl::verify(Str argument) {
 }
 
 Status Repl::autorun(Str argument) {
+  constexpr Str shutdown = " --shutdown";
+  const bool ends = argument.ends_with(shutdown);
+  if (ends) argument.size -= shutdown.size;
   if (argument.empty()) return fail(Code::invalid_argument, "/autorun") << "needs the script's file";
   Span<const u8> file;
   FLYBALL_ASSIGN(file, platform_.map(platform_.self, argument));
-  const bool kept = append(script_, {reinterpret_cast<const char*>(file.data), file.size});
+  const bool kept =
+      append(script_, {reinterpret_cast<const char*>(file.data), file.size}) && (!ends || append(script_, "\n/quit\n"));
   platform_.unmap(platform_.self, file);
   if (!kept) return fail(Code::out_of_memory, "/autorun") << "no memory for a script of " << file.size << " bytes";
   return {};

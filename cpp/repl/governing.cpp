@@ -87,7 +87,9 @@ Status Repl::open_policy() {
   wanted.cache = session_->cache_type();
   wanted.max_tokens = max_tokens_;
   wanted.file = options_.policy_file;
+  wanted.counts_starts = true;
   FLYBALL_ASSIGN(policy_, engine::Policy::create(*model_, wanted));
+  show_policy_decisions();
   return obey_policy();
 }
 
@@ -115,14 +117,18 @@ Status Repl::ask_for(u32 context, engine::CacheType cache, u32 max_tokens) {
 }
 
 // One quiet line when the policy acted.
-Status Repl::policy_saw(const engine::Generation& generation) {
-  if (policy_ == nullptr) return {};
-  FLYBALL_TRY(policy_->turn_ended(generation, control()));
+void Repl::show_policy_decisions() {
   u64 n = 0;
   for (const governor::Reason reason : policy_->told()) {
     if (governor::policy::acted(reason)) out_ << (n++ == 0 ? "policy: " : ", ") << governor::info(reason).id;
   }
   if (n != 0) out_ << "; /policy and /journal tell more\n";
+}
+
+Status Repl::policy_saw(const engine::Generation& generation) {
+  if (policy_ == nullptr) return {};
+  FLYBALL_TRY(policy_->turn_ended(generation, control()));
+  show_policy_decisions();
   return {};
 }
 
@@ -160,6 +166,12 @@ Status Repl::policy(Str argument) {
     out_ << "; " << governor::policy::info(state.trial).name << " is judged: " << state.after.n << " of "
          << s.outcome_turns << " answers";
   out_ << '\n';
+  if (const auto& starts = state.learnt.starts; starts.running) {
+    out_ << "start " << starts.n << (starts.stable ? ", stable" : ", not yet known to be stable");
+    if (starts.unproven) out_ << "; no start has proven the last change";
+    if (starts.failed != 0) out_ << "; starts that failed in a row: " << starts.failed;
+    out_ << '\n';
+  }
   return {};
 }
 

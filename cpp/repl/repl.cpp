@@ -53,6 +53,9 @@ Repl::Repl(const Platform& platform, const Options& options)
 
 Repl::~Repl() {
   conversation_ended();
+  if (model_ != nullptr && !options_.metrics.empty()) {
+    if (const Status status = metrics(options_.metrics); !status.ok()) error(status.error());
+  }
   close_draft();
   close_model();
   if (const Status status = chronicle_.keep(); !status.ok()) error(status.error());

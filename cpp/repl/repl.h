@@ -33,6 +33,9 @@ struct Options {
   Str journal;        // path of the file that gets the journal; empty: none
   Str log;            // path of the file that gets the same as lines of text; empty: none
   Str policy_file;    // path of the file that gets what the policy changes; empty: none, and nothing is applied
+  Str metrics;        // path of the file that gets the metrics at the end; empty: none
+  Str differences;    // what /help says of this program alone
+  void (*instead_of_log)(Str lines) = nullptr;  // gets what a log cannot take
   engine::GovernorSettings governor;
   runtime::SamplerSettings sampler;
   u32 max_tokens = 256;
@@ -134,6 +137,7 @@ class Repl {
   Status open_policy();
   void close_policy();
   Status consult_policy(Str argument);
+  void show_policy_decisions();
   Status policy_saw(const engine::Generation& generation);
   void conversation_ended();
   Status ask_for(u32 context, engine::CacheType cache, u32 max_tokens);

@@ -53,6 +53,12 @@ struct FirstModel {
   }
 };
 
+constexpr Str differences =
+    "Here, without an operating system: files are on the volume that was booted, with names in ASCII; what is told is "
+    "kept\n"
+    "in journal.jsonl, log.txt, policy.toml and metrics.json unless flyball.toml names others; instruction set and\n"
+    "threads are measured at boot; up and down bring earlier lines; /quit, and a script's --shutdown, power off.\n";
+
 struct Program {
   Platform platform;
   bool well = false;  // no command and no prompt failed
@@ -64,6 +70,12 @@ void run(void* context) {
   repl::Options options;
   Arena arena(platform);
   options.tune = options.measure_isa = true;
+  options.journal = "journal.jsonl";
+  options.log = "log.txt";
+  options.policy_file = "policy.toml";
+  options.metrics = "metrics.json";
+  options.instead_of_log = write_serial;
+  options.differences = differences;
   if (const flyball::Status status = repl::read_options(platform, arena, "flyball.toml", &options); !status.ok()) {
     char text[600];
     Writer described(text, sizeof text);

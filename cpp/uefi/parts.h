@@ -51,7 +51,8 @@ void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* co
 void start_console();
 void write(void*, Str text);
 bool stop_requested(void*);
-Str read_line(Str prompt);  // without its end; valid until the next
+Str read_line(Str prompt);    // without its end; valid until the next
+void write_serial(Str text);  // also where people have another console; a process writes to that
 
 [[noreturn]] void power_off(bool well);
 

@@ -138,6 +138,12 @@ def _mode(data: dict[str, Any]) -> str:
     return f"{seen}: {data['from']} mode becomes {data['to']}"
 
 
+def _failed_start(data: dict[str, Any]) -> str:
+    change = ", with a change that none has proven" if data["unproven"] else ""
+    in_a_row = f", {data['failed']} in a row" if data["failed"] > 1 else ""
+    return f"start {data['start']}: the run before ended out of order before it was stable{change}{in_a_row}"
+
+
 def _chosen(data: dict[str, Any]) -> str:
     return f"{data['action']}, at {data['percent']} %, {data['margin_percent']} points before the next"
 
@@ -218,6 +224,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "SPECULATION_PAUSED": lambda data: f"guesses do not pay, {_guesses(data)}: they are tried seldom",
     "POLICY_WORSE": _mode,
     "POLICY_BETTER": _mode,
+    "POLICY_START_FAILED": _failed_start,
+    "POLICY_START_STABLE": lambda data: (
+        f"start {data['start']} is stable: {data['calm']} answers in a row were calm, what it has is proven"
+    ),
     "POLICY_STAY": lambda data: f"it chose to change nothing: {_chosen(data)}",
     "POLICY_CHOICE": lambda data: f"it chose {_chosen(data)}",
     "POLICY_SUGGESTED": lambda data: f"a person may want to: {data['action'].replace('_', ' ')}",
@@ -228,6 +238,9 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "PLAN_STEP": lambda data: f"step {data['step']} of {data['of']}, {data['action']}: {_changes(data)}",
     "PLAN_RESTORED": lambda data: f"again as it was: {_configuration(data['configuration'])}",
     "PLAN_NOT_RESTORED": lambda data: f"could not be written as it was: {_configuration(data['configuration'])}",
+    "PLAN_ROLLED_BACK": lambda data: (
+        f"a start failed with what none has proven, so that it goes back: {_changes(data)}"
+    ),
     "PLAN_HARD_STOP": lambda data: "nothing more is changed in this session",
     "APPLY_VERIFIED": lambda data: f"read again from the file: {_configuration(data['found'])}",
     "APPLY_NOT_VERIFIED": lambda data: "the file, read again, does not have the change",

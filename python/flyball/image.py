@@ -147,11 +147,12 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that QEMU plays. `cpu`: max has AVX2, qemu64 has not."""
+    """The machine that QEMU plays. `cpu`: max has AVX2, qemu64 has not. `read_only`: nothing can be written."""
 
     cpu: str = "max"
     processors: int = 1
     memory_mb: int = 2048
+    read_only: bool = False
 
     def command(self, image: Path, scripted: bool) -> list[str]:
         """QEMU's command line. TCG by name: /dev/kvm may be there and not work."""
@@ -170,7 +171,7 @@ class Machine:
         command += ["-display", "none", "-monitor", "none", "-serial", "stdio"]
         command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
         command += ["-drive", f"if=pflash,format=raw,unit=1,snapshot=on,file={variables}"]
-        command += ["-drive", f"file={image},format=raw,if=none,id=disk"]
+        command += ["-drive", f"file={image},format=raw,if=none,id=disk,readonly={'on' if self.read_only else 'off'}"]
         command += ["-device", "virtio-blk-pci,drive=disk,bootindex=0"]
         if scripted:
             command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-debugcon", "null"]
@@ -223,7 +224,7 @@ def _converse(
     waiting = list(lines)
 
     def ended(why: str, well: bool = False) -> Ended:
-        return Ended(well, why, _text(output), time.monotonic() - start)
+        return Ended(well, why, _text(_ESCAPES.sub(b"", output)), time.monotonic() - start)
 
     while True:
         left = timeout - (time.monotonic() - start)
@@ -234,10 +235,9 @@ def _converse(
         piece = os.read(process.stdout.fileno(), 65536)
         if not piece:
             return ended("exit", not waiting)
-        piece = _ESCAPES.sub(b"", piece)
         output += piece
         if on_output:
-            on_output(_text(piece))
+            on_output(_text(_ESCAPES.sub(b"", piece)))
         if b"!!!!" in output[-4096:]:
             time.sleep(0.5)  # the rest of the firmware's screen
             output += os.read(process.stdout.fileno(), 65536)
@@ -321,9 +321,14 @@ def preflight(folder: str | os.PathLike[str], n_bytes: int = _LEAST_BYTES) -> li
     return wanting
 
 
-def interact(path: str | os.PathLike[str], machine: Machine | None = None) -> int:
-    """Boot an image with the firmware's console on this terminal, for people; gives QEMU's exit status."""
-    return subprocess.run((machine or Machine()).command(_existing(path), scripted=False), check=False).returncode
+def interact(path: str | os.PathLike[str], machine: Machine | None = None, serial: bool = False) -> bool:
+    """Boot an image with a console on this terminal, for people; says whether it ended well.
+
+    The firmware's console, as a screen has it, or (`serial`) the raw first serial line, as scripts have it: faster,
+    without history and editing.
+    """
+    command = (machine or Machine()).command(_existing(path), scripted=serial)
+    return subprocess.run(command, check=False).returncode == (_ENDED_WELL if serial else 0)
 
 
 def _text(output: bytes) -> str:

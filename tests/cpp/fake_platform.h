@@ -62,6 +62,7 @@ class FakePlatform {
       return {};
     };
     platform.append_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {
+      if (text(path).starts_with("read-only/")) return flyball::fail(flyball::Code::io, path) << "is read-only";
       world(self).files[text(path)].append(reinterpret_cast<const char*>(bytes.data), bytes.size);
       return {};
     };

@@ -261,6 +261,77 @@ TEST(policy_gives_back_when_the_cause_is_gone) {
   CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(1));
 }
 
+// A program that starts, and how the one before it ended.
+TEST(policy_risks_less_after_failed_starts) {
+  World world;
+  const auto start = [&] { world.see(Reason::SESSION_START_SEEN, StartSeen{}); };
+  const Learnt::Starts& starts = world.state.learnt.starts;
+  start();
+  CHECK_EQ(starts.n, u64(1));
+  CHECK(starts.running && !starts.stable);
+  start();  // the first did not end in order
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_START_FAILED, Reason::POLICY_WORSE}));
+  start();
+  CHECK(world.state.learnt.mode == Mode::safe);
+  start();
+  CHECK_EQ(starts.failed, u64(3));
+  world.told.clear();
+  world.turn(calm, 7);
+  world.turn(stopped);
+  world.turn(calm, 7);
+  CHECK_EQ(world.count(Reason::POLICY_START_STABLE), u64(0));
+  world.turn(calm);
+  CHECK_EQ(world.count(Reason::POLICY_START_STABLE), u64(1));
+  CHECK_EQ(starts.failed, u64(0));
+  world.turn(calm, 8);
+  CHECK(world.state.learnt.mode == Mode::normal);
+  world.told.clear();
+  start();  // power cut of a machine that was stable
+  CHECK(world.told.empty());
+  world.state.learnt.starts.running = false;  // in order
+  start();
+  CHECK(world.told.empty());
+  CHECK_EQ(starts.n, u64(6));
+}
+
+TEST(policy_rolls_back_what_no_start_has_proven) {
+  const Configuration changed{4096, 128, 16}, before{4096, 64, 16}, out_of_range{1, 1, 1};
+  const auto failed_start = [&](const Configuration& now, const Configuration& checkpoint, bool unproven = true) {
+    World world;
+    world.settings.auto_apply = Settings::reductions;
+    world.state.now = now;
+    world.state.learnt.starts = {5, 0, true, false, unproven};
+    world.told.clear();
+    Wish written;
+    world.file = [&](const Wish& wish) { return written = wish, Applied{wish.configuration, true}; };
+    world.see(Reason::SESSION_START_SEEN, StartSeen{checkpoint});
+    CHECK_EQ(world.count(Reason::POLICY_START_FAILED), u64(1));
+    CHECK_EQ(world.count(Reason::PLAN_ROLLED_BACK), u64(written.what == Wish::apply));
+    if (written.what == Wish::apply) {
+      CHECK(written.checkpoint && world.state.checkpoint == written.configuration);
+      CHECK(world.state.now == written.configuration);
+      CHECK_EQ(world.state.learnt.starts.unproven, !(world.state.now == asked));
+    }
+    return world.state.now;
+  };
+  CHECK(failed_start(changed, before) == before);
+  CHECK(failed_start(before, before) == asked);  // the checkpoint is what failed
+  CHECK(failed_start(changed, out_of_range) == asked);
+  CHECK(failed_start(changed, {}) == asked);
+  CHECK(failed_start(changed, before, false) == changed);
+  CHECK(failed_start(asked, asked) == asked);
+
+  World world = aggressive();
+  world.see(Reason::SESSION_START_SEEN, StartSeen{});
+  make_degraded(world);
+  world.turn(calm, 7);
+  world.turn(stopped);
+  world.choose(Action::reduce_answer);
+  CHECK(world.state.learnt.starts.unproven);
+  world.turn(calm, 8);
+  CHECK(world.state.learnt.starts.stable && !world.state.learnt.starts.unproven);
+}
+
 TEST(policy_increases_to_its_limit_and_no_further) {
   World world({{"policy.auto_apply", "aggressive"},
                {"policy.most_context", "10000"},
@@ -396,16 +467,19 @@ TEST(policy_data_reads_back) {
   round_trip(consulted);
   round_trip(Applied{asked, true});
   round_trip(Restored{true});
+  round_trip(StartSeen{asked});
   Learnt learnt;
   learnt.mode = Mode::safe;
   learnt.outcomes[2] = {-200, 1, 2, 3};
+  learnt.starts = {7, 2, true, true, true};
   round_trip(learnt);
 
   Learnt out;
   Consulted scores;
-  for (const char* bad : {"{}", "{\"mode\":\"x\",\"outcomes\":{}}", "{\"mode\":\"safe\",\"outcomes\":[]}",
-                          "{\"mode\":\"safe\",\"outcomes\":{\"stay\":1}}", "{\"mode\":1,\"outcomes\":{}}",
-                          "{\"mode\":\"safe\",\"outcomes\":{\"jump\":{}}}"})
+  for (const char* bad :
+       {"{}", "{\"mode\":\"x\",\"outcomes\":{}}", "{\"mode\":\"safe\",\"outcomes\":[]}",
+        "{\"mode\":\"safe\",\"outcomes\":{\"stay\":1}}", "{\"mode\":1,\"outcomes\":{}}",
+        "{\"mode\":\"safe\",\"outcomes\":{\"jump\":{}}}", "{\"mode\":\"safe\",\"outcomes\":{},\"starts\":{}}"})
     CHECK(!policy::read(Json::parse(bad).value(), &out).ok());
   CHECK(!policy::read(Json::parse("{\"mock\":false,\"scores\":{}}").value(), &scores).ok());
   for (const char* score : {"\"nan\"", "\"inf\"", "1e7"}) {
@@ -487,7 +561,10 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
     u64 turns_in_mode = 0;
     Mode mode = Mode::normal;
     for (u64 i = 10 + below(60); i > 0; --i) {
-      if (below(3)) {
+      if (below(20) == 0) {
+        world.see(Reason::SESSION_START_SEEN, StartSeen{{u32(below(4097)), u32(below(257)), 16}});
+        if (world.state.learnt.mode != mode) mode = world.state.learnt.mode, turns_in_mode = 0;
+      } else if (below(3)) {
         world.turn({below(4) ? 950 + below(100) : below(3000), 500 + below(1000), 40'000 + below(9000), below(2000),
                     u32(below(4000)), below(4) == 0, below(4) == 0});
         ++turns_in_mode;

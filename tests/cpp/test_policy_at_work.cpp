@@ -46,12 +46,13 @@ struct World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  Status open(Str file = "policy.toml") {
+  Status open(Str file = "policy.toml", bool counts_starts = false) {
     Policy::release(policy);
     policy = nullptr;
     PolicyOptions options;
     options.settings = settings;
     options.file = file;
+    options.counts_starts = counts_starts;
     const Result<Policy*> opened = Policy::create(*model, options);
     if (!opened.ok()) return opened.error();
     policy = opened.value();
@@ -279,6 +280,35 @@ TEST(a_policy_consults_when_it_is_asked_to) {
   CHECK_EQ(consults(Settings::each_turn, true), u64(2));
   CHECK_EQ(consults(Settings::at_end, false), u64(0));
   CHECK_EQ(consults(Settings::at_end, true), u64(1));
+}
+
+// Power cuts: the policy is not released, its files stay as they are.
+TEST(a_policy_rolls_back_over_starts) {
+  World world;
+  const auto learnt_now = [&] { return world.fake.files["policy.toml.learnt"]; };
+  make_degraded(world);
+  REQUIRE(world.open("policy.toml", true).ok());
+  (void)world.answer();
+  REQUIRE(world.policy->consult_mock(*world.session, Action::reduce_context).ok());
+  CHECK_EQ(world.policy->context(), 512u);
+  (void)world.told();
+  const auto cut = world.fake.files;
+  REQUIRE(world.open("policy.toml", true).ok());
+  CHECK(world.told().empty());  // that was an end in order
+  CHECK_EQ(world.policy->context(), 512u);
+
+  Policy::release(world.policy);
+  world.policy = nullptr;
+  world.fake.files = cut;
+  REQUIRE(world.open("policy.toml", true).ok());
+  CHECK(world.told() == (Reasons{Reason::POLICY_START_FAILED, Reason::POLICY_WORSE, Reason::PLAN_ROLLED_BACK,
+                                 Reason::PLAN_CHECKPOINT, Reason::APPLY_VERIFIED}));
+  CHECK_EQ(world.policy->context(), 1024u);
+  CHECK_EQ(world.policy->state().learnt.starts.n, u64(2));
+  CHECK(learnt_now().find("\"running\":true") != std::string::npos);
+  Policy::release(world.policy);
+  world.policy = nullptr;
+  CHECK(learnt_now().find("\"running\":false") != std::string::npos);
 }
 
 // A journal of real answers and changes replays to the same decisions.

@@ -429,6 +429,49 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
   CHECK(has(screen.say("/journal 2"), "[session] policy_open reason_id=SESSION_POLICY_OPENED"));
 }
 
+// A power cut leaves the files as they are while the program runs.
+TEST(a_policy_counts_starts_and_rolls_back) {
+  Screen screen;
+  screen.options.policy_file = "policy.toml";
+  screen.options.governor.auto_apply = governor::Settings::everything;
+  screen.options.governor.headroom_mb = u64(1) << 24;
+  screen.options.governor.floor_context = 64;
+  screen.start();
+  screen.say("/max_tokens 64");
+  screen.say("Hello");
+  screen.say("/consult mock reduce_context");
+  CHECK(has(screen.say("/policy"), "start 1, not yet known to be stable; no start has proven the last change"));
+  const auto cut = screen.world.files;
+  screen.repl.reset();
+  screen.world.files = cut;
+  CHECK(has(screen.start(), "policy: POLICY_START_FAILED, POLICY_WORSE, PLAN_ROLLED_BACK"));
+  CHECK(has(screen.say("/policy"), "starts that failed in a row: 1"));
+  screen.repl.reset();
+  CHECK(screen.start().find("policy:") == std::string::npos);  // the one before ended in order
+}
+
+TEST(a_log_that_cannot_be_written_goes_elsewhere) {
+  static std::string elsewhere;
+  elsewhere.clear();
+  Screen screen;
+  screen.options.log = "read-only/log.txt";
+  screen.options.instead_of_log = [](Str lines) { elsewhere.append(lines.data, lines.size); };
+  screen.start();
+  CHECK(has(screen.say("/max_tokens 3"), "is read-only"));
+  CHECK(has(screen.say("Hello"), "digest"));  // told once
+  CHECK(has(elsewhere, "reason_id=MODEL_LOADED"));
+  CHECK(has(elsewhere, "reason_id=SESSION_TURN_ENDED"));
+  CHECK_EQ(screen.repl->n_errors(), u64(1));
+}
+
+TEST(metrics_are_left_at_the_end) {
+  Screen screen;
+  screen.options.metrics = "metrics.json";
+  screen.start();
+  screen.repl.reset();
+  CHECK(has(screen.world.files["metrics.json"], "\"prefix_cache\""));
+}
+
 TEST(a_policy_that_cannot_be_costs_no_model) {
   Screen screen;
   screen.options.governor.auto_apply = governor::Settings::everything;
@@ -537,4 +580,7 @@ TEST(a_script_is_fed_line_by_line) {
   screen.world.files["end.txt"] = "/quit\n/temp 1\n";
   CHECK(!screen.repl->feed("/autorun end.txt"));
   CHECK(screen.world.take().find("temp 1") == std::string::npos);
+  screen.start();
+  CHECK(!screen.repl->feed("/autorun s.txt --shutdown"));
+  CHECK(has(screen.world.take(), "temp 0 (greedy)"));
 }

@@ -409,6 +409,7 @@ def policies(folder: Path) -> set[str]:
         policy.consult(session, mock="reduce_answer")  # there is no such folder
         assert policy.state.told[-1] == "PLAN_NOT_RESTORED"
     told = {event.reason_id for event in journal.read(file)}
+    told.add("SESSION_START_SEEN")  # of programs that count: in test_repl.py and the boot image
 
     class Injected:
         def __init__(self, **settings: object) -> None:
@@ -433,6 +434,10 @@ def policies(folder: Path) -> set[str]:
             self.tell("SESSION_CONSULTED", {"mock": True, "scores": scores} | about)
             return self
 
+        def start(self) -> Injected:
+            self.tell("SESSION_START_SEEN", {"checkpoint": {"context": 4096, "max_tokens": 256, "cache_bits": 16}})
+            return self
+
         def apply(self, same_bytes: bool = True, **changed: int) -> Injected:
             found = {"context": 4096, "max_tokens": 256, "cache_bits": 16} | changed
             self.tell("SESSION_APPLIED", {"found": found, "same_bytes": same_bytes})
@@ -455,4 +460,8 @@ def policies(folder: Path) -> set[str]:
     broken = Injected(auto_apply=on).turns(2, stopped=True).choose("reduce_answer").apply(False)
     broken.tell("SESSION_RESTORED", {"done": True})
     broken.choose("reduce_answer")
+    proven = Injected().start().turns(8)
+    proven.start()
+    tried = Injected(auto_apply=on).start().turns(2, stopped=True).choose("reduce_answer").apply(max_tokens=128)
+    tried.start().apply()
     return told

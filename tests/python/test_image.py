@@ -48,7 +48,7 @@ def test_a_session_in_qemu_leaves_what_the_host_can_check(
     made = model.chat().send("What can you do?", 16, temperature=0.8, seed=3)
     host = made.receipt.save(tmp_path / "host.json")
     session = Path(__file__).parents[1] / "boot/session.txt"
-    script = ["/journal 3", "/verify host.json", "/max_tokens 16", *session.read_text().splitlines()]
+    script = ["/journal 9", "/verify host.json", "/max_tokens 16", *session.read_text().splitlines()]
     path = build(tmp_path, 'journal = "journal.jsonl"\nlog = "log.txt"\ntune = "off"\nsampling.seed = 3\n', [host])
     ended = image.run(path, script, image.Machine(processors=2))
     assert ended.well, ended
@@ -125,6 +125,54 @@ policy.auto_apply = "aggressive"
         assert again.well, again
         [told] = image.extract(path, tmp_path / f"again{cut}", ["journal.jsonl"])
         assert main(["journal", "verify", str(told)]) == 0
+
+
+def test_a_volume_that_is_read_only_leaves_its_log_on_the_serial_line(tmp_path: Path) -> None:
+    path = build(tmp_path, 'tune = "off"\nisa = "word64"\n')
+    before = path.read_bytes()
+    ended = image.run(path, ["/max_tokens 2", "Hello"], image.Machine(read_only=True))
+    assert not ended.well
+    assert ended.output.count("journal.jsonl: cannot append to: the volume is write-protected") == 1
+    assert "\x1b" not in ended.output
+    assert "[startup] model_load reason_id=MODEL_LOADED seq=" in ended.output
+    assert "[session] turn_end reason_id=SESSION_TURN_ENDED seq=" in ended.output
+    assert path.read_bytes() == before
+
+
+def test_a_machine_that_lost_its_power_while_it_tried_a_change_boots_without_it(tmp_path: Path) -> None:
+    """Boots of the same volume: a change, a power cut before it has proven itself, the roll-back, a stable boot."""
+    config = """
+tune = "off"
+isa = "word64"
+policy.auto_apply = "aggressive"
+policy.calm_turns = 1
+"""
+    path = build(tmp_path, config)
+    stopped = ["/guard on", "/guard turn_ms 1", "Hello", "/guard off", "/consult mock reduce_answer", "/policy"]
+    shown: list[str] = []
+
+    def cut_power(piece: str) -> None:
+        shown.append(piece)
+        if "no start has proven the last change" in "".join(shown):
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        image.run(path, stopped, on_output=cut_power)
+    image.check(path, repair=True)
+    second = image.run(path, ["/policy", "/max_tokens 4", "Hello", "/policy"])
+    assert second.well, second
+    assert "policy: POLICY_START_FAILED" in second.output
+    assert "PLAN_ROLLED_BACK" in second.output
+    assert "start 2, stable" in second.output
+    left = image.extract(path, tmp_path, ["journal.jsonl", "policy.toml.learnt"])
+    assert replay(journal.read(left[0])).holds
+    assert json.loads(left[1].read_text())["starts"] == {
+        "n": 2,
+        "failed": 0,
+        "running": False,
+        "stable": True,
+        "unproven": False,
+    }
 
 
 def test_an_image_for_a_stick_boots(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("--smp", type=int, default=min(os.cpu_count() or 1, 4), metavar="N", help="processors")
     one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="default: 2048")
     one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="of a script; default: 120")
+    one.add_argument("--serial", action="store_true", help="without a script: the raw serial line, which is faster")
+    one.add_argument("--read-only", action="store_true", help="nothing can be written to the image")
     one.set_defaults(run=run)
 
     one = actions.add_parser(
@@ -75,9 +77,9 @@ def build(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Boot it."""
-    machine = image.Machine(args.cpu, args.smp, args.memory)
+    machine = image.Machine(args.cpu, args.smp, args.memory, args.read_only)
     if args.script is None:
-        return common.HOLDS if image.interact(args.image, machine) == 0 else common.FAILS
+        return common.HOLDS if image.interact(args.image, machine, args.serial) else common.FAILS
     script = common.read_text(args.script).splitlines()
     ended = image.run(args.image, script, machine, args.timeout, on_output=common.write)
     common.write("\n")
@@ -95,15 +97,14 @@ def flow(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = Path(args.model) if args.model else demo_model_path()
-    path, out, config = folder / "flyball.img", folder / "out", folder / "flyball.toml"
+    path, out = folder / "flyball.img", folder / "out"
     wanting = image.preflight(folder, model.stat().st_size if model.is_file() else 0)
     for what, why in wanting:
         common.write(f"preflight: {what} {why}\n")
     if wanting:
         return common.CANNOT_TELL
     common.write("preflight: nothing is missing\n")
-    config.write_text('journal = "journal.jsonl"\nlog = "log.txt"\n')
-    image.build(path, [model], config)
+    image.build(path, [model])
     common.write(f"build: {path}\n")
     script = common.read_text(args.script).splitlines()
     ended = image.run(path, script, image.Machine(args.cpu, min(os.cpu_count() or 1, 4)))
