@@ -31,6 +31,15 @@ py::tuple take(JournalCore& core) {
   return py::make_tuple(py::bytes(lines), n_lost);
 }
 
+// An event of Python's own, of no session.
+void tell(JournalCore& core, const std::string& reason_id, const std::string& data) {
+  governor::Reason reason;
+  if (!governor::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
+  if (const Result<Json> json = Json::parse(str(data)); !json.ok() || data.size() > governor::max_line_bytes / 2)
+    raise("invalid_argument", "data", "is no JSON, or too long for a line");
+  core.journal->sink()(0, 0, reason, str(data));
+}
+
 py::dict next(ChainCheck& check, const std::string& line) {
   governor::Line read;
   bind::check(check.next(str(line), &read));
@@ -109,6 +118,7 @@ void bind_journal(py::module_& module) {
            }),
            "hash"_a, "n_lines"_a, "content"_a)
       .def("take", &take)
+      .def("tell", &tell, "reason_id"_a, "data"_a)
       .def("head", [](const JournalCore& core) { return tuple_of(core.journal->head()); });
   module.def("log_line", &log_line, "line"_a);
   py::class_<ReplayCore>(module, "ReplayCore")

@@ -70,6 +70,24 @@ Status read_file_text(Arena& arena, Str path, Str text, Configuration* out) {
   return {};
 }
 
+// Three keys at most, of which each may be absent.
+Status read_limits(const Platform& platform, Str path, GovernorSettings* out) {
+  Arena arena(platform);
+  const Span<ConfigValue> values = arena.allocate<ConfigValue>(config_keys().size);
+  Str text;
+  if (values.empty()) return fail(Code::out_of_memory, path) << "no memory to read it";
+  FLYBALL_ASSIGN(text, read_text(platform, arena, path));
+  FLYBALL_TRY(read_config(path, text, values));
+  for (u64 i = 0; i < values.size; ++i) {
+    if (!values[i].set) continue;
+    const Str key = config_keys()[i].key;
+    if (!(key == "policy.auto_apply") && !(key == "policy.gate") && !(key == "policy.threshold"))
+      return fail(Code::corrupt, path) << "has " << key << ", which is no limit";
+    FLYBALL_TRY(governor::set(out, key, values[i].text.str()));
+  }
+  return {};
+}
+
 Digest digest_of(Str text) {
   Sha256 hash;
   hash.update(text);
@@ -142,6 +160,7 @@ void Policy::release(Policy* policy) {
 Status Policy::open(const PolicyOptions& options) {
   file_.assign(options.file);
   FLYBALL_TRY(check_file(settings_));
+  settings_ = limit(settings_);
   const Configuration base = asked(model_, options.context, options.cache, options.max_tokens);
   Configuration now = base;
   const Str source = read_now(base, &now);
@@ -155,7 +174,7 @@ void Policy::begin(const Configuration& base, const Configuration& now, Str sour
   const governor::EventSink& events = model_.state().events;
   if (events.new_session) number_ = events.new_session(events.context);
   governor::EventData<> data;
-  data.json.field("configuration_from", source);
+  data.json.field("configuration_from", source).field("limited", limited_);
   governor::policy::write_opening(data.json, settings_, state_);
   tell(Reason::SESSION_POLICY_OPENED, data.done());
 }
@@ -179,6 +198,21 @@ Str Policy::read_now(const Configuration& base, Configuration* now) const {
     return "asked_for";
   if (read_file(file_.str(), base, now).ok()) return "file";
   return read_file(Name(file_.str(), ".before").str(), base, now).ok() ? "checkpoint" : "nothing_valid";
+}
+
+// The bounds of a reliability run, which only make the settings more careful. Without a file: none. What cannot be read
+// allows no change.
+GovernorSettings Policy::limit(const GovernorSettings& settings) {
+  GovernorSettings bounds = settings;
+  const Name path(file_.str(), ".limits");
+  limited_ = file_.size != 0 && model_.platform().stat(model_.platform().self, path.str()).ok();
+  if (!limited_) return settings;
+  if (!read_limits(model_.platform(), path.str(), &bounds).ok()) bounds.auto_apply = GovernorSettings::nothing;
+  GovernorSettings out = settings;
+  out.auto_apply = min(settings.auto_apply, bounds.auto_apply);
+  out.gate = min(settings.gate, bounds.gate);
+  out.threshold = max(settings.threshold, bounds.threshold);
+  return out;
 }
 
 void Policy::start(const Configuration& base) {
@@ -216,8 +250,9 @@ Status Policy::check_file(const GovernorSettings& settings) const {
 
 Status Policy::govern(const GovernorSettings& settings) {
   FLYBALL_TRY(check_file(settings));
-  if (settings == settings_) return {};
-  settings_ = settings;
+  const GovernorSettings bounded = limit(settings);
+  if (bounded == settings_) return {};
+  settings_ = bounded;
   governor::EventData<> data;
   governor::write_settings(data.json.key("governor"), settings_);
   tell(Reason::SESSION_SETTINGS, data.done());

@@ -26,6 +26,9 @@ class Policy {
   static Result<Policy*> create(Model& model, const PolicyOptions& options);
   static void release(Policy* policy);  // in order, and before the model
 
+  // FILE.limits bounds it: what a reliability run found makes it more careful, whatever the settings allow.
+  bool limited() const { return limited_; }
+
   // What new sessions and answers are to use.
   u32 context() const { return state_.now.context; }
   u32 max_tokens() const { return state_.now.max_tokens; }
@@ -69,6 +72,7 @@ class Policy {
   governor::policy::Learnt read_learnt() const;
   void start(const Configuration& base);
   Status check_file(const GovernorSettings& settings) const;
+  GovernorSettings limit(const GovernorSettings& settings);
   Status ask(const Session& session, Control control);
   template <class Seen>
   void observe(governor::Reason reason, const Seen& seen);
@@ -89,6 +93,7 @@ class Policy {
   static constexpr u32 max_told = 16;
   governor::Reason told_[max_told] = {};
   u32 n_told_ = 0;
+  bool limited_ = false;
 };
 
 }  // namespace flyball::engine

@@ -88,7 +88,58 @@ namespace flyball::governor {
   REASON(BLOCK, MEMORY, "blocked", "would increase, but too little memory would be left")                           \
   REASON(OUTCOME, HELPED, "outcome", "answers after a change are better than those before")                         \
   REASON(OUTCOME, HARMED, "outcome", "answers after a change are worse than those before")                          \
-  REASON(OUTCOME, UNDECIDED, "outcome", "answers after a change and before do not differ beyond chance")
+  REASON(OUTCOME, UNDECIDED, "outcome", "answers after a change and before do not differ beyond chance")            \
+  REASON(PREFLIGHT, READY, "preflight", "what the run needs is there")                                              \
+  REASON(PREFLIGHT, MISSING, "preflight", "something that the run needs is not there")                              \
+  REASON(PREFLIGHT, REFUSED, "preflight", "the model or the configuration cannot be used")                          \
+  REASON(SCENARIO, COMPLETE, "scenario", "the frozen script ran to its end and left what it should")                \
+  REASON(SCENARIO, BROKEN, "scenario", "the script ended early, or something in it went wrong")                     \
+  REASON(STARTUP, HOLDS, "startup", "loading and the first token are within budget, and no slower than they were")  \
+  REASON(STARTUP, OVER_BUDGET, "startup", "loading or the first token takes longer than it may")                    \
+  REASON(STARTUP, SLOWER, "startup", "loading or the first token became slower, beyond chance")                     \
+  REASON(STARTUP, LEARNING, "startup", "too few runs on this machine to say whether it became slower")              \
+  REASON(QUALITY, HOLDS, "quality", "applied changes do no more harm than they may")                                \
+  REASON(QUALITY, HARMFUL_SHARE, "quality", "a larger share of applied changes did harm than may")                  \
+  REASON(QUALITY, HARMFUL_STREAK, "quality", "as many applied changes in a row did harm as may not")                \
+  REASON(QUALITY, LEARNING, "quality", "too few applied changes were judged")                                       \
+  REASON(HEAL, ACTIVE, "heal", "nothing is bounded: the policy may change what its settings allow")                 \
+  REASON(HEAL, QUARANTINED, "heal", "the policy may not change anything until runs were stable")                    \
+  REASON(HEAL, KEPT, "heal", "the quarantine goes on: too few runs in a row were stable")                           \
+  REASON(HEAL, CANARY_BEGUN, "heal", "stable for long enough: a bounded trial of the policy begins")                \
+  REASON(HEAL, CANARY_GOES_ON, "heal", "the trial has not yet shown enough to decide")                              \
+  REASON(HEAL, RELEASED, "heal", "the trial has shown that harm is rare: the bounds are gone")                      \
+  REASON(HEAL, ROLLED_BACK, "heal", "the trial has shown harm, or a gate has failed in it: quarantine again")       \
+  REASON(HEAL, LATCHED, "heal", "a person holds the quarantine until it is reset")                                  \
+  REASON(HEAL, RESET, "heal", "a person has set the state")                                                         \
+  REASON(CURRICULUM, SET, "curriculum", "the confidence that changes need, by phase, workload and outcomes")        \
+  REASON(EXPLAIN, COMPLETE, "explain", "each decision, stage and threshold can be explained")                       \
+  REASON(EXPLAIN, GAPS, "explain", "a decision, a stage or a threshold cannot")                                     \
+  REASON(COVERAGE, HOLDS, "coverage", "every marker has a registered reason, log and journal agree")                \
+  REASON(COVERAGE, GAPS, "coverage", "a marker has no reason, or one that is not in the registry")                  \
+  REASON(COVERAGE, DIFFERS, "coverage", "log and journal do not tell the same, or the journal does not hold")       \
+  REASON(COVERAGE, UNDOCUMENTED, "coverage", "registry and documentation do not list the same reasons")             \
+  REASON(DRIFT, HOLDS, "drift", "reasons are distributed as they were")                                             \
+  REASON(DRIFT, DISTRIBUTION, "drift", "reasons are distributed otherwise than they were, beyond chance")           \
+  REASON(DRIFT, UNSEEN, "drift", "reasons that the baseline has not seen have too large a share")                   \
+  REASON(DRIFT, HARMFUL, "drift", "reasons that tell of harm have a larger share than before")                      \
+  REASON(DRIFT, LEARNING, "drift", "too few events to compare")                                                     \
+  REASON(METRICS, HOLDS, "metrics", "tokens cost what they cost in the baseline")                                   \
+  REASON(METRICS, SLOWER, "metrics", "tokens cost more than in the baseline, beyond chance")                        \
+  REASON(METRICS, LEARNING, "metrics", "no baseline of this machine and model, or too few runs")                    \
+  REASON(BENCH, HOLDS, "bench", "the same digests and counters, and no slow-down beyond chance")                    \
+  REASON(BENCH, SLOWER, "bench", "a case became slower, beyond chance and by more than may be")                     \
+  REASON(BENCH, WATCH, "bench", "a case may have become slower: the evidence does not suffice to say")              \
+  REASON(BENCH, DIGEST, "bench", "a case gives another answer")                                                     \
+  REASON(BENCH, COUNTER, "bench", "a case counts more work")                                                        \
+  REASON(BENCH, VANISHED, "bench", "a case is gone")                                                                \
+  REASON(BENCH, LEARNING, "bench", "there is nothing to compare with")                                              \
+  REASON(DASHBOARD, WRITTEN, "dashboard", "the pages are written, every number from the results")                   \
+  REASON(REPORT, WRITTEN, "report", "the summaries are written")                                                    \
+  REASON(RELEASE, READY, "release", "the archives are complete, and the same again")                                \
+  REASON(RELEASE, DIFFERS, "release", "the same sources gave other bytes")                                          \
+  REASON(RELEASE, BROKEN, "release", "an archive lacks something, or does not work")                                \
+  REASON(RUN, CRASHED, "run", "a stage could not be carried out: nothing can be told from it")                      \
+  REASON(RUN, CLEARED, "run", "an interrupted run was given up, and a new one began")
 
 enum class Reason : u16 {
 #define FLYBALL_REASON(family, name, event, meaning) family##_##name,

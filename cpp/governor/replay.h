@@ -5,10 +5,10 @@
 
 namespace flyball::governor {
 
-// What was decided, as against what happened.
+// What a governor or a policy decided, as against what happened and what a reliability run says of it.
 inline bool is_decision(Reason reason) {
   const Str family = info(reason).family;
-  return !(family == "MODEL") && !(family == "SESSION");
+  return !(family == "MODEL") && !(family == "SESSION") && reason <= Reason::OUTCOME_UNDECIDED;
 }
 
 class Replay {

@@ -141,7 +141,7 @@ Status Repl::policy(Str argument) {
   const Settings before = options_.governor;
   FLYBALL_TRY(govern("policy", "auto_apply", argument));
   if (const Status status = open_policy(); !status.ok()) return options_.governor = before, status;
-  const Settings& s = options_.governor;
+  const Settings& s = policy_->settings();
   const engine::Policy::State& state = policy_->state();
   const auto word = [&](u64 Settings::* field) {
     for (const governor::SettingInfo& info : governor::setting_infos()) {
@@ -151,6 +151,7 @@ Status Repl::policy(Str argument) {
   };
   out_ << "policy applies: " << word(&Settings::auto_apply) << "; asks the model: " << word(&Settings::consult)
        << "; confidence of " << s.threshold << " needed: " << word(&Settings::gate) << '\n';
+  if (policy_->limited()) (out_ << "bounded by ").printable(options_.policy_file) << ".limits\n";
   out_ << "mode " << governor::policy::mode_name(state.learnt.mode) << ": " << state.bad << " of " << s.bad_turns
        << " answers with trouble, " << state.calm << " calm ones in a row\n";
   const auto setting = [&](Str name, u32 now, u32 base) {

@@ -20,6 +20,7 @@ class ReasonInfo(NamedTuple):
 
 
 REASONS: dict[str, ReasonInfo] = {row[0]: ReasonInfo(*row) for row in _core.reasons()}
+DECIDING = ("AUTOTUNE", "GUARD", "SPECULATION", "POLICY", "CONFIDENCE", "PLAN", "APPLY", "BLOCK", "OUTCOME")
 Reason = StrEnum("Reason", {name: name for name in REASONS})  # type: ignore[misc]  # the core's list, not ours
 
 
@@ -40,8 +41,8 @@ class Event:
 
     @property
     def is_decision(self) -> bool:
-        """Whether the governor decided it; the others say what happened."""
-        return REASONS[self.reason_id].family not in ("MODEL", "SESSION")
+        """Whether a governor or a policy decided it; the others say what happened, or what a reliability run found."""
+        return REASONS[self.reason_id].family in DECIDING
 
     @classmethod
     def from_core(cls, fields: dict[str, Any]) -> Event:

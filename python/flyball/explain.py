@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from .events import Event
+from .events import DECIDING, REASONS, Event
 
 
 class Told(NamedTuple):
@@ -259,3 +259,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "OUTCOME_HARMED": _outcome("harmed"),
     "OUTCOME_UNDECIDED": _outcome("made no difference beyond chance"),
 }
+# What a reliability run says of its stages is a sentence already.
+_SENTENCES.update(
+    dict.fromkeys(
+        (row.id for row in REASONS.values() if row.family not in ("MODEL", "SESSION", *DECIDING)),
+        lambda data: str(data["message"]),
+    )
+)

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -101,6 +101,10 @@ class Journal:
     def head(self) -> Head:
         """Where the chain stands; keep it elsewhere to prove later that nothing was cut off or written anew."""
         return Head(*self.core.head())
+
+    def tell(self, reason_id: str, data: Mapping[str, object]) -> None:
+        """Add an event of no session, with a reason from the registry; written by the next flush()."""
+        self.core.tell(reason_id, json.dumps(data))
 
     def flush(self) -> None:
         """Write what the models have told since the last time, and wait until it is on the disk."""

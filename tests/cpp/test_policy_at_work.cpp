@@ -282,6 +282,30 @@ TEST(a_policy_consults_when_it_is_asked_to) {
   CHECK_EQ(consults(Settings::at_end, true), u64(1));
 }
 
+// Bounds of a reliability run: only more careful, whatever is asked for.
+TEST(a_policy_is_bounded_by_its_limits) {
+  World world;
+  world.settings.threshold = 70;
+  const auto bounded = [&](const char* limits) {
+    world.fake.files["policy.toml.limits"] = limits;
+    REQUIRE(world.open().ok());
+    CHECK(world.policy->limited());
+    return world.policy->settings();
+  };
+  Settings s = bounded("policy.auto_apply = \"off\"\npolicy.gate = \"enforced\"\npolicy.threshold = 80\n");
+  CHECK(s.auto_apply == Settings::nothing && s.gate == Settings::enforced && s.threshold == 80);
+  REQUIRE(world.policy->govern(world.settings).ok());
+  CHECK(world.policy->settings().auto_apply == Settings::nothing);
+  world.settings.auto_apply = Settings::reductions;
+  s = bounded("policy.auto_apply = \"aggressive\"\npolicy.threshold = 10\n");
+  CHECK(s.auto_apply == Settings::reductions && s.threshold == 70);
+  for (const char* bad : {"", "threads = 2\n", "policy.threshold = 1000\n", "{"})
+    CHECK(bounded(bad).auto_apply == (*bad ? Settings::nothing : Settings::reductions));
+  world.fake.files.erase("policy.toml.limits");
+  REQUIRE(world.policy->govern(world.settings).ok());
+  CHECK(!world.policy->limited());
+}
+
 // Power cuts: the policy is not released, its files stay as they are.
 TEST(a_policy_rolls_back_over_starts) {
   World world;

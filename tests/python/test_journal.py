@@ -46,6 +46,20 @@ def faults_of(path: Path) -> list[tuple[int, str]]:
 # ---------------------------------------------------------------- what is told
 
 
+def test_python_adds_events_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    with flyball.Journal(path, log=tmp_path / "own.log") as kept:
+        kept.tell("HEAL_ACTIVE", {"streak": 3})
+        with pytest.raises(flyball.FormatError, match="registry"):
+            kept.tell("HEAL_SOMEHOW", {})
+        with pytest.raises(flyball.InvalidArgument):
+            kept.tell("HEAL_ACTIVE", {"text": "x" * 100_000})
+    [event] = journal.read(path)
+    assert (event.reason_id, event.data, event.session, event.is_decision) == ("HEAL_ACTIVE", {"streak": 3}, 0, False)
+    assert journal.check(path, tmp_path / "own.log").holds
+    assert "[heal] heal reason_id=HEAL_ACTIVE" in (tmp_path / "own.log").read_text()
+
+
 def test_a_run_tells_the_model_the_session_and_its_turns(file: Path) -> None:
     told = list(journal.read(file))
     assert [(event.reason_id, event.session, event.turn) for event in told] == [
