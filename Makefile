@@ -24,6 +24,7 @@ PACKAGE := $(VENV)/package.stamp
 TEST_TOOLS := $(VENV)/test-tools.stamp
 CHECKERS := $(VENV)/checkers.stamp
 BENCH_TOOLS := $(VENV)/bench-tools.stamp
+RELIABILITY_TOOLS := $(VENV)/reliability-tools.stamp
 NATIVE := CMakeLists.txt $(wildcard cmake/*) $(shell find cpp -name '*.cpp' -o -name '*.h' -o -name '*.inl')
 
 $(TOOLS): pyproject.toml ops/setup/requirements.py
@@ -49,6 +50,11 @@ $(BENCH_TOOLS): $(TOOLS)
 	$(VENV)/bin/python -m pip install -q -r $(VENV)/requirements-bench.txt
 	@touch $@
 
+$(RELIABILITY_TOOLS): $(TOOLS)
+	$(VENV)/bin/python ops/setup/requirements.py reliability > $(VENV)/requirements-reliability.txt
+	$(VENV)/bin/python -m pip install -q -r $(VENV)/requirements-reliability.txt
+	@touch $@
+
 $(CHECKERS): ops/setup/system_packages.sh $(TOOLS)
 	@ops/setup/system_packages.sh check
 	@touch $@
@@ -57,6 +63,12 @@ $(CHECKERS): ops/setup/system_packages.sh $(TOOLS)
 
 run: $(PACKAGE) ## build everything and generate from the bundled model
 	$(VENV)/bin/flyball run -p "Once upon a time" -n 120 --receipt build/receipt.json
+
+reliability-tools: $(PACKAGE) $(RELIABILITY_TOOLS)
+.PHONY: reliability-tools
+
+reliability: reliability-tools ## whether it still holds: measure, judge, heal (ops/reliability has options)
+	@ops/reliability run --allow-learning
 
 # --- tests -------------------------------------------------------------------------------------------------------------
 
@@ -90,6 +102,10 @@ lint: $(TEST_TOOLS) $(CHECKERS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror $(CPP_SOURCES); fi
+
+lint-workflows: $(TOOLS) ## actionlint, shellcheck and zizmor over .github/workflows
+	@ops/lint_workflows.sh
+.PHONY: lint-workflows
 
 types: $(TEST_TOOLS) $(PACKAGE)
 	$(VENV)/bin/mypy

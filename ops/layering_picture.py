@@ -40,7 +40,7 @@ class Place:
         return self.top + BOX // 2
 
 
-TOP_ROW = 8
+TOP_ROW = 10
 CORE = (768, 1188)  # left and right edge of the core's column
 HALF = ((CORE[0], CORE[0] + 200), (CORE[1] - 200, CORE[1]))
 
@@ -67,8 +67,13 @@ PYTHON = {
     "model": Place(6, 40, 320, "python", "sessions, chats, results, receipts"),
     "events": Place(5, 336, 468, "python", "with their reasons"),
     "journal": Place(6, 336, 468, "python", "kept, replayed, told"),
+    "stats": Place(7, 188, 320, "python", "exact tests"),
+    "drift": Place(8, 40, 172, "python", "of costs"),
+    "gates": Place(7, 336, 468, "python", "verdicts"),
     "image": Place(7, 40, 172, "python", "that boots"),
-    "cli": Place(8, 40, 468, "python", "flyball run, chat, info, verify, …"),
+    "bench": Place(8, 188, 468, "python", "frozen cases, builds compared"),
+    "reliability": Place(9, 40, 468, "python", "stages: measure, judge, heal"),
+    "cli": Place(10, 40, 468, "python", "flyball run, chat, info, verify, …"),
 }
 WIDTH = 1228
 

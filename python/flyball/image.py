@@ -30,6 +30,7 @@ _ENDED_WELL = 33  # the debug-exit device: twice what the program wrote, and one
 _LEAST_BYTES = 64 << 20
 _PARTITION = "@@1M"  # where mtools find the volume of an image with a partition table
 _MOST_FILE_BYTES = (4 << 30) - 1  # of FAT32
+WENT_WRONG = "a command or a prompt of the script went wrong"
 _PROMPT = re.compile(rb"(?:^|\n)(> |\.\.\. )$")
 _ESCAPES = re.compile(rb"\x1b\[[0-9;=?]*[A-Za-z]")
 _PACKAGES = {
@@ -253,7 +254,7 @@ def _judge(ended: Ended, status: int, said: str) -> Ended:
     if status == _ENDED_WELL:
         return ended._replace(well=False, why="the program ended before it had read the whole script")
     if status == _ENDED_WELL + 2:
-        return ended._replace(well=False, why="a command or a prompt of the script went wrong")
+        return ended._replace(well=False, why=WENT_WRONG)
     what = f"QEMU ended with {status}: a crash, or a machine that did not boot"
     return ended._replace(well=False, why=f"{what}; {said}" if said else what)
 
@@ -272,7 +273,7 @@ def native(
     if not Path(folder).is_dir():
         raise NotFound(str(folder), "is no folder")
     lines = "".join(line.rstrip("\n") + "\n" for line in script)
-    command = [_native_path(), str(program or program_path()), str(folder), str(processors)]
+    command = [beside_python("flyball-native"), str(program or program_path()), str(folder), str(processors)]
     start = time.monotonic()
     try:
         done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=timeout, check=False)
@@ -285,11 +286,12 @@ def native(
     return Ended(done.returncode == 0, why.strip(), _text(done.stdout), seconds)
 
 
-def _native_path() -> str:
-    beside = Path(sys.executable).parent / "flyball-native"
-    found = str(beside) if beside.exists() else shutil.which("flyball-native")
+def beside_python(program: str) -> str:
+    """Path of a program of the package."""
+    beside = Path(sys.executable).parent / program
+    found = str(beside) if beside.exists() else shutil.which(program)
     if found is None:
-        raise NotFound("flyball-native", "is not beside this Python; it is built with the package")
+        raise NotFound(program, "is not beside this Python; it is built with the package")
     return found
 
 

@@ -44,7 +44,8 @@ PYTHON_ROWS = (
     ("metrics",),
     ("stats", "drift"),
     ("gates",),
-    ("reliability", "bench", "image", "route", "learn", "serve"),
+    ("bench", "image"),
+    ("reliability", "route", "learn", "serve"),
     ("__init__",),
     ("cli",),
 )

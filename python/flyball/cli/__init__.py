@@ -12,7 +12,7 @@ from .. import __version__
 from ..errors import Error, VerificationError
 from .common import CANNOT_TELL, FAILS, say_error
 
-COMMANDS = ("run", "chat", "info", "models", "config", "verify", "journal", "replay", "bench", "image")
+COMMANDS = ("run", "chat", "info", "models", "config", "verify", "journal", "replay", "bench", "image", "reliability")
 
 
 def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -1,4 +1,7 @@
-"""`flyball bench`: speed of prefill and decode, counted in cycles, one row per thread count."""
+"""`flyball bench`: speed of prefill and decode, counted in cycles, one row per thread count.
+
+`flyball bench pack|run|compare` runs frozen cases and compares builds; each has its own --help.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import _core
 from ..errors import ContextFull, InvalidArgument
@@ -14,7 +18,7 @@ from ..model import Model, demo_model_path
 from ..options import GenerateKeywords
 from ..results import Metrics, ModelInfo, Phase
 from ..session import Session
-from . import common
+from . import bench_pack, common
 
 _PROBE_BYTES = 512 << 20  # larger than the caches of common servers' cores, so that it measures memory
 _SMALLEST_PROBE = 64 << 20
@@ -83,6 +87,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-bandwidth", action="store_true", help="leave out the measurement of memory")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
+    _give_way(parser)
+
+
+def _give_way(parser: argparse.ArgumentParser) -> None:
+    """Have what follows pack, run or compare read by a parser of its own; any other first word is a model's file."""
+    own = parser.parse_known_args
+
+    def parse(words: Any = None, namespace: Any = None) -> Any:
+        if words and words[0] in bench_pack.ACTIONS:
+            return bench_pack.make_parser(parser.prog).parse_known_args(words, namespace)
+        return own(words, namespace)
+
+    parser.parse_known_args = parse  # type: ignore[assignment, method-assign]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,0 +1,265 @@
+"""Results beside earlier ones: digests, counters and times, each judged for what it is (docs/benchmark-pack.md).
+
+Digests and counters are exact, and are compared wherever they come from. Times fail a build only where they are of
+pairs, by a test, a bound and a second measurement that agree; what times suggest otherwise is undecided.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from .. import stats
+from ..errors import InvalidArgument
+from ..gates import Outcome, Verdict, failed, passed, undecided
+from .results import CaseResult, Pairs, Results
+
+LEAST_PAIRS = 7
+_LEVEL = 0.01  # of all cases' tests together
+_TOLD = 3  # cases in a message; the evidence has all
+_ORDER = ("BENCH_VANISHED", "BENCH_DIGEST", "BENCH_COUNTER", "BENCH_SLOWER", "BENCH_WATCH", "BENCH_HOLDS")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Ratios of current to base that still hold."""
+
+    slow_down: float = 1.03
+    counters: float = 1.01
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of a case's pairs: median ratio of current to base, its lower bound, Holm's p-value, and what could be found.
+
+    `needed`: pairs without which no slow-down could be found. `slower`: by test and bound.
+    """
+
+    ratio: float
+    lower: float
+    p: float
+    detectable: float
+    n: int
+    needed: int
+    slower: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has no infinity."""
+        return {
+            "ratio": self.ratio,
+            "lower": self.lower if self.lower > 0 else None,
+            "p": self.p,
+            "detectable": self.detectable if math.isfinite(self.detectable) else None,
+            "pairs": self.n,
+            "pairs_needed": self.needed,
+        }
+
+
+class Timing(Enum):
+    """What times are good for."""
+
+    NONE = "not compared"
+    TOLD = "not measured in pairs"
+    PAIRED = "measured in pairs"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case, in both runs or one of them, and what is said of it."""
+
+    case: str
+    base: CaseResult | None
+    current: CaseResult | None
+    times: Times | None
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        both = {"base": self.base, "current": self.current}
+        return {
+            "case": self.case,
+            "digest": {name: side and side.digest for name, side in both.items()},
+            "counters": {name: side and side.counters for name, side in both.items()},
+            "instructions": {name: side and side.instructions for name, side in both.items()},
+            "ms": {name: side and side.median_ms for name, side in both.items()},
+            "prefill_cycles_per_token": {name: side and side.prefill for name, side in both.items()},
+            "decode_cycles_per_token": {name: side and side.decode for name, side in both.items()},
+            "times": self.times and self.times.as_dict(),
+            "verdict": self.verdict.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All cases, and what is said of them together."""
+
+    rows: list[Row]
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"schema": 1, "verdict": self.verdict.as_dict(), "cases": [row.as_dict() for row in self.rows]}
+
+
+def compare(base: Results, current: Results, bounds: Bounds | None = None) -> Comparison:
+    """Two runs that were not measured in turn."""
+    return _compare(base, current, bounds or Bounds(), Timing.TOLD, {}, None)
+
+
+def compare_pairs(pairs: Pairs, bounds: Bounds | None = None) -> Comparison:
+    """Two builds that were."""
+    bounds = bounds or Bounds()
+    again = None
+    if pairs.again is not None:
+        again = {name for name, times in paired_times(pairs.again, bounds).items() if times.slower}
+    return _compare(pairs.base, pairs.current, bounds, Timing.PAIRED, paired_times(pairs, bounds), again)
+
+
+def suspects(pairs: Pairs, bounds: Bounds | None = None) -> list[str]:
+    """Cases that a second measurement is to confirm or to clear."""
+    return sorted(name for name, times in paired_times(pairs, bounds or Bounds()).items() if times.slower)
+
+
+def paired_times(pairs: Pairs, bounds: Bounds) -> dict[str, Times]:
+    """Of all cases that give the same answer on both sides; of another answer the time says nothing."""
+    base, current = pairs.base.cases, pairs.current.cases
+    logs = {
+        name: [math.log(b / a) for a, b in zip(base[name].ms, current[name].ms, strict=True)]
+        for name in base
+        if name in current and base[name].digest == current[name].digest
+    }
+    adjusted = stats.holm([stats.larger_p(ratios) for ratios in logs.values()])
+    # The smallest p-value of n pairs is 2 to the -n, and Holm's method multiplies it by the number of cases.
+    needed = max(LEAST_PAIRS, math.ceil(math.log2(max(len(logs), 1) / _LEVEL)))
+    found = {}
+    for (name, ratios), p in zip(logs.items(), adjusted, strict=True):
+        lower = math.exp(stats.median_lower_bound(ratios, 1 - _LEVEL))
+        found[name] = Times(
+            ratio=math.exp(statistics.median(ratios)),
+            lower=lower,
+            p=p,
+            detectable=stats.detectable_ratio(ratios),
+            n=len(ratios),
+            needed=needed,
+            slower=len(ratios) >= LEAST_PAIRS and p < _LEVEL and lower > bounds.slow_down,
+        )
+    return found
+
+
+def _compare(
+    base: Results,
+    current: Results,
+    bounds: Bounds,
+    timing: Timing,
+    times: Mapping[str, Times],
+    again: Collection[str] | None,
+) -> Comparison:
+    for name in ("fingerprint", "seed"):
+        if getattr(base, name) != getattr(current, name):
+            what = f"{getattr(base, name)!s:.12} in base and {getattr(current, name)!s:.12} in current"
+            raise InvalidArgument(name, f"is {what}: answers cannot be compared; run the same pack on both")
+    same_machine = base.machine["digest"] == current.machine["digest"]
+    why = "" if same_machine else "on another machine"
+    if not why and base.threads != current.threads:
+        why = "with another number of threads"
+    rows = judge(
+        base.cases,
+        current.cases,
+        bounds,
+        Timing.NONE if why else timing,
+        times,
+        again,
+        gone=current.failures,
+        instructions=same_machine and base.isa == current.isa,
+    )
+    return Comparison(rows, overall(rows, bounds, f"measured {why}" if why else timing.value))
+
+
+def judge(
+    base: Mapping[str, CaseResult],
+    current: Mapping[str, CaseResult],
+    bounds: Bounds,
+    timing: Timing = Timing.NONE,
+    times: Mapping[str, Times] | None = None,
+    again: Collection[str] | None = None,
+    gone: Mapping[str, str] | None = None,
+    instructions: bool = False,
+) -> list[Row]:
+    """Each case. `again`: those that a second measurement found slower, None: there was none. `gone`: why they are."""
+    rows = []
+    for name in dict.fromkeys([*base, *current, *(gone or {})]):
+        before, now, paired = base.get(name), current.get(name), (times or {}).get(name)
+        if now is None:
+            why = (gone or {}).get(name)
+            verdict = failed("BENCH_VANISHED", f"is gone: {why}" if why else "is gone")
+        elif before is None:
+            verdict = undecided("BENCH_LEARNING", "is new")
+        elif before.digest != now.digest:
+            verdict = failed("BENCH_DIGEST", "gives another answer", "flyball verify tells where receipts differ")
+        elif grown := _grown(before, now, bounds, instructions):
+            told = ", ".join(f"{what} from {a} to {b}" for what, (a, b) in grown.items())
+            verdict = failed("BENCH_COUNTER", f"counts more work: {told}", limit=bounds.counters)
+        elif timing is Timing.PAIRED and paired is not None:
+            verdict = _timed(paired, bounds, None if again is None else name in again)
+        elif timing is Timing.TOLD and now.median_ms > bounds.slow_down * before.median_ms:
+            verdict = undecided(
+                "BENCH_WATCH",
+                f"takes {now.median_ms / before.median_ms:.3f} x as long, but not measured in pairs",
+                "flyball bench run --against measures in pairs",
+            )
+        else:
+            verdict = passed("BENCH_HOLDS", "the same answer, no more work")
+        rows.append(Row(name, before, now, paired, verdict))
+    return rows
+
+
+def _grown(before: CaseResult, now: CaseResult, bounds: Bounds, instructions: bool) -> dict[str, tuple[int, int]]:
+    counts = {name: (count, now.counters.get(name, 0)) for name, count in before.counters.items()}
+    if instructions and before.instructions is not None and now.instructions is not None:
+        counts["instructions"] = (before.instructions, now.instructions)
+    return {name: (a, b) for name, (a, b) in counts.items() if b > bounds.counters * a}
+
+
+def _timed(times: Times, bounds: Bounds, again: bool | None) -> Verdict:
+    evidence = times.as_dict() | {"limit": bounds.slow_down}
+    at_least = f"takes {times.ratio:.3f} x as long, at least {times.lower:.3f} x"
+    if times.slower and again:
+        return failed("BENCH_SLOWER", f"{at_least}, twice measured", **evidence)
+    if times.slower:
+        why = "was not measured again" if again is None else "a second measurement does not confirm it"
+        return undecided("BENCH_WATCH", f"{at_least}, but {why}", **evidence)
+    more = "more pairs (--repeat), or a quieter machine"
+    if times.n < times.needed:
+        return undecided("BENCH_WATCH", f"has {times.n} pairs, {times.needed} are needed", more, **evidence)
+    if times.ratio > bounds.slow_down:
+        told = f"takes {times.ratio:.3f} x as long, which can be chance"
+        return undecided("BENCH_WATCH", told, more, **evidence)
+    if times.detectable > bounds.slow_down:
+        told = f"varies too much: {times.detectable:.3f} x as long would be found, not less"
+        return undecided("BENCH_WATCH", told, more, **evidence)
+    return passed("BENCH_HOLDS", "the same answer, no more work, not slower", **evidence)
+
+
+def overall(rows: list[Row], bounds: Bounds, timing: str) -> Verdict:
+    """The gravest of the cases' verdicts; cases that are new say nothing."""
+    evidence: dict[str, Any] = {
+        "cases": {row.case: row.verdict.reason_id for row in rows},
+        "times": timing,
+        "limits": {"slow_down": bounds.slow_down, "counters": bounds.counters},
+    }
+    known = [row for row in rows if row.verdict.reason_id != "BENCH_LEARNING"]
+    if not known:
+        return undecided("BENCH_LEARNING", "there is no case to compare with", **evidence)
+    reason = min((row.verdict.reason_id for row in known), key=_ORDER.index)
+    if reason == "BENCH_HOLDS":
+        return passed(reason, f"{len(known)} cases: the same digests, no more work; times {timing}", **evidence)
+    gravest = [row for row in known if row.verdict.reason_id == reason]
+    told = "; ".join(f"{row.case} {row.verdict.message}" for row in gravest[:_TOLD])
+    if len(gravest) > _TOLD:
+        told += f"; and {len(gravest) - _TOLD} more"
+    say = undecided if gravest[0].verdict.outcome is Outcome.UNDECIDED else failed
+    return say(reason, told, gravest[0].verdict.hint, **evidence)

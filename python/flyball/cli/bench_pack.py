@@ -1,0 +1,183 @@
+"""`flyball bench pack|run|compare`: the same cases run again, elsewhere or by another build, and compared."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidArgument, NotFound
+from ..gates import Outcome
+from ..model import Model, demo_model_path
+from . import common
+
+if TYPE_CHECKING:
+    from ..bench.compare import Comparison, Row
+    from ..bench.pack import Pack
+    from ..bench.results import Pairs, Results
+
+ACTIONS = ("pack", "run", "compare")
+_PAIRS = 25  # at least, where --repeat is not given: fewer seldom find 3 %
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the words after `flyball bench`, where the first is one of ACTIONS."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    one = actions.add_parser("pack", help="write the frozen cases with build, model and seed into a file")
+    one.add_argument("--model", metavar="FILE", help="default: the bundled one")
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="added to each case's own (default: 0)")
+    one.add_argument("--profile", default="ci", metavar="NAME", help="quick, ci, nightly, release: how many samples")
+    one.add_argument("-o", "--output", required=True, metavar="FILE")
+    one.set_defaults(run=pack)
+
+    one = actions.add_parser(
+        "run", help="run a pack", epilog="Exit codes: 0 every case ran, 1 some did not, 2 could not run."
+    )
+    one.add_argument("pack", metavar="PACK")
+    one.add_argument("--model", metavar="FILE", help="that the pack was made with (default: the bundled one)")
+    one.add_argument("--repeat", type=int, metavar="N", help="samples of each case (default: the pack's profile's)")
+    one.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="that compute (default: 1, which varies least)"
+    )
+    one.add_argument("--against", metavar="PYTHON", help="of an environment with another build: run both in turn")
+    one.add_argument("-o", "--output", required=True, metavar="FILE")
+    one.set_defaults(run=run)
+
+    one = actions.add_parser(
+        "compare",
+        help="judge two results, or one of --against",
+        epilog="Exit codes: 0 holds, 1 does not, 2 could not tell.",
+    )
+    one.add_argument("base", metavar="BASE", help="results, or those of run --against")
+    one.add_argument("current", nargs="?", metavar="CURRENT", help="results")
+    one.add_argument("--json", action="store_true", help="one JSON document")
+    one.set_defaults(run=compare)
+    return parser
+
+
+def pack(args: argparse.Namespace) -> int:
+    """Write a pack."""
+    from ..bench.fields import write
+    from ..bench.pack import Pack
+
+    with Model.load(args.model or demo_model_path(), vocab_only=True) as model:
+        made = Pack.make(model, args.profile, args.seed)
+    write(args.output, made.as_dict())
+    common.write(f"{args.output}: {len(made.corpus.cases)} cases, {made.model}, SHA-256 {made.sha256}\n")
+    return common.HOLDS
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a pack: this build alone, or in turn with another one."""
+    from ..bench import run as bench
+    from ..bench.fields import write
+    from ..bench.pack import Pack
+
+    found = Pack.read(args.pack)
+    for name, least, most in (("repeat", 1, 10_000), ("threads", 1, 1024)):
+        value = getattr(args, name)
+        if value is not None and not least <= value <= most:
+            raise InvalidArgument(f"--{name}", f"is {value}, must be from {least} to {most}")
+    if not Path(args.output).parent.is_dir():  # said now, not when all is measured
+        raise NotFound(str(Path(args.output).parent), "does not exist; make it first")
+    model = Path(args.model) if args.model else demo_model_path()
+    progress = common.Progress()
+    if args.against is None:
+        results = bench.run(found, model, args.threads, args.repeat or found.repeat, progress)
+        sides = {"": results}
+        write(args.output, results.as_dict())
+    else:
+        pairs = _against(found, args.against, model, args.threads, args.repeat, progress)
+        sides = {"base": pairs.base, "current": pairs.current}
+        write(args.output, pairs.as_dict())
+    for name, side in sides.items():
+        _show_results(name, side)
+    return common.FAILS if any(side.failures for side in sides.values()) else common.HOLDS
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Judge results."""
+    from ..bench.compare import compare, compare_pairs
+    from ..bench.results import Results, read
+
+    base = read(args.base)
+    if isinstance(base, Results):
+        if args.current is None:
+            raise InvalidArgument(args.base, "is of one build: give the other's results, too")
+        current = read(args.current)
+        if not isinstance(current, Results):
+            raise InvalidArgument(args.current, "has pairs: compare it alone")
+        comparison = compare(base, current)
+    elif args.current is not None:
+        raise InvalidArgument(args.base, "has pairs: compare it alone")
+    else:
+        comparison = compare_pairs(base)
+    if args.json:
+        common.write_json(comparison.as_dict())
+    else:
+        _show(comparison)
+    codes = {Outcome.PASS: common.HOLDS, Outcome.FAIL: common.FAILS, Outcome.UNDECIDED: common.CANNOT_TELL}
+    return codes[comparison.verdict.outcome]
+
+
+def _against(
+    found: Pack, python: str, model: Path, threads: int, repeat: int | None, progress: common.Progress
+) -> Pairs:
+    """Pairs, and once more those of cases that seem slower."""
+    from ..bench import run as bench
+    from ..bench.compare import suspects
+
+    n_pairs = repeat or max(found.repeat, _PAIRS)
+    pairs = bench.against(found, python, model, threads, n_pairs, progress)
+    suspected = suspects(pairs)
+    if not suspected:
+        return pairs
+    common.say_error(f"once more, since they seem slower: {common.printable(', '.join(suspected))}")
+    fewer = replace(found, corpus=found.corpus.pick(suspected))
+    return replace(pairs, again=bench.against(fewer, python, model, threads, n_pairs, progress, seed=1))
+
+
+def _show_results(name: str, results: Results) -> None:
+    build = results.build
+    common.write(
+        f"{name + ': ' if name else ''}flyball {build.version} at {build.commit}, extension {build.extension[:12]}\n"
+    )
+    table = [["CASE", "MS", "PREFILL CYC/TOK", "DECODE CYC/TOK", "CALLS", "INSTRUCTIONS", "DIGEST"]]
+    for case, result in results.cases.items():
+        counted = "not measured" if result.instructions is None else f"{result.instructions:,}"
+        cycles = [common.rate(result.prefill), common.rate(result.decode)]
+        calls = str(result.counters["transformer_calls"])
+        table.append([case, f"{result.median_ms:.1f}", *cycles, calls, counted, result.digest[:12]])
+    common.write_table(table, right=range(1, 6))
+    for case, why in results.failures.items():
+        common.write(f"{case}: {common.printable(why)}\n")
+
+
+def _show(comparison: Comparison) -> None:
+    header = ["CASE", "MS", "RATIO", "PREFILL CYC/TOK", "DECODE CYC/TOK", "WORK", "DIGEST", "VERDICT"]
+    common.write_table([header, *([common.printable(cell) for cell in _cells(row)] for row in comparison.rows)])
+    verdict = comparison.verdict
+    common.write(f"\n{verdict.outcome} [{verdict.reason_id}] {common.printable(verdict.message)}\n")
+    if verdict.hint:
+        common.write(f"{verdict.hint}\n")
+
+
+def _cells(row: Row) -> list[str]:
+    base, current = row.base, row.current
+    if base is None or current is None:
+        return [row.case, *["-"] * 6, row.verdict.reason_id]
+    ratio = row.times.ratio if row.times else current.median_ms / base.median_ms
+    grown = [name for name, count in base.counters.items() if current.counters[name] != count]
+    return [
+        row.case,
+        f"{base.median_ms:.1f} > {current.median_ms:.1f}",
+        f"{ratio:.3f}",
+        f"{common.rate(base.prefill)} > {common.rate(current.prefill)}",
+        f"{common.rate(base.decode)} > {common.rate(current.decode)}",
+        ", ".join(f"{name} {base.counters[name]} > {current.counters[name]}" for name in grown) or "same",
+        "same" if base.digest == current.digest else "other",
+        row.verdict.reason_id,
+    ]

@@ -1,0 +1,258 @@
+"""`flyball reliability`: whether it still holds, by one command; what it said, and what a person may set."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidArgument, NotFound
+from . import common
+
+if TYPE_CHECKING:
+    from ..reliability.results import Record, StageResult
+    from ..reliability.runner import Options
+
+_MARKS = {"pass": "pass", "fail": "FAIL", "undecided": "????"}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("reliability", help="whether it still holds, and what it heals", description=__doc__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    one = actions.add_parser(
+        "run",
+        help="all stages: measure, judge, heal",
+        epilog="Exit codes: 0 all holds, 1 something does not, 2 something cannot be told.",
+    )
+    _add_place(one)
+    one.add_argument(
+        "--target", default="host", metavar="NAME", help="host, or qemu: the scenario runs in a boot image"
+    )
+    one.add_argument("--profile", default="quick", metavar="NAME", help="quick, ci, nightly or release: how much")
+    one.add_argument(
+        "--only", action="append", default=[], metavar="STAGE", help="and what it needs; not in the history"
+    )
+    one.add_argument("--allow-learning", action="store_true", help="too little history to judge is exit code 0, not 2")
+    one.add_argument("--json", action="store_true", help="one JSON document")
+    one.set_defaults(run=run)
+
+    one = actions.add_parser("status", help="the last run, and the state of the policy's quarantine")
+    _add_place(one)
+    one.add_argument("--json", action="store_true", help="one JSON document")
+    one.set_defaults(run=status)
+
+    one = actions.add_parser("explain", help="a run's verdicts with evidence, limits and what to do")
+    _add_place(one)
+    one.add_argument("stage", nargs="?", metavar="STAGE", help="only of this one")
+    one.add_argument("--of", metavar="RUN", help="default: the last one")
+    one.add_argument("--json", action="store_true", help="one JSON document")
+    one.set_defaults(run=explain)
+
+    one = actions.add_parser("history", help="all runs and acts, a line each")
+    _add_place(one)
+    one.add_argument("-n", type=int, default=20, metavar="N", help="the newest N (default: 20)")
+    one.add_argument("--json", action="store_true", help="one JSON document a line")
+    one.set_defaults(run=history)
+
+    one = actions.add_parser("reset", help="set the state of the quarantine by hand")
+    _add_place(one)
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument("--latch", action="store_true", help="hold the policy in quarantine, whatever the runs show")
+    what.add_argument("--unlatch", action="store_true", help="let the quarantine go on by itself")
+    what.add_argument("--active", action="store_true", help="end the quarantine")
+    one.set_defaults(run=reset)
+
+    one = actions.add_parser("baseline", help="hold later costs against those of the newest runs")
+    _add_place(one)
+    one.add_argument("--runs", type=int, default=10, metavar="N", help="how many (default: 10)")
+    one.add_argument("--target", default="host", metavar="NAME", help="of which target (default: host)")
+    one.set_defaults(run=baseline)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--artifacts", default="artifacts/reliability", metavar="DIR", help="where runs are kept")
+    parser.add_argument("--model", metavar="FILE", help="default: the bundled one")
+    parser.add_argument("--config", metavar="FILE", help="configuration that is checked, and a subject of the run")
+    parser.add_argument("--policy-file", metavar="FILE", help="of a policy that FILE.limits is to bound")
+    parser.add_argument("--limits", metavar="FILE", help="TOML with limits other than the defaults")
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from ..reliability.runner import Options
+
+    given = vars(args)
+    return Options(
+        args.artifacts,
+        target=given.get("target", "host"),
+        profile=given.get("profile", "quick"),
+        only=given.get("only", ()),
+        model=args.model,
+        config=args.config,
+        policy_file=args.policy_file,
+        limits=args.limits,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """All stages, each told when it ends."""
+    from ..reliability.runner import run as run_stages
+
+    options = _options(args)
+    progress = common.Progress()
+    stages = options.stages()
+
+    def tell(result: StageResult) -> None:
+        progress.clear()
+        if not args.json:
+            common.write(_line(result))
+        following = stages.index(result.stage) + 1
+        if following < len(stages):
+            progress(stages[following], following, len(stages))
+
+    record = run_stages(options, tell)
+    progress.clear()
+    if args.json:
+        common.write_json(record.as_dict() | {"outcome": str(record.outcome)})
+    else:
+        folder = options.store.run_folder(record.run)
+        common.write(f"\n{record.run}: {_sum(record)}; {folder}\n")
+        for result in record.stages.values():
+            if result.verdict.outcome != "pass" and result.verdict.hint:
+                common.write(f"  {result.stage}: {common.printable(result.verdict.hint)}\n")
+    return _code(record, args.allow_learning)
+
+
+def _code(record: Record, allow_learning: bool) -> int:
+    verdicts = [result.verdict for result in record.stages.values()]
+    if any(verdict.outcome == "fail" for verdict in verdicts):
+        return common.FAILS
+    unknown = [verdict for verdict in verdicts if verdict.outcome == "undecided"]
+    if allow_learning:
+        unknown = [verdict for verdict in unknown if not verdict.reason_id.endswith("_LEARNING")]
+    return common.CANNOT_TELL if unknown else common.HOLDS
+
+
+def _line(result: StageResult) -> str:
+    verdict = result.verdict
+    message = common.printable(verdict.message)
+    return f"{_MARKS[verdict.outcome]}  {result.stage:14} {verdict.reason_id:22} {message}  ({result.seconds:.1f} s)\n"
+
+
+def _sum(record: Record) -> str:
+    counts = {"pass": 0, "fail": 0, "undecided": 0}
+    for result in record.stages.values():
+        counts[result.verdict.outcome] += 1
+    words = {"pass": "hold", "fail": "do not hold", "undecided": "cannot be told"}
+    return ", ".join(f"{n} {words[name]}" for name, n in counts.items() if n)
+
+
+def _records(args: argparse.Namespace) -> list[Record]:
+    records = _options(args).store.history()
+    if not records:
+        raise NotFound(args.artifacts, "has no runs; flyball reliability run makes one")
+    return records
+
+
+def status(args: argparse.Namespace) -> int:
+    """The last run and the state."""
+    records = _records(args)
+    runs = [record for record in records if not record.act]
+    state = {key: value for key, value in records[-1].heal.items() if key != "baseline"}
+    if args.json:
+        common.write_json({"runs": len(runs), "last": runs[-1].as_dict() if runs else None, "state": state})
+        return common.HOLDS
+    if runs:
+        common.write(f"{len(runs)} runs, the last {runs[-1].run} ({_when(runs[-1].time)}): {_sum(runs[-1])}\n")
+        for result in runs[-1].stages.values():
+            common.write(_line(result))
+    about = ", ".join(f"{key} {value}" for key, value in state.items() if key != "mode" and value)
+    common.write(f"policy: {state.get('mode', 'active')}{f' ({about})' if about else ''}\n")
+    return common.HOLDS
+
+
+def explain(args: argparse.Namespace) -> int:
+    """From a verdict to its cause."""
+    records = [record for record in _records(args) if not record.act]
+    record = next((r for r in records if r.run == args.of), None) if args.of else records[-1]
+    if record is None:
+        raise NotFound(args.of, "is no run; flyball reliability history lists them")
+    results = [result for result in record.stages.values() if args.stage in (None, result.stage)]
+    if not results:
+        raise InvalidArgument("STAGE", f"is {args.stage!r}, must be one of: {', '.join(record.stages)}")
+    if args.json:
+        common.write_json({"run": record.run, "stages": [result.as_dict() for result in results]})
+        return common.HOLDS
+    common.write(f"{record.run}, {_when(record.time)}, {record.target}, profile {record.profile}\n")
+    for result in results:
+        common.write("\n" + _line(result))
+        common.write("".join(f"    {line}\n" for line in _details(result)))
+    return common.HOLDS
+
+
+def _details(result: StageResult) -> Iterable[str]:
+    from ..events import REASONS
+
+    verdict = result.verdict
+    yield f"{REASONS[verdict.reason_id].meaning}"
+    if verdict.evidence:
+        yield "evidence: " + ", ".join(f"{key} {_short(value)}" for key, value in verdict.evidence.items())
+    for limit in result.values.get("limits", []):
+        yield f"limit: {limit['name']} = {_short(limit['value'])} ({common.printable(str(limit['source']))})"
+    for term in result.values.get("provenance", []):
+        yield f"term: {term['value']:+} ({common.printable(str(term['source']))})"
+    if verdict.hint:
+        yield "to do: " + common.printable(verdict.hint)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} {_short(inner)}" for key, inner in value.items()) + "}"
+    return common.printable(str(value))
+
+
+def history(args: argparse.Namespace) -> int:
+    """A line each, oldest first."""
+    for record in _records(args)[-args.n :] if args.n > 0 else []:
+        if args.json:
+            common.write_json(record.as_dict())
+        elif record.act:
+            common.write(
+                f"{record.run}  {_when(record.time)}  act: {record.act}, {record.heal.get('mode', 'active')}\n"
+            )
+        else:
+            broken = [r.verdict.reason_id for r in record.stages.values() if r.verdict.outcome == "fail"]
+            told = f"  {', '.join(broken)}" if broken else ""
+            where = f"{record.target} {record.profile} {record.machine}"
+            common.write(f"{record.run}  {_when(record.time)}  {where}  {_sum(record)}{told}\n")
+    return common.HOLDS
+
+
+def reset(args: argparse.Namespace) -> int:
+    """Set it, and say what it is."""
+    from ..reliability.acts import reset as set_state
+
+    state = set_state(_options(args), latch=True if args.latch else False if args.unlatch else None, active=args.active)
+    common.write(f"policy: {state.mode}{', latched' if state.latched else ''}\n")
+    return common.HOLDS
+
+
+def baseline(args: argparse.Namespace) -> int:
+    """Choose it, and say what it is."""
+    import math
+
+    from ..reliability.acts import set_baseline
+
+    record = set_baseline(_options(args), args.runs)
+    for name, about in record.heal["baseline"].items():
+        cost, spread = math.exp(about["center"]), 100 * about["spread"]
+        common.write(f"{name}: {cost:.3f} times the yardstick, spread {spread:.1f} %, of {about['n']} runs\n")
+    return common.HOLDS
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

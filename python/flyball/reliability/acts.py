@@ -1,0 +1,69 @@
+"""What a person does to the state: each act is a line of the history and of the journal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+
+from ..errors import InvalidArgument, NotFound
+from ..journal import Journal
+from . import series
+from .results import Record
+from .runner import Options, comparable, machine_digest, subjects_of, write_limits
+from .self_heal import State
+
+
+def reset(options: Options, *, latch: bool | None = None, active: bool = False) -> State:
+    """Hold the quarantine (`latch` True) or let it go (False), or end it (`active`); the state after it."""
+    with options.store.locked():
+        history = options.store.history()
+        state = State.of(history[-1].heal if history else {})
+        run = _name(history)
+        if active:
+            state = State(counted_from=run)
+            told = "a person has ended the quarantine"
+        elif latch:
+            state = replace(state, mode="quarantined", latched=True, stable=0, needed=int(options.limits.stable_streak))
+            told = "a person holds the quarantine"
+        elif state.latched:
+            state = replace(state, latched=False, stable=0)
+            told = "a person lets the quarantine go on by itself"
+        else:
+            raise InvalidArgument("reset", f"nothing is latched: the state is {state.mode}")
+        _append(options, Record(run=run, time=time.time(), act="reset", heal=asdict(state)), told)
+        write_limits(options.store.root, options.policy_file, state, 0, int(options.limits.canary_threshold))
+    return state
+
+
+def set_baseline(options: Options, n_runs: int) -> Record:
+    """Hold later costs against those of the newest runs."""
+    with options.store.locked():
+        history = options.store.history()
+        if not history:
+            raise NotFound(str(options.store.history_path), "has no runs; flyball reliability run makes one")
+        subjects, machine = subjects_of(options), machine_digest()
+        runs = comparable(history, options.target, machine, subjects["model"])
+        chosen = series.choose_baseline(runs, n_runs)
+        record = Record(
+            run=_name(history),
+            time=time.time(),
+            target=options.target,
+            machine=machine,
+            subjects=subjects,
+            act="baseline",
+            heal={**history[-1].heal, "baseline": chosen},
+        )
+        _append(options, record, f"costs of the newest {n_runs} runs are the baseline now")
+    return record
+
+
+def _name(history: list[Record]) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    known = {record.run for record in history}
+    return next(name for n in range(1000) if (name := f"{stamp}-act{n:03}") not in known)
+
+
+def _append(options: Options, record: Record, told: str) -> None:
+    with Journal(options.store.journal_path, log=options.store.root / "journal.log") as journal:
+        journal.tell("HEAL_RESET", {"run": record.run, "stage": record.act, "outcome": "pass", "message": told})
+    options.store.append(record)

@@ -1,0 +1,270 @@
+"""One run: stages in their order, each with its result on the disk before the next begins.
+
+A run that was interrupted is continued where it stopped when the same is asked for again, else given up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import _core
+from ..errors import Error, InvalidArgument
+from ..gates import Outcome, undecided
+from ..journal import Journal, read
+from ..model import Model, demo_model_path
+from . import (
+    benchmark,
+    coverage,
+    curriculum,
+    dashboard,
+    explainability,
+    metrics,
+    preflight,
+    quality,
+    reason_drift,
+    report,
+    scenario,
+    self_heal,
+    startup,
+)
+from .context import PROFILES, Context
+from .results import Limits, Record, StageResult
+from .store import Store, write_text
+
+Stage = Callable[[Context], StageResult]
+
+STAGES: dict[str, Stage] = {
+    "preflight": preflight.run,
+    "scenario": scenario.run,
+    "startup": startup.run,
+    "metrics": metrics.run,
+    "coverage": coverage.run,
+    "reason_drift": reason_drift.run,
+    "quality": quality.run,
+    "self_heal": self_heal.run,
+    "curriculum": curriculum.run,
+    "benchmark": benchmark.run,
+    "explainability": explainability.run,
+    "dashboard": dashboard.run,
+    "report": report.run,
+}
+_NEEDED = ("preflight", "scenario")  # by all others
+TARGETS = ("host", "qemu")
+
+
+class Options:
+    """What is asked for."""
+
+    def __init__(
+        self,
+        artifacts: str | os.PathLike[str] = "artifacts/reliability",
+        *,
+        target: str = "host",
+        profile: str = "quick",
+        only: Sequence[str] = (),
+        model: str | os.PathLike[str] | None = None,
+        config: str | os.PathLike[str] | None = None,
+        policy_file: str | os.PathLike[str] | None = None,
+        limits: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if target not in TARGETS:
+            raise InvalidArgument("target", f"is {target!r}, must be one of: {', '.join(TARGETS)}")
+        if profile not in PROFILES:
+            raise InvalidArgument("profile", f"is {profile!r}, must be one of: {', '.join(PROFILES)}")
+        for stage in only:
+            if stage not in STAGES:
+                raise InvalidArgument("only", f"is {stage!r}, must be one of: {', '.join(STAGES)}")
+        self.store = Store(artifacts)
+        self.target = target
+        self.profile = PROFILES[profile]
+        self.only = tuple(only)
+        self.model = _path(model)
+        self.config = _path(config)
+        self.policy_file = _path(policy_file)
+        self.limits = Limits.read(_path(limits))
+
+    def stages(self) -> list[str]:
+        """In their order."""
+        if self.only:
+            return [name for name in STAGES if name in (*_NEEDED, *self.only)]
+        return [name for name in STAGES if name != "release" or self.profile.release]
+
+
+def run(options: Options, on_result: Callable[[StageResult], object] = lambda result: None) -> Record:
+    """Run the stages; the record of it. With `only`, nothing is added to the history."""
+    with options.store.locked():
+        subjects = subjects_of(options)
+        machine = machine_digest()
+        plan = {
+            "target": options.target,
+            "profile": options.profile.name,
+            "stages": options.stages(),
+            "subjects": subjects,
+            "machine": machine,
+        }
+        store = options.store
+        found, given_up = store.interrupted(plan)
+        name = found or store.begin(plan)
+        history = store.history()
+        context = Context(
+            run=name,
+            folder=store.run_folder(name),
+            root=store.root,
+            profile=options.profile,
+            target=options.target,
+            machine=machine,
+            model=options.model,
+            config=options.config,
+            policy_file=options.policy_file,
+            limits=options.limits,
+            subjects=subjects,
+            history=comparable(history, options.target, machine, subjects["model"]),
+            heal=history[-1].heal if history else {},
+        )
+        carry_out(context, options.stages(), store, on_result)
+        record = Record(
+            run=name,
+            time=time.time(),
+            target=options.target,
+            profile=options.profile.name,
+            machine=machine,
+            subjects=subjects,
+            stages=context.results,
+            heal=heal_of(context),
+        )
+        if options.only:
+            store.give_up(name)
+            return record
+        bound(context, record)
+        tell(store, record, given_up)
+        store.append(record)
+        for run in given_up:
+            store.give_up(run)
+    return record
+
+
+def carry_out(
+    context: Context, stages: Sequence[str], store: Store | None, on_result: Callable[[StageResult], object]
+) -> None:
+    """The stages one after the other; those that an interrupted run has ended are taken as they are."""
+    for name in stages:
+        result = store.result(context.run, name) if store else None
+        if result is None:
+            start = time.monotonic()
+            result = _guarded(name, context)
+            result = replace(result, seconds=round(time.monotonic() - start, 3))
+            if store:
+                store.keep(context.run, result)
+        context.results[name] = result
+        on_result(result)
+        if name == "preflight" and result.verdict.outcome is not Outcome.PASS:
+            return
+
+
+def _guarded(name: str, context: Context) -> StageResult:
+    try:
+        return STAGES[name](context)
+    except (Error, OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        write_text(context.folder / f"{name}.error.txt", traceback.format_exc())
+        told = f"{type(error).__name__}: {error}"
+        return StageResult(name, undecided("RUN_CRASHED", told, f"{name}.error.txt in the run's folder tells where"))
+
+
+def heal_of(context: Context) -> dict[str, Any]:
+    """The state after the run: as before where the stage did not come to say."""
+    return dict(context.values("self_heal").get("state", context.heal))
+
+
+def bound(context: Context, record: Record) -> None:
+    """Write what bounds the policy of the next scenario, and of the policy file that is named."""
+    threshold = int(context.values("curriculum").get("threshold", 0))
+    state = self_heal.State.of(record.heal)
+    write_limits(context.root, context.policy_file, state, threshold, int(context.limits.canary_threshold))
+
+
+def write_limits(
+    root: Path, policy_file: Path | None, state: self_heal.State, threshold: int, canary_threshold: int
+) -> None:
+    """As `bound`; no file where nothing is bounded."""
+    text = self_heal.limits_text(state, threshold, canary_threshold)
+    targets = [scenario.limits_file(root)]
+    if policy_file is not None:
+        targets.append(policy_file.with_name(policy_file.name + ".limits"))
+    for target in targets:
+        if text:
+            write_text(target, text)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def tell(store: Store, record: Record, given_up: Sequence[str]) -> None:
+    """What each stage said, in the journal; once, also when a run that was killed here is continued."""
+    with Journal(store.journal_path, log=store.root / "journal.log") as journal:
+        known = {(event.data.get("run"), event.data.get("stage")) for event in read(store.journal_path)}
+        for run in given_up:
+            if (run, "run") not in known:
+                journal.tell("RUN_CLEARED", {"run": run, "stage": "run", "message": f"{run} was interrupted, given up"})
+        for name, result in record.stages.items():
+            if (record.run, name) in known:
+                continue
+            verdict = result.verdict
+            data = {
+                "run": record.run,
+                "stage": name,
+                "outcome": str(verdict.outcome),
+                "message": verdict.message[:1000],
+            }
+            journal.tell(verdict.reason_id, data)
+
+
+def comparable(history: Sequence[Record], target: str, machine: str, model: str) -> list[Record]:
+    """Runs, and acts, of the same target, machine and model."""
+    return [
+        record
+        for record in history
+        if (record.target, record.machine, record.subjects.get("model", "")) == (target, machine, model)
+    ]
+
+
+def subjects_of(options: Options) -> dict[str, str]:
+    """Digests of what can change: build, model, configuration, policy; `line`: builds that are to decide alike."""
+    path = options.model or demo_model_path()
+    model = ""
+    if path.is_file():
+        try:
+            with Model.load(path, vocab_only=True) as loaded:
+                model = str(loaded.info.fingerprint)
+        except Error:
+            model = ""  # preflight says what is wrong with it
+    script = hashlib.sha256("\n".join(scenario.script()).encode()).hexdigest()[:12]
+    return {
+        "build": _digest(Path(_core.__file__)),
+        "line": f"{_core.version} {script}",
+        "model": model,
+        "configuration": _digest(options.config),
+        "policy": _digest(options.policy_file),
+    }
+
+
+def machine_digest() -> str:
+    """Of the processor's name and number."""
+    name = next(
+        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown"
+    )
+    described = f"{name.partition(':')[2].strip()} x{_core.n_processors()}"
+    return hashlib.sha256(described.encode()).hexdigest()[:12]
+
+
+def _digest(path: Path | None) -> str:
+    return "" if path is None or not path.is_file() else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
