@@ -276,6 +276,7 @@ void bind_model(py::module_& module) {
   module.def("supported_types", &supported_types);
   module.def("supported_architectures", [] { return text(model::supported_architectures()); });
   module.def("cycles_per_second", [] { return host::host_platform().cycles_per_second(nullptr); });
+  module.def("n_allocations", &host::n_allocations);
   module.def("n_processors", [] { return host::host_platform().n_processors; });
   module.def("cycles", [] { return host::host_platform().cycles(host::host_platform().self); });
   module.def("now_ns", [] { return host::host_platform().now_ns(host::host_platform().self); });

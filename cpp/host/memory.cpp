@@ -2,7 +2,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include "base/text.h"
+#include "host/host.h"
 #include "host/parts.h"
 
 namespace flyball::host {
@@ -10,6 +13,8 @@ namespace {
 
 constexpr u64 page_bytes = 4096;
 constexpr u64 unknown = ~u64(0);
+
+std::atomic<u64> n_allocated{0};
 
 // The first number behind `name` in a small text file of the kernel.
 u64 number_in(const char* path, Str name) {
@@ -51,9 +56,12 @@ u64 resident_memory(void*) {
 // hypervisor below it, has to find them, and a cache resident as a whole that is used in part.
 void* allocate(void*, u64 bytes) {
   if (bytes == 0 || bytes > (u64(1) << 47)) return nullptr;
+  n_allocated.fetch_add(1, std::memory_order_relaxed);
   void* mapped = mmap(nullptr, round_up(bytes, page_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return mapped == MAP_FAILED ? nullptr : mapped;
 }
+
+u64 n_allocations() { return n_allocated.load(std::memory_order_relaxed); }
 
 void release(void*, void* memory, u64 bytes) {
   if (memory) munmap(memory, round_up(bytes, page_bytes));

@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .. import _core
 from ..errors import Error
 from ..model import Model
 from ..options import GenerateKeywords
@@ -31,6 +32,7 @@ COUNTERS = (
     "decode_tokens",
     "drafted_tokens",
     "transformer_calls",
+    "allocations",
 )
 _BATCH = 192  # prompt tokens per transformer call, which the counters depend on
 
@@ -64,6 +66,7 @@ class Runner:
     def __init__(self, model: Model, context: int) -> None:
         self.model = model
         self._session = model.session(min(context, model.info.context_length))
+        self._known: set[str] = set()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], context: int, threads: int) -> Runner:
@@ -71,20 +74,27 @@ class Runner:
         return cls(Model.load(path, threads=threads, prefix_cache_mb=0), context)
 
     def measure(self, case: Case, seed: int) -> Sample:
-        """Run a case. A prompt that is too long for the session beside its answer is cut."""
+        """Run a case. A prompt that is too long for the session beside its answer is cut.
+
+        The first time of a case it is run once before: buffers that grow then would be counted as its allocations.
+        """
+        if case.id not in self._known:
+            self._known.add(case.id)
+            self.measure(case, seed)
         session = self._session
         session.reset()
         ids = list(self.model.ids(case.prompt))[: max(1, session.context - case.max_tokens)]
         how: GenerateKeywords = {**case.sampling}
         how["seed"] = (case.sampling["seed"] + seed) % 2**64
         how["speculate"], how["ignore_eos"], how["batch"] = case.speculate, True, _BATCH
+        before = _core.n_allocations()
         start = time.perf_counter_ns()
         result = session.generate(ids, case.max_tokens, **how)
         ms = (time.perf_counter_ns() - start) / 1e6
         metrics = result.metrics
         return Sample(
             result.digest,
-            _counters(metrics),
+            _counters(metrics) | {"allocations": _core.n_allocations() - before},
             ms,
             metrics.prefill.cycles_per_token,
             metrics.decode.cycles_per_token,
