@@ -78,11 +78,15 @@ def contingency(baseline: Mapping[str, int], current: Mapping[str, int], other: 
     )
 
 
+_BLOCK, _ENOUGH = 2000, 20
 _SCREEN = 0.01  # asymptotic p-value below which the exact one is computed
 
 
 def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: int = 0) -> float:
-    """Permutation p-value, with fixed margins, of the chi-square statistic that both counts are of one distribution."""
+    """Permutation p-value, with fixed margins, of the chi-square statistic that both counts are of one distribution.
+
+    Drawn in blocks, until enough are as extreme to know that the p-value is large (Besag and Clifford).
+    """
     total = table.baseline + table.current
     total = total[total > 0]
     n, of = int(table.current.sum()), int(total.sum())
@@ -94,9 +98,14 @@ def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: 
     scale = of / (of - n)
     if float(special.chdtrc(len(total) - 1, observed * scale)) > _SCREEN:
         return 1.0  # far from any level; the exact value would say no more
-    drawn = np.random.default_rng(seed).multivariate_hypergeometric(total, n, size=n_permutations)
-    statistics = (((drawn - expected) ** 2) / expected).sum(axis=1)
-    return float((1 + np.count_nonzero(statistics >= observed * (1 - 1e-12))) / (1 + n_permutations))
+    random = np.random.default_rng(seed)
+    n_drawn = n_extreme = 0
+    while n_drawn < n_permutations and n_extreme < _ENOUGH:
+        drawn = random.multivariate_hypergeometric(total, n, size=_BLOCK)
+        statistics = (((drawn - expected) ** 2) / expected).sum(axis=1)
+        n_extreme += int(np.count_nonzero(statistics >= observed * (1 - 1e-12)))
+        n_drawn += _BLOCK
+    return (1 + n_extreme) / (1 + n_drawn)
 
 
 def effect_sizes(table: Contingency) -> dict[str, float]:
