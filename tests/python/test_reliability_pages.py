@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flyball.gates import Outcome, Verdict, failed, passed, undecided
-from flyball.reliability import dashboard, report
+from flyball.reliability import dashboard, report, trends
 from flyball.reliability.context import PROFILES, Context
 from flyball.reliability.results import Limits, Record, StageResult
 
@@ -349,7 +349,7 @@ def test_trends_are_of_the_newest_runs_and_limits_are_those_in_force(tmp_path: P
     ],
 )
 def test_axes_hold_their_values(values: list[float], most: float | None) -> None:
-    ticks = dashboard._ticks(values, most)
+    ticks = trends._ticks(values, most)
     assert ticks[0]["value"] <= min(values)
     assert ticks[-1]["value"] >= max(values) * (1 - 1e-12)
     assert most is None or ticks[-1]["value"] <= most

@@ -9,11 +9,9 @@ Numbers become text here, once; the pages only place them.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,8 +35,9 @@ from .report import (
     signed,
     this_run,
 )
-from .results import SCHEMA, Limits, Record, StageResult
+from .results import SCHEMA, Record, StageResult
 from .store import write_json, write_text
+from .trends import TRENDS, Document, figure, figure_of, placed, run_ticks, trend_of
 
 FILES = ("dashboard.json", "dashboard.md", "dashboard.html")
 _PAGES = ("dashboard", "report")  # stages that say nothing of the program
@@ -51,50 +50,6 @@ _MOST_STATE = 16  # values of the state
 _MOST_COLUMNS = 6  # of a benchmark case
 _DAY = 86400.0
 
-Figure = dict[str, Any]  # {"value": as it is, "shown": as text}
-Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Trend:
-    """A line over runs: where its values are in what stages leave. `most`: the axis goes from zero, and not beyond."""
-
-    name: str
-    title: str
-    unit: str
-    stage: str
-    path: tuple[str, ...]
-    limit: str = ""  # a name in Limits
-    factor: float = 1.0
-    most: float | None = None
-
-    def value(self, record: Record) -> float | None:
-        """Of a run."""
-        value = number(record.values(self.stage), *self.path)
-        return value if value is None or self.factor == 1 else value * self.factor
-
-
-TRENDS = (
-    Trend("decode_cost", "Decode cost", "× yardstick", "metrics", ("cost", "decode")),
-    Trend("prefill_cost", "Prefill cost", "× yardstick", "metrics", ("cost", "prefill")),
-    Trend("load_cost", "Load cost", "× yardstick", "startup", ("cost",)),
-    Trend("decode_cycles", "Median decode", "cycles per token", "metrics", ("decode", "p50")),
-    Trend("prefill_cycles", "Median prefill", "cycles per token", "metrics", ("prefill", "p50")),
-    Trend("model_select", "Selecting the model", "ms", "startup", ("model_select_ms",), "model_select_ms"),
-    Trend("model_prepare", "Preparing the model", "ms", "startup", ("model_prepare_ms",), "model_prepare_ms"),
-    Trend("first_token", "First token", "ms", "startup", ("first_token_ms",), "first_token_ms"),
-    Trend("harmful", "Harmful share", "%", "quality", ("harmful_share",), "harmful_share", 100.0, most=100),
-    Trend("threshold", "Confidence threshold", "of 100", "curriculum", ("threshold",), most=100),
-)
-
-
-def _figure(value: float | None, shown: str) -> Figure:
-    return {"value": value, "shown": shown}
-
-
-def _quantity(value: float | None, unit: str = "") -> Figure:
-    return _figure(value, quantity(value, unit))
-
 
 def collect(context: Context) -> Document:
     """The document, from this run and those before it; acts of persons are no runs."""
@@ -103,7 +58,7 @@ def collect(context: Context) -> Document:
     acts = [record for record in context.history if record.act]
     first = max(0, len(runs) - _MOST_RUNS)
     slo = _slo(runs[-_WINDOW:], list(now.stages))
-    trends = [_trend(trend, runs, first, context.limits) for trend in TRENDS]
+    trends = [trend_of(trend, runs, first, context.limits) for trend in TRENDS]
     return {
         "schema": SCHEMA,
         "run": clean(now.run),
@@ -114,14 +69,14 @@ def collect(context: Context) -> Document:
         "machine": clip(now.machine, 16),
         "subjects": {clip(name, 40): clean(digest)[:20] for name, digest in now.subjects.items() if digest},
         "outcome": str(overall(now)),
-        "n_runs": _quantity(len(runs)),
+        "n_runs": figure_of(len(runs)),
         "tiles": _tiles(now, slo),
         "stages": [_stage(result) for result in now.stages.values()],
         "slo": slo,
         "heal": _heal(now, runs, acts),
         "reasons": _reasons(runs, now),
         "runs": [_run(record, i + 1) for i, record in enumerate(runs) if i >= first],
-        "run_ticks": [_quantity(n) for n in _run_ticks(first + 1, len(runs))],
+        "run_ticks": [figure_of(n) for n in run_ticks(first + 1, len(runs))],
         "trends": [trend for trend in trends if trend is not None],
         "without": [trend.title for trend, made in zip(TRENDS, trends, strict=True) if made is None],
         "curriculum": _curriculum(now),
@@ -142,14 +97,14 @@ def _stage(result: StageResult) -> Document:
         "meaning": REASONS[verdict.reason_id].meaning,
         "message": clip(verdict.message),
         "hint": clip(verdict.hint),
-        "seconds": _figure(result.seconds, f"{result.seconds:.1f} s"),
+        "seconds": figure(result.seconds, f"{result.seconds:.1f} s"),
     }
 
 
 def _run(record: Record, n: int) -> Document:
     bad = [clean(name) for name in record.stages if record.failed(name)]
     return {
-        "number": _quantity(n),
+        "number": figure_of(n),
         "run": clean(record.run),
         "date": date(record.time, "%Y-%m-%d"),
         "outcome": str(overall(record)),
@@ -172,17 +127,17 @@ def _slo(runs: Sequence[Record], stages: Iterable[str]) -> Document:
         rows.append(
             {
                 "stage": clean(stage),
-                "passed": _quantity(n_passed),
-                "failed": _quantity(n_failed),
-                "undecided": _quantity(outcomes[Outcome.UNDECIDED]),
-                "share": _figure(share, percent(share)),
-                "objective": _figure(objective, f"{100 * objective:.0f} %"),
-                "budget": _figure(budget, f"{budget}"),
-                "left": _figure(left, f"{left} of {budget}" if left >= 0 else f"{-left} over"),
+                "passed": figure_of(n_passed),
+                "failed": figure_of(n_failed),
+                "undecided": figure_of(outcomes[Outcome.UNDECIDED]),
+                "share": figure(share, percent(share)),
+                "objective": figure(objective, f"{100 * objective:.0f} %"),
+                "budget": figure(budget, f"{budget}"),
+                "left": figure(left, f"{left} of {budget}" if left >= 0 else f"{-left} over"),
                 "overspent": left < 0,
             }
         )
-    return {"window": _quantity(_WINDOW), "n_runs": _quantity(len(runs)), "stages": rows}
+    return {"window": figure_of(_WINDOW), "n_runs": figure_of(len(runs)), "stages": rows}
 
 
 def _tiles(now: Record, slo: Document) -> list[Document]:
@@ -210,7 +165,7 @@ def _tiles(now: Record, slo: Document) -> list[Document]:
 
 
 def _tile(name: str, value: float | None, shown: str, note: str) -> Document:
-    return {"name": name, **_figure(value, shown), "note": note}
+    return {"name": name, **figure(value, shown), "note": note}
 
 
 def _heal(now: Record, runs: Sequence[Record], acts: Sequence[Record]) -> Document:
@@ -224,7 +179,7 @@ def _heal(now: Record, runs: Sequence[Record], acts: Sequence[Record]) -> Docume
     state = [{"name": clip(key, 40).replace("_", " "), "shown": shown} for key, shown in _flat(now.heal)[:_MOST_STATE]]
     last = {"run": clip(acts[-1].run, 60), "act": clip(acts[-1].act), "date": date(acts[-1].time)} if acts else None
     since = f"{n} run" if n == 1 else f"{n} runs"
-    return {"mode": clip(mode, 20) if mode else None, "since": _figure(n, since), "state": state, "act": last}
+    return {"mode": clip(mode, 20) if mode else None, "since": figure(n, since), "state": state, "act": last}
 
 
 def _flat(found: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
@@ -262,12 +217,12 @@ def _reasons(runs: Sequence[Record], now: Record) -> Document:
         "weeks": [_week(week, n_runs[week], counts[week]) for week in weeks],
         "comparable": bool(last and this),
         "rows": rows[:_MOST_REASONS],
-        "left_out": _quantity(max(0, len(rows) - _MOST_REASONS)),
+        "left_out": figure_of(max(0, len(rows) - _MOST_REASONS)),
     }
 
 
 def _week(name: str, n_runs: int, counts: Counter[str]) -> Document:
-    return {"week": name, "runs": _quantity(n_runs), "reasons": _quantity(counts.total())}
+    return {"week": name, "runs": figure_of(n_runs), "reasons": figure_of(counts.total())}
 
 
 def _reason(name: str, last: Counter[str], this: Counter[str]) -> Document:
@@ -276,11 +231,11 @@ def _reason(name: str, last: Counter[str], this: Counter[str]) -> Document:
     return {
         "reason_id": name,
         "meaning": REASONS[name].meaning if name in REASONS else "not in the registry",
-        "last": _quantity(last[name]),
-        "this": _quantity(this[name]),
-        "last_share": _figure(shares[0], percent(shares[0])),
-        "this_share": _figure(shares[1], percent(shares[1])),
-        "change": _figure(change, signed(change, "points")),
+        "last": figure_of(last[name]),
+        "this": figure_of(this[name]),
+        "last_share": figure(shares[0], percent(shares[0])),
+        "this_share": figure(shares[1], percent(shares[1])),
+        "change": figure(change, signed(change, "points")),
     }
 
 
@@ -298,7 +253,7 @@ def _metrics(now: Record) -> list[Document]:
         found = now.values("metrics").get(phase)
         columns = [(name, number(found, name)) for name in ("n", "mean", "p50", "p95", "p99")]
         if any(value is not None for _, value in columns):
-            rows.append({"phase": phase, "columns": [{"name": name, **_quantity(value)} for name, value in columns]})
+            rows.append({"phase": phase, "columns": [{"name": name, **figure_of(value)} for name, value in columns]})
     return rows
 
 
@@ -317,7 +272,7 @@ def _benchmark(now: Record) -> Document:
             {
                 "case": clip(name, 60),
                 "digest": clean(case.get("digest", "–"))[:12],
-                "values": [_quantity(_typical(case.get(key))) for key in columns],
+                "values": [figure_of(_typical(case.get(key))) for key in columns],
             }
             for name, case in cases.items()
         ],
@@ -332,119 +287,7 @@ def _typical(found: object) -> float | None:
     return statistics.median(known) if known else None
 
 
-# ---------------------------------------------------------------- trends
-
-
-def _trend(trend: Trend, runs: Sequence[Record], first: int, limits: Limits) -> Document | None:
-    """None where no run has a value."""
-    values = [trend.value(record) for record in runs[first:]]
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    limit = _limit(trend, runs[-1], limits)
-    # A limit far above what was measured would press the line to the floor: it is told, and not drawn.
-    drawn = limit is not None and (trend.most is not None or limit <= 1.5 * max(known))
-    ticks = _ticks([*known, limit] if drawn and limit is not None else known, trend.most)
-    return {
-        "name": trend.name,
-        "title": trend.title,
-        "about": f"{trend.title}, {trend.unit}",
-        "unit": trend.unit,
-        "points": [None if value is None else _quantity(value) for value in values],
-        "ticks": ticks,
-        "newest": _quantity(values[-1]),
-        "median": _quantity(statistics.median_low(known)),
-        "least": _quantity(min(known)),
-        "most": _quantity(max(known)),
-        "limit": _figure(limit, f"{limit:,.10g}") | {"drawn": drawn} if limit is not None else None,
-    }
-
-
-def _limit(trend: Trend, now: Record, limits: Limits) -> float | None:
-    """As the stage says that it was in force, adapted or not, else as it is set."""
-    if not trend.limit:
-        return None
-    value = number(getattr(limits, trend.limit))
-    found = now.values(trend.stage).get("limits")
-    for row in found if isinstance(found, list) else []:
-        if isinstance(row, Mapping) and row.get("name") in (trend.limit, f"{trend.limit}, effective"):
-            told = number(row, "value")
-            value = value if told is None else told
-    return None if value is None else value * trend.factor
-
-
-def _step(least: float) -> float:
-    """The next of 1, 2, 2.5 and 5 times a power of ten."""
-    magnitude = 10.0 ** math.floor(math.log10(least))
-    return next(m * magnitude for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * magnitude >= least * (1 - 1e-9))
-
-
-def _ticks(values: Sequence[float], most: float | None) -> list[Figure]:
-    """Of an axis that has room for all; noise of a percent is not drawn as a mountain."""
-    low, high = min(values), max(values)
-    room = max(0.08 * (high - low), 0.02 * max(abs(low), abs(high)), 1e-6)
-    bottom, top = (max(low - room, 0.0) if low >= 0 else low - room), high + room
-    if most is not None:
-        bottom, top = min(bottom, 0.0), max(high, min(top, most))
-    step = _step((top - bottom) / 4)
-    numbers = [i * step for i in range(math.floor(bottom / step), math.ceil(top / step - 1e-9) + 1)]
-    size = max(map(abs, numbers))
-    scale, suffix = (1e9, " G") if size >= 1e9 else (1e6, " M") if size >= 1e6 else (1.0, "")
-    decimals = next((d for d in range(7) if abs(round(step / scale, d) * scale - step) < 1e-6 * step), 7)
-    return [_figure(x, f"{x / scale:,.{decimals}f}{suffix if x else ''}") for x in numbers]
-
-
-def _run_ticks(first: int, last: int) -> list[int]:
-    if last - first < 6:
-        return list(range(first, last + 1))
-    step = max(1, round(_step((last - first) / 6)))
-    return [n for n in range(first, last + 1) if n % step == 0]
-
-
 # ---------------------------------------------------------------- pages
-
-_WIDTH, _HEIGHT = 400.0, 200.0  # of a plot, in its own units
-_TOP, _RIGHT, _BOTTOM = 24.0, 12.0, 34.0
-_DIGIT = 6.1  # width of a digit in a label
-
-
-def _placed(trend: Document, runs: Sequence[Document], run_ticks: Sequence[Figure]) -> Document:
-    """Where in a plot everything of a trend is; positions are no numbers that are shown."""
-    left = 14 + _DIGIT * max(len(tick["shown"]) for tick in trend["ticks"])
-    low, high = float(trend["ticks"][0]["value"]), float(trend["ticks"][-1]["value"])
-    first, last = runs[0]["number"]["value"], runs[-1]["number"]["value"]
-
-    def x(n: float) -> float:
-        at = (n - first) / (last - first) if last > first else 0.5
-        return round(left + 6 + (_WIDTH - left - 6 - _RIGHT) * at, 1)
-
-    def y(value: float) -> float:
-        return round(_HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * (value - low) / (high - low), 1)
-
-    points, line, pen_down = [], [], False
-    for run, point in zip(runs, trend["points"], strict=True):
-        if point is None:
-            pen_down = False
-            continue
-        at = x(run["number"]["value"]), y(point["value"])
-        line.append(f"{'L' if pen_down else 'M'}{at[0]} {at[1]}")
-        pen_down = True
-        points.append({"x": at[0], "y": at[1], "run": run, "shown": point["shown"]})
-    limit = trend["limit"]
-    return {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "left": round(left, 1),
-        "right": _WIDTH - _RIGHT,
-        "top": _TOP,
-        "bottom": _HEIGHT - _BOTTOM,
-        "line": " ".join(line),
-        "points": points,
-        "reach": round(max(6.0, (_WIDTH - left - _RIGHT) / max(1, len(runs) - 1)), 1),
-        "y_ticks": [{"at": y(tick["value"]), "shown": tick["shown"]} for tick in trend["ticks"]],
-        "x_ticks": [{"at": x(tick["value"]), "shown": tick["shown"]} for tick in run_ticks],
-        "limit": {"at": y(limit["value"]), "shown": limit["shown"]} if limit and limit["drawn"] else None,
-    }
 
 
 @cache
@@ -458,7 +301,7 @@ def _template() -> jinja2.Template:
 
 def page(document: Document) -> str:
     """As HTML."""
-    plots = [(trend, _placed(trend, document["runs"], document["run_ticks"])) for trend in document["trends"]]
+    plots = [(trend, placed(trend, document["runs"], document["run_ticks"])) for trend in document["trends"]]
     return _template().render(document=document, plots=plots) + "\n"
 
 
