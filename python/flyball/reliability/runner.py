@@ -29,6 +29,7 @@ from . import (
     preflight,
     quality,
     reason_drift,
+    release,
     report,
     scenario,
     self_heal,
@@ -52,6 +53,7 @@ STAGES: dict[str, Stage] = {
     "curriculum": curriculum.run,
     "benchmark": benchmark.run,
     "explainability": explainability.run,
+    "release": release.run,
     "dashboard": dashboard.run,
     "report": report.run,
 }
