@@ -39,9 +39,9 @@ add_custom_target(freestanding DEPENDS ${freestanding_core})
 flyball_sources(uefi_sources uefi)
 flyball_freestanding(uefi_objects ${uefi_sources})
 set(efi ${PROJECT_BINARY_DIR}/flyball.efi)
-list(JOIN freestanding_core "\n" core_list)
-list(JOIN uefi_objects "\n" uefi_list)
-file(WRITE ${PROJECT_BINARY_DIR}/efi.rsp "${core_list}\n${uefi_list}\n")
+list(JOIN freestanding_core "\"\n\"" core_list)
+list(JOIN uefi_objects "\"\n\"" uefi_list)
+file(WRITE ${PROJECT_BINARY_DIR}/efi.rsp "\"${core_list}\"\n\"${uefi_list}\"\n")
 add_custom_command(
   OUTPUT ${efi}
   COMMAND ${FLYBALL_LLD} -nologo -subsystem:efi_application -entry:efi_main -nodefaultlib -base:0 -Brepro

@@ -28,6 +28,7 @@ _FIRMWARE = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 _FIRMWARE_FOLDERS = ("/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf", "/usr/share/qemu")
 _ENDED_WELL = 33  # the debug-exit device: twice what the program wrote, and one
 _LEAST_BYTES = 64 << 20
+_LABELS = ("-v", "FLYBALL", "-N", "464c5942")  # with a serial number from the clock no two images would be the same
 _PARTITION = "@@1M"  # where mtools find the volume of an image with a partition table
 _MOST_FILE_BYTES = (4 << 30) - 1  # of FAT32
 WENT_WRONG = "a command or a prompt of the script went wrong"
@@ -87,7 +88,7 @@ def build(
             end = (1 + mebibytes) * 2048 - 1  # the last sector; the first MiB and the last are the table's
             _run(["sgdisk", "-n", f"1:2048:{end}", "-t", "1:EF00", "-c", "1:FLYBALL", str(aside)])
             at = ["-i", f"{aside}{_PARTITION}"]
-        _run(["mformat", *at, "-F", "-v", "FLYBALL", "-h", "64", "-t", str(mebibytes), "-s", "32", "::"])
+        _run(["mformat", *at, "-F", *_LABELS, "-h", "64", "-t", str(mebibytes), "-s", "32", "::"])
         _run(["mmd", *at, "::/EFI", "::/EFI/BOOT", "::/models"])
         _run(["mcopy", *at, str(boot), f"::/{BOOT_PATH}"])
         for source in sources:

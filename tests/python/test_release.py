@@ -105,6 +105,14 @@ def test_a_changed_byte_is_named(tmp_path: Path, kind: str) -> None:
     assert "flyball.whl" in ended.value.verdict.message
 
 
+def test_what_only_lists_a_change_is_no_cause(tmp_path: Path) -> None:
+    record = "flyball-1.dist-info/RECORD"
+    for n in (b"1", b"2"):
+        zipped(tmp_path / n.decode() / "a.whl", {record: n, "core.so": n})
+        zipped(tmp_path / n.decode() / "b.whl", {record: n, "core.so": b""})
+    assert archives.differences(tmp_path / "1", tmp_path / "2") == ["a.whl: core.so", f"b.whl: {record}"]
+
+
 def test_builds_that_agree_in_all_members_are_still_told_apart(tmp_path: Path) -> None:
     zipped(tmp_path / "1/a.whl", FILES)
     zipped(tmp_path / "2/a.whl", dict(reversed(FILES.items())))
