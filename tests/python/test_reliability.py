@@ -253,6 +253,21 @@ def test_a_torn_line_of_the_history_is_dropped_and_a_wrong_one_refused(artifacts
             Store(artifacts).history()
 
 
+@pytest.mark.usefixtures("fast")
+def test_hostile_values_in_the_history_end_no_run(artifacts: Path) -> None:
+    """A record of the right form whose values are not what stages expect: they cannot tell, and say so."""
+    record = runner.run(Options(artifacts))
+    for n, hostile in enumerate(("x", [1], None, {"load": "x", "prefill": -1, "decode": {}})):
+        values = record.values("scenario") | {"cost": hostile, "applied": hostile, "reasons": hostile}
+        stages = record.stages | {"scenario": replace(record.stages["scenario"], values=values)}
+        Store(artifacts).append(replace(record, run=f"{record.run}-{n}", stages=stages))
+    after = runner.run(Options(artifacts))
+    crashed = {name for name, result in after.stages.items() if result.verdict.reason_id == "RUN_CRASHED"}
+    assert crashed
+    assert not crashed & {"preflight", "scenario", "coverage"}
+    assert list(after.stages) == list(FAST)
+
+
 # ---------------------------------------------------------------- healing
 
 

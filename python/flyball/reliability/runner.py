@@ -173,7 +173,7 @@ def carry_out(
 def _guarded(name: str, context: Context) -> StageResult:
     try:
         return STAGES[name](context)
-    except (Error, OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+    except Exception as error:  # whatever it was: nothing can be told from this stage, and the others go on
         write_text(context.folder / f"{name}.error.txt", traceback.format_exc())
         told = f"{type(error).__name__}: {error}"
         return StageResult(name, undecided("RUN_CRASHED", told, f"{name}.error.txt in the run's folder tells where"))
