@@ -400,7 +400,7 @@ def test_costs_are_judged() -> None:
     world = World(4)
     told = {name: {world.run(("startup", "metrics")).stages[name].verdict.reason_id} for name in ("startup", "metrics")}
     world.days(20, ("startup", "metrics"))
-    world.slow = 1.2
+    world.slow = 1.5
     for record in world.days(8, ("startup", "metrics")):
         for name, seen in told.items():
             seen.add(record.stages[name].verdict.reason_id)

@@ -106,6 +106,7 @@ class Limits:
     model_prepare_ms: float = 12000
     first_token_ms: float = 2000
     least_slow_down: float = 1.05  # of a series: below it nothing is one
+    startup_slow_down: float = 1.25  # of loading, which neighbours move more
     harmful_share: float = 0.40  # of applied changes that were judged
     harmful_streak: int = 4
     adapt_quality: bool = True  # to the model's class and the machine's memory

@@ -15,7 +15,7 @@ def run(context: Context) -> StageResult:
     found = context.values("scenario")
     times = found.get("startup", {})
     cost = found.get("cost", {}).get("load")
-    limits = context.limits.effective(*BUDGETS, "least_slow_down")
+    limits = context.limits.effective(*BUDGETS, "startup_slow_down")
     values = {**times, "cost": cost, "limits": limits}
     if cost is None or any(name not in times for name in BUDGETS):
         told = "the scenario left no times"
@@ -31,7 +31,7 @@ def run(context: Context) -> StageResult:
 
 
 def _over_runs(context: Context, cost: float, values: dict[str, object]) -> Verdict:
-    drift, baseline = series.judge(context.history, cost, "load", context.limits.least_slow_down)
+    drift, baseline = series.judge(context.history, cost, "load", context.limits.startup_slow_down)
     if drift is None:
         told = f"within budget; too few runs to see a drift: {baseline}"
         return undecided("STARTUP_LEARNING", told, "runs on this machine and model add up")
