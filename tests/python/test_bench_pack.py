@@ -103,7 +103,7 @@ def test_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_profiles_are_those_of_reliability_runs() -> None:
-    assert {name: profile.bench_repeats for name, profile in PROFILES.items()} == REPEATS
+    assert set(PROFILES) == set(REPEATS)
 
 
 def test_a_seed_draws_other_answers(measured: Results, pack: Pack) -> None:
@@ -533,7 +533,7 @@ def test_few_pairs_never_fail(measured: Results) -> None:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Context:
     """A context with one earlier run."""
     folder = tmp_path_factory.mktemp("stage")
-    context = Context("one", folder, folder, replace(PROFILES["quick"], bench_repeats=1), target="qemu")
+    context = Context("one", folder, folder, PROFILES["quick"], target="qemu")
     first = benchmark.run(context)
     assert (first.verdict.outcome, first.verdict.reason_id) == (Outcome.UNDECIDED, "BENCH_LEARNING")
     context.history = [Record("one", 0.0, stages={"benchmark": first}), Record("empty", 1.0)]
@@ -551,7 +551,8 @@ def test_the_stage_holds_against_the_newest_run(stage: Context) -> None:
     result = benchmark.run(stage)
     assert (result.stage, result.verdict.reason_id) == ("benchmark", "BENCH_HOLDS")
     assert result.verdict.evidence["against"] == "one"
-    assert set(result.values) == {"pack", "cases"}
+    assert set(result.values) == {"pack", "cases", "limits"}
+    assert result.values["limits"] == result.verdict.evidence["limits"]  # explainability tells where they come from
     assert len(json.dumps(result.as_dict(), allow_nan=False)) < 16_000
     results = read(stage.folder / "bench.json")
     assert isinstance(results, Results)

@@ -29,9 +29,8 @@ def run(context: Context) -> StageResult:
     """On this machine, whatever the target: what QEMU computes is the same, and its times mean nothing."""
     path = context.model or demo_model_path()
     with Model.load(path, vocab_only=True) as model:
-        pack = Pack.make(model)
-    repeat = context.profile.bench_repeats
-    found = run_pack(pack, path, 1, repeat, lambda *_: None, most_runs=1, count=False)
+        pack = Pack.make(model, context.profile.name)
+    found = run_pack(pack, path, 1, pack.repeat, lambda *_: None, most_runs=1, count=False)
     write(context.folder / _FILE, found.as_dict())
     limits = context.limits
     bounds = Bounds(limits.bench_slow_down, limits.bench_counters)
@@ -52,7 +51,7 @@ def run(context: Context) -> StageResult:
             if name in before
         }
     verdict = replace(verdict, evidence=verdict.evidence | evidence)
-    return StageResult("benchmark", verdict, _values(found))
+    return StageResult("benchmark", verdict, {**_values(found), "limits": evidence["limits"]})
 
 
 def _earlier(history: Sequence[Record]) -> Record | None:

@@ -16,17 +16,16 @@ class Profile:
 
     name: str
     pairs: int  # of a measured turn and the yardstick
-    bench_repeats: int
     release: bool = False
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", pairs=48, bench_repeats=3),
-        Profile("ci", pairs=96, bench_repeats=5),
-        Profile("nightly", pairs=300, bench_repeats=15),
-        Profile("release", pairs=300, bench_repeats=15, release=True),
+        Profile("quick", pairs=48),
+        Profile("ci", pairs=96),
+        Profile("nightly", pairs=300),
+        Profile("release", pairs=300, release=True),
     )
 }
 

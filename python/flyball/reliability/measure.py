@@ -67,9 +67,9 @@ def costs(path: Path, pairs: int) -> dict[str, Any]:
             samples["memory"].append(fresh_memory(min(loaded_bytes, _MOST_MEMORY)))
         samples["yardstick"].append(yardstick() * _core.cycles_per_second())
     model.close()
-    found = _as_multiples({name: values for name, values in samples.items() if name != "memory"})
-    memory = min(samples["memory"]) * (loaded_bytes / min(loaded_bytes, _MOST_MEMORY))
+    memory = min(samples.pop("memory")) * (loaded_bytes / min(loaded_bytes, _MOST_MEMORY))
     least_yardstick = min(samples["yardstick"]) * loaded_bytes / 1e6
+    found = _as_multiples(samples)
     found["cost"]["load"] = min(samples["load"]) / math.sqrt(memory * least_yardstick)
     return found
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _core
+from ..bench.pack import machine
 from ..errors import Error, InvalidArgument
 from ..gates import Outcome, undecided
 from ..journal import Journal, read
@@ -103,13 +104,13 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
     """Run the stages; the record of it. With `only`, nothing is added to the history."""
     with options.store.locked():
         subjects = subjects_of(options)
-        machine = machine_digest()
+        machine_key = machine_digest()
         plan = {
             "target": options.target,
             "profile": options.profile.name,
             "stages": options.stages(),
             "subjects": subjects,
-            "machine": machine,
+            "machine": machine_key,
         }
         store = options.store
         found, given_up = store.interrupted(plan)
@@ -121,13 +122,13 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
             root=store.root,
             profile=options.profile,
             target=options.target,
-            machine=machine,
+            machine=machine_key,
             model=options.model,
             config=options.config,
             policy_file=options.policy_file,
             limits=options.limits,
             subjects=subjects,
-            history=comparable(history, options.target, machine, subjects["model"]),
+            history=comparable(history, options.target, machine_key, subjects["model"]),
             heal=history[-1].heal if history else {},
         )
         carry_out(context, options.stages(), store, on_result)
@@ -136,7 +137,7 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
             time=time.time(),
             target=options.target,
             profile=options.profile.name,
-            machine=machine,
+            machine=machine_key,
             subjects=subjects,
             stages=context.results,
             heal=heal_of(context),
@@ -256,12 +257,8 @@ def subjects_of(options: Options) -> dict[str, str]:
 
 
 def machine_digest() -> str:
-    """Of the processor's name and number."""
-    name = next(
-        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown"
-    )
-    described = f"{name.partition(':')[2].strip()} x{_core.n_processors()}"
-    return hashlib.sha256(described.encode()).hexdigest()[:12]
+    """Of what the processor can do."""
+    return str(machine()["digest"])[:12]
 
 
 def _digest(path: Path | None) -> str:
