@@ -61,6 +61,7 @@ CPP = {
 }
 PYTHON = {
     "errors": Place(3, 40, 468, "python", "one family of exceptions"),
+    "files": Place(4, 40, 172, "python", "replaced whole"),
     "sandbox": Place(4, 188, 320, "python", "for templates"),
     "template": Place(5, 188, 320, "python", "chat → prompt"),
     "configuration": Place(4, 336, 468, "python", "flyball.toml"),

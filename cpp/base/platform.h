@@ -27,7 +27,7 @@ struct Platform {
 
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
   // `forget` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically
-  // (written aside, flushed, renamed). `list` calls `each` for every regular file directly in `directory`.
+  // (written aside, flushed, renamed), `append_file` adds all of the bytes or none. `list` calls `each` for every regular file directly in `directory`.
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
   void (*forget)(void* self, Span<const u8> range) = nullptr;

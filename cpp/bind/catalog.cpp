@@ -1,4 +1,4 @@
-// The listing of model files for Python.
+// Files for Python: models listed, and any file replaced as the core replaces its own.
 #include "engine/catalog.h"
 
 #include "bind/bind.h"
@@ -46,10 +46,21 @@ py::dict summarise(const std::string& file, const std::string& cache) {
   return dict_of(unwrap(std::move(result)));
 }
 
+void write_file(const std::string& path, const py::bytes& content) {
+  const std::string_view bytes = content;
+  const Platform& platform = host::host_platform();
+  const Status status = [&] {
+    const py::gil_scoped_release unlocked;
+    return platform.write_file(platform.self, str(path), {reinterpret_cast<const u8*>(bytes.data()), bytes.size()});
+  }();
+  check(status);
+}
+
 }  // namespace
 
 void bind_catalog(py::module_& module) {
   using namespace py::literals;
+  module.def("write_file", &write_file, "path"_a, "content"_a);
   module.def("catalog_list", &list, "folder"_a, "cache"_a);
   module.def("catalog_summarise", &summarise, "file"_a, "cache"_a);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -165,7 +166,8 @@ Status write_file(void*, Str path, Span<const u8> bytes) {
   return {};
 }
 
-// Not flushed to the device: a line costs microseconds, and a torn last line is the journal's to recover.
+// Not flushed to the device: a line costs microseconds, and a torn last line is the journal's to recover. Locked, since the
+// Python package holds the lock of a journal that it writes.
 Status append_file(void*, Str path, Span<const u8> bytes) {
   const Result<std::string> name = system_path(path);
   if (!name.ok()) return name.error();
@@ -174,7 +176,13 @@ Status append_file(void*, Str path, Span<const u8> bytes) {
   struct stat info;
   if (fstat(file.get(), &info) != 0) return system_error(path, "stat", errno);
   FLYBALL_TRY(check_regular(path, info));
-  FLYBALL_TRY(write_all(file.get(), path, bytes));
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return fail(Code::io, path) << "is being written by another program";
+  const off_t end = lseek(file.get(), 0, SEEK_END);
+  if (const Status written = write_all(file.get(), path, bytes); !written.ok()) {
+    if (end >= 0) (void)!ftruncate(file.get(), end);
+    return written;
+  }
   if (!file.close()) return system_error(path, "close", errno);
   return {};
 }

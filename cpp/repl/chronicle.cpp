@@ -36,6 +36,7 @@ Status Chronicle::open(Str path, u64* n_torn) {
     FLYBALL_TRY(status);
   }
   path_.assign(path);
+  path_bytes_ = bytes();
   return {};
 }
 
@@ -86,9 +87,7 @@ Status Chronicle::keep() {
     if (log_path_.size != 0) tell_log(lines);
     return true;
   });
-  if (path_.size == 0) unwritten_ = 0;
-  const Status journal = append_waiting(path_.str(), text_of(newest_).from(newest_.size() - unwritten_));
-  if (journal.ok()) unwritten_ = 0;
+  const Status journal = keep_journal();
   const Status log = append_waiting(log_path_.str(), text_of(log_));
   if (!log.ok() && instead_of_log_ != nullptr) instead_of_log_(text_of(log_));
   if (log.ok() || instead_of_log_ != nullptr) log_.truncate(0);
@@ -96,6 +95,28 @@ Status Chronicle::keep() {
   failing_ = !journal.ok() || !log.ok();
   if (failing_ && failed_before) return {};
   return journal.ok() ? log : journal;
+}
+
+u64 Chronicle::bytes() const {
+  const Result<FileInfo> found = platform_.stat(platform_.self, path_.str());
+  return found.ok() ? found.value().bytes : 0;
+}
+
+// Lines behind those of somebody else would end both chains.
+Status Chronicle::keep_journal() {
+  const Str lines = text_of(newest_).from(newest_.size() - unwritten_);
+  if (path_.size != 0 && !lines.empty()) {
+    if (bytes() != path_bytes_) {
+      const Error error = fail(Code::io, path_.str())
+                          << "was changed by another program: what happens here is not kept any more";
+      path_.size = 0;
+      return error;
+    }
+    FLYBALL_TRY(append_waiting(path_.str(), lines));
+    path_bytes_ += lines.size;
+  }
+  unwritten_ = 0;
+  return {};
 }
 
 Status Chronicle::append_waiting(Str path, Str lines) {

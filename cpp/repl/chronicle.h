@@ -35,6 +35,8 @@ class Chronicle {
 
   void tell_log(Str lines);
   Status append_waiting(Str path, Str lines);
+  Status keep_journal();
+  u64 bytes() const;
   template <class Each>
   void each_line(Each&& each) const;
 
@@ -42,8 +44,9 @@ class Chronicle {
   governor::Journal journal_;
   Buffer<char> newest_;  // whole lines; the last unwritten_ bytes wait for the file
   u64 unwritten_ = 0;
-  Text<1024> path_;   // empty: none
-  Buffer<char> log_;  // lines that wait for the log
+  Text<1024> path_;     // empty: none
+  u64 path_bytes_ = 0;  // of that file, as it was left
+  Buffer<char> log_;    // lines that wait for the log
   Text<1024> log_path_;
   void (*instead_of_log_)(Str lines) = nullptr;
   bool failing_ = false;

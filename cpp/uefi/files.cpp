@@ -202,9 +202,14 @@ flyball::Status append_file(void*, Str path, Span<const u8> bytes) {
   OpenFile file;
   efi::Status status = file.open(name, efi::open_read | efi::open_write | efi::open_create);
   if (!efi::failed(status)) status = file->set_position(file.get(), ~u64(0));  // its end
-  if (!efi::failed(status)) status = write_all(file.get(), bytes);
+  Info before;
+  if (!efi::failed(status)) status = before.read(file.get());
   if (efi::failed(status)) return failed(path, "append to", status);
-  return {};
+  status = write_all(file.get(), bytes);
+  if (!efi::failed(status)) return {};
+  (void)file->set_info(file.get(), &efi::file_info_guid, before.info().struct_bytes,
+                       before.bytes);  // as long as it was
+  return failed(path, "append to", status);
 }
 
 flyball::Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) {

@@ -7,18 +7,21 @@ not flushed, no more.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from io import FileIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from . import _core
-from .errors import Error, FileError, FormatError, VerificationError
+from . import _core, files
+from .errors import Error, FileError, VerificationError
 from .events import Event
 
 _MAX_LINE = 64 << 10
@@ -63,8 +66,8 @@ class Journal:
     """Keeps what the models that it is given to tell: Model.load(path, journal=Journal(file)).
 
     After each answer, and at close(), new lines are written and flushed to the disk; what could not be written is tried
-    again with the next. A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. One
-    process writes a journal at a time. `log` is a file that gets each event as a line of text, too.
+    again with the next. A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. A
+    journal that another one writes is refused. `log` is a file that gets each event as a line of text, too.
     `content`: with the receipt of each answer, which has the prompt and the answer, so that a replay can repeat them.
     """
 
@@ -79,23 +82,32 @@ class Journal:
         self.path = Path(path)
         self._max_bytes = max_bytes
         self._files = files
-        self._waiting = b""
+        self._waiting = self._waiting_log = b""  # lines that could not yet be written
         self._lock = threading.Lock()
         self.lost = 0  # events for which there was no memory
-        found = check(self.path) if files_of(self.path) else None
-        if found is not None and not found.holds:
-            raise VerificationError(str(self.path), f"cannot be continued, {found.faults[0]}; move it away")
-        self.recovered = found.torn if found else 0  # bytes of a torn last line, cut off
         self._log = None if log is None else Path(log)
-        start = found.head if found else Head("", 0)
-        self.core = _core.JournalCore(start.hash, start.n_lines, bool(content))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
-            if self.recovered:
-                self._file.truncate(os.path.getsize(self.path) - self.recovered)
+            self._file = _open(self.path)
         except OSError as error:
             raise FileError(str(self.path), f"cannot be written: {error.strerror or error}") from None
+        try:
+            self.core = self._go_on(bool(content))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _go_on(self, content: bool) -> _core.JournalCore:
+        """The chain from where the newest file leaves it, without what a crash has torn."""
+        with open(self.path, "rb") as newest:
+            begun = newest.readline(_MAX_LINE + 1).endswith(b"\n")
+        found = _check(self.path, files_of(self.path)[-1 if begun else -2 :])
+        if not found.holds:
+            raise VerificationError(str(self.path), f"cannot be continued, {found.faults[0]}; move it away")
+        self.recovered = found.torn  # bytes of a torn last line, cut off
+        if found.torn:
+            self._file.truncate(os.path.getsize(self.path) - found.torn)
+        return _core.JournalCore(found.head.hash, found.head.n_lines, content)
 
     @property
     def head(self) -> Head:
@@ -112,8 +124,13 @@ class Journal:
             lines, lost = self.core.take()
             self.lost += lost
             self._waiting += lines
-            if self._waiting:
+            try:
                 self._write()
+            except FileError:
+                raise
+            except OSError as error:
+                file = error.filename or self.path
+                raise FileError(str(file), f"cannot be written: {error.strerror or error}") from None
 
     def keep(self) -> None:
         """flush() after an answer: a full disk is a warning, for the answer is there."""
@@ -124,8 +141,10 @@ class Journal:
 
     def close(self) -> None:
         """Flush, and write nothing more."""
-        self.flush()
-        self._file.close()
+        try:
+            self.flush()
+        finally:
+            self._file.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -134,35 +153,59 @@ class Journal:
         self.close()
 
     def _write(self) -> None:
-        begin = self._file.seek(0, os.SEEK_END)
-        try:
-            rest = memoryview(self._waiting)
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            os.fsync(self._file.fileno())
+        """Each file takes all of its lines or none; what it did not take waits. A log is no reason to lose a line."""
+        if self._waiting:
+            _append(self._file, self._waiting)
             lines = self._waiting.splitlines()
-            last = json.loads(lines[-1])
-            if self._log is not None:
-                with self._log.open("a", encoding="utf-8") as log:
-                    log.writelines(_core.log_line(line) + "\n" for line in lines)
             self._waiting = b""
+            if self._log is not None:
+                self._waiting_log += "".join(_core.log_line(line) + "\n" for line in lines).encode()
+            last = json.loads(lines[-1])
             _write_head(self.path, Head(last["hash"], last["seq"] + 1))
-            if self._file.tell() > self._max_bytes:
-                self._rotate()
-        except OSError as error:
-            if self._waiting:  # no half of them, so that the next try begins where this one did
-                self._file.truncate(begin)
-            raise FileError(str(self.path), f"cannot be written: {error.strerror or error}") from None
+        if self._waiting_log and self._log is not None:
+            with open(self._log, "ab", buffering=0) as log:
+                _append(log, self._waiting_log)
+            self._waiting_log = b""
+        if self._file.tell() > self._max_bytes:
+            self._rotate()
 
     def _rotate(self) -> None:
         """One rename, then what is too old: a crash between any two steps leaves a journal that holds."""
-        self._file.close()
         older = _older(self.path)
         last = _number(older[-1]) if older else 0
         self.path.replace(self.path.with_name(f"{self.path.name}.{last + 1}"))
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        full, self._file = self._file, _open(self.path)
+        full.close()
         for file in older[: max(0, len(older) + 1 - self._files)]:
             file.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> FileIO:
+    """For appending, by this journal alone: another one would continue the same chain."""
+    file = FileIO(path, "a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        what = "another program or journal writes it; give another name"
+        raise BlockingIOError(error.errno, what, str(path)) from None
+    except OSError:
+        pass  # a file system without locks
+    return file
+
+
+def _append(file: FileIO, lines: bytes) -> None:
+    """All of the lines, on the disk, or none of them: the next try begins where this one did."""
+    begin = file.seek(0, os.SEEK_END)
+    try:
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(begin)
+        raise
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
@@ -173,7 +216,7 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
 
 def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Iterator[Event]:
     """The events of a journal, oldest first. Lines that do not hold are left out, and told in `faults` where given."""
-    for found in _walk(Path(path), []):
+    for found in _walk(files_of(path), []):
         if isinstance(found, Event):
             yield found
         elif faults is not None:
@@ -183,19 +226,29 @@ def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Ite
 def check(path: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Report:
     """Read a whole journal, and its head, and say what does not hold. `log`: whether it has the same events."""
     newest = Path(path)
+    report = _check(newest, files_of(newest))
+    return report if log is None else replace(report, faults=(*report.faults, *_compare_log(newest, Path(log))))
+
+
+def _check(newest: Path, files: list[Path]) -> Report:
+    """As check(), of these files alone, which end with the newest."""
     torn: list[int] = []
     faults: list[Fault] = []
     hashes: dict[int, str] = {}
     last = Head("", 0)
     n_lines = 0
-    for found in _walk(newest, torn):
+    for found in _walk(files, torn):
         if isinstance(found, Fault):
             faults.append(found)
             continue
         n_lines += 1
         last = Head(found.hash, found.number + 1)
         hashes[found.number] = found.hash
-    exported = _read_head(newest)
+    try:
+        exported = _read_head(newest)
+    except ValueError as error:
+        exported = None
+        faults.append(Fault(_head_path(newest), 1, str(error)))
     if exported is not None and exported.n_lines:
         known = hashes.get(exported.n_lines - 1)
         if exported.n_lines > last.n_lines:
@@ -205,9 +258,7 @@ def check(path: str | os.PathLike[str], log: str | os.PathLike[str] | None = Non
             )
         elif known is not None and known != exported.hash:
             faults.append(Fault(newest, n_lines, f"the chain is another than that of {_head_path(newest)}"))
-    if log is not None:
-        faults += _compare_log(newest, Path(log))
-    return Report(tuple(files_of(newest)), n_lines, last, tuple(faults), sum(torn))
+    return Report(tuple(files), n_lines, last, tuple(faults), sum(torn))
 
 
 def _compare_log(newest: Path, log: Path) -> Iterator[Fault]:
@@ -233,14 +284,14 @@ def _log_lines(newest: Path) -> Iterator[str]:
                     yield _core.log_line(line.removesuffix(b"\n"))
 
 
-def _walk(newest: Path, torn: list[int]) -> Iterator[Event | Fault]:
-    """Every line of all files, as an event or as what is wrong with it."""
+def _walk(files: list[Path], torn: list[int]) -> Iterator[Event | Fault]:
+    """Every line of the files, as an event or as what is wrong with it."""
     chain = _core.JournalCheck()
-    for file in files_of(newest):
+    for file in files:
         try:
             with open(file, "rb") as lines:
                 for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), b""), 1):
-                    if not line.endswith(b"\n") and file == newest and len(line) <= _MAX_LINE:
+                    if not line.endswith(b"\n") and file == files[-1] and len(line) <= _MAX_LINE:
                         torn.append(len(line))  # what a crash in the middle of a write leaves
                         return
                     try:
@@ -269,20 +320,21 @@ def _head_path(path: Path) -> Path:
 
 
 def _write_head(path: Path, head: Head) -> None:
-    target = _head_path(path)
-    aside = target.with_name(target.name + ".new")
-    aside.write_text(json.dumps({"version": _HEAD_VERSION, **head._asdict()}) + "\n")
-    aside.replace(target)
+    files.write(_head_path(path), json.dumps({"version": _HEAD_VERSION, **head._asdict()}) + "\n")
 
 
 def _read_head(path: Path) -> Head | None:
+    """Where the chain stood when it was last written; ValueError: cannot be told."""
     file = _head_path(path)
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise FormatError(str(file), f"cannot be read: {error}") from None
+        raise ValueError(f"cannot be read: {error}") from None
     if not isinstance(found, dict) or found.get("version") != _HEAD_VERSION:
-        raise FormatError(str(file), f"is not of version {_HEAD_VERSION}")
-    return Head(str(found["hash"]), int(found["n_lines"]))
+        raise ValueError(f"is not of version {_HEAD_VERSION}")
+    hash, n_lines = found.get("hash"), found.get("n_lines")
+    if not isinstance(hash, str) or not isinstance(n_lines, int):
+        raise ValueError("has no hash and no number of lines")
+    return Head(hash, n_lines)

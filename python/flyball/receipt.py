@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _core
+from . import _core, files
 from .errors import FileError, FormatError, InvalidArgument, NotFound, VerificationError
 
 if TYPE_CHECKING:
@@ -42,26 +42,7 @@ class Receipt(Mapping[str, Any]):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it: aside, flushed and renamed, so that a reader never sees half of it."""
-        target = Path(path)
-        if target.exists() and not target.is_file():  # a rename would put a file in the place of a device
-            raise FileError(os.fspath(path), "is not a regular file; give another name")
-        import tempfile  # brings random and more: only for those who write
-
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(self._text + ("" if self._text.endswith("\n") else "\n"))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, target)
-            except BaseException:
-                os.unlink(aside)
-                raise
-        except OSError as error:
-            raise FileError(os.fspath(path), f"cannot be written: {error.strerror or error}") from None
-        return target
+        return files.write(path, self._text + ("" if self._text.endswith("\n") else "\n"))
 
     @property
     def json(self) -> str:

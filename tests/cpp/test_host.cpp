@@ -1,5 +1,8 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -195,6 +198,36 @@ TEST(append_file_appends) {
   CHECK(platform().append_file(platform().self, str(path), bytes("two\n")).ok());
   CHECK_EQ(read_back(path), "one\ntwo\n");
   CHECK_EQ(platform().append_file(platform().self, "/dev/null", bytes("x")).error().code, Code::invalid_argument);
+}
+
+TEST(append_file_adds_all_or_nothing) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("journal");
+  const std::string line(60, 'x');
+  REQUIRE(platform().append_file(platform().self, str(path), bytes(line)).ok());
+  rlimit before;
+  REQUIRE_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto old_handler = signal(SIGXFSZ, SIG_IGN);
+  const rlimit full{100, before.rlim_max};  // as on a disk that has room for 40 bytes more
+  REQUIRE_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  const Status status = platform().append_file(platform().self, str(path), bytes(line));
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, old_handler);
+  CHECK_EQ(status.error().code, Code::io);
+  CHECK_EQ(read_back(path), line);
+}
+
+TEST(append_file_leaves_a_file_alone_that_somebody_holds) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("journal");
+  const int held = open(path.c_str(), O_WRONLY | O_CREAT, 0600);
+  REQUIRE_EQ(flock(held, LOCK_EX), 0);
+  const Status refused = platform().append_file(platform().self, str(path), bytes("x"));
+  CHECK_EQ(refused.error().code, Code::io);
+  CHECK(std::string(refused.error().what.str().data).find("another program") != std::string::npos);
+  close(held);
+  CHECK(platform().append_file(platform().self, str(path), bytes("x")).ok());
+  CHECK_EQ(read_back(path), "x");
 }
 
 TEST(list_gives_regular_files_in_order) {

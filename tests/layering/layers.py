@@ -36,6 +36,7 @@ PYTHON_PARTS = (
 PYTHON_ROWS = (
     ("_core",),
     ("errors",),
+    ("files",),
     ("configuration", "sandbox"),
     ("template",),
     ("model",),

@@ -152,6 +152,32 @@ def test_a_chain_written_anew_is_found_by_the_head(file: Path, tmp_path: Path) -
 # ---------------------------------------------------------------- faults of the machine
 
 
+@pytest.mark.parametrize(
+    "damage", ["", "{}", "[1]", '{"version": 1}', '{"version": 1, "hash": 5, "n_lines": "x"}', "\xff", '{"version": 9}']
+)
+def test_a_damaged_head_is_found(file: Path, damage: str) -> None:
+    head = file.with_name(file.name + ".head")
+    head.write_text(damage, encoding="latin-1")
+    report = journal.check(file)
+    assert [fault.file for fault in report.faults] == [head]
+    with pytest.raises(flyball.VerificationError, match=r"cannot be continued.*\.head"):
+        flyball.Journal(file)
+    head.unlink()  # as the error says: move it away
+    flyball.Journal(file).close()
+
+
+def test_a_journal_has_one_writer(file: Path) -> None:
+    other = f"import flyball; flyball.Journal({str(file)!r}).close()"
+    with flyball.Journal(file):
+        with pytest.raises(flyball.FileError, match="another program or journal writes it"):
+            flyball.Journal(file)
+        refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
+        assert refused.returncode != 0
+        assert "another program or journal writes it" in refused.stderr
+        assert journal.check(file).holds  # reading is everybody's
+    assert subprocess.run([sys.executable, "-c", other]).returncode == 0
+
+
 def test_a_torn_last_line_is_cut_off_and_told(file: Path) -> None:
     whole = file.read_bytes()
     with file.open("ab") as appended:
@@ -224,6 +250,21 @@ def test_a_full_disk_loses_no_answer_and_no_line(tmp_path: Path) -> None:
     assert [event.reason_id for event in journal.read(path)].count("SESSION_TURN_ENDED") == 1
 
 
+def test_a_log_that_cannot_be_written_loses_nothing_either(tmp_path: Path) -> None:
+    path, log = tmp_path / "j", tmp_path / "log"
+    with flyball.Journal(path, log=log) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        model.generate("x", 4, ignore_eos=True)
+        log.rename(tmp_path / "aside")
+        log.mkdir()
+        with pytest.warns(RuntimeWarning, match="log: cannot be written"):
+            model.generate("x", 4, ignore_eos=True)
+        told = [event.reason_id for event in journal.read(path)]
+        assert told.count("SESSION_TURN_ENDED") == 2  # the journal has both
+        log.rmdir()
+        (tmp_path / "aside").rename(log)
+    assert journal.check(path, log=log).faults == ()
+
+
 _WRITER = """
 import sys, flyball
 with flyball.Journal(sys.argv[1], max_bytes=8_000) as kept:
@@ -243,6 +284,15 @@ def test_a_crash_between_two_steps_of_a_rotation_loses_nothing(file: Path) -> No
     assert between.head == whole.head
     with flyball.Journal(file) as kept:
         assert kept.head == whole.head
+
+
+def test_a_torn_line_in_a_new_file_continues_the_older_one(file: Path) -> None:
+    whole = journal.check(file)
+    file.rename(file.with_name(file.name + ".1"))
+    file.write_bytes(b'{"v":1,"seq"')
+    with flyball.Journal(file) as kept:
+        assert kept.head == whole.head
+        assert kept.recovered == 12
 
 
 def test_killed_writers_lose_no_flushed_line(tmp_path: Path) -> None:

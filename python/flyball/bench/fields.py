@@ -6,9 +6,9 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import files
 from ..errors import FileError, FormatError, NotFound
 
 SCHEMA = 1
@@ -151,15 +151,7 @@ def dump(value: object) -> bytes:
 
 def write(path: str | os.PathLike[str], value: object) -> None:
     """A whole JSON file or none."""
-    target = Path(path)
-    if target.exists() and not target.is_file():  # a rename would put a file in the place of a device
-        raise FileError(str(target), "is not a regular file; give another name")
-    aside = target.with_name(target.name + ".new")
-    try:
-        aside.write_bytes(dump(value))
-        aside.replace(target)
-    except OSError as error:
-        raise FileError(str(target), f"cannot be written: {error.strerror or error}") from None
+    files.write(path, dump(value))
 
 
 def _kind(value: object) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import jinja2
 
+from .. import files
 from ..events import REASONS
 from ..gates import Outcome, passed
 from .context import Context
@@ -36,7 +37,7 @@ from .report import (
     this_run,
 )
 from .results import SCHEMA, Record, StageResult
-from .store import write_json, write_text
+from .store import write_json
 from .trends import TRENDS, Document, figure, figure_of, placed, run_ticks, trend_of
 
 FILES = ("dashboard.json", "dashboard.md", "dashboard.html")
@@ -358,8 +359,8 @@ def run(context: Context) -> StageResult:
     """Write them."""
     document = collect(context)
     write_json(context.folder / "dashboard.json", document)
-    write_text(context.folder / "dashboard.md", markdown(document))
-    write_text(context.folder / "dashboard.html", page(document))
+    files.write(context.folder / "dashboard.md", markdown(document))
+    files.write(context.folder / "dashboard.html", page(document))
     n = document["n_runs"]["value"]
     verdict = passed("DASHBOARD_WRITTEN", f"{', '.join(FILES)} tell of {'the first run' if n == 1 else f'{n} runs'}")
     return StageResult("dashboard", verdict, {"files": list(FILES), "runs": n})

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..gates import Outcome, passed
 from .context import Context
 from .results import Limits, Record, StageResult
-from .store import write_text
 
 FILES = ("report.txt", "report.md", "junit.xml")
 _MOST_LINES = 25  # of report.txt
@@ -284,7 +284,7 @@ def run(context: Context) -> StageResult:
     measured = metrics(record, context.limits)
     summary = _markdown(record, measured, context.limits)
     for name, text in zip(FILES, (_text(record, measured), summary, _junit(record)), strict=True):
-        write_text(context.folder / name, text)
+        files.write(context.folder / name, text)
     values: dict[str, Any] = {
         "files": list(FILES),
         "metrics": [asdict(m) for m in measured],

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import _core
+from .. import _core, files
 from ..bench.pack import machine
 from ..errors import Error, InvalidArgument
 from ..gates import Outcome, undecided
@@ -38,7 +38,7 @@ from . import (
 )
 from .context import PROFILES, Context
 from .results import Limits, Record, StageResult
-from .store import Store, write_text
+from .store import Store
 
 Stage = Callable[[Context], StageResult]
 
@@ -175,7 +175,7 @@ def _guarded(name: str, context: Context) -> StageResult:
     try:
         return STAGES[name](context)
     except Exception as error:  # whatever it was: nothing can be told from this stage, and the others go on
-        write_text(context.folder / f"{name}.error.txt", traceback.format_exc())
+        files.write(context.folder / f"{name}.error.txt", traceback.format_exc())
         told = f"{type(error).__name__}: {error}"
         return StageResult(name, undecided("RUN_CRASHED", told, f"{name}.error.txt in the run's folder tells where"))
 
@@ -202,7 +202,7 @@ def write_limits(
         targets.append(policy_file.with_name(policy_file.name + ".limits"))
     for target in targets:
         if text:
-            write_text(target, text)
+            files.write(target, text)
         else:
             target.unlink(missing_ok=True)
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import Error, FileError, FormatError, InvalidArgument
 from .results import Record, StageResult
 
@@ -133,23 +134,9 @@ def _whole_lines(path: Path) -> int:
     return data.rfind(b"\n") + 1
 
 
-def write_text(path: Path, text: str) -> None:
-    """The whole file or none of it, on the disk before this returns."""
-    aside = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise FileError(str(path), f"cannot be written: {error.strerror or error}") from None
-
-
 def write_json(path: Path, value: object) -> None:
-    """As write_text()."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    """The whole file or none of it."""
+    files.write(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
