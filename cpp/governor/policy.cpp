@@ -221,7 +221,8 @@ Confidence confidence(const Settings& s, const State& state, const Consulted& se
   const u64 used_percent = 100 * seen.depth / max(state.now.context, 1u);
   if (action == Action::increase_context) c.context = used_percent >= 75 ? 10 : used_percent < 25 ? -10 : 0;
   if (action == Action::reduce_context) c.context = used_percent >= 50 ? -15 : used_percent < 25 ? 5 : 0;
-  c.margin = i64(choice.margin_percent / 5);
+  // A model to which two actions are as good has not chosen between them.
+  c.margin = min(i64(choice.margin_percent), i64(40)) - 20;
   c.outcomes = state.learnt.outcomes[u64(action)].history / 20;
   return c;
 }

@@ -178,6 +178,7 @@ TEST(policy_says_why_it_does_nothing) {
   Consulted full = World::plenty();
   full.available_mb = 600;
   full.cache_mb = 100;  // 500 would be left
+  REQUIRE(governor::set(&conservative.settings, "policy.threshold", "61").ok());
   CHECK(last(conservative, Action::increase_context, full) == Reason::CONFIDENCE_TOO_LOW);
   REQUIRE(governor::set(&conservative.settings, "policy.threshold", "50").ok());
   CHECK(last(conservative, Action::increase_context, full) == Reason::BLOCK_MEMORY);
@@ -216,13 +217,25 @@ TEST(policy_shows_every_term_of_its_confidence) {
   make_degraded(world);
   world.choose(Action::reduce_answer);
   CHECK_EQ(world.told[1].data,
-           "{\"action\":\"reduce_answer\",\"score\":79,\"threshold\":60,\"base\":50,\"mode\":10,\"memory\":0,"
-           "\"context\":0,\"margin\":19,\"outcomes\":0}");
+           "{\"action\":\"reduce_answer\",\"score\":80,\"threshold\":60,\"base\":50,\"mode\":10,\"memory\":0,"
+           "\"context\":0,\"margin\":20,\"outcomes\":0}");
   Confidence c;
   c.mode = -200;
   CHECK_EQ(c.score(), u64(0));
   c.mode = 200;
   CHECK_EQ(c.score(), u64(100));
+}
+
+TEST(policy_does_not_take_indifference_for_a_choice) {
+  World world = aggressive();
+  make_degraded(world);
+  Consulted seen = World::plenty();
+  seen.scores[u64(Action::reduce_cache)] = 0.1f;
+  seen.scores[u64(Action::reduce_answer)] = 0.2f;
+  world.see(Reason::SESSION_CONSULTED, seen);
+  CHECK(world.told.back().reason == Reason::CONFIDENCE_TOO_LOW);
+  CHECK(world.told.back().data.find("\"margin\":-19,") != std::string::npos);
+  CHECK(world.state.now == asked);
 }
 
 TEST(policy_restores_what_cannot_be_verified_and_stops) {
