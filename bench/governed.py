@@ -5,25 +5,37 @@ and with its free knob (threads) alone.
 
 A neighbour process holds a processor during every second block of turns. The budget is a turn's time on the quiet
 machine and a half; the guard's limit is nine tenths of it, since a process that is put aside looks at no clock. Prints
-the share of turns that kept the budget, how many tokens they gave, and what the journal says.
+the share of turns that kept the budget, how many tokens they gave, and what the journal says. Exit code 0: its replay
+holds, and it has the whole arc, from the baseline over tightening and safe mode back to what was asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import flyball
 from flyball import journal
+from flyball.events import Event
 from flyball.replay import replay
 
+ARC = (
+    "AUTOTUNE_CALIBRATED",
+    "AUTOTUNE_TIGHTEN",
+    r"GUARD_\w+_STOP",
+    "GUARD_SAFE_ENTERED",
+    "GUARD_SAFE_LEFT",
+    "AUTOTUNE_RELAX",
+)
 BLOCK = 25  # turns in a row with or without a neighbour
 
 
@@ -74,11 +86,27 @@ def main() -> None:
     for name, kind in (("ungoverned", plain), ("governed", governed), ("threads", free)):
         for busy in (False, True):
             print(f"{name:10} {'busy' if busy else 'quiet':5}", _row(kind, busy, budget))
-    report = replay(journal.read(file))
+    events = list(journal.read(file))
+    report = replay(events)
+    opened = (event for event in events if event.reason_id == "SESSION_OPENED")
+    guarded = next(event.session for event in opened if event.data["governor"]["guard.mode"] == "on")
+    arc = _arc(event for event in events if event.session == guarded)
     print(f"journal {file}: {report.n_decisions} decisions, replay {'holds' if report.holds else 'DOES NOT HOLD'}")
-    for reason, n in Counter(event.reason_id for event in journal.read(file) if event.is_decision).most_common():
+    print("arc" if len(arc) == len(ARC) else f"arc, of which {len(ARC) - len(arc)} are missing:")
+    for event in arc:
+        print(f"{event.turn:6} {event.reason_id}")
+    for reason, n in Counter(event.reason_id for event in events if event.is_decision).most_common():
         print(f"{n:6} {reason}")
-    sys.exit(0 if report.holds else 1)
+    sys.exit(0 if report.holds and len(arc) == len(ARC) else 1)
+
+
+def _arc(events: Iterable[Event]) -> list[Event]:
+    """The first event of each of ARC that comes after the one before."""
+    found: list[Event] = []
+    for event in events:
+        if len(found) < len(ARC) and re.fullmatch(ARC[len(found)], event.reason_id):
+            found.append(event)
+    return found
 
 
 def _neighbour(wanted: bool) -> subprocess.Popen[bytes] | None:

@@ -99,15 +99,15 @@ void Repl::close_policy() {
 }
 
 // The session gets what the policy wants, and keeps its conversation. One that is too long for less context goes on in what
-// it has until it is cleared.
+// it has until it is cleared, which is told once.
 Status Repl::obey_policy() {
   if (policy_ == nullptr) return {};
   const u32 context = policy_->context();
-  if (context == session_->context() && policy_->cache() == session_->cache_type()) return {};
-  if (conversation_.tokens().size >= context) {
+  const bool too_long = context != session_->context() && conversation_.tokens().size >= context;
+  if (too_long && context != promised_context_)
     out_ << "a context of " << context << " tokens holds from the next conversation: /clear begins one\n";
-    return {};
-  }
+  promised_context_ = too_long ? context : 0;
+  if (too_long || (context == session_->context() && policy_->cache() == session_->cache_type())) return {};
   return replace_session(context, policy_->cache());
 }
 

@@ -173,6 +173,7 @@ class Repl {
 
   runtime::SamplerSettings sampler_;
   u32 max_tokens_;
+  u32 promised_context_ = 0;  // that the next conversation gets; 0: none
   bool raw_ = false;
   bool show_logprobs_ = false;
   const engine::ChatFormat* format_ = nullptr;

@@ -429,6 +429,22 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
   CHECK(has(screen.say("/journal 2"), "[session] policy_open reason_id=SESSION_POLICY_OPENED"));
 }
 
+TEST(a_context_that_must_wait_is_told_once) {
+  Screen screen;
+  screen.options.policy_file = "policy.toml";
+  screen.start();
+  screen.say("/policy aggressive");
+  screen.say("/policy floor_context 16");
+  screen.say("/policy headroom_mb 16777216");
+  screen.say("/max_tokens 40");
+  screen.say("A text.");
+  CHECK(has(screen.say("/consult mock reduce_context"), "holds from the next conversation"));
+  screen.say("/max_tokens 3");
+  const std::string next = screen.say("b");
+  CHECK(has(next, "[3 tokens"));
+  CHECK(!has(next, "holds from the next conversation"));
+}
+
 // A power cut leaves the files as they are while the program runs.
 TEST(a_policy_counts_starts_and_rolls_back) {
   Screen screen;
@@ -561,6 +577,21 @@ TEST(the_journal_goes_on_where_it_was) {
   screen.say("Hello");
   screen.repl.reset();
   CHECK(file == changed);  // nothing is written behind it
+}
+
+TEST(a_journal_that_another_program_changed_is_left_alone) {
+  Screen screen;
+  screen.options.journal = "j.jsonl";
+  screen.start();
+  screen.say("/max_tokens 3");
+  screen.say("Hello");
+  std::string& file = screen.world.files["j.jsonl"];
+  file += "theirs\n";
+  const std::string theirs = file;
+  CHECK(has(screen.say("Hello"), "was changed by another program"));
+  CHECK(!has(screen.say("Hello"), "error"));  // said once
+  CHECK(file == theirs);
+  CHECK(has(screen.say("/journal 3"), "reason_id=SESSION_TURN_ENDED"));  // in memory it goes on
 }
 
 TEST(a_script_is_fed_line_by_line) {
