@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "test.h"
+#include "told.h"
 
 #include "governor/event_data.h"
 #include "governor/loop_watch.h"
@@ -12,16 +12,10 @@
 
 using namespace flyball;
 using namespace flyball::governor;
+using test::string;
+using test::Told;
 
 namespace {
-
-std::string string(Str text) { return {text.data, text.size}; }
-
-struct Told {
-  Reason reason;
-  std::string data;
-  friend bool operator==(const Told&, const Told&) = default;
-};
 
 // A governed session whose steps cost what the test says.
 struct Governed {
@@ -442,6 +436,7 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
       }
     }
     n_decisions += g.told.size();
+    test::check_log_and_journal(g.told, {"[autotune]", "[guard]", "[speculation]"});
     if (replayed) CHECK(decided == g.told);
   }
   CHECK(n_decisions > 100'000);

@@ -6,25 +6,18 @@
 #include <string>
 #include <vector>
 
-#include "fake_platform.h"
+#include "told.h"
 
 #include "governor/event_data.h"
-#include "governor/journal.h"
 #include "governor/replay.h"
 
 using namespace flyball;
 using namespace flyball::governor;
 using namespace flyball::governor::policy;
+using test::string;
+using test::Told;
 
 namespace {
-
-std::string string(Str text) { return {text.data, text.size}; }
-
-struct Told {
-  Reason reason;
-  std::string data;
-  friend bool operator==(const Told&, const Told&) = default;
-};
 
 constexpr Configuration asked{4096, 256, 16};
 constexpr TurnSeen calm{1000, 1000, 50'000, 8000, 100, false, false};
@@ -509,39 +502,6 @@ TEST(policy_actions_are_found_by_name) {
   CHECK(!policy::parse_action("reduce").ok());
 }
 
-namespace {
-
-// Each event is one line of the journal and one of the log, under the same reason.
-void check_log_and_journal(const std::vector<Told>& told) {
-  test::FakePlatform fake;
-  Journal journal(fake.platform);
-  for (const Told& t : told) journal.sink()(1, 1, t.reason, {t.data.data(), t.data.size()});
-  std::string lines;
-  CHECK_EQ(journal.take([&](Str text) {
-    lines = string(text);
-    return true;
-  }),
-           u64(0));
-  size_t at = 0, n = 0;
-  for (; at < lines.size(); ++n) {
-    const size_t end = lines.find('\n', at);
-    const auto line = read_line({lines.data() + at, end - at});
-    REQUIRE(line.ok() && n < told.size());
-    CHECK(line.value().event.reason == told[n].reason);
-    char buffer[4096];
-    Writer log(buffer, sizeof buffer);
-    write_log_line(log, line.value());
-    const std::string text = string(log.text());
-    CHECK(text.starts_with("[policy] "));
-    CHECK(text.find(" reason_id=" + string(governor::info(told[n].reason).id) + " ") != std::string::npos);
-    CHECK_EQ(std::count(text.begin(), text.end(), '\n'), 1);
-    at = end + 1;
-  }
-  CHECK_EQ(n, told.size());
-}
-
-}  // namespace
-
 // Whatever is seen: the configuration stays in its range, modes change no faster than is stated, a session's plan is
 // bounded, and a replay of the journal decides the same.
 TEST(policy_holds_its_bounds_on_random_sequences) {
@@ -603,7 +563,7 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
     for (const Told& t : world.told) ++seen_reasons[t.reason];
     if (!replayed) continue;
     CHECK(decided == world.told);
-    check_log_and_journal(world.told);
+    test::check_log_and_journal(world.told, {"[policy]"});
   }
   // The sequences reach all that the policy can say.
   for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_UNDECIDED); ++i) {

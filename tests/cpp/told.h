@@ -1,0 +1,52 @@
+// Decisions that were told, and the two records of them.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "fake_platform.h"
+
+#include "governor/journal.h"
+
+namespace test {
+
+inline std::string string(flyball::Str text) { return {text.data, text.size}; }
+
+struct Told {
+  flyball::governor::Reason reason;
+  std::string data;
+  friend bool operator==(const Told&, const Told&) = default;
+};
+
+// Each event is one line of the journal and one of the log, under the same registered reason and one of the `markers`.
+inline void check_log_and_journal(const std::vector<Told>& told, const std::vector<std::string>& markers) {
+  using namespace flyball;
+  FakePlatform fake;
+  governor::Journal journal(fake.platform);
+  for (const Told& t : told) journal.sink()(1, 1, t.reason, {t.data.data(), t.data.size()});
+  std::string lines;
+  CHECK_EQ(journal.take([&](Str text) {
+    lines = string(text);
+    return true;
+  }),
+           u64(0));
+  size_t at = 0, n = 0;
+  for (; at < lines.size(); ++n) {
+    const size_t end = lines.find('\n', at);
+    const auto line = governor::read_line({lines.data() + at, end - at});
+    REQUIRE(line.ok() && n < told.size());
+    CHECK(line.value().event.reason == told[n].reason);
+    char buffer[4096];
+    Writer log(buffer, sizeof buffer);
+    governor::write_log_line(log, line.value());
+    const std::string text = string(log.text());
+    CHECK(std::count(markers.begin(), markers.end(), text.substr(0, text.find(' '))) == 1);
+    CHECK(text.find(" reason_id=" + string(governor::info(told[n].reason).id) + " ") != std::string::npos);
+    CHECK_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+    at = end + 1;
+  }
+  CHECK_EQ(n, told.size());
+}
+
+}  // namespace test
