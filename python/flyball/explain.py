@@ -35,8 +35,14 @@ def tell(events: Iterable[Event], session: int | None = None, turn: int | None =
             continue
         if turn is not None and event.turn != turn:
             continue
-        if make := _SENTENCES.get(event.reason_id):
-            yield Told(event.number, event.session, event.turn, make(event.data), event.session in policies)
+        if told := sentence(event.reason_id, event.data):
+            yield Told(event.number, event.session, event.turn, told, event.session in policies)
+
+
+def sentence(reason_id: str, data: dict[str, Any]) -> str | None:
+    """What an event says, as a person would; None where nobody wants to know."""
+    make = _SENTENCES.get(reason_id)
+    return make(data) if make else None
 
 
 def _knobs(data: dict[str, Any]) -> str:

@@ -309,11 +309,16 @@ def test_every_decision_has_a_sentence() -> None:
 def test_chat_shows_one_quiet_line(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = iter(["Hello", "/quit"])
+    lines = iter(["/explain", "Hello", "/explain", "/quit"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
     limits = ["--set", "guard.mode=on", "--set", "guard.budget_cycles=1"]
     assert main(["chat", *limits, "--speculate", "off"]) == 0
-    assert "(governor: GUARD_BUDGET_STOP, GUARD_SAFE_ENTERED)" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "need an answer first" in shown.err
+    assert "(governor: GUARD_BUDGET_STOP, GUARD_SAFE_ENTERED; /explain tells why)" in shown.out
+    assert (
+        "6 steps took longer than their budget, the last of 1 cycles\n  safe mode for the next 2 answers\n" in shown.out
+    )
 
 
 # ---------------------------------------------------------------- coverage

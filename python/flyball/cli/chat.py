@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from .. import explain
 from ..chat import Chat
 from ..configuration import Setting
 from ..errors import ContextFull, Error, InvalidArgument
+from ..events import REASONS
 from ..options import GenerateKeywords, speculation
 from ..results import Result
 from . import common
@@ -21,6 +23,7 @@ HELP = """/help            this list
 /system TEXT     begin anew with this system message
 /seed N          draw other tokens
 /speculate [HOW] guess tokens and check several at once: auto, off, always
+/explain         why the governor and the policy did what they did with the last answer
 /metrics         counts of the last answer
 /receipt FILE    write the last answer's receipt
 /quit            end (also Ctrl-D); Ctrl-C stops an answer"""
@@ -79,10 +82,11 @@ class _Conversation:
             common.write(" (stopped)")
         self.last = stream.result
         common.write("\n")
-        if self.last.decisions:
-            common.write(f"(governor: {', '.join(decision.reason_id for decision in self.last.decisions)})\n")
-        if self.policy and (acted := self.policy.state.acted):
-            common.write(f"(policy: {', '.join(acted)})\n")
+        acted = [decision.reason_id for decision in self.last.decisions]
+        if acted:
+            common.write(f"(governor: {', '.join(acted)}; /explain tells why)\n")
+        if self.policy and (acted := [*self.policy.state.acted]):
+            common.write(f"(policy: {', '.join(acted)}; /explain tells why)\n")
         if self.last.stop_reason in ("context_full", "max_tokens"):
             common.write(f"({self.last.stop_reason})\n")
 
@@ -105,6 +109,8 @@ class _Conversation:
         elif name == "/speculate":
             how = self.options["speculate"] = speculation(rest or self.options["speculate"])
             common.write(f"speculate {how}{', with a draft model' if self.options['draft'] else ''}\n")
+        elif name == "/explain":
+            self.explain()
         elif name == "/metrics":
             common.write_json(self._last_answer().metrics.as_dict())
         elif name == "/receipt":
@@ -115,6 +121,13 @@ class _Conversation:
             raise InvalidArgument(name, "is no command; /help lists them")
         return True
 
+    def explain(self) -> None:
+        """What was decided in the last answer and after it, in sentences."""
+        told = [explain.sentence(each.reason_id, each.data) for each in self._last_answer().decisions]
+        if self.policy:
+            told += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.told]
+        common.write("\n".join(f"  {each}" for each in told) + "\n" if told else "nothing was decided\n")
+
     def end(self) -> None:
         """The policy may ask the model now."""
         common.end_policy(self.policy, self.chat.session)
@@ -122,7 +135,7 @@ class _Conversation:
 
     def _last_answer(self) -> Result:
         if self.last is None:
-            raise InvalidArgument("/metrics, /receipt", "need an answer first")
+            raise InvalidArgument("/explain, /metrics, /receipt", "need an answer first")
         return self.last
 
 
