@@ -47,6 +47,9 @@ struct GenerationCore {
   }
 };
 
+// What the policy (a PolicyCore) gives to an answer.
+void give(py::handle policy, const engine::Session& session, engine::GenerateOptions* options);
+
 // Exclusive use of a generation's draft session, where it has one.
 class UseDraft {
  public:

@@ -28,16 +28,21 @@ class PolicyCore {
   PolicyCore(const PolicyCore&) = delete;
   PolicyCore& operator=(const PolicyCore&) = delete;
 
-  // Runs `call(policy, control)` without the GIL. What it raises is raised after.
+  // Runs `function(policy)` without the GIL: a thread that waits for another's question to the model must not hold what that
+  // one takes when it looks for signals.
+  template <class Function>
+  auto hold(Function&& function) {
+    const py::gil_scoped_release unlocked;
+    const std::scoped_lock locked(lock_);
+    return function(*policy_);
+  }
+
+  // Runs `function(policy, control)`. What it raises is raised after.
   template <class Function>
   void run(SessionOwner& owner, Function&& function) {
     const Use use(owner);
     Call call(model_->model->platform());
-    const Status status = [&] {
-      const py::gil_scoped_release unlocked;
-      const std::scoped_lock locked(lock_);
-      return function(*policy_, call.control());
-    }();
+    const Status status = hold([&](engine::Policy& policy) { return function(policy, call.control()); });
     call.rethrow();
     check(status);
   }
@@ -66,27 +71,31 @@ class PolicyCore {
   std::vector<float> ask_model(const std::string& situation) {
     std::vector<float> scores(governor::policy::n_actions);
     Call call(model_->model->platform());
-    const Status status = [&] {
-      const py::gil_scoped_release unlocked;
-      const std::scoped_lock locked(lock_);
-      return policy_->ask_model(str(situation), call.control(), {scores.data(), scores.size()});
-    }();
+    const Status status = hold([&](engine::Policy& policy) {
+      return policy.ask_model(str(situation), call.control(), {scores.data(), scores.size()});
+    });
     call.rethrow();
     check(status);
     return scores;
   }
+  void give(const engine::Session& session, engine::GenerateOptions* options) {
+    hold([&](engine::Policy& policy) { policy.give(session, options); });
+  }
   void ask_for(u32 context, const std::string& cache, u32 max_tokens) {
-    const std::scoped_lock locked(lock_);
-    check(policy_->ask_for(context, unwrap(engine::parse_cache_type(str(cache))), max_tokens));
+    const engine::CacheType type = unwrap(engine::parse_cache_type(str(cache)));
+    check(hold([&](engine::Policy& policy) { return policy.ask_for(context, type, max_tokens); }));
   }
   void govern(const Words& words) {
-    const std::scoped_lock locked(lock_);
-    check(policy_->govern(read_governor(words)));
+    const governor::Settings settings = read_governor(words);
+    check(hold([&](engine::Policy& policy) { return policy.govern(settings); }));
   }
 
   py::dict state() {
-    const std::scoped_lock locked(lock_);
-    const engine::Policy::State& state = policy_->state();
+    std::vector<governor::Reason> reasons;
+    const engine::Policy::State state = hold([&](const engine::Policy& policy) {
+      reasons.assign(policy.told().begin(), policy.told().end());
+      return policy.state();
+    });
     py::dict outcomes;
     for (u32 i = 0; i < governor::policy::n_actions; ++i) {
       const auto& o = state.learnt.outcomes[i];
@@ -94,7 +103,7 @@ class PolicyCore {
           py::make_tuple(o.helped, o.harmed, o.undecided, o.history);
     }
     py::list told, acted;
-    for (const governor::Reason reason : policy_->told()) {
+    for (const governor::Reason reason : reasons) {
       told.append(text(governor::info(reason).id));
       if (governor::policy::acted(reason)) acted.append(text(governor::info(reason).id));
     }
@@ -134,6 +143,10 @@ py::list policy_actions() {
 }
 
 }  // namespace
+
+void give(py::handle policy, const engine::Session& session, engine::GenerateOptions* options) {
+  policy.cast<PolicyCore&>().give(session, options);
+}
 
 void bind_policy(py::module_& module) {
   using namespace py::literals;

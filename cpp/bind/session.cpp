@@ -213,7 +213,8 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const Use use(owner);
   const u32 n_vocab = owner.session->model().tokenizer().size();
   const std::vector<Token> tokens = tokens_from(prompt, n_vocab, "prompt");
-  const engine::GenerateOptions o = read_options(options, n_vocab, *generation);
+  engine::GenerateOptions o = read_options(options, n_vocab, *generation);
+  if (const py::object policy = options["policy"]; !policy.is_none()) give(policy, *owner.session, &o);
   const UseDraft draft(*generation);
   const Span<const Token> ids{tokens.data(), tokens.size()};
   Call call(platform_of(owner), std::move(progress));

@@ -156,7 +156,8 @@ struct Decision {
   // Whether it changed or ended this answer; the others concern later ones.
   bool applied() const {
     const Str event = governor::info(reason).event;
-    return event == "caps" || (event == "stop" && reason != governor::Reason::GUARD_STOP_SIMULATED);
+    return event == "caps" || event == "in_force" ||
+           (event == "stop" && reason != governor::Reason::GUARD_STOP_SIMULATED);
   }
 };
 
@@ -182,6 +183,7 @@ struct GenerateOptions {
   bool ignore_eos = false;
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
+  governor::Changed by_policy;  // Policy::give() says it, and max_tokens
 };
 
 struct Step {

@@ -259,6 +259,15 @@ Status Policy::govern(const GovernorSettings& settings) {
   return {};
 }
 
+// Who asks for as many tokens as were asked for in the beginning gets what the policy made of that, even more.
+void Policy::give(const Session& session, GenerateOptions* options) const {
+  const Configuration &base = state_.base, &now = state_.now;
+  const u32 asked = options->max_tokens;
+  options->max_tokens = asked == base.max_tokens ? now.max_tokens : min(asked, now.max_tokens);
+  options->by_policy = {{base.context, asked, base.cache_bits},
+                        {session.context(), options->max_tokens, cache_bits(session.cache_type())}};
+}
+
 CacheType Policy::cache() const { return cache_of(state_.now.cache_bits); }
 
 void Policy::tell(Reason reason, Str data) const { model_.state().events(number_, n_turns_, reason, data); }

@@ -32,6 +32,7 @@ class Policy {
   // What new sessions and answers are to use.
   u32 context() const { return state_.now.context; }
   u32 max_tokens() const { return state_.now.max_tokens; }
+  void give(const Session& session, GenerateOptions* options) const;  // to an answer for which these are asked
   CacheType cache() const;
   const State& state() const { return state_; }
   const GovernorSettings& settings() const { return settings_; }

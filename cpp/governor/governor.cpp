@@ -18,6 +18,11 @@ Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, 
   state.turn.asked = seen.asked;
   state.turn.depth = seen.prompt_tokens;
   const bool is_safe = settings.guard_mode == Settings::on && state.safe_turns_left != 0;
+  if (seen.by_policy.any()) {
+    EventData<> data;
+    write_members(data.json, seen.by_policy);
+    tell(Reason::POLICY_IN_FORCE, data.done());
+  }
   Knobs given = seen.asked;
   if (settings.autotune_mode == Settings::on) given = tightened(settings, given, state.tightness);
   if (is_safe) given = safe(settings, given);

@@ -26,9 +26,27 @@ struct Baseline {
 void write_baseline(JsonWriter& json, const Baseline& baseline);
 Result<Baseline> read_baseline(const Json& object);
 
+// What a policy may change for good.
+struct Configuration {
+  u32 context = 0;     // tokens
+  u32 max_tokens = 0;  // of an answer
+  u32 cache_bits = 0;  // of a cached key or value: 8 (q8_0), 16 (f16), 32 (f32)
+  friend bool operator==(const Configuration&, const Configuration&) = default;
+};
+void write_configuration(JsonWriter& json, const Configuration& configuration);
+Status read(const Json& object, Configuration* out);
+
+// What a policy has made of what was asked for. The same twice: nothing.
+struct Changed {
+  Configuration asked, given;
+  bool any() const { return !(asked == given); }
+};
+void write_members(JsonWriter& json, const Changed& changed);  // of an object that is begun
+
 struct TurnBegun {
   Knobs asked;
   u64 prompt_tokens = 0;
+  Changed by_policy;
 };
 
 // One transformer call of an answer.

@@ -8,13 +8,7 @@
 
 namespace flyball::governor::policy {
 
-// What it may change.
-struct Configuration {
-  u32 context = 0;     // tokens
-  u32 max_tokens = 0;  // of an answer
-  u32 cache_bits = 0;  // of a cached key or value: 8 (q8_0), 16 (f16), 32 (f32)
-  friend bool operator==(const Configuration&, const Configuration&) = default;
-};
+using governor::Configuration;
 
 enum class Mode : u8 { normal, degraded, safe };
 Str mode_name(Mode mode);
@@ -97,13 +91,11 @@ struct StartSeen {
   Configuration checkpoint;
 };
 
-void write_configuration(JsonWriter& json, const Configuration& configuration);
 void write(JsonWriter& json, const TurnSeen& seen);
 void write(JsonWriter& json, const Consulted& seen);
 void write(JsonWriter& json, const Applied& seen);
 void write(JsonWriter& json, const Restored& seen);
 void write(JsonWriter& json, const StartSeen& seen);
-Status read(const Json& object, Configuration* out);
 Status read(const Json& object, TurnSeen* out);
 Status read(const Json& object, Consulted* out);
 Status read(const Json& object, Applied* out);

@@ -33,17 +33,6 @@ Status read_member(const Json& object, Str name, Configuration* out) {
 
 }  // namespace
 
-void write_configuration(JsonWriter& json, const Configuration& c) {
-  json.begin_object().field("context", c.context).field("max_tokens", c.max_tokens);
-  json.field("cache_bits", c.cache_bits).end_object();
-}
-
-Status read(const Json& object, Configuration* out) {
-  FLYBALL_TRY(take(object, "context", most_u32, &out->context));
-  FLYBALL_TRY(take(object, "max_tokens", most_u32, &out->max_tokens));
-  return take(object, "cache_bits", most_u32, &out->cache_bits);
-}
-
 void write(JsonWriter& json, const TurnSeen& seen) {
   json.begin_object().field("step_cycles", seen.step_cycles).field("cycles_per_token", seen.cycles_per_token);
   json.field("resident_kb", seen.resident_kb).field("available_mb", seen.available_mb).field("depth", seen.depth);

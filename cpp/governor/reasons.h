@@ -57,6 +57,7 @@ namespace flyball::governor {
   REASON(GUARD, CACHE_RESET, "cache_reset", "the session's cache was emptied after an answer that was ended")       \
   REASON(SPECULATION, PAYS, "guesses", "checking guessed tokens pays: steps check some wherever there are any")     \
   REASON(SPECULATION, PAUSED, "guesses", "checking guessed tokens does not pay any more: they are tried seldom")    \
+  REASON(POLICY, IN_FORCE, "in_force", "an answer was made with what the policy has changed")                       \
   REASON(POLICY, WORSE, "mode", "too many answers showed trouble: less is risked")                                  \
   REASON(POLICY, BETTER, "mode", "answers were calm for long enough: more may be tried")                            \
   REASON(POLICY, START_FAILED, "start", "the run before ended out of order before it was stable")                   \

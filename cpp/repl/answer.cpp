@@ -329,7 +329,8 @@ Status Repl::answer_chat(Str line) {
 Result<Generation*> Repl::begin(Span<const Token> prompt, Str stop) {
   engine::GenerateOptions options;
   options.sampler = sampler_;
-  options.max_tokens = answer_tokens();
+  options.max_tokens = max_tokens_;
+  if (policy_ != nullptr) policy_->give(*session_, &options);
   options.speculation = options_.speculation;
   if (options.speculation.lookup) options.speculation.draft = draft_;
   if (!stop.empty()) options.stops = {&stop, 1};

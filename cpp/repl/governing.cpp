@@ -232,11 +232,13 @@ Status Repl::explain(Str) {
   return {};
 }
 
-// One quiet line when the governor acted.
+// One quiet line when the governor acted. What holds for answer after answer was told when it began.
 void Repl::show_decisions(const engine::Generation& generation) {
   u64 n = 0;
   for (const engine::Decision& decision : generation.decisions()) {
-    if (decision.reason == governor::Reason::AUTOTUNE_BASELINE_LOWERED) continue;
+    if (decision.reason == governor::Reason::AUTOTUNE_BASELINE_LOWERED ||
+        decision.reason == governor::Reason::POLICY_IN_FORCE)
+      continue;
     out_ << (n++ == 0 ? "governor: " : ", ") << governor::info(decision.reason).id;
   }
   if (n != 0) out_ << "; /explain tells why\n";

@@ -142,7 +142,6 @@ class Repl {
   void conversation_ended();
   Status ask_for(u32 context, engine::CacheType cache, u32 max_tokens);
   Status obey_policy();
-  u32 answer_tokens() const { return policy_ != nullptr ? policy_->max_tokens() : max_tokens_; }
 
   // Answers.
   Status answer(Str line);

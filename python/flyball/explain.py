@@ -119,9 +119,9 @@ def _configuration(c: dict[str, Any]) -> str:
     return f"a context of {c['context']:,} tokens, answers of {c['max_tokens']:,}, keys and values in {cache}"
 
 
-def _changes(data: dict[str, Any]) -> str:
+def _changes(data: dict[str, Any], before: str = "from", after: str = "to") -> str:
     names = {"context": "context", "max_tokens": "tokens of an answer", "cache_bits": "bits of a cached value"}
-    old, new = data["from"], data["to"]
+    old, new = data[before], data[after]
     return ", ".join(f"{names[key]} {old[key]:,} became {new[key]:,}" for key in names if old[key] != new[key])
 
 
@@ -228,6 +228,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "GUARD_CACHE_RESET": lambda data: "the cache was emptied",
     "SPECULATION_PAYS": lambda data: f"guesses pay, {_guesses(data)}: they are checked wherever there are any",
     "SPECULATION_PAUSED": lambda data: f"guesses do not pay, {_guesses(data)}: they are tried seldom",
+    "POLICY_IN_FORCE": lambda data: f"made with what the policy changed: {_changes(data, 'asked', 'given')}",
     "POLICY_WORSE": _mode,
     "POLICY_BETTER": _mode,
     "POLICY_START_FAILED": _failed_start,

@@ -106,11 +106,6 @@ class Policy:
         session.policy = self
         return session
 
-    def answer_tokens(self, asked: int) -> int:
-        """How many tokens an answer gets for which `asked` were asked."""
-        state = self.state
-        return state.now.max_tokens if asked == state.asked_for.max_tokens else min(asked, state.now.max_tokens)
-
     def consult(self, session: Session, mock: str | None = None) -> PolicyState:
         """Ask the model what to change, or take `mock`, an action's name, as if it had chosen that without a doubt."""
         if mock is None:

@@ -248,11 +248,10 @@ class Session:
         compute: bool = False,
     ) -> _core.GenerationCore:
         """A generation of the core; `compute`: with its prompt computed."""
-        if self.policy is not None:
-            max_tokens = self.policy.answer_tokens(max_tokens)
         checked = make_options(max_tokens, options)
         settings = checked.for_core() | {
-            "draft": self._draft_core(checked.draft if checked.speculate != "off" else None)
+            "draft": self._draft_core(checked.draft if checked.speculate != "off" else None),
+            "policy": self.policy and self.policy._core,
         }
         return self._core.begin(self.model.ids(prompt), settings, progress, compute)
 

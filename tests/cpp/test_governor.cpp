@@ -44,7 +44,7 @@ struct Governed {
 
   Knobs begin_turn(Knobs asked = {128, 40, 0.95f, 0.8f}, u64 prompt = 10) {
     ++turn;
-    const TurnBegun seen{asked, prompt};
+    const TurnBegun seen{asked, prompt, {}};
     note(Reason::SESSION_TURN_BEGUN, [&](JsonWriter& json) { write(json, seen); });
     return governor::begin_turn(settings, state, seen, tell());
   }

@@ -15,8 +15,10 @@ from flyball import events, explain, journal
 from flyball.cli import main
 from flyball.policy import ACTIONS
 from flyball.replay import receipts, replay
+from tests.python.test_repl import run_script
 
 GUARD = {"guard.mode": "on"}
+TROUBLE = {"policy.auto_apply": "aggressive", "policy.headroom_mb": 16777216}  # more memory than there is must be free
 
 
 @pytest.fixture
@@ -306,6 +308,15 @@ def test_every_decision_has_a_sentence() -> None:
     assert set(explain._SENTENCES) >= {reason for reason in events.REASONS if not reason.startswith("SESSION_")}
 
 
+def test_run_shows_what_was_decided(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = ["--set", "guard.mode=on", "--set", "guard.budget_cycles=1", "--speculate", "off", "--no-receipt"]
+    assert main(["run", "-p", "Once", *limits]) == 0
+    shown = capsys.readouterr().out
+    assert "\nstopped      budget_guard, " in shown
+    assert "\ngovernor     ended at token " in shown
+    assert "\ngovernor     safe mode for the next 2 answers\n" in shown
+
+
 def test_chat_shows_one_quiet_line(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,11 +422,18 @@ def policies(folder: Path) -> set[str]:
         session = policy.session()
         ask(session, 4)
         policy.consult(session)
-        policy.govern({"policy.auto_apply": "aggressive", "policy.headroom_mb": 16777216})
+        policy.govern(TROUBLE)
         policy.consult(session, mock="reduce_answer")  # there is no such folder
         assert policy.state.told[-1] == "PLAN_NOT_RESTORED"
+        policy = Policy(model, folder / "policy.toml", TROUBLE)
+        session = policy.session()
+        policy.consult(session, mock="reduce_answer")
+        ask(session, 128)
     told = {event.reason_id for event in journal.read(file)}
-    told.add("SESSION_START_SEEN")  # of programs that count: in test_repl.py and the boot image
+    counted = folder / "counted.jsonl"  # only the REPL counts its starts
+    code, out = run_script(folder, ["/metrics"], "--journal", counted, "--policy-file", folder / "policy.toml")
+    assert code == 0, out
+    told |= {event.reason_id for event in journal.read(counted)}
 
     class Injected:
         def __init__(self, **settings: object) -> None:

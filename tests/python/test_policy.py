@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 import flyball
-from flyball import journal
+from flyball import explain, journal
 from flyball.cli import main
 from flyball.policy import ACTIONS, Configuration, Policy
 from flyball.replay import replay
@@ -59,12 +60,55 @@ def test_a_change_is_written_verified_and_followed(model: flyball.Model, file: P
 def test_answers_are_bounded_and_what_a_person_asks_for_holds(model: flyball.Model, file: Path) -> None:
     policy = Policy(model, file, APPLY | {"policy.floor_answer": 16}, max_tokens=64)
     session = policy.session()
+    assert ask(session).decisions == ()
     policy.consult(session, mock="reduce_answer")
     assert len(ask(session).tokens) == 32
     assert len(ask(session, 10).tokens) == 10
+    assert len(ask(session, 50).tokens) == 32
     policy.ask_for(0, "f16", 64)
     assert len(ask(session).tokens) == 64
     assert "max_tokens = 64\n" in file.read_text()
+
+
+def test_an_answer_says_what_the_policy_has_changed(model: flyball.Model, file: Path) -> None:
+    told = file.with_suffix(".jsonl")
+    with flyball.Journal(told) as kept:
+        model = flyball.Model.load(flyball.demo_model_path(), journal=kept)
+        policy = Policy(model, file, APPLY | {"policy.floor_answer": 16, "policy.plan_steps": 9}, max_tokens=64)
+        session = policy.session()
+        policy.consult(session, mock="reduce_answer")
+        result = ask(session, 50)
+        [decision] = result.decisions
+        asked = {"context": session.context, "max_tokens": 50, "cache_bits": 16}
+        assert (decision.position, decision.reason_id) == (0, "POLICY_IN_FORCE")
+        assert decision.data == {"asked": asked, "given": asked | {"max_tokens": 32}}
+        assert result.receipt["decisions"][0]["reason_id"] == "POLICY_IN_FORCE"
+        assert flyball.verify(result.receipt, model=model)
+        assert ask(session, 20).decisions == ()  # it gets what was asked for
+        assert replay(journal.read(told)).holds
+    [sentence] = [told for told in explain.tell(journal.read(told)) if "made with" in told.sentence]
+    assert sentence.sentence == "made with what the policy changed: tokens of an answer 50 became 32"
+
+
+def test_a_policy_serves_threads_while_the_model_is_asked(model: flyball.Model, file: Path) -> None:
+    """A thread that looks at the policy holds nothing that the thread which asks needs."""
+    policy = Policy(model, file, APPLY, context=256)
+    session = policy.session()
+    done = threading.Event()
+    seen = []
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(policy.state.mode)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(3):
+        policy.consult(session)
+    done.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert seen
 
 
 def test_a_conversation_keeps_its_cache_until_it_fits(model: flyball.Model, file: Path) -> None:

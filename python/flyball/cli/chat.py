@@ -6,11 +6,9 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .. import explain
 from ..chat import Chat
 from ..configuration import Setting
 from ..errors import ContextFull, Error, InvalidArgument
-from ..events import REASONS
 from ..options import GenerateKeywords, speculation
 from ..results import Result
 from . import common
@@ -27,6 +25,8 @@ HELP = """/help            this list
 /metrics         counts of the last answer
 /receipt FILE    write the last answer's receipt
 /quit            end (also Ctrl-D); Ctrl-C stops an answer"""
+
+_QUIET = ("AUTOTUNE_BASELINE_LOWERED", "POLICY_IN_FORCE")  # change nothing by themselves
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,7 +82,7 @@ class _Conversation:
             common.write(" (stopped)")
         self.last = stream.result
         common.write("\n")
-        acted = [decision.reason_id for decision in self.last.decisions]
+        acted = [each.reason_id for each in self.last.decisions if each.reason_id not in _QUIET]
         if acted:
             common.write(f"(governor: {', '.join(acted)}; /explain tells why)\n")
         if self.policy and (acted := [*self.policy.state.acted]):
@@ -123,8 +123,10 @@ class _Conversation:
 
     def explain(self) -> None:
         """What was decided in the last answer and after it, in sentences."""
-        told = [explain.sentence(each.reason_id, each.data) for each in self._last_answer().decisions]
+        told = common.sentences(self._last_answer())
         if self.policy:
+            from ..events import REASONS
+
             told += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.told]
         common.write("\n".join(f"  {each}" for each in told) + "\n" if told else "nothing was decided\n")
 

@@ -16,6 +16,7 @@ from ..configuration import Setting, resolve
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
 from ..model import Model, demo_model_path
 from ..options import GenerateKeywords
+from ..results import Result
 
 if TYPE_CHECKING:
     from ..journal import Journal
@@ -257,6 +258,15 @@ def write(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
+
+
+def sentences(result: Result) -> list[str]:
+    """What was decided in an answer, as a person would tell it."""
+    if not result.decisions:
+        return []
+    from .. import explain  # takes longer than a short answer
+
+    return [explain.sentence(each.reason_id, each.data) or each.reason_id for each in result.decisions]
 
 
 def write_json(value: object) -> None:

@@ -130,6 +130,7 @@ def _summary(model: Model, result: Result, path: Path | None) -> None:
         *([("guesses", _guesses(metrics.speculation))] if metrics.speculation.drafted else []),
         ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is a tick of the {ghz:.3f} GHz time-stamp counter"),
         ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
+        *(("governor", sentence) for sentence in common.sentences(result)),
         ("digest", result.digest),
         ("receipt", str(path) if path else "none, as asked"),
     ]
