@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,25 @@ policy.auto_apply = "aggressive"
         assert again.well, again
         [told] = image.extract(path, tmp_path / f"again{cut}", ["journal.jsonl"])
         assert main(["journal", "verify", str(told)]) == 0
+
+
+def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
+    """It fills up while the journal is written: answers go on, and what the journal has is whole lines."""
+    path = build(tmp_path, 'tune = "off"\nisa = "word64"\n')
+    [free] = re.findall(r"([\d ]+) bytes free", image._run(["mdir", "-i", str(path), "::/"]))
+    filler = tmp_path / "filler"
+    filler.write_bytes(bytes(int(free.replace(" ", "")) - (80 << 10)))
+    image._run(["mcopy", "-i", str(path), str(filler), "::/filler"])
+    ended = image.run(path, ["/max_tokens 2", *["/clear", "Hello"] * 40, "/metrics"])
+    assert not ended.well
+    assert ended.output.count("journal.jsonl: cannot append to: the volume is full") == 1
+    assert re.search(r'"generations_completed": ?40\b', ended.output)
+    assert image.check(path) == []
+    [told] = image.extract(path, tmp_path / "out", ["journal.jsonl"])
+    kept = journal.check(told)
+    assert kept.holds
+    assert kept.torn == 0
+    assert 0 < kept.n_lines < 40 * 4
 
 
 def test_a_volume_that_is_read_only_leaves_its_log_on_the_serial_line(tmp_path: Path) -> None:
