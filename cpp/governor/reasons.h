@@ -53,7 +53,7 @@ namespace flyball::governor {
   REASON(GUARD, STOP_SIMULATED, "stop", "would end the answer, but is to tell only")                                \
   REASON(GUARD, SAFE_ENTERED, "safe_mode", "an answer was ended: the next ones are bounded")                        \
   REASON(GUARD, SAFE_CAPS, "caps", "an answer got less than was asked for, because of safe mode")                   \
-  REASON(GUARD, SAFE_LEFT, "safe_mode", "safe mode has ended: answers get what is asked for")                       \
+  REASON(GUARD, SAFE_LEFT, "safe_mode", "safe mode has ended: its bounds are gone")                                 \
   REASON(GUARD, CACHE_RESET, "cache_reset", "the session's cache was emptied after an answer that was ended")       \
   REASON(SPECULATION, PAYS, "guesses", "checking guessed tokens pays: steps check some wherever there are any")     \
   REASON(SPECULATION, PAUSED, "guesses", "checking guessed tokens does not pay any more: they are tried seldom")    \

@@ -89,12 +89,16 @@ def _simulated(data: dict[str, Any]) -> str:
     return f"would have been ended at token {data['at_token']} by {data['would']}, but the guard only tells"
 
 
+def _steps(n: int) -> str:
+    return "1 step" if n == 1 else f"{n} steps"
+
+
 def _tightened(data: dict[str, Any]) -> str:
-    return f"{_judged(data)}, above {_mark(data)}: later answers are bounded by {data['becomes']} steps"
+    return f"{_judged(data)}, above {_mark(data)}: later answers are bounded by {_steps(data['becomes'])}"
 
 
 def _relaxed(data: dict[str, Any]) -> str:
-    rest = f"{data['becomes']} steps are left" if data["becomes"] else "nothing is bounded any more"
+    rest = f"{_steps(data['becomes'])} left" if data["becomes"] else "nothing is bounded any more"
     return f"{_judged(data)}, below {_mark(data)}: a step is taken back, {rest}"
 
 
@@ -199,8 +203,8 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than was known: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (
-        f"{data['from']} threads took {data['usual_percent']} % of what is usual here, {data['to']} take"
-        f" {data['trial_percent']} %: decoding goes on with {data['to']}"
+        f"steps took {data['usual_percent']} % of what is usual here with {data['from']} threads, and"
+        f" {data['trial_percent']} % with {data['to']}: decoding goes on with {data['to']}"
     ),
     "AUTOTUNE_TIGHTEN": _tightened,
     "AUTOTUNE_RELAX": _relaxed,
@@ -210,7 +214,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "AUTOTUNE_SETTLING": _blocked("the last change is too young to be reversed"),
     "AUTOTUNE_SAFE_MODE": _blocked("in safe mode nothing is relaxed"),
     "AUTOTUNE_TOO_SHORT": lambda data: "too short an answer to judge what it cost",
-    "AUTOTUNE_CAPS": lambda data: f"got less than was asked for, by {data['tightness']} steps: {_knobs(data)}",
+    "AUTOTUNE_CAPS": lambda data: f"got less than was asked for, by {_steps(data['tightness'])}: {_knobs(data)}",
     "GUARD_BUDGET_STOP": lambda data: _stopped(
         data, f"{data['overruns']} steps took longer than their budget, the last of {data['budget_cycles']:,} cycles"
     ),
@@ -224,7 +228,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "GUARD_STOP_SIMULATED": _simulated,
     "GUARD_SAFE_ENTERED": lambda data: f"safe mode for the next {data['safe_turns_left']} answers",
     "GUARD_SAFE_CAPS": lambda data: f"got less than was asked for, in safe mode: {_knobs(data)}",
-    "GUARD_SAFE_LEFT": lambda data: "safe mode is over: answers get what is asked for",
+    "GUARD_SAFE_LEFT": lambda data: "safe mode is over",
     "GUARD_CACHE_RESET": lambda data: "the cache was emptied",
     "SPECULATION_PAYS": lambda data: f"guesses pay, {_guesses(data)}: they are checked wherever there are any",
     "SPECULATION_PAUSED": lambda data: f"guesses do not pay, {_guesses(data)}: they are tried seldom",
