@@ -61,7 +61,7 @@ def _mark(data: dict[str, Any]) -> str:
 
 
 def _threads(data: dict[str, Any]) -> str:
-    return f"{data['threads']} threads compute, {data['decode_threads']} where there is no prompt"
+    return f"{_count(data['threads'], 'thread')} to compute, {data['decode_threads']} where there is no prompt"
 
 
 def _opened(data: dict[str, Any]) -> str:
@@ -89,16 +89,16 @@ def _simulated(data: dict[str, Any]) -> str:
     return f"would have been ended at token {data['at_token']} by {data['would']}, but the guard only tells"
 
 
-def _steps(n: int) -> str:
-    return "1 step" if n == 1 else f"{n} steps"
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("s" if n != 1 else "")
 
 
 def _tightened(data: dict[str, Any]) -> str:
-    return f"{_judged(data)}, above {_mark(data)}: later answers are bounded by {_steps(data['becomes'])}"
+    return f"{_judged(data)}, above {_mark(data)}: later answers are bounded by {_count(data['becomes'], 'step')}"
 
 
 def _relaxed(data: dict[str, Any]) -> str:
-    rest = f"{_steps(data['becomes'])} left" if data["becomes"] else "nothing is bounded any more"
+    rest = f"{_count(data['becomes'], 'step')} left" if data["becomes"] else "nothing is bounded any more"
     return f"{_judged(data)}, below {_mark(data)}: a step is taken back, {rest}"
 
 
@@ -177,7 +177,8 @@ def _outcome(verdict: str) -> Callable[[dict[str, Any]], str]:
 
 _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "MODEL_LOADED": lambda data: (
-        f"a model was loaded: {data['architecture']} {data['quantisation']} on {data['isa']}, {data['threads']} threads"
+        f"a model was loaded: {data['architecture']} {data['quantisation']} on {data['isa']},"
+        f" {_count(data['threads'], 'thread')}"
     ),
     "MODEL_TUNED": lambda data: (
         f"{data['probes']} probes in {data['spent_us'] / 1000:,.0f} ms: {_threads(data)}, for {data['profile']}"
@@ -203,7 +204,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than was known: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (
-        f"steps took {data['usual_percent']} % of what is usual here with {data['from']} threads, and"
+        f"steps took {data['usual_percent']} % of what is usual here with {_count(data['from'], 'thread')}, and"
         f" {data['trial_percent']} % with {data['to']}: decoding goes on with {data['to']}"
     ),
     "AUTOTUNE_TIGHTEN": _tightened,
@@ -214,7 +215,9 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "AUTOTUNE_SETTLING": _blocked("the last change is too young to be reversed"),
     "AUTOTUNE_SAFE_MODE": _blocked("in safe mode nothing is relaxed"),
     "AUTOTUNE_TOO_SHORT": lambda data: "too short an answer to judge what it cost",
-    "AUTOTUNE_CAPS": lambda data: f"got less than was asked for, by {_steps(data['tightness'])}: {_knobs(data)}",
+    "AUTOTUNE_CAPS": lambda data: (
+        f"got less than was asked for, by {_count(data['tightness'], 'step')}: {_knobs(data)}"
+    ),
     "GUARD_BUDGET_STOP": lambda data: _stopped(
         data, f"{data['overruns']} steps took longer than their budget, the last of {data['budget_cycles']:,} cycles"
     ),
