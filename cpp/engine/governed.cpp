@@ -60,7 +60,7 @@ Status Governed::begin(Generation::State& generation, Arena& arena) {
   const Platform& platform = session.platform;
   start_ns_ = platform.now_ns(platform.self);
   session.governed_turn = generation.turn;
-  if (!watched()) return {};
+  if (!watched() && !generation.options.by_policy.any()) return {};
   if (session.model.state().events.record) {
     calls_ = arena.allocate<governor::Call>(governor::max_calls_per_line);
     if (calls_.empty()) return fail(Code::out_of_memory, "generation") << "no memory for the journal";

@@ -85,8 +85,10 @@ def test_an_answer_says_what_the_policy_has_changed(model: flyball.Model, file: 
         assert result.receipt["decisions"][0]["reason_id"] == "POLICY_IN_FORCE"
         assert flyball.verify(result.receipt, model=model)
         assert ask(session, 20).decisions == ()  # it gets what was asked for
+        session.govern({})  # nobody watches it, and its answers are still as the policy wants them
+        assert [each.reason_id for each in ask(session).decisions] == ["POLICY_IN_FORCE"]
         assert replay(journal.read(told)).holds
-    [sentence] = [told for told in explain.tell(journal.read(told)) if "made with" in told.sentence]
+    sentence, _ = [told for told in explain.tell(journal.read(told)) if "made with" in told.sentence]
     assert sentence.sentence == "made with what the policy changed: tokens of an answer 50 became 32"
 
 
