@@ -223,6 +223,36 @@ def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Ite
             faults.append(found)
 
 
+def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
+    """The lines of a journal, and without end those that are written later; None: nothing more for now."""
+    newest = Path(path)
+    chain = _core.JournalCheck()
+    for file in _older(newest):
+        with file.open("rb") as lines:
+            yield from (_event(chain, file, number, line) for number, line in enumerate(lines, 1))
+    while True:
+        try:
+            lines = newest.open("rb")
+        except FileNotFoundError:  # not yet there, after those before
+            yield None
+            continue
+        with lines:
+            number, renamed = 0, False
+            while True:
+                begin = lines.tell()
+                line = lines.readline(_MAX_LINE + 1)
+                if line.endswith(b"\n") or len(line) > _MAX_LINE:
+                    number += 1
+                    yield _event(chain, newest, number, line)
+                    continue
+                lines.seek(begin)  # nothing, or the half of a line that is being written
+                if renamed:
+                    break
+                renamed = not _is(newest, lines.fileno())  # it was full; what came before that is read
+                if not renamed:
+                    yield None
+
+
 def check(path: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Report:
     """Read a whole journal, and its head, and say what does not hold. `log`: whether it has the same events."""
     newest = Path(path)
@@ -294,12 +324,23 @@ def _walk(files: list[Path], torn: list[int]) -> Iterator[Event | Fault]:
                     if not line.endswith(b"\n") and file == files[-1] and len(line) <= _MAX_LINE:
                         torn.append(len(line))  # what a crash in the middle of a write leaves
                         return
-                    try:
-                        yield Event.from_core(chain.next(line.removesuffix(b"\n")))
-                    except Error as error:
-                        yield Fault(file, number, error.what)
+                    yield _event(chain, file, number, line)
         except OSError as error:
             raise FileError(str(file), f"cannot be read: {error.strerror or error}") from None
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _event(chain: _core.JournalCheck, file: Path, number: int, line: bytes) -> Event | Fault:
+    try:
+        return Event.from_core(chain.next(line.removesuffix(b"\n")))
+    except Error as error:
+        return Fault(file, number, error.what)
 
 
 def _older(newest: Path) -> list[Path]:

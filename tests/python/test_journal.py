@@ -19,6 +19,7 @@ import pytest
 import flyball
 from flyball import journal
 from flyball.cli import main
+from flyball.events import Event
 
 N_TOKENS = 4
 
@@ -328,7 +329,47 @@ def test_the_command_verifies_shows_and_counts(file: Path, capsys: pytest.Captur
     file.write_bytes(file.read_bytes().replace(b'"turn":2', b'"turn":9'))
     assert main(["journal", "verify", str(file)]) == 1
     assert f"{file}:6: was changed" in capsys.readouterr().out
+    for action in ("show", "tail", "stats", "explain"):  # what they tell is not the whole
+        assert main(["journal", action, str(file)]) == 1
+        assert f"left out: {file}:6: was changed" in capsys.readouterr().err
     assert main(["journal", "verify", str(file) + "x"]) == 2
+
+
+def test_a_journal_is_followed_while_it_is_written(tmp_path: Path) -> None:
+    """Over rotations, and with lines that are half written when they are looked at."""
+    path = tmp_path / "j"
+    told: list[int] = []
+
+    def take() -> None:
+        for event in iter(lambda: next(found), None):
+            assert isinstance(event, Event), event
+            told.append(event.number)
+
+    with (
+        flyball.Journal(path, max_bytes=2000, files=99) as kept,
+        flyball.Model.load(flyball.demo_model_path(), journal=kept) as model,
+    ):
+        found = journal.follow(path)
+        for _ in range(12):
+            take()
+            model.generate("x", 2)
+    with path.open("ab") as half:
+        half.write(b'{"v":1,"seq"')
+    take()
+    assert told == list(range(kept.head.n_lines))
+    assert len(journal.files_of(path)) > 3
+
+
+def test_tail_follows_until_it_is_stopped(file: Path) -> None:
+    command = [sys.executable, "-m", "flyball", "journal", "tail", str(file), "-n", "1", "-f"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert "SESSION_CLOSED" in tail.stdout.readline()
+        with flyball.Journal(file) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept):
+            pass
+        assert "MODEL_LOADED" in tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(10) == 0
 
 
 def test_run_appends_to_a_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from .. import journal
@@ -19,7 +22,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "journal",
         help="read and check a journal",
         description=__doc__,
-        epilog="Exit codes of verify: 0 the journal holds, 1 it does not, 2 it could not be told.",
+        epilog="Exit codes: 0 all lines hold (as far as they are read: verify reads the head, too), 1 some do not,"
+        " 2 it could not be told.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, action, text in (
@@ -39,6 +43,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             one.add_argument("--log", metavar="FILE", help="also whether this log has the same events")
         if action is tail:
             one.add_argument("-n", type=int, default=10, metavar="EVENTS", help="how many (default: 10)")
+            one.add_argument(
+                "-f", "--follow", action="store_true", help="and those that are written later, until Ctrl-C"
+            )
         one.set_defaults(run=action)
 
 
@@ -46,13 +53,13 @@ def explain(args: argparse.Namespace) -> int:
     """Tell it to a person."""
     from ..explain import tell
 
-    _must_exist(args.file)
-    for told in tell(journal.read(args.file), args.session, args.turn):
+    events = _Events(args.file)
+    for told in tell(events, args.session, args.turn):
         if args.json:
             common.write(json.dumps(told._asdict()) + "\n")
         else:
             common.write(common.printable(str(told)) + "\n")
-    return common.HOLDS
+    return events.end()
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -83,30 +90,64 @@ def verify(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """All events."""
-    _must_exist(args.file)
-    for event in journal.read(args.file):
+    events = _Events(args.file)
+    for event in events:
         _write(event, args.json)
-    return common.HOLDS
+    return events.end()
 
 
 def tail(args: argparse.Namespace) -> int:
-    """The last ones."""
-    _must_exist(args.file)
-    for event in deque(journal.read(args.file), maxlen=max(args.n, 0)):
+    """The last ones, and where that is asked for those to come."""
+    events = _Events(args.file)
+    for event in deque(events, maxlen=max(args.n, 0)):
         _write(event, args.json)
-    return common.HOLDS
+    if args.follow:
+        with suppress(KeyboardInterrupt):
+            for event in events.later():
+                _write(event, args.json)
+    return events.end()
 
 
 def stats(args: argparse.Namespace) -> int:
     """Counts by reason."""
-    _must_exist(args.file)
-    counts = Counter(event.reason_id for event in journal.read(args.file))
+    events = _Events(args.file)
+    counts = Counter(event.reason_id for event in events)
     if args.json:
         common.write_json(dict(counts))
-        return common.HOLDS
+        return events.end()
     for reason, n in counts.most_common():
         common.write(f"{n:8,}  {reason:28} {REASONS[reason].meaning}\n")
-    return common.HOLDS
+    return events.end()
+
+
+class _Events:
+    """The events of a journal; lines that do not hold are left out, and told at the end."""
+
+    def __init__(self, file: str) -> None:
+        _must_exist(file)
+        self._found = journal.follow(file)
+        self._n_faults = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        """Those that there are and were not yet given."""
+        for found in self._found:
+            if found is None:
+                return
+            if isinstance(found, Event):
+                yield found
+            else:
+                self._n_faults += 1
+                common.say_error(f"left out: {common.printable(str(found))}")
+
+    def later(self) -> Iterator[Event]:
+        """Those that are written from now on."""
+        while True:
+            yield from self
+            time.sleep(0.2)
+
+    def end(self) -> int:
+        """The exit code."""
+        return common.FAILS if self._n_faults else common.HOLDS
 
 
 def _must_exist(file: str) -> None:
