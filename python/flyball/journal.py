@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +28,7 @@ from .events import Event
 
 _MAX_LINE = 64 << 10
 _HEAD_VERSION = 1
+_HEAD_SECONDS = 1.0
 
 
 class Head(NamedTuple):
@@ -65,9 +68,11 @@ class Report:
 class Journal:
     """Keeps what the models that it is given to tell: Model.load(path, journal=Journal(file)).
 
-    After each answer, and at close(), new lines are written and flushed to the disk; what could not be written is tried
-    again with the next. A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. A
-    journal that another one writes is refused. `log` is a file that gets each event as a line of text, too.
+    After each answer, and at close(), new lines are written; what could not be is tried again with the next. A killed
+    process loses none of them. So that a power cut does not either, each answer waits for the disk; with `sync_seconds`
+    only one in so many seconds does, as flush() and close() always do.
+    A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. A journal that another
+    one writes is refused. `log` is a file that gets each event as a line of text, too.
     `content`: with the receipt of each answer, which has the prompt and the answer, so that a replay can repeat them.
     """
 
@@ -78,8 +83,13 @@ class Journal:
         files: int = 8,
         log: str | os.PathLike[str] | None = None,
         content: bool = False,
+        sync_seconds: float = 0,
     ) -> None:
         self.path = Path(path)
+        self._sync_seconds = sync_seconds
+        self._synced = self._headed = -math.inf  # when lines and head were last on the disk
+        self._end: Head | None = None  # of lines that are not yet counted by FILE.head
+        self._is_synced = True
         self._max_bytes = max_bytes
         self._files = files
         self._waiting = self._waiting_log = b""  # lines that could not yet be written
@@ -120,24 +130,27 @@ class Journal:
 
     def flush(self) -> None:
         """Write what the models have told since the last time, and wait until it is on the disk."""
+        self._keep(True)
+
+    def keep(self) -> None:
+        """After an answer: waits for the disk as was asked for. A full one is a warning, for the answer is there."""
+        try:
+            self._keep(False)
+        except FileError as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+
+    def _keep(self, all_now: bool) -> None:
         with self._lock:
             lines, lost = self.core.take()
             self.lost += lost
             self._waiting += lines
             try:
-                self._write()
+                self._write(all_now)
             except FileError:
                 raise
             except OSError as error:
                 file = error.filename or self.path
                 raise FileError(str(file), f"cannot be written: {error.strerror or error}") from None
-
-    def keep(self) -> None:
-        """flush() after an answer: a full disk is a warning, for the answer is there."""
-        try:
-            self.flush()
-        except FileError as error:
-            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
         """Flush, and write nothing more."""
@@ -152,22 +165,35 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _write(self) -> None:
+    def _write(self, all_now: bool) -> None:
         """Each file takes all of its lines or none; what it did not take waits. A log is no reason to lose a line."""
         if self._waiting:
             _append(self._file, self._waiting)
             lines = self._waiting.splitlines()
             self._waiting = b""
+            self._is_synced = False
+            last = json.loads(lines[-1])
+            self._end = Head(last["hash"], last["seq"] + 1)
             if self._log is not None:
                 self._waiting_log += "".join(_core.log_line(line) + "\n" for line in lines).encode()
-            last = json.loads(lines[-1])
-            _write_head(self.path, Head(last["hash"], last["seq"] + 1))
+        full = self._file.tell() > self._max_bytes
+        self._settle(all_now or full)
         if self._waiting_log and self._log is not None:
             with open(self._log, "ab", buffering=0) as log:
                 _append(log, self._waiting_log)
             self._waiting_log = b""
-        if self._file.tell() > self._max_bytes:
+        if full:
             self._rotate()
+
+    def _settle(self, all_now: bool) -> None:
+        """The lines to the disk, then the head that counts them: two waits more, for which once a second will do."""
+        now = time.monotonic()
+        if not self._is_synced and (all_now or now - self._synced >= self._sync_seconds):
+            os.fsync(self._file.fileno())
+            self._is_synced, self._synced = True, now
+        if self._end is not None and self._is_synced and (all_now or now - self._headed >= _HEAD_SECONDS):
+            _write_head(self.path, self._end)
+            self._end, self._headed = None, now
 
     def _rotate(self) -> None:
         """One rename, then what is too old: a crash between any two steps leaves a journal that holds."""
@@ -195,13 +221,12 @@ def _open(path: Path) -> FileIO:
 
 
 def _append(file: FileIO, lines: bytes) -> None:
-    """All of the lines, on the disk, or none of them: the next try begins where this one did."""
+    """All of the lines, or none of them: the next try begins where this one did."""
     begin = file.seek(0, os.SEEK_END)
     try:
         rest = memoryview(lines)
         while rest:
             rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
     except OSError:
         with suppress(OSError):
             file.truncate(begin)

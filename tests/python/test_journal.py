@@ -251,6 +251,23 @@ def test_a_full_disk_loses_no_answer_and_no_line(tmp_path: Path) -> None:
     assert [event.reason_id for event in journal.read(path)].count("SESSION_TURN_ENDED") == 1
 
 
+def test_the_disk_is_waited_for_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for seconds, expected in ((0, 4), (1000, 2)):  # the first answer, and the end
+        path = tmp_path / str(seconds)
+        synced.clear()
+        with (
+            flyball.Journal(path, sync_seconds=seconds) as kept,
+            flyball.Model.load(flyball.demo_model_path(), journal=kept) as model,
+        ):
+            for n in range(1, 4):
+                model.generate("x", 2)
+                assert [event.event for event in journal.read(path)].count("turn_end") == n  # for who reads the file
+        assert len(synced) == expected
+        assert json.loads(path.with_name(f"{seconds}.head").read_text())["n_lines"] == kept.head.n_lines
+
+
 def test_a_log_that_cannot_be_written_loses_nothing_either(tmp_path: Path) -> None:
     path, log = tmp_path / "j", tmp_path / "log"
     with flyball.Journal(path, log=log) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
