@@ -141,6 +141,8 @@ class Journal:
 
     def _keep(self, all_now: bool) -> None:
         with self._lock:
+            if self._file.closed:
+                raise FileError(str(self.path), "is closed: what happens now is not kept")
             lines, lost = self.core.take()
             self.lost += lost
             self._waiting += lines
@@ -154,6 +156,8 @@ class Journal:
 
     def close(self) -> None:
         """Flush, and write nothing more."""
+        if self._file.closed:
+            return
         try:
             self.flush()
         finally:

@@ -251,6 +251,19 @@ def test_a_full_disk_loses_no_answer_and_no_line(tmp_path: Path) -> None:
     assert [event.reason_id for event in journal.read(path)].count("SESSION_TURN_ENDED") == 1
 
 
+def test_a_closed_journal_keeps_nothing_and_says_so(tmp_path: Path) -> None:
+    kept = flyball.Journal(tmp_path / "j")
+    model = flyball.Model.load(flyball.demo_model_path(), journal=kept)
+    model.generate("x", 2)
+    kept.close()
+    kept.close()
+    with pytest.warns(RuntimeWarning, match="is closed: what happens now is not kept"):
+        assert model.generate("x", 2).text
+    with pytest.warns(RuntimeWarning, match="is closed"):
+        model.close()
+    assert journal.check(tmp_path / "j").holds
+
+
 def test_the_disk_is_waited_for_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
