@@ -67,8 +67,8 @@ Status Governed::begin(Generation::State& generation, Arena& arena) {
   }
   GenerateOptions& options = generation.options;
   runtime::SamplerSettings& sampler = options.sampler;
-  const governor::TurnBegun seen{{options.max_tokens, sampler.top_k, sampler.top_p, sampler.temperature},
-                                 generation.n_prompt, options.by_policy};
+  const governor::TurnBegun seen{
+      {options.max_tokens, sampler.top_k, sampler.top_p, sampler.temperature}, generation.n_prompt, options.by_policy};
   tell_event(session, generation.turn, Reason::SESSION_TURN_BEGUN, seen);
   const governor::Knobs given = governor::begin_turn(settings(), state(), seen, tell());
   options.max_tokens = given.max_tokens;
