@@ -121,7 +121,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 class _Events:
-    """The events of a journal; lines that do not hold are left out, and told at the end."""
+    """The events of a journal; lines that do not hold are left out and told, and decide the exit code."""
 
     def __init__(self, file: str) -> None:
         _must_exist(file)
