@@ -1,0 +1,104 @@
+"""What version 0.1 wrote is read, verified and replayed by this one, and every answer has the bits that it had then."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import flyball
+from flyball import configuration, journal
+from flyball.policy import Policy
+from flyball.reliability.store import Store
+from flyball.replay import receipts, replay
+
+OLD = Path(__file__).parents[1] / "golden" / "v0.1"
+RECEIPTS = sorted((OLD / "receipts").glob("*.json"))
+JOURNALS = sorted(OLD.glob("*/*.jsonl.head"))
+ANSWERS = json.loads((OLD / "answers.json").read_text())
+
+
+@pytest.mark.parametrize("path", RECEIPTS, ids=[path.stem for path in RECEIPTS])
+def test_receipts_verify(path: Path, demo: flyball.Model) -> None:
+    assert flyball.verify(path, model=demo)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers_have_the_bits_that_they_had(name: str, model_file: Callable[..., Path]) -> None:
+    variant, wtype = name.rsplit("-", 1)
+    path = model_file(variant, wtype)
+    recorded = ANSWERS[name]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == recorded["file"], "the recipe makes another file"
+    with flyball.Model.load(path, context=96) as model:
+        ids = [(37 * i * i + 11 * i + 5) % model.info.n_vocab for i in range(69)]
+        found = {"file": recorded["file"], "logits": hashlib.sha256(model.logits(ids).tobytes()).hexdigest()}
+        for cache in ("f16", "f32", "q8_0"):
+            answer = model.session(96, cache).generate(ids, 12, ignore_eos=True, seed=5, temperature=0.9)
+            found[cache] = answer.digest
+    assert found == recorded
+
+
+@pytest.mark.parametrize("head", JOURNALS, ids=[head.name.split(".")[0] for head in JOURNALS])
+def test_journals_hold_and_can_be_continued(head: Path, tmp_path: Path) -> None:
+    for file in head.parent.glob(head.name.split(".")[0] + ".*"):
+        shutil.copy(file, tmp_path)
+    path = tmp_path / head.with_suffix("").name
+    before = journal.check(path)
+    assert before.holds
+    assert before.n_lines == len(path.read_bytes().splitlines())
+    with flyball.Journal(path) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
+        model.generate("Once", 2)
+    after = journal.check(path)
+    assert after.holds
+    assert after.n_lines > before.n_lines
+
+
+@pytest.mark.parametrize(("name", "n_decisions"), [("governed", 16), ("policy", 32), ("repl", 0)])
+def test_journals_are_replayed(name: str, n_decisions: int) -> None:
+    report = replay(journal.read(OLD / "journals" / f"{name}.jsonl"))
+    assert report.differences == ()
+    assert report.n_decisions >= n_decisions
+
+
+def test_receipts_in_a_journal_verify(demo: flyball.Model) -> None:
+    kept = list(receipts(journal.read(OLD / "journals" / "governed.jsonl")))
+    assert len(kept) == 10
+    for _, text in kept:
+        assert flyball.verify(flyball.Receipt(text), model=demo)
+
+
+def test_a_saved_session_goes_on(demo: flyball.Model) -> None:
+    session = demo.session(cache="q8_0")
+    session.restore(OLD / "files" / "session.bin")
+    tokens = session.tokens
+    assert len(tokens) == 26
+    continued = session.generate([*tokens, 5], 8, seed=2)
+    assert continued.metrics.cached_tokens == len(tokens)
+    assert continued.tokens == demo.session(cache="q8_0").generate([*tokens, 5], 8, seed=2).tokens
+
+
+def test_a_configuration_is_read() -> None:
+    settings = configuration.resolve(OLD / "files" / "flyball.toml", environment={})
+    assert settings["context"].value == 256
+    assert settings["kv"].value == "q8_0"
+    assert settings["profile"].value == "quiet"
+    assert settings["tune"].value == "again"
+
+
+def test_a_policys_files_hold(demo: flyball.Model, tmp_path: Path) -> None:
+    for file in (OLD / "files").glob("policy.toml*"):
+        shutil.copy(file, tmp_path)
+    apply = {"policy.auto_apply": "aggressive", "policy.headroom_mb": 16777216, "policy.floor_answer": 8}
+    state = Policy(demo, tmp_path / "policy.toml", apply, context=256, max_tokens=32).state
+    assert (state.mode, state.now.max_tokens, state.now.cache) == ("safe", 16, "q8_0")
+    assert state.outcomes["reduce_cache"].undecided == 1
+
+
+def test_a_history_of_reliability_runs_is_read() -> None:
+    records = Store(OLD / "reliability").history()
+    assert [str(record.outcome.value) for record in records] == ["undecided", "undecided"]
+    assert records[0].stages["quality"].verdict.reason_id == "QUALITY_LEARNING"
