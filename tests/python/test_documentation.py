@@ -13,7 +13,13 @@ from flyball import configuration
 from flyball.cli import make_parser
 from ops import reasons_page
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+BRITISH = (
+    r"(?i)\b\w*(?:quantis|normalis|tokenis|initialis|recognis|serialis|behaviour|neighbour|colour|favour|cancelled)\w*"
+)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def test_examples_of_the_documentation_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,10 +33,13 @@ def test_examples_of_the_documentation_run(capsys: pytest.CaptureFixture[str]) -
     names["model"].close()
 
 
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    return next(a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+
+
 def flags(command: str) -> list[list[str]]:
     """The names of each flag of a command, but for --help."""
-    commands = next(a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    actions = commands.choices[command]._actions
+    actions = subcommands()[command]._actions
     return [list(a.option_strings) for a in actions if a.option_strings and "--help" not in a.option_strings]
 
 
@@ -53,3 +62,42 @@ def test_contracts_name_the_flags_of_bench() -> None:
 def test_the_configuration_shown_is_the_one_that_is() -> None:
     shown = re.findall(r"^([a-z_.]+) = .+  # (?:default|command line)$", (DOCS / "cli.md").read_text(), re.MULTILINE)
     assert shown == list(configuration.defaults())
+
+
+def without_blocks(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)", without_blocks(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_somewhere() -> None:
+    link = re.compile(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)")
+    found = [(page, *parts) for page in PAGES for parts in link.findall(without_blocks(page))]
+    assert len(found) > 50
+    for page, path, anchor in found:
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links {path}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links {path}#{anchor}"
+
+
+@each_page
+def test_paths_in_code_exist(page: Path) -> None:
+    """Paths between backticks, with or without wildcards."""
+    paths = re.findall(r"`((?:cpp|python|tests|bench|ops|docs)/[^`\s]*)`", without_blocks(page))
+    assert [path for path in paths if not any(ROOT.glob(path))] == []
+
+
+@each_page
+def test_commands_of_the_documentation_exist(page: Path) -> None:
+    """At the start of a line or between backticks; `flyball answer 1` is the tag of a digest."""
+    found = re.findall(r"(?:^\s*(?:\$ )?|`)flyball ([a-z]+)\b(?! \d)", page.read_text(), re.MULTILINE)
+    assert set(found) <= set(subcommands())
+
+
+@each_page
+def test_spelling_is_american(page: Path) -> None:
+    assert re.findall(BRITISH, re.sub(r"`[^`]*`", "", without_blocks(page))) == []
