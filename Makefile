@@ -137,7 +137,7 @@ format: $(TEST_TOOLS) $(CHECKERS) ## rewrite all sources in the project's format
 # The unrolled kernels of the instruction sets are left out: they take minutes and are checked bit by bit.
 tidy: ## clang-tidy over the core and the platform (minutes)
 	@ops/setup/system_packages.sh tidy
-	@ls cpp/{base,gguf,tokenizer,kernels,model,runtime,engine,repl,host}/*.cpp | grep -v /avx | xargs -P $(JOBS) -I{} \
+	@ls cpp/{base,gguf,journal,tokenizer,kernels,chat,model,runtime,governor,settings,engine,receipt,policy,catalog,repl,host}/*.cpp | grep -v /avx | xargs -P $(JOBS) -I{} \
 	  clang-tidy-19 --quiet {} -- -std=c++20 -O1 -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno -Icpp
 
 # --- measuring ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from flyball.events import REASONS
 
 HEAD = """# Reasons
 
-Whatever Flyball decides or does is told with one of these reasons. The list is closed: it is `cpp/governor/reasons.h`,
+Whatever Flyball decides or does is told with one of these reasons. The list is closed: it is `cpp/journal/reasons.h`,
 and this page is written from it by `make reasons`.
 """
 

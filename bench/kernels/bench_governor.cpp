@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "governor/governor.h"
-#include "governor/journal.h"
 #include "host/host.h"
+#include "journal/journal.h"
 
 using namespace flyball;
 using namespace flyball::governor;
@@ -14,13 +14,13 @@ int main() {
   constexpr u32 n_calls = 1'000'000, n_lines = 400;
   const Platform& platform = host::host_platform();
   const auto now = [&] { return platform.now_ns(platform.self); };
-  constexpr Call step{Call::plain, 1, 1, 900'000, 1'000, 123'456, 2};
+  constexpr Call step{Call::plain, 1, 1, 900'000, 1'000, 123'456, 2, 0};
 
   Settings settings;
   settings.guard_mode = settings.autotune_mode = Settings::on;
   settings.turn_ms = settings.token_ms = settings.first_token_ms = 86'400'000;
   State state = begin(settings, {1'000'000, 1'000}, 2);
-  (void)begin_turn(settings, state, {{128, 40, 0.95f, 0.8f}, 100}, {});
+  (void)begin_turn(settings, state, {{128, 40, 0.95f, 0.8f}, 100, {}}, {});
   u64 n_stops = 0;
   u64 start = now();
   for (u32 i = 0; i < n_calls; ++i) {
@@ -30,8 +30,8 @@ int main() {
   }
   const u64 observed = now() - start;
 
-  Journal journal(platform);
-  const EventSink sink = journal.sink();
+  journal::Journal kept(platform);
+  const journal::EventSink sink = kept.sink();
   const std::vector<Call> calls(max_calls_per_line, step);
   std::vector<char> buffer(32768);
   u64 bytes = 0;
@@ -41,7 +41,7 @@ int main() {
     JsonWriter json(out);
     write(json, Span<const Call>(calls.data(), calls.size()));
     sink(1, 1, Reason::SESSION_CALLS, out.text());
-    (void)journal.take([&](Str lines) { return bytes += lines.size, true; });
+    (void)kept.take([&](Str lines) { return bytes += lines.size, true; });
   }
   const f64 told = f64(now() - start) / n_lines / max_calls_per_line;
   std::printf("governor %.1f ns a call, journal %.1f ns and %.1f bytes\n", f64(observed) / n_calls, told,

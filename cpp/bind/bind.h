@@ -70,7 +70,7 @@ class Call {
 
 // Owners keep what they depend on alive: a session its model, a generation its session, whatever order Python forgets them in.
 struct ModelOwner {
-  std::shared_ptr<governor::Journal> journal;  // null: nobody listens
+  std::shared_ptr<journal::Journal> journal;  // null: nobody listens
   engine::Model* model = nullptr;
   ModelOwner() = default;
   ModelOwner(const ModelOwner&) = delete;

@@ -1,5 +1,5 @@
 // Files for Python: models listed, and any file replaced as the core replaces its own.
-#include "engine/catalog.h"
+#include "catalog/catalog.h"
 
 #include "bind/bind.h"
 #include "host/host.h"
@@ -7,10 +7,10 @@
 namespace flyball::bind {
 namespace {
 
-py::dict dict_of(const engine::ModelSummary& summary) {
+py::dict dict_of(const catalog::ModelSummary& summary) {
   char buffer[512];
   Writer line(buffer, sizeof buffer);
-  engine::put_summary(line, summary);
+  catalog::put_summary(line, summary);
   py::dict d;
   d["file"] = py::bytes(string(summary.path));
   d["bytes"] = summary.bytes;
@@ -27,19 +27,19 @@ py::dict dict_of(const engine::ModelSummary& summary) {
 }
 
 py::list list(const std::string& folder, const std::string& cache) {
-  engine::Catalog catalog(host::host_platform(), str(cache));
-  Result<Span<const engine::ModelSummary>> result = [&] {
+  catalog::Catalog catalog(host::host_platform(), str(cache));
+  Result<Span<const catalog::ModelSummary>> result = [&] {
     const py::gil_scoped_release unlocked;
     return catalog.list(str(folder));
   }();
   py::list rows;
-  for (const engine::ModelSummary& summary : unwrap(std::move(result))) rows.append(dict_of(summary));
+  for (const catalog::ModelSummary& summary : unwrap(std::move(result))) rows.append(dict_of(summary));
   return rows;
 }
 
 py::dict summarise(const std::string& file, const std::string& cache) {
-  engine::Catalog catalog(host::host_platform(), str(cache));
-  Result<engine::ModelSummary> result = [&] {
+  catalog::Catalog catalog(host::host_platform(), str(cache));
+  Result<catalog::ModelSummary> result = [&] {
     const py::gil_scoped_release unlocked;
     return catalog.summarise(str(file));
   }();

@@ -1,14 +1,14 @@
 // The configuration's schema and parser for Python.
-#include "engine/config.h"
+#include "settings/config.h"
 
 #include "bind/bind.h"
 
 namespace flyball::bind {
 namespace {
 
-using engine::ConfigKey;
-using engine::ConfigType;
-using engine::ConfigValue;
+using settings::ConfigKey;
+using settings::ConfigType;
+using settings::ConfigValue;
 
 py::object value_of(const ConfigKey& key, const ConfigValue& value) {
   switch (key.type) {
@@ -29,10 +29,10 @@ py::object limit(const ConfigKey& key, u64 integer, f64 real) {
 // (key, type, default, least, most, choices, meaning)
 py::list schema() {
   py::list list;
-  for (const ConfigKey& key : engine::config_keys()) {
+  for (const ConfigKey& key : settings::config_keys()) {
     ConfigValue missing;
-    check(engine::read_config_word(key, key.missing, &missing));
-    list.append(py::make_tuple(text(key.key), text(engine::config_type_name(key.type)), value_of(key, missing),
+    check(settings::read_config_word(key, key.missing, &missing));
+    list.append(py::make_tuple(text(key.key), text(settings::config_type_name(key.type)), value_of(key, missing),
                                limit(key, key.least, key.least_real), limit(key, key.most, key.most_real),
                                text(key.choices), text(key.meaning)));
   }
@@ -40,17 +40,17 @@ py::list schema() {
 }
 
 py::object word(const std::string& name, const std::string& written) {
-  const ConfigKey& key = engine::config_keys()[unwrap(engine::find_config_key(str(name)))];
+  const ConfigKey& key = settings::config_keys()[unwrap(settings::find_config_key(str(name)))];
   ConfigValue value;
-  check(engine::read_config_word(key, str(written), &value));
+  check(settings::read_config_word(key, str(written), &value));
   return value_of(key, value);
 }
 
 // key -> (value, line) for the keys that the text sets.
 py::dict parse(const std::string& file, const std::string& content) {
-  const Span<const ConfigKey> keys = engine::config_keys();
+  const Span<const ConfigKey> keys = settings::config_keys();
   std::vector<ConfigValue> values(keys.size);
-  check(engine::read_config(str(file), str(content), {values.data(), values.size()}));
+  check(settings::read_config(str(file), str(content), {values.data(), values.size()}));
   py::dict dict;
   for (u64 i = 0; i < keys.size; ++i)
     if (values[i].set) dict[text(keys[i].key)] = py::make_tuple(value_of(keys[i], values[i]), values[i].line);

@@ -12,8 +12,9 @@ using Words = std::map<std::string, std::string>;  // configuration key -> value
 governor::Settings read_governor(const Words& words);
 
 struct JournalCore {
-  std::shared_ptr<governor::Journal> journal;
-  explicit JournalCore(std::shared_ptr<governor::Journal> made) : journal(std::move(made)) {}
+  std::shared_ptr<journal::Journal> journal;
+  bool content;  // prompts and answers are wanted, too
+  JournalCore(std::shared_ptr<journal::Journal> made, bool wanted) : journal(std::move(made)), content(wanted) {}
 };
 
 struct ModelCore {

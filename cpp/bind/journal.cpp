@@ -7,9 +7,9 @@
 namespace flyball::bind {
 namespace {
 
-using governor::ChainCheck;
-using governor::Head;
-using governor::Journal;
+using journal::ChainCheck;
+using journal::Head;
+using journal::Journal;
 
 Head head_from(const std::string& hash, u64 n_lines) {
   Head head;
@@ -33,17 +33,17 @@ py::tuple take(JournalCore& core) {
 
 // An event of Python's own, of no session.
 void tell(JournalCore& core, const std::string& reason_id, const std::string& data) {
-  governor::Reason reason;
-  if (!governor::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
-  if (const Result<Json> json = Json::parse(str(data)); !json.ok() || data.size() > governor::max_line_bytes / 2)
+  journal::Reason reason;
+  if (!journal::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
+  if (const Result<Json> json = Json::parse(str(data)); !json.ok() || data.size() > journal::max_line_bytes / 2)
     raise("invalid_argument", "data", "is no JSON, or too long for a line");
   core.journal->sink()(0, 0, reason, str(data));
 }
 
 py::dict next(ChainCheck& check, const std::string& line) {
-  governor::Line read;
+  journal::Line read;
   bind::check(check.next(str(line), &read));
-  const governor::ReasonInfo& reason = info(read.event.reason);
+  const journal::ReasonInfo& reason = info(read.event.reason);
   py::dict d;
   d["number"] = read.number;
   d["time_ns"] = read.event.time_ns;
@@ -59,10 +59,10 @@ py::dict next(ChainCheck& check, const std::string& line) {
 
 // A line of a journal as a line of a log, without its newline.
 py::str log_line(const std::string& line) {
-  const governor::Line read = unwrap(governor::read_line(str(line)));
-  std::vector<char> buffer(2 * governor::max_line_bytes);
+  const journal::Line read = unwrap(journal::read_line(str(line)));
+  std::vector<char> buffer(2 * journal::max_line_bytes);
   Writer out(buffer.data(), buffer.size());
-  governor::write_log_line(out, read);
+  journal::write_log_line(out, read);
   return text(out.text().substr(0, out.text().size - 1));
 }
 
@@ -82,10 +82,10 @@ class ReplayCore {
 
   // (reason_id, data) of each decision that follows from the event.
   py::list observe(const std::string& reason_id, u64 turn, const std::string& data) {
-    governor::Reason reason;
-    if (!governor::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
+    journal::Reason reason;
+    if (!journal::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
     py::list decided;
-    const governor::Tell tell{&decided, [](void* list, governor::Reason why, Str what) {
+    const governor::Tell tell{&decided, [](void* list, journal::Reason why, Str what) {
                                 static_cast<py::list*>(list)->append(py::make_tuple(text(info(why).id), text(what)));
                               }};
     check(replay_->observe(reason, turn, str(data), tell));
@@ -101,7 +101,7 @@ class ReplayCore {
 // (id, family, event, meaning)
 py::list reasons() {
   py::list list;
-  for (const governor::ReasonInfo& reason : governor::reasons())
+  for (const journal::ReasonInfo& reason : journal::reasons())
     list.append(py::make_tuple(text(reason.id), text(reason.family), text(reason.event), text(reason.meaning)));
   return list;
 }
@@ -113,8 +113,8 @@ void bind_journal(py::module_& module) {
   module.def("reasons", &reasons);
   py::class_<JournalCore, std::shared_ptr<JournalCore>>(module, "JournalCore")
       .def(py::init([](const std::string& hash, u64 n_lines, bool content) {
-             auto journal = std::make_shared<Journal>(host::host_platform(), head_from(hash, n_lines), content);
-             return std::make_shared<JournalCore>(std::move(journal));
+             auto journal = std::make_shared<Journal>(host::host_platform(), head_from(hash, n_lines));
+             return std::make_shared<JournalCore>(std::move(journal), content);
            }),
            "hash"_a, "n_lines"_a, "content"_a)
       .def("take", &take)

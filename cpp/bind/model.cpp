@@ -1,8 +1,9 @@
 // ModelCore: an engine::Model for Python.
 #include "bind/cores.h"
 
-#include "engine/tune.h"
+#include "catalog/tune.h"
 #include "host/host.h"
+#include "receipt/receipt.h"
 
 namespace flyball::bind {
 namespace {
@@ -13,11 +14,13 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
                                 u64 prefix_cache_bytes, bool vocab_only, py::object progress,
                                 const JournalCore* journal) {
   auto owner = std::make_shared<ModelOwner>();
-  if (journal) owner->journal = journal->journal;
+  engine::ModelOptions options{str(isa), threads, decode_threads, prefix_cache_bytes, vocab_only};
+  if (journal) {
+    owner->journal = journal->journal;
+    options.events = owner->journal->sink();
+    if (journal->content) options.receipt = receipt::write_receipt;
+  }
   Call call(host::host_platform(), std::move(progress));
-  const engine::ModelOptions options{str(isa),       threads,
-                                     decode_threads, prefix_cache_bytes,
-                                     vocab_only,     owner->journal ? owner->journal->sink() : governor::EventSink()};
   Result<engine::Model*> result = [&] {
     const py::gil_scoped_release unlocked;
     return engine::Model::load(host::host_platform(), str(path), options, call.progress());
@@ -33,12 +36,12 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
 py::dict choose_isa(const ModelCore& core) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Call call(held->model->platform());
-  Result<engine::IsaTimes> result = [&] {
+  Result<catalog::IsaTimes> result = [&] {
     const py::gil_scoped_release unlocked;
-    return engine::choose_isa(*held->model, call.control());
+    return catalog::choose_isa(*held->model, call.control());
   }();
   call.rethrow();
-  const engine::IsaTimes times = unwrap(std::move(result));
+  const catalog::IsaTimes times = unwrap(std::move(result));
   py::dict d;
   for (u32 i = 0; i < times.n; ++i) d[text(times.names[i])] = times.ns[i];
   return d;
@@ -47,20 +50,20 @@ py::dict choose_isa(const ModelCore& core) {
 py::dict tune(const ModelCore& core, const std::string& profile, const std::string& memory, bool again) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Call call(host::host_platform());
-  engine::TuneOptions options;
-  options.profile = unwrap(engine::parse_profile(str(profile)));
+  catalog::TuneOptions options;
+  options.profile = unwrap(catalog::parse_profile(str(profile)));
   options.memory = str(memory);
   options.again = again;
   options.control = call.control();
-  Result<engine::Tuned> result = [&] {
+  Result<catalog::Tuned> result = [&] {
     const py::gil_scoped_release unlocked;
-    return engine::tune(*held->model, options);
+    return catalog::tune(*held->model, options);
   }();
   call.rethrow();
-  const engine::Tuned tuned = unwrap(std::move(result));
+  const catalog::Tuned tuned = unwrap(std::move(result));
   py::list candidates;
   for (u32 i = 0; i < tuned.n_candidates; ++i) {
-    const engine::Tuned::Candidate& c = tuned.candidates[i];
+    const catalog::Tuned::Candidate& c = tuned.candidates[i];
     candidates.append(py::make_tuple(c.threads, c.prefill_ns, c.decode_ns));
   }
   py::dict d;

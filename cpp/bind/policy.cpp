@@ -1,9 +1,9 @@
-// PolicyCore: an engine::Policy for Python. It serves one call at a time; a second thread waits for the first.
+// PolicyCore: an policy::Policy for Python. It serves one call at a time; a second thread waits for the first.
 #include "bind/cores.h"
 
 #include <mutex>
 
-#include "engine/policy.h"
+#include "policy/policy.h"
 
 namespace flyball::bind {
 namespace {
@@ -16,15 +16,15 @@ class PolicyCore {
   PolicyCore(const ModelCore& model, const Words& settings, u32 context, const std::string& cache, u32 max_tokens,
              const std::string& file)
       : model_(model.acquire()) {
-    engine::PolicyOptions options;
+    policy::PolicyOptions options;
     options.settings = read_governor(settings);
     options.context = context;
     options.cache = unwrap(engine::parse_cache_type(str(cache)));
     options.max_tokens = max_tokens;
     options.file = str(file);
-    policy_ = unwrap(engine::Policy::create(*model_->model, options));
+    policy_ = unwrap(policy::Policy::create(*model_->model, options));
   }
-  ~PolicyCore() { engine::Policy::release(policy_); }
+  ~PolicyCore() { policy::Policy::release(policy_); }
   PolicyCore(const PolicyCore&) = delete;
   PolicyCore& operator=(const PolicyCore&) = delete;
 
@@ -42,7 +42,7 @@ class PolicyCore {
   void run(SessionOwner& owner, Function&& function) {
     const Use use(owner);
     Call call(model_->model->platform());
-    const Status status = hold([&](engine::Policy& policy) { return function(policy, call.control()); });
+    const Status status = hold([&](policy::Policy& policy) { return function(policy, call.control()); });
     call.rethrow();
     check(status);
   }
@@ -50,28 +50,28 @@ class PolicyCore {
   void turn_ended(const GenerationCore& core) {
     const std::shared_ptr<SessionOwner> session = core.session;
     run(*session,
-        [&](engine::Policy& policy, engine::Control control) { return policy.turn_ended(*core.generation, control); });
+        [&](policy::Policy& policy, engine::Control control) { return policy.turn_ended(*core.generation, control); });
   }
   void session_ended(const SessionCore& core) {
     const std::shared_ptr<SessionOwner> held = core.owner;
     run(*held,
-        [&](engine::Policy& policy, engine::Control control) { return policy.session_ended(*held->session, control); });
+        [&](policy::Policy& policy, engine::Control control) { return policy.session_ended(*held->session, control); });
   }
   void consult(const SessionCore& core) {
     const std::shared_ptr<SessionOwner> held = core.owner;
     run(*held,
-        [&](engine::Policy& policy, engine::Control control) { return policy.consult(*held->session, control); });
+        [&](policy::Policy& policy, engine::Control control) { return policy.consult(*held->session, control); });
   }
   void consult_mock(const SessionCore& core, const std::string& action) {
     const Action chosen = unwrap(governor::policy::parse_action(str(action)));
     const std::shared_ptr<SessionOwner> held = core.owner;
-    run(*held, [&](engine::Policy& policy, engine::Control) { return policy.consult_mock(*held->session, chosen); });
+    run(*held, [&](policy::Policy& policy, engine::Control) { return policy.consult_mock(*held->session, chosen); });
   }
   // Scores of all actions, in their order.
   std::vector<float> ask_model(const std::string& situation) {
     std::vector<float> scores(governor::policy::n_actions);
     Call call(model_->model->platform());
-    const Status status = hold([&](engine::Policy& policy) {
+    const Status status = hold([&](policy::Policy& policy) {
       return policy.ask_model(str(situation), call.control(), {scores.data(), scores.size()});
     });
     call.rethrow();
@@ -79,20 +79,20 @@ class PolicyCore {
     return scores;
   }
   void give(const engine::Session& session, engine::GenerateOptions* options) {
-    hold([&](engine::Policy& policy) { policy.give(session, options); });
+    hold([&](policy::Policy& policy) { policy.give(session, options); });
   }
   void ask_for(u32 context, const std::string& cache, u32 max_tokens) {
     const engine::CacheType type = unwrap(engine::parse_cache_type(str(cache)));
-    check(hold([&](engine::Policy& policy) { return policy.ask_for(context, type, max_tokens); }));
+    check(hold([&](policy::Policy& policy) { return policy.ask_for(context, type, max_tokens); }));
   }
   void govern(const Words& words) {
     const governor::Settings settings = read_governor(words);
-    check(hold([&](engine::Policy& policy) { return policy.govern(settings); }));
+    check(hold([&](policy::Policy& policy) { return policy.govern(settings); }));
   }
 
   py::dict state() {
-    std::vector<governor::Reason> reasons;
-    const engine::Policy::State state = hold([&](const engine::Policy& policy) {
+    std::vector<journal::Reason> reasons;
+    const policy::Policy::State state = hold([&](const policy::Policy& policy) {
       reasons.assign(policy.told().begin(), policy.told().end());
       return policy.state();
     });
@@ -103,9 +103,9 @@ class PolicyCore {
           py::make_tuple(o.helped, o.harmed, o.undecided, o.history);
     }
     py::list told, acted;
-    for (const governor::Reason reason : reasons) {
-      told.append(text(governor::info(reason).id));
-      if (governor::policy::acted(reason)) acted.append(text(governor::info(reason).id));
+    for (const journal::Reason reason : reasons) {
+      told.append(text(journal::info(reason).id));
+      if (governor::policy::acted(reason)) acted.append(text(journal::info(reason).id));
     }
     py::dict d;
     d["mode"] = text(governor::policy::mode_name(state.learnt.mode));
@@ -126,12 +126,12 @@ class PolicyCore {
 
  private:
   static py::tuple tuple_of(const Configuration& c) {
-    return py::make_tuple(c.context, c.max_tokens, text(engine::cache_type_name(engine::cache_of(c.cache_bits))));
+    return py::make_tuple(c.context, c.max_tokens, text(engine::cache_type_name(policy::cache_of(c.cache_bits))));
   }
 
   std::mutex lock_;
   std::shared_ptr<ModelOwner> model_;
-  engine::Policy* policy_ = nullptr;
+  policy::Policy* policy_ = nullptr;
 };
 
 // (name, metric that it should lower)

@@ -1,5 +1,5 @@
 // Digests, receipts and their verification for Python. A receipt crosses the border as its JSON text.
-#include "engine/receipt.h"
+#include "receipt/receipt.h"
 
 #include "bind/cores.h"
 #include "engine/version.h"
@@ -19,9 +19,9 @@ py::tuple make(const GenerationCore& core) {
   Str json;
   const auto write = [&]() -> Status {
     const py::gil_scoped_release unlocked;
-    engine::Receipt receipt;
-    FLYBALL_ASSIGN(receipt, engine::make_receipt(arena, *core.generation));
-    FLYBALL_ASSIGN(json, engine::write_receipt(arena, receipt));
+    receipt::Receipt receipt;
+    FLYBALL_ASSIGN(receipt, receipt::make_receipt(arena, *core.generation));
+    FLYBALL_ASSIGN(json, receipt::write_receipt(arena, receipt));
     digest = receipt.digest;
     return {};
   };
@@ -32,24 +32,24 @@ py::tuple make(const GenerationCore& core) {
 // Raises unless the text is a receipt that the core can read; gives the digest and the model's fingerprint in it.
 py::tuple parse(const std::string& json) {
   Arena arena(host::host_platform());
-  const engine::Receipt receipt = unwrap(engine::parse_receipt(arena, str(json)));
+  const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
   return py::make_tuple(hex(receipt.digest), hex(receipt.content.fingerprint));
 }
 
 py::dict verify(const std::string& json, const ModelCore& core, py::object progress) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Arena arena(host::host_platform());
-  const engine::Receipt receipt = unwrap(engine::parse_receipt(arena, str(json)));
+  const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
   Call call(host::host_platform(), std::move(progress));
-  Result<engine::VerifyReport> result = [&] {
+  Result<receipt::VerifyReport> result = [&] {
     const py::gil_scoped_release unlocked;
-    return engine::verify_receipt(receipt, *held->model, call.control(), call.progress());
+    return receipt::verify_receipt(receipt, *held->model, call.control(), call.progress());
   }();
   call.rethrow();
-  const engine::VerifyReport report = unwrap(std::move(result));
+  const receipt::VerifyReport report = unwrap(std::move(result));
   py::dict d;
   d["holds"] = report.holds;
-  d["difference"] = text(engine::difference_name(report.difference));
+  d["difference"] = text(receipt::difference_name(report.difference));
   d["position"] = report.position;
   d["n_compared"] = report.n_compared;
   d["message"] = text(report.message.str());

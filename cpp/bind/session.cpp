@@ -142,7 +142,7 @@ py::dict governor(const SessionCore& core) {
 py::list decisions(const GenerationCore& core) {
   py::list list;
   for (const engine::Decision& decision : core.generation->decisions())
-    list.append(py::make_tuple(decision.position, text(governor::info(decision.reason).id), text(decision.data.str())));
+    list.append(py::make_tuple(decision.position, text(journal::info(decision.reason).id), text(decision.data.str())));
   return list;
 }
 

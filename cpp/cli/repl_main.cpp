@@ -11,14 +11,16 @@
 #include <string>
 #include <string_view>
 
-#include "engine/config.h"
 #include "host/host.h"
 #include "repl/repl.h"
+#include "settings/config.h"
 
 namespace {
 
 using flyball::Str;
+namespace catalog = flyball::catalog;
 namespace engine = flyball::engine;
+namespace settings = flyball::settings;
 namespace fs = std::filesystem;
 
 constexpr char usage[] =
@@ -55,10 +57,10 @@ Str str(const std::string& text) { return {text.data(), text.size()}; }
 }
 
 // What an option may be is what the configuration's key may be.
-engine::ConfigValue setting(const std::string& option, Str key, const std::string& word) {
-  engine::ConfigValue value;
-  const flyball::u32 index = engine::find_config_key(key).value();
-  const flyball::Status status = engine::read_config_word(engine::config_keys()[index], str(word), &value);
+settings::ConfigValue setting(const std::string& option, Str key, const std::string& word) {
+  settings::ConfigValue value;
+  const flyball::u32 index = settings::find_config_key(key).value();
+  const flyball::Status status = settings::read_config_word(settings::config_keys()[index], str(word), &value);
   const Str what = status.error().what.str();
   if (!status.ok()) wrong_use(option + " " + std::string(what.data, what.size));
   return value;
@@ -88,11 +90,11 @@ Arguments parse(int argc, char** argv) {
     } else if (argument == "--kv") {
       options.cache = engine::parse_cache_type(setting(argument, "kv", value()).text.str()).value();
     } else if (argument == "--tune") {
-      const engine::ConfigValue how = setting(argument, "tune", value());
+      const settings::ConfigValue how = setting(argument, "tune", value());
       options.tune = !(how.text.str() == "off");
       options.tune_again = how.text.str() == "again";
     } else if (argument == "--profile") {
-      options.profile = engine::parse_profile(setting(argument, "profile", value()).text.str()).value();
+      options.profile = catalog::parse_profile(setting(argument, "profile", value()).text.str()).value();
     } else if (argument == "--prefix-cache-mb") {
       options.prefix_cache_bytes = setting(argument, "prefix_cache_mb", value()).integer << 20;
     } else if (argument == "--speculate") {

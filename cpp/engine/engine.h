@@ -4,7 +4,7 @@
 
 #include "base/hash.h"
 #include "governor/governor.h"
-#include "governor/journal.h"
+#include "journal/journal.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
 #include "runtime/metrics.h"
@@ -20,6 +20,8 @@ using tokenizer::Token;
 Str cache_type_name(CacheType type);  // "f16", "f32", "q8_0"
 Result<CacheType> parse_cache_type(Str name);
 
+class Generation;
+
 // Told now and then during long work, on the calling thread. Returning false stops the work (Code::interrupted).
 struct Progress {
   void* context = nullptr;
@@ -32,7 +34,9 @@ struct ModelOptions {
   u32 decode_threads = 0;                  // of steps that compute no prompt; 0: as many as threads
   u64 prefix_cache_bytes = u64(64) << 20;  // keys and values kept for prompts that begin alike; 0: none
   bool vocab_only = false;                 // tokenizer and metadata alone; sessions are refused
-  governor::EventSink events;              // of the model and its sessions; outlives them
+  journal::EventSink events;               // of the model and its sessions; outlives them
+  // Writes an answer's receipt for the journal; null: the journal gets neither prompts nor answers.
+  Result<Str> (*receipt)(Arena& arena, const Generation& generation) = nullptr;
 };
 
 class Model {
@@ -151,13 +155,13 @@ inline bool cut_short(StopReason reason) { return reason >= StopReason::interrup
 // What the governor decided in an answer.
 struct Decision {
   u32 position = 0;  // tokens shown before
-  governor::Reason reason = governor::Reason::GUARD_TURN_STOP;
+  journal::Reason reason = journal::Reason::GUARD_TURN_STOP;
   Text<320> data;  // a JSON object
   // Whether it changed or ended this answer; the others concern later ones.
   bool applied() const {
-    const Str event = governor::info(reason).event;
+    const Str event = journal::info(reason).event;
     return event == "caps" || event == "in_force" ||
-           (event == "stop" && reason != governor::Reason::GUARD_STOP_SIMULATED);
+           (event == "stop" && reason != journal::Reason::GUARD_STOP_SIMULATED);
   }
 };
 

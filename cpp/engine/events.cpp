@@ -1,14 +1,14 @@
 #include "engine/events.h"
 
-#include "governor/event_data.h"
 #include "governor/replay.h"
+#include "journal/event_data.h"
 
 namespace flyball::engine {
 namespace {
 
-using governor::Reason;
+using journal::Reason;
 
-using Data = governor::EventData<>;
+using Data = journal::EventData<>;
 
 bool heard(const Model& model) { return model.state().events.record != nullptr; }
 
@@ -44,32 +44,9 @@ void tell_loaded(const Model& model) {
   model.state().events(0, 0, Reason::MODEL_LOADED, data.done());
 }
 
-void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
-  if (!heard(model)) return;
-  Data data;
-  data.json.field("profile", profile_name(profile)).field("threads", tuned.threads);
-  data.json.field("decode_threads", tuned.decode_threads);
-  if (!tuned.remembered) {
-    data.json.field("probes", tuned.n_probes).field("spent_us", tuned.spent_ns / 1000).key("candidates").begin_array();
-    for (const Tuned::Candidate& c : Span<const Tuned::Candidate>(tuned.candidates, tuned.n_candidates))
-      data.json.begin_array().value(c.threads).value(c.prefill_ns).value(c.decode_ns).end_array();
-    data.json.end_array();
-  }
-  model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_REMEMBERED : Reason::MODEL_TUNED, data.done());
-}
-
-void tell_isa(const Model& model, const IsaTimes& times) {
-  if (!heard(model)) return;
-  Data data;
-  data.json.field("isa", times.names[times.chosen]).key("step_ns").begin_object();
-  for (u32 i = 0; i < times.n; ++i) data.json.field(times.names[i], times.ns[i]);
-  data.json.end_object();
-  model.state().events(0, 0, Reason::MODEL_ISA_CHOSEN, data.done());
-}
-
 void tell_opened(Session::State& session) {
   if (!heard(session.model) || !session.options.told) return;
-  const governor::EventSink& events = session.model.state().events;
+  const journal::EventSink& events = session.model.state().events;
   if (events.new_session) session.number = events.new_session(events.context);
   const SessionOptions& options = session.options;
   Data data;

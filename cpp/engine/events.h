@@ -2,13 +2,10 @@
 #pragma once
 
 #include "engine/generation_state.h"
-#include "engine/tune.h"
 
 namespace flyball::engine {
 
 void tell_loaded(const Model& model);
-void tell_tuned(const Model& model, Profile profile, const Tuned& tuned);
-void tell_isa(const Model& model, const IsaTimes& times);
 void tell_opened(Session::State& session);  // gives the session its number in the journal
 void tell_closed(const Session::State& session);
 void tell_settings(const Session::State& session);
@@ -16,10 +13,10 @@ void tell_reset(const Session::State& session);
 void tell_turn(const Generation::State& generation);
 
 // An event of an answer: a decision's data as the governor wrote it, or what it was told.
-void tell_event(const Session::State& session, u64 turn, governor::Reason reason, Str data = "{}");
-void tell_event(const Session::State& session, u64 turn, governor::Reason reason, Span<const governor::Call> calls);
+void tell_event(const Session::State& session, u64 turn, journal::Reason reason, Str data = "{}");
+void tell_event(const Session::State& session, u64 turn, journal::Reason reason, Span<const governor::Call> calls);
 template <class Seen>
-void tell_event(const Session::State& session, u64 turn, governor::Reason reason, const Seen& seen) {
+void tell_event(const Session::State& session, u64 turn, journal::Reason reason, const Seen& seen) {
   if (!session.model.state().events.record) return;
   char buffer[512];
   Writer out(buffer, sizeof buffer);

@@ -20,7 +20,7 @@ Error used_by_others() {
 Result<Generation*> Generation::prepare(Session& session, Span<const Token> prompt, const GenerateOptions& options) {
   Session::State& s = session.state();
   FLYBALL_TRY(check_generate(s, prompt, options));
-  State* state = create_state<State>(s.platform, s, options);
+  State* state = create_object<State>(s.platform, s, options);
   if (!state) return fail(Code::out_of_memory, "generation") << "no memory for a generation";
   state->turn = ++s.metrics.generations_started;
   state->n_prompt = u32(prompt.size);
@@ -150,7 +150,7 @@ void Generation::interrupt() {
 }
 
 void Generation::release(Generation* generation) {
-  if (generation) destroy_state(generation->state_->session.platform, generation->state_);
+  if (generation) destroy_object(generation->state_->session.platform, generation->state_);
 }
 
 Span<const Token> Generation::prompt() const { return {state_->history.data, state_->n_prompt}; }

@@ -1,13 +1,12 @@
 #include "engine/governed.h"
 
 #include "engine/events.h"
-#include "engine/receipt.h"
-#include "governor/event_data.h"
+#include "journal/event_data.h"
 
 namespace flyball::engine {
 
-using governor::Reason;
 using governor::Settings;
+using journal::Reason;
 
 namespace {
 
@@ -36,7 +35,7 @@ governor::Tell Governed::tell() {
 void Governed::told(Reason reason, Str data) {
   flush_calls();
   tell_event(generation_->session, generation_->turn, reason, data);
-  if (n_decisions_ == max_decisions || governor::info(reason).family == "SPECULATION") return;
+  if (n_decisions_ == max_decisions || journal::info(reason).family == "SPECULATION") return;
   Decision& decision = decisions_[n_decisions_++];
   decision.position = generation_->n_tokens;
   decision.reason = reason;
@@ -116,7 +115,7 @@ void Governed::cut_short() {
 void Governed::end() {
   Session::State& session = generation_->session;
   flush_calls();
-  if (session.model.state().events.content) tell_receipt();
+  if (session.model.state().receipt) tell_receipt();
   tell_turn(*generation_);
   if (!current()) return;
   const governor::Afterwards afterwards = governor::end_turn(settings(), state(), tell());
@@ -131,18 +130,13 @@ void Governed::tell_receipt() {
   constexpr u64 most_bytes = 16'000;
   const Session::State& session = generation_->session;
   Arena arena(session.platform);
-  Receipt receipt;
-  Str text;
-  const auto write = [&]() -> Status {
-    FLYBALL_ASSIGN(receipt, make_receipt(arena, generation_->handle));
-    FLYBALL_ASSIGN(text, write_receipt(arena, receipt));
-    return {};
-  };
-  if (!write().ok()) return;  // no memory for it: the answer is there, and its receipt can still be asked for
+  const Result<Str> written = session.model.state().receipt(arena, generation_->handle);
+  if (!written.ok()) return;  // no memory for it: the answer is there, and its receipt can still be asked for
+  Str text = written.value();
   if (text.ends_with("\n")) text.size -= 1;
   for (u64 part = 0; !text.empty(); ++part) {
     const u64 n = utf8_complete_prefix(text.substr(0, min(text.size, most_bytes)));
-    governor::EventData<2 * most_bytes + 256> data;
+    journal::EventData<2 * most_bytes + 256> data;
     data.json.field("part", part).field("last", n == text.size).field("text", text.substr(0, n));
     tell_event(session, generation_->turn, Reason::SESSION_RECEIPT, data.done());
     text = text.from(n);

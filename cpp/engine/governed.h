@@ -32,14 +32,14 @@ class Governed {
   governor::State& state();
   const governor::Settings& settings() const;
   governor::Tell tell();
-  void told(governor::Reason reason, Str data);
+  void told(journal::Reason reason, Str data);
   void obey(const governor::Verdict& verdict);
   u64 elapsed_us() const;
   void flush_calls();
   void tell_receipt();
   void look_at_memory();
   template <class Seen>
-  void observe(governor::Reason reason, const Seen& seen);
+  void observe(journal::Reason reason, const Seen& seen);
 
   Generation::State* generation_ = nullptr;
   u64 start_ns_ = 0;

@@ -92,7 +92,7 @@ class Loader {
 
 Result<Model*> Model::load(const Platform& platform, Str path, const ModelOptions& options, Progress progress) {
   const FloatMode standard;
-  State* state = create_state<State>(platform, platform, options);
+  State* state = create_object<State>(platform, platform, options);
   if (!state) return fail(Code::out_of_memory, path) << "no memory to load a model";
   state->handle.state_ = state;
   const Status status = Loader(*state, progress).load(path, options);
@@ -107,7 +107,7 @@ Result<Model*> Model::load(const Platform& platform, Str path, const ModelOption
 void Model::release(Model* model) {
   if (!model) return;
   const Platform platform = model->state_->platform;
-  destroy_state(platform, model->state_);
+  destroy_object(platform, model->state_);
 }
 
 const Platform& Model::platform() const { return state_->platform; }

@@ -63,7 +63,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   FLYBALL_TRY(governor::check(chosen.governor));
 
   const Platform& platform = model.platform();
-  State* state = create_state<State>(platform, platform, model);
+  State* state = create_object<State>(platform, platform, model);
   if (!state) return fail(Code::out_of_memory, "session") << "no memory for a session";
   state->handle.state_ = state;
   state->options = chosen;
@@ -79,7 +79,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   };
   const Status status = fill();
   if (!status.ok()) {
-    destroy_state(platform, state);
+    destroy_object(platform, state);
     return status.error();
   }
   state->governor = governor::begin(chosen.governor, model.state().known_cost.of(chosen), chosen.decode_threads);
@@ -90,7 +90,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
 void Session::release(Session* session) {
   if (!session) return;
   tell_closed(*session->state_);
-  destroy_state(session->state_->platform, session->state_);
+  destroy_object(session->state_->platform, session->state_);
 }
 
 Model& Session::model() const { return state_->model; }

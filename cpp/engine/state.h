@@ -1,30 +1,13 @@
-// What Model, Session and Generation hold. Private to engine/.
+// What Model, Session and Generation hold. For engine/ and the rows above it, not for programs.
 #pragma once
 
+#include "base/object.h"
 #include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/workspace.h"
 #include "runtime/prefix_cache.h"
 
 namespace flyball::engine {
-
-// Objects live in memory from the Platform: this is all that placement new needs without the standard library.
-struct InPlace {
-  static void* operator new(size_t, void* memory) noexcept { return memory; }
-  static void operator delete(void*, void*) noexcept {}
-};
-
-template <class State, class... Arguments>
-State* create_state(const Platform& platform, Arguments&&... arguments) {
-  void* memory = platform.allocate(platform.self, sizeof(State));
-  return memory ? new (memory) State(static_cast<Arguments&&>(arguments)...) : nullptr;
-}
-
-template <class State>
-void destroy_state(const Platform& platform, State* state) {
-  state->~State();
-  platform.release(platform.self, state, sizeof(State));
-}
 
 // What a token was found to cost, for sessions that compute in the same way.
 class KnownCost {
@@ -60,7 +43,8 @@ struct Model::State : InPlace {
         weight_arena(p),
         workspaces(platform),
         prefixes(platform, options.prefix_cache_bytes),
-        events(options.events) {}
+        events(options.events),
+        receipt(options.receipt) {}
   ~State();
 
   Platform platform;
@@ -79,7 +63,8 @@ struct Model::State : InPlace {
   bool vocab_only = false;
   Workspaces workspaces;
   runtime::PrefixCache prefixes;
-  governor::EventSink events;
+  journal::EventSink events;
+  Result<Str> (*receipt)(Arena& arena, const Generation& generation);
   KnownCost known_cost;
   u32 longest_piece = 0;  // bytes of the longest token's text
   runtime::StartupMetrics startup;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/lock.h"
+#include "base/object.h"
 #include "model/forward.h"
 #include "runtime/sampler.h"
 
@@ -11,9 +12,7 @@ namespace flyball::engine {
 constexpr u32 max_batch = 512;     // tokens of one transformer call
 constexpr u32 max_step_rows = 64;  // rows of logits that one call yields to be sampled
 
-struct Workspace {
-  static void* operator new(size_t, void* memory) noexcept { return memory; }
-  static void operator delete(void*, void*) noexcept {}
+struct Workspace : InPlace {
   explicit Workspace(const Platform& platform) : arena(platform), logits_arena(platform) {}
 
   Status make(const model::Config& config, const model::Weights& weights, u32 max_tokens);

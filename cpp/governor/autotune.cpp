@@ -1,10 +1,13 @@
 // What a token costs, and what follows when it costs more: settings of later answers are bounded, step by step, and
 // given back when the cause is gone.
 #include "base/types.h"
-#include "governor/event_data.h"
 #include "governor/governor.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor {
+
+using journal::EventData;
+
 namespace {
 
 // A bound that falls by a step and never below the floor; what was asked for below it stays as it is.

@@ -1,9 +1,11 @@
 #include "governor/governor.h"
 
 #include "base/types.h"
-#include "governor/event_data.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor {
+
+using journal::EventData;
 
 State begin(const Settings& settings, const Baseline& known, u32 decode_threads) {
   State state;

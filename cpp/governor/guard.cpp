@@ -1,10 +1,13 @@
 // What a single answer may cost: steps over budget, clocks, memory, loops. An answer that passes a limit ends, and the
 // next ones are smaller for a while.
 #include "base/types.h"
-#include "governor/event_data.h"
 #include "governor/governor.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor {
+
+using journal::EventData;
+
 namespace {
 
 // What a limit's event says: what was seen, and the limit.

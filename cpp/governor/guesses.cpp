@@ -1,9 +1,11 @@
 // Guessed tokens: another free knob while it runs. What is told is whether they pay, once an answer at most.
 #include "base/types.h"
-#include "governor/event_data.h"
 #include "governor/governor.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor {
+
+using journal::EventData;
 
 void observe_guesses(State& state, const Call& call) {
   if (call.kind != Call::plain && call.kind != Call::guessed) return;

@@ -1,8 +1,13 @@
 #include "governor/observation.h"
 
-#include "governor/fields.h"
+#include "journal/fields.h"
 
 namespace flyball::governor {
+
+using journal::most_number;
+using journal::most_u32;
+using journal::take;
+
 namespace {
 
 constexpr u32 n_call_fields = 8;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "base/json.h"
-#include "governor/reasons.h"
+#include "journal/reasons.h"
 
 namespace flyball::governor {
+
+using journal::Reason;
 
 // The settings of an answer that change what a person gets.
 struct Knobs {

@@ -1,8 +1,11 @@
 // What came of a change: answers before and after it, compared in pairs, or nothing is said.
-#include "governor/event_data.h"
 #include "governor/policy.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor::policy {
+
+using journal::EventData;
+
 namespace {
 
 constexpr u64 same_speed_percent = 10;

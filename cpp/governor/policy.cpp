@@ -1,9 +1,12 @@
 #include "governor/policy.h"
 
 #include "base/math.h"
-#include "governor/event_data.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor::policy {
+
+using journal::EventData;
+
 namespace {
 
 #define FLYBALL_ACTION(name, metric, percent) {#name, Metric::metric, percent},
@@ -171,7 +174,7 @@ Result<Action> parse_action(Str name) {
 bool acted(Reason reason) {
   constexpr Str events[] = {"mode", "start", "suggest", "apply", "give_back", "restore", "hard_stop", "outcome"};
   for (const Str event : events) {
-    if (governor::info(reason).event == event) return true;
+    if (journal::info(reason).event == event) return true;
   }
   return false;
 }

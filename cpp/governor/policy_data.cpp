@@ -1,9 +1,14 @@
 // The policy's observations and state as data of events, and back.
 #include "base/math.h"
-#include "governor/fields.h"
 #include "governor/policy.h"
+#include "journal/fields.h"
 
 namespace flyball::governor::policy {
+
+using journal::most_number;
+using journal::most_u32;
+using journal::take;
+
 namespace {
 
 constexpr i64 most_history = i64(1) << 40;

@@ -1,5 +1,5 @@
 // What the governor may do and when: plain integers, so that a journal holds them exactly. They are keys of the
-// configuration (contract 4), which engine/config.h takes from this list.
+// configuration (contract 4), which settings/config.h takes from this list.
 #pragma once
 
 #include "base/json.h"

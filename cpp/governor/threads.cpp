@@ -1,9 +1,12 @@
 // A free knob while it runs: threads that wait for one that was put aside are slower than fewer that are not.
 #include "base/types.h"
-#include "governor/event_data.h"
 #include "governor/governor.h"
+#include "journal/event_data.h"
 
 namespace flyball::governor {
+
+using journal::EventData;
+
 namespace {
 
 constexpr u32 first_pause = 32;

@@ -1,6 +1,6 @@
 // Models, sessions and answers.
-#include "engine/receipt.h"
 #include "engine/version.h"
+#include "receipt/receipt.h"
 #include "repl/repl.h"
 
 namespace flyball::repl {
@@ -71,7 +71,7 @@ void Repl::report_problem(Str path, const Error& error, Str fallback) {
   ++n_errors_;
   char text[1600];
   Writer writer(text, sizeof text);
-  engine::put_model_problem(writer, error, fallback);
+  catalog::put_model_problem(writer, error, fallback);
   (out_ << "The model ").printable(path) << (path.empty() ? "cannot be used.\n" : " cannot be used.\n")
                                          << writer.text();
 }
@@ -107,10 +107,10 @@ Status Repl::open_model(Str path) {
   Model* loaded = nullptr;
   FLYBALL_ASSIGN(loaded, load_model(path, options_.prefix_cache_bytes));
   if (options_.measure_isa && options_.isa == "auto") {
-    if (const Result<engine::IsaTimes> times = engine::choose_isa(*loaded, control()); !times.ok())
+    if (const Result<catalog::IsaTimes> times = catalog::choose_isa(*loaded, control()); !times.ok())
       error(times.error());
   }
-  if (engine::Tuned tuned; options_.tune) {  // where that fails, all processors compute
+  if (catalog::Tuned tuned; options_.tune) {  // where that fails, all processors compute
     const Status status = choose_threads(*loaded, options_.tune_again, &tuned);
     if (!status.ok()) error(status.error());
   }
@@ -128,14 +128,14 @@ Status Repl::open_model(Str path) {
   model_ = loaded;
   session_ = session.value();
   model_path_.assign(path);
-  format_ = &engine::detect_chat_format(model_->tokenizer());
+  format_ = &chat::detect_chat_format(model_->tokenizer());
   raw_ = model_->tokenizer().chat_template().empty();
   restart_conversation();
 
   const model::Config& config = model_->config();
   char text[32];
   Writer size(text, sizeof text);
-  engine::put_bytes(size, model_->file_bytes());
+  catalog::put_bytes(size, model_->file_bytes());
   out_.printable(config.name.empty() ? path : config.name)
       << ": " << config.architecture_name << ", " << model_->quantisation() << ", " << size.text() << ", loaded in ";
   out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0) << " ms\n";
@@ -152,14 +152,14 @@ Status Repl::open_model(Str path) {
   return {};
 }
 
-Status Repl::choose_threads(Model& model, bool again, engine::Tuned* tuned) {
+Status Repl::choose_threads(Model& model, bool again, catalog::Tuned* tuned) {
   if (options_.threads != 0 || options_.decode_threads != 0) return {};
-  engine::TuneOptions how;
+  catalog::TuneOptions how;
   how.profile = options_.profile;
   how.memory = options_.tuning_memory;
   how.again = again;
   how.control = control();
-  FLYBALL_ASSIGN(*tuned, engine::tune(model, how));
+  FLYBALL_ASSIGN(*tuned, catalog::tune(model, how));
   return {};
 }
 
@@ -386,10 +386,10 @@ Status Repl::finish(Generation& generation) {
 
   receipt_arena_.clear();
   receipt_ = {};
-  engine::Receipt made;
+  receipt::Receipt made;
   const auto make = [&]() -> Status {
-    FLYBALL_ASSIGN(made, engine::make_receipt(receipt_arena_, generation));
-    FLYBALL_ASSIGN(receipt_, engine::write_receipt(receipt_arena_, made));
+    FLYBALL_ASSIGN(made, receipt::make_receipt(receipt_arena_, generation));
+    FLYBALL_ASSIGN(receipt_, receipt::write_receipt(receipt_arena_, made));
     return {};
   };
   const Status status = make();

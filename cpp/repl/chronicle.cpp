@@ -2,7 +2,7 @@
 
 namespace flyball::repl {
 
-using governor::Line;
+using journal::Line;
 
 namespace {
 
@@ -41,13 +41,13 @@ Status Chronicle::open(Str path, u64* n_torn) {
 }
 
 Status Chronicle::go_on(Str lines, Str path, u64* n_torn) {
-  governor::ChainCheck chain;
+  journal::ChainCheck chain;
   Str text = lines;
   for (u64 number = 1; !text.empty(); ++number) {
     const u64 n = line_end(text);
     if (n == text.size) break;  // a crash while it was written
     Line line;
-    const governor::ChainCheck before = chain;
+    const journal::ChainCheck before = chain;
     const Status status = chain.next(text.substr(0, n), &line);
     if (!status.ok() && is_debris(text)) {
       chain = before;
@@ -126,12 +126,12 @@ Status Chronicle::append_waiting(Str path, Str lines) {
 
 void Chronicle::tell_log(Str lines) {
   Arena arena(platform_);
-  const Span<char> room = arena.allocate<char>(2 * governor::max_line_bytes);
+  const Span<char> room = arena.allocate<char>(2 * journal::max_line_bytes);
   while (!lines.empty() && !room.empty()) {
     const u64 n = line_end(lines);
-    const Result<Line> line = governor::read_line(lines.substr(0, n));
+    const Result<Line> line = journal::read_line(lines.substr(0, n));
     Writer text(room.data, room.size);
-    if (line.ok()) governor::write_log_line(text, line.value());
+    if (line.ok()) journal::write_log_line(text, line.value());
     (void)append(log_, text.text());
     lines = lines.from(min(n + 1, lines.size));
   }
@@ -141,7 +141,7 @@ template <class Each>
 void Chronicle::each_line(Each&& each) const {
   for (Str text = text_of(newest_); !text.empty();) {
     const u64 n = line_end(text);
-    const Result<Line> line = governor::read_line(text.substr(0, n));
+    const Result<Line> line = journal::read_line(text.substr(0, n));
     if (line.ok()) each(line.value());
     text = text.from(min(n + 1, text.size));
   }
@@ -155,7 +155,7 @@ void Chronicle::show(Console& out, u64 n) {
     if (i++ + n < n_lines) return;
     char buffer[2048];
     Writer text(buffer, sizeof buffer);
-    governor::write_log_line(text, line);
+    journal::write_log_line(text, line);
     out.printable(text.text());
     if (text.truncated()) out << "...\n";
   });
@@ -163,10 +163,10 @@ void Chronicle::show(Console& out, u64 n) {
 
 void Chronicle::explain(Console& out, u64 session, u64 turn, u64 from) {
   each_line([&](const Line& line) {
-    const governor::Event& event = line.event;
+    const journal::Event& event = line.event;
     if (event.session != session || event.turn != turn || line.number < from) return;
-    if (event.reason == governor::Reason::SESSION_CALLS) return;
-    const governor::ReasonInfo& reason = info(event.reason);
+    if (event.reason == journal::Reason::SESSION_CALLS) return;
+    const journal::ReasonInfo& reason = info(event.reason);
     (out << "  ").padded(reason.id, 28) << ' ' << reason.meaning << '\n';
     (out << "    ").printable(event.data) << '\n';
   });

@@ -2,7 +2,7 @@
 // in memory for /journal and /explain.
 #pragma once
 
-#include "governor/journal.h"
+#include "journal/journal.h"
 #include "repl/console.h"
 
 namespace flyball::repl {
@@ -17,7 +17,7 @@ class Chronicle {
   Status open(Str path, u64* n_torn);
   // Gets each event as a line of text, too. What it cannot take is given to `instead`.
   Status open_log(Str path, void (*instead)(Str lines));
-  governor::EventSink sink() { return journal_.sink(); }
+  journal::EventSink sink() { return journal_.sink(); }
 
   // Takes what was told since the last time. Lines that cannot be written are written with the next; that is an error
   // once, until something can be written again.
@@ -41,7 +41,7 @@ class Chronicle {
   void each_line(Each&& each) const;
 
   const Platform& platform_;
-  governor::Journal journal_;
+  journal::Journal journal_;
   Buffer<char> newest_;  // whole lines; the last unwritten_ bytes wait for the file
   u64 unwritten_ = 0;
   Text<1024> path_;     // empty: none

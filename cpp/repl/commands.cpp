@@ -1,7 +1,7 @@
 // The table of commands, and those that look at models, the machine and files.
 #include "base/json.h"
-#include "engine/receipt.h"
 #include "engine/version.h"
+#include "receipt/receipt.h"
 #include "repl/repl.h"
 
 namespace flyball::repl {
@@ -98,7 +98,7 @@ struct Line {  // a short text made on the stack
 
 Str bytes_text(Line& line, u64 bytes) {
   line.writer.clear();
-  engine::put_bytes(line.writer, bytes);
+  catalog::put_bytes(line.writer, bytes);
   return line.writer.text();
 }
 
@@ -108,15 +108,15 @@ Status Repl::models(Str argument) {
   const Str directory = !argument.empty()                    ? argument
                         : !options_.models_directory.empty() ? options_.models_directory
                                                              : directory_of(model_path_.str());
-  Span<const engine::ModelSummary> found;
+  Span<const catalog::ModelSummary> found;
   FLYBALL_ASSIGN(found, catalog_.list(directory));
   if (found.empty()) {
     (out_ << "no *.gguf files in ").printable(directory) << "; /models DIRECTORY looks elsewhere\n";
     return {};
   }
   u64 widest = 4;
-  for (const engine::ModelSummary& model : found) widest = max(widest, min(file_name(model.path).size, u64(40)));
-  for (const engine::ModelSummary& model : found) {
+  for (const catalog::ModelSummary& model : found) widest = max(widest, min(file_name(model.path).size, u64(40)));
+  for (const catalog::ModelSummary& model : found) {
     Line line;
     char shown[64];
     Writer name(shown, sizeof shown);
@@ -124,7 +124,7 @@ Status Repl::models(Str argument) {
     out_.padded(name.text(), widest + 2).padded(bytes_text(line, model.bytes), 9);
     out_.padded(model.type, 8);
     line.writer.clear();
-    engine::put_summary(line.writer, model);
+    catalog::put_summary(line.writer, model);
     if (!model.name.empty()) line.writer.put("; ").put_safe(model.name);
     out_ << line.writer.text() << '\n';
   }
@@ -137,11 +137,11 @@ Status Repl::model_info(Str argument) {
     describe_model();
     return {};
   }
-  engine::ModelSummary summary;
+  catalog::ModelSummary summary;
   FLYBALL_ASSIGN(summary, catalog_.summarise(argument));
   Line line;
   if (!summary.name.empty()) line.writer.put_safe(summary.name).put(": ");
-  engine::put_summary(line.writer, summary);
+  catalog::put_summary(line.writer, summary);
   out_ << line.writer.text() << ", vocabulary " << summary.n_vocab << ", " << summary.type;
   out_ << ", " << bytes_text(line, summary.bytes) << '\n';
   return {};
@@ -156,7 +156,7 @@ void Repl::describe_model() {
   row("file").printable(model_path_.str()) << ", " << bytes_text(line, model.file_bytes()) << '\n';
   row("name").printable(c.name.empty() ? Str("(none)") : c.name) << '\n';
   line.writer.clear();
-  engine::put_parameters(line.writer, model.n_parameters());
+  catalog::put_parameters(line.writer, model.n_parameters());
   row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantisation()
                       << '\n';
   row("layers") << c.n_layer << " of width " << c.n_embd << ", feed-forward " << c.n_ff << '\n';
@@ -276,21 +276,21 @@ Status Repl::verify(Str argument) {
   Span<const u8> file;
   FLYBALL_ASSIGN(file, platform_.map(platform_.self, argument));
   Arena arena(platform_);
-  const auto run = [&]() -> Result<engine::VerifyReport> {
-    engine::Receipt receipt;
-    FLYBALL_ASSIGN(receipt, engine::parse_receipt(arena, {reinterpret_cast<const char*>(file.data), file.size}));
-    return engine::verify_receipt(receipt, *model_, control(), progress());
+  const auto run = [&]() -> Result<receipt::VerifyReport> {
+    receipt::Receipt receipt;
+    FLYBALL_ASSIGN(receipt, receipt::parse_receipt(arena, {reinterpret_cast<const char*>(file.data), file.size}));
+    return receipt::verify_receipt(receipt, *model_, control(), progress());
   };
-  const Result<engine::VerifyReport> report = run();
+  const Result<receipt::VerifyReport> report = run();
   platform_.unmap(platform_.self, file);
   if (!report.ok()) return report.error();
   if (report.value().holds) {
     out_ << "holds: " << report.value().message.str() << '\n';
     return {};
   }
-  ErrorBuilder differs = fail(Code::mismatch, engine::difference_name(report.value().difference));
-  if (report.value().difference >= engine::Difference::logits &&
-      report.value().difference <= engine::Difference::stop) {
+  ErrorBuilder differs = fail(Code::mismatch, receipt::difference_name(report.value().difference));
+  if (report.value().difference >= receipt::Difference::logits &&
+      report.value().difference <= receipt::Difference::stop) {
     differs << "at position " << report.value().position << ": ";
   }
   return differs << report.value().message.str();

@@ -81,20 +81,20 @@ Status Repl::guard(Str argument) {
 Status Repl::open_policy() {
   FLYBALL_TRY(need_model());
   if (policy_ != nullptr) return {};
-  engine::PolicyOptions wanted;
+  policy::PolicyOptions wanted;
   wanted.settings = options_.governor;
   wanted.context = session_->context();
   wanted.cache = session_->cache_type();
   wanted.max_tokens = max_tokens_;
   wanted.file = options_.policy_file;
   wanted.counts_starts = true;
-  FLYBALL_ASSIGN(policy_, engine::Policy::create(*model_, wanted));
+  FLYBALL_ASSIGN(policy_, policy::Policy::create(*model_, wanted));
   show_policy_decisions();
   return obey_policy();
 }
 
 void Repl::close_policy() {
-  engine::Policy::release(policy_);
+  policy::Policy::release(policy_);
   policy_ = nullptr;
 }
 
@@ -119,8 +119,8 @@ Status Repl::ask_for(u32 context, engine::CacheType cache, u32 max_tokens) {
 // One quiet line when the policy acted.
 void Repl::show_policy_decisions() {
   u64 n = 0;
-  for (const governor::Reason reason : policy_->told()) {
-    if (governor::policy::acted(reason)) out_ << (n++ == 0 ? "policy: " : ", ") << governor::info(reason).id;
+  for (const journal::Reason reason : policy_->told()) {
+    if (governor::policy::acted(reason)) out_ << (n++ == 0 ? "policy: " : ", ") << journal::info(reason).id;
   }
   if (n != 0) out_ << "; /policy and /journal tell more\n";
 }
@@ -142,7 +142,7 @@ Status Repl::policy(Str argument) {
   FLYBALL_TRY(govern("policy", "auto_apply", argument));
   if (const Status status = open_policy(); !status.ok()) return options_.governor = before, status;
   const Settings& s = policy_->settings();
-  const engine::Policy::State& state = policy_->state();
+  const policy::Policy::State& state = policy_->state();
   const auto word = [&](u64 Settings::* field) {
     for (const governor::SettingInfo& info : governor::setting_infos()) {
       if (info.field == field) return governor::choice(info.choices, s.*field);
@@ -180,7 +180,7 @@ Status Repl::consult_policy(Str argument) {
   if (argument.empty()) return policy_->consult(*session_, control());
   constexpr Str mock = "mock ";
   if (!argument.starts_with(mock)) return fail(Code::invalid_argument, "/consult") << "takes nothing, or: mock ACTION";
-  engine::Policy::Action action;
+  policy::Policy::Action action;
   FLYBALL_ASSIGN(action, governor::policy::parse_action(argument.from(mock.size)));
   return policy_->consult_mock(*session_, action);
 }
@@ -236,10 +236,10 @@ Status Repl::explain(Str) {
 void Repl::show_decisions(const engine::Generation& generation) {
   u64 n = 0;
   for (const engine::Decision& decision : generation.decisions()) {
-    if (decision.reason == governor::Reason::AUTOTUNE_BASELINE_LOWERED ||
-        decision.reason == governor::Reason::POLICY_IN_FORCE)
+    if (decision.reason == journal::Reason::AUTOTUNE_BASELINE_LOWERED ||
+        decision.reason == journal::Reason::POLICY_IN_FORCE)
       continue;
-    out_ << (n++ == 0 ? "governor: " : ", ") << governor::info(decision.reason).id;
+    out_ << (n++ == 0 ? "governor: " : ", ") << journal::info(decision.reason).id;
   }
   if (n != 0) out_ << "; /explain tells why\n";
 }

@@ -1,14 +1,14 @@
 #include "repl/options.h"
 
-#include "engine/config.h"
+#include "settings/config.h"
 
 namespace flyball::repl {
 namespace {
 
 class Values {
  public:
-  explicit Values(Span<const engine::ConfigValue> values) : values_(values) {}
-  const engine::ConfigValue& operator[](Str key) const { return values_[engine::find_config_key(key).value()]; }
+  explicit Values(Span<const settings::ConfigValue> values) : values_(values) {}
+  const settings::ConfigValue& operator[](Str key) const { return values_[settings::find_config_key(key).value()]; }
 
   template <class T>
   void integer(Str key, T* out) const {
@@ -22,7 +22,7 @@ class Values {
   }
 
  private:
-  Span<const engine::ConfigValue> values_;
+  Span<const settings::ConfigValue> values_;
 };
 
 Status take(const Values& values, Arena& arena, Options* options) {
@@ -40,8 +40,8 @@ Status take(const Values& values, Arena& arena, Options* options) {
   if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;
   if (values["kv"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["kv"].text.str()));
   if (values["speculate"].set) FLYBALL_ASSIGN(o.speculation, engine::parse_speculation(values["speculate"].text.str()));
-  if (values["profile"].set) FLYBALL_ASSIGN(o.profile, engine::parse_profile(values["profile"].text.str()));
-  if (const engine::ConfigValue& tune = values["tune"]; tune.set) {
+  if (values["profile"].set) FLYBALL_ASSIGN(o.profile, catalog::parse_profile(values["profile"].text.str()));
+  if (const settings::ConfigValue& tune = values["tune"]; tune.set) {
     o.tune = !(tune.text.str() == "off");
     o.tune_again = tune.text.str() == "again";
   }
@@ -54,7 +54,7 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.integer("sampling.no_repeat_ngram", &o.sampler.no_repeat_ngram);
   values.integer("sampling.seed", &o.sampler.seed);
   for (const governor::SettingInfo& setting : governor::setting_infos()) {
-    const engine::ConfigValue& value = values[setting.key];
+    const settings::ConfigValue& value = values[setting.key];
     if (value.set) FLYBALL_TRY(governor::set(&o.governor, setting.key, value.text.str()));
   }
   FLYBALL_TRY(governor::check(o.governor));
@@ -68,9 +68,9 @@ Status read_options(const Platform& platform, Arena& arena, Str path, Options* o
   if (!platform.stat(platform.self, path).ok()) return {};
   Span<const u8> file;
   FLYBALL_ASSIGN(file, platform.map(platform.self, path));
-  const Span<engine::ConfigValue> values = arena.allocate<engine::ConfigValue>(engine::config_keys().size);
+  const Span<settings::ConfigValue> values = arena.allocate<settings::ConfigValue>(settings::config_keys().size);
   Status status = values.empty() ? Status(fail(Code::out_of_memory, path) << "no memory to read it") : Status();
-  if (status.ok()) status = engine::read_config(path, {reinterpret_cast<const char*>(file.data), file.size}, values);
+  if (status.ok()) status = settings::read_config(path, {reinterpret_cast<const char*>(file.data), file.size}, values);
   platform.unmap(platform.self, file);
   return status.ok() ? take(Values(values), arena, options) : status;
 }

@@ -3,11 +3,11 @@
 #pragma once
 
 #include "base/buffer.h"
-#include "engine/catalog.h"
-#include "engine/chat_format.h"
+#include "catalog/catalog.h"
+#include "catalog/tune.h"
+#include "chat/chat_format.h"
 #include "engine/engine.h"
-#include "engine/policy.h"
-#include "engine/tune.h"
+#include "policy/policy.h"
 #include "repl/chronicle.h"
 
 namespace flyball::repl {
@@ -28,7 +28,7 @@ struct Options {
   bool measure_isa = false;  // where none is named: the fastest here, not the widest
   bool tune = false;         // threads by measured probes where none are set
   bool tune_again = false;   // even where some are remembered
-  engine::Profile profile = engine::Profile::latency;
+  catalog::Profile profile = catalog::Profile::latency;
   Str tuning_memory;  // path of the file that remembers them; empty: none
   Str journal;        // path of the file that gets the journal; empty: none
   Str log;            // path of the file that gets the same as lines of text; empty: none
@@ -119,7 +119,7 @@ class Repl {
   Status open_session(u32 context, engine::CacheType cache);
   Status replace_session(u32 context, engine::CacheType cache);
   void close_session();
-  Status choose_threads(engine::Model& model, bool again, engine::Tuned* tuned);
+  Status choose_threads(engine::Model& model, bool again, catalog::Tuned* tuned);
   Status open_draft(Str path);
   Status follow(engine::Model& draft);
   void follow_again();
@@ -161,11 +161,11 @@ class Repl {
   const Platform& platform_;
   Options options_;
   Console out_;
-  engine::Catalog catalog_;
+  catalog::Catalog catalog_;
   Chronicle chronicle_;
   engine::Model* model_ = nullptr;
   engine::Session* session_ = nullptr;
-  engine::Policy* policy_ = nullptr;  // null: nobody wants one
+  policy::Policy* policy_ = nullptr;  // null: nobody wants one
   engine::Session* draft_ = nullptr;  // follows session_ and guesses; null: none
   Text<1024> model_path_;
   Text<1024> draft_path_;
@@ -175,8 +175,8 @@ class Repl {
   u32 promised_context_ = 0;  // that the next conversation gets; 0: none
   bool raw_ = false;
   bool show_logprobs_ = false;
-  const engine::ChatFormat* format_ = nullptr;
-  engine::Conversation conversation_;
+  const chat::ChatFormat* format_ = nullptr;
+  chat::Conversation conversation_;
   Buffer<char> system_;
   Buffer<char> script_;  // lines of /autorun that wait
   Buffer<char> line_;    // gathered from continued lines

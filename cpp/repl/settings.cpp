@@ -177,16 +177,16 @@ Status Repl::tune(Str argument) {
   FLYBALL_TRY(need_model());
   if (options_.threads != 0 || options_.decode_threads != 0)
     return fail(Code::invalid_argument, "/tune") << "has nothing to choose: the number of threads was set";
-  if (!argument.empty()) FLYBALL_ASSIGN(options_.profile, engine::parse_profile(argument));
-  engine::Tuned tuned;
+  if (!argument.empty()) FLYBALL_ASSIGN(options_.profile, catalog::parse_profile(argument));
+  catalog::Tuned tuned;
   FLYBALL_TRY(choose_threads(*model_, true, &tuned));
-  for (const auto& c : Span<const engine::Tuned::Candidate>(tuned.candidates, tuned.n_candidates)) {
+  for (const auto& c : Span<const catalog::Tuned::Candidate>(tuned.candidates, tuned.n_candidates)) {
     if (c.prefill_ns == 0 && c.decode_ns == 0) continue;
     (out_ << "  " << c.threads << (c.threads == 1 ? " thread:  " : " threads: ")).fixed(f64(c.decode_ns) / 1e6, 3);
     (out_ << " ms a step, ").fixed(f64(c.prefill_ns) / 1e6, 3) << " ms a prompt token\n";
   }
   FLYBALL_TRY(open_session(session_->context(), session_->cache_type()));
-  out_ << engine::profile_name(options_.profile) << ": " << tuned.threads
+  out_ << catalog::profile_name(options_.profile) << ": " << tuned.threads
        << (tuned.threads == 1 ? " thread" : " threads") << ", " << tuned.decode_threads
        << " where no prompt is computed; measured in ";
   out_.fixed(f64(tuned.spent_ns) / 1e6, 0) << " ms\n";
@@ -241,11 +241,11 @@ Status Repl::logprobs(Str argument) {
 Status Repl::format(Str argument) {
   FLYBALL_TRY(need_model());
   if (!argument.empty()) {
-    const engine::ChatFormat* const wanted = engine::find_chat_format(argument);
+    const chat::ChatFormat* const wanted = chat::find_chat_format(argument);
     if (wanted == nullptr) {
       ErrorBuilder unknown = fail(Code::invalid_argument, "format");
       unknown << "'" << argument.substr(0, min(argument.size, u64(40))) << "' is not known; choose one of";
-      for (const engine::ChatFormat& known : engine::chat_formats()) unknown << " " << known.name;
+      for (const chat::ChatFormat& known : chat::chat_formats()) unknown << " " << known.name;
       return unknown;
     }
     format_ = wanted;

@@ -1,7 +1,7 @@
 // The boot image's program: sets up the machine, reads flyball.toml, and runs the REPL until it is left.
-#include "engine/config.h"
 #include "repl/options.h"
 #include "repl/repl.h"
+#include "settings/config.h"
 #include "uefi/parts.h"
 
 namespace flyball::uefi {

@@ -3,9 +3,10 @@
 #include "fake_platform.h"
 #include "small_model.h"
 
-#include "engine/catalog.h"
+#include "catalog/catalog.h"
 
 using namespace flyball;
+using namespace flyball::catalog;
 using namespace flyball::engine;
 
 namespace {

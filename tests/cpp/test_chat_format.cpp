@@ -4,10 +4,10 @@
 #include "fake_platform.h"
 #include "vocabularies.h"
 
-#include "engine/chat_format.h"
+#include "chat/chat_format.h"
 
 using namespace flyball;
-using namespace flyball::engine;
+using namespace flyball::chat;
 using tokenizer::Tokenizer;
 
 namespace {

@@ -1,7 +1,7 @@
 // The governor in the engine, on a machine whose speed is the test's own: the whole arc in one journal, and the same
 // decisions from it again.
-#include "engine/receipt.h"
 #include "governor/replay.h"
+#include "receipt/receipt.h"
 
 #include <algorithm>
 #include <map>
@@ -13,9 +13,10 @@
 #include "small_model.h"
 
 using namespace flyball;
+using namespace flyball::receipt;
 using namespace flyball::engine;
-using governor::Reason;
 using governor::Settings;
+using journal::Reason;
 
 namespace {
 
@@ -23,7 +24,7 @@ constexpr u64 quiet = 1000, busy = 1800, stalled = 9000;
 
 struct World {
   test::FakePlatform fake;
-  governor::Journal journal{fake.platform};
+  journal::Journal journal{fake.platform};
   Model* model = nullptr;
   Session* session = nullptr;
 
@@ -109,12 +110,12 @@ struct Replayed {
 
 Replayed replay(const std::vector<std::string>& lines) {
   Replayed found;
-  governor::ChainCheck chain;
+  journal::ChainCheck chain;
   std::map<u64, governor::Replay> sessions;
   for (const std::string& text : lines) {
-    governor::Line line;
+    journal::Line line;
     if (!chain.next({text.data(), text.size()}, &line).ok()) found.broken.push_back(text);
-    const governor::Event& event = line.event;
+    const journal::Event& event = line.event;
     const std::string data(event.data.data, event.data.size);
     if (event.session == 0) continue;
     if (governor::is_decision(event.reason)) {
@@ -214,7 +215,7 @@ TEST(long_answers_are_told_in_several_lines) {
   world.close();
   u64 n_calls = 0, n_lines = 0;
   for (const std::string& line : world.lines()) {
-    const governor::Line read = governor::read_line({line.data(), line.size()}).value();
+    const journal::Line read = journal::read_line({line.data(), line.size()}).value();
     if (read.event.reason != Reason::SESSION_CALLS) continue;
     governor::Call calls[governor::max_calls_per_line];
     u64 n = 0;

@@ -6,9 +6,9 @@
 
 #include "told.h"
 
-#include "governor/event_data.h"
 #include "governor/loop_watch.h"
 #include "governor/replay.h"
+#include "journal/event_data.h"
 
 using namespace flyball;
 using namespace flyball::governor;
@@ -391,7 +391,7 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
     Replay replay;
     std::vector<Told> decided;
     if (replayed) {
-      EventData<> opening;
+      journal::EventData<> opening;
       write_opening(opening.json, settings, {});
       opening.json.field("decode_threads", 2u);
       REQUIRE(replay.observe(Reason::SESSION_OPENED, 0, opening.done(), {}).ok());

@@ -4,10 +4,10 @@
 
 #include "test.h"
 
-#include "governor/journal.h"
+#include "journal/journal.h"
 
 using namespace flyball;
-using namespace flyball::governor;
+using namespace flyball::journal;
 
 namespace {
 

@@ -5,9 +5,10 @@
 #include "fake_platform.h"
 #include "small_model.h"
 
-#include "engine/receipt.h"
+#include "receipt/receipt.h"
 
 using namespace flyball;
+using namespace flyball::receipt;
 using namespace flyball::engine;
 
 namespace {

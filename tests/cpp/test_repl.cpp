@@ -536,12 +536,12 @@ TEST(the_journal_goes_on_where_it_was) {
   Screen screen;
   screen.options.journal = "j.jsonl";
   const auto n_lines = [&] {
-    governor::ChainCheck chain{governor::Head{}};
+    journal::ChainCheck chain{journal::Head{}};
     u64 n = 0;
     const std::string& text = screen.world.files["j.jsonl"];
     for (size_t at = 0; at < text.size(); ++n) {
       const size_t end = text.find('\n', at);
-      governor::Line line;
+      journal::Line line;
       CHECK(chain.next({text.data() + at, end - at}, &line).ok());
       at = end + 1;
     }

@@ -1,4 +1,4 @@
-#include "engine/tune.h"
+#include "catalog/tune.h"
 
 #include <random>
 #include <string>
@@ -9,6 +9,7 @@
 #include "small_model.h"
 
 using namespace flyball;
+using namespace flyball::catalog;
 using namespace flyball::engine;
 using governor::Race;
 
@@ -88,7 +89,7 @@ struct World {
     options.profile = profile;
     options.memory = "tuned.txt";
     options.again = again;
-    return engine::tune(*model, options).value();
+    return catalog::tune(*model, options).value();
   }
 };
 

@@ -7,14 +7,14 @@
 
 #include "fake_platform.h"
 
-#include "governor/journal.h"
+#include "journal/journal.h"
 
 namespace test {
 
 inline std::string string(flyball::Str text) { return {text.data, text.size}; }
 
 struct Told {
-  flyball::governor::Reason reason;
+  flyball::journal::Reason reason;
   std::string data;
   friend bool operator==(const Told&, const Told&) = default;
 };
@@ -23,7 +23,7 @@ struct Told {
 inline void check_log_and_journal(const std::vector<Told>& told, const std::vector<std::string>& markers) {
   using namespace flyball;
   FakePlatform fake;
-  governor::Journal journal(fake.platform);
+  journal::Journal journal(fake.platform);
   for (const Told& t : told) journal.sink()(1, 1, t.reason, {t.data.data(), t.data.size()});
   std::string lines;
   CHECK_EQ(journal.take([&](Str text) {
@@ -34,15 +34,15 @@ inline void check_log_and_journal(const std::vector<Told>& told, const std::vect
   size_t at = 0, n = 0;
   for (; at < lines.size(); ++n) {
     const size_t end = lines.find('\n', at);
-    const auto line = governor::read_line({lines.data() + at, end - at});
+    const auto line = journal::read_line({lines.data() + at, end - at});
     REQUIRE(line.ok() && n < told.size());
     CHECK(line.value().event.reason == told[n].reason);
     char buffer[4096];
     Writer log(buffer, sizeof buffer);
-    governor::write_log_line(log, line.value());
+    journal::write_log_line(log, line.value());
     const std::string text = string(log.text());
     CHECK(std::count(markers.begin(), markers.end(), text.substr(0, text.find(' '))) == 1);
-    CHECK(text.find(" reason_id=" + string(governor::info(told[n].reason).id) + " ") != std::string::npos);
+    CHECK(text.find(" reason_id=" + string(journal::info(told[n].reason).id) + " ") != std::string::npos);
     CHECK_EQ(std::count(text.begin(), text.end(), '\n'), 1);
     at = end + 1;
   }

@@ -1,25 +1,26 @@
 // Coverage-guided fuzzing of the configuration's parser. Without CMake, from the repository's root:
 //   clang++-19 -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Icpp
-//     tests/fuzz/fuzz_config.cpp cpp/engine/config.cpp cpp/base/{text,result}.cpp -o fuzz_config          (one line)
-#include "engine/config.h"
+//     tests/fuzz/fuzz_config.cpp cpp/settings/config.cpp cpp/base/{text,result}.cpp -o fuzz_config          (one line)
+#include "settings/config.h"
 
 using namespace flyball;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static engine::ConfigValue values[64];
-  const Span<const engine::ConfigKey> keys = engine::config_keys();
+  static settings::ConfigValue values[64];
+  const Span<const settings::ConfigKey> keys = settings::config_keys();
   if (keys.size > 64) __builtin_trap();
-  for (engine::ConfigValue& value : values) value = {};
+  for (settings::ConfigValue& value : values) value = {};
   const Str text(reinterpret_cast<const char*>(data), size);
-  const Status status = engine::read_config("flyball.toml", text, {values, keys.size});
+  const Status status = settings::read_config("flyball.toml", text, {values, keys.size});
   // What is refused says where; what is accepted is in its range.
   if (!status.ok() && !status.error().where.str().starts_with("flyball.toml:")) __builtin_trap();
   for (u64 i = 0; i < keys.size; ++i) {
-    const engine::ConfigValue& value = values[i];
+    const settings::ConfigValue& value = values[i];
     if (!value.set) continue;
-    if (keys[i].type == engine::ConfigType::integer && (value.integer < keys[i].least || value.integer > keys[i].most))
+    if (keys[i].type == settings::ConfigType::integer &&
+        (value.integer < keys[i].least || value.integer > keys[i].most))
       __builtin_trap();
-    if (keys[i].type == engine::ConfigType::real &&
+    if (keys[i].type == settings::ConfigType::real &&
         !(value.real >= keys[i].least_real && value.real <= keys[i].most_real))
       __builtin_trap();
     if (value.text.size > sizeof value.text.data) __builtin_trap();

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "engine/receipt.h"
+#include "receipt/receipt.h"
 
 using namespace flyball;
 
@@ -34,11 +34,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size != 0) memcpy(copy, data, size);
   {
     Arena arena(platform);
-    const auto parsed = engine::parse_receipt(arena, {copy, size});
+    const auto parsed = receipt::parse_receipt(arena, {copy, size});
     if (parsed.ok()) {
-      const auto written = engine::write_receipt(arena, parsed.value());
+      const auto written = receipt::write_receipt(arena, parsed.value());
       if (!written.ok()) abort();
-      const auto again = engine::parse_receipt(arena, written.value());
+      const auto again = receipt::parse_receipt(arena, written.value());
       if (!again.ok()) abort();
       const auto& a = parsed.value();
       const auto& b = again.value();

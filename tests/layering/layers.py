@@ -13,19 +13,20 @@ ROOT = Path(__file__).parents[2]
 # Lowest first. Folders of one row may not know each other; a folder may use every row below its own.
 CPP_ROWS = (
     ("base",),
-    ("gguf",),
+    ("gguf", "journal"),
     ("tokenizer", "kernels"),
-    ("model",),
+    ("chat", "model"),
     ("runtime",),
     ("governor",),
-    ("engine",),
+    ("settings", "engine"),
+    ("receipt", "policy", "catalog"),
     ("repl",),
     ("bind", "cli", "uefi"),
 )
 # Implements base's Platform for an operating system: knows base alone, and the programs above use it.
 CPP_PLATFORMS = ("host",)
 CPP_PROGRAMS = ("bind", "cli", "uefi")
-CPP_CORE = ("base", "gguf", "tokenizer", "kernels", "model", "runtime", "governor", "engine", "repl")
+CPP_CORE = tuple(part for row in CPP_ROWS for part in row if part not in CPP_PROGRAMS)
 
 # Modules that make one part: what a model, its sessions and its answers are; what happened, kept, decided again, told.
 PYTHON_PARTS = (

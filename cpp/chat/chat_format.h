@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "tokenizer/tokenizer.h"
 
-namespace flyball::engine {
+namespace flyball::chat {
 
 using tokenizer::Token;
 
@@ -69,4 +69,4 @@ class Conversation {
   u64 found_markers_ = 0;    // bits: markers that this vocabulary finds even in plain text
 };
 
-}  // namespace flyball::engine
+}  // namespace flyball::chat

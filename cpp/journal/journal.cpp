@@ -1,6 +1,6 @@
-#include "governor/journal.h"
+#include "journal/journal.h"
 
-namespace flyball::governor {
+namespace flyball::journal {
 namespace {
 
 // A line ends with its own hash, over all bytes before this comma:  ,"hash":"<64 digits>"}
@@ -228,4 +228,4 @@ void Journal::record(u64 session, u64 turn, Reason reason, Str data) {
   pending_.resize_within(begin + out.text().size);
 }
 
-}  // namespace flyball::governor
+}  // namespace flyball::journal

@@ -4,7 +4,7 @@
 
 #include "base/span.h"
 
-namespace flyball::governor {
+namespace flyball::journal {
 
 // REASON(family, name, event, meaning): the id is FAMILY_NAME; `event` says what happened, the reason why.
 #define FLYBALL_REASONS(REASON)                                                                                     \
@@ -159,4 +159,4 @@ Span<const ReasonInfo> reasons();  // in the order of Reason
 inline const ReasonInfo& info(Reason reason) { return reasons()[u64(reason)]; }
 [[nodiscard]] bool find_reason(Str id, Reason* out);
 
-}  // namespace flyball::governor
+}  // namespace flyball::journal

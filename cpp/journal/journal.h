@@ -6,9 +6,9 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/lock.h"
-#include "governor/reasons.h"
+#include "journal/reasons.h"
 
-namespace flyball::governor {
+namespace flyball::journal {
 
 constexpr u32 journal_version = 1;
 constexpr u64 max_line_bytes = u64(64) << 10;  // the newline included
@@ -71,7 +71,6 @@ struct EventSink {
   void* context = nullptr;
   void (*record)(void* context, u64 session, u64 turn, Reason reason, Str data) = nullptr;
   u64 (*new_session)(void* context) = nullptr;  // a number that no other session of the journal has
-  bool content = false;                         // prompts and answers are wanted, too
   void operator()(u64 session, u64 turn, Reason reason, Str data = "{}") const {
     if (record) record(context, session, turn, reason, data);
   }
@@ -82,8 +81,8 @@ class Journal {
  public:
   static constexpr u64 max_pending_bytes = u64(64) << 20;
 
-  explicit Journal(const Platform& platform, const Head& start = {}, bool content = false)
-      : platform_(platform), pending_(platform), head_(start), content_(content) {}
+  explicit Journal(const Platform& platform, const Head& start = {})
+      : platform_(platform), pending_(platform), head_(start) {}
 
   EventSink sink() {
     return {
@@ -91,8 +90,7 @@ class Journal {
         [](void* self, u64 session, u64 turn, Reason reason, Str data) {
           static_cast<Journal*>(self)->record(session, turn, reason, data);
         },
-        [](void* self) { return __atomic_add_fetch(&static_cast<Journal*>(self)->n_sessions_, 1, __ATOMIC_RELAXED); },
-        content_};
+        [](void* self) { return __atomic_add_fetch(&static_cast<Journal*>(self)->n_sessions_, 1, __ATOMIC_RELAXED); }};
   }
 
   // Hands all waiting lines to `keep(Str) -> bool`; they are forgotten where it says true. Returns how many events were
@@ -118,7 +116,6 @@ class Journal {
   Head head_;
   u64 n_lost_ = 0;
   u64 n_sessions_ = 0;
-  bool content_;
 };
 
-}  // namespace flyball::governor
+}  // namespace flyball::journal

@@ -1,6 +1,6 @@
-#include "engine/chat_format.h"
+#include "chat/chat_format.h"
 
-namespace flyball::engine {
+namespace flyball::chat {
 
 namespace {
 
@@ -273,4 +273,4 @@ Status Conversation::encode(Str rest) {
   return {};
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::chat

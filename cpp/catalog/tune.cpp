@@ -1,13 +1,19 @@
-#include "engine/tune.h"
+#include "catalog/tune.h"
 
 #include "base/math.h"
-#include "engine/events.h"
+#include "engine/state.h"
 #include "engine/version.h"
-#include "governor/event_data.h"
 #include "governor/race.h"
+#include "journal/event_data.h"
 #include "kernels/cpu.h"
 
-namespace flyball::engine {
+namespace flyball::catalog {
+
+using engine::Session;
+using engine::SessionOptions;
+using engine::Token;
+using journal::Reason;
+
 namespace {
 
 constexpr u64 slack_percent(Profile profile) { return profile == Profile::quiet ? 25 : 2; }
@@ -36,7 +42,7 @@ Digest key_of(const Model& model, Profile profile) {
     hash.update_u64(s.size);
     hash.update(s);
   };
-  text(version);
+  text(engine::version);
   text({processor, sizeof processor});
   text(model.table().name);
   text(profile_name(profile));
@@ -215,6 +221,29 @@ class Probes {
   u32 n_probes_ = 0;
 };
 
+void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
+  if (!model.state().events.record) return;
+  journal::EventData<> data;
+  data.json.field("profile", profile_name(profile)).field("threads", tuned.threads);
+  data.json.field("decode_threads", tuned.decode_threads);
+  if (!tuned.remembered) {
+    data.json.field("probes", tuned.n_probes).field("spent_us", tuned.spent_ns / 1000).key("candidates").begin_array();
+    for (const Tuned::Candidate& c : Span<const Tuned::Candidate>(tuned.candidates, tuned.n_candidates))
+      data.json.begin_array().value(c.threads).value(c.prefill_ns).value(c.decode_ns).end_array();
+    data.json.end_array();
+  }
+  model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_REMEMBERED : Reason::MODEL_TUNED, data.done());
+}
+
+void tell_isa(const Model& model, const IsaTimes& times) {
+  if (!model.state().events.record) return;
+  journal::EventData<> data;
+  data.json.field("isa", times.names[times.chosen]).key("step_ns").begin_object();
+  for (u32 i = 0; i < times.n; ++i) data.json.field(times.names[i], times.ns[i]);
+  data.json.end_object();
+  model.state().events(0, 0, Reason::MODEL_ISA_CHOSEN, data.done());
+}
+
 }  // namespace
 
 Str profile_name(Profile profile) {
@@ -302,4 +331,4 @@ Result<IsaTimes> choose_isa(Model& model, Control control) {
   return times;
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::catalog

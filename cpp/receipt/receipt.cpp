@@ -1,8 +1,14 @@
-#include "engine/receipt.h"
+#include "receipt/receipt.h"
 
 #include "engine/version.h"
 
-namespace flyball::engine {
+namespace flyball::receipt {
+
+using engine::Decision;
+using engine::GenerateOptions;
+using engine::Session;
+using engine::StopReason;
+using engine::Token;
 
 namespace {
 
@@ -37,7 +43,7 @@ struct Applied {
   explicit Applied(const Generation& generation) {
     for (const Decision& decision : generation.decisions()) {
       if (decision.applied() && n < sizeof list / sizeof list[0])
-        list[n++] = {decision.position, governor::info(decision.reason).id, decision.data.str()};
+        list[n++] = {decision.position, journal::info(decision.reason).id, decision.data.str()};
     }
   }
   runtime::Decided list[4];  // bounded settings, and what ended it
@@ -50,7 +56,7 @@ runtime::DigestInput content_of(const Generation& generation, const Applied& app
   runtime::DigestInput content;
   content.fingerprint = session.model().fingerprint();
   content.context = session.context();
-  content.cache_type = cache_type_name(session.cache_type());
+  content.cache_type = engine::cache_type_name(session.cache_type());
   content.sequence = session.sequence();
   content.sampler = options.sampler;
   content.max_tokens = options.max_tokens;
@@ -97,7 +103,7 @@ Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
   }
   receipt.digest = runtime::answer_digest(receipt.content);
   FLYBALL_ASSIGN(receipt.text, answer_text(arena, generation));
-  receipt.flyball_version = version;
+  receipt.flyball_version = engine::version;
   receipt.model_name = model.config().name;
   receipt.model_bytes = model.file_bytes();
   receipt.isa = model.table().name;
@@ -181,4 +187,10 @@ Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
   return out.text();
 }
 
-}  // namespace flyball::engine
+Result<Str> write_receipt(Arena& arena, const Generation& generation) {
+  Receipt receipt;
+  FLYBALL_ASSIGN(receipt, make_receipt(arena, generation));
+  return write_receipt(arena, receipt);
+}
+
+}  // namespace flyball::receipt

@@ -5,7 +5,12 @@
 #include "engine/engine.h"
 #include "runtime/digest.h"
 
-namespace flyball::engine {
+namespace flyball::receipt {
+
+using engine::Control;
+using engine::Generation;
+using engine::Model;
+using engine::Progress;
 
 struct Receipt {
   static constexpr u64 schema_version = 1;
@@ -34,6 +39,8 @@ Result<Digest> digest(const Generation& generation);  // the receipt's, without 
 void write_receipt(const Receipt& receipt, Writer& out);
 // The same into memory of the right size.
 Result<Str> write_receipt(Arena& arena, const Receipt& receipt);
+// An answer's, for engine::ModelOptions::receipt.
+Result<Str> write_receipt(Arena& arena, const Generation& generation);
 
 // Hostile input: an error names field and byte. The receipt borrows from `text` and `arena`.
 Result<Receipt> parse_receipt(Arena& arena, Str text);
@@ -54,4 +61,4 @@ struct VerifyReport {
 // its recorded end. An Error means that it could not be told (out of memory, interrupted), never that it does not hold.
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, Control control = {}, Progress progress = {});
 
-}  // namespace flyball::engine
+}  // namespace flyball::receipt

@@ -1,6 +1,6 @@
-#include "governor/reasons.h"
+#include "journal/reasons.h"
 
-namespace flyball::governor {
+namespace flyball::journal {
 namespace {
 
 #define FLYBALL_REASON(family, name, event, meaning) {#family "_" #name, #family, event, meaning},
@@ -21,4 +21,4 @@ bool find_reason(Str id, Reason* out) {
   return false;
 }
 
-}  // namespace flyball::governor
+}  // namespace flyball::journal

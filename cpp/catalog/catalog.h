@@ -4,7 +4,7 @@
 
 #include "engine/engine.h"
 
-namespace flyball::engine {
+namespace flyball::catalog {
 
 struct ModelSummary {
   Str path;       // of the first part
@@ -55,4 +55,4 @@ void put_parameters(Writer& out, u64 count);  // "1.2 B"
 // Every problem with a model in three lines: cause (the error), hint (what to do), fallback (what happens instead).
 void put_model_problem(Writer& out, const Error& error, Str fallback);
 
-}  // namespace flyball::engine
+}  // namespace flyball::catalog

@@ -1,7 +1,10 @@
 // A receipt from hostile text.
-#include "engine/receipt.h"
+#include "receipt/receipt.h"
 
-namespace flyball::engine {
+namespace flyball::receipt {
+
+using engine::StopReason;
+using engine::Token;
 
 namespace {
 
@@ -97,8 +100,8 @@ class ReceiptParser {
       FLYBALL_TRY(entry.expect("decisions", JsonType::object).ok() ? Status() : bad_decision(entry));
       FLYBALL_TRY(number(entry, "position", 0, ~u32(0), &decided[n].position));
       FLYBALL_TRY(string(entry, "reason_id", &decided[n].reason_id));
-      governor::Reason known;
-      if (!governor::find_reason(decided[n].reason_id, &known)) return bad_decision(entry);
+      journal::Reason known;
+      if (!journal::find_reason(decided[n].reason_id, &known)) return bad_decision(entry);
       Json data;
       FLYBALL_TRY(object(entry, "data", &data));
       decided[n].data = data.raw();
@@ -274,4 +277,4 @@ Result<Receipt> parse_receipt(Arena& arena, Str text) {
   return ReceiptParser(arena).parse(root);
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::receipt

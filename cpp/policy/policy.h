@@ -2,9 +2,16 @@
 // written aside, read again and verified (docs/policy.md).
 #pragma once
 
-#include "engine/consult.h"
+#include "base/object.h"
+#include "policy/consult.h"
 
-namespace flyball::engine {
+namespace flyball::policy {
+
+using engine::CacheType;
+using engine::GenerateOptions;
+using engine::Generation;
+using engine::GovernorSettings;
+using engine::Session;
 
 CacheType cache_of(u32 bits);  // of Configuration::cache_bits
 
@@ -17,7 +24,7 @@ struct PolicyOptions {
   bool counts_starts = false;  // the program is the only one with the file, and ends in order unless something is wrong
 };
 
-class Policy {
+class Policy : public InPlace {
  public:
   using State = governor::policy::State;
   using Action = governor::policy::Action;
@@ -51,18 +58,16 @@ class Policy {
   Status ask_model(Str situation, Control control, Span<f32> scores);
 
   // Decisions of the last of these calls, the newest at most.
-  Span<const governor::Reason> told() const { return {told_, n_told_}; }
+  Span<const journal::Reason> told() const { return {told_, n_told_}; }
   u64 number() const { return number_; }  // in the journal; 0: nobody listens
   u64 turn() const { return n_turns_; }
 
  private:
   using Configuration = governor::policy::Configuration;
-  static void* operator new(size_t, void* memory) noexcept { return memory; }
-  static void operator delete(void*, void*) noexcept {}
-  template <class State, class... Arguments>
-  friend State* create_state(const Platform& platform, Arguments&&... arguments);
-  template <class State>
-  friend void destroy_state(const Platform& platform, State* state);
+  template <class T, class... Arguments>
+  friend T* flyball::create_object(const Platform& platform, Arguments&&... arguments);
+  template <class T>
+  friend void flyball::destroy_object(const Platform& platform, T* object);
 
   Policy(Model& model, const GovernorSettings& settings) : model_(model), settings_(settings), consultant_(model) {}
 
@@ -76,10 +81,10 @@ class Policy {
   GovernorSettings limit(const GovernorSettings& settings);
   Status ask(const Session& session, Control control);
   template <class Seen>
-  void observe(governor::Reason reason, const Seen& seen);
+  void observe(journal::Reason reason, const Seen& seen);
   governor::policy::Applied apply(const Configuration& wanted, bool checkpoint) const;
-  void tell(governor::Reason reason, Str data) const;
-  void told(governor::Reason reason, Str data);
+  void tell(journal::Reason reason, Str data) const;
+  void told(journal::Reason reason, Str data);
   governor::policy::Consulted consulted(const Session& session) const;
   void describe(const governor::policy::Consulted& seen, Writer& out) const;
   void keep_learnt() const;
@@ -92,9 +97,9 @@ class Policy {
   u64 number_ = 0;  // in the journal; 0: nobody listens
   u64 n_turns_ = 0;
   static constexpr u32 max_told = 16;
-  governor::Reason told_[max_told] = {};
+  journal::Reason told_[max_told] = {};
   u32 n_told_ = 0;
   bool limited_ = false;
 };
 
-}  // namespace flyball::engine
+}  // namespace flyball::policy

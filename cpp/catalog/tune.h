@@ -4,7 +4,10 @@
 
 #include "engine/engine.h"
 
-namespace flyball::engine {
+namespace flyball::catalog {
+
+using engine::Control;
+using engine::Model;
 
 enum class Profile : u8 {
   latency,     // one answer, as fast as it can be
@@ -55,4 +58,4 @@ struct IsaTimes {
 // registers. Not while others use the model.
 Result<IsaTimes> choose_isa(Model& model, Control control);
 
-}  // namespace flyball::engine
+}  // namespace flyball::catalog

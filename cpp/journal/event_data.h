@@ -3,7 +3,7 @@
 
 #include "base/json.h"
 
-namespace flyball::governor {
+namespace flyball::journal {
 
 template <u64 N = 4096>
 class EventData {
@@ -23,4 +23,4 @@ class EventData {
   JsonWriter json{out_};
 };
 
-}  // namespace flyball::governor
+}  // namespace flyball::journal

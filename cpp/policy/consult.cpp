@@ -1,12 +1,15 @@
-#include "engine/consult.h"
+#include "policy/consult.h"
 
 #include "base/math.h"
-#include "engine/chat_format.h"
+#include "chat/chat_format.h"
 #include "engine/state.h"
 
-namespace flyball::engine {
+namespace flyball::policy {
 namespace {
 
+using engine::Session;
+using engine::SessionOptions;
+using engine::Token;
 using governor::policy::n_actions;
 
 constexpr Str before_situation = "You look after a language model on this computer.\n";
@@ -63,8 +66,8 @@ class Question {
       text.put(before_answer);
       return encode(text.text(), true, &prompt_);
     }
-    Conversation conversation(platform_);
-    conversation.start(tokenizer, detect_chat_format(tokenizer));
+    chat::Conversation conversation(platform_);
+    conversation.start(tokenizer, chat::detect_chat_format(tokenizer));
     FLYBALL_TRY(conversation.add_user(text.text(), ""));
     if (prompt_.append(conversation.tokens())) return {};
     return fail(Code::out_of_memory, "consult") << "no memory for the question";
@@ -96,7 +99,7 @@ class Question {
   }
 
   Status compute(Span<const Token> ids, Session::State::Want want, Span<f32> logits) {
-    return session_->state().compute(ids, max_batch, want, logits.data, {}, control_, {});
+    return session_->state().compute(ids, engine::max_batch, want, logits.data, {}, control_, {});
   }
 
   f64 log_probability(Span<const f32> logits, Token token) const {
@@ -129,4 +132,4 @@ Status Consultant::ask(Str situation, Control control, Span<f32> scores) {
   return {};
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::policy

@@ -3,7 +3,7 @@
 
 #include "base/json.h"
 
-namespace flyball::governor {
+namespace flyball::journal {
 
 constexpr u64 most_number = u64(1) << 53;  // also what other readers of JSON hold exactly
 constexpr u64 most_u32 = ~u32(0);
@@ -32,4 +32,4 @@ inline Status take(const Json& object, Str name, f32* out) {
   return {};
 }
 
-}  // namespace flyball::governor
+}  // namespace flyball::journal

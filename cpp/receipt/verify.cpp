@@ -1,7 +1,14 @@
 // Repeating a recorded answer and comparing it.
-#include "engine/receipt.h"
+#include "receipt/receipt.h"
 
-namespace flyball::engine {
+namespace flyball::receipt {
+
+using engine::GenerateOptions;
+using engine::Session;
+using engine::SessionOptions;
+using engine::Step;
+using engine::StopReason;
+using engine::Token;
 
 Str difference_name(Difference difference) {
   constexpr const char* names[] = {"none", "model", "settings", "logits", "tokens", "stop", "text", "digest"};
@@ -55,7 +62,7 @@ class Verifier {
     SessionOptions session;
     session.context = content_.context;
     session.sequence = content_.sequence;
-    FLYBALL_ASSIGN(session.cache, parse_cache_type(content_.cache_type));
+    FLYBALL_ASSIGN(session.cache, engine::parse_cache_type(content_.cache_type));
     FLYBALL_ASSIGN(session_, Session::create(model_, session));
     GenerateOptions options;
     options.sampler = content_.sampler;
@@ -197,4 +204,4 @@ Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, Contro
   return Verifier(receipt, model, control, progress).run();
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::receipt

@@ -3,7 +3,7 @@
 
 #include "governor/settings.h"
 
-namespace flyball::engine {
+namespace flyball::settings {
 
 // TEXT(key, default, meaning)  CHOICE(key, default, choices, meaning)
 // INTEGER(key, default, least, most, meaning)  REAL(key, default, least, most, meaning)
@@ -68,4 +68,4 @@ Status read_config_word(const ConfigKey& key, Str word, ConfigValue* out);
 // out of range, tables and anything else that is no `key = value` line are errors with file and line.
 Status read_config(Str file, Str text, Span<ConfigValue> values);
 
-}  // namespace flyball::engine
+}  // namespace flyball::settings

@@ -1,11 +1,11 @@
-#include "engine/catalog.h"
+#include "catalog/catalog.h"
 
 #include "base/json.h"
 #include "engine/version.h"
 #include "gguf/split.h"
 #include "model/config.h"
 
-namespace flyball::engine {
+namespace flyball::catalog {
 
 namespace {
 
@@ -132,7 +132,7 @@ void Catalog::read(ModelSummary* summary) {
   const gguf::File& file = *opened.value();
   summary->name = string_of(arena_, file, "general.name");
   summary->architecture = string_of(arena_, file, "general.architecture");
-  summary->type = quantisation_of(file);
+  summary->type = engine::quantisation_of(file);
   for (const gguf::Tensor& tensor : file.tensors()) summary->n_parameters += tensor.rows() * tensor.cols();
   summary->context = integer_of(file, summary->architecture, "context_length");
   const Result<gguf::Value> vocabulary = file.get_array("tokenizer.ggml.tokens", gguf::ValueType::string);
@@ -319,4 +319,4 @@ void put_model_problem(Writer& out, const Error& error, Str fallback) {
   out.put("\nfallback: ").put(fallback).put('\n');
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::catalog

@@ -1,6 +1,6 @@
-#include "engine/config.h"
+#include "settings/config.h"
 
-namespace flyball::engine {
+namespace flyball::settings {
 namespace {
 
 #define FLYBALL_TEXT(key, missing, meaning) {key, ConfigType::text, missing, 0, 0, 0, 0, "", meaning},
@@ -229,4 +229,4 @@ Status read_config(Str file, Str text, Span<ConfigValue> values) {
   return {};
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::settings

@@ -5,7 +5,10 @@
 #include "engine/engine.h"
 #include "governor/policy.h"
 
-namespace flyball::engine {
+namespace flyball::policy {
+
+using engine::Control;
+using engine::Model;
 
 class Consultant {
  public:
@@ -21,4 +24,4 @@ class Consultant {
   bool has_unasked_ = false;
 };
 
-}  // namespace flyball::engine
+}  // namespace flyball::policy

@@ -1,12 +1,12 @@
-#include "engine/policy.h"
+#include "policy/policy.h"
 
-#include "engine/config.h"
-#include "engine/events.h"
-#include "governor/event_data.h"
+#include "engine/state.h"
+#include "journal/event_data.h"
+#include "settings/config.h"
 
-namespace flyball::engine {
+namespace flyball::policy {
 
-using governor::Reason;
+using engine::SessionOptions;
 using governor::policy::Applied;
 using governor::policy::Configuration;
 using governor::policy::Consulted;
@@ -14,6 +14,10 @@ using governor::policy::Learnt;
 using governor::policy::Restored;
 using governor::policy::TurnSeen;
 using governor::policy::Wish;
+using journal::Reason;
+using settings::config_keys;
+using settings::ConfigValue;
+using settings::find_config_key;
 
 namespace {
 
@@ -50,14 +54,14 @@ Result<Str> read_text(const Platform& platform, Arena& arena, Str path) {
 void write_file_text(Writer& out, const Configuration& c) {
   out.put("# What Flyball's policy has changed (docs/policy.md); without this file it begins anew.\n");
   out.put("context = ").put_u64(c.context).put("\nmax_tokens = ").put_u64(c.max_tokens);
-  out.put("\nkv = \"").put(cache_type_name(cache_of(c.cache_bits))).put("\"\n");
+  out.put("\nkv = \"").put(engine::cache_type_name(cache_of(c.cache_bits))).put("\"\n");
 }
 
 // The three keys of a configuration's text; others are an error, as a missing one is.
 Status read_file_text(Arena& arena, Str path, Str text, Configuration* out) {
   const Span<ConfigValue> values = arena.allocate<ConfigValue>(config_keys().size);
   if (values.empty()) return fail(Code::out_of_memory, path) << "no memory to read it";
-  FLYBALL_TRY(read_config(path, text, values));
+  FLYBALL_TRY(settings::read_config(path, text, values));
   u64 n_set = 0;
   for (const ConfigValue& value : values) n_set += value.set;
   const auto value = [&](Str key) -> const ConfigValue& { return values[find_config_key(key).value()]; };
@@ -65,7 +69,7 @@ Status read_file_text(Arena& arena, Str path, Str text, Configuration* out) {
   if (n_set != 3 || !context.set || !max_tokens.set || !kv.set)
     return fail(Code::corrupt, path) << "must have context, max_tokens and kv, and nothing else";
   CacheType type = CacheType::f16;
-  FLYBALL_ASSIGN(type, parse_cache_type(kv.text.str()));
+  FLYBALL_ASSIGN(type, engine::parse_cache_type(kv.text.str()));
   *out = {u32(context.integer), u32(max_tokens.integer), cache_bits(type)};
   return {};
 }
@@ -77,7 +81,7 @@ Status read_limits(const Platform& platform, Str path, GovernorSettings* out) {
   Str text;
   if (values.empty()) return fail(Code::out_of_memory, path) << "no memory to read it";
   FLYBALL_ASSIGN(text, read_text(platform, arena, path));
-  FLYBALL_TRY(read_config(path, text, values));
+  FLYBALL_TRY(settings::read_config(path, text, values));
   for (u64 i = 0; i < values.size; ++i) {
     if (!values[i].set) continue;
     const Str key = config_keys()[i].key;
@@ -95,13 +99,13 @@ Digest digest_of(Str text) {
 }
 
 // Cycles of a plain step without attention: as many with every cache.
-u64 step_cycles(const GovernorSettings& settings, const GovernorState::Turn& turn) {
+u64 step_cycles(const GovernorSettings& settings, const engine::GovernorState::Turn& turn) {
   if (turn.plain_calls < settings.min_tokens) return 0;
   return (turn.plain_cycles - min(turn.plain_cycles, turn.plain_attention_cycles)) / turn.plain_calls;
 }
 
 Configuration asked(const Model& model, u32 context, CacheType cache, u32 max_tokens) {
-  return {context ? context : min(model.config().n_ctx_train, default_context), max_tokens, cache_bits(cache)};
+  return {context ? context : min(model.config().n_ctx_train, engine::default_context), max_tokens, cache_bits(cache)};
 }
 
 governor::policy::Possible possible(const Model& model) {
@@ -117,7 +121,7 @@ TurnSeen seen_of(const Generation& generation) {
   const Session& session = generation.session();
   const Platform& platform = session.model().platform();
   const runtime::PhaseMetrics& decode = generation.metrics().decode;
-  const StopReason stop = generation.stop_reason();
+  const engine::StopReason stop = generation.stop_reason();
   TurnSeen seen;
   seen.step_cycles = step_cycles(session.governor_settings(), session.governor().turn);
   seen.cycles_per_token = decode.tokens ? decode.cycles / decode.tokens : 0;
@@ -125,7 +129,7 @@ TurnSeen seen_of(const Generation& generation) {
   seen.available_mb = available_mb(platform);
   seen.depth = u32(session.tokens().size);
   seen.stopped = session.governor().turn.stopped;
-  seen.cut = stop == StopReason::max_tokens || stop == StopReason::context_full;
+  seen.cut = stop == engine::StopReason::max_tokens || stop == engine::StopReason::context_full;
   return seen;
 }
 
@@ -138,10 +142,10 @@ Result<Policy*> Policy::create(Model& model, const PolicyOptions& options) {
   if (model.vocab_only())
     return fail(Code::invalid_argument, "policy") << "the model was loaded with vocab_only: it has no weights to run";
   if (options.file.size > sizeof file_.data) return fail(Code::invalid_argument, "policy") << "the path is too long";
-  Policy* policy = create_state<Policy>(model.platform(), model, options.settings);
+  Policy* policy = create_object<Policy>(model.platform(), model, options.settings);
   if (!policy) return fail(Code::out_of_memory, "policy") << "no memory for a policy";
   if (const Status status = policy->open(options); !status.ok()) {
-    destroy_state(model.platform(), policy);
+    destroy_object(model.platform(), policy);
     return status.error();
   }
   return policy;
@@ -154,7 +158,7 @@ void Policy::release(Policy* policy) {
     starts.running = false;
     policy->keep_learnt();
   }
-  destroy_state(policy->model_.platform(), policy);
+  destroy_object(policy->model_.platform(), policy);
 }
 
 Status Policy::open(const PolicyOptions& options) {
@@ -171,9 +175,9 @@ Status Policy::open(const PolicyOptions& options) {
 
 void Policy::begin(const Configuration& base, const Configuration& now, Str source, const Learnt& learnt) {
   state_ = governor::policy::begin(base, possible(model_), now, learnt);
-  const governor::EventSink& events = model_.state().events;
+  const journal::EventSink& events = model_.state().events;
   if (events.new_session) number_ = events.new_session(events.context);
-  governor::EventData<> data;
+  journal::EventData<> data;
   data.json.field("configuration_from", source).field("limited", limited_);
   governor::policy::write_opening(data.json, settings_, state_);
   tell(Reason::SESSION_POLICY_OPENED, data.done());
@@ -253,7 +257,7 @@ Status Policy::govern(const GovernorSettings& settings) {
   const GovernorSettings bounded = limit(settings);
   if (bounded == settings_) return {};
   settings_ = bounded;
-  governor::EventData<> data;
+  journal::EventData<> data;
   governor::write_settings(data.json.key("governor"), settings_);
   tell(Reason::SESSION_SETTINGS, data.done());
   return {};
@@ -368,7 +372,7 @@ void Policy::describe(const Consulted& seen, Writer& text) const {
            : seen.available_mb < 4 * headroom ? "enough"
                                               : "plenty");
   text.put(" context=").put_u64(state_.now.context).put(" used=").put_u64(seen.depth);
-  text.put(" max_tokens=").put_u64(state_.now.max_tokens).put(" kv=").put(cache_type_name(cache()));
+  text.put(" max_tokens=").put_u64(state_.now.max_tokens).put(" kv=").put(engine::cache_type_name(cache()));
 }
 
 Status Policy::ask_model(Str situation, Control control, Span<f32> scores) {
@@ -396,4 +400,4 @@ Status Policy::consult_mock(const Session& session, Action action) {
   return {};
 }
 
-}  // namespace flyball::engine
+}  // namespace flyball::policy

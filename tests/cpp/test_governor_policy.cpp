@@ -1,0 +1,574 @@
+// The policy as a pure function: modes, choices, confidence, plan, outcomes; and that a replay decides the same.
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "told.h"
+
+#include "governor/replay.h"
+#include "journal/event_data.h"
+
+using namespace flyball;
+using namespace flyball::governor;
+using namespace flyball::governor::policy;
+using test::string;
+using test::Told;
+
+namespace {
+
+constexpr Configuration asked{4096, 256, 16};
+constexpr TurnSeen calm{1000, 1000, 50'000, 8000, 100, false, false};
+constexpr TurnSeen stopped{1000, 1000, 50'000, 8000, 100, true, false};
+
+// A policy on a file that does what it is told, unless the test says otherwise.
+struct World {
+  Settings settings;
+  policy::State state;
+  std::vector<Told> told;
+  std::function<Applied(const Wish&)> file = [](const Wish& wish) { return Applied{wish.configuration, true}; };
+  std::function<void(Reason, const std::string&)> journal;
+
+  explicit World(std::vector<std::pair<const char*, const char*>> words = {}, const Learnt& learnt = {}) {
+    for (const auto& [key, word] : words) REQUIRE(governor::set(&settings, key, word).ok());
+    state = policy::begin(asked, {32'768, 8}, asked, learnt);
+  }
+
+  template <class Seen>
+  void see(Reason reason, const Seen& seen) {
+    if (journal) {
+      char buffer[1024];
+      Writer out(buffer, sizeof buffer);
+      JsonWriter json(out);
+      policy::write(json, seen);
+      REQUIRE(!out.truncated());
+      journal(reason, string(out.text()));
+    }
+    const Tell tell{
+        this, [](void* self, Reason why, Str data) { static_cast<World*>(self)->told.push_back({why, string(data)}); }};
+    const Wish wish = policy::observe(settings, state, seen, tell);
+    if (wish.what == Wish::apply) see(Reason::SESSION_APPLIED, file(wish));
+    if (wish.what == Wish::restore) see(Reason::SESSION_RESTORED, Restored{true});
+  }
+  void turn(const TurnSeen& seen, u32 times = 1) {
+    for (u32 i = 0; i < times; ++i) see(Reason::SESSION_TURN_SEEN, seen);
+  }
+  void choose(Action action, Consulted seen = plenty()) {
+    seen.scores[u64(action)] = 10;
+    see(Reason::SESSION_CONSULTED, seen);
+  }
+  static Consulted plenty() {
+    Consulted seen;
+    seen.available_mb = 8000;
+    seen.cache_mb = 100;
+    return seen;
+  }
+
+  u64 count(Reason reason) const {
+    u64 n = 0;
+    for (const Told& t : told) n += t.reason == reason;
+    return n;
+  }
+  std::vector<Reason> reasons() {
+    std::vector<Reason> list;
+    for (const Told& t : told) list.push_back(t.reason);
+    told.clear();
+    return list;
+  }
+};
+
+using Reasons = std::vector<Reason>;
+
+World aggressive() { return World({{"policy.auto_apply", "aggressive"}, {"policy.plan_steps", "9"}}); }
+
+void make_degraded(World& world) {
+  world.turn(stopped, 2);
+  REQUIRE(world.state.learnt.mode == Mode::degraded);
+  world.told.clear();
+}
+
+}  // namespace
+
+TEST(policy_modes_follow_the_evidence_slowly) {
+  World world;
+  world.turn(stopped);
+  CHECK(world.told.empty());
+  world.turn(calm, 7);  // not calm for long enough to forget it
+  world.turn(stopped);
+  CHECK(world.reasons() == Reasons{Reason::POLICY_WORSE});
+  world.turn(stopped, 2);
+  CHECK(world.state.learnt.mode == Mode::safe);
+  world.turn(stopped, 5);  // no worse mode
+  CHECK(world.reasons() == Reasons{Reason::POLICY_WORSE});
+  world.turn(calm, 16);
+  CHECK(world.state.learnt.mode == Mode::normal);
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_BETTER, Reason::POLICY_BETTER}));
+  world.turn(stopped);
+  world.turn(calm, 8);  // forgotten
+  world.turn(stopped);
+  CHECK(world.told.empty());
+}
+
+TEST(policy_sees_slow_machines_and_little_memory_as_trouble) {
+  World slow, full;
+  TurnSeen seen = calm;
+  slow.turn(calm);
+  seen.step_cycles = 1510;
+  slow.turn(seen, 2);
+  CHECK(slow.state.learnt.mode == Mode::degraded);
+  seen = calm;
+  seen.available_mb = 511;
+  full.turn(seen, 2);
+  CHECK(full.state.learnt.mode == Mode::degraded);
+}
+
+TEST(policy_chooses_by_probability) {
+  Consulted seen;
+  CHECK(policy::choose(seen).action == Action::stay);  // all alike: nothing changes
+  CHECK_EQ(policy::choose(seen).margin_percent, u64(0));
+  CHECK_EQ(policy::choose(seen).percent, u64(11));
+  seen.scores[u64(Action::reduce_cache)] = -1;
+  seen.scores[u64(Action::restart)] = 3;
+  const Choice choice = policy::choose(seen);
+  CHECK(choice.action == Action::restart);
+  CHECK(choice.percent > 70 && choice.percent < 75);
+  CHECK(choice.margin_percent > 65 && choice.margin_percent < choice.percent);
+}
+
+TEST(policy_applies_a_step_and_verifies_it) {
+  World world = aggressive();
+  make_degraded(world);
+  world.choose(Action::reduce_answer);
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::PLAN_CHECKPOINT,
+                                    Reason::PLAN_STEP, Reason::APPLY_VERIFIED}));
+  CHECK_EQ(world.state.now.max_tokens, 128u);
+  CHECK(world.state.checkpoint == asked);
+  CHECK(world.state.trial == Action::reduce_answer);
+  world.choose(Action::reduce_cache);  // one change at a time, or nobody knows which one it was
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::BLOCK_JUDGING}));
+  world.choose(Action::stay);
+  CHECK(world.reasons() == Reasons{Reason::POLICY_STAY});
+}
+
+TEST(policy_says_why_it_does_nothing) {
+  const auto last = [](World& world, Action action, Consulted seen = World::plenty()) {
+    world.told.clear();
+    world.choose(action, seen);
+    CHECK(world.state.now == asked);
+    return world.told.back().reason;
+  };
+  World off;
+  CHECK(last(off, Action::reduce_answer) == Reason::BLOCK_NO_CAUSE);
+  CHECK(last(off, Action::increase_answer) == Reason::BLOCK_AT_LIMIT);
+  CHECK(last(off, Action::restart) == Reason::POLICY_SUGGESTED);
+  make_degraded(off);
+  CHECK(last(off, Action::reduce_answer) == Reason::APPLY_SIMULATED);
+
+  World conservative({{"policy.auto_apply", "conservative"}, {"policy.most_context", "8192"}});
+  CHECK(last(conservative, Action::increase_context) == Reason::BLOCK_CONSERVATIVE);
+  Consulted full = World::plenty();
+  full.available_mb = 600;
+  full.cache_mb = 100;  // 500 would be left
+  REQUIRE(governor::set(&conservative.settings, "policy.threshold", "61").ok());
+  CHECK(last(conservative, Action::increase_context, full) == Reason::CONFIDENCE_TOO_LOW);
+  REQUIRE(governor::set(&conservative.settings, "policy.threshold", "50").ok());
+  CHECK(last(conservative, Action::increase_context, full) == Reason::BLOCK_MEMORY);
+  make_degraded(conservative);
+  REQUIRE(governor::set(&conservative.settings, "policy.threshold", "0").ok());
+  CHECK(last(conservative, Action::increase_context) == Reason::BLOCK_MODE);
+  conservative.state.steps = 2;
+  CHECK(last(conservative, Action::reduce_context) == Reason::BLOCK_PLAN_DONE);
+  conservative.state.hard_stopped = true;
+  CHECK(last(conservative, Action::reduce_context) == Reason::BLOCK_HARD_STOP);
+}
+
+TEST(policy_does_not_choose_what_the_model_cannot_have) {
+  World world = aggressive();
+  make_degraded(world);
+  world.state.possible.least_cache_bits = 16;
+  world.choose(Action::reduce_cache);
+  CHECK(world.told.back().reason == Reason::BLOCK_AT_LIMIT);
+  world.settings.most_context = 100'000;
+  CHECK_EQ(policy::most(world.settings, world.state).context, 32'768u);
+}
+
+TEST(policy_gate_tells_only_where_it_is_asked_to) {
+  World world({{"policy.auto_apply", "conservative"}, {"policy.threshold", "100"}});
+  make_degraded(world);
+  world.choose(Action::reduce_answer);
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_TOO_LOW}));
+  world.settings.gate = Settings::log_only;
+  world.choose(Action::reduce_answer);
+  CHECK(world.told[1].reason == Reason::CONFIDENCE_LOG_ONLY);
+  CHECK_EQ(world.state.now.max_tokens, 128u);
+}
+
+TEST(policy_shows_every_term_of_its_confidence) {
+  World world = aggressive();
+  make_degraded(world);
+  world.choose(Action::reduce_answer);
+  CHECK_EQ(world.told[1].data,
+           "{\"action\":\"reduce_answer\",\"score\":80,\"threshold\":60,\"base\":50,\"mode\":10,\"memory\":0,"
+           "\"context\":0,\"margin\":20,\"outcomes\":0}");
+  Confidence c;
+  c.mode = -200;
+  CHECK_EQ(c.score(), u64(0));
+  c.mode = 200;
+  CHECK_EQ(c.score(), u64(100));
+}
+
+TEST(policy_does_not_take_indifference_for_a_choice) {
+  World world = aggressive();
+  make_degraded(world);
+  Consulted seen = World::plenty();
+  seen.scores[u64(Action::reduce_cache)] = 0.1f;
+  seen.scores[u64(Action::reduce_answer)] = 0.2f;
+  world.see(Reason::SESSION_CONSULTED, seen);
+  CHECK(world.told.back().reason == Reason::CONFIDENCE_TOO_LOW);
+  CHECK(world.told.back().data.find("\"margin\":-19,") != std::string::npos);
+  CHECK(world.state.now == asked);
+}
+
+TEST(policy_restores_what_cannot_be_verified_and_stops) {
+  const auto broken = [](Applied applied) {
+    World world = aggressive();
+    make_degraded(world);
+    world.file = [applied](const Wish&) { return applied; };
+    world.choose(Action::reduce_context);
+    Reasons reasons = world.reasons();
+    reasons.erase(reasons.begin(), reasons.begin() + 4);
+    CHECK(reasons == (Reasons{Reason::APPLY_NOT_VERIFIED, Reason::PLAN_HARD_STOP, Reason::PLAN_RESTORED}));
+    CHECK(world.state.now == asked);
+    CHECK(world.state.trial == Action::stay);
+    world.choose(Action::reduce_context);
+    CHECK(world.told.back().reason == Reason::BLOCK_HARD_STOP);
+  };
+  broken({});                        // not written
+  broken({{2048, 256, 16}, false});  // other bytes
+  broken({{2047, 256, 16}, true});   // another value
+}
+
+TEST(policy_gives_back_when_the_cause_is_gone) {
+  World world = aggressive();
+  make_degraded(world);
+  world.choose(Action::reduce_answer);
+  world.turn(calm, 8);  // judged: as before
+  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
+  CHECK(world.state.learnt.mode == Mode::normal);
+  CHECK_EQ(world.state.now.max_tokens, 128u);
+  world.turn(calm, 7);
+  CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(0));
+  world.turn(calm);
+  CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(1));
+  CHECK(world.state.now == asked);
+  world.turn(calm, 100);
+  CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(1));
+}
+
+// A program that starts, and how the one before it ended.
+TEST(policy_risks_less_after_failed_starts) {
+  World world;
+  const auto start = [&] { world.see(Reason::SESSION_START_SEEN, StartSeen{}); };
+  const Learnt::Starts& starts = world.state.learnt.starts;
+  start();
+  CHECK_EQ(starts.n, u64(1));
+  CHECK(starts.running && !starts.stable);
+  start();  // the first did not end in order
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_START_FAILED, Reason::POLICY_WORSE}));
+  start();
+  CHECK(world.state.learnt.mode == Mode::safe);
+  start();
+  CHECK_EQ(starts.failed, u64(3));
+  world.told.clear();
+  world.turn(calm, 7);
+  world.turn(stopped);
+  world.turn(calm, 7);
+  CHECK_EQ(world.count(Reason::POLICY_START_STABLE), u64(0));
+  world.turn(calm);
+  CHECK_EQ(world.count(Reason::POLICY_START_STABLE), u64(1));
+  CHECK_EQ(starts.failed, u64(0));
+  world.turn(calm, 8);
+  CHECK(world.state.learnt.mode == Mode::normal);
+  world.told.clear();
+  start();  // power cut of a machine that was stable
+  CHECK(world.told.empty());
+  world.state.learnt.starts.running = false;  // in order
+  start();
+  CHECK(world.told.empty());
+  CHECK_EQ(starts.n, u64(6));
+}
+
+TEST(policy_rolls_back_what_no_start_has_proven) {
+  const Configuration changed{4096, 128, 16}, before{4096, 64, 16}, out_of_range{1, 1, 1};
+  const auto failed_start = [&](const Configuration& now, const Configuration& checkpoint, bool unproven = true) {
+    World world;
+    world.settings.auto_apply = Settings::reductions;
+    world.state.now = now;
+    world.state.learnt.starts = {5, 0, true, false, unproven};
+    world.told.clear();
+    Wish written;
+    world.file = [&](const Wish& wish) { return written = wish, Applied{wish.configuration, true}; };
+    world.see(Reason::SESSION_START_SEEN, StartSeen{checkpoint});
+    CHECK_EQ(world.count(Reason::POLICY_START_FAILED), u64(1));
+    CHECK_EQ(world.count(Reason::PLAN_ROLLED_BACK), u64(written.what == Wish::apply));
+    if (written.what == Wish::apply) {
+      CHECK(written.checkpoint && world.state.checkpoint == written.configuration);
+      CHECK(world.state.now == written.configuration);
+      CHECK_EQ(world.state.learnt.starts.unproven, !(world.state.now == asked));
+    }
+    return world.state.now;
+  };
+  CHECK(failed_start(changed, before) == before);
+  CHECK(failed_start(before, before) == asked);  // the checkpoint is what failed
+  CHECK(failed_start(changed, out_of_range) == asked);
+  CHECK(failed_start(changed, {}) == asked);
+  CHECK(failed_start(changed, before, false) == changed);
+  CHECK(failed_start(asked, asked) == asked);
+
+  World world = aggressive();
+  world.see(Reason::SESSION_START_SEEN, StartSeen{});
+  make_degraded(world);
+  world.turn(calm, 7);
+  world.turn(stopped);
+  world.choose(Action::reduce_answer);
+  CHECK(world.state.learnt.starts.unproven);
+  world.turn(calm, 8);
+  CHECK(world.state.learnt.starts.stable && !world.state.learnt.starts.unproven);
+}
+
+TEST(policy_increases_to_its_limit_and_no_further) {
+  World world({{"policy.auto_apply", "aggressive"},
+               {"policy.most_context", "10000"},
+               {"policy.plan_steps", "9"},
+               {"policy.outcome_turns", "5"}});
+  TurnSeen cut = calm;
+  cut.cut = true;
+  for (const u32 expected : {8192u, 10000u, 10000u}) {
+    world.turn(cut, 5);
+    Consulted seen = World::plenty();
+    seen.depth = 4000;
+    world.choose(Action::increase_context, seen);
+    CHECK_EQ(world.state.now.context, expected);
+    world.turn(calm, 5);
+  }
+  CHECK_EQ(world.count(Reason::BLOCK_AT_LIMIT), u64(1));
+  CHECK_EQ(world.count(Reason::OUTCOME_HELPED), u64(2));
+}
+
+// Each way round: answers that were ended before and are not any more, and the other way.
+TEST(policy_outcomes_are_judged_and_remembered) {
+  World helped = aggressive();
+  helped.turn(stopped, 8);
+  helped.choose(Action::reduce_answer);
+  helped.turn(calm, 8);
+  CHECK_EQ(helped.count(Reason::OUTCOME_HELPED), u64(1));
+  CHECK_EQ(helped.state.learnt.outcomes[u64(Action::reduce_answer)].history, i64(100));
+  const Choice choice{Action::reduce_answer, 90, 80};
+  CHECK_EQ(policy::confidence(helped.settings, helped.state, World::plenty(), choice).outcomes, i64(5));
+
+  World harmed = aggressive();
+  harmed.turn(calm, 8);
+  harmed.state.learnt.mode = Mode::degraded;
+  harmed.choose(Action::reduce_answer);
+  harmed.told.clear();
+  harmed.turn(stopped, 8);
+  CHECK_EQ(harmed.count(Reason::OUTCOME_HARMED), u64(1));
+  CHECK_EQ(harmed.count(Reason::APPLY_UNDONE), u64(1));
+  CHECK(harmed.state.now == asked);
+  CHECK_EQ(policy::confidence(harmed.settings, harmed.state, World::plenty(), choice).outcomes, i64(-10));
+}
+
+// The machine became quiet, and the counter with it: that is not what the action did.
+TEST(policy_takes_no_credit_for_a_quieter_machine) {
+  World world = aggressive();
+  TurnSeen busy = stopped;
+  busy.step_cycles = 1800;
+  world.turn(busy, 8);
+  world.choose(Action::reduce_answer);
+  world.turn(calm, 8);
+  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
+  for (const Told& t : world.told)
+    CHECK(t.reason != Reason::OUTCOME_UNDECIDED || t.data.find("\"pairs\":0,") != std::string::npos);
+  CHECK_EQ(world.state.learnt.outcomes[u64(Action::reduce_answer)].history, i64(0));
+}
+
+TEST(policy_compares_memory_at_equal_depth) {
+  Answers before, after;
+  for (u32 i = 0; i < 8; ++i) {
+    TurnSeen seen = calm;
+    before.add(seen, 8);
+    seen.resident_kb -= 2000;
+    after.add(seen, 8);
+  }
+  const ActionInfo& action = policy::info(Action::reduce_cache);
+  CHECK(compare(action, before, after).verdict == Comparison::helped);
+  CHECK(compare(action, after, before).verdict == Comparison::harmed);
+  for (TurnSeen& seen : after.seen) seen.depth = 1000;
+  CHECK_EQ(compare(action, before, after).pairs, 0u);
+}
+
+TEST(policy_outcomes_need_more_than_chance) {
+  const ActionInfo& action = policy::info(Action::reduce_answer);
+  const auto verdict = [&](u32 better, u32 worse, u32 same) {
+    Answers before, after;
+    const auto add = [&](u32 n, bool was, bool is) {
+      for (u32 i = 0; i < n; ++i) {
+        TurnSeen seen = calm;
+        // Pairs are found by speed: each has its own.
+        seen.step_cycles = u64(1000) << before.n;
+        seen.stopped = was;
+        before.add(seen, max_outcome_turns);
+        seen.stopped = is;
+        after.add(seen, max_outcome_turns);
+      }
+    };
+    add(better, true, false), add(worse, false, true), add(same, true, true);
+    const Comparison c = compare(action, before, after);
+    CHECK_EQ(c.pairs, better + worse + same);
+    CHECK_EQ(c.better, better);
+    CHECK_EQ(c.worse, worse);
+    return c.verdict;
+  };
+  CHECK(verdict(4, 0, 4) == Comparison::undecided);  // 1 of 16
+  CHECK(verdict(5, 0, 3) == Comparison::helped);     // 1 of 32
+  CHECK(verdict(7, 1, 0) == Comparison::helped);     // 9 of 256
+  CHECK(verdict(6, 1, 0) == Comparison::undecided);  // 8 of 128
+  CHECK(verdict(0, 6, 0) == Comparison::harmed);
+  CHECK(verdict(0, 0, 8) == Comparison::undecided);
+}
+
+TEST(policy_trials_end_where_nothing_can_be_compared) {
+  World world = aggressive();
+  make_degraded(world);
+  world.choose(Action::reduce_answer);
+  TurnSeen unknown = calm;
+  unknown.step_cycles = 0;
+  world.turn(unknown, 31);
+  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(0));
+  world.turn(unknown);
+  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
+}
+
+TEST(policy_data_reads_back) {
+  const auto round_trip = [](const auto& seen) {
+    char buffer[2048];
+    Writer out(buffer, sizeof buffer);
+    JsonWriter json(out);
+    policy::write(json, seen);
+    REQUIRE(!out.truncated());
+    auto read_back = seen;
+    REQUIRE(policy::read(Json::parse(out.text()).value(), &read_back).ok());
+    char again[2048];
+    Writer second(again, sizeof again);
+    JsonWriter same(second);
+    policy::write(same, read_back);
+    CHECK_EQ(out.text(), second.text());
+  };
+  round_trip(stopped);
+  Consulted consulted = World::plenty();
+  consulted.scores[3] = -1.25f;
+  consulted.mock = true;
+  round_trip(consulted);
+  round_trip(Applied{asked, true});
+  round_trip(Restored{true});
+  round_trip(StartSeen{asked});
+  Learnt learnt;
+  learnt.mode = Mode::safe;
+  learnt.outcomes[2] = {-200, 1, 2, 3};
+  learnt.starts = {7, 2, true, true, true};
+  round_trip(learnt);
+
+  Learnt out;
+  Consulted scores;
+  for (const char* bad :
+       {"{}", "{\"mode\":\"x\",\"outcomes\":{}}", "{\"mode\":\"safe\",\"outcomes\":[]}",
+        "{\"mode\":\"safe\",\"outcomes\":{\"stay\":1}}", "{\"mode\":1,\"outcomes\":{}}",
+        "{\"mode\":\"safe\",\"outcomes\":{\"jump\":{}}}", "{\"mode\":\"safe\",\"outcomes\":{},\"starts\":{}}"})
+    CHECK(!policy::read(Json::parse(bad).value(), &out).ok());
+  CHECK(!policy::read(Json::parse("{\"mock\":false,\"scores\":{}}").value(), &scores).ok());
+  for (const char* score : {"\"nan\"", "\"inf\"", "1e7"}) {
+    std::string text = "{\"mock\":false,\"scores\":{";
+    for (const ActionInfo& action : policy::actions())
+      text += "\"" + string(action.name) + "\":" + score + (&action == &policy::info(Action::restart) ? "}" : ",");
+    text += ",\"available_mb\":1,\"cache_mb\":1,\"depth\":1}";
+    CHECK(!policy::read(Json::parse({text.data(), text.size()}).value(), &scores).ok());
+  }
+}
+
+TEST(policy_actions_are_found_by_name) {
+  for (u32 i = 0; i < n_actions; ++i) CHECK(policy::parse_action(policy::info(Action(i)).name).value() == Action(i));
+  CHECK(!policy::parse_action("reduce").ok());
+}
+
+// Whatever is seen: the configuration stays in its range, modes change no faster than is stated, a session's plan is
+// bounded, and a replay of the journal decides the same.
+TEST(policy_holds_its_bounds_on_random_sequences) {
+  std::mt19937_64 random(11);
+  const auto below = [&](u64 n) { return random() % n; };
+  std::map<Reason, u64> seen_reasons;
+  for (int sequence = 0; sequence < 100'000; ++sequence) {
+    World world;
+    Settings& s = world.settings;
+    s.auto_apply = below(3), s.gate = below(2), s.threshold = below(101), s.plan_steps = 1 + below(5);
+    s.bad_turns = 1 + below(3), s.calm_turns = 1 + below(4), s.outcome_turns = 5 + below(4);
+    if (below(2)) s.most_context = 10'000, s.most_answer = 1000;
+    std::vector<Told> decided;
+    Replay replay;
+    const bool replayed = sequence % 100 == 0;
+    if (replayed) {
+      journal::EventData<> opening;
+      policy::write_opening(opening.json, s, world.state);
+      REQUIRE(replay.observe(Reason::SESSION_POLICY_OPENED, 0, opening.done(), {}).ok());
+      world.journal = [&](Reason reason, const std::string& data) {
+        const Tell tell{&decided, [](void* list, Reason why, Str what) {
+                          static_cast<std::vector<Told>*>(list)->push_back({why, string(what)});
+                        }};
+        REQUIRE(replay.observe(reason, 0, {data.data(), data.size()}, tell).ok());
+      };
+    }
+    world.file = [&](const Wish& wish) {
+      return below(30) ? Applied{wish.configuration, true} : Applied{{u32(below(9999)), 256, 16}, below(2) == 0};
+    };
+    u64 turns_in_mode = 0;
+    Mode mode = Mode::normal;
+    for (u64 i = 10 + below(60); i > 0; --i) {
+      if (below(20) == 0) {
+        world.see(Reason::SESSION_START_SEEN, StartSeen{{u32(below(4097)), u32(below(257)), 16}});
+        if (world.state.learnt.mode != mode) mode = world.state.learnt.mode, turns_in_mode = 0;
+      } else if (below(3)) {
+        world.turn({below(4) ? 950 + below(100) : below(3000), 500 + below(1000), 40'000 + below(9000), below(2000),
+                    u32(below(4000)), below(4) == 0, below(4) == 0});
+        ++turns_in_mode;
+        const Mode now = world.state.learnt.mode;
+        if (now != mode) {
+          CHECK(turns_in_mode >= (now > mode ? s.bad_turns : s.calm_turns));
+          CHECK(u8(now) + 1 == u8(mode) || u8(mode) + 1 == u8(now));
+          mode = now, turns_in_mode = 0;
+        }
+      } else {
+        Consulted seen;
+        for (f32& score : seen.scores) score = f32(below(4000)) / 1000;
+        seen.available_mb = below(4000), seen.cache_mb = below(1000), seen.depth = below(4096);
+        world.see(Reason::SESSION_CONSULTED, seen);
+      }
+      CHECK(policy::in_range(s, world.state, world.state.now));
+      CHECK(world.state.steps <= s.plan_steps);
+      CHECK(s.auto_apply != Settings::nothing || world.state.now == asked);
+      if (s.auto_apply == Settings::reductions) {
+        CHECK(world.state.now.context <= asked.context && world.state.now.max_tokens <= asked.max_tokens);
+      }
+    }
+    for (const Told& t : world.told) ++seen_reasons[t.reason];
+    if (!replayed) continue;
+    CHECK(decided == world.told);
+    test::check_log_and_journal(world.told, {"[policy]"});
+  }
+  // The sequences reach all that the policy can say.
+  for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_UNDECIDED); ++i) {
+    if (Reason(i) == Reason::PLAN_NOT_RESTORED) continue;
+    if (seen_reasons[Reason(i)] == 0) test::note("never: " + string(journal::info(Reason(i)).id));
+    CHECK(seen_reasons[Reason(i)] > 0);
+  }
+}
