@@ -119,7 +119,7 @@ efi: $(CHECKERS) $(PACKAGE) ## the program for UEFI
 
 image-matrix: efi $(TEST_TOOLS) ## every architecture and type on bare metal, receipts both ways (minutes)
 	@ops/setup/system_packages.sh image
-	$(VENV)/bin/python -m tests.python.image_matrix
+	$(VENV)/bin/python -m tests.python.image.image_matrix
 
 image: efi ## a boot image with the bundled model: build/flyball.img
 	@ops/setup/system_packages.sh image
@@ -143,7 +143,7 @@ tidy: ## clang-tidy over the core and the platform (minutes)
 # --- measuring ---------------------------------------------------------------------------------------------------------
 
 bench: $(PACKAGE) ## speed of the bundled model, thread counts 1 and 2
-	$(VENV)/bin/flyball bench --prompt 512 --gen 128 --threads 1,2
+	$(VENV)/bin/flyball bench speed --prompt 512 --gen 128 --threads 1,2
 
 # `bench/peers/run` is the same: ARGS are its options.
 bench-peers: ## Flyball beside llama.cpp and others, interleaved (hours; ARGS=--quick: 10 minutes)

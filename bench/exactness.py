@@ -27,7 +27,7 @@ from .peers.process import Failed, run
 from .peers.programs import Flyball
 
 MARKS = ("<!-- exactness: written by bench/exactness.py --report -->", "<!-- end of exactness -->")
-TESTS = {  # positions needed, arguments of `flyball bench`, its figure
+TESTS = {  # positions needed, arguments of `flyball bench speed`, its figure
     "prefill 512": (513, ["--prompt", "512", "--gen", "1"], "prefill_tok_s"),
     "decode 64 after 128": (192, ["--prompt", "1", "--depth", "128", "--gen", "64"], "decode_tok_s"),
     "decode 32 after 2048": (2080, ["--prompt", "1", "--depth", "2048", "--gen", "32"], "decode_tok_s"),
@@ -52,7 +52,7 @@ class Build:
 
     def rate(self, model: str, words: list[str], figure: str, threads: int) -> float:
         common = ["--threads", str(threads), "--repeat", "1", "--no-bandwidth", "--json"]
-        return float(json.loads(self.run("bench", model, *words, *common))["rows"][0][figure])
+        return float(json.loads(self.run("bench", "speed", model, *words, *common))["rows"][0][figure])
 
 
 def measure(args: argparse.Namespace) -> None:

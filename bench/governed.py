@@ -25,8 +25,8 @@ from pathlib import Path
 
 import flyball
 from flyball import journal
-from flyball.events import Event
-from flyball.replay import replay
+from flyball.journal.events import Event
+from flyball.journal.replay import replay
 
 ARC = (
     "AUTOTUNE_CALIBRATED",

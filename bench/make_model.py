@@ -22,8 +22,8 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from tests.python.referee import gguf_file as gf
-from tests.python.referee.demo import metadata_of
+from tests.reference import gguf_file as gf
+from tests.reference.demo import metadata_of
 
 U8 = npt.NDArray[np.uint8]
 _CHUNK = 8 << 20  # elements at a time

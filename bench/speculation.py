@@ -13,7 +13,7 @@ import argparse
 import sys
 
 import flyball
-from flyball.options import GenerateKeywords
+from flyball.engine.options import GenerateKeywords
 
 from .peers import stats
 

@@ -2,100 +2,76 @@
 
     python -m ops.layering_picture docs/images/layering.svg
 
-Each part has its place here; a part of the sources without one is an error, so the picture cannot fall behind.
+Rows and what boxes mean are from tests/layering/layers.py; here is only how it looks.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from tests.layering import layers
 
-ROW, BOX = 78, 52  # distance of rows, height of a box
-TOP = 74
-
-
-@dataclass(frozen=True)
-class Place:
-    row: int  # 0 is the bottom
-    left: int
-    right: int
-    kind: str
-    meaning: str
-
-    @property
-    def top(self) -> int:
-        return TOP + (TOP_ROW - self.row) * ROW
-
-    @property
-    def bottom(self) -> int:
-        return self.top + BOX
-
-    @property
-    def middle(self) -> int:
-        return self.top + BOX // 2
-
-
-TOP_ROW = 10
-CORE = (768, 1188)  # left and right edge of the core's column
-HALF = ((CORE[0], CORE[0] + 200), (CORE[1] - 200, CORE[1]))
-
-CPP = {
-    "base": Place(0, 548, CORE[1], "core", "types, results, arena, text, hashes, exact elementary functions, Platform"),
-    "host": Place(1, 548, 728, "hosted", "Platform for Linux"),
-    "gguf": Place(1, *CORE, "core", "bytes → checked metadata and tensors"),
-    "tokenizer": Place(2, *HALF[0], "core", "text ↔ token ids"),
-    "kernels": Place(2, *HALF[1], "core", "one table per instruction set"),
-    "model": Place(3, 768, 1040, "core", "one forward pass, driven by a description"),
-    "chat": Place(3, 1056, 1188, "core", "chat formats"),
-    "runtime": Place(4, 768, 1040, "core", "cache, sampler, metrics, digest"),
-    "journal": Place(4, 1056, 1188, "core", "reasons, lines"),
-    "governor": Place(5, *CORE, "core", "reports in; plan and events out"),
-    "engine": Place(6, 768, 1040, "core", "load, prefill, decode, sample"),
-    "settings": Place(6, 1056, 1188, "core", "configuration"),
-    "receipt": Place(7, 768, 900, "core", "made, verified"),
-    "policy": Place(7, 912, 1044, "core", "at work"),
-    "catalog": Place(7, 1056, 1188, "core", "models, tuning"),
-    "bind": Place(8, 768, 900, "hosted", "the extension _core"),
-    "repl": Place(8, 916, 1188, "core", "commands and prompts"),
-    "cli": Place(9, 916, 1044, "hosted", "flyball-repl"),
-    "uefi": Place(9, 1060, 1188, "hosted", "Platform, program"),
-}
-PYTHON = {
-    "errors": Place(3, 40, 468, "python", "one family of exceptions"),
-    "files": Place(4, 40, 172, "python", "replaced whole"),
-    "sandbox": Place(4, 188, 320, "python", "for templates"),
-    "template": Place(5, 188, 320, "python", "chat → prompt"),
-    "configuration": Place(4, 336, 468, "python", "flyball.toml"),
-    "model": Place(6, 40, 320, "python", "sessions, chats, results, receipts"),
-    "events": Place(5, 336, 468, "python", "with their reasons"),
-    "journal": Place(6, 336, 468, "python", "kept, replayed, told"),
-    "stats": Place(7, 188, 320, "python", "exact tests"),
-    "drift": Place(8, 40, 172, "python", "of costs"),
-    "gates": Place(7, 336, 468, "python", "verdicts"),
-    "image": Place(7, 40, 172, "python", "that boots"),
-    "bench": Place(8, 188, 468, "python", "frozen cases, builds compared"),
-    "reliability": Place(9, 40, 468, "python", "stages: measure, judge, heal"),
-    "cli": Place(10, 40, 468, "python", "flyball run, chat, info, verify, …"),
-}
-WIDTH = 1228
+ROW, BOX, GAP, PAD = 78, 52, 16, 20  # distance of rows, height of a box; pixels between boxes and around them
+TOP = 74  # of the highest row
+PYTHON, CPP, HOST = (40, 520), (620, 1220), 120  # left and right ends of the rows; width of the platforms' column
+LANES = [n / d for d in (2, 4, 8, 16) for n in range(1, d, 2)]  # where an arrow may leave a box, by preference
+APART = 16  # pixels between arrows
 
 STYLE = """
   text { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; text-anchor: middle; }
   .name { font-size: 16px; font-weight: 600; }
   .meaning { font-size: 12px; }
   .title { font-size: 15px; font-weight: 600; fill: #7d8590; }
-  .note { font-size: 12.5px; fill: #7d8590; text-anchor: start; }
+  .note { font-size: 12.5px; fill: #7d8590; }
   .panel { fill: none; stroke: #7d8590; stroke-opacity: .45; stroke-dasharray: 3 5; }
   .arrow { fill: none; stroke: #7d8590; stroke-width: 1.8; marker-end: url(#head); }
   .python rect { fill: #cfe3f5; stroke: #4a85b8; } .python text { fill: #0f2c47; }
   .core rect { fill: #f6dfae; stroke: #b98522; } .core text { fill: #40300a; }
   .hosted rect { fill: #d6ead0; stroke: #5d9650; } .hosted text { fill: #18381a; }
 """
+
+
+@dataclass(frozen=True)
+class Box:
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+
+def in_rows(rows: Sequence[Sequence[str]], ends: tuple[float, float]) -> dict[str, Box]:
+    """Boxes of rows, the lowest row first: those of a row share its width."""
+    boxes = {}
+    for number, row in enumerate(reversed(rows)):
+        width = (ends[1] - ends[0] + GAP) / len(row)
+        for i, name in enumerate(row):
+            left, top = ends[0] + i * width, TOP + number * ROW
+            boxes[name] = Box(left, left + width - GAP, top, top + BOX)
+    return boxes
+
+
+def python_boxes() -> dict[str, Box]:
+    """The packages; modules with an underscore and the package's face are left out."""
+    rows = [[name for name in row if name[0] != "_"] for row in layers.PYTHON_ROWS if "__init__" not in row]
+    return in_rows([row for row in rows if row], PYTHON)
+
+
+def cpp_boxes() -> dict[str, Box]:
+    """Between the lowest row and the programs' is the core and, in a column beside it, what platforms there are."""
+    rows = layers.CPP_ROWS
+    wide, narrow = in_rows(rows, CPP), in_rows(rows, (CPP[0] + HOST + GAP, CPP[1]))
+    boxes = {name: (wide if name in rows[0] + rows[-1] else narrow)[name] for row in rows for name in row}
+    beside = in_rows([layers.CPP_PLATFORMS], (CPP[0], CPP[0] + HOST))
+    top, bottom = boxes[rows[-2][0]].top, boxes[rows[1][0]].bottom
+    return boxes | {name: replace(box, top=top, bottom=bottom) for name, box in beside.items()}
 
 
 def reduced(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -106,14 +82,7 @@ def reduced(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
             direct.setdefault(source, set()).add(target)
 
     def reachable(part: str) -> set[str]:
-        found: set[str] = set()
-        waiting = list(direct.get(part, ()))
-        while waiting:
-            following = waiting.pop()
-            if following not in found:
-                found.add(following)
-                waiting += direct.get(following, ())
-        return found
+        return {part}.union(*map(reachable, direct.get(part, ())))
 
     return sorted(
         (source, target)
@@ -123,81 +92,85 @@ def reduced(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     )
 
 
-def box(name: str, place: Place) -> str:
-    centre = (place.left + place.right) / 2
-    return (
-        f'<g class="{place.kind}"><rect x="{place.left}" y="{place.top}" width="{place.right - place.left}" '
-        f'height="{BOX}" rx="7"/><text class="name" x="{centre}" y="{place.top + 22}">{escape(name)}</text>'
-        f'<text class="meaning" x="{centre}" y="{place.top + 41}">{escape(place.meaning)}</text></g>'
-    )
-
-
-def arrow(points: list[tuple[float, float]]) -> str:
+def arrow(points: Iterable[tuple[float, float]]) -> str:
     path = " ".join(f"{'L' if i else 'M'}{x:g} {y:g}" for i, (x, y) in enumerate(points))
     return f'<path class="arrow" d="{path}"/>'
 
 
-def route(source: Place, target: Place, others: Iterable[Place]) -> list[tuple[float, float]]:
-    """Straight down where nothing is in the way; else out to the left and down on the target's upper side."""
-    left, right = max(source.left, target.left), min(source.right, target.right)
-    between = [other for other in others if target.row < other.row < source.row]
-    steps = [0.5, 0.25, 0.75, 0.12, 0.88]
-    for x in (left + (right - left) * step for step in steps if left < right):
-        if not any(other.left - 4 <= x <= other.right + 4 for other in between):
-            return [(x, source.bottom), (x, target.top - 2)]
-    x = (target.left + target.right) / 2 + 20 * (TOP_ROW - 0.5 - source.row)
-    return [(source.left, source.middle), (x, source.middle), (x, target.top - 2)]
+def arrows(boxes: dict[str, Box], edges: Iterable[tuple[str, str]]) -> list[str]:
+    """Straight down, behind what is between; with a step aside below the source where the target is not under it."""
+    drawn: list[str] = []
+    taken: list[tuple[float, float, float]] = []
 
+    def lane(left: float, right: float, top: float, bottom: float) -> float:
+        for x in (left + (right - left) * part for part in LANES):
+            if all(abs(x - other) >= APART or bottom <= above or below <= top for other, above, below in taken):
+                break
+        taken.append((x, top, bottom))
+        return x
 
-def panel(places: dict[str, Place], edges: Iterable[tuple[str, str]]) -> list[str]:
-    drawn = []
-    for source, target in reduced(edges):
-        missing = {source, target} - places.keys()
-        if missing:
-            raise SystemExit(f"layering_picture: give {', '.join(sorted(missing))} a place")
-        drawn.append(arrow(route(places[source], places[target], places.values())))
+    pairs = [(boxes[source], boxes[target]) for source, target in reduced(edges)]
+    for source, target in sorted(pairs, key=lambda pair: pair[1].top - pair[0].bottom):
+        left, right = max(source.left, target.left) + 8, min(source.right, target.right) - 8
+        start, end = source.bottom, target.top - 2
+        if left <= right:
+            x = lane(left, right, start, end)
+            drawn.append(arrow([(x, start), (x, end)]))
+        else:
+            step = start + (ROW - BOX) / 2
+            x, to = lane(source.left + 8, source.right - 8, start, step), lane(target.left, target.right, step, end)
+            drawn.append(arrow([(x, start), (x, step), (to, step), (to, end)]))
     return drawn
 
 
-def closed_up(places: dict[str, Place]) -> dict[str, Place]:
-    """Rows that nobody stands in are taken out from between; the highest row keeps its place."""
-    rows = sorted({place.row for place in places.values()}, reverse=True)
-    return {name: replace(place, row=TOP_ROW - rows.index(place.row)) for name, place in places.items()}
+def draw_box(name: str, box: Box, kind: str) -> str:
+    meaning = layers.python_meaning(name) if kind == "python" else layers.CPP_MEANING.get(name, "")
+    if 6.5 * len(meaning) > box.right - box.left:
+        raise SystemExit(f"layering_picture: what {name} means is too long for its box: {meaning}")
+    (x, y), width, height = box.middle, box.right - box.left, box.bottom - box.top
+    return (
+        f'<g class="{kind}"><rect x="{box.left:g}" y="{box.top:g}" width="{width:g}" height="{height:g}" rx="7"/>'
+        f'<text class="name" x="{x:g}" y="{y - 4 if meaning else y + 6:g}">{escape(name)}</text>'
+        f'<text class="meaning" x="{x:g}" y="{y + 15:g}">{escape(meaning)}</text></g>'
+    )
+
+
+def draw(boxes: dict[str, Box], edges: Iterable[layers.Edge], title: str, kinds: dict[str, str]) -> list[str]:
+    """A panel: its frame and title, arrows, and boxes over them."""
+    used = {(edge.source.split(".")[0], edge.target.split(".")[0]) for edge in edges}
+    left, right = min(box.left for box in boxes.values()) - PAD, max(box.right for box in boxes.values()) + PAD
+    height = max(box.bottom for box in boxes.values()) - TOP + 2 * PAD
+    return [
+        f'<rect class="panel" x="{left:g}" y="{TOP - PAD}" width="{right - left:g}" height="{height:g}" rx="12"/>',
+        f'<text class="title" x="{(left + right) / 2:g}" y="{TOP - PAD - 14}">{escape(title)}</text>',
+        *arrows(boxes, (edge for edge in used if boxes.keys() >= {*edge})),
+        *(draw_box(name, box, kinds[name]) for name, box in boxes.items()),
+    ]
 
 
 def picture() -> str:
-    cpp = [(edge.source, edge.target) for edge in layers.cpp_includes()]
-    python = [(edge.source, edge.target) for edge in layers.python_imports()]
-    python = [edge for edge in python if "_core" not in edge and "__init__" not in edge]
-    cpp_places = closed_up({name: place for name, place in CPP.items() if any(name in edge for edge in cpp)})
-    python_places = closed_up({name: place for name, place in PYTHON.items() if any(name in edge for edge in python)})
-    bind, cpp_end, python_end = cpp_places["bind"], cpp_places["base"].bottom, python_places["errors"].bottom
-    notes = [
-        "Drawn from the includes and imports in the sources.",
-        "Uses that other arrows imply are left out.",
-    ]
+    python, cpp = python_boxes(), cpp_boxes()
+    hosted = layers.CPP_PLATFORMS + layers.CPP_PROGRAMS
+    end = max(box.bottom for box in (*python.values(), *cpp.values())) + PAD
+    bind, edge = cpp["bind"], PYTHON[1] + PAD
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {cpp_end + 40}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {CPP[1] + 2 * PAD} {end + 40:g}" role="img" '
             'aria-label="Layers of Flyball: Python package, C++ core, platform">',
             f"<style>{STYLE}</style>",
             '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" markerHeight="6.5" '
             'orient="auto"><path d="M0 .6 L7.4 4 L0 7.4 z" fill="#7d8590"/></marker></defs>',
-            f'<rect class="panel" x="20" y="{TOP - 20}" width="468" height="{python_end - TOP + 40}" rx="12"/>',
-            f'<text class="title" x="254" y="{TOP - 34}">Python package</text>',
-            f'<rect class="panel" x="528" y="{TOP - 20}" width="680" height="{cpp_end - TOP + 40}" rx="12"/>',
-            f'<text class="title" x="868" y="{TOP - 34}">'
-            "C++: freestanding core (yellow), hosted programs and platform (green)</text>",
-            *panel(cpp_places, cpp),
-            *panel(python_places, python),
-            arrow([(488, bind.middle - 10), (bind.left - 2, bind.middle - 10)]),
-            f'<text class="note" x="536" y="{bind.middle - 18}">import _core</text>',
-            *(box(name, place) for name, place in cpp_places.items()),
-            *(box(name, place) for name, place in python_places.items()),
-            *(
-                f'<text class="note" x="40" y="{cpp_end - 18 + 20 * i}">{escape(note)}</text>'
-                for i, note in enumerate(notes)
+            *draw(python, layers.python_imports(), "Python package", dict.fromkeys(python, "python")),
+            *draw(
+                cpp,
+                layers.cpp_includes(),
+                "C++: freestanding core (yellow), hosted programs and platform (green)",
+                {name: "hosted" if name in hosted else "core" for name in cpp},
             ),
+            arrow([(edge, bind.middle[1]), (bind.left - 2, bind.middle[1])]),
+            f'<text class="note" x="{(edge + CPP[0] - PAD) / 2:g}" y="{bind.middle[1] - 8:g}">_core</text>',
+            f'<text class="note" x="{(PYTHON[0] + CPP[1]) / 2:g}" y="{end + 24:g}">'
+            "Drawn from the includes and imports in the sources. Uses that other arrows imply are left out.</text>",
             "</svg>\n",
         ]
     )

@@ -9,7 +9,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from flyball.events import REASONS
+from flyball.journal.events import REASONS
 
 HEAD = """# Reasons
 

@@ -93,10 +93,10 @@ class Flyball:
             "batch": ["--prompt", "1", "--depth", before, "--gen", gen, "--sequences", str(case.lengths.sequences)],
             "memory": ["--prompt", "1", "--depth", before, "--gen", gen, "--no-bandwidth"],  # the probe takes memory
         }.get(case.test.name, ["--prompt", "1", "--depth", before, "--gen", gen])
-        return ["bench", file, *sizes, "--repeat", "1", "--json"]
+        return ["bench", "speed", file, *sizes, "--repeat", "1", "--json"]
 
     def read(self, case: Case, outcome: Outcome) -> Sample:
-        """The row of `flyball bench --json`."""
+        """The row of `flyball bench speed --json`."""
         if case.test.name == "load":
             return _sample(case, outcome)
         row = _objects(f"[{outcome.stdout}]")[0]["rows"][0]

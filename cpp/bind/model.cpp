@@ -4,6 +4,7 @@
 #include "catalog/tune.h"
 #include "host/host.h"
 #include "receipt/receipt.h"
+#include "runtime/kv_cache.h"
 
 namespace flyball::bind {
 namespace {
@@ -266,6 +267,16 @@ py::list supported_types() {
   return names;
 }
 
+// Keys and values of so many positions.
+u64 cache_bytes(const ModelCore& core, u32 context, const std::string& type) {
+  const model::Config& config = core.model().config();
+  kernels::CacheHead head;
+  head.type = unwrap(engine::parse_cache_type(str(type)));
+  head.head_dim = config.head_dim;
+  head.value_dim = config.value_dim;
+  return u64(config.n_layer) * config.n_head_kv * runtime::cache_part_sizes(head, context).total();
+}
+
 }  // namespace
 
 std::shared_ptr<ModelOwner> ModelCore::acquire() const {
@@ -306,6 +317,7 @@ void bind_model(py::module_& module) {
           "token"_a)
       .def_property_readonly("prefix_cache_bytes",
                              [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
+      .def("cache_bytes", &cache_bytes, "context"_a, "type"_a)
       .def("choose_isa", &choose_isa)
       .def("tune", &tune, "profile"_a, "memory"_a, "again"_a)
       .def("fingerprint", &fingerprint);

@@ -10,8 +10,25 @@ flyball.verify(result.receipt, model=model)
 from typing import TYPE_CHECKING
 
 from ._core import version as __version__
-from .batching import AsyncStream
-from .chat import Chat, Message
+from .engine.batching import AsyncStream
+from .engine.chat import Chat, Message
+from .engine.model import Model, demo_model_path, isas
+from .engine.options import GenerateOptions
+from .engine.receipt import Receipt
+from .engine.results import (
+    Decision,
+    GovernorState,
+    Metrics,
+    ModelInfo,
+    Phase,
+    Piece,
+    Result,
+    SessionMetrics,
+    Speculation,
+    Tuned,
+)
+from .engine.session import Session, Stream
+from .engine.verify import verify
 from .errors import (
     ContextFull,
     Error,
@@ -28,36 +45,20 @@ from .errors import (
     Unsupported,
     VerificationError,
 )
-from .model import Model, demo_model_path, isas
-from .options import GenerateOptions
-from .receipt import Receipt, verify
-from .results import (
-    Decision,
-    GovernorState,
-    Metrics,
-    ModelInfo,
-    Phase,
-    Piece,
-    Result,
-    SessionMetrics,
-    Speculation,
-    Tuned,
-)
-from .session import Session, Stream
 
 if TYPE_CHECKING:
-    from .events import Event, Reason
-    from .journal import Journal
-    from .policy import Policy, PolicyState
-    from .template import ChatTemplate
+    from .governor.policy import Policy, PolicyState
+    from .journal.events import Event, Reason
+    from .journal.journal import Journal
+    from .templates.template import ChatTemplate
 
 _LATE = {
-    "ChatTemplate": "template",
-    "Event": "events",
-    "Journal": "journal",
-    "Policy": "policy",
-    "PolicyState": "policy",
-    "Reason": "events",
+    "ChatTemplate": "templates.template",
+    "Event": "journal.events",
+    "Journal": "journal.journal",
+    "Policy": "governor.policy",
+    "PolicyState": "governor.policy",
+    "Reason": "journal.events",
 }
 
 

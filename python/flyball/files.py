@@ -1,4 +1,4 @@
-"""Files that are replaced: whole or not at all, as the core replaces its own."""
+"""Writing files: whole or not at all, as the core replaces its own."""
 
 from __future__ import annotations
 

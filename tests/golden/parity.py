@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tests.python.referee import demo, forward
-from tests.python.referee.distance import Distance, distance
-from tests.python.referee.models import TYPES, VARIANTS, write_model
+from tests.reference import demo, forward
+from tests.reference.distance import Distance, distance
+from tests.reference.models import TYPES, VARIANTS, write_model
 
 RECORD = Path(__file__).with_name("parity.json")
 SCHEMA = 1

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.golden import parity
-from tests.python.referee import llama
+from tests.reference import llama
 
 _NEEDED = {
     "llama_cpp": llama.INSTALL,

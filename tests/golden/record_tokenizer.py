@@ -14,7 +14,7 @@ from pathlib import Path
 
 import llama_cpp
 
-from tests.python import vocabularies
+from tests.python.engine import vocabularies
 
 TARGET = Path(__file__).with_name("tokenizer.json")
 TEXTS = [

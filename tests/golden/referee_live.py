@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.python.referee import forward, llama
-from tests.python.referee.distance import distance
-from tests.python.referee.models import VARIANTS, write_model
+from tests.reference import forward, llama
+from tests.reference.distance import distance
+from tests.reference.models import VARIANTS, write_model
 
 # The variants, and combinations that none of them has.
 JUDGED: list[tuple[str, dict[str, Any]]] = [

@@ -82,7 +82,7 @@ def core_code(root: Path = ROOT) -> Iterator[str]:
 def imports(root: Path = ROOT) -> Iterator[str]:
     for edge in layers.python_imports(root):
         for part in (edge.source, edge.target):
-            if layers.row_of(layers.PYTHON_ROWS, part) is None:
+            if layers.python_place(part) is None:
                 yield f"{edge}: give {part} a row in tests/layering/layers.py"
                 break
         else:

@@ -28,29 +28,53 @@ CPP_PLATFORMS = ("host",)
 CPP_PROGRAMS = ("bind", "cli", "uefi")
 CPP_CORE = tuple(part for row in CPP_ROWS for part in row if part not in CPP_PROGRAMS)
 
-# Modules that make one part: what a model, its sessions and its answers are; what happened, kept, decided again, told.
-PYTHON_PARTS = (
-    dict.fromkeys(("model", "session", "batching", "chat", "options", "results", "receipt", "policy"), "model")
-    | dict.fromkeys(("journal", "replay", "explain"), "journal")
-    | {"__main__": "cli"}
-)
+CPP_MEANING = {  # for the picture
+    "base": "types, results, arena, text, hashes, exact elementary functions, Platform",
+    "host": "Platform for Linux",
+    "gguf": "bytes → checked metadata and tensors",
+    "tokenizer": "text ↔ token ids",
+    "kernels": "one table per instruction set",
+    "model": "one forward pass, driven by a description",
+    "runtime": "cache, sampler, metrics, digest",
+    "journal": "reasons and lines",
+    "chat": "chat formats",
+    "governor": "reports in; plan and events out",
+    "settings": "configuration keys",
+    "engine": "load, prefill, decode, sample",
+    "receipt": "made, read, verified",
+    "policy": "changes between answers",
+    "catalog": "models and tuning",
+    "repl": "commands and prompts",
+    "bind": "the extension _core",
+    "cli": "flyball-repl",
+    "uefi": "Platform, program",
+}
+
+# Packages and modules of flyball, by the name under it. A package of PYTHON_ORDERED keeps an order inside as well.
 PYTHON_ROWS = (
+    ("_counts", "errors"),
     ("_core",),
-    ("errors",),
-    ("files",),
-    ("configuration", "sandbox"),
-    ("template",),
-    ("model",),
-    ("events",),
-    ("journal",),
-    ("metrics",),
-    ("stats", "drift"),
-    ("gates",),
-    ("bench", "image"),
-    ("reliability", "route", "learn", "serve"),
-    ("__init__",),
+    ("templates", "files", "config"),
+    ("engine", "journal"),
+    ("governor", "evidence"),
+    ("image", "bench"),
+    ("reliability",),
+    ("__init__", "policy", "replay"),  # the package's face
     ("cli",),
+    ("__main__",),
 )
+PYTHON_ORDERED = {
+    "engine": (
+        ("options", "receipt"),
+        ("results",),
+        ("batching",),
+        ("handle",),
+        ("session",),
+        ("chat",),
+        ("model",),
+        ("verify",),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -82,11 +106,27 @@ def cpp_may_use(source: str, target: str) -> bool:
     return above is not None and below is not None and below < above
 
 
+def python_place(module: str) -> tuple[int, int] | None:
+    """Row of a module's package and, where the package has an order, row inside it; None: it has no row."""
+    part, _, inside = module.partition(".")
+    row = row_of(PYTHON_ROWS, part)
+    if row is None or part not in PYTHON_ORDERED:
+        return None if row is None else (row, 0)
+    if inside in ("", "__init__"):
+        return row, len(PYTHON_ORDERED[part])
+    within = row_of(PYTHON_ORDERED[part], inside)
+    return None if within is None else (row, within)
+
+
 def python_may_use(source: str, target: str) -> bool:
     if source == target:
         return True
-    above, below = row_of(PYTHON_ROWS, source), row_of(PYTHON_ROWS, target)
-    return above is not None and below is not None and below < above
+    above, below = python_place(source), python_place(target)
+    if above is None or below is None:
+        return False
+    if source.split(".")[0] == target.split(".")[0]:
+        return source.split(".")[0] not in PYTHON_ORDERED or below[1] < above[1]
+    return below[0] < above[0]
 
 
 def cpp_files(root: Path = ROOT) -> list[Path]:
@@ -112,48 +152,51 @@ def cpp_system_includes(root: Path = ROOT) -> Iterator[Edge]:
 
 
 def python_imports(root: Path = ROOT) -> Iterator[Edge]:
-    """Every import of one of flyball's own modules, wherever in a file it stands."""
+    """Every import of one of flyball's own modules, wherever in a file it stands, for types alone or not."""
     package = root / "python" / "flyball"
-    parts = {path.stem for path in package.iterdir()} if package.is_dir() else set()
-    for path in sorted(package.rglob("*.py")):
+    files = sorted(path for path in package.rglob("*.py*") if path.suffix in (".py", ".pyi"))
+    modules = {path.relative_to(package).with_suffix("").parts for path in files}
+    known = {inside[:n] for inside in modules for n in range(1, len(inside) + 1)} | {("_core",)}
+    for path in files:
         inside = path.relative_to(package).with_suffix("").parts
-        source = inside[0]
-        if source == "__init__":  # the package's face gathers all and is imported by none
+        if inside == ("__init__",):  # the package's face gathers all
             continue
-        folder = inside[:-1]
-        for node in _import_statements(path):
-            for target in _imported(node, folder, parts):
-                yield Edge(path.relative_to(root), node.lineno, part_of(source), part_of(target), ast.unparse(node))
+        statements = ast.walk(ast.parse(path.read_text(), str(path)))
+        for node in (node for node in statements if isinstance(node, ast.Import | ast.ImportFrom)):
+            for target in _imported(node, inside[:-1], known):
+                yield Edge(path.relative_to(root), node.lineno, _name(inside), _name(target), ast.unparse(node))
 
 
-def part_of(module: str) -> str:
-    return PYTHON_PARTS.get(module, module)
+def python_meaning(part: str) -> str:
+    """What a package or module says of itself first: up to a colon or the end of the sentence."""
+    path = ROOT / "python" / "flyball" / part
+    text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    said = re.split(r"[:.](?:\s|$)", ast.get_docstring(ast.parse(text)) or "")[0]
+    return said[:1].lower() + said[1:]
 
 
-def _import_statements(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
+def _name(inside: tuple[str, ...]) -> str:
+    """As rows have it: the package or module, and what is in a package."""
+    return ".".join(inside[:2]) or "__init__"
 
 
-def _imported(node: ast.Import | ast.ImportFrom, folder: tuple[str, ...], parts: set[str]) -> Iterator[str]:
-    """The flyball modules, by their first name under the package, that an import statement names."""
+def _imported(
+    node: ast.Import | ast.ImportFrom, folder: tuple[str, ...], known: set[tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
+    """The flyball modules that an import statement names, by their path under the package."""
     if isinstance(node, ast.Import):
         for alias in node.names:
-            names = alias.name.split(".")
+            names = tuple(alias.name.split("."))
             if names[0] == "flyball":
-                yield names[1] if len(names) > 1 else "__init__"
+                yield names[1:]
     else:
-        module = tuple(node.module.split(".")) if node.module else ()
+        named = tuple(node.module.split(".")) if node.module else ()
         if node.level:
-            base = folder[: len(folder) - (node.level - 1)]
-            full = base + module
-        elif module and module[0] == "flyball":
-            full = module[1:]
+            base = folder[: len(folder) - (node.level - 1)] + named
+        elif named[0] == "flyball":
+            base = named[1:]
         else:
             return
-        if full:
-            yield full[0]
-        else:
-            for alias in node.names:
-                yield alias.name if alias.name in parts or alias.name == "_core" else "__init__"
+        for alias in node.names:
+            below = (*base, alias.name)
+            yield below if below in known else base

@@ -123,17 +123,43 @@ def test_python_directions(tmp_path: Path) -> None:
         tmp_path,
         {
             "python/flyball/__init__.py": "from flyball.cli import main\n",
-            "python/flyball/model.py": "from flyball import _core\nfrom .cli import main\n",
-            "python/flyball/cli/__init__.py": "from ..model import Model\n",
-            "python/flyball/cli/run.py": "import flyball.model\nfrom . import info\n",
+            "python/flyball/errors.py": "",
+            "python/flyball/files.py": "from .errors import Error\nfrom .cli import main\n",
+            "python/flyball/cli/__init__.py": "from ..engine.model import Model\n",
+            "python/flyball/cli/run.py": "import flyball.engine.model\nfrom . import info\n",
             "python/flyball/cli/info.py": "import json\n",
-            "python/flyball/attic.py": "from .model import Model\n",
+            "python/flyball/engine/__init__.py": "",
+            "python/flyball/engine/model.py": "from .. import _core\n",
+            "python/flyball/attic.py": "from .files import write\n",
         },
     )
     problems = list(check.imports(root))
     assert len(problems) == 2, problems
     assert "attic" in problems[0]
-    assert problems[1].startswith("python/flyball/model.py:2: model uses cli")
+    assert problems[1].startswith("python/flyball/files.py:2: files uses cli")
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "good"),
+    [
+        ("engine/session.py", "from .options import x", True),
+        ("engine/session.py", "from . import options", True),
+        ("engine/options.py", "from .session import x", False),
+        ("engine/options.py", "from . import session", False),
+        ("engine/options.py", "import flyball.engine.session", False),
+        ("engine/options.py", "from flyball.engine import session", False),
+        ("engine/options.py", "if TYPE_CHECKING:\n    from .session import x", False),
+        ("engine/options.py", "def f():\n    from .session import x", False),
+        ("engine/attic.py", "from .options import x", False),
+        ("_core.pyi", "from .engine.options import x", False),
+        ("_core.pyi", "from .errors import x", True),
+        ("journal/events.py", "from ..engine.options import x", False),
+    ],
+)
+def test_python_order_inside_a_package_and_of_types(tmp_path: Path, file: str, line: str, good: bool) -> None:
+    files = dict.fromkeys(("engine/options.py", "engine/session.py", "errors.py"), "")
+    root = tree(tmp_path, {f"python/flyball/{name}": text for name, text in {**files, file: line + "\n"}.items()})
+    assert (list(check.imports(root)) == []) is good
 
 
 def compile_core(root: Path, name: str, code: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import flyball
-from tests.python.referee.models import write_model
+from tests.reference.models import write_model
 
 ModelFile = Callable[..., Path]
 

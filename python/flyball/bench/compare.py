@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .. import stats
 from ..errors import InvalidArgument
-from ..gates import Outcome, Verdict, failed, passed, undecided
+from ..evidence import stats
+from ..evidence.gates import Outcome, Verdict, failed, passed, undecided
 from .results import CaseResult, Pairs, Results
 
 LEAST_PAIRS = 7

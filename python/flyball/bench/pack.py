@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import _core
+from ..engine.model import Model
+from ..engine.options import GenerateKeywords
 from ..errors import InvalidArgument
-from ..model import Model
-from ..options import GenerateKeywords
 from . import fields
 from .fields import SCHEMA, Fields
 

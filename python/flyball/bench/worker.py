@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .. import _core
+from ..engine.model import Model
+from ..engine.options import GenerateKeywords
+from ..engine.results import Metrics
 from ..errors import Error
-from ..model import Model
-from ..options import GenerateKeywords
-from ..results import Metrics
 from .fields import Fields, parse
 from .pack import Build, Case
 
@@ -83,7 +83,7 @@ class Runner:
             self.measure(case, seed)
         session = self._session
         session.reset()
-        ids = list(self.model.ids(case.prompt))[: max(1, session.context - case.max_tokens)]
+        ids = self.model.tokenize(case.prompt)[: max(1, session.context - case.max_tokens)]
         how: GenerateKeywords = {**case.sampling}
         how["seed"] = (case.sampling["seed"] + seed) % 2**64
         how["speculate"], how["ignore_eos"], how["batch"] = case.speculate, True, _BATCH

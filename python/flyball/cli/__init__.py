@@ -32,6 +32,10 @@ def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. An error is one line, never a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["bench"]:
+        from .bench import current_form
+
+        words[1:] = current_form(words[1:])
     asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
     args = make_parser(asked).parse_args(words)
     try:

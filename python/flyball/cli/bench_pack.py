@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
-from ..gates import Outcome
-from ..model import Model, demo_model_path
+from ..evidence.gates import Outcome
 from . import common
 
 if TYPE_CHECKING:
@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from ..bench.pack import Pack
     from ..bench.results import Pairs, Results
 
-ACTIONS = ("pack", "run", "compare")
 _PAIRS = 25  # at least, where --repeat is not given: fewer seldom find 3 %
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the words after `flyball bench`, where the first is one of ACTIONS."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
+def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the actions."""
     one = actions.add_parser("pack", help="write the frozen cases with build, model and seed into a file")
     one.add_argument("--model", metavar="FILE", help="default: the bundled one")
     one.add_argument("--seed", type=int, default=0, metavar="N", help="added to each case's own (default: 0)")
@@ -55,7 +51,6 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     one.add_argument("current", nargs="?", metavar="CURRENT", help="results")
     one.add_argument("--json", action="store_true", help="one JSON document")
     one.set_defaults(run=compare)
-    return parser
 
 
 def pack(args: argparse.Namespace) -> int:

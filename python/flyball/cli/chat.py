@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..chat import Chat
-from ..configuration import Setting
+from ..config.configuration import Setting
+from ..engine.chat import Chat
+from ..engine.options import GenerateKeywords, speculation
+from ..engine.results import Result
 from ..errors import ContextFull, Error, InvalidArgument
-from ..options import GenerateKeywords, speculation
-from ..results import Result
 from . import common
 
 if TYPE_CHECKING:
-    from ..journal import Journal
+    from ..journal.journal import Journal
 
 HELP = """/help            this list
 /reset           forget the conversation (the system message stays)
@@ -125,7 +125,7 @@ class _Conversation:
         """What was decided in the last answer and after it, in sentences."""
         told = common.sentences(self._last_answer())
         if self.policy:
-            from ..events import REASONS
+            from ..journal.events import REASONS
 
             told += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.told]
         common.write("\n".join(f"  {each}" for each in told) + "\n" if told else "nothing was decided\n")

@@ -12,16 +12,16 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..configuration import Setting, resolve
+from ..config.configuration import Setting, resolve
+from ..engine.model import Model, demo_model_path
+from ..engine.options import GenerateKeywords
+from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
-from ..model import Model, demo_model_path
-from ..options import GenerateKeywords
-from ..results import Result
 
 if TYPE_CHECKING:
-    from ..journal import Journal
-    from ..policy import Policy
-    from ..session import Session
+    from ..engine.session import Session
+    from ..governor.policy import Policy
+    from ..journal.journal import Journal
 
 _GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
 HOLDS, FAILS, CANNOT_TELL = 0, 1, 2
@@ -84,7 +84,7 @@ def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> A
     path = args.journal or settings["journal"].value
     if not path:
         return nullcontext()
-    from ..journal import Journal
+    from ..journal.journal import Journal
 
     journal = Journal(path, log=settings["log"].value or None, content=args.journal_content)
     if journal.recovered:
@@ -185,7 +185,7 @@ def open_policy(model: Model, settings: Mapping[str, Setting], max_tokens: int) 
     """The policy that the settings ask for, if they do."""
     if settings["policy.consult"].value == "off" and settings["policy.auto_apply"].value == "off":
         return None
-    from ..policy import Policy
+    from ..governor.policy import Policy
 
     return Policy(
         model,
@@ -264,7 +264,7 @@ def sentences(result: Result) -> list[str]:
     """What was decided in an answer, as a person would tell it."""
     if not result.decisions:
         return []
-    from .. import explain  # takes longer than a short answer
+    from ..journal import explain  # takes longer than a short answer
 
     return [explain.sentence(each.reason_id, each.data) or each.reason_id for each in result.decisions]
 

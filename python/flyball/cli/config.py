@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..configuration import changed_by_policy
+from ..config.configuration import changed_by_policy
 from . import common
 
 

@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
 def flow(args: argparse.Namespace) -> int:
     """Each step with its result; the first that fails ends it."""
-    from ..journal import check as check_journal
-    from ..model import demo_model_path
-    from ..receipt import verify
+    from ..engine.model import demo_model_path
+    from ..engine.verify import verify
+    from ..journal.journal import check as check_journal
 
     folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from ..model import Model, demo_model_path
+from ..engine.model import Model, demo_model_path
 from . import common
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from .. import journal
 from ..errors import NotFound
-from ..events import REASONS, Event
+from ..journal.events import REASONS, Event
 from . import common
 
 
@@ -51,7 +51,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def explain(args: argparse.Namespace) -> int:
     """Tell it to a person."""
-    from ..explain import tell
+    from ..journal.explain import tell
 
     events = _Events(args.file)
     for told in tell(events, args.session, args.turn):

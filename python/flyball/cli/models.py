@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _core
-from ..model import demo_model_path
+from ..engine.model import demo_model_path
 from . import common
 
 

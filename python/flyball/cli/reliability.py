@@ -193,7 +193,7 @@ def explain(args: argparse.Namespace) -> int:
 
 
 def _details(result: StageResult) -> Iterable[str]:
-    from ..events import REASONS
+    from ..journal.events import REASONS
 
     verdict = result.verdict
     yield f"{REASONS[verdict.reason_id].meaning}"

@@ -7,12 +7,13 @@ import struct
 from typing import Any
 
 from .. import journal
+from ..engine.model import Model
+from ..engine.receipt import Receipt
+from ..engine.verify import report_of
 from ..errors import InvalidArgument, NotFound
-from ..events import REASONS
-from ..model import Model
-from ..policy import Policy
-from ..receipt import Receipt
-from ..replay import Decided, Difference, Report, receipts, replay
+from ..governor.policy import Policy
+from ..journal.events import REASONS
+from ..journal.replay import Decided, Difference, Report, receipts, replay
 from . import common
 
 
@@ -70,7 +71,7 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
     answers, consults = [], []
     with Model.load(args.model, progress=progress) as model:
         for event, text in receipts(journal.read(args.file)):
-            report = model.verify_report(Receipt(text), progress)
+            report = report_of(Receipt(text), model, progress)
             answers.append({"session": event.session, "turn": event.turn, **report})
         policy = Policy(model)
         for event in journal.read(args.file):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..engine.model import Model
+from ..engine.options import GenerateKeywords
+from ..engine.results import Phase, Result, Speculation
+from ..engine.session import Session, Stream
 from ..errors import InvalidArgument
-from ..model import Model
-from ..options import GenerateKeywords
-from ..results import Phase, Result, Speculation
-from ..session import Session, Stream
 from . import common
 
 DEFAULT_PROMPT = "Once upon a time"
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         max_tokens = settings["max_tokens"].value
         policy = common.open_policy(model, settings, max_tokens)
         session = policy.session() if policy else model.session()
-        stream = _stream(session, prompt, args, keywords, max_tokens, progress)
+        stream = _stream(model, session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
         path = None if args.no_receipt else result.receipt.save(args.receipt or _default_path(result))
         if args.json:
@@ -82,6 +82,7 @@ def _prompt(args: argparse.Namespace) -> str:
 
 
 def _stream(
+    model: Model,
     session: Session,
     prompt: str,
     args: argparse.Namespace,
@@ -94,7 +95,7 @@ def _stream(
     keywords["ignore_eos"] = args.ignore_eos
     try:
         if args.chat:
-            return session.model.chat(session=session).stream(prompt, max_tokens, progress=progress, **keywords)
+            return model.chat(session=session).stream(prompt, max_tokens, progress=progress, **keywords)
         return session.stream(prompt, max_tokens, progress=progress, **keywords)
     finally:
         progress.clear()

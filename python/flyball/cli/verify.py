@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ..engine.model import Model, demo_model_path
+from ..engine.receipt import Receipt
+from ..engine.verify import difference_position, report_of
 from ..errors import InvalidArgument
-from ..model import Model, demo_model_path
-from ..receipt import Receipt, difference_position
 from . import common
 
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         if args.model is None and model.info.fingerprint != receipt.fingerprint:
             name = common.printable(str(receipt["model"]["name"]))
             raise InvalidArgument("--model", f"is needed: the receipt is of {name!r}, not of the bundled model")
-        report = model.verify_report(receipt, progress)
+        report = report_of(receipt, model, progress)
         progress.clear()
         if args.json:
             common.write_json(report | {"isa": model.info.isa, "threads": model.info.threads})

@@ -6,11 +6,11 @@ import time
 from dataclasses import asdict, replace
 
 from ..errors import InvalidArgument, NotFound
-from ..journal import Journal
+from ..journal.journal import Journal
 from . import series
 from .results import Record
 from .runner import Options, comparable, machine_digest, subjects_of, write_limits
-from .self_heal import State
+from .stages.self_heal import State
 
 
 def reset(options: Options, *, latch: bool | None = None, active: bool = False) -> State:

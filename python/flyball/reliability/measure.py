@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..model import Model
-from ..options import GenerateKeywords
+from ..engine.model import Model
+from ..engine.options import GenerateKeywords
 
 _PROMPT_TOKENS = 64
 _DECODE_TOKENS = 4

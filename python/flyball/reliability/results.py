@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
-from ..gates import Outcome, Verdict
+from ..evidence.gates import Outcome, Verdict
 
 SCHEMA = 1
 

@@ -16,28 +16,27 @@ from typing import Any
 
 from .. import _core, files
 from ..bench.pack import machine
+from ..engine.model import Model, demo_model_path
 from ..errors import Error, InvalidArgument
-from ..gates import Outcome, undecided
-from ..journal import Journal, read
-from ..model import Model, demo_model_path
-from . import (
+from ..evidence.gates import Outcome, undecided
+from ..journal.journal import Journal, read
+from .context import PROFILES, Context
+from .pages import dashboard, report
+from .results import Limits, Record, StageResult
+from .stages import (
     benchmark,
     coverage,
     curriculum,
-    dashboard,
     explainability,
     metrics,
     preflight,
     quality,
     reason_drift,
     release,
-    report,
     scenario,
     self_heal,
     startup,
 )
-from .context import PROFILES, Context
-from .results import Limits, Record, StageResult
 from .store import Store
 
 Stage = Callable[[Context], StageResult]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..drift import LEAST_RUNS, Baseline, Drift, slow_down
 from ..errors import InvalidArgument
+from ..evidence.drift import LEAST_RUNS, Baseline, Drift, slow_down
 from .results import Record
 
 COSTS = ("prefill", "decode", "load")

@@ -1,0 +1,250 @@
+"""Speed of prefill and decode, counted in cycles."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import _core
+from ..engine.handle import Progress
+from ..engine.model import Model
+from ..engine.options import GenerateKeywords
+from ..engine.results import Metrics, ModelInfo, Phase
+from ..engine.session import Session
+from ..errors import ContextFull
+
+_PROBE_BYTES = 512 << 20  # larger than the caches of common servers' cores, so that it measures memory
+_SMALLEST_PROBE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where cycles went. Bytes are what the part must read, operations what it must do: two for a multiply-add."""
+
+    phase: str
+    part: str
+    cycles: int
+    share: float  # of its phase
+    gb_s: float | None = None
+    of_bandwidth: float | None = None
+    tops: float | None = None
+    of_peak: float | None = None  # of the integer unit, measured in the same run
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thread count. Speeds are medians of the repeats; `_min` and `_max` their spread."""
+
+    isa: str
+    threads: int
+    prompt: int
+    gen: int
+    depth: int
+    repeat: int
+    prefill_tok_s: float
+    prefill_tok_s_min: float
+    prefill_tok_s_max: float
+    decode_tok_s: float
+    decode_tok_s_min: float
+    decode_tok_s_max: float
+    prefill_cycles_per_token: float
+    decode_cycles_per_token: float
+    load_ms: float
+    rss_mb: float
+    decode_bytes_per_token: int
+    read_bandwidth_gb_s: float | None  # None: not measured
+    decode_bandwidth_share: float | None  # None also where weights fit in the caches and are not read from memory
+    sequences: int
+    sequences_tok_s: float | None  # of all together; None for one
+    profile: list[Part] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: tokens of the prompt, tokens to decode, tokens in the cache before, each `repeat` times."""
+
+    model: str
+    prompt: int = 512
+    gen: int = 128
+    depth: int = 0
+    isa: str = "auto"
+    cache: str = "f16"
+    batch: int = 192
+    repeat: int = 5
+    sequences: int = 1  # so many at once as well
+    profile: bool = False
+    bandwidth: bool = True
+
+
+def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
+    """One row."""
+    context = max(plan.prompt, max(plan.depth, 1) + plan.gen)  # the last token is never fed
+    with Model.load(
+        plan.model,
+        plan.isa,
+        threads,
+        context,
+        cache=plan.cache,
+        progress=progress,
+        prefix_cache_mb=0,  # every prompt is to be computed
+    ) as model:
+        info = model.info
+        if context > info.context_length:
+            raise ContextFull(
+                "--prompt, --gen, --depth", f"need {context} positions, the model has {info.context_length}"
+            )
+        session = model.session()
+        cached = _ids(info.n_vocab, max(plan.depth, 1))
+        prefills = _prefills(session, _ids(info.n_vocab, plan.prompt), plan)
+        decodes, bandwidth = _decodes(session, cached, info, plan)
+        together = _together(model, len(cached), plan) if plan.sequences > 1 else None
+        n_bytes = info.weight_bytes + info.cache_bytes(len(cached) + plan.gen // 2, plan.cache)
+        decode_rates, prefill_rates = _rates([d.decode for d in decodes]), _rates([p.prefill for p in prefills])
+        decode_rate = statistics.median(decode_rates)
+        from_memory = bandwidth > 0 and n_bytes >= _SMALLEST_PROBE
+        return Row(
+            isa=info.isa,
+            threads=threads,
+            prompt=plan.prompt,
+            gen=plan.gen,
+            depth=plan.depth,
+            repeat=plan.repeat,
+            prefill_tok_s=statistics.median(prefill_rates),
+            prefill_tok_s_min=min(prefill_rates),
+            prefill_tok_s_max=max(prefill_rates),
+            decode_tok_s=decode_rate,
+            decode_tok_s_min=min(decode_rates),
+            decode_tok_s_max=max(decode_rates),
+            prefill_cycles_per_token=statistics.median(p.prefill.cycles / p.prefill.tokens for p in prefills),
+            decode_cycles_per_token=statistics.median(d.decode.cycles / d.decode.tokens for d in decodes),
+            load_ms=info.model_select_ms + info.model_prepare_ms,
+            rss_mb=_resident_bytes() / 1e6,
+            decode_bytes_per_token=n_bytes,
+            read_bandwidth_gb_s=bandwidth / 1e9 if bandwidth else None,
+            decode_bandwidth_share=n_bytes * decode_rate / bandwidth if from_memory else None,
+            sequences=plan.sequences,
+            sequences_tok_s=together,
+            profile=_profile(model, prefills, decodes, n_bytes, bandwidth * from_memory) if plan.profile else None,
+        )
+
+
+def _plain(plan: Plan) -> GenerateKeywords:
+    """Every token computed once and alone: guesses would make decode depend on the text."""
+    return {"temperature": 0, "batch": plan.batch, "ignore_eos": True, "speculate": "off"}
+
+
+def _prefills(session: Session, prompt: list[int], plan: Plan) -> list[Metrics]:
+    found = []
+    for _ in range(plan.repeat + 1):
+        session.reset()
+        found.append(session.generate(prompt, 1, **_plain(plan)).metrics)
+    return found[1:]  # the first only warms up
+
+
+def _decodes(session: Session, cached: list[int], info: ModelInfo, plan: Plan) -> tuple[list[Metrics], float]:
+    """Decode, and the memory's speed measured in between: machines vary. The session keeps the tokens before."""
+    found, bandwidth = [], 0.0
+    n_probe = max(_SMALLEST_PROBE, min(_PROBE_BYTES, 2 * info.weight_bytes))
+    session.reset()
+    for _ in range(plan.repeat + 1):
+        found.append(session.generate(cached, plan.gen + 1, **_plain(plan)).metrics)
+        if plan.bandwidth:
+            bandwidth = max(bandwidth, _core.read_bandwidth(n_probe, info.threads, 2))
+    return found[1:], bandwidth
+
+
+def _together(model: Model, depth: int, plan: Plan) -> float:
+    """Tokens per second of all sequences, each with a prompt of its own that is computed before."""
+    ids = _ids(model.info.n_vocab, depth * plan.sequences)
+    prompts = [ids[i * depth : (i + 1) * depth] for i in range(plan.sequences)]
+    sessions = [model.session() for _ in prompts]
+    rates = []
+    for _ in range(plan.repeat + 1):
+        cores = [
+            session._begin(prompt, plan.gen + 1, _plain(plan))
+            for session, prompt in zip(sessions, prompts, strict=True)
+        ]
+        for _ in range(plan.gen + 1):
+            for step in _core.step_many(cores, 0):
+                if isinstance(step, Exception):
+                    raise step
+        counts = [core.metrics()["decode"] for core in cores]
+        cycles = sum(count["cycles"] for count in counts)
+        rates.append(sum(count["tokens"] for count in counts) * _core.cycles_per_second() / cycles)
+    return statistics.median(rates[1:])
+
+
+def _profile(
+    model: Model, prefills: list[Metrics], decodes: list[Metrics], decode_bytes: int, bandwidth: float
+) -> list[Part]:
+    """The repeat with the median cycles, part by part; a rate where the part has one that a limit stands against."""
+    info = model.info
+    second = _core.cycles_per_second()
+    peak = _core.integer_peak(info.isa, info.threads)
+    shapes = {name: shape for name, _, shape, _ in model.tensors() if len(shape) > 1}
+    n_output = math.prod(shapes.get("output.weight", shapes["token_embd.weight"]))
+    n_layers = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("blk."))
+
+    def part(phase: str, name: str, cycles: int, of: int, n_bytes: int = 0, n_products: int = 0) -> Part:
+        rate = n_bytes * second / cycles if n_bytes and cycles else None
+        return Part(
+            phase=phase,
+            part=name,
+            cycles=cycles,
+            share=cycles / of if of else 0.0,
+            gb_s=rate / 1e9 if rate else None,
+            of_bandwidth=rate / bandwidth if rate and bandwidth else None,
+            tops=2e-12 * n_products * second / cycles if n_products and cycles else None,
+            of_peak=n_products * second / cycles / peak if n_products and cycles else None,
+        )
+
+    def parts(name: str, phase: Phase, sampling: int, n_products: int, cache_bytes: int) -> list[Part]:
+        of = phase.cycles + sampling
+        rest = phase.cycles - phase.matrix_cycles - phase.attention_cycles
+        return [
+            part(name, "matrices", phase.matrix_cycles, of, info.weight_bytes * phase.calls, n_products),
+            part(name, "attention", phase.attention_cycles, of, cache_bytes),
+            part(name, "norms, rotations, activations", rest, of),
+            part(name, "sampling", sampling, of),
+        ]
+
+    prefill = statistics.median_low([(m.prefill.cycles, i) for i, m in enumerate(prefills)])[1]
+    decode = statistics.median_low([(m.decode.cycles, i) for i, m in enumerate(decodes)])[1]
+    first, then = prefills[prefill], decodes[decode]
+    load = [round(ms * second / 1e3) for ms in (info.model_select_ms, info.model_prepare_ms)]
+    n_first = n_layers * first.prefill.tokens + n_output
+    n_then = (n_layers + n_output) * then.decode.tokens
+    return [
+        part("load", "map and check", load[0], sum(load)),
+        part("load", "prepare weights", load[1], sum(load), info.weight_bytes),
+        *parts("prefill", first.prefill, first.sample_cycles, n_first, 0),
+        *parts(
+            "decode", then.decode, then.sample_cycles, n_then, (decode_bytes - info.weight_bytes) * then.decode.calls
+        ),
+    ]
+
+
+def _rates(phases: list[Phase]) -> list[float]:
+    return [phase.tokens_per_second or 0.0 for phase in phases]
+
+
+def _ids(n_vocab: int, n: int) -> list[int]:
+    """Ids all over the vocabulary, the same on every machine."""
+    return [(2654435761 * (i + 1) >> 7) % n_vocab for i in range(n)]
+
+
+def _resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+def machine() -> dict[str, object]:
+    """Where it was measured."""
+    name = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            name = line.partition(":")[2].strip()
+            break
+    return {"processor": name, "n_processors": _core.n_processors(), "cycles_per_second": _core.cycles_per_second()}

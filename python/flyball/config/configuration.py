@@ -1,0 +1,102 @@
+"""Settings from defaults, a file, the environment and the command line. The schema is the core's (contract 4)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import _core
+from ..errors import FileError, NotFound
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key with its value and where that came from."""
+
+    key: str
+    kind: str
+    default: Any
+    least: float | None
+    most: float | None
+    choices: str
+    meaning: str
+    value: Any
+    origin: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "FLYBALL_" + self.key.replace(".", "_").upper()
+
+    @property
+    def allowed(self) -> str:
+        """The range in words."""
+        if self.kind == "choice":
+            return self.choices.replace(" ", ", ")
+        return "text" if self.least is None else f"{self.least:g} to {self.most:g}"
+
+
+def defaults() -> dict[str, Setting]:
+    """Every key with its default."""
+    return {
+        key: Setting(key, kind, default, least, most, choices, meaning, default, "default")
+        for key, kind, default, least, most, choices, meaning in _core.config_schema()
+    }
+
+
+def resolve(
+    file: str | os.PathLike[str] | None = None,
+    words: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, Setting]:
+    """Every key with the value that holds: the command line's `words`, else the environment, the file, the default.
+
+    `file` None: $FLYBALL_CONFIG, else ./flyball.toml, else flyball/flyball.toml in the user's configuration folder.
+    """
+    settings = defaults()
+    path = find_file(environment) if file is None else Path(file)
+    if path is not None:
+        for key, (value, line) in _core.config_parse(os.fspath(path), _read(path)).items():
+            settings[key] = replace(settings[key], value=value, origin=f"{path}:{line}")
+    for setting in list(settings.values()):
+        if (word := environment.get(setting.variable)) is not None:
+            value = _core.config_word(setting.key, word)
+            settings[setting.key] = replace(setting, value=value, origin=f"environment {setting.variable}")
+    for key, word in (words or {}).items():
+        value = _core.config_word(key, word)
+        settings[key] = replace(settings[key], value=value, origin="command line")
+    return settings
+
+
+def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The settings as a policy has changed them; the file with what it changed has the syntax of a configuration."""
+    changed = dict(settings)
+    path = Path(settings["policy_file"].value)
+    if settings["policy.auto_apply"].value != "off" and path.is_file():
+        for key, (value, line) in _core.config_parse(os.fspath(path), _read(path)).items():
+            changed[key] = replace(changed[key], value=value, origin=f"policy {path}:{line}")
+    return changed
+
+
+def find_file(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The configuration file that holds when none is named."""
+    if named := environment.get("FLYBALL_CONFIG"):
+        return Path(named)
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
+    return next((path for path in (Path("flyball.toml"), home / "flyball" / "flyball.toml") if path.is_file()), None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(1 << 20)
+    except FileNotFoundError:
+        raise NotFound(os.fspath(path), "does not exist") from None
+    except OSError as error:
+        raise FileError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+    if len(content) == 1 << 20:
+        raise FileError(os.fspath(path), "is larger than a MiB: no configuration")
+    return content

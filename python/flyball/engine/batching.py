@@ -1,0 +1,206 @@
+"""Many answers at once: a thread per model computes all running ones together, joining and leaving at any step."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .. import _core
+from ..errors import Interrupted
+from .results import Piece, Result
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_STEPS_NS = 5_000_000  # of steps between two looks at who wants to join
+
+
+class Job:
+    """One answer in the making. `future` gets its Result; `on_piece`, where given, each Piece before."""
+
+    def __init__(
+        self,
+        start: Callable[[], _core.GenerationCore],
+        finish: Callable[[_core.GenerationCore], Result],
+        on_piece: Callable[[Piece], None] | None = None,
+    ) -> None:
+        from concurrent.futures import Future  # brings logging with it: a third of the package's import time
+
+        self.future: Future[Result] = Future()
+        self.on_piece = on_piece
+        self._start = start
+        self._finish = finish
+        self.core: _core.GenerationCore | None = None
+        self.future.add_done_callback(self._cancel_core)
+
+    def _cancel_core(self, future: Future[Result]) -> None:
+        if future.cancelled() and self.core is not None:
+            self.core.cancel()
+
+    def begin(self) -> bool:
+        """Prepare the answer; False where there is nothing to compute."""
+        if self.future.cancelled():
+            return False
+        try:
+            self.core = self._start()
+        except Exception as error:
+            self._fail(error)
+            return False
+        return True
+
+    def take(self, step: tuple[int | None, float, str, bool] | Exception) -> bool:
+        """Pass a step on; True at the end."""
+        if isinstance(step, Exception):
+            self._fail(step)
+            return True
+        token, logprob, text, done = step
+        if self.on_piece is not None and (token is not None or text):
+            self.on_piece(Piece(text, token, logprob))
+        if done:
+            assert self.core is not None
+            try:
+                result = self._finish(self.core)
+            except Exception as error:
+                self._fail(error)
+            else:
+                if self.future.set_running_or_notify_cancel():
+                    self.future.set_result(result)
+        return done
+
+    def _fail(self, error: Exception) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+
+class Batcher:
+    """Runs the jobs of one model, at most `parallel` at a time; the others wait in order."""
+
+    def __init__(self, parallel: int = 64) -> None:
+        self.parallel = parallel
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: Job) -> Future[Result]:
+        """Queue a job; its future is the answer."""
+        with self._changed:
+            self._waiting.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="flyball-batch", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return job.future
+
+    def _run(self) -> None:
+        running: list[Job] = []
+        while True:
+            with self._changed:
+                # An idle thread is not kept: it would hold the model that somebody has forgotten.
+                if not running and not self._waiting and not self._changed.wait_for(lambda: self._waiting, timeout=1):
+                    self._thread = None
+                    return
+                joining = [
+                    self._waiting.popleft() for _ in range(min(len(self._waiting), self.parallel - len(running)))
+                ]
+            running += [job for job in joining if job.begin()]
+            if running:
+                running = self._step(running)
+
+    def _step(self, running: list[Job]) -> list[Job]:
+        patient = all(job.on_piece is None for job in running)
+        cores = [job.core for job in running if job.core is not None]
+        try:
+            steps: list[tuple[int | None, float, str, bool] | Exception] = list(
+                _core.step_many(cores, _STEPS_NS if patient else 0)
+            )
+        except Exception as error:  # of the call itself: all of them fail with it
+            steps = [error] * len(running)
+        return [job for job, step in zip(running, steps, strict=True) if not job.take(step)]
+
+
+def submit_all(batcher: Batcher, jobs: list[Job], parallel: int) -> None:
+    """Submit `parallel` of the jobs, and one more whenever one ends."""
+    left = iter(jobs)
+
+    def submit_next(_: object = None) -> None:
+        for job in left:
+            if not job.future.cancelled():
+                job.future.add_done_callback(submit_next)
+                batcher.submit(job)
+                return
+
+    for _ in range(parallel):
+        submit_next()
+
+
+def wait_all(jobs: list[Job]) -> list[Result]:
+    """The answers in order. An error, or Ctrl-C, ends them all."""
+    try:
+        return [job.future.result() for job in jobs]
+    except BaseException:
+        for job in jobs:
+            job.future.cancel()
+        raise
+
+
+async def awaited(future: Future[Result]) -> Result:
+    """The answer; cancelling the wait ends it."""
+    import asyncio
+
+    return await asyncio.wrap_future(future)
+
+
+class AsyncStream(AsyncIterator[Piece]):
+    """The pieces of an answer as they come, for `async for`; `result` holds the whole answer once they have ended.
+
+    aclose(), leaving an `async with`, or forgetting it ends the answer early.
+    """
+
+    def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
+        import asyncio  # as much again
+
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+
+        def put(piece: Piece | None) -> None:
+            with suppress(RuntimeError):  # the loop was closed: nobody listens any more
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        self._pieces = pieces
+        self._future = submit(put)
+        self._future.add_done_callback(lambda _: put(None))
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> Piece:
+        piece = await self._pieces.get()
+        if piece is not None:
+            return piece
+        self._pieces.put_nowait(None)  # the end is for every reader
+        if not self._future.cancelled() and (error := self._future.exception()) is not None:
+            raise error
+        raise StopAsyncIteration
+
+    @property
+    def result(self) -> Result:
+        """The answer; an error while it is not complete, or when it was ended early."""
+        if self._future.cancelled() or not self._future.done():
+            raise Interrupted("stream", "has no result: it is not at its end, or was ended early")
+        return self._future.result()
+
+    async def aclose(self) -> None:
+        """End the answer now."""
+        self._future.cancel()
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._future.cancel()
+
+    def __del__(self) -> None:
+        self._future.cancel()

@@ -1,0 +1,83 @@
+"""What a model and its sessions hold in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from .. import _core
+from ..errors import InvalidArgument
+from .batching import Batcher
+from .options import governor_words, integer, utf8
+
+if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
+    import numpy as np
+    import numpy.typing as npt
+
+Prompt: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
+Progress: TypeAlias = Callable[[str, int, int], object]
+
+
+class Recorder(Protocol):
+    """A Journal, as a model sees it."""
+
+    core: _core.JournalCore
+
+    def _keep(self) -> None: ...
+
+
+class Defaults(NamedTuple):
+    """Of sessions that ask for nothing else."""
+
+    context: int
+    cache: str
+    governor: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class ModelHandle:
+    """A loaded model without its methods: what a session needs of it, so that sessions need not know models."""
+
+    core: _core.ModelCore
+    batcher: Batcher
+    recorder: Recorder | None
+    defaults: Defaults
+
+    def new_session(
+        self,
+        context: int | None = None,
+        cache: str | None = None,
+        threads: int = 0,
+        decode_threads: int = 0,
+        sequence: int = 0,
+        governor: Mapping[str, object] | None = None,
+    ) -> _core.SessionCore:
+        """A session of the core, by the defaults where nothing is given."""
+        return _core.SessionCore.create(
+            self.core,
+            integer("context", self.defaults.context if context is None else context),
+            self.defaults.cache if cache is None else cache,
+            integer("threads", threads),
+            integer("decode_threads", decode_threads),
+            integer("sequence", sequence, most=2**64 - 1),
+            governor_words(self.defaults.governor if governor is None else governor),
+        )
+
+    def ids(self, prompt: Prompt) -> Iterable[int]:
+        """Token ids of a prompt: text gets the vocabulary's special tokens around it and none inside."""
+        if isinstance(prompt, str):
+            return self.core.tokenize(utf8("prompt", prompt), True, False)
+        if hasattr(prompt, "dtype"):
+            array: Any = prompt
+            if array.ndim != 1 or array.dtype.kind not in "iu":
+                raise InvalidArgument("prompt", f"is {array.dtype} of shape {array.shape}; ids are integers in one row")
+            return list(map(int, array))
+        if isinstance(prompt, (bytes, bytearray)):
+            raise InvalidArgument("prompt", "is bytes; give text or token ids")
+        return prompt
+
+    def keep_journal(self) -> None:
+        """Write what the journal has been given, where there is one."""
+        if self.recorder is not None:
+            self.recorder._keep()

@@ -1,0 +1,350 @@
+"""A model file, loaded once and used from as many threads as wanted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import _core
+from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
+from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
+from .options import GenerateKeywords, governor_words, integer, utf8
+from .results import ModelInfo, Piece, Result, Tuned
+from .session import Session, Stream, make_options
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..templates.template import ChatTemplate
+    from .chat import Chat
+
+_IDLE_SESSIONS = 2  # kept for the next generate(); more would only hold memory
+
+
+def demo_model_path() -> Path:
+    """The bundled demonstration model."""
+    return Path(__file__).parents[1] / "data" / "flyball-demo.gguf"
+
+
+def isas() -> list[str]:
+    """Instruction sets usable on this processor, best first. All of them give the same bits."""
+    return _core.isas()
+
+
+class Model:
+    """An immutable model. Made by Model.load(); every method may be called from many threads at once."""
+
+    def __init__(self, handle: ModelHandle, path: str) -> None:
+        self._handle = handle
+        self._core = handle.core
+        self._path = path
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        isa: str = "auto",
+        threads: int = 0,
+        context: int = 0,
+        vocab_only: bool = False,
+        cache: str = "f16",
+        progress: Progress | None = None,
+        decode_threads: int = 0,
+        prefix_cache_mb: int = 64,
+        journal: Recorder | None = None,
+        governor: Mapping[str, object] | None = None,
+    ) -> Model:
+        """Map and check a GGUF file (or the first of its split parts), and prepare its weights.
+
+        isa         an entry of flyball.isas(), or "auto"
+        threads     that compute; 0: one per processor
+        context     positions of its sessions; 0: the model's own, at most 8192
+        vocab_only  tokenizer and metadata alone
+        cache       type of cached keys and values: f16, f32 or q8_0
+        progress    called with (phase, done, total) during a long load; Ctrl-C works meanwhile
+        decode_threads   that compute where no prompt is computed; 0: as many as `threads`
+        prefix_cache_mb  MiB of keys and values kept for prompts that begin alike, over all sessions; 0: none
+        journal     a flyball.Journal that is told what the model and its sessions do
+        governor    settings of its sessions' governor by their configuration keys: {"guard.mode": "on", ...}
+        """
+        core = _core.ModelCore.load(
+            os.fsencode(path),
+            isa,
+            integer("threads", threads),
+            integer("decode_threads", decode_threads),
+            integer("prefix_cache_mb", prefix_cache_mb) << 20,
+            bool(vocab_only),
+            progress,
+            journal.core if journal else None,
+        )
+        _core.governor_check(governor_words(governor))
+        defaults = Defaults(integer("context", context), cache, dict(governor or {}))
+        return cls(ModelHandle(core, Batcher(), journal, defaults), os.fspath(path))
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What the file says, and how it was loaded."""
+        fields = self._core.info() | self._core.startup()
+        return ModelInfo(
+            path=self._path, _fingerprint=self._core.fingerprint, _cache_bytes=self._core.cache_bytes, **fields
+        )
+
+    def tune(
+        self, profile: str = "latency", memory: str | os.PathLike[str] | None = None, again: bool = False
+    ) -> Tuned:
+        """Choose the threads of later sessions by short measured probes, in less than two seconds.
+
+        profile  latency: one answer; throughput: many at once; quiet: the fewest threads at most a quarter slower
+        memory   file that remembers the choice for this processor and models of this shape
+        again    measure even where something is remembered
+
+        No number of threads changes an answer. Call it before the model is shared between threads.
+        """
+        tuned = Tuned(**self._core.tune(profile, os.fsencode(memory) if memory is not None else b"", bool(again)))
+        with self._lock:
+            self._idle.clear()
+        self.__dict__.pop("info", None)  # it tells the threads
+        return tuned
+
+    def choose_isa(self) -> dict[str, float]:
+        """Compute with the instruction set that is the fastest here; gives milliseconds of four tokens.
+
+        On an emulated processor that is seldom the one with the widest registers. None of them changes an answer. Call
+        it before the model is shared between threads.
+        """
+        times = self._core.choose_isa()
+        self.__dict__.pop("info", None)  # it tells the instruction set
+        return {name: ns / 1e6 for name, ns in times.items()}
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """Memory that shared prefixes take now."""
+        return self._core.prefix_cache_bytes
+
+    def metadata(self, limit: int = 8) -> dict[str, object]:
+        """The file's metadata; of arrays at most `limit` elements, then None for the rest."""
+        return self._core.metadata(integer("limit", limit))
+
+    def tensors(self) -> list[tuple[str, str, tuple[int, ...], int]]:
+        """(name, type, shape with rows first, bytes) of each tensor in the file."""
+        return self._core.tensors()
+
+    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of `text`.
+
+        add_special    begin and end tokens as the vocabulary asks
+        parse_special  let the text name control tokens; False: text can never become one
+        """
+        return self._core.tokenize(utf8("text", text), add_special, parse_special)
+
+    def detokenize(self, ids: Iterable[int], special: bool = False) -> str:
+        """Text of the ids; bytes that are no UTF-8 become U+FFFD. `special`: control tokens as text, too."""
+        return self._core.detokenize(ids, special).decode("utf-8", "replace")
+
+    def detokenize_bytes(self, ids: Iterable[int], special: bool = False) -> bytes:
+        """The exact bytes of the ids."""
+        return self._core.detokenize(ids, special)
+
+    def is_end(self, token: int) -> bool:
+        """Whether a token ends an answer (end of text, turn or message)."""
+        return self._core.is_end_of_generation(token)
+
+    def logits(
+        self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits of every position, teacher forced: float32 of shape (len(ids), n_vocab).
+
+        `batch`: tokens per transformer call; no value of it changes a bit.
+        """
+        with self._borrowed() as session:
+            return session.logits(ids, batch, progress=progress)
+
+    def embed(
+        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 192
+    ) -> npt.NDArray[np.float32]:
+        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
+        with self._borrowed() as session:
+            return session.embed(text, pooling, normalise, batch)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        max_tokens: int = 128,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
+    ) -> Result:
+        """Answer `prompt` (text or token ids) from an empty cache. Options: see GenerateOptions."""
+        with self._borrowed() as session:
+            return session.generate(prompt, max_tokens, progress=progress, **options)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        max_tokens: int = 128,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
+    ) -> Stream:
+        """The same, piece by piece. The prompt is computed before this returns."""
+        return self.session().stream(prompt, max_tokens, progress=progress, **options)
+
+    def generate_many(
+        self,
+        prompts: Iterable[Prompt],
+        max_tokens: int = 128,
+        *,
+        parallel: int = 16,
+        **options: Unpack[GenerateKeywords],
+    ) -> list[Result]:
+        """Answer many prompts, `parallel` at a time in one batch. Each answer has the bits that generate() gives."""
+        jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
+        submit_all(self._handle.batcher, jobs, integer("parallel", parallel, 1))
+        return wait_all(jobs)
+
+    async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
+        """generate() for asyncio: computed together with all other running answers of the model."""
+        return await awaited(self._handle.batcher.submit(self._job(prompt, max_tokens, options)))
+
+    def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
+        """stream() for asyncio: `async for piece in model.astream(...)`."""
+        return AsyncStream(
+            lambda on_piece: self._handle.batcher.submit(self._job(prompt, max_tokens, options, on_piece))
+        )
+
+    async def agenerate_many(
+        self,
+        prompts: Iterable[Prompt],
+        max_tokens: int = 128,
+        *,
+        parallel: int = 16,
+        **options: Unpack[GenerateKeywords],
+    ) -> list[Result]:
+        """generate_many() for asyncio."""
+        jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
+        submit_all(self._handle.batcher, jobs, integer("parallel", parallel, 1))
+        try:
+            return [await awaited(job.future) for job in jobs]
+        finally:
+            for job in jobs:
+                job.future.cancel()
+
+    def _job(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        options: GenerateKeywords,
+        on_piece: Callable[[Piece], None] | None = None,
+    ) -> Job:
+        make_options(max_tokens, options).for_core()  # what is wrong is said to the caller, not to the batch
+
+        session: Session | None = None
+
+        def start() -> _core.GenerationCore:
+            nonlocal session
+            session = self._take_session()
+            return session._begin(prompt, max_tokens, options, compute=False)
+
+        def finish(core: _core.GenerationCore) -> Result:
+            assert session is not None  # start() came before
+            result = session._finish(core)
+            self._give_back(session)
+            return result
+
+        return Job(start, finish, on_piece)
+
+    def chat(
+        self, system: str | None = None, template: str | None = None, session: Session | None = None, **variables: Any
+    ) -> Chat:
+        """A conversation in the model's own chat template, or in `template`; `variables` are passed to it."""
+        from .chat import Chat
+
+        return Chat(session or self.session(), self.chat_template(template), system, variables)
+
+    def chat_template(self, source: str | None = None) -> ChatTemplate:
+        """The model's own template, or `source`, ready to render messages into token ids."""
+        if source is None:
+            return self._own_template
+        return self._make_template(source)
+
+    @cached_property
+    def _own_template(self) -> ChatTemplate:
+        return self._make_template(self.info.chat_template)
+
+    def _make_template(self, source: str) -> ChatTemplate:
+        from ..templates.template import ChatTemplate  # imports jinja2
+
+        def piece(token: int) -> str:
+            return self._core.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
+
+        def tokenize(text: str, parse_special: bool) -> list[int]:
+            return self._core.tokenize(utf8("messages", text), False, parse_special)
+
+        info = self.info
+        control = {text.decode("utf-8", "replace"): token for token, text in self._core.control_tokens()}
+        first = info.bos if info.add_bos else None
+        return ChatTemplate(source, tokenize, control, piece(info.bos), piece(info.eos), first)
+
+    def session(
+        self,
+        context: int | None = None,
+        cache: str | None = None,
+        threads: int = 0,
+        sequence: int = 0,
+        decode_threads: int = 0,
+        governor: Mapping[str, object] | None = None,
+    ) -> Session:
+        """A session of its own. `sequence` names it for the random numbers: other names draw other tokens.
+
+        governor  settings by their configuration keys, instead of the model's: {"guard.mode": "on", ...}
+        """
+        core = self._handle.new_session(context, cache, threads, decode_threads, sequence, governor)
+        return Session(self._handle, core)
+
+    def _new_draft(self, context: int) -> _core.SessionCore:
+        """A session that drafts for one of so many positions of another model."""
+        return self._handle.new_session(min(context, self.info.context_length))
+
+    def close(self) -> None:
+        """Give the memory back; sessions that still exist keep what they need."""
+        with self._lock:
+            self._idle.clear()
+        self._core.close()
+        self._handle.keep_journal()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Model({self._path!r})"
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Session]:
+        session = self._take_session()
+        yield session  # after an error it is not kept: nothing is known about it then
+        self._give_back(session)
+
+    def _take_session(self) -> Session:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.session()
+
+    def _give_back(self, session: Session) -> None:
+        session.reset()
+        with self._lock:
+            if len(self._idle) < _IDLE_SESSIONS:
+                self._idle.append(session)

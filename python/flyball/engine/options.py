@@ -1,0 +1,155 @@
+"""The settings of a generation: names, defaults, and the checks that need Python's types."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, SupportsFloat, SupportsIndex, TypedDict
+
+from .. import _core
+from ..errors import InvalidArgument
+
+_U32 = 2**32 - 1
+_U64 = 2**64 - 1
+
+
+class DraftSource(Protocol):
+    """A Model, as one that drafts for another sees it."""
+
+    def _new_draft(self, context: int) -> _core.SessionCore: ...
+
+
+class GenerateKeywords(TypedDict, total=False):
+    """Keyword arguments that generate(), stream() and Chat take. See GenerateOptions for their meaning."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    seed: int
+    stop: str | Iterable[str]
+    repeat_penalty: float
+    repeat_window: int
+    no_repeat_ngram: int
+    logit_bias: Mapping[int, float] | None
+    deadline: float | None
+    ignore_eos: bool
+    batch: int
+    speculate: str
+    draft: DraftSource | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """Settings of one generation.
+
+    max_tokens       tokens of the answer at most
+    temperature      0: always the likeliest token
+    top_k            only the k likeliest tokens; 0: all
+    top_p            only the likeliest tokens that together reach p; 1: all
+    min_p            only tokens at least p times as likely as the likeliest; 0: all
+    seed             the same seed draws the same tokens, whatever was generated before
+    stop             text or texts that end the answer, which ends before the first of them
+    repeat_penalty   divides positive and multiplies negative logits of tokens in the last `repeat_window`; 1: off
+    no_repeat_ngram  bans a token that would complete an n-gram already present; 0: off
+    logit_bias       token id -> number added to its logit; float("-inf") bans the token
+    deadline         seconds from the call; the answer then ends with stop_reason "deadline"
+    ignore_eos       go on after an end-of-generation token
+    batch            prompt tokens per transformer call; cannot change a result
+    speculate        guess tokens and check several in one call: "auto" where it pays, "off", or "always"; the answer is
+                     the same, bit by bit
+    draft            a smaller Model with the same vocabulary that guesses; without, the text so far does
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    seed: int = 0
+    stop: str | Iterable[str] = ()
+    repeat_penalty: float = 1.0
+    repeat_window: int = 64
+    no_repeat_ngram: int = 0
+    logit_bias: Mapping[int, float] | None = None
+    deadline: float | None = None
+    ignore_eos: bool = False
+    batch: int = 192
+    speculate: str = "auto"
+    draft: DraftSource | None = None
+
+    def for_core(self) -> dict[str, object]:
+        """Checked values under the names that the binding reads; the draft's session is for its caller to add."""
+        bias = self.logit_bias or {}
+        return {
+            "max_tokens": integer("max_tokens", self.max_tokens, 1),
+            "temperature": real("temperature", self.temperature),
+            "top_k": integer("top_k", self.top_k),
+            "top_p": real("top_p", self.top_p),
+            "min_p": real("min_p", self.min_p),
+            "seed": integer("seed", self.seed, most=_U64),
+            "stop": _stops(self.stop),
+            "repeat_penalty": real("repeat_penalty", self.repeat_penalty),
+            "repeat_window": integer("repeat_window", self.repeat_window),
+            "no_repeat_ngram": integer("no_repeat_ngram", self.no_repeat_ngram),
+            "logit_bias": {key: real(f"logit_bias[{key}]", value) for key, value in bias.items()},
+            "deadline_ns": _deadline_ns(self.deadline),
+            "ignore_eos": bool(self.ignore_eos),
+            "batch": integer("batch", self.batch, 1),
+            "speculate": speculation(self.speculate),
+        }
+
+
+def integer(name: str, value: SupportsIndex, least: int = 0, most: int = _U32) -> int:
+    """`value` as an int in its range, or an error that names it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidArgument(name, f"is {value!r}, must be an integer") from None
+    if not least <= number <= most:
+        raise InvalidArgument(name, f"is {number}, must be from {least} to {most}")
+    return number
+
+
+def real(name: str, value: SupportsFloat) -> float:
+    """`value` as a float; its range is the core's business, which knows NaN from a number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidArgument(name, f"is {value!r}, must be a number") from None
+
+
+def utf8(name: str, text: str) -> bytes:
+    """`text` as UTF-8; lone surrogates have none."""
+    if not isinstance(text, str):
+        raise InvalidArgument(name, f"is {type(text).__name__}, must be text")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(name, f"has no UTF-8 form: lone surrogate at character {error.start}") from None
+
+
+def speculation(choice: str) -> str:
+    """`choice`, or an error that names what there is."""
+    if choice not in ("auto", "off", "always"):
+        raise InvalidArgument("speculate", f"is {choice!r}, must be auto, off or always")
+    return choice
+
+
+def governor_words(governor: Mapping[str, object] | None) -> dict[str, str]:
+    """Settings of a governor by their configuration keys, as written; which there are is the core's business."""
+    return {str(key): str(value) for key, value in (governor or {}).items()}
+
+
+def _stops(stop: str | Iterable[str]) -> list[bytes]:
+    return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
+
+
+def _deadline_ns(seconds: float | None) -> int:
+    if seconds is None:
+        return 0
+    value = real("deadline", seconds)
+    if not 0 <= value <= 1e9:
+        raise InvalidArgument("deadline", f"is {value}, must be from 0 to 1e9 seconds from now")
+    return max(1, _core.now_ns() + int(value * 1e9))

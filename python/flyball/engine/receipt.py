@@ -1,0 +1,66 @@
+"""Receipts: what somebody else needs to repeat an answer and compare it. The format is docs/receipts.md."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import _core, files
+from ..errors import FileError, FormatError, NotFound
+
+_MAX_BYTES = 256 << 20
+
+
+class Receipt(Mapping[str, Any]):
+    """A receipt that the core has read and accepted; a read-only mapping of its JSON members."""
+
+    def __init__(self, text: str | bytes) -> None:
+        """From JSON text; FormatError names the field and the byte of what is wrong."""
+        self._text = text if isinstance(text, str) else _decode(text)
+        self.digest, self.fingerprint = _core.receipt_parse(self._text)
+        self._members: dict[str, Any] = json.loads(self._text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Receipt:
+        """Read a receipt from a file."""
+        try:
+            if os.path.getsize(path) > _MAX_BYTES:
+                raise FormatError(os.fspath(path), "is too long for a receipt")
+            return cls(Path(path).read_bytes())
+        except FileNotFoundError as error:
+            if isinstance(error, NotFound):
+                raise
+            raise NotFound(os.fspath(path), "does not exist") from None
+        except OSError as error:
+            raise FileError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it: aside, flushed and renamed, so that a reader never sees half of it."""
+        return files.write(path, self._text + ("" if self._text.endswith("\n") else "\n"))
+
+    @property
+    def json(self) -> str:
+        """The text as it was made or read."""
+        return self._text
+
+    def __getitem__(self, key: str) -> Any:
+        return self._members[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __repr__(self) -> str:
+        return f"Receipt(digest={self.digest[:16]}..., tokens={len(self['tokens'])})"
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise FormatError("receipt", "is not UTF-8", error.start) from None

@@ -1,0 +1,306 @@
+"""What a generation gives back: plain frozen data, in the units that the core counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .._counts import GenerationCounts, SessionCounts
+from .receipt import Receipt
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Prefill or decode: transformer calls, tokens that went through them, cycles that they took.
+
+    Of a call that several sequences shared, each is charged by its share of the tokens. `matrix_cycles` (products with
+    weights) and `attention_cycles` are parts of `cycles`; the rest is norms, rotations and activations.
+    """
+
+    calls: int
+    tokens: int
+    cycles: int
+    matrix_cycles: int
+    attention_cycles: int
+    cycles_per_second: int = field(repr=False)
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """None where no token was computed."""
+        return self.cycles / self.tokens if self.tokens else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """None where no token was computed."""
+        return self.tokens * self.cycles_per_second / self.cycles if self.tokens and self.cycles else None
+
+    @property
+    def seconds(self) -> float:
+        """Cycles by the calibrated frequency of the counter."""
+        return self.cycles / self.cycles_per_second
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {
+            "calls": self.calls,
+            "tokens": self.tokens,
+            "cycles": self.cycles,
+            "matrix_cycles": self.matrix_cycles,
+            "attention_cycles": self.attention_cycles,
+            "cycles_per_token": self.cycles_per_token,
+            "tokens_per_second": self.tokens_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """Guessed tokens: decode calls that checked some, guesses checked, guesses that were right."""
+
+    calls: int
+    drafted: int
+    accepted: int
+
+    @property
+    def acceptance(self) -> float | None:
+        """Share of the guesses that were right; None where none was checked."""
+        return self.accepted / self.drafted if self.drafted else None
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {
+            "calls": self.calls,
+            "drafted": self.drafted,
+            "accepted": self.accepted,
+            "acceptance": self.acceptance,
+        }
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One generation, counted in cycles of the time-stamp counter (contract 2).
+
+    `cached_tokens` of the prompt were not computed: the session held them, or, `shared_tokens` of them, the model had
+    kept them from another session.
+    """
+
+    prefill: Phase
+    decode: Phase
+    speculation: Speculation
+    sample_cycles: int
+    prompt_tokens: int
+    cached_tokens: int
+    shared_tokens: int
+    generated_tokens: int
+    first_token_cycles: int
+    total_cycles: int
+    cycles_per_second: int
+
+    @classmethod
+    def from_counts(cls, counts: GenerationCounts, cycles_per_second: int) -> Metrics:
+        """From the core's numbers."""
+        return cls(
+            prefill=Phase(**counts["prefill"], cycles_per_second=cycles_per_second),
+            decode=Phase(**counts["decode"], cycles_per_second=cycles_per_second),
+            speculation=Speculation(**counts["speculation"]),
+            sample_cycles=counts["sample_cycles"],
+            prompt_tokens=counts["prompt_tokens"],
+            cached_tokens=counts["cached_tokens"],
+            shared_tokens=counts["shared_tokens"],
+            generated_tokens=counts["generated_tokens"],
+            first_token_cycles=counts["first_token_cycles"],
+            total_cycles=counts["total_cycles"],
+            cycles_per_second=cycles_per_second,
+        )
+
+    @property
+    def first_token_ms(self) -> float:
+        """Milliseconds from the call's start to its first token; 0 where there was none."""
+        return 1e3 * self.first_token_cycles / self.cycles_per_second
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "prefill": self.prefill.as_dict(),
+            "decode": self.decode.as_dict(),
+            "speculation": self.speculation.as_dict(),
+            "sample_cycles": self.sample_cycles,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "shared_tokens": self.shared_tokens,
+            "generated_tokens": self.generated_tokens,
+            "first_token_cycles": self.first_token_cycles,
+            "first_token_ms": self.first_token_ms,
+            "total_cycles": self.total_cycles,
+            "cycles_per_second": self.cycles_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class SessionMetrics:
+    """A session since it was made, all generations together."""
+
+    prefill: Phase
+    decode: Phase
+    speculation: Speculation
+    sample_cycles: int
+    cache_resets: int
+    generations_started: int
+    generations_completed: int
+    last_first_token_cycles: int
+
+    @classmethod
+    def from_counts(cls, counts: SessionCounts, cycles_per_second: int) -> SessionMetrics:
+        """From the core's numbers."""
+        return cls(
+            prefill=Phase(**counts["prefill"], cycles_per_second=cycles_per_second),
+            decode=Phase(**counts["decode"], cycles_per_second=cycles_per_second),
+            speculation=Speculation(**counts["speculation"]),
+            sample_cycles=counts["sample_cycles"],
+            cache_resets=counts["cache_resets"],
+            generations_started=counts["generations_started"],
+            generations_completed=counts["generations_completed"],
+            last_first_token_cycles=counts["last_first_token_cycles"],
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the governor decided in an answer, after `position` tokens of it had been shown. See docs/reasons.md."""
+
+    position: int
+    reason_id: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GovernorState:
+    """A session's governor: its settings, and what it has learnt.
+
+    A plain decode step costs `rest_cycles`, and `attention_cycles` for every 1,024 tokens in the cache. Answers are
+    bounded by `tightness` steps, and by safe mode for `safe_turns_left` more of them.
+    """
+
+    settings: dict[str, str | int]
+    calibrated: bool
+    rest_cycles: int
+    attention_cycles: int
+    tightness: int
+    safe_turns_left: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Threads that Model.tune() chose.
+
+    `candidates`: (threads, prefill, decode), in nanoseconds of a prompt's token and of a step; 0: not measured, for the
+    time was over. None of them where the choice was remembered.
+    """
+
+    threads: int
+    decode_threads: int
+    remembered: bool
+    seconds: float
+    probes: int
+    candidates: list[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One step of a stream. `text` holds whole characters only and may be empty; the last piece may have no token."""
+
+    text: str
+    token: int | None
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished answer.
+
+    `tokens` are the produced ids (an end-of-turn token included), `logprobs` their natural-log probabilities under the
+    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted, deadline, or the
+    governor's: budget_guard, loop_guard, memory_guard; `decisions` are what it decided meanwhile. `digest` and
+    `receipt` are made when they are asked for: the first of a model hashes its file.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stop_reason: str
+    metrics: Metrics
+    prompt: tuple[int, ...] = field(repr=False)
+    decisions: tuple[Decision, ...]
+    _make_receipt: Callable[[], tuple[str, Receipt]] | None = field(repr=False, compare=False)
+
+    @cached_property
+    def _sealed(self) -> tuple[str, Receipt]:
+        assert self._make_receipt is not None
+        return self._make_receipt()
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256 in hexadecimal over model, settings, prompt, tokens and logits (contract 1)."""
+        return self._sealed[0]
+
+    @property
+    def receipt(self) -> Receipt:
+        """What flyball.verify() needs to check the answer."""
+        return self._sealed[1]
+
+    def __getstate__(self) -> dict[str, object]:
+        """For pickle: the answer itself, without what it was made by."""
+        return {**self.__dict__, "_sealed": self._sealed, "_make_receipt": None}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says about itself, and how it was loaded."""
+
+    path: str
+    name: str
+    architecture: str
+    quantisation: str
+    n_parameters: int
+    file_bytes: int
+    weight_bytes: int
+    n_vocab: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_head_kv: int
+    head_dim: int
+    value_dim: int
+    n_ff: int
+    context_length: int
+    sliding_window: int
+    tokenizer: str
+    pre_tokenizer: str
+    bos: int
+    eos: int
+    eot: int
+    add_bos: bool
+    add_eos: bool
+    chat_template: str = field(repr=False)
+    gguf_version: int
+    isa: str
+    threads: int
+    decode_threads: int
+    vocab_only: bool
+    model_select_ms: float
+    model_prepare_ms: float
+    _fingerprint: Callable[[], str] = field(repr=False, compare=False)
+    _cache_bytes: Callable[[int, str], int] = field(repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed when first asked for."""
+        return self._fingerprint()
+
+    def cache_bytes(self, context: int, cache: str = "f16") -> int:
+        """Memory of a session's keys and values for `context` positions."""
+        return self._cache_bytes(context, cache)

@@ -1,0 +1,67 @@
+"""Verification: the answer of a receipt is repeated and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .. import _core
+from ..errors import InvalidArgument, VerificationError
+from .handle import Progress
+from .model import Model, demo_model_path
+from .receipt import Receipt
+
+
+def verify(
+    receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str],
+    model: Model | str | os.PathLike[str] | None = None,
+    *,
+    isa: str = "auto",
+    threads: int = 0,
+) -> bool:
+    """Repeat the answer and compare model, logits, tokens, text and digest with the receipt.
+
+    `receipt` may be a Receipt, a mapping of its members, or a path; `model` a loaded Model or a path, and may be left
+    out for the bundled model. Returns True, or raises VerificationError, which says what differs and at which produced
+    position. Any other error means that it could not be told.
+    """
+    checked = _as_receipt(receipt)
+    if isinstance(model, Model):
+        return _verify(checked, model)
+    path = os.fspath(demo_model_path() if model is None else model)
+    with Model.load(path, isa=isa, threads=threads) as loaded:
+        if model is None and loaded.info.fingerprint != checked.fingerprint:
+            name = checked["model"]["name"]
+            raise InvalidArgument("model", f"is not given, and the receipt is of {name!r}, not of the bundled model")
+        return _verify(checked, loaded)
+
+
+def _verify(receipt: Receipt, model: Model) -> bool:
+    report = report_of(receipt, model)
+    if not report["holds"]:
+        position = difference_position(report)
+        where = "receipt" if position is None else f"receipt, produced position {position}"
+        error = VerificationError(where, report["message"])
+        error.position = position
+        raise error
+    return True
+
+
+def report_of(receipt: Receipt, model: Model, progress: Progress | None = None) -> dict[str, Any]:
+    """Repeat the answer and report: holds, difference, position, n_compared, message, digest."""
+    return _core.receipt_verify(receipt.json, model._handle.core, progress)
+
+
+def difference_position(report: Mapping[str, Any]) -> int | None:
+    """The first produced position that differs, where the difference has one."""
+    return int(report["position"]) if report["difference"] in ("logits", "tokens", "stop") else None
+
+
+def _as_receipt(receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str]) -> Receipt:
+    if isinstance(receipt, Receipt):
+        return receipt
+    if isinstance(receipt, Mapping):
+        return Receipt(json.dumps(receipt))
+    return Receipt.load(receipt)

@@ -1,0 +1,22 @@
+"""Boot images, made and run."""
+
+from .machine import WENT_WRONG, Ended, Machine, interact, native, run
+from .tools import Wanting, beside_python, preflight, program_path
+from .volume import BOOT_PATH, build, check, extract
+
+__all__ = [
+    "BOOT_PATH",
+    "WENT_WRONG",
+    "Ended",
+    "Machine",
+    "Wanting",
+    "beside_python",
+    "build",
+    "check",
+    "extract",
+    "interact",
+    "native",
+    "preflight",
+    "program_path",
+    "run",
+]

@@ -1,0 +1,189 @@
+"""Machines that run images: QEMU's with a script or a console, or the program alone as a process of this system.
+
+The console of a run with a script is the first serial line: the program sees by the machine's debug port that a script
+is there, and says by another whether all went well (docs/bare-metal.md).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import NotFound
+from .tools import beside_python, existing, firmware, program_path, tool
+
+_ENDED_WELL = 33  # the debug-exit device: twice what the program wrote, and one
+WENT_WRONG = "a command or a prompt of the script went wrong"
+_PROMPT = re.compile(rb"(?:^|\n)(> |\.\.\. )$")
+_ESCAPES = re.compile(rb"\x1b\[[0-9;=?]*[A-Za-z]")
+
+
+class Ended(NamedTuple):
+    """How a run in QEMU ended: `well` only by the program's own word, with all lines of the script read."""
+
+    well: bool
+    why: str
+    output: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine that QEMU plays. `cpu`: max has AVX2, qemu64 has not. `read_only`: nothing can be written."""
+
+    cpu: str = "max"
+    processors: int = 1
+    memory_mb: int = 2048
+    read_only: bool = False
+
+    def command(self, image: Path, scripted: bool) -> list[str]:
+        """QEMU's command line. TCG by name: /dev/kvm may be there and not work."""
+        code, variables = firmware()
+        command = [tool("qemu-system-x86_64"), "-machine", "q35", "-accel", "tcg", "-cpu", self.cpu]
+        command += [
+            "-m",
+            str(self.memory_mb),
+            "-smp",
+            str(self.processors),
+            "-nodefaults",
+            "-no-reboot",
+            "-net",
+            "none",
+        ]
+        command += ["-display", "none", "-monitor", "none", "-serial", "stdio"]
+        command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}"]
+        command += ["-drive", f"if=pflash,format=raw,unit=1,snapshot=on,file={variables}"]
+        command += ["-drive", f"file={image},format=raw,if=none,id=disk,readonly={'on' if self.read_only else 'off'}"]
+        command += ["-device", "virtio-blk-pci,drive=disk,bootindex=0"]
+        if scripted:
+            command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-debugcon", "null"]
+            command += ["-global", "isa-debugcon.iobase=0xe9"]
+        return command
+
+
+def run(
+    path: str | os.PathLike[str],
+    script: Iterable[str],
+    machine: Machine | None = None,
+    timeout: float = 120,
+    on_output: Callable[[str], object] | None = None,
+) -> Ended:
+    """Boot an image and feed it the lines of a script, each when the program asks for one. `/quit` is added."""
+    lines = [line.rstrip("\n") for line in script]
+    if "/quit" not in lines:
+        lines.append("/quit")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            (machine or Machine()).command(existing(path), scripted=True),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        try:
+            ended = _converse(process, lines, timeout, on_output)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if ended.why == "exit":
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+            ended = _judge(ended, process.returncode, said)
+        return ended
+
+
+def _converse(
+    process: subprocess.Popen[bytes], lines: list[str], timeout: float, on_output: Callable[[str], object] | None
+) -> Ended:
+    """Answer each prompt with the next line, until the program has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    start = time.monotonic()
+    output = b""
+    waiting = list(lines)
+
+    def ended(why: str, well: bool = False) -> Ended:
+        return Ended(well, why, _text(_ESCAPES.sub(b"", output)), time.monotonic() - start)
+
+    while True:
+        left = timeout - (time.monotonic() - start)
+        if left <= 0:
+            return ended(f"no end after {timeout:g} s, {len(waiting)} lines not read")
+        if not select.select([process.stdout], [], [], min(left, 0.5))[0]:
+            continue
+        piece = os.read(process.stdout.fileno(), 65536)
+        if not piece:
+            return ended("exit", not waiting)
+        output += piece
+        if on_output:
+            on_output(_text(_ESCAPES.sub(b"", piece)))
+        if b"!!!!" in output[-4096:]:
+            time.sleep(0.5)  # the rest of the firmware's screen
+            output += os.read(process.stdout.fileno(), 65536)
+            return ended("the firmware caught a fault: " + _text(output[output.index(b"!!!!") :])[:400])
+        if waiting and _PROMPT.search(output[-16:]):
+            process.stdin.write(waiting.pop(0).encode() + b"\n")
+            process.stdin.flush()
+
+
+def _judge(ended: Ended, status: int, said: str) -> Ended:
+    if status == _ENDED_WELL and ended.well:
+        return ended._replace(why="")
+    if status == _ENDED_WELL:
+        return ended._replace(well=False, why="the program ended before it had read the whole script")
+    if status == _ENDED_WELL + 2:
+        return ended._replace(well=False, why=WENT_WRONG)
+    what = f"QEMU ended with {status}: a crash, or a machine that did not boot"
+    return ended._replace(well=False, why=f"{what}; {said}" if said else what)
+
+
+def native(
+    folder: str | os.PathLike[str],
+    script: Iterable[str],
+    processors: int = 1,
+    timeout: float = 120,
+    program: str | os.PathLike[str] | None = None,
+) -> Ended:
+    """Run the boot image's program as a process of this system, with `folder` as its volume, and feed it a script.
+
+    The very bytes that boot, at full speed: its output has the echo of what it was fed. Well: exit code 0.
+    """
+    if not Path(folder).is_dir():
+        raise NotFound(str(folder), "is no folder")
+    lines = "".join(line.rstrip("\n") + "\n" for line in script)
+    command = [beside_python("flyball-native"), str(program or program_path()), str(folder), str(processors)]
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        return Ended(False, f"no end after {timeout:g} s", _text(error.stdout or b""), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    if done.returncode < 0:
+        return Ended(False, f"a fault: signal {-done.returncode}", _text(done.stdout), seconds)
+    why = "" if done.returncode == 0 else "a command or a prompt went wrong " + _text(done.stderr).strip()
+    return Ended(done.returncode == 0, why.strip(), _text(done.stdout), seconds)
+
+
+def interact(path: str | os.PathLike[str], machine: Machine | None = None, serial: bool = False) -> bool:
+    """Boot an image with a console on this terminal, for people; says whether it ended well.
+
+    The firmware's console, as a screen has it, or (`serial`) the raw first serial line, as scripts have it: faster,
+    without history and editing.
+    """
+    command = (machine or Machine()).command(existing(path), scripted=serial)
+    return subprocess.run(command, check=False).returncode == (_ENDED_WELL if serial else 0)
+
+
+def _text(output: bytes) -> str:
+    return output.replace(b"\r\n", b"\n").replace(b"\r", b"").decode(errors="replace")

@@ -1,0 +1,105 @@
+"""Programs that make and run images, and what of them is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import FileError, NotFound
+
+_FIRMWARE = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+_FIRMWARE_FOLDERS = ("/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf", "/usr/share/qemu")
+LEAST_BYTES = 64 << 20
+_PACKAGES = {
+    "mformat": "mtools",
+    "mcopy": "mtools",
+    "mmd": "mtools",
+    "mdir": "mtools",
+    "fsck.fat": "dosfstools",
+    "sgdisk": "gdisk",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+
+
+def program_path() -> Path:
+    """The program for UEFI; `make efi` builds it."""
+    path = Path(__file__).parents[1] / "data" / "flyball.efi"
+    if not path.exists():
+        raise NotFound(str(path), "was not built; `make efi` does, and needs clang-19 and lld-19")
+    return path
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path of an image that is there."""
+    image = Path(path)
+    if not image.is_file():
+        raise NotFound(str(image), "does not exist; flyball image build makes one")
+    return image
+
+
+def tool(name: str) -> str:
+    """Path of a program."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None:
+        raise NotFound(name, f"is not installed; it comes with the package {_PACKAGES[name]}")
+    return found
+
+
+def firmware() -> tuple[Path, Path]:
+    """Code and variables of the firmware for QEMU."""
+    for folder in map(Path, _FIRMWARE_FOLDERS):
+        code, variables = (folder / name for name in _FIRMWARE)
+        if code.exists() and variables.exists():
+            return code, variables
+    raise NotFound(_FIRMWARE[0], "is not installed; the firmware for QEMU comes with the package ovmf")
+
+
+def run(command: list[str]) -> str:
+    """Run a program to its end and give what it said."""
+    done = subprocess.run([tool(command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise FileError(command[-1], f"{command[0]} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def beside_python(program: str) -> str:
+    """Path of a program of the package."""
+    beside = Path(sys.executable).parent / program
+    found = str(beside) if beside.exists() else shutil.which(program)
+    if found is None:
+        raise NotFound(program, "is not beside this Python; it is built with the package")
+    return found
+
+
+class Wanting(NamedTuple):
+    """What is missing, in the words of an error: cause, and what to do."""
+
+    what: str
+    why: str
+
+
+def preflight(folder: str | os.PathLike[str], n_bytes: int = LEAST_BYTES) -> list[Wanting]:
+    """What building and running an image in `folder` would lack; empty: nothing."""
+    wanting = []
+
+    def needs(look: Callable[[], object]) -> None:
+        try:
+            look()
+        except NotFound as error:
+            wanting.append(Wanting(error.where, error.what))
+
+    needs(program_path)
+    for name in _PACKAGES:
+        if name != "sgdisk":  # for sticks alone
+            needs(partial(tool, name))
+    needs(firmware)
+    free = shutil.disk_usage(folder).free
+    if free < 2 * n_bytes:
+        wanting.append(Wanting(str(folder), f"has {free >> 20} MiB free, {2 * n_bytes >> 20} are needed; make room"))
+    return wanting

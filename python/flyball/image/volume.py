@@ -1,0 +1,102 @@
+"""Images: a FAT volume with the program for UEFI and models, made and read by mtools."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..engine.model import demo_model_path
+from ..errors import FileError, InvalidArgument, NotFound
+from .tools import LEAST_BYTES, existing, program_path, run, tool
+
+BOOT_PATH = "EFI/BOOT/BOOTX64.EFI"
+_LABELS = ("-v", "FLYBALL", "-N", "464c5942")  # with a serial number from the clock no two images would be the same
+_PARTITION = "@@1M"  # where mtools find the volume of an image with a partition table
+_MOST_FILE_BYTES = (4 << 30) - 1  # of FAT32
+
+
+def build(
+    path: str | os.PathLike[str],
+    models: Sequence[str | os.PathLike[str]] = (),
+    config: str | os.PathLike[str] | None = None,
+    files: Sequence[str | os.PathLike[str]] = (),
+    program: str | os.PathLike[str] | None = None,
+    usb: bool = False,
+) -> None:
+    """Make a FAT32 image that boots: models (default: the bundled one) in models/, `config` as flyball.toml.
+
+    Room is left for a quarter more than there is. `files` come beside the program. `usb`: in a partition of a GPT, as
+    sticks for real machines have it; QEMU takes either.
+    """
+    sources = [Path(model) for model in models] or [demo_model_path()]
+    boot = Path(program) if program is not None else program_path()
+    beside = [Path(file) for file in files]
+    total = 0
+    for file in [boot, *sources, *beside, *([Path(config)] if config is not None else [])]:
+        if not file.is_file():
+            raise NotFound(str(file), "is no file")
+        size = file.stat().st_size
+        if size > _MOST_FILE_BYTES:
+            raise InvalidArgument(str(file), "has more than the 4 GiB that FAT32 holds in a file; split it")
+        total += size
+    mebibytes = max(LEAST_BYTES, total + total // 4 + (16 << 20)) >> 20
+    image = Path(path)
+    aside = image.with_name(image.name + ".new")
+    try:
+        with aside.open("wb") as made:
+            made.truncate((mebibytes + (2 if usb else 0)) << 20)
+        at = ["-i", str(aside)]
+        if usb:
+            end = (1 + mebibytes) * 2048 - 1  # the last sector; the first MiB and the last are the table's
+            run(["sgdisk", "-n", f"1:2048:{end}", "-t", "1:EF00", "-c", "1:FLYBALL", str(aside)])
+            at = ["-i", f"{aside}{_PARTITION}"]
+        run(["mformat", *at, "-F", *_LABELS, "-h", "64", "-t", str(mebibytes), "-s", "32", "::"])
+        run(["mmd", *at, "::/EFI", "::/EFI/BOOT", "::/models"])
+        run(["mcopy", *at, str(boot), f"::/{BOOT_PATH}"])
+        for source in sources:
+            run(["mcopy", *at, str(source), f"::/models/{source.name}"])
+        for file in beside:
+            run(["mcopy", *at, str(file), f"::/{file.name}"])
+        if config is not None:
+            run(["mcopy", *at, str(config), "::/flyball.toml"])
+        aside.replace(image)
+    except OSError as error:
+        raise FileError(str(image), f"cannot be written: {error.strerror or error}") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _volume(image: Path) -> str:
+    """The image as mtools want it named."""
+    with image.open("rb") as file:
+        file.seek(512)
+        return f"{image}{_PARTITION}" if file.read(8) == b"EFI PART" else str(image)
+
+
+def extract(path: str | os.PathLike[str], folder: str | os.PathLike[str], names: Iterable[str] = ()) -> list[Path]:
+    """Copy files of an image (default: all beside the program and its models) into a folder; gives their paths."""
+    image = existing(path)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    wanted = list(names) or _names(image)
+    for name in wanted:
+        run(["mcopy", "-n", "-o", "-i", _volume(image), f"::/{name}", str(target / Path(name).name)])
+    return [target / Path(name).name for name in wanted]
+
+
+def _names(image: Path) -> list[str]:
+    """Files in the root folder."""
+    listing = run(["mdir", "-b", "-i", _volume(image), "::/"]).splitlines()
+    return [line.removeprefix("::/") for line in listing if line and not line.endswith("/")]
+
+
+def check(path: str | os.PathLike[str], repair: bool = False) -> list[str]:
+    """What is wrong with an image's file system, or was before it was repaired; empty: nothing."""
+    image = existing(path)
+    if _volume(image) != str(image):
+        raise InvalidArgument(str(image), "has a partition table; only images without one can be checked as a file")
+    command = [tool("fsck.fat"), "-a" if repair else "-n", str(image)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [] if done.returncode == 0 else [line for line in done.stdout.splitlines()[1:] if line]

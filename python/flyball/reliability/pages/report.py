@@ -1,0 +1,294 @@
+"""What a run said, in short: for a log, for the summary of a CI job, and as JUnit's XML.
+
+Nothing is judged here: marks say how far a metric is from its baseline, verdicts are the stages' own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+import xml.etree.ElementTree as ET
+from calendar import timegm
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ... import files
+from ...evidence.gates import Outcome, passed
+from ..context import Context
+from ..results import Limits, Record, StageResult
+
+FILES = ("report.txt", "report.md", "junit.xml")
+_MOST_LINES = 25  # of report.txt
+_MOST_WIDTH = 120
+_CLIP = 300  # characters of a message in tables; whole ones are in the stages' files
+_NO_TEXT = re.compile(
+    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # terminals obey it, or XML 1.0 forbids it
+    "|[\u202a-\u202e\u2066-\u2069]"  # turns the text behind it around
+)
+
+
+def clean(text: object) -> str:
+    """Text that is text alone to a terminal, a page and XML."""
+    return _NO_TEXT.sub("\ufffd", str(text))
+
+
+def clip(text: object, most: int = _CLIP) -> str:
+    """On one line, and no longer than that."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def number(found: object, *path: str) -> float | None:
+    """A number inside what a stage left; None where there is none, or none that can be shown."""
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < 1e15:
+        return None
+    return found
+
+
+def quantity(value: float | None, unit: str = "") -> str:
+    """Four digits, for people."""
+    if value is None:
+        return "–"
+    scale, prefix = next((s, p) for s, p in ((1e9, " G"), (1e6, " M"), (1.0, "")) if abs(value) >= s or s == 1)
+    value = value / scale if scale > 1 else value
+    if isinstance(value, int):
+        text = f"{value:,}"
+    elif value and abs(value) < 0.001:
+        text = f"{value:.2g}"
+    else:
+        text = f"{value:,.{min(4, max(0, 3 - math.floor(math.log10(abs(value))))) if value else 0}f}"
+    return f"{text}{prefix} {unit}".rstrip()
+
+
+def percent(share: float | None) -> str:
+    """Of a share of one."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def signed(value: float | None, unit: str) -> str:
+    """Of a change."""
+    return "–" if value is None else f"{round(value, 1) + 0.0:+.1f} {unit}"
+
+
+def change_percent(ratio: float | None) -> float | None:
+    """Of a ratio to a baseline."""
+    return None if ratio is None else round(100 * (ratio - 1), 6)
+
+
+def date(seconds: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """Seconds since 1970 in UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return "no date"
+
+
+def overall(record: Record) -> Outcome:
+    """Of a run; without any stage nothing can be told."""
+    return record.outcome if record.stages else Outcome.UNDECIDED
+
+
+def this_run(context: Context) -> Record:
+    """This run as a record, as far as it has come. Its time is in its name, so that pages come out the same again."""
+    try:
+        started = float(timegm(time.strptime(context.run[:15], "%Y%m%d-%H%M%S")))
+    except ValueError:
+        started = time.time()
+    state = context.values("self_heal").get("state")
+    return Record(
+        run=context.run,
+        time=started,
+        target=context.target,
+        profile=context.profile.name,
+        machine=context.machine,
+        subjects=context.subjects,
+        stages=dict(context.results),
+        heal=dict(state if isinstance(state, Mapping) else context.heal),
+    )
+
+
+# ---------------------------------------------------------------- metrics
+
+
+_PHASES = ("prefill", "decode")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A line of the report. `mark`: how a change is to be taken; empty where nothing is compared."""
+
+    name: str
+    shown: str
+    change_percent: float | None = None
+    mark: str = ""
+
+
+def metrics(record: Record, limits: Limits) -> list[Metric]:
+    """Of a run; what it did not measure is left out."""
+    startup, tokens = record.values("startup"), record.values("metrics")
+    costs = [(phase, number(tokens, "cost", phase), number(tokens, "drift", phase, "ratio")) for phase in _PHASES]
+    costs.append(("load", number(startup, "cost"), number(startup, "drift", "ratio")))
+    found = []
+    for name, cost, ratio in costs:
+        if cost is not None:
+            change = change_percent(ratio)
+            found.append(Metric(f"{name} cost", quantity(cost, "× yardstick"), change, _mark(change, limits)))
+    for phase in _PHASES:
+        cycles = [(p, number(tokens, phase, p)) for p in ("p50", "p95", "p99")]
+        if any(value is not None for _, value in cycles):
+            found.append(Metric(f"{phase} cycles/token", ", ".join(f"{p} {quantity(value)}" for p, value in cycles)))
+    for name, stage, key, unit in (
+        ("model prepared", "startup", "model_prepare_ms", "ms"),
+        ("first token", "startup", "first_token_ms", "ms"),
+        ("harmful share", "quality", "harmful_share", ""),
+        ("confidence threshold", "curriculum", "threshold", ""),
+    ):
+        value = number(record.values(stage), key)
+        if value is not None:
+            found.append(Metric(name, percent(value) if key == "harmful_share" else quantity(value, unit)))
+    return found
+
+
+def _mark(change: float | None, limits: Limits) -> str:
+    if change is None:
+        return "no baseline"
+    if change >= limits.fail_percent:
+        return "fail"
+    return "warn" if change >= limits.warn_percent else "ok"
+
+
+# ---------------------------------------------------------------- forms
+
+
+def _text(record: Record, measured: Sequence[Metric]) -> str:
+    """For a log."""
+    seconds = sum(result.seconds for result in record.stages.values())
+    about = f"profile {record.profile}, target {record.target}, {len(record.stages)} stages in {seconds:.1f} s"
+    lines = [f"flyball reliability {record.run}: {overall(record).upper()} ({about})"]
+    for name, result in record.stages.items():
+        verdict = result.verdict
+        lines.append(f"  {name:<15} {verdict.outcome:<10} {verdict.reason_id:<20} {verdict.message}")
+    for name, result in record.stages.items():
+        if result.verdict.outcome is not Outcome.PASS and result.verdict.hint:
+            lines.append(f"  {name}: {result.verdict.hint}")
+    for m in measured:
+        change = signed(m.change_percent, "%") if m.mark else ""
+        lines.append(f"  {m.name:<21} {m.shown:<38} {change:>9} {m.mark}")
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES - 1 :] = [f"  and {len(lines) - _MOST_LINES + 1} lines more in report.md"]
+    return "".join(_one_line(line) + "\n" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    """With its columns."""
+    line = clean(text).replace("\n", " ").replace("\t", " ").rstrip()
+    return line if len(line) <= _MOST_WIDTH else line[: _MOST_WIDTH - 1] + "…"
+
+
+def escaped(text: object) -> str:
+    """Inert in Markdown, inside a table too."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", clip(text))
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], n_left: int = 1) -> str:
+    """All text is escaped here; the first `n_left` columns are text, the others numbers."""
+    rule = [":--" if i < n_left else "--:" for i in range(len(head))]
+    cells = [[*map(escaped, head)], rule, *([*map(escaped, row)] for row in rows)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str:
+    """For the summary of a CI job."""
+    about = f"Profile {record.profile}, target {record.target}, {date(record.time)}."
+    stages = [
+        (name, r.verdict.outcome, r.verdict.reason_id, r.verdict.message, r.verdict.hint, f"{r.seconds:.1f}")
+        for name, r in record.stages.items()
+    ]
+    parts = [
+        _summary_mark(record),
+        f"## Reliability: {overall(record)} ({escaped(record.run)})\n",
+        escaped(about) + "\n",
+        markdown_table(("stage", "verdict", "reason", "message", "what to do", "seconds"), stages, n_left=5),
+    ]
+    if measured:
+        rows = [(m.name, m.shown, signed(m.change_percent, "%"), m.mark) for m in measured]
+        parts.append(markdown_table(("metric", "value", "change", "mark"), rows, n_left=2))
+        parts.append(
+            f"Changes are to the baseline: warn from {limits.warn_percent:g} %, fail from {limits.fail_percent:g} %. "
+            "Marks do not decide; the verdict of the stage does.\n"
+        )
+    return "\n".join(parts)
+
+
+def _summary_mark(record: Record) -> str:
+    return f"<!-- flyball reliability {escaped(record.run)} -->\n"
+
+
+def _append_summary(text: str, record: Record) -> str:
+    """Where CI takes a job's summary from: once, also when the stage is carried out again. Says what came of it."""
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        return "none asked for"
+    try:
+        path = Path(name)
+        if path.exists() and _summary_mark(record) in path.read_text(encoding="utf-8", errors="replace"):
+            return "was there"
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("\n" + text)
+    except OSError as error:  # the report is there all the same
+        return f"not written: {error.strerror or error}"
+    return "appended"
+
+
+def _junit(record: Record) -> str:
+    """Each stage is a test; what could not be told is a skipped one."""
+    results = list(record.stages.values())
+    counts = {
+        "tests": str(len(results)),
+        "failures": str(sum(result.verdict.outcome is Outcome.FAIL for result in results)),
+        "errors": "0",
+        "skipped": str(sum(result.verdict.outcome is Outcome.UNDECIDED for result in results)),
+        "time": f"{sum(result.seconds for result in results):.3f}",
+    }
+    root = ET.Element("testsuites", {"name": "flyball reliability"} | counts)
+    timestamp = date(record.time, "%Y-%m-%dT%H:%M:%S")
+    suite = ET.SubElement(root, "testsuite", {"name": "reliability", "timestamp": timestamp} | counts)
+    properties = ET.SubElement(suite, "properties")
+    for name in ("run", "profile", "target", "machine"):
+        ET.SubElement(properties, "property", name=name, value=clean(getattr(record, name)))
+    for result in results:
+        case = ET.SubElement(
+            suite, "testcase", classname="reliability", name=clean(result.stage), time=f"{result.seconds:.3f}"
+        )
+        verdict = result.verdict
+        if verdict.outcome is Outcome.PASS:
+            continue
+        kind = "failure" if verdict.outcome is Outcome.FAIL else "skipped"
+        said = ET.SubElement(case, kind, message=verdict.reason_id)
+        said.text = clean("\n".join(filter(None, (verdict.message, verdict.hint, json.dumps(verdict.evidence)))))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def run(context: Context) -> StageResult:
+    """Write them."""
+    record = this_run(context)
+    measured = metrics(record, context.limits)
+    summary = _markdown(record, measured, context.limits)
+    for name, text in zip(FILES, (_text(record, measured), summary, _junit(record)), strict=True):
+        files.write(context.folder / name, text)
+    values: dict[str, Any] = {
+        "files": list(FILES),
+        "metrics": [asdict(m) for m in measured],
+        "summary": _append_summary(summary, record),
+        "limits": context.limits.effective("warn_percent", "fail_percent"),
+    }
+    return StageResult("report", passed("REPORT_WRITTEN", f"{', '.join(FILES)} are written"), values)

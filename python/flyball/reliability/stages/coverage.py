@@ -1,0 +1,83 @@
+"""Coverage: each marker has a registered reason; log and journal, registry and documentation agree."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from ... import journal
+from ...evidence.gates import Verdict, failed, passed, undecided
+from ...journal.events import REASONS
+from ..context import Context
+from ..results import StageResult
+from .scenario import markers
+
+_ROW = re.compile(r"^\| `([A-Z_]+)` \|", re.MULTILINE)
+_NAMED = re.compile(r"\b(?:governor|policy): ([A-Z_]+(?:, [A-Z_]+)*)")  # what the console names
+
+
+def run(context: Context) -> StageResult:
+    """Of what the scenario left."""
+    folder = Path(context.values("scenario").get("folder", ""))
+    log, kept, output = folder / "log.txt", folder / "journal.jsonl", context.folder / "scenario" / "output.txt"
+    if not log.is_file() or not kept.is_file():
+        return StageResult("coverage", undecided("COVERAGE_GAPS", "the scenario left no journal and log"))
+    text = log.read_text()
+    found = markers(text)
+    n_lines = text.count("\n")
+    console = [reason for names in _NAMED.findall(output.read_text()) for reason in names.split(", ")]
+    report = journal.check(kept, log)
+    counted = Counter(event.reason_id for event in journal.read(kept))
+    values = {
+        "lines": n_lines,
+        "markers": len(found),
+        "with_reason": sum(reason is not None for _, reason in found),
+        "console_markers": len(console),
+        "journal_lines": report.n_lines,
+        "documented": None,
+    }
+    faults = [str(fault) for fault in report.faults]
+    faults += agreement(Counter(reason for _, reason in found if reason), counted)
+    unknown = sorted({r for r in [*(reason for _, reason in found), *console] if r is not None} - set(REASONS))
+    documented = documentation()
+    if documented is not None:
+        values["documented"] = len(documented)
+    return StageResult("coverage", judge(found, n_lines, unknown, faults, documented), values)
+
+
+def judge(
+    found: list[tuple[str, str | None]],
+    n_lines: int,
+    unknown: list[str],
+    faults: list[str],
+    documented: set[str] | None,
+) -> Verdict:
+    """Strict: one marker is enough."""
+    bare = [marker for marker, reason in found if reason is None]
+    if bare or unknown or len(found) != n_lines:
+        told = [f"[{marker}] has no reason" for marker in bare] + [f"{reason} is not registered" for reason in unknown]
+        if len(found) != n_lines:
+            told.append(f"{n_lines - len(found)} lines of the log have no marker")
+        return failed("COVERAGE_GAPS", "; ".join(told[:5]), "every decision site names its reason", n=len(told))
+    if faults:
+        return failed(
+            "COVERAGE_DIFFERS", "; ".join(faults[:5]), "flyball journal verify --log tells more", n=len(faults)
+        )
+    if documented is not None and documented != set(REASONS):
+        differ = ", ".join(sorted(documented ^ set(REASONS))[:5])
+        return failed("COVERAGE_UNDOCUMENTED", f"only in one of registry and documentation: {differ}", "make reasons")
+    with_docs = "" if documented is None else ", and the documentation lists them"
+    return passed("COVERAGE_HOLDS", f"{len(found)} markers with registered reasons, as in the journal{with_docs}")
+
+
+def agreement(log: Counter[str], kept: Counter[str]) -> list[str]:
+    """Where counts of a reason differ."""
+    names = sorted(set(log) | set(kept))
+    return [f"{name}: {log[name]} in the log, {kept[name]} in the journal" for name in names if log[name] != kept[name]]
+
+
+def documentation() -> set[str] | None:
+    """Reasons that the documentation of a source checkout lists; None where there is none."""
+    page = Path(__file__).parents[4] / "docs" / "reasons.md"
+    return set(_ROW.findall(page.read_text())) if page.is_file() else None

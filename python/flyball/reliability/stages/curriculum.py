@@ -1,0 +1,65 @@
+"""Curriculum: how much confidence a change needs, by phase, workload and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...evidence.gates import passed
+from ..context import Context
+from ..results import StageResult
+from .quality import HARM
+
+_PHASES = (("early", 2, 75), ("warm", 6, 67), ("steady", None, 60))  # name, runs at most, base
+_WORKLOADS = {"latency": -5, "context_expansion": 10, "mixed": 3, "unknown": 0}
+_RECENT = 5  # runs whose outcomes count
+_MOST_ADAPTED = 10
+LEAST, MOST = 55, 85
+
+
+def run(context: Context) -> StageResult:
+    """The threshold and each term of it."""
+    if not context.limits.curriculum:
+        limits = context.limits.effective("curriculum")
+        return StageResult(
+            "curriculum", passed("CURRICULUM_SET", "switched off"), {"threshold": 0, "provenance": [], "limits": limits}
+        )
+    runs = [record for record in context.history if record.stages]
+    phase, base = phase_of(len(runs))
+    chosen = context.values("scenario").get("chosen", {})
+    workload = workload_of(chosen)
+    recent = [change["outcome"] for r in runs[-_RECENT:] for change in r.values("scenario").get("applied", [])]
+    recent += [change["outcome"] for change in context.values("scenario").get("applied", [])]
+    adapted = adaptation(recent)
+    threshold = min(max(base + _WORKLOADS[workload] + adapted, LEAST), MOST)
+    provenance = [
+        {"source": f"phase {phase}, after {len(runs)} runs", "value": base},
+        {"source": f"workload {workload}", "value": _WORKLOADS[workload]},
+        {"source": f"outcomes of {len(recent)} changes", "value": adapted},
+        {"source": f"bounded by {LEAST} and {MOST}", "value": threshold},
+    ]
+    told = f"changes need a confidence of {threshold}: {base} ({phase}), {_WORKLOADS[workload]:+} ({workload})"
+    values = {"threshold": threshold, "phase": phase, "workload": workload, "provenance": provenance}
+    return StageResult("curriculum", passed("CURRICULUM_SET", f"{told}, {adapted:+} (outcomes)"), values)
+
+
+def phase_of(n_runs: int) -> tuple[str, int]:
+    """Name and base."""
+    return next((name, base) for name, most, base in _PHASES if most is None or n_runs <= most)
+
+
+def workload_of(chosen: Mapping[str, int]) -> str:
+    """By what was chosen: less of something is for speed, more context for long conversations."""
+    less = sum(n for action, n in chosen.items() if action.startswith("reduce_"))
+    more = sum(n for action, n in chosen.items() if action.startswith("increase_"))
+    if less + more == 0:
+        return "unknown"
+    share = less / (less + more)
+    return "latency" if share >= 0.75 else "context_expansion" if share <= 0.25 else "mixed"
+
+
+def adaptation(outcomes: list[str]) -> int:
+    """Lower after help, higher after harm, by at most _MOST_ADAPTED."""
+    if not outcomes:
+        return 0
+    score: float = sum((outcome in HARM) - (outcome == "helped") for outcome in outcomes)
+    return round(_MOST_ADAPTED * score / len(outcomes))

@@ -1,0 +1,111 @@
+"""Quality: how many of the changes that the policy applied did harm, in all and in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...evidence.gates import Verdict, failed, passed, undecided
+from ...evidence.stats import share_bounds
+from ..context import Context
+from ..results import Record, StageResult
+
+HARM = ("harmed", "failed")
+LEAST = 5  # judged changes that say anything
+_CONFIDENCE = 0.999  # the gate is asked after each run
+
+
+def run(context: Context) -> StageResult:
+    """Over the newest judged changes since the policy was last let free."""
+    about = context.values("preflight")
+    model, memory = model_class(about.get("shape", {})), memory_tier(about.get("memory_mb", 0))
+    share, streak, provenance = effective(context, model, memory)
+    outcomes = judged(context.history, str(context.heal.get("counted_from", "")))
+    outcomes += [change["outcome"] for change in context.values("scenario").get("applied", [])]
+    outcomes = outcomes[-int(context.limits.quality_window) :]
+    n_harm = sum(outcome in HARM for outcome in outcomes)
+    values = {
+        "n": len(outcomes),
+        "harmful": n_harm,
+        "harmful_share": n_harm / len(outcomes) if outcomes else None,
+        "harmful_streak": longest_streak(outcomes),
+        "model_class": model,
+        "memory_tier": memory,
+        "limits": provenance,
+    }
+    return StageResult("quality", judge(outcomes, share, streak), values)
+
+
+def judge(outcomes: Sequence[str], share: float, streak: int) -> Verdict:
+    """A share is only held against its limit by its lower bound: few changes prove little."""
+    n_harm, longest = sum(outcome in HARM for outcome in outcomes), longest_streak(outcomes)
+    told = f"{n_harm} of {len(outcomes)} applied changes did harm, {longest} in a row"
+    hint = "the policy is bounded now; flyball journal explain tells what each change did"
+    if longest >= streak:
+        return failed("QUALITY_HARMFUL_STREAK", f"{told}; {streak} may not be", hint, streak=longest, limit=streak)
+    lower, upper = share_bounds(n_harm, len(outcomes), _CONFIDENCE)
+    if lower > share:
+        told += f": at least {lower:.0%}, {share:.0%} may be"
+        return failed("QUALITY_HARMFUL_SHARE", told, hint, lower=lower, limit=share)
+    if len(outcomes) < LEAST:
+        return undecided("QUALITY_LEARNING", f"{told}; {LEAST} are needed to judge", "more runs add up")
+    return passed("QUALITY_HOLDS", told, lower=lower, upper=upper, limit=share)
+
+
+def judged(history: Sequence[Record], counted_from: str) -> list[str]:
+    """Outcomes of applied changes, oldest first, of the runs after that one."""
+    found = []
+    for record in reversed(history):
+        if record.run <= counted_from:
+            break
+        found += [change["outcome"] for change in reversed(record.values("scenario").get("applied", []))]
+    return found[::-1]
+
+
+def longest_streak(outcomes: Sequence[str]) -> int:
+    """Harmful ones in a row; an undecided one ends a streak, since half of chance's verdicts are harm."""
+    longest = current = 0
+    for outcome in outcomes:
+        current = current + 1 if outcome in HARM else 0
+        longest = max(longest, current)
+    return longest
+
+
+def model_class(shape: dict[str, int]) -> str:
+    """tiny, medium or large by width and layers; unknown without them."""
+    if not shape:
+        return "unknown"
+    for name, width, layers in (("tiny", 320, 8), ("medium", 1024, 20)):
+        if shape["width"] <= width and shape["layers"] <= layers:
+            return name
+    return "large"
+
+
+def memory_tier(memory_mb: int) -> str:
+    """low, mid or high."""
+    return "low" if memory_mb < 2048 else "mid" if memory_mb < 4096 else "high"
+
+
+# A tiny model with room has no excuse; a large one, or little memory, makes changes riskier and rarer.
+_STRICT, _LENIENT, _UNKNOWN = (-0.10, -1), (0.15, 1), (0.05, 0)
+
+
+def effective(context: Context, model: str, memory: str) -> tuple[float, int, list[dict[str, Any]]]:
+    """Share and streak that may not be, and how they came about."""
+    limits = context.limits
+    by, source = (0.0, 0), ""
+    if limits.adapt_quality:
+        if model == "large" or memory == "low":
+            by, source = _LENIENT, f"{model} model, {memory} memory: more lenient"
+        elif model == "tiny" and memory == "high":
+            by, source = _STRICT, f"{model} model, {memory} memory: stricter"
+        elif model == "unknown":
+            by, source = _UNKNOWN, "unknown model: a little more lenient"
+    share, streak = max(0.15, limits.harmful_share + by[0]), max(2, int(limits.harmful_streak) + by[1])
+    provenance = limits.effective("harmful_share", "harmful_streak", "quality_window")
+    if source:
+        provenance += [
+            {"name": "harmful_share, effective", "value": share, "source": source},
+            {"name": "harmful_streak, effective", "value": streak, "source": source},
+        ]
+    return share, streak, provenance

@@ -1,0 +1,158 @@
+"""Scenario: the frozen script of turns, consults and faults, on the host or in QEMU, and what it leaves.
+
+The REPL runs it, as a program of its own. A policy's limits from earlier runs bound it, as they would bound anybody's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ... import image
+from ...engine.model import demo_model_path
+from ...evidence.gates import Verdict, failed, passed
+from ...journal.events import REASONS, Event
+from ...journal.journal import read
+from .. import measure
+from ..context import Context
+from ..results import StageResult
+
+POLICY = "policy.toml"
+BROKEN = "broken.gguf"
+_LEFT = ("journal.jsonl", "log.txt", "metrics.json", "receipt.json")
+_TIMEOUT = {"host": 300.0, "qemu": 480.0}
+_MARKER = re.compile(r"^\[([a-z_]+)\] (\S+)(?: reason_id=(\S+))?", re.MULTILINE)
+
+
+def script() -> list[str]:
+    """The lines, with comments left out."""
+    text = files("flyball").joinpath("data/scenario.txt").read_text()
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def run(context: Context) -> StageResult:
+    """Run it, and read what it left."""
+    folder = context.folder / "scenario"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed in it
+    folder.mkdir(parents=True)
+    model = context.model or demo_model_path()
+    (folder / BROKEN).write_bytes(model.read_bytes()[:5000])
+    limits = limits_file(context.root)
+    if limits.exists():
+        shutil.copy(limits, folder / f"{POLICY}.limits")
+    left, output, why = (_in_qemu if context.target == "qemu" else _on_host)(context, model, folder)
+    (folder / "output.txt").write_text(output)
+    missing = [name for name in _LEFT if not (left / name).exists()]
+    events = list(read(left / "journal.jsonl")) if "journal.jsonl" not in missing else []
+    wrong = [why] if why else []
+    wrong += [f"it left no {name}" for name in missing]
+    wrong += _faults(output, events)
+    if wrong:
+        return StageResult("scenario", judge(wrong), {"folder": str(left), **observed(events)})
+    values = observed(events)
+    second = json.loads((left / "metrics.json").read_text())["session"]["cycles_per_second"]
+    values["startup"]["first_token_ms"] = values["startup"].pop("first_token_cycles") * 1e3 / second
+    measured = measure.guest_costs(values) if context.target == "qemu" else measure.costs(model, context.profile.pairs)
+    return StageResult("scenario", judge(wrong), {"folder": str(left), **values, **measured})
+
+
+def limits_file(root: Path) -> Path:
+    """What bounds the policy of the next scenario."""
+    return root / f"{POLICY}.limits"
+
+
+def judge(wrong: list[str]) -> Verdict:
+    """Of what went wrong; nothing did: it holds."""
+    if wrong:
+        hint = "scenario/output.txt in the run's folder is what a person would have seen"
+        return failed("SCENARIO_BROKEN", "; ".join(wrong), hint, wrong=wrong)
+    return passed("SCENARIO_COMPLETE", "the script ran to its end, its faults were met as they should be")
+
+
+def _on_host(context: Context, model: Path, folder: Path) -> tuple[Path, str, str]:
+    (folder / "script.txt").write_text("\n".join(script()) + "\n")
+    command = [image.beside_python("flyball-repl"), str(model.resolve()), "--tune", "off"]
+    command += ["--journal", "journal.jsonl", "--log", "log.txt", "--policy-file", POLICY, "--script", "script.txt"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT["host"], check=False, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        return folder, "", f"it did not end within {_TIMEOUT['host']:g} s"
+    # The broken model is an error that the REPL counts; nothing else may be one.
+    why = "" if done.returncode == 1 else f"the REPL ended with {done.returncode}, not with the one expected error"
+    return folder, done.stdout + done.stderr, why
+
+
+def _in_qemu(context: Context, model: Path, folder: Path) -> tuple[Path, str, str]:
+    path, config = folder / "flyball.img", folder / "flyball.toml"
+    config.write_text(f'tune = "off"\nmodel = "models/{model.name}"\n')
+    beside = [folder / BROKEN, *folder.glob(f"{POLICY}.limits")]
+    image.build(path, [model], config, beside)
+    machine = image.Machine(processors=min(os.cpu_count() or 1, 4))
+    ended = image.run(path, script(), machine, timeout=_TIMEOUT["qemu"])
+    left = folder / "volume"
+    image.extract(path, left)
+    path.unlink()  # what it held is extracted; images of many runs would fill the disk
+    return left, ended.output, "" if ended.why == image.WENT_WRONG else f"the machine: {ended.why or 'met no fault'}"
+
+
+def _faults(output: str, events: list[Event]) -> list[str]:
+    """What should have been met, and was not; and errors that should not be."""
+    told = {event.reason_id for event in events}
+    wrong = [f"said: {line}" for line in output.splitlines() if line.startswith("error:")]
+    if f"The model {BROKEN} cannot be used." not in output:
+        wrong.append("a broken model was not refused")
+    if "GUARD_TURN_STOP" not in told:
+        wrong.append("the guard did not end the answer that passed its limit")
+    if "holds:" not in output:
+        wrong.append("the receipt of an answer did not verify")
+    if not any(reason in told for reason in ("POLICY_CHOICE", "POLICY_STAY")):
+        wrong.append("the model was not asked")
+    if events and events[-1].reason_id != "SESSION_CLOSED":
+        wrong.append("the journal does not end with the session")
+    return wrong
+
+
+def observed(events: Iterable[Event]) -> dict[str, Any]:
+    """What later stages judge: counts of reasons, what became of applied changes, what was chosen, what tokens cost."""
+    reasons: Counter[str] = Counter()
+    chosen: Counter[str] = Counter()
+    applied: list[dict[str, str]] = []
+    costs: dict[str, list[float]] = {"prefill": [], "decode": []}
+    startup: dict[str, float] = {}
+    for event in events:
+        reasons[event.reason_id] += 1
+        data = event.data
+        if event.reason_id == "PLAN_STEP":
+            applied.append({"action": data["action"], "outcome": ""})
+        elif event.reason_id == "APPLY_NOT_VERIFIED" and applied:
+            applied[-1]["outcome"] = "failed"
+        elif event.reason_id.startswith("OUTCOME_") and applied:
+            applied[-1]["outcome"] = event.reason_id.removeprefix("OUTCOME_").lower()
+        elif event.reason_id == "POLICY_CHOICE":
+            chosen[data["action"]] += 1
+        elif event.reason_id == "SESSION_TURN_ENDED":
+            startup.setdefault("first_token_cycles", data["first_token_cycles"])
+            for phase, found in costs.items():
+                if data[phase]["tokens"]:
+                    found.append(data[phase]["cycles"] / data[phase]["tokens"])
+        elif event.reason_id == "MODEL_LOADED":
+            startup.setdefault("model_select_ms", data["select_ns"] / 1e6)
+            startup.setdefault("model_prepare_ms", data["prepare_ns"] / 1e6)
+    judged = [change for change in applied if change["outcome"]]
+    return {"reasons": dict(reasons), "chosen": dict(chosen), "applied": judged, "startup": startup, **costs}
+
+
+def markers(text: str) -> list[tuple[str, str | None]]:
+    """(Marker, its reason or None) of each marked line of a log."""
+    families = {row.family.lower() for row in REASONS.values()} | {"startup", "policy"}
+    return [(found[1], found[3]) for found in _MARKER.finditer(text) if found[1] in families]

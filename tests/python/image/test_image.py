@@ -1,0 +1,276 @@
+"""The boot image in QEMU: the same core, the same REPL, the same bits as on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import flyball
+from flyball import image, journal
+from flyball.cli import main
+from flyball.image import tools
+from flyball.journal.replay import replay
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_tools() -> None:
+    """Without the tools nothing can be told; in CI that is a failure."""
+    needed = [name for name in ("qemu-system-x86_64", "mcopy") if shutil.which(name) is None]
+    if not (Path(image.__file__).parents[1] / "data" / "flyball.efi").exists():
+        needed.append("flyball.efi")
+    if needed:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"missing: {', '.join(needed)}")
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[flyball.Model]:
+    with flyball.Model.load(flyball.demo_model_path()) as loaded:
+        yield loaded
+
+
+def build(folder: Path, config: str, files: list[Path] | None = None) -> Path:
+    settings = folder / "settings.toml"
+    settings.write_text(config)
+    path = folder / "flyball.img"
+    image.build(path, config=settings, files=files or [])
+    return path
+
+
+def test_a_session_in_qemu_leaves_what_the_host_can_check(
+    tmp_path: Path, model: flyball.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processors with AVX2: a conversation, a consult, a receipt each way, files that the host reads."""
+    made = model.chat().send("What can you do?", 16, temperature=0.8, seed=3)
+    host = made.receipt.save(tmp_path / "host.json")
+    session = Path(__file__).parents[2] / "boot/session.txt"
+    script = ["/journal 9", "/verify host.json", "/max_tokens 16", *session.read_text().splitlines()]
+    path = build(tmp_path, 'journal = "journal.jsonl"\nlog = "log.txt"\ntune = "off"\nsampling.seed = 3\n', [host])
+    ended = image.run(path, script, image.Machine(processors=2))
+    assert ended.well, ended
+    out = ended.output
+    assert "on 2 threads" in out
+    assert "threads       2 of 2 processors" in out
+    assert f"digest {made.digest[:12]}" in out  # the first answer is the host's
+    assert "reason_id=MODEL_ISA_CHOSEN" in out
+    assert "SESSION_CONSULTED" in out
+    assert "GUARD_TURN_STOP" in out
+    assert image.check(path) == []
+    left = {file.name: file for file in image.extract(path, tmp_path / "out")}
+    assert flyball.verify(left["receipt.json"], model=model)
+    assert main(["journal", "verify", str(left["journal.jsonl"]), "--log", str(left["log.txt"])]) == 0
+    assert "generated_tokens" in json.loads(left["metrics.json"].read_text())["last"]
+    assert replay(journal.read(left["journal.jsonl"])).holds
+    assert main(["image", "check", str(path)]) == 0
+    assert "journal.jsonl" in capsys.readouterr().out
+
+
+def test_a_processor_without_avx_has_the_same_bits(tmp_path: Path, model: flyball.Model) -> None:
+    made = model.generate("Once upon a time", 8, seed=1)
+    host = made.receipt.save(tmp_path / "host.json")
+    script = ["/cpu", "/verify host.json", "/raw on", "/max_tokens 8", "Once upon a time", "/receipt guest.json"]
+    path = build(tmp_path, 'tune = "off"\nsampling.seed = 1\n', [host])
+    ended = image.run(path, script, image.Machine(cpu="qemu64"))
+    assert ended.well, ended
+    assert "(this processor can run: word64 scalar)" in ended.output
+    assert f"digest {made.digest[:12]}" in ended.output
+    [guest] = image.extract(path, tmp_path, ["guest.json"])
+    assert flyball.verify(guest, model=model)
+
+
+def test_what_is_wrong_is_said_at_the_prompt(tmp_path: Path) -> None:
+    """A bad configuration and a bad model cost no boot; what fails in a script is told by the exit code."""
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(flyball.demo_model_path().read_bytes()[:5000])
+    settings = tmp_path / "settings.toml"
+    settings.write_text("threads = 1\nthreads = 2\n")
+    path = tmp_path / "flyball.img"
+    image.build(path, [bad], settings)
+    ended = image.run(path, ["Hello"])
+    assert not ended.well
+    assert ended.why == "a command or a prompt of the script went wrong"
+    assert "flyball.toml:2: threads: was set before, in line 1; the defaults hold" in ended.output
+    assert "cause:    " in ended.output
+    assert "no model: commands work" in ended.output
+
+
+def test_a_power_cut_loses_nothing_that_was_finished(tmp_path: Path, model: flyball.Model) -> None:
+    """QEMU is killed while files are written: what a command had finished is whole, and the next boot goes on."""
+    config = """
+journal = "journal.jsonl"
+tune = "off"
+isa = "word64"
+policy_file = "policy.toml"
+policy.auto_apply = "aggressive"
+"""
+    script = ["/max_tokens 4", "Hello"]
+    for n in range(1, 2000):
+        script += [f"/receipt {n}.json", f"/max_tokens {64 + n % 64}", "/save session.bin"]
+    random = Random(5)
+    for cut in range(int(os.environ.get("FLYBALL_CUTS", "2"))):
+        path = build(tmp_path, config)
+        ended = image.run(path, script, timeout=5 + 3 * random.random())
+        assert not ended.well
+        n_finished = ended.output.count("wrote the receipt of the last answer to ")
+        image.check(path, repair=True)
+        assert image.check(path) == []
+        left = {file.name: file for file in image.extract(path, tmp_path / f"out{cut}")}
+        finished = [left[f"{n}.json"] for n in range(1, n_finished + 1)]
+        assert all(flyball.verify(file, model=model) for file in finished)
+        again = image.run(path, ["/policy", "Hello"])
+        assert again.well, again
+        [told] = image.extract(path, tmp_path / f"again{cut}", ["journal.jsonl"])
+        assert main(["journal", "verify", str(told)]) == 0
+
+
+def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
+    """It fills up while the journal is written: answers go on, and what the journal has is whole lines."""
+    path = build(tmp_path, 'tune = "off"\nisa = "word64"\n')
+    [free] = re.findall(r"([\d ]+) bytes free", tools.run(["mdir", "-i", str(path), "::/"]))
+    filler = tmp_path / "filler"
+    filler.write_bytes(bytes(int(free.replace(" ", "")) - (80 << 10)))
+    tools.run(["mcopy", "-i", str(path), str(filler), "::/filler"])
+    ended = image.run(path, ["/max_tokens 2", *["/clear", "Hello"] * 40, "/metrics"])
+    assert not ended.well
+    assert ended.output.count("journal.jsonl: cannot append to: the volume is full") == 1
+    assert re.search(r'"generations_completed": ?40\b', ended.output)
+    assert image.check(path) == []
+    [told] = image.extract(path, tmp_path / "out", ["journal.jsonl"])
+    kept = journal.check(told)
+    assert kept.holds
+    assert kept.torn == 0
+    assert 0 < kept.n_lines < 40 * 4
+
+
+def test_a_volume_that_is_read_only_leaves_its_log_on_the_serial_line(tmp_path: Path) -> None:
+    path = build(tmp_path, 'tune = "off"\nisa = "word64"\n')
+    before = path.read_bytes()
+    ended = image.run(path, ["/max_tokens 2", "Hello"], image.Machine(read_only=True))
+    assert not ended.well
+    assert ended.output.count("journal.jsonl: cannot append to: the volume is write-protected") == 1
+    assert "\x1b" not in ended.output
+    assert "[startup] model_load reason_id=MODEL_LOADED seq=" in ended.output
+    assert "[session] turn_end reason_id=SESSION_TURN_ENDED seq=" in ended.output
+    assert path.read_bytes() == before
+
+
+def test_a_machine_that_lost_its_power_while_it_tried_a_change_boots_without_it(tmp_path: Path) -> None:
+    """Boots of the same volume: a change, a power cut before it has proven itself, the roll-back, a stable boot."""
+    config = """
+tune = "off"
+isa = "word64"
+policy.auto_apply = "aggressive"
+policy.calm_turns = 1
+"""
+    path = build(tmp_path, config)
+    stopped = ["/guard on", "/guard turn_ms 1", "Hello", "/guard off", "/consult mock reduce_answer", "/policy"]
+    shown: list[str] = []
+
+    def cut_power(piece: str) -> None:
+        shown.append(piece)
+        if "no start has proven the last change" in "".join(shown):
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        image.run(path, stopped, on_output=cut_power)
+    image.check(path, repair=True)
+    second = image.run(path, ["/policy", "/max_tokens 4", "Hello", "/policy"])
+    assert second.well, second
+    assert "policy: POLICY_START_FAILED" in second.output
+    assert "PLAN_ROLLED_BACK" in second.output
+    assert "start 2, stable" in second.output
+    left = image.extract(path, tmp_path, ["journal.jsonl", "policy.toml.learnt"])
+    assert replay(journal.read(left[0])).holds
+    assert json.loads(left[1].read_text())["starts"] == {
+        "n": 2,
+        "failed": 0,
+        "running": False,
+        "stable": True,
+        "unproven": False,
+    }
+
+
+def test_an_image_for_a_stick_boots(tmp_path: Path) -> None:
+    path = tmp_path / "stick.img"
+    image.build(path, usb=True)
+    assert path.read_bytes()[512:520] == b"EFI PART"
+    ended = image.run(path, ["/raw on", "/max_tokens 2", "Once", "/receipt r.json"])
+    assert ended.well, ended
+    assert "r.json" in [file.name for file in image.extract(path, tmp_path)]
+
+
+def volume(folder: Path, config: str = "") -> Path:
+    """A folder as the program's volume, with the bundled model."""
+    (folder / "models").mkdir()
+    shutil.copy(flyball.demo_model_path(), folder / "models")
+    (folder / "flyball.toml").write_text(config)
+    return folder
+
+
+def test_the_program_runs_as_a_process_with_the_same_bits(tmp_path: Path, model: flyball.Model) -> None:
+    folder = volume(tmp_path, 'tune = "off"\nsampling.seed = 9\njournal = "journal.jsonl"\n')
+    made = model.generate("Once upon a time", 40, seed=9)
+    made.receipt.save(folder / "host.json")
+    script = ["/verify host.json", "/raw on", "/max_tokens 40", "Once upon a time", "/receipt guest.json", "/journal 1"]
+    for processors in (1, 3):
+        ended = image.native(folder, script, processors)
+        assert ended.well, ended
+        assert f"digest {made.digest[:12]}" in ended.output
+        assert flyball.verify(folder / "guest.json", model=model)
+    assert main(["journal", "verify", str(folder / "journal.jsonl")]) == 0
+    assert not image.native(folder, ["/load absent.gguf"]).well
+
+
+def test_hostile_volumes_cost_no_fault(tmp_path: Path) -> None:
+    """Mutated models and configurations: an error at the prompt or an answer, never a fault, never a hang."""
+    folder = volume(tmp_path)
+    good = {name: (folder / name).read_bytes() for name in ("models/flyball-demo.gguf",)}
+    good["flyball.toml"] = b'threads = 1\ncontext = 64\nkv = "f16"\nguard.mode = "on"\nsampling.top_p = 0.9\n'
+    random = Random(3)
+    for n in range(int(os.environ.get("FLYBALL_MUTATIONS", "12"))):
+        for name, content in good.items():
+            changed = bytearray(content)
+            header = min(len(changed), 60_000)  # metadata and the table of tensors: where lies matter most
+            for _ in range(random.choice((0, 1, 3, 20))):
+                changed[random.randrange(header)] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
+            if random.random() < 0.2:
+                del changed[random.randrange(len(changed)) :]
+            (folder / name).write_bytes(changed)
+        ended = image.native(folder, ["/max_tokens 4", "Hello"], processors=1 + n % 2, timeout=60)
+        assert "fault" not in ended.why, (n, ended)
+        assert "no end" not in ended.why, (n, ended)
+        assert "flyball 0." in ended.output
+
+
+def test_the_whole_flow_is_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "script.txt"
+    script.write_text("/raw on\n/max_tokens 4\nOnce\n/receipt r.json\n/quit\n")
+    assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 0
+    steps = capsys.readouterr().out.splitlines()
+    assert [step.partition(":")[0] for step in steps] == ["preflight", "build", "run", "extract", "verify"]
+    assert steps[-1].endswith("1 receipts hold")
+    script.write_text("/nonsense\n")
+    assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 1
+    assert "went wrong" in capsys.readouterr().out
+
+
+def test_what_a_flow_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "tool", lambda name: (_ for _ in ()).throw(flyball.NotFound(name, "is not installed")))
+    missing = {what for what, _ in image.preflight(tmp_path, 1 << 60)}
+    assert {"qemu-system-x86_64", "mcopy", str(tmp_path)} <= missing
+
+
+def test_images_are_refused_with_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(flyball.NotFound):
+        image.build(tmp_path / "a.img", [tmp_path / "absent.gguf"])
+    with pytest.raises(flyball.NotFound):
+        image.run(tmp_path / "absent.img", [])
+    with pytest.raises(flyball.FileError):
+        image.build(tmp_path / "no" / "folder.img")
+    assert main(["image", "run", str(tmp_path / "absent.img"), "--script", "/dev/null"]) == 2

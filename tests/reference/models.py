@@ -1,0 +1,370 @@
+"""Small GGUF files with random weights, one per architecture variant and tensor type.
+
+The bytes depend on the recipe (variant, type, seed, overrides) alone: weights are integer sums of raw PCG64 output,
+whose stream NumPy guarantees, scaled by one correctly rounded float32 multiplication. No BLAS, no transcendental
+function, no sum over an axis. Goldens can therefore name a file by its SHA-256 and anybody can make it again.
+
+Keys, tensor names and shapes are those that llama.cpp demands (src/llama-model.cpp, src/models/), so that both
+runtimes load the same file.
+
+    python -m tests.reference.models OUTDIR [--arch NAME ...] [--type TYPE ...] [--all]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import gguf_file as gf
+from .quants import quantize
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a variant is made of; every field may be overridden in a recipe."""
+
+    arch: str  # general.architecture
+    n_vocab: int = 384
+    n_ctx_train: int = 1024
+    n_embd: int = 256
+    n_ff: int = 512
+    n_layer: int = 2
+    n_head: int = 4
+    n_head_kv: int = 2
+    head_dim: int = 64
+    explicit_head_dim: bool = False  # write attention.key_length and value_length
+    tokenizer: str = "llama-bpe"  # a `pre` name of byte-level BPE, or "spm"
+    tied: bool = False  # no output.weight: the token embedding serves
+    qkv_bias: bool = False
+    out_bias: bool = False
+    qk_norm: bool = False
+    post_norm: bool = False
+    post_norm_gain: float = 1.0
+    fused: bool = False  # attn_qkv, and ffn_up holding gate then up
+    rms_eps: float = 1e-5
+    rope_base: float = 10000.0
+    rope_base_swa: float = 0.0  # 0: key absent
+    rope_dims: int = 0  # 0: head_dim
+    rope_scaling: str = ""  # "", "linear", "yarn"
+    rope_factor: float = 1.0
+    rope_original: int = 0  # 0: key absent
+    rope_attn_factor: float = 0.0  # 0: key absent
+    rope_freqs: bool = False  # the tensor rope_freqs.weight, as Llama 3.1 has it
+    rope_long_short: bool = False  # the tensors rope_factors_long.weight and _short, as Phi-3 has them
+    sliding_window: int = 0
+    attn_softcap: float = 0.0
+    final_softcap: float = 0.0
+    embedding_gain: float = 2.0  # standard deviation of token_embd times sqrt(n_embd)
+
+
+_LLAMA = Shape("llama")
+_PHI3 = Shape("phi3", n_vocab=352, n_head_kv=4, tokenizer="spm", fused=True, rope_dims=64, rope_long_short=True)
+_GEMMA = Shape(
+    "gemma2",
+    n_vocab=416,
+    n_ff=768,
+    n_layer=4,
+    head_dim=128,
+    explicit_head_dim=True,
+    tokenizer="spm",
+    tied=True,
+    post_norm=True,
+    post_norm_gain=3.0,
+    rms_eps=1e-6,
+    sliding_window=64,
+    embedding_gain=1.6,
+)
+
+VARIANTS: dict[str, Shape] = {
+    "llama": _LLAMA,
+    "llama-tied": replace(_LLAMA, tied=True, n_head_kv=4),
+    "llama-bias": replace(_LLAMA, qkv_bias=True, out_bias=True, n_head_kv=1, n_vocab=333),
+    "llama3": replace(_LLAMA, rope_freqs=True, rope_base=500000.0),
+    "llama-linear": replace(_LLAMA, rope_scaling="linear", rope_factor=4.0),
+    "llama-yarn": replace(_LLAMA, rope_scaling="yarn", rope_factor=4.0, rope_original=128),
+    "mistral": replace(_LLAMA, tokenizer="spm", rope_base=1000000.0, n_embd=512, n_ff=768, n_head=8, n_vocab=400),
+    "qwen2": Shape("qwen2", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
+    "qwen3": Shape(
+        "qwen3",
+        n_head=6,
+        head_dim=128,
+        explicit_head_dim=True,
+        tokenizer="qwen2",
+        qk_norm=True,
+        rms_eps=1e-6,
+        rope_base=1000000.0,
+        n_layer=3,
+        n_vocab=341,
+    ),
+    "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
+    "gemma3": replace(
+        _GEMMA,
+        arch="gemma3",
+        n_layer=7,
+        n_head_kv=1,
+        head_dim=256,
+        qk_norm=True,
+        rope_base=1000000.0,
+        rope_base_swa=10000.0,
+        rope_scaling="linear",
+        rope_factor=8.0,
+    ),
+    "phi3": replace(_PHI3, rope_original=4096, n_ctx_train=8192, rope_attn_factor=1.19),
+    "phi3-long": replace(_PHI3, rope_original=256, n_ctx_train=8192, rope_attn_factor=1.19),
+    "phi3-partial": replace(_PHI3, rope_original=4096, n_ctx_train=8192, rope_dims=48, n_head_kv=2, tied=True),
+}
+TYPES: tuple[str, ...] = tuple(gf.TENSOR_TYPES)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A written model file: its recipe, and what a test needs to know without opening it."""
+
+    path: Path
+    variant: str
+    wtype: str
+    seed: int
+    overrides: Mapping[str, Any]
+    shape: Shape
+    sha256: str
+
+
+def write_model(path: Path | str, arch: str, wtype: str, *, seed: int = 1, **overrides: Any) -> ModelSpec:
+    """Write the variant `arch` with all matrices in `wtype`; `overrides` replace fields of its Shape."""
+    shape = replace(VARIANTS[arch], **overrides)
+    tensors = [_tensor(name, values, wtype) for name, values in _weights(shape, seed)]
+    digest = gf.write_gguf(Path(path), _metadata(shape, wtype), tensors)
+    return ModelSpec(Path(path), arch, wtype, seed, dict(overrides), shape, digest)
+
+
+def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
+    kind = wtype if values.ndim == 2 else "F32"  # norms, biases and rope factors stay F32, as converters write them
+    return gf.Tensor(name, values.shape, kind, lambda: [quantize(values, kind).tobytes()])
+
+
+# ---------------------------------------------------------------- weights
+
+
+def _bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32:
+    """Nearly normal draws: the sum of the four 16-bit fields of a raw 64-bit output, centred and scaled.
+
+    Each tensor has a generator of its own, seeded by its name, so that changing one leaves the others alone.
+    """
+    key = hashlib.sha256(f"flyball referee/{seed}/{name}".encode()).digest()
+    raw = np.random.PCG64(int.from_bytes(key[:16], "little")).random_raw(math.prod(shape))
+    mask = np.uint64(0xFFFF)
+    fields = [(raw >> np.uint64(shift)) & mask for shift in (0, 16, 32, 48)]
+    total = (fields[0] + fields[1] + fields[2] + fields[3]).astype(np.int64) - 2 * 65535
+    unit = deviation / math.sqrt((65536.0**2 - 1) / 3)  # four uniform fields: variance 4 (2^32 - 1) / 12
+    return np.asarray(total.astype(np.float32) * np.float32(unit)).reshape(shape)
+
+
+def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
+    """Names and values in file order. Gains are chosen so that attention is neither flat nor one-hot and logits
+    have a standard deviation of 1 to 4."""
+
+    def matrix(name: str, n_out: int, n_in: int, gain: float = 1.0) -> tuple[str, F32]:
+        name += ".weight"
+        return name, _bell(name, seed, (n_out, n_in), gain / math.sqrt(n_in))
+
+    def norm(name: str, n: int, gain: float = 1.0) -> tuple[str, F32]:
+        name += ".weight"
+        return name, (np.float32(gain) + _bell(name, seed, (n,), gain / 8)).astype(np.float32)
+
+    def bias(name: str, n: int) -> tuple[str, F32]:
+        name += ".bias"
+        return name, _bell(name, seed, (n,), 0.25)
+
+    n_q, n_kv = s.n_head * s.head_dim, s.n_head_kv * s.head_dim
+    yield matrix("token_embd", s.n_vocab, s.n_embd, s.embedding_gain)
+    yield norm("output_norm", s.n_embd)
+    if not s.tied:
+        yield matrix("output", s.n_vocab, s.n_embd, 2.0)
+    pairs = (s.rope_dims or s.head_dim) // 2
+    if s.rope_freqs:  # like Llama 3.1's: 1 for the fast pairs, 8 for the slow ones, a ramp between
+        ramp = [min(8.0, max(1.0, 1.0 + 7.0 * (i - pairs // 3) / (pairs // 3))) for i in range(pairs)]
+        yield "rope_freqs.weight", np.array(ramp, np.float32)
+    if s.rope_long_short:
+        yield "rope_factors_long.weight", np.array([1.0 + 0.5 * i for i in range(pairs)], np.float32)
+        yield "rope_factors_short.weight", np.array([1.0 + 0.015625 * i for i in range(pairs)], np.float32)
+    for layer in range(s.n_layer):
+        blk = f"blk.{layer}."
+        yield norm(blk + "attn_norm", s.n_embd)
+        if s.fused:
+            yield matrix(blk + "attn_qkv", n_q + 2 * n_kv, s.n_embd, 1.25)
+        else:
+            for letter, n_out, gain in (("q", n_q, 1.5), ("k", n_kv, 1.0), ("v", n_kv, 1.0)):
+                yield matrix(blk + f"attn_{letter}", n_out, s.n_embd, gain)
+                if s.qkv_bias:
+                    yield bias(blk + f"attn_{letter}", n_out)
+        if s.qk_norm:
+            yield norm(blk + "attn_q_norm", s.head_dim, 1.5)
+            yield norm(blk + "attn_k_norm", s.head_dim)
+        yield matrix(blk + "attn_output", s.n_embd, n_q)
+        if s.out_bias:
+            yield bias(blk + "attn_output", s.n_embd)
+        if s.post_norm:
+            yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
+        yield norm(blk + "ffn_norm", s.n_embd)
+        if not s.fused:
+            yield matrix(blk + "ffn_gate", s.n_ff, s.n_embd)
+        yield matrix(blk + "ffn_up", s.n_ff * (2 if s.fused else 1), s.n_embd)
+        yield matrix(blk + "ffn_down", s.n_embd, s.n_ff, 1.5)
+        if s.post_norm:
+            yield norm(blk + "post_ffw_norm", s.n_embd, s.post_norm_gain)
+
+
+# ---------------------------------------------------------------- metadata
+
+FILE_TYPES = {  # general.file_type, llama.cpp's enum of mixes; information only
+    "F32": 0,
+    "F16": 1,
+    "Q4_0": 2,
+    "Q4_1": 3,
+    "Q8_0": 7,
+    "Q5_0": 8,
+    "Q5_1": 9,
+    "Q2_K": 10,
+    "Q3_K": 12,
+    "Q4_K": 15,
+    "Q5_K": 17,
+    "Q6_K": 18,
+    "IQ4_NL": 25,
+    "IQ4_XS": 30,
+    "BF16": 32,
+}
+
+
+def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
+    a = s.arch
+    meta = {
+        "general.architecture": gf.string(a),
+        # Not the variant's name: llama.cpp looks for "phi3" and others in it and then demands real tokenizers.
+        "general.name": gf.string("flyball referee"),
+        "general.file_type": gf.u32(FILE_TYPES[wtype]),
+        "general.quantization_version": gf.u32(2),
+        f"{a}.context_length": gf.u32(s.n_ctx_train),
+        f"{a}.embedding_length": gf.u32(s.n_embd),
+        f"{a}.block_count": gf.u32(s.n_layer),
+        f"{a}.feed_forward_length": gf.u32(s.n_ff),
+        f"{a}.attention.head_count": gf.u32(s.n_head),
+        f"{a}.attention.head_count_kv": gf.u32(s.n_head_kv),
+        f"{a}.attention.layer_norm_rms_epsilon": gf.f32(s.rms_eps),
+        f"{a}.rope.freq_base": gf.f32(s.rope_base),
+        f"{a}.vocab_size": gf.u32(s.n_vocab),
+    }
+    optional = {
+        "attention.key_length": gf.u32(s.head_dim) if s.explicit_head_dim else None,
+        "attention.value_length": gf.u32(s.head_dim) if s.explicit_head_dim else None,
+        "attention.sliding_window": gf.u32(s.sliding_window) if s.sliding_window else None,
+        "attn_logit_softcapping": gf.f32(s.attn_softcap) if s.attn_softcap else None,
+        "final_logit_softcapping": gf.f32(s.final_softcap) if s.final_softcap else None,
+        "rope.freq_base_swa": gf.f32(s.rope_base_swa) if s.rope_base_swa else None,
+        "rope.dimension_count": gf.u32(s.rope_dims) if s.rope_dims else None,
+        "rope.scaling.type": gf.string(s.rope_scaling) if s.rope_scaling else None,
+        "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,
+        "rope.scaling.original_context_length": gf.u32(s.rope_original) if s.rope_original else None,
+        "rope.scaling.attn_factor": gf.f32(s.rope_attn_factor) if s.rope_attn_factor else None,
+    }
+    meta.update({f"{a}.{key}": value for key, value in optional.items() if value is not None})
+    meta.update(_spm_vocabulary(s) if s.tokenizer == "spm" else _bpe_vocabulary(s))
+    return meta
+
+
+_NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
+_MERGES = ("Ġ t", "h e", "Ġ a", "i n", "r e", "o n", "Ġt he", "e r", "Ġ s", "a t", "i s", "n d", "o r", "i t", "Ġa nd")
+
+
+def byte_letters() -> list[str]:
+    """The letter that byte-level BPE writes for each byte: itself where printable, else one from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    spare = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
+
+
+def _padded(tokens: list[str], kinds: list[int], n_vocab: int) -> tuple[list[str], list[int]]:
+    if len(tokens) > n_vocab:
+        raise ValueError(f"n_vocab = {n_vocab}, but the tokenizer alone has {len(tokens)} tokens")
+    unused = [f"<unused{i}>" for i in range(n_vocab - len(tokens))]
+    return tokens + unused, kinds + [_UNUSED] * len(unused)
+
+
+def _bpe_vocabulary(s: Shape) -> dict[str, gf.Value]:
+    """256 byte letters, a few merges, three control tokens."""
+    tokens = byte_letters() + [merge.replace(" ", "") for merge in _MERGES]
+    kinds = [_NORMAL] * len(tokens)
+    bos = len(tokens)
+    tokens += ["<|begin|>", "<|end|>", "<|turn|>"]
+    kinds += [_CONTROL] * 3
+    tokens, kinds = _padded(tokens, kinds, s.n_vocab)
+    return {
+        "tokenizer.ggml.model": gf.string("gpt2"),
+        "tokenizer.ggml.pre": gf.string(s.tokenizer),
+        "tokenizer.ggml.tokens": gf.strings(tokens),
+        "tokenizer.ggml.token_type": gf.i32s(kinds),
+        "tokenizer.ggml.merges": gf.strings(_MERGES),
+        "tokenizer.ggml.bos_token_id": gf.u32(bos),
+        "tokenizer.ggml.eos_token_id": gf.u32(bos + 1),
+        "tokenizer.ggml.padding_token_id": gf.u32(bos + 1),
+        "tokenizer.ggml.add_bos_token": gf.boolean(s.tokenizer != "qwen2"),
+    }
+
+
+def _spm_vocabulary(s: Shape) -> dict[str, gf.Value]:
+    """Three control tokens, 256 byte tokens, then pieces in order of falling score."""
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    kinds = [_UNKNOWN, _CONTROL, _CONTROL] + [_BYTE] * 256
+    scores = [0.0] * len(tokens)
+    pieces = [merge.replace(" ", "").replace("Ġ", "▁") for merge in _MERGES]
+    pieces += ["▁", *"abcdefghijklmnopqrstuvwxyzTHEI.,!?'", "é", "世"]
+    tokens += pieces
+    kinds += [_NORMAL] * len(pieces)
+    scores += [-1.0 - i for i in range(len(pieces))]
+    tokens, kinds = _padded(tokens, kinds, s.n_vocab)
+    scores += [0.0] * (s.n_vocab - len(scores))
+    return {
+        "tokenizer.ggml.model": gf.string("llama"),
+        "tokenizer.ggml.tokens": gf.strings(tokens),
+        "tokenizer.ggml.scores": gf.f32s(scores),
+        "tokenizer.ggml.token_type": gf.i32s(kinds),
+        "tokenizer.ggml.bos_token_id": gf.u32(1),
+        "tokenizer.ggml.eos_token_id": gf.u32(2),
+        "tokenizer.ggml.unknown_token_id": gf.u32(0),
+        "tokenizer.ggml.add_bos_token": gf.boolean(True),
+        "tokenizer.ggml.add_eos_token": gf.boolean(False),
+        "tokenizer.ggml.add_space_prefix": gf.boolean(not s.arch.startswith("gemma")),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write a chosen set; without a choice, every variant in F32 and Q8_0, and llama in every type."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reference.models", description=main.__doc__)
+    parser.add_argument("outdir", type=Path)
+    parser.add_argument("--arch", nargs="+", choices=VARIANTS, metavar="NAME", help=", ".join(VARIANTS))
+    parser.add_argument("--type", nargs="+", choices=TYPES, metavar="TYPE", help=", ".join(TYPES))
+    parser.add_argument("--all", action="store_true", help="every variant in every type")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args(argv)
+    if args.all or args.arch or args.type:
+        recipes = [(a, t) for a in args.arch or VARIANTS for t in args.type or TYPES]
+    else:
+        recipes = [(a, t) for a in VARIANTS for t in ("F32", "Q8_0")]
+        recipes += [("llama", t) for t in TYPES if t not in ("F32", "Q8_0")]
+    args.outdir.mkdir(parents=True, exist_ok=True)
+    for arch, wtype in recipes:
+        spec = write_model(args.outdir / f"{arch}-{wtype.lower()}.gguf", arch, wtype, seed=args.seed)
+        print(spec.sha256, spec.path)
+
+
+if __name__ == "__main__":
+    main()
