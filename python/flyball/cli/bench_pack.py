@@ -22,8 +22,9 @@ _PAIRS = 25  # at least, where --repeat is not given: fewer seldom find 3 %
 
 def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the actions."""
-    one = actions.add_parser("pack", help="write the frozen cases with build, model and seed into a file")
-    one.add_argument("--model", metavar="FILE", help="default: the bundled one")
+    one = actions.add_parser(
+        "pack", help="write the frozen cases with build, model and seed into a file", parents=[common.MODEL_FLAG]
+    )
     one.add_argument("--seed", type=int, default=0, metavar="N", help="added to each case's own (default: 0)")
     one.add_argument("--profile", default="ci", metavar="NAME", help="quick, ci, nightly, release: how many samples")
     one.add_argument("-o", "--output", required=True, metavar="FILE")
@@ -46,10 +47,10 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "compare",
         help="judge two results, or one of --against",
         epilog="Exit codes: 0 holds, 1 does not, 2 could not tell.",
+        parents=[common.JSON],
     )
     one.add_argument("base", metavar="BASE", help="results, or those of run --against")
     one.add_argument("current", nargs="?", metavar="CURRENT", help="results")
-    one.add_argument("--json", action="store_true", help="one JSON document")
     one.set_defaults(run=compare)
 
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the action."""
-    parser = actions.add_parser("speed", help="measure prefill and decode", description=__doc__)
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
+    parser = actions.add_parser(
+        "speed", help="measure prefill and decode", description=__doc__, parents=[common.MODEL, common.JSON]
     )
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens of the prompt (default: 512)")
     parser.add_argument("--gen", type=int, default=128, metavar="N", help="tokens to decode (default: 128)")
@@ -34,7 +33,6 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--profile", action="store_true", help="where the time goes, and how far that is from the limits"
     )
     parser.add_argument("--no-bandwidth", action="store_true", help="leave out the measurement of memory")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
 
 

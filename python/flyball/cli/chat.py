@@ -31,10 +31,7 @@ _QUIET = ("AUTOTUNE_BASELINE_LOWERED", "POLICY_IN_FORCE")  # change nothing by t
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("chat", help="talk to a model", description=__doc__)
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
-    )
+    parser = commands.add_parser("chat", help="talk to a model", description=__doc__, parents=[common.MODEL])
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
     parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of an answer at most (default: 512)")

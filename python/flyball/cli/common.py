@@ -58,6 +58,18 @@ MODEL_FLAGS = ("--isa", "--threads", "--decode-threads", "--ctx", "--kv", "--pre
 SAMPLING_FLAGS = tuple(flag for flag in _FLAGS if flag not in MODEL_FLAGS)
 
 
+def _parent(*names: str, **how: Any) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(*names, **how)
+    return parser
+
+
+# Parents of the commands' parsers: what many of them have.
+MODEL = _parent("model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)")
+MODEL_FLAG = _parent("--model", metavar="FILE", help="GGUF file (default: the bundled demonstration model)")
+JSON = _parent("--json", action="store_true", help="JSON instead of text")
+
+
 def add_flags(parser: argparse.ArgumentParser, flags: Iterable[str]) -> None:
     """Flags that set configuration keys; --config names the file."""
     for flag in flags:

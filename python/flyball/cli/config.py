@@ -11,12 +11,13 @@ from . import common
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("config", help="show the settings that hold", description=__doc__)
+    parser = commands.add_parser(
+        "config", help="show the settings that hold", description=__doc__, parents=[common.JSON]
+    )
     parser.add_argument("--model", metavar="FILE", help="as in the configuration")
     parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="as in flyball run")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     parser.add_argument("--explain", action="store_true", help="with the range, the variable and the meaning of each")
-    parser.add_argument("--json", action="store_true", help="one JSON document, with all of it")
     parser.set_defaults(run=run)
 
 

@@ -42,10 +42,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "flow",
         help="preflight, build, run a script, extract, verify: all of it",
         epilog="Exit codes: 0 all steps hold, 1 one does not, 2 something is missing.",
+        parents=[common.MODEL_FLAG],
     )
     one.add_argument("folder", metavar="FOLDER", help="gets the image, and what the run has left in out/")
     one.add_argument("--script", required=True, metavar="FILE", help="lines for the REPL")
-    one.add_argument("--model", metavar="FILE", help="default: the bundled one")
     one.add_argument("--cpu", default="max", metavar="NAME", help="as in image run")
     one.set_defaults(run=flow)
 

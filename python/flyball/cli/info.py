@@ -11,14 +11,12 @@ from . import common
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("info", help="show what a model file is", description=__doc__)
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
+    parser = commands.add_parser(
+        "info", help="show what a model file is", description=__doc__, parents=[common.MODEL, common.JSON]
     )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--metadata", action="store_true", help="list every metadata key")
     parser.add_argument("--fingerprint", action="store_true", help="hash the whole file, too")
-    parser.add_argument("--json", action="store_true", help="one JSON document, with all of it but the fingerprint")
     parser.set_defaults(run=run)
 
 

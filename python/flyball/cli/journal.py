@@ -33,9 +33,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ("tail", tail, "the last events"),
         ("stats", stats, "how often each reason was given"),
     ):
-        one = actions.add_parser(name, help=text, description=text)
+        one = actions.add_parser(name, help=text, description=text, parents=[common.JSON])
         one.add_argument("file", metavar="FILE", help="the newest file; FILE.1, FILE.2 ... belong to it")
-        one.add_argument("--json", action="store_true", help="JSON instead of text")
         if action is explain:
             one.add_argument("--session", type=int, metavar="N", help="only this one")
             one.add_argument("--turn", type=int, metavar="N", help="only this answer of each session")

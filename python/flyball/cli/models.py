@@ -14,11 +14,10 @@ from . import common
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("models", help="list model files", description=__doc__)
+    parser = commands.add_parser("models", help="list model files", description=__doc__, parents=[common.JSON])
     parser.add_argument(
         "folders", nargs="*", metavar="FOLDER", help="where to look (default: $FLYBALL_MODELS, else . and ./models)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
 
 

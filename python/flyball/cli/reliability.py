@@ -21,13 +21,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser("reliability", help="whether it still holds, and what it heals", description=__doc__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    place = _place()
 
     one = actions.add_parser(
         "run",
         help="all stages: measure, judge, heal",
         epilog="Exit codes: 0 all holds, 1 something does not, 2 something cannot be told.",
+        parents=[place, common.JSON],
     )
-    _add_place(one)
     one.add_argument(
         "--target", default="host", metavar="NAME", help="host, or qemu: the scenario runs in a boot image"
     )
@@ -36,48 +37,45 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--only", action="append", default=[], metavar="STAGE", help="and what it needs; not in the history"
     )
     one.add_argument("--allow-learning", action="store_true", help="too little history to judge is exit code 0, not 2")
-    one.add_argument("--json", action="store_true", help="one JSON document")
     one.set_defaults(run=run)
 
-    one = actions.add_parser("status", help="the last run, and the state of the policy's quarantine")
-    _add_place(one)
-    one.add_argument("--json", action="store_true", help="one JSON document")
+    one = actions.add_parser(
+        "status", help="the last run, and the state of the policy's quarantine", parents=[place, common.JSON]
+    )
     one.set_defaults(run=status)
 
-    one = actions.add_parser("explain", help="a run's verdicts with evidence, limits and what to do")
-    _add_place(one)
+    one = actions.add_parser(
+        "explain", help="a run's verdicts with evidence, limits and what to do", parents=[place, common.JSON]
+    )
     one.add_argument("stage", nargs="?", metavar="STAGE", help="only of this one")
     one.add_argument("--of", metavar="RUN", help="default: the last one")
-    one.add_argument("--json", action="store_true", help="one JSON document")
     one.set_defaults(run=explain)
 
-    one = actions.add_parser("history", help="all runs and acts, a line each")
-    _add_place(one)
+    one = actions.add_parser("history", help="all runs and acts, a line each", parents=[place, common.JSON])
     one.add_argument("-n", type=int, default=20, metavar="N", help="the newest N (default: 20)")
-    one.add_argument("--json", action="store_true", help="one JSON document a line")
     one.set_defaults(run=history)
 
-    one = actions.add_parser("reset", help="set the state of the quarantine by hand")
-    _add_place(one)
+    one = actions.add_parser("reset", help="set the state of the quarantine by hand", parents=[place])
     what = one.add_mutually_exclusive_group(required=True)
     what.add_argument("--latch", action="store_true", help="hold the policy in quarantine, whatever the runs show")
     what.add_argument("--unlatch", action="store_true", help="let the quarantine go on by itself")
     what.add_argument("--active", action="store_true", help="end the quarantine")
     one.set_defaults(run=reset)
 
-    one = actions.add_parser("baseline", help="hold later costs against those of the newest runs")
-    _add_place(one)
+    one = actions.add_parser("baseline", help="hold later costs against those of the newest runs", parents=[place])
     one.add_argument("--runs", type=int, default=10, metavar="N", help="how many (default: 10)")
     one.add_argument("--target", default="host", metavar="NAME", help="of which target (default: host)")
     one.set_defaults(run=baseline)
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
+def _place() -> argparse.ArgumentParser:
+    """What all actions take, as a parent of their parsers."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[common.MODEL_FLAG])
     parser.add_argument("--artifacts", default="artifacts/reliability", metavar="DIR", help="where runs are kept")
-    parser.add_argument("--model", metavar="FILE", help="default: the bundled one")
     parser.add_argument("--config", metavar="FILE", help="configuration that is checked, and a subject of the run")
     parser.add_argument("--policy-file", metavar="FILE", help="of a policy that FILE.limits is to bound")
     parser.add_argument("--limits", metavar="FILE", help="TOML with limits other than the defaults")
+    return parser
 
 
 def _options(args: argparse.Namespace) -> Options:

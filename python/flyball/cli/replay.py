@@ -24,6 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="decide a journal again",
         description=__doc__,
         epilog="Exit codes: 0 all decisions are the same, 1 one is not, 2 could not be told. With --what-if: 0 or 2.",
+        parents=[common.JSON],
     )
     parser.add_argument("file", metavar="FILE", help="a journal's newest file")
     parser.add_argument(
@@ -38,7 +39,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="also repeat answers whose receipts the journal has, and a policy's questions, and compare all bits",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
 
 

@@ -17,9 +17,8 @@ DEFAULT_PROMPT = "Once upon a time"
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("run", help="generate from a prompt", description=__doc__)
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)"
+    parser = commands.add_parser(
+        "run", help="generate from a prompt", description=__doc__, parents=[common.MODEL, common.JSON]
     )
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("-p", "--prompt", metavar="TEXT", help=f"the prompt (default: {DEFAULT_PROMPT!r})")
@@ -40,7 +39,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--no-receipt", action="store_true", help="write none; with --quiet the model's file is not hashed either"
     )
     common.add_journal_flags(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
     parser.set_defaults(run=run)
 

@@ -18,12 +18,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="repeat an answer from its receipt",
         description=__doc__,
         epilog="Exit codes: 0 the receipt holds, 1 it does not, 2 it could not be told.",
+        parents=[common.MODEL_FLAG, common.JSON],
     )
     parser.add_argument("receipt", metavar="RECEIPT", help="a receipt that flyball run or Result.receipt.save() wrote")
-    parser.add_argument("--model", metavar="FILE", help="the model file (default: the bundled demonstration model)")
     parser.add_argument("--isa", default="auto", metavar="NAME", help="instruction set to repeat it with")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads to repeat it with")
-    parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run)
 
 
