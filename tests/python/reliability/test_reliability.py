@@ -122,6 +122,29 @@ def test_a_missing_tool_is_undecided(
     assert "PREFLIGHT_MISSING" in capsys.readouterr().out
 
 
+WITHOUT_SCIPY = """
+import sys
+sys.modules["scipy"] = None
+from flyball.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_reading_needs_no_scipy_and_a_run_misses_it_first(artifacts: Path) -> None:
+    def without(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_SCIPY, "reliability", *words, "--artifacts", str(artifacts)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = without("run")
+    assert done.returncode == 2
+    assert "PREFLIGHT_MISSING" in done.stdout
+    assert "flyball[reliability]" in done.stdout
+    for action, told in (("status", "preflight"), ("explain", "scipy"), ("history", "host quick")):
+        done = without(action)
+        assert told in done.stdout
+        assert done.stderr == ""
+
+
 @pytest.mark.usefixtures("fast")
 def test_a_stage_that_breaks_is_undecided_and_the_others_go_on(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
