@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 build=build/fuzz
-cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER=clang++-19 -DFLYBALL_FUZZ=ON -DFLYBALL_SANITIZE=address,undefined >/dev/null
-cmake --build "$build"
+cmake --preset fuzz >/dev/null
+cmake --build --preset fuzz
 
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(find "$build" -maxdepth 1 -name 'flyball-fuzz-*' -type f -printf '%f\n' | sort)

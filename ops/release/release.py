@@ -208,11 +208,8 @@ def _build(commands: Commands, commit: Commit, build: Build, like: Build) -> lis
 
 def requirements(source: Path) -> list[str]:
     """What a build needs, from pyproject.toml."""
-    project = tomllib.loads((source / "pyproject.toml").read_text())
-    versions = project["tool"]["scikit-build"]
-    extra = project["project"]["optional-dependencies"]["release"]
-    native = [name + versions[name]["version"] for name in ("cmake", "ninja")]
-    return [*project["build-system"]["requires"], *native, *(name for name in extra if name.startswith("build"))]
+    groups = tomllib.loads((source / "pyproject.toml").read_text())["dependency-groups"]
+    return [*groups["build"], *(name for name in groups["release"] if name.startswith("build"))]
 
 
 def compare(first: Path, second: Path) -> None:

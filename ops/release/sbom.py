@@ -24,7 +24,7 @@ try:
     from cyclonedx.validation.json import JsonStrictValidator
     from packageurl import PackageURL
 except ImportError:
-    raise NotFound("cyclonedx", "is not installed; pip install 'flyball[release]' brings it") from None
+    raise NotFound("cyclonedx", "is not installed; make release-tools brings it") from None
 
 
 @dataclass(frozen=True)

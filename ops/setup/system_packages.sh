@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing, when it may (root); otherwise names them.
+# Installs the Debian packages that are missing, when it may (root, and FLYBALL_APT is not 0); otherwise names them.
 #   system_packages.sh build    what the build needs: a compiler, Python's headers and venv; failure when still missing
 #   system_packages.sh fuzz     what the fuzz targets and sanitizers need: clang with its run-time; failure when still missing
+#   system_packages.sh clang    the same for a build with clang
 #   system_packages.sh tidy     the same for clang-tidy
 #   system_packages.sh image    what boot images need: clang, lld, mtools, QEMU and its firmware; failure when still missing
 #   system_packages.sh check    what the checks need, boot images among it; failure when still missing and CI=true
@@ -14,8 +15,9 @@ case ${1:-} in
   check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 $image" ;;
   image) needs="clang++-19:clang-19 $image" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
+  clang) needs="clang++-19:clang-19" ;;
   tidy) needs="clang-tidy-19:clang-tidy-19" ;;
-  *) echo "usage: $0 build|check|image|fuzz|tidy" >&2; exit 2 ;;
+  *) echo "usage: $0 build|check|image|fuzz|clang|tidy" >&2; exit 2 ;;
 esac
 
 present() {
@@ -40,8 +42,8 @@ missing() {
 packages=$(missing)
 [ -z "$packages" ] && exit 0
 
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "Installing $packages"
+if [ "${FLYBALL_APT:-1}" != 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "Installing with apt-get, as root: $packages(FLYBALL_APT=0 leaves that to you)" >&2
   export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
   { apt-get -q -o DPkg::Lock::Timeout=300 update &&

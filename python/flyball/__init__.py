@@ -1,10 +1,12 @@
 """Flyball: a local LLM runtime whose answers can be checked.
 
+```python
 import flyball
 model = flyball.Model.load(flyball.demo_model_path())
 result = model.generate("Once upon a time", max_tokens=64)
 print(result.text, result.metrics.decode.cycles_per_token, result.digest)
 flyball.verify(result.receipt, model=model)
+```
 """
 
 from typing import TYPE_CHECKING

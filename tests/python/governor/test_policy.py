@@ -250,6 +250,7 @@ while True:
 """
 
 
+@pytest.mark.soak
 def test_a_process_killed_at_any_point_leaves_a_configuration(model: flyball.Model, file: Path) -> None:
     """Each time the file is one of those that were written, whole: old or new."""
     seen = set()

@@ -100,6 +100,7 @@ def test_what_is_wrong_is_said_at_the_prompt(tmp_path: Path) -> None:
     assert "no model: commands work" in ended.output
 
 
+@pytest.mark.soak
 def test_a_power_cut_loses_nothing_that_was_finished(tmp_path: Path, model: flyball.Model) -> None:
     """QEMU is killed while files are written: what a command had finished is whole, and the next boot goes on."""
     config = """
@@ -227,6 +228,7 @@ def test_the_program_runs_as_a_process_with_the_same_bits(tmp_path: Path, model:
     assert not image.native(folder, ["/load absent.gguf"]).well
 
 
+@pytest.mark.soak
 def test_hostile_volumes_cost_no_fault(tmp_path: Path) -> None:
     """Mutated models and configurations: an error at the prompt or an answer, never a fault, never a hang."""
     folder = volume(tmp_path)

@@ -326,6 +326,7 @@ def test_a_torn_line_in_a_new_file_continues_the_older_one(file: Path) -> None:
         assert kept.recovered == 12
 
 
+@pytest.mark.soak
 def test_killed_writers_lose_no_flushed_line(tmp_path: Path) -> None:
     path = tmp_path / "j"
     rng = random.Random(2)
