@@ -63,7 +63,8 @@ def load_gguf(path: Path) -> DemoModel:
     stored = {t.name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type)) for t in reader.tensors}
     model = DemoModel(config)
     model.load_state_dict({name: stored[gguf_name(name)] for name in model.state_dict()})
-    return model.eval()
+    model.eval()
+    return model
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ def batches(rows: np.ndarray, weights: np.ndarray, size: int, seed: int) -> Iter
 @torch.no_grad()
 def held_out_loss(forward: Callable[[Tensor], Tensor], rows: np.ndarray, weights: np.ndarray, size: int) -> float:
     """Loss over answers only, on the same held-out rows each time."""
-    losses = []
+    losses: list[float] = []
     for start in range(0, len(rows) - size + 1, size):
         ids = torch.from_numpy(rows[start : start + size].astype(np.int64))
         answer = torch.from_numpy((weights[start : start + size, 1:] == 1.0).astype(np.float32))
