@@ -88,7 +88,7 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
 // Four chains over all sums, activations and weights that the registers hold.
 u64 probe(u64 rounds) {
   load_tile_config(config256<16>);
-  unroll<8>([](auto tile) FLYBALL_LAMBDA { tile_zero<tile.value>(); });
+  each_constant<8>([](auto tile) FLYBALL_LAMBDA { tile_zero<tile.value>(); });
   for (u64 round = 0; round < rounds; ++round) {
     tile_dot<0, 4, 6, true>();
     tile_dot<1, 5, 6, true>();

@@ -56,7 +56,8 @@ constexpr u32 dots_tile(u32 slot, u32 digit) { return tiles256.sums + 2 * slot +
 // f(Constant<slot>, Constant<digit>) for each tile of sums.
 template <class W, u32 count, class Function>
 FLYBALL_INLINE void each_dots_tile(Function f) {
-  unroll<count>([&](auto s) FLYBALL_LAMBDA { unroll<ScaleOf<W>::digits>([&](auto i) FLYBALL_LAMBDA { f(s, i); }); });
+  each_constant<count>(
+      [&](auto s) FLYBALL_LAMBDA { each_constant<ScaleOf<W>::digits>([&](auto i) FLYBALL_LAMBDA { f(s, i); }); });
 }
 
 // A quarter of the block, 64 values, for `count` slots: each tile of weights meets all of them.
@@ -64,9 +65,9 @@ template <class W, u32 count>
 FLYBALL_INLINE void multiply256(const Digits* const (&digits)[2], const Slot256* slots, u64 cols, u32 quarter) {
   using Scale = ScaleOf<W>;
   constexpr u32 w = tiles256.weights, a = tiles256.activations;
-  unroll<Scale::digits>([&](auto i)
-                            FLYBALL_LAMBDA { tile_load<w + i.value>(digits[i.value]->bytes[16 * quarter], 64); });
-  unroll<count>([&](auto s) FLYBALL_LAMBDA { tile_load<a + s.value>(slots[s.value].q + 64 * quarter, cols); });
+  each_constant<Scale::digits>(
+      [&](auto i) FLYBALL_LAMBDA { tile_load<w + i.value>(digits[i.value]->bytes[16 * quarter], 64); });
+  each_constant<count>([&](auto s) FLYBALL_LAMBDA { tile_load<a + s.value>(slots[s.value].q + 64 * quarter, cols); });
   each_dots_tile<W, count>([&](auto s, auto i) FLYBALL_LAMBDA {
     constexpr bool b_signed = i.value == 0 ? Scale::low_signed : Scale::high_signed;
     tile_dot<dots_tile(s.value, i.value), a + s.value, w + i.value, b_signed>();
@@ -82,7 +83,7 @@ struct Factors256 {
   FLYBALL_INLINE explicit Factors256(const Weights256& w) : d(_mm512_load_ps(w.d)) {
     if constexpr (W::has_min) {
       m = _mm512_load_ps(w.m);
-      unroll<n_pairs>([&](auto i) FLYBALL_LAMBDA { minima[i.value] = _mm512_load_si512(w.minima[i.value]); });
+      unroll<n_pairs>([&](u32 i) FLYBALL_LAMBDA { minima[i] = _mm512_load_si512(w.minima[i]); });
     }
   }
 };
@@ -101,8 +102,8 @@ FLYBALL_INLINE void accumulate256(const Factors256<W>& w, const Dots256<tokens>&
   sum = Scale::negative ? _mm512_fnmadd_ps(dot, d, sum) : _mm512_fmadd_ps(dot, d, sum);
   if constexpr (W::has_min) {
     __m512i minimum = _mm512_setzero_si512();
-    unroll<Factors256<W>::n_pairs>([&](auto i) FLYBALL_LAMBDA {
-      minimum = _mm512_dpwssd_epi32(minimum, w.minima[i.value], _mm512_set1_epi32(pairs.at(t, i.value)));
+    unroll<Factors256<W>::n_pairs>([&](u32 i) FLYBALL_LAMBDA {
+      minimum = _mm512_dpwssd_epi32(minimum, w.minima[i], _mm512_set1_epi32(pairs.at(t, i)));
     });
     sum = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(minimum), _mm512_mul_ps(w.m, d_a), sum);
   }

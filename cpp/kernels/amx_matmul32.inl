@@ -40,10 +40,10 @@ FLYBALL_INLINE void accumulate32(const i32 (*dots)[16], const f32* d_w, const f3
                                  const f32 (*minima)[panel_blocks], u32 b, __m512* sum) {
   const __m512 d = _mm512_load_ps(d_w);
   const __m512 m = has_min ? _mm512_load_ps(m_w) : _mm512_setzero_ps();
-  unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-    const __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots[t.value]));
-    sum[t.value] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(d_a.at(t.value, b))), sum[t.value]);
-    if constexpr (has_min) sum[t.value] = _mm512_fmadd_ps(m, _mm512_set1_ps(minima[t.value][b]), sum[t.value]);
+  unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+    const __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots[t]));
+    sum[t] = _mm512_fmadd_ps(dot, _mm512_mul_ps(d, _mm512_set1_ps(d_a.at(t, b))), sum[t]);
+    if constexpr (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(minima[t][b]), sum[t]);
   });
 }
 
@@ -53,7 +53,7 @@ template <bool has_min, u32 tokens, u32 blocks>
 FLYBALL_NOINLINE void slots32(const Weights32& w, const Activations& x, u32 block, const Panel<tokens>& panel) {
   alignas(64) i32 dots[2][tokens][16];
   const u64 cols = x.cols, n_blocks = x.cols / 32;
-  unroll<blocks>([&](auto b) FLYBALL_LAMBDA { tile_load<tiles32.weights + b.value>(w.codes[b.value], 64); });
+  each_constant<blocks>([&](auto b) FLYBALL_LAMBDA { tile_load<tiles32.weights + b.value>(w.codes[b.value], 64); });
   Slot32<tokens> slot(x, panel.token(0), block);
   multiply32<0>(slot.q, cols);
   if constexpr (blocks > 1) multiply32<1>(slot.q, cols);
@@ -70,7 +70,7 @@ FLYBALL_NOINLINE void slots32(const Weights32& w, const Activations& x, u32 bloc
     f32* const kept = opaque(panel.sums_of(s));
     __m512 sum[tokens];
     for (u32 t = 0; t < tokens; ++t) sum[t] = _mm512_load_ps(kept + 16 * t);
-    unroll<blocks>([&](auto b) FLYBALL_LAMBDA {
+    each_constant<blocks>([&](auto b) FLYBALL_LAMBDA {
       if constexpr (blocks > 1) {
         constexpr u32 ahead = (b.value + 2) % blocks;
         multiply32<ahead>(b.value + 2 < blocks ? slot.q : next.q, cols);

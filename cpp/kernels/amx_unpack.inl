@@ -18,9 +18,9 @@ FLYBALL_NOINLINE void unpack_weights32(const u8* head, const u8* body, u32 n_blo
     for (u32 i = 0; i < shape.body_bytes; i += 64) {
       _mm_prefetch(reinterpret_cast<const char*>(body + i + 4096), _MM_HINT_T0);
     }
-    unroll<8>([&](auto v) FLYBALL_LAMBDA {
-      const __m512i code = W::code(body, v.value);
-      _mm512_store_si512(to->codes[b][v.value], _mm512_add_epi8(code, _mm512_set1_epi8(i8(W::bias))));
+    unroll<8>([&](u32 v) FLYBALL_LAMBDA {
+      const __m512i code = W::code(body, v);
+      _mm512_store_si512(to->codes[b][v], _mm512_add_epi8(code, _mm512_set1_epi8(i8(W::bias))));
     });
     _mm512_store_ps(to->d[b], load_halves(head));
     if constexpr (W::has_min) _mm512_store_ps(to->m[b], load_halves(head + 32));
@@ -126,16 +126,16 @@ FLYBALL_NOINLINE void unpack_weights256(const u8* head, const u8* body, Weights2
   for (u32 i = 0; i < packed_shape(W::type).body_bytes; i += 64) {
     _mm_prefetch(reinterpret_cast<const char*>(body + i + 4096), _MM_HINT_T0);
   }
-  unroll<n_subs>([&](auto s) FLYBALL_LAMBDA {
+  unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA {
     keep_order();
-    const auto scale = scale_of<W>(W::scale(body, s.value));
-    unroll<vectors>([&](auto i) FLYBALL_LAMBDA {
-      constexpr u32 v = s.value * vectors + i.value;
+    const auto scale = scale_of<W>(W::scale(body, s));
+    unroll<vectors>([&](u32 i) FLYBALL_LAMBDA {
+      const u32 v = s * vectors + i;
       scale.put(W::code(body, v), to->low.bytes[v], high->bytes[v]);
     });
   });
   if constexpr (W::has_min) {
-    unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { _mm512_store_si512(to->minima[i.value], W::pair(body, i.value)); });
+    unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA { _mm512_store_si512(to->minima[i], W::pair(body, i)); });
     _mm512_store_ps(to->m, load_halves(head + 32));
   }
   _mm512_store_ps(to->d, load_halves(head));

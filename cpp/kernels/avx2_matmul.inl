@@ -30,7 +30,7 @@ constexpr bool is_signed = W::adds == 0;
 // f(t, h) for each token and half of a tile.
 template <u32 tokens, class Function>
 FLYBALL_INLINE void each_sum(Function f) {
-  unroll<tokens>([&](auto t) FLYBALL_LAMBDA { unroll<2>([&](auto h) FLYBALL_LAMBDA { f(t, h); }); });
+  unroll<tokens>([&](u32 t) FLYBALL_LAMBDA { unroll<2>([&](u32 h) FLYBALL_LAMBDA { f(t, h); }); });
 }
 
 // total[t][h] += (products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on) times
@@ -39,22 +39,21 @@ template <class W, u32 vectors, u32 tokens, class B>
 FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u32 first, const __m256i* factor,
                                  __m256i (*total)[2]) {
   constexpr u32 adds = is_signed<W> ? 1 : W::adds < vectors ? W::adds : vectors;
-  unroll<vectors / adds>([&](auto part) FLYBALL_LAMBDA {
+  unroll<vectors / adds>([&](u32 part) FLYBALL_LAMBDA {
     __m256i sum[tokens][2];
-    unroll<adds>([&](auto i) FLYBALL_LAMBDA {
-      constexpr u32 v = part.value * adds + i.value;
+    unroll<adds>([&](u32 i) FLYBALL_LAMBDA {
+      const u32 v = part * adds + i;
       const __m256i w[2] = {block.code(0, first + v), block.code(1, first + v)};
-      unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+      unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
         const __m256i a = broadcast4(&q.at(t, at + 4 * v));
-        unroll<2>([&](auto h) FLYBALL_LAMBDA {
-          __m256i& s = sum[t.value][h.value];
+        unroll<2>([&](u32 h) FLYBALL_LAMBDA {
+          __m256i& s = sum[t][h];
           if constexpr (is_signed<W>) {
-            s = block.signed_product(h, first + v, w[h.value], a);
-            total[t.value][h.value] =
-                pinned(_mm256_add_epi32(total[t.value][h.value], _mm256_madd_epi16(s, factor[h.value])));
+            s = block.signed_product(h, first + v, w[h], a);
+            total[t][h] = pinned(_mm256_add_epi32(total[t][h], _mm256_madd_epi16(s, factor[h])));
           } else {
-            const __m256i product = _mm256_maddubs_epi16(w[h.value], a);
-            s = pinned(i.value == 0 ? product : _mm256_add_epi16(s, product));
+            const __m256i product = _mm256_maddubs_epi16(w[h], a);
+            s = pinned(i == 0 ? product : _mm256_add_epi16(s, product));
           }
         });
       });
@@ -95,7 +94,7 @@ template <u32 sub_values, u32 tokens>
 struct PairSums {
   alignas(32) i32 of[tokens][8];
   FLYBALL_INLINE explicit PairSums(const Tile256& x) {
-    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
       const __m256i* sums = reinterpret_cast<const __m256i*>(&x.sum16.at(t));
       __m256i pairs = in_order(_mm256_packs_epi32(_mm256_loadu_si256(sums), _mm256_loadu_si256(sums + 1)));
       if constexpr (sub_values == 32) {
@@ -116,16 +115,16 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[16
   const PairSums<W::sub_values, tokens> pairs(x);
   __m256i total[tokens][2];
   each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA { total[t][h] = _mm256_setzero_si256(); });
-  block.each_sub([&](auto s) FLYBALL_LAMBDA {
+  block.each_sub([&](u32 s) FLYBALL_LAMBDA {
     const __m256i factor[2] = {block.scale(0, s), block.scale(1, s)};
     add_products<W, vectors, tokens>(x.q, s * W::sub_values, block, s * vectors, factor, total);
   });
   each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
     __m256i correction = _mm256_setzero_si256();
     if constexpr (corrected) {
-      unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
-        const __m256i pair = _mm256_set1_epi32(pairs.of[t][i.value]);
-        correction = _mm256_add_epi32(correction, _mm256_madd_epi16(pair, block.pair(h, i.value)));
+      unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA {
+        const __m256i pair = _mm256_set1_epi32(pairs.of[t][i]);
+        correction = _mm256_add_epi32(correction, _mm256_madd_epi16(pair, block.pair(h, i)));
       });
     }
     if constexpr (W::bias != 0) {
@@ -158,9 +157,9 @@ struct PackedBlock {
   }
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA {
+    unroll<256 / W::sub_values>([&](u32 s) FLYBALL_LAMBDA {
       keep_order();
-      f(Constant<s.value>());
+      f(s);
     });
   }
   FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return W::code(body, v, h); }
@@ -186,13 +185,13 @@ struct Panel {
   FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32 n) {
     for (u32 b = 0; b < n / 32; ++b) {
       const auto block = packed.at(k / 32 + b);
-      unroll<2>([&](auto h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
+      unroll<2>([&](u32 h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
     }
   }
   FLYBALL_INLINE void unpack_half(const PackedBlock<W>& block, u32 b, u32 h) {
     __m256i start = _mm256_setzero_si256();
-    unroll<8>([&](auto v) FLYBALL_LAMBDA {
-      __m256i code = block.code(h, v.value);
+    unroll<8>([&](u32 v) FLYBALL_LAMBDA {
+      __m256i code = block.code(h, v);
       if constexpr (is_signed<W>) {
         const __m256i mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), code);
         code = _mm256_abs_epi8(code);
@@ -237,12 +236,12 @@ struct Panel<W, false> {
   FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32) {
     const auto block = packed.at(k / 256);
     for (u32 h = 0; h < 2; ++h) {
-      unroll<64>([&](auto v) FLYBALL_LAMBDA {
-        if constexpr (v.value % 8 == 0) keep_order();
-        store_i(codes[v] + 32 * h, block.code(h, v.value));
+      unroll<64>([&](u32 v) FLYBALL_LAMBDA {
+        if (v % 8 == 0) keep_order();
+        store_i(codes[v] + 32 * h, block.code(h, v));
       });
-      unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { store_i(scales[s] + 8 * h, block.scale(h, s.value)); });
-      unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA { store_i(pairs[i] + 8 * h, block.pair(h, i.value)); });
+      unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA { store_i(scales[s] + 8 * h, block.scale(h, s)); });
+      unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA { store_i(pairs[i] + 8 * h, block.pair(h, i)); });
       _mm256_store_ps(ds + 8 * h, block.d(h));
       if constexpr (W::has_min) _mm256_store_ps(ms + 8 * h, block.m(h));
     }
@@ -314,15 +313,15 @@ FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u3
 u64 probe(u64 rounds) {
   constexpr u32 n = 8;
   __m256i sum[n], w = _mm256_set1_epi8(1), a = w;
-  unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm256_setzero_si256(); });
+  unroll<n>([&](u32 i) FLYBALL_LAMBDA { sum[i] = _mm256_setzero_si256(); });
   for (u64 round = 0; round < rounds; ++round) {
-    unroll<n>([&](auto i) FLYBALL_LAMBDA {
+    unroll<n>([&](u32 i) FLYBALL_LAMBDA {
       __asm__("" : "+x"(w), "+x"(a));  // else the product is the same every time, and taken once
-      sum[i.value] = _mm256_add_epi16(sum[i.value], _mm256_maddubs_epi16(w, a));
+      sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(w, a));
     });
   }
-  unroll<n>([&](auto i) FLYBALL_LAMBDA {
-    const auto kept = sum[i.value];
+  unroll<n>([&](u32 i) FLYBALL_LAMBDA {
+    const auto kept = sum[i];
     __asm__ volatile("" ::"x"(kept));
   });
   return rounds * n * 32;

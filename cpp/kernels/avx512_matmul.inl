@@ -18,23 +18,21 @@ FLYBALL_INLINE __m512i broadcast4(const i8* p) {
 // dot[t][g] += products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on.
 template <u32 vectors, u32 groups, u32 tokens, class B>
 FLYBALL_INLINE void add_dots(const Strided<i8>& q, u64 at, const B& block, u32 first, __m512i (*dot)[groups]) {
-  unroll<vectors>([&](auto v) FLYBALL_LAMBDA {
+  unroll<vectors>([&](u32 v) FLYBALL_LAMBDA {
     __m512i w[groups];
-    unroll<groups>([&](auto g) FLYBALL_LAMBDA { w[g.value] = block.code(g, first + v.value); });
-    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-      const __m512i a = broadcast4(&q.at(t, at + 4 * v.value));
-      unroll<groups>([&](auto g) FLYBALL_LAMBDA {
-        dot[t.value][g.value] = _mm512_dpbusd_epi32(dot[t.value][g.value], w[g.value], a);
-      });
+    unroll<groups>([&](u32 g) FLYBALL_LAMBDA { w[g] = block.code(g, first + v); });
+    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+      const __m512i a = broadcast4(&q.at(t, at + 4 * v));
+      unroll<groups>([&](u32 g) FLYBALL_LAMBDA { dot[t][g] = _mm512_dpbusd_epi32(dot[t][g], w[g], a); });
     });
   });
 }
 
 template <u32 groups, u32 tokens, class Start>
 FLYBALL_INLINE void start_dots(__m512i (*dot)[groups], Start start) {
-  unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-    const __m512i value = start(t.value);
-    unroll<groups>([&](auto g) FLYBALL_LAMBDA { dot[t.value][g.value] = value; });
+  unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+    const __m512i value = start(t);
+    unroll<groups>([&](u32 g) FLYBALL_LAMBDA { dot[t][g] = value; });
   });
 }
 
@@ -45,7 +43,7 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
   constexpr u32 chains = sum_chains(tokens * groups);
   __m512 sum[chains][tokens][groups] = {};
   const auto each = [](auto f) FLYBALL_LAMBDA {
-    unroll<tokens>([&](auto t) FLYBALL_LAMBDA { unroll<groups>([&](auto g) FLYBALL_LAMBDA { f(t, g); }); });
+    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA { unroll<groups>([&](u32 g) FLYBALL_LAMBDA { f(t, g); }); });
   };
   each([&](u32 t, u32 g) FLYBALL_LAMBDA { sum[0][t][g] = _mm512_load_ps(sums[t][g]); });
   each_in_chains<chains>(0, n_blocks, [&](u64 at, auto chain) FLYBALL_LAMBDA {
@@ -56,12 +54,12 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
       return W::bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
     });
     add_dots<8, groups, tokens>(q, 32 * u64(b), block, 0, dot);
-    unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+    unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
       const __m512 d = block.d(g), m = block.m(g);
-      unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-        __m512& s = sum[chain.value][t.value][g.value];
+      unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+        __m512& s = sum[chain.value][t][g];
         const __m512 da = _mm512_set1_ps(scales.d(t, b));
-        s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t.value][g.value]), _mm512_mul_ps(d, da), s);
+        s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][g]), _mm512_mul_ps(d, da), s);
         if constexpr (W::has_min) s = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), s);
       });
     });
@@ -78,7 +76,7 @@ struct TileSums {
   alignas(64) i32 starts[tokens][16];
   alignas(32) i32 pairs[tokens][8];
   FLYBALL_INLINE explicit TileSums(const Tile256& x) {
-    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
       const __m512i sums = _mm512_loadu_si512(&x.sum16.at(t));
       const __m256i words = _mm512_cvtepi32_epi16(sums);
       __m256i* pair = reinterpret_cast<__m256i*>(pairs[t]);
@@ -109,8 +107,8 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[gr
   constexpr u32 n_subs = 256 / W::sub_values, vectors = W::sub_values / 4;
   const TileSums<W, tokens> of_tile(x);
   const auto add_pairs = [&](u32 t, u32 g, __m512i total, auto pair) FLYBALL_LAMBDA {
-    unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
-      total = _mm512_dpwssd_epi32(total, pair(g, i), _mm512_set1_epi32(of_tile.pairs[t][i.value]));
+    unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA {
+      total = _mm512_dpwssd_epi32(total, pair(g, i), _mm512_set1_epi32(of_tile.pairs[t][i]));
     });
     return total;
   };
@@ -118,34 +116,30 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[gr
   __m512i total[tokens][groups];
   start_dots<groups, tokens>(total, [](u32) FLYBALL_LAMBDA { return _mm512_setzero_si512(); });
   if constexpr (W::centred) {
-    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-      unroll<groups>([&](auto g) FLYBALL_LAMBDA {
-        total[t.value][g.value] =
-            add_pairs(t, g, total[t.value][g.value], [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.uncentre(h, i); });
+    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+      unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
+        total[t][g] = add_pairs(t, g, total[t][g], [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.uncentre(h, i); });
       });
     });
   }
-  block.each_sub([&](auto s) FLYBALL_LAMBDA {
+  block.each_sub([&](u32 s) FLYBALL_LAMBDA {
     __m512i dot[tokens][groups];
     start_dots<groups, tokens>(dot, [&](u32 t) FLYBALL_LAMBDA {
       return W::start == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(of_tile.starts[t][s]);
     });
     add_dots<vectors, groups, tokens>(x.q, s * W::sub_values, block, s * vectors, dot);
-    unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+    unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
       const __m512i scale = block.scale(g, s);
-      unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
-        total[t.value][g.value] = add_scaled<W::narrow>(total[t.value][g.value], dot[t.value][g.value], scale);
-      });
+      unroll<tokens>([&](u32 t) FLYBALL_LAMBDA { total[t][g] = add_scaled<W::narrow>(total[t][g], dot[t][g], scale); });
     });
   });
 
-  unroll<groups>([&](auto g) FLYBALL_LAMBDA {
+  unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
     const __m512 d = block.d(g), m = block.m(g);
-    unroll<tokens>([&](auto t) FLYBALL_LAMBDA {
+    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
       const __m512 da = _mm512_set1_ps(x.d.at(t));
       f32* to = sums[t][g];
-      __m512 sum =
-          _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[t.value][g.value]), _mm512_mul_ps(d, da), _mm512_load_ps(to));
+      __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[t][g]), _mm512_mul_ps(d, da), _mm512_load_ps(to));
       if constexpr (W::has_min) {
         const __m512i minimum =
             add_pairs(t, g, _mm512_setzero_si512(), [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.pair(h, i); });
@@ -173,9 +167,9 @@ struct PackedBlocks {
   }
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    unroll<256 / W::sub_values>([&](auto s) FLYBALL_LAMBDA {
+    unroll<256 / W::sub_values>([&](u32 s) FLYBALL_LAMBDA {
       keep_order();
-      f(Constant<s.value>());
+      f(s);
     });
   }
   FLYBALL_INLINE const u8* body_of(u32 g) const { return body + g * group_bytes; }
@@ -201,7 +195,7 @@ struct Panel {
   FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32 n_blocks) {
     for (u32 b = 0; b < n_blocks; ++b) {
       const auto block = packed.at(k / 32 + b);
-      unroll<8>([&](auto v) FLYBALL_LAMBDA { _mm512_store_si512(codes[b][v], block.code(0, v.value)); });
+      unroll<8>([&](u32 v) FLYBALL_LAMBDA { _mm512_store_si512(codes[b][v], block.code(0, v)); });
       _mm512_store_ps(d[b], block.d(0));
       if constexpr (W::has_min) _mm512_store_ps(m[b], block.m(0));
     }
@@ -219,14 +213,14 @@ struct Panel<W, false> {
   alignas(64) f32 m[16];
   FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32) {
     const auto block = packed.at(k / 256);
-    unroll<64>([&](auto v) FLYBALL_LAMBDA {
-      if constexpr (v.value % 8 == 0) keep_order();
-      _mm512_store_si512(codes[v], block.code(0, v.value));
+    unroll<64>([&](u32 v) FLYBALL_LAMBDA {
+      if (v % 8 == 0) keep_order();
+      _mm512_store_si512(codes[v], block.code(0, v));
     });
-    unroll<n_subs>([&](auto s) FLYBALL_LAMBDA { _mm512_store_si512(scale[s], block.scale(0, s.value)); });
-    unroll<n_subs / 2>([&](auto i) FLYBALL_LAMBDA {
-      if constexpr (W::has_min) _mm512_store_si512(pair[i], block.pair(0, i.value));
-      if constexpr (W::centred) _mm512_store_si512(uncentre[i], block.uncentre(0, i.value));
+    unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA { _mm512_store_si512(scale[s], block.scale(0, s)); });
+    unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA {
+      if constexpr (W::has_min) _mm512_store_si512(pair[i], block.pair(0, i));
+      if constexpr (W::centred) _mm512_store_si512(uncentre[i], block.uncentre(0, i));
     });
     _mm512_store_ps(d, block.d(0));
     if constexpr (W::has_min) _mm512_store_ps(m, block.m(0));
@@ -331,12 +325,12 @@ u64 probe(u64 rounds) {
   constexpr u32 n = 12;
   __m512i sum[n], w = _mm512_set1_epi8(1), a = w;
   __asm__("" : "+v"(w), "+v"(a));
-  unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm512_setzero_si512(); });
+  unroll<n>([&](u32 i) FLYBALL_LAMBDA { sum[i] = _mm512_setzero_si512(); });
   for (u64 round = 0; round < rounds; ++round) {
-    unroll<n>([&](auto i) FLYBALL_LAMBDA { sum[i.value] = _mm512_dpbusd_epi32(sum[i.value], w, a); });
+    unroll<n>([&](u32 i) FLYBALL_LAMBDA { sum[i] = _mm512_dpbusd_epi32(sum[i], w, a); });
   }
-  unroll<n>([&](auto i) FLYBALL_LAMBDA {
-    const auto kept = sum[i.value];
+  unroll<n>([&](u32 i) FLYBALL_LAMBDA {
+    const auto kept = sum[i];
     __asm__ volatile("" ::"v"(kept));
   });
   return rounds * n * 64;

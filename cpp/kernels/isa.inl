@@ -35,14 +35,21 @@ struct CountTo<0, i...> {
 };
 
 template <u32... i, class Function>
-FLYBALL_INLINE void unroll_list(Indices<i...>, Function f) {
+FLYBALL_INLINE void each_listed(Indices<i...>, Function f) {
   (f(Constant<i>()), ...);
 }
 
-// f(Constant<0>) ... f(Constant<n - 1>), all inlined: an index that is a constant at every call.
+// f(Constant<0>()) ... f(Constant<n - 1>()), all inlined: for an index that must be a constant of the language.
+template <u32 n, class Function>
+FLYBALL_INLINE void each_constant(Function f) {
+  each_listed(typename CountTo<n>::Type(), f);
+}
+
+// f(0) ... f(n - 1), unrolled once inlining is done: the body is one until then, and compiles in a fraction of the time.
 template <u32 n, class Function>
 FLYBALL_INLINE void unroll(Function f) {
-  unroll_list(typename CountTo<n>::Type(), f);
+#pragma GCC unroll 64
+  for (u32 i = 0; i < n; ++i) f(i);
 }
 
 // Chains that a sum of so many independent neighbours is divided into. One keeps the order that docs/numerics.md
@@ -56,7 +63,8 @@ constexpr u32 sum_chains(u32) { return 1; }
 // f(i, chain) for i of [begin, end): neighbours in turn to chains 0 .. n - 1.
 template <u32 n, class Function>
 FLYBALL_INLINE void each_in_chains(u64 begin, u64 end, Function f) {
-  for (; begin + n <= end; begin += n) unroll<n>([&](auto chain) FLYBALL_LAMBDA { f(begin + chain.value, chain); });
+  for (; begin + n <= end; begin += n)
+    each_constant<n>([&](auto chain) FLYBALL_LAMBDA { f(begin + chain.value, chain); });
   if constexpr (n > 1) {
     for (; begin < end; ++begin) f(begin, Constant<0>());
   }
