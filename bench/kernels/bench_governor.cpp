@@ -13,7 +13,7 @@ using namespace flyball::governor;
 int main() {
   constexpr u32 n_calls = 1'000'000, n_lines = 400;
   const Platform& platform = host::host_platform();
-  const auto now = [&] { return platform.now_ns(platform.self); };
+  const auto now = [&] { return now_ns(platform); };
   constexpr Call step{Call::plain, 1, 1, 900'000, 1'000, 123'456, 2, 0};
 
   Settings settings;

@@ -54,6 +54,10 @@ struct Platform {
   bool (*stop_requested)(void* self) = nullptr;
 };
 
+inline u64 now_ns(const Platform& platform) { return platform.now_ns(platform.self); }
+inline u64 cycles(const Platform& platform) { return platform.cycles(platform.self); }
+inline u64 cycles_per_second(const Platform& platform) { return platform.cycles_per_second(platform.self); }
+
 // Whether the processor's tile registers may be used: a system grants them on request only. A platform that has them
 // says so before the first kernel table is asked for.
 extern bool tiles_permitted;

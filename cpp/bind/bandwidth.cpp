@@ -39,9 +39,9 @@ double read_bandwidth(u64 bytes, u32 threads, u32 repeats) {
       for (u64 i = 0; i < n_words; ++i) words[task * n_words + i] = i + task;  // real pages, not the one zero page
     });
     for (u32 repeat = 0; repeat < repeats; ++repeat) {
-      const u64 start = platform.now_ns(platform.self);
+      const u64 start = now_ns(platform);
       parallel(platform, threads, n_tasks, [&](u32 task) { sums[task] += sum_of(words + task * n_words, n_words); });
-      const u64 ns = platform.now_ns(platform.self) - start;
+      const u64 ns = now_ns(platform) - start;
       if (ns > 0) best = std::max(best, static_cast<double>(bytes) * 1e9 / static_cast<double>(ns));
     }
     const volatile u64 kept = sums[0];  // the passes must not be optimised away
@@ -61,9 +61,9 @@ double integer_peak(const std::string& isa, u32 threads) {
   double best = 0;
   for (u32 repeat = 0; repeat < 5; ++repeat) {
     std::vector<u64> done(threads);
-    const u64 start = platform.now_ns(platform.self);
+    const u64 start = now_ns(platform);
     parallel(platform, threads, threads, [&](u32 task) { done[task] = table.probe(rounds); });
-    const u64 ns = platform.now_ns(platform.self) - start;
+    const u64 ns = now_ns(platform) - start;
     u64 total = 0;
     for (const u64 n : done) total += n;
     if (ns > 0) best = std::max(best, static_cast<double>(total) * 1e9 / static_cast<double>(ns));

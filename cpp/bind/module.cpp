@@ -83,10 +83,10 @@ Call::Call(const Platform& platform, py::object progress, const std::atomic<bool
       progress_(std::move(progress)),
       stop_(stop),
       main_thread_(PyThread_get_thread_ident() == main_thread_id),
-      next_ns_(platform.now_ns(platform.self) + look_every_ns) {}
+      next_ns_(now_ns(platform) + look_every_ns) {}
 
 bool Call::due() {
-  const u64 now = platform_.now_ns(platform_.self);
+  const u64 now = now_ns(platform_);
   if (now < next_ns_) return false;
   next_ns_ = now + look_every_ns;
   return true;

@@ -218,14 +218,14 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const UseDraft draft(*generation);
   const Span<const Token> ids{tokens.data(), tokens.size()};
   Call call(platform_of(owner), std::move(progress));
-  Result<engine::Generation*> result = [&] {
+  const auto prefilled = [&]() -> Status {
     const py::gil_scoped_release unlocked;
-    return compute ? engine::Generation::begin(*owner.session, ids, o, call.control(), call.progress())
-                   : engine::Generation::prepare(*owner.session, ids, o);
-  }();
-  if (result.ok()) generation->generation = result.value();
+    FLYBALL_ASSIGN(generation->generation, engine::Generation::begin(*owner.session, ids, o));
+    return compute ? generation->generation->prefill(call.control(), call.progress()) : Status();
+  };
+  const Status status = prefilled();
   call.rethrow();
-  if (!result.ok()) raise(result.error());
+  check(status);
   return generation;
 }
 
@@ -292,11 +292,11 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
   Call call(platform);
   {
     const py::gil_scoped_release unlocked;
-    const u64 end = platform.now_ns(platform.self) + most_ns;
+    const u64 end = now_ns(platform) + most_ns;
     for (bool more = true; more;) {
       engine::Generation::step_many({generations.data(), generations.size()}, {stepped.data(), stepped.size()},
                                     call.control());
-      more = platform.now_ns(platform.self) < end;
+      more = now_ns(platform) < end;
       for (size_t i = 0; i < cores.size(); ++i) {
         const engine::Step& step = stepped[i].step;
         texts[i].append(step.text.data, step.text.size);

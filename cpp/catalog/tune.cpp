@@ -158,7 +158,7 @@ class Probes {
   static constexpr u64 short_ns = 1'000'000;
   static constexpr u32 most_repeats = 8;
 
-  u64 now() const { return platform_.now_ns(platform_.self); }
+  u64 now() const { return now_ns(platform_); }
 
   Status prepare() {
     SessionOptions wanted;
@@ -309,12 +309,12 @@ Result<IsaTimes> choose_isa(Model& model, Control control) {
     model.state().table = table;
     u64& best = times.ns[times.n];
     // The first step also wakes what sleeps. Fast ones are repeated: the quickest is what the others were disturbed from.
-    const u64 start = platform.now_ns(platform.self);
-    for (u32 round = 0; status.ok() && (round < 2 || platform.now_ns(platform.self) - start < enough_ns); ++round) {
+    const u64 start = now_ns(platform);
+    for (u32 round = 0; status.ok() && (round < 2 || now_ns(platform) - start < enough_ns); ++round) {
       session->state().truncate(0);
-      const u64 begin = platform.now_ns(platform.self);
+      const u64 begin = now_ns(platform);
       status = session->state().compute({tokens, 4}, 4, Session::State::Want::last, logits.data, {}, control, {});
-      const u64 ns = platform.now_ns(platform.self) - begin;
+      const u64 ns = now_ns(platform) - begin;
       best = round == 0 ? ns : min(best, ns);
     }
     times.names[times.n++] = table->name;

@@ -198,15 +198,13 @@ struct Step {
   StopReason stop_reason = StopReason::none;
 };
 
-// One answer. begin() computes the prompt (but for the longest prefix that the session or the model has cached), then
-// each step() yields one token until done. Interrupting leaves the session usable: it holds exactly the tokens that
-// were computed.
+// One answer: begin() it, then each step() yields one token until done. prefill() computes the prompt (but for the longest
+// prefix that the session or the model has cached) at once; without it the first steps do. Interrupting leaves the session
+// usable: it holds exactly the tokens that were computed.
 class Generation {
  public:
-  static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options,
-                                   Control control = {}, Progress progress = {});
-  // The same without computing: the first steps do.
-  static Result<Generation*> prepare(Session& session, Span<const Token> prompt, const GenerateOptions& options);
+  static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options);
+  Status prefill(Control control = {}, Progress progress = {});
   static void release(Generation* generation);
   Result<Step> step(Control control = {});  // Step::text is valid until the next call
 

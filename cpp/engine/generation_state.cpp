@@ -1,5 +1,5 @@
 #include "engine/events.h"
-#include "engine/round.h"
+#include "engine/scheduler.h"
 
 namespace flyball::engine {
 
@@ -37,7 +37,7 @@ u32 common_prefix(Span<const Token> a, Span<const Token> b) {
 Generation::State::State(Session::State& s, const GenerateOptions& o)
     : session(s), arena(s.platform), options(o), decoder(s.model.tokenizer()) {
   handle.state_ = this;
-  start_cycles = s.platform.cycles(s.platform.self);
+  start_cycles = cycles(s.platform);
 }
 
 Status Generation::State::make_room(Span<const Token> prompt) {
@@ -88,12 +88,18 @@ void Generation::State::reuse_prefix(Span<const Token> prompt) {
   metrics.shared_tokens = cached - own;
 }
 
+Status Generation::State::check_session() const {
+  if (epoch == session.epoch) return {};
+  return fail(Code::invalid_argument, "session")
+         << "was used by other work while this generation was running; finish one before the next";
+}
+
 Status Generation::State::compute(u32 batch, Control control) {
   control.deadline_ns = earlier(control.deadline_ns, governed.deadline_ns());
-  Round round(session.model, control);
+  Batch call(session.model, control);
   Status status;
-  round.add(*this, batch, true, &status);
-  FLYBALL_TRY(round.run());
+  call.add(*this, batch, true, &status);
+  FLYBALL_TRY(call.run());
   return status;
 }
 
@@ -120,7 +126,7 @@ u32 Generation::State::guess(const Control& control) {
 
 Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f32> logits) {
   const Platform& platform = session.platform;
-  const u64 start = platform.cycles(platform.self);
+  const u64 start = cycles(platform);
   const u64 position = n_known();
   u32 bad = 0;
   for (const f32& x : logits) bad |= u32((bit_cast<u32>(x) & 0x7f800000u) == 0x7f800000u);
@@ -133,7 +139,7 @@ Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f3
   tokens[n_sampled] = sample.token;
   logprobs[n_sampled] = sample.logprob;
   ++n_sampled;
-  const u64 end = platform.cycles(platform.self);
+  const u64 end = cycles(platform);
   metrics.sample_cycles += end - start;
   session.metrics.sample_cycles += end - start;
   if (n_sampled == 1) session.metrics.last_first_token_cycles = metrics.first_token_cycles = end - start_cycles;
@@ -196,7 +202,7 @@ bool Generation::State::ended_by_guard() {
 }
 
 void Generation::State::complete() {
-  metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
+  metrics.total_cycles = cycles(session.platform) - start_cycles;
   n_sampled = n_tokens;
   // Checked guesses beyond the answer's end leave the session as plain decoding would.
   if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
@@ -222,7 +228,7 @@ u64 Generation::State::ready_bytes() const {
 Step Generation::State::show() {
   const u32 i = n_tokens++;
   metrics.generated_tokens = n_tokens;
-  metrics.total_cycles = session.platform.cycles(session.platform.self) - start_cycles;
+  metrics.total_cycles = cycles(session.platform) - start_cycles;
   decide_stop(tokens[i]);
   if (stop_reason != StopReason::none) complete();
   n_shown_ = ready_bytes();

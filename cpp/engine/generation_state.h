@@ -15,6 +15,8 @@ struct Generation::State : InPlace {
   Status make_room(Span<const Token> prompt);   // all memory of the generation, once
   void reuse_prefix(Span<const Token> prompt);  // what the session or the model has cached of it
 
+  Status check_session() const;  // an error: other work has used the session meanwhile
+
   // Computing: tokens of the history that are not in the cache yet are fed; the last one's logits choose the next.
   bool has_ready() const { return n_tokens < n_sampled; }
   bool is_end(Token token) const {

@@ -57,7 +57,7 @@ Status Governed::begin(Generation::State& generation, Arena& arena) {
   generation_ = &generation;
   Session::State& session = generation.session;
   const Platform& platform = session.platform;
-  start_ns_ = platform.now_ns(platform.self);
+  start_ns_ = now_ns(platform);
   session.governed_turn = generation.turn;
   if (!watched() && !generation.options.by_policy.any()) return {};
   if (session.model.state().events.record) {
@@ -145,7 +145,7 @@ void Governed::tell_receipt() {
 
 u64 Governed::elapsed_us() const {
   const Platform& platform = generation_->session.platform;
-  return (platform.now_ns(platform.self) - start_ns_) / 1000;
+  return (now_ns(platform) - start_ns_) / 1000;
 }
 
 u64 Governed::deadline_ns() const {

@@ -15,7 +15,7 @@ class Loader {
   Loader(Model::State& state, Progress progress) : state_(state), platform_(state.platform), progress_(progress) {}
 
   Status load(Str path, const ModelOptions& options) {
-    const u64 start = platform_.now_ns(platform_.self);
+    const u64 start = now_ns(platform_);
     FLYBALL_ASSIGN(state_.table, kernels::select_table(options.isa));
     state_.threads = options.threads ? options.threads : platform_.n_processors;
     state_.decode_threads = options.decode_threads ? options.decode_threads : state_.threads;
@@ -37,10 +37,10 @@ class Loader {
     } else {
       return config.error();
     }
-    const u64 selected = platform_.now_ns(platform_.self);
+    const u64 selected = now_ns(platform_);
     if (!options.vocab_only) FLYBALL_TRY(load_weights());
     state_.startup.model_select_ns = selected - start;
-    state_.startup.model_prepare_ns = platform_.now_ns(platform_.self) - selected;
+    state_.startup.model_prepare_ns = now_ns(platform_) - selected;
     return {};
   }
 

@@ -153,12 +153,11 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
       workspace->batch[i] = {ids[done + i], n_tokens + i, cache.heads(), wanted};
       tokens[n_tokens + i] = ids[done + i];
     }
-    const u64 start = platform.cycles(platform.self);
-    model::ForwardCycles cycles;
+    const u64 start = cycles(platform);
+    model::ForwardCycles spent;
     const bool finished = model::forward(engine, config, weights, rope, workspace->scratch,
-                                         workspace->batch.subspan(0, n), out, question.check(), &cycles);
-    metrics.prefill.add(
-        {finished, finished ? n : 0, platform.cycles(platform.self) - start, cycles.matrices, cycles.attention});
+                                         workspace->batch.subspan(0, n), out, question.check(), &spent);
+    metrics.prefill.add({finished, finished ? n : 0, cycles(platform) - start, spent.matrices, spent.attention});
     if (!finished) return interrupted_error(platform, control, done, ids.size);
     n_tokens += n;
     done += n;

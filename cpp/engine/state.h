@@ -111,7 +111,7 @@ Error interrupted_error(const Platform& platform, const Control& control, u64 do
 class StopQuestion {
  public:
   StopQuestion(const Platform& platform, const Control& control) : platform_(platform), control_(control) {}
-  bool late() const { return control_.deadline_ns != 0 && platform_.now_ns(platform_.self) >= control_.deadline_ns; }
+  bool late() const { return control_.deadline_ns != 0 && now_ns(platform_) >= control_.deadline_ns; }
   model::StopCheck check() const {
     model::StopCheck check;
     check.context = const_cast<StopQuestion*>(this);

@@ -220,7 +220,7 @@ void Journal::record(u64 session, u64 turn, Reason reason, Str data) {
   const Span<char> space = pending_.space();
   Writer out(space.data, min(space.size, max_line_bytes));
   const u64 time = platform_.calendar_ns ? platform_.calendar_ns(platform_.self) : 0;
-  const Event event{time, platform_.cycles(platform_.self), session, turn, reason, data};
+  const Event event{time, cycles(platform_), session, turn, reason, data};
   if (!write_event(out, &head_, event).ok()) {
     ++n_lost_;
     return;

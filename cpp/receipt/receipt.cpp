@@ -112,7 +112,7 @@ Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
   char buffer[1600];
   Writer metrics(buffer, sizeof buffer);
   JsonWriter json(metrics);
-  runtime::write_metrics(json, generation.metrics(), model.platform().cycles_per_second(model.platform().self));
+  runtime::write_metrics(json, generation.metrics(), cycles_per_second(model.platform()));
   receipt.metrics = arena.copy(metrics.text());
   if (receipt.metrics.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for the metrics";
   return receipt;

@@ -71,7 +71,8 @@ class Verifier {
     options.stops = content_.stops;
     options.ignore_eos = content_.ignore_eos;
     options.speculation.expected = content_.tokens;  // checked many at a time: repeating is faster than producing
-    FLYBALL_ASSIGN(generation_, Generation::begin(*session_, content_.prompt, options, control_, progress_));
+    FLYBALL_ASSIGN(generation_, Generation::begin(*session_, content_.prompt, options));
+    FLYBALL_TRY(generation_->prefill(control_, progress_));
     return {};
   }
 

@@ -103,7 +103,7 @@ Result<Model*> Repl::load_model(Str path, u64 prefix_cache_bytes) {
 
 // The model before is given up only when the new one works: that needs memory for both, but loses nothing.
 Status Repl::open_model(Str path) {
-  const u64 start = platform_.now_ns(platform_.self);
+  const u64 start = now_ns(platform_);
   Model* loaded = nullptr;
   FLYBALL_ASSIGN(loaded, load_model(path, options_.prefix_cache_bytes));
   if (options_.measure_isa && options_.isa == "auto") {
@@ -138,7 +138,7 @@ Status Repl::open_model(Str path) {
   catalog::put_bytes(size, model_->file_bytes());
   out_.printable(config.name.empty() ? path : config.name)
       << ": " << config.architecture_name << ", " << model_->quantisation() << ", " << size.text() << ", loaded in ";
-  out_.fixed(f64(platform_.now_ns(platform_.self) - start) / 1e6, 0) << " ms\n";
+  out_.fixed(f64(now_ns(platform_) - start) / 1e6, 0) << " ms\n";
   out_ << model_->table().name << " on " << model_->threads() << (model_->threads() == 1 ? " thread" : " threads")
        << ", context " << session_->context() << ", kv " << engine::cache_type_name(session_->cache_type());
   if (raw_)
@@ -334,10 +334,14 @@ Result<Generation*> Repl::begin(Span<const Token> prompt, Str stop) {
   options.speculation = options_.speculation;
   if (options.speculation.lookup) options.speculation.draft = draft_;
   if (!stop.empty()) options.stops = {&stop, 1};
-  Result<Generation*> generation = Generation::begin(*session_, prompt, options, control(), progress());
+  Generation* generation = nullptr;
+  FLYBALL_ASSIGN(generation, Generation::begin(*session_, prompt, options));
+  const Status status = generation->prefill(control(), progress());
   if (progress_shown_) out_ << "\r\x1b[K";
   progress_shown_ = false;
-  return generation;
+  if (status.ok()) return generation;
+  Generation::release(generation);
+  return status.error();
 }
 
 Status Repl::run(Generation& generation) {
@@ -367,7 +371,7 @@ void Repl::put_logprob(const engine::Step& step) {
 // The metrics line, and the receipt for /receipt.
 Status Repl::finish(Generation& generation) {
   const runtime::GenerationMetrics& m = generation.metrics();
-  const u64 per_second = max(platform_.cycles_per_second(platform_.self), u64(1));
+  const u64 per_second = max(cycles_per_second(platform_), u64(1));
   dim(true);
   out_ << '[' << m.generated_tokens << (m.generated_tokens == 1 ? " token" : " tokens");
   if (m.decode.tokens != 0) {

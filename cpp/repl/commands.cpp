@@ -189,7 +189,7 @@ Status Repl::cpu(Str) {
   if (options_.decode_threads != 0) out_ << ", " << options_.decode_threads << " where no prompt is computed";
   out_ << '\n';
   row("frequency");
-  const u64 per_second = platform_.cycles_per_second(platform_.self);
+  const u64 per_second = cycles_per_second(platform_);
   out_.fixed(f64(per_second) / 1e9, 3) << " GHz, " << per_second << " cycles per second of the time-stamp counter\n";
   row("platform") << platform_.name << '\n';
   return {};
@@ -201,7 +201,7 @@ Status Repl::metrics(Str argument) {
   Writer writer(text, sizeof text);
   JsonWriter json(writer);
   json.begin_object().key("session");
-  runtime::write_metrics(json, session_->metrics(), model_->startup(), platform_.cycles_per_second(platform_.self));
+  runtime::write_metrics(json, session_->metrics(), model_->startup(), cycles_per_second(platform_));
   json.key("last").raw(last_metrics_.empty() ? Str("null") : last_metrics_).key("prefix_cache").begin_object();
   json.field("bytes", model_->prefix_cache_bytes()).field("capacity_bytes", options_.prefix_cache_bytes);
   json.end_object().end_object();

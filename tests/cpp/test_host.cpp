@@ -261,13 +261,13 @@ TEST(stat_tells_size_and_time) {
 }
 
 TEST(cycles_and_time_agree) {
-  const u64 cycles_begin = platform().cycles(platform().self), ns_begin = platform().now_ns(platform().self);
+  const u64 cycles_begin = cycles(platform()), ns_begin = now_ns(platform());
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  const u64 cycles = platform().cycles(platform().self) - cycles_begin;
-  const u64 ns = platform().now_ns(platform().self) - ns_begin;
-  const f64 measured = f64(cycles) * 1e9 / f64(ns);
-  const u64 per_second = platform().cycles_per_second(platform().self);
-  CHECK_EQ(platform().cycles_per_second(platform().self), per_second);
+  const u64 elapsed = cycles(platform()) - cycles_begin;
+  const u64 ns = now_ns(platform()) - ns_begin;
+  const f64 measured = f64(elapsed) * 1e9 / f64(ns);
+  const u64 per_second = cycles_per_second(platform());
+  CHECK_EQ(cycles_per_second(platform()), per_second);
   const f64 ratio = measured / f64(per_second);
   test::note("cycles per second: " + std::to_string(per_second) + ", ratio to a 50 ms window " + test::show(ratio));
   CHECK(ratio > 0.995 && ratio < 1.005);

@@ -42,6 +42,7 @@ struct Engine {
     session_options.sequence = 7;
     Session* session = Session::create(*model, session_options).value();
     Generation* generation = Generation::begin(*session, {prompt.data(), prompt.size()}, options).value();
+    REQUIRE(generation->prefill().ok());
     Control control;
     control.stop = [](void*) { return true; };
     for (u64 i = 0; generation->stop_reason() == StopReason::none; ++i) {

@@ -6,9 +6,9 @@
 
 namespace flyball::engine {
 
-class Round {
+class Batch {
  public:
-  Round(Model& model, const Control& control);
+  Batch(Model& model, const Control& control);
 
   // Takes up to `most` of what the generation has to feed; `alone` lets it check guesses as well. Returns how many
   // tokens it took, 0 where the call is full. `status` gets what goes wrong with this generation alone.

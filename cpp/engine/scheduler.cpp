@@ -1,11 +1,20 @@
-#include "engine/round.h"
+#include "engine/scheduler.h"
+
+#include "base/math.h"
 
 namespace flyball::engine {
 
-Round::Round(Model& model, const Control& control)
-    : model_(model), control_(control), start_cycles_(model.platform().cycles(model.platform().self)) {}
+namespace {
 
-u32 Round::add(Generation::State& generation, u32 most, bool alone, Status* status) {
+// Prompt tokens computed beside other sequences' next tokens, which wait for them.
+constexpr u32 prompt_tokens_beside = 128;
+
+}  // namespace
+
+Batch::Batch(Model& model, const Control& control)
+    : model_(model), control_(control), start_cycles_(cycles(model.platform())) {}
+
+u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* status) {
   const u32 pending = generation.n_known() - generation.session.n_tokens;
   const u32 n_fed = min(min(pending, most), max_batch - n_tokens_);
   if (n_fed == 0 || n_rows_ == max_step_rows) return 0;
@@ -21,7 +30,7 @@ u32 Round::add(Generation::State& generation, u32 most, bool alone, Status* stat
   return n_fed;
 }
 
-void Round::fill(Part& part, model::BatchToken* to) const {
+void Batch::fill(Part& part, model::BatchToken* to) const {
   Generation::State& g = *part.generation;
   const u32 position = g.session.n_tokens;
   for (u32 i = 0; i < part.n_fed + part.n_guesses; ++i) {
@@ -30,7 +39,7 @@ void Round::fill(Part& part, model::BatchToken* to) const {
   }
 }
 
-Status Round::run() {
+Status Batch::run() {
   const Platform& platform = model_.platform();
   const model::Config& config = model_.config();
   const model::Weights& weights = model_.state().weights;
@@ -46,23 +55,23 @@ Status Round::run() {
   Session::State& session = parts_[0].generation->session;
   const model::Engine engine{&platform, &model_.table(), n_threads()};
   const StopQuestion question(platform, control_);
-  model::ForwardCycles cycles;
+  model::ForwardCycles spent;
   const bool finished =
       model::forward(engine, config, weights, session.rope, workspace->scratch, workspace->batch.subspan(0, n),
-                     workspace->logits.data, question.check(), &cycles);
-  const u64 total = platform.cycles(platform.self) - start_cycles_;
+                     workspace->logits.data, question.check(), &spent);
+  const u64 total = cycles(platform) - start_cycles_;
   if (!finished) return interrupted_error(platform, control_, 0, n);
   for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {
     // Each sequence is charged by its share of the call's tokens.
     const f64 share = f64(parts_[i].n_fed + parts_[i].n_guesses) / n;
     settle(parts_[i], *workspace, row,
-           {1, parts_[i].n_fed, u64(f64(total) * share), u64(f64(cycles.matrices) * share),
-            u64(f64(cycles.attention) * share)});
+           {1, parts_[i].n_fed, u64(f64(total) * share), u64(f64(spent.matrices) * share),
+            u64(f64(spent.attention) * share)});
   }
   return {};
 }
 
-u32 Round::choose(const Part& part, Workspace& workspace, u32 row) const {
+u32 Batch::choose(const Part& part, Workspace& workspace, u32 row) const {
   Generation::State& g = *part.generation;
   const u32 n_vocab = model_.config().n_vocab;
   for (u32 i = 0;; ++i) {
@@ -77,7 +86,7 @@ u32 Round::choose(const Part& part, Workspace& workspace, u32 row) const {
   }
 }
 
-void Round::settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call) {
+void Batch::settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call) {
   Generation::State& g = *part.generation;
   Session::State& session = g.session;
   memcpy(session.tokens.data + session.n_tokens, g.history.data + session.n_tokens, part.n_fed * sizeof(Token));
@@ -104,6 +113,78 @@ void Round::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   }
   if (part.in_prompt && part.chooses)
     model_.state().prefixes.remember(session.prefix_kind, {session.tokens.data, g.n_prompt}, session.cache);
+}
+
+void Generation::step_many(Span<Generation* const> generations, Span<Stepped> out, Control control) {
+  const FloatMode standard;
+  Model& model = generations[0]->state_->session.model;
+  const Platform& platform = model.platform();
+  const u64 now = now_ns(platform);
+  Control earliest = control;
+  u32 n_active = 0;
+  for (u64 i = 0; i < generations.size; ++i) {
+    State& g = *generations[i]->state_;
+    out[i] = {};
+    if (g.stop_reason != StopReason::none) continue;
+    out[i].status = g.check_session();
+    if (&g.session.model != &model)
+      out[i].status = fail(Code::invalid_argument, "generations") << "belong to several models";
+    if (!out[i].status.ok()) continue;
+    if (!g.has_ready() && g.ended_by_guard()) continue;
+    const u64 deadline = g.governed.deadline_ns();
+    if (deadline != 0 && now >= deadline) {
+      out[i].status = g.stop_early(interrupted_error(platform, {nullptr, nullptr, deadline}, 0, 1));
+      continue;
+    }
+    earliest.deadline_ns = earlier(earliest.deadline_ns, deadline);
+    ++n_active;
+  }
+
+  const auto waits = [&](u64 i, bool in_prompt) {
+    const State& g = *generations[i]->state_;
+    return out[i].status.ok() && g.stop_reason == StopReason::none && !g.has_ready() && g.in_prompt() == in_prompt;
+  };
+  for (bool prompts = true;; prompts = false) {
+    Batch batch(model, earliest);
+    const auto add = [&](u64 i, u32 most) {
+      return batch.add(*generations[i]->state_, most, n_active == 1, &out[i].status);
+    };
+    for (u64 i = 0; i < generations.size; ++i) {
+      if (waits(i, false)) add(i, 1);
+    }
+    u32 budget = batch.empty() ? max_batch : prompt_tokens_beside;
+    for (u64 i = 0; prompts && i < generations.size; ++i) {
+      if (waits(i, true)) budget -= add(i, min(budget, generations[i]->state_->options.batch));
+    }
+    if (batch.empty()) break;
+    const Status status = batch.run();
+    if (status.ok()) {
+      for (Generation* generation : generations) {
+        State& g = *generation->state_;
+        if (g.stop_reason == StopReason::none && !g.has_ready()) (void)g.ended_by_guard();
+      }
+      continue;
+    }
+    // A deadline ends those that it belongs to; the others go on with the next step. All else concerns all.
+    const u64 later = now_ns(platform);
+    const bool by_clock = status.error().code == Code::interrupted && status.error().where.str() == "deadline";
+    for (u64 i = 0; i < generations.size; ++i) {
+      if (!waits(i, false) && !waits(i, true)) continue;
+      State& g = *generations[i]->state_;
+      const u64 deadline = earlier(control.deadline_ns, g.governed.deadline_ns());
+      if (!by_clock || (deadline != 0 && later >= deadline)) out[i].status = g.stop_early(status.error());
+    }
+    break;
+  }
+
+  for (u64 i = 0; i < generations.size; ++i) {
+    State& g = *generations[i]->state_;
+    if (!out[i].status.ok()) continue;
+    if (g.stop_reason != StopReason::none)
+      out[i].step = g.finished();
+    else if (g.has_ready())
+      out[i].step = g.show();
+  }
 }
 
 }  // namespace flyball::engine
