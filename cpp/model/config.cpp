@@ -5,13 +5,30 @@
 namespace flyball::model {
 namespace {
 
-constexpr struct {
+// What follows from an architecture's name alone. What a file says beside it is read in read_architecture().
+struct Traits {
   Str name;
   Architecture architecture;
-} architectures[] = {
-    {"llama", Architecture::llama},   {"qwen2", Architecture::qwen2},   {"qwen3", Architecture::qwen3},
-    {"gemma2", Architecture::gemma2}, {"gemma3", Architecture::gemma3}, {"phi3", Architecture::phi3},
+  bool rope_neox = true;
+  bool query_key_norms = false;
+  bool tied_output = false;
+  bool plain_local_rope = false;
 };
+constexpr Traits architectures[] = {
+    {.name = "llama", .architecture = Architecture::llama, .rope_neox = false},
+    {.name = "qwen2", .architecture = Architecture::qwen2},
+    {.name = "qwen3", .architecture = Architecture::qwen3, .query_key_norms = true},
+    {.name = "gemma2", .architecture = Architecture::gemma2, .tied_output = true},
+    {.name = "gemma3", .architecture = Architecture::gemma3, .query_key_norms = true, .plain_local_rope = true},
+    {.name = "phi3", .architecture = Architecture::phi3},
+};
+
+const Traits* find_architecture(Str name) {
+  for (const Traits& traits : architectures) {
+    if (traits.name == name) return &traits;
+  }
+  return nullptr;
+}
 
 // Reads "<architecture>.<key>" and remembers the first error, so that a description reads as a list of fields.
 class Reader {
@@ -114,15 +131,14 @@ void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
 }
 
 void read_rope(Reader& reader, Config& config) {
-  config.rope_neox = config.architecture != Architecture::llama;
   config.n_rot = reader.optional("rope.dimension_count", config.head_dim, 2, config.head_dim);
   if (config.n_rot % 2 != 0) {
     reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
                 << "is " << config.n_rot << "; pairs of dimensions rotate, so it must be even");
   }
   config.rope_base = reader.real("rope.freq_base", 10000, 2, 1e15);
-  config.rope_base_sliding = reader.real(
-      "rope.freq_base_swa", config.architecture == Architecture::gemma3 ? 10000 : config.rope_base, 2, 1e15);
+  config.rope_base_sliding =
+      reader.real("rope.freq_base_swa", config.plain_local_rope ? 10000 : config.rope_base, 2, 1e15);
   config.rope_original_context =
       reader.optional("rope.scaling.original_context_length", config.n_ctx_train, 1, u64(1) << 31);
   config.rope_magnitude = reader.real("rope.scaling.attn_factor", 1, 1e-3, 1e3);
@@ -168,7 +184,7 @@ void read_architecture(Reader& reader, Config& config) {
     }
     case Architecture::qwen2:
     case Architecture::qwen3:
-    case Architecture::phi3:  // its sliding_window key is not honoured: the published weights are run with full
+    case Architecture::phi3:  // its sliding_window key is not honored: the published weights are run with full
                               // attention
       break;
   }
@@ -182,11 +198,8 @@ Result<Config> read_config(const gguf::File& file, u32 n_vocab) {
   Config config;
   FLYBALL_ASSIGN(config.architecture_name, file.get_str("general.architecture"));
   FLYBALL_ASSIGN(config.name, file.get_str_or("general.name", ""));
-  bool known = false;
-  for (const auto& entry : architectures) {
-    if (entry.name == config.architecture_name) config.architecture = entry.architecture, known = true;
-  }
-  if (!known) {
+  const Traits* const traits = find_architecture(config.architecture_name);
+  if (!traits) {
     char shown[96];
     Writer out(shown, sizeof shown);
     out.put_printable(config.architecture_name, 40);
@@ -194,6 +207,11 @@ Result<Config> read_config(const gguf::File& file, u32 n_vocab) {
            << "is '" << out.text() << "'; supported: " << supported_architectures();
   }
 
+  config.architecture = traits->architecture;
+  config.rope_neox = traits->rope_neox;
+  config.query_key_norms = traits->query_key_norms;
+  config.tied_output = traits->tied_output;
+  config.plain_local_rope = traits->plain_local_rope;
   Reader reader(file, config.architecture_name);
   config.n_vocab = n_vocab;
   config.n_ctx_train = reader.required("context_length", 1, u64(1) << 31);

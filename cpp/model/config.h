@@ -39,6 +39,10 @@ struct Config {
   u64 sliding_layers[max_layers / 64] = {};
   bool is_sliding(u32 layer) const { return (sliding_layers[layer / 64] >> (layer % 64)) & 1; }
 
+  bool query_key_norms = false;   // a norm for each head's query and key
+  bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
+  bool plain_local_rope = false;  // gemma3: sliding layers turn by unscaled positions, on a base of their own
+
   bool rope_neox = false;  // pairs (i, i + n_rot / 2); else (2i, 2i + 1)
   u32 n_rot = 0;
   f64 rope_base = 10000;

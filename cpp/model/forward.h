@@ -49,9 +49,9 @@ struct Scratch {
   f32* cosines = nullptr;   // (2, max_tokens, n_rot / 2): full layers, then sliding ones
   f32* sines = nullptr;     // the same
   AttentionScratch attention;
-  kernels::Activations activations;  // quantised copies, wide enough for every matrix
+  kernels::Activations activations;  // quantized copies, wide enough for every matrix
 
-  // Which quantised forms each input needs: the union over the matrices that read it, as (1 << ActivationKind) bits.
+  // Which quantized forms each input needs: the union over the matrices that read it, as (1 << ActivationKind) bits.
   struct Kinds {
     u32 qkv = 0, output = 0, ffn = 0, down = 0, logits = 0;
   };
@@ -80,6 +80,6 @@ struct ForwardCycles {  // of one call; what is in neither is norms, rotations, 
 // tokens are then undefined and must be written again before they are read.
 [[nodiscard]] bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope,
                            Scratch& scratch, Span<const BatchToken> batch, f32* logits, StopCheck check,
-                           ForwardCycles* cycles);
+                           ForwardCycles* spent);
 
 }  // namespace flyball::model

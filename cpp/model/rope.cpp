@@ -69,13 +69,11 @@ Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weight
   if (rope.frequencies.empty()) return fail(Code::out_of_memory, "rope") << "no memory for the rotary frequencies";
   fill(config, factors, config.rope_base, true, rope.frequencies);
   rope.frequencies_sliding = rope.frequencies;
-  // gemma3: position interpolation applies to the layers that see everything; local layers keep plain positions.
-  const bool local_unscaled = config.architecture == Architecture::gemma3;
-  if (config.sliding_window != 0 && (local_unscaled || config.rope_base_sliding != config.rope_base)) {
+  if (config.sliding_window != 0 && (config.plain_local_rope || config.rope_base_sliding != config.rope_base)) {
     rope.frequencies_sliding = arena.allocate<f64>(rope.n_pairs);
     if (rope.frequencies_sliding.empty())
       return fail(Code::out_of_memory, "rope") << "no memory for the rotary frequencies";
-    fill(config, factors, config.rope_base_sliding, !local_unscaled, rope.frequencies_sliding);
+    fill(config, factors, config.rope_base_sliding, !config.plain_local_rope, rope.frequencies_sliding);
   }
   return rope;
 }

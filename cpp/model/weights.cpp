@@ -139,8 +139,7 @@ void load_attention(Loader& loader, const gguf::File& file, const Config& c, u32
     layer.key_bias = loader.vector(LayerName(i, "attn_k.bias"), k, false);
     layer.value_bias = loader.vector(LayerName(i, "attn_v.bias"), v, false);
   }
-  const bool has_norms = c.architecture == Architecture::qwen3 || c.architecture == Architecture::gemma3;
-  if (has_norms) {
+  if (c.query_key_norms) {
     layer.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), c.head_dim, true);
     layer.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), c.head_dim, true);
   }
@@ -186,7 +185,7 @@ Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf:
     }
   }
   weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
-  const bool tied = !file.tensor("output.weight") || config.architecture == Architecture::gemma2;
+  const bool tied = !file.tensor("output.weight") || config.tied_output;
   weights.output = loader.matrix(tied ? "token_embd.weight" : "output.weight", config.n_embd, config.n_vocab);
   weights.output_bias = loader.vector("output.bias", config.n_vocab, false);
   const u32 pairs = config.n_rot / 2;

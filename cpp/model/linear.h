@@ -1,0 +1,81 @@
+// Linear layers: what a norm reads and a matrix multiplies, divided over threads, and cut into slices so that a stop need
+// not wait for the end of a large matrix.
+#pragma once
+
+#include "base/parallel.h"
+#include "model/forward.h"
+
+namespace flyball::model {
+
+struct Product {  // y = matrix * activations + bias
+  const Matrix* matrix;
+  const f32* bias;
+  f32* y;
+  u64 stride;
+};
+
+inline u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
+
+class Linear {
+ public:
+  Linear(const Engine& engine, f32 norm_eps, Scratch& scratch, StopCheck check)
+      : platform_(*engine.platform),
+        table_(*engine.table),
+        threads_(engine.threads),
+        norm_eps_(norm_eps),
+        scratch_(scratch),
+        check_(check) {}
+
+  // `width`: elements of a token that the function reads, each at the cost of some multiply-adds.
+  template <class Function>
+  void each_token(u32 n, u32 width, Function&& function) {
+    const u64 work = u64(width) * 16;
+    const u32 least = u32(divide_up(inline_work / 4, work));
+    parallel_parts(platform_, threads_for(n * work, threads_), n, least, [&](u32 begin, u32 end) {
+      for (u32 t = begin; t < end; ++t) function(t);
+    });
+  }
+
+  // Rows of x for the products that follow: `complete(row)` first, then normed into scratch.normed (a null norm: x is read
+  // as it is) and quantized. `kinds`: (1 << ActivationKind) bits. Returns what multiply() takes as its x.
+  template <class Complete>
+  const f32* norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds, Complete&& complete) {
+    kernels::Activations& activations = scratch_.activations;
+    activations.n_tokens = n_rows;
+    activations.cols = cols;
+    activations.x = norm ? scratch_.normed : x;
+    each_token(n_rows, cols, [&](u32 t) {
+      complete(t);
+      if (norm) table_.rms_norm(x + u64(t) * cols, norm, norm_eps_, cols, scratch_.normed + u64(t) * cols);
+      table_.quantize(activations, kinds, t, t + 1);
+    });
+    return activations.x;
+  }
+  const f32* norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
+    return norm_and_quantize(x, norm, cols, n_rows, kinds, [](u32) {});
+  }
+
+  // Products of one input. False: stopped.
+  [[nodiscard]] bool multiply(Span<const Product> products, const f32* x, u32 n_rows);
+
+  u64 matrix_cycles() const { return matrix_cycles_; }
+
+ private:
+  // Between two looks at the stop check: half a second of the slowest table at first, then doubled up to tens of
+  // milliseconds, since every slice ends with threads that wait for each other.
+  static constexpr u64 first_slice_work = u64(1) << 29;  // multiply-adds
+  static constexpr u64 slice_cycles = u64(1) << 26;
+
+  void multiply_groups(Span<const Product> products, const kernels::Activations& activations, u32 begin, u32 end);
+
+  const Platform& platform_;
+  const kernels::Table& table_;
+  u32 threads_;
+  f32 norm_eps_;
+  Scratch& scratch_;
+  StopCheck check_;
+  u64 slice_work_ = first_slice_work;
+  u64 matrix_cycles_ = 0;
+};
+
+}  // namespace flyball::model
