@@ -15,7 +15,7 @@ add_library(flyball_flags INTERFACE)
 target_compile_options(flyball_flags INTERFACE
   -ffp-contract=off -fno-math-errno
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # gcc 12 warns of its own std::string (gcc bug 105651)
-  $<BUILD_INTERFACE:-Wall;-Wextra;-Wshadow;-Werror=return-type>
+  $<BUILD_INTERFACE:-Wall;-Wextra;-Wshadow;-Werror=return-type;-Werror=switch>
   $<$<BOOL:${FLYBALL_WERROR}>:-Werror>)
 if(FLYBALL_SANITIZE)
   target_compile_options(flyball_flags INTERFACE

@@ -3,59 +3,43 @@
 namespace flyball::gguf {
 namespace {
 
-constexpr TypeInfo supported[] = {
-    {Type::f32, "F32", 1, 4},       {Type::f16, "F16", 1, 2},         {Type::bf16, "BF16", 1, 2},
-    {Type::q4_0, "Q4_0", 32, 18},   {Type::q4_1, "Q4_1", 32, 20},     {Type::q5_0, "Q5_0", 32, 22},
-    {Type::q5_1, "Q5_1", 32, 24},   {Type::q8_0, "Q8_0", 32, 34},     {Type::q2_k, "Q2_K", 256, 84},
-    {Type::q3_k, "Q3_K", 256, 110}, {Type::q4_k, "Q4_K", 256, 144},   {Type::q5_k, "Q5_K", 256, 176},
-    {Type::q6_k, "Q6_K", 256, 210}, {Type::iq4_nl, "IQ4_NL", 32, 18}, {Type::iq4_xs, "IQ4_XS", 256, 136},
-};
+#define FLYBALL_TYPE(id, name, number, block_values, block_bytes) {Type::id, name, block_values, block_bytes},
+constexpr TypeInfo supported[] = {FLYBALL_TYPES(FLYBALL_TYPE)};
+#undef FLYBALL_TYPE
 
-// All numbers that were ever given out; the ones in brackets were withdrawn from the format.
-constexpr Str names[] = {
-    "F32",
-    "F16",
-    "Q4_0",
-    "Q4_1",
-    "Q4_2 (removed)",
-    "Q4_3 (removed)",
-    "Q5_0",
-    "Q5_1",
-    "Q8_0",
-    "Q8_1",
-    "Q2_K",
-    "Q3_K",
-    "Q4_K",
-    "Q5_K",
-    "Q6_K",
-    "Q8_K",
-    "IQ2_XXS",
-    "IQ2_XS",
-    "IQ3_XXS",
-    "IQ1_S",
-    "IQ4_NL",
-    "IQ3_S",
-    "IQ2_S",
-    "IQ4_XS",
-    "I8",
-    "I16",
-    "I32",
-    "I64",
-    "F64",
-    "IQ1_M",
-    "BF16",
-    "Q4_0_4_4 (removed)",
-    "Q4_0_4_8 (removed)",
-    "Q4_0_8_8 (removed)",
-    "TQ1_0",
-    "TQ2_0",
-    "IQ4_NL_4_4 (removed)",
-    "IQ4_NL_4_8 (removed)",
-    "IQ4_NL_8_8 (removed)",
-    "MXFP4",
-    "NVFP4",
-    "Q1_0",
-    "Q2_0",
+// The other numbers that were ever given out; the ones in brackets were withdrawn from the format.
+constexpr struct {
+  u32 number;
+  Str name;
+} unsupported[] = {
+    {4, "Q4_2 (removed)"},
+    {5, "Q4_3 (removed)"},
+    {9, "Q8_1"},
+    {15, "Q8_K"},
+    {16, "IQ2_XXS"},
+    {17, "IQ2_XS"},
+    {18, "IQ3_XXS"},
+    {19, "IQ1_S"},
+    {21, "IQ3_S"},
+    {22, "IQ2_S"},
+    {24, "I8"},
+    {25, "I16"},
+    {26, "I32"},
+    {27, "I64"},
+    {28, "F64"},
+    {29, "IQ1_M"},
+    {31, "Q4_0_4_4 (removed)"},
+    {32, "Q4_0_4_8 (removed)"},
+    {33, "Q4_0_8_8 (removed)"},
+    {34, "TQ1_0"},
+    {35, "TQ2_0"},
+    {36, "IQ4_NL_4_4 (removed)"},
+    {37, "IQ4_NL_4_8 (removed)"},
+    {38, "IQ4_NL_8_8 (removed)"},
+    {39, "MXFP4"},
+    {40, "NVFP4"},
+    {41, "Q1_0"},
+    {42, "Q2_0"},
 };
 
 }  // namespace
@@ -66,7 +50,12 @@ const TypeInfo* type_info(u32 type) {
   return nullptr;
 }
 
-Str type_name(u32 type) { return type < sizeof(names) / sizeof(names[0]) ? names[type] : Str("unknown"); }
+Str type_name(u32 type) {
+  if (const TypeInfo* info = type_info(type)) return info->name;
+  for (const auto& other : unsupported)
+    if (other.number == type) return other.name;
+  return "unknown";
+}
 
 Span<const TypeInfo> supported_types() { return supported; }
 

@@ -139,23 +139,16 @@ void dequantize_iq4_xs(const u8* p, f32* out) {
   }
 }
 
+void dequantize_f32(const u8* p, f32* out) { memcpy(out, p, 4); }
+void dequantize_f16(const u8* p, f32* out) { *out = half_at(p); }
+void dequantize_bf16(const u8* p, f32* out) { *out = bf16_to_f32(u16(p[0] | p[1] << 8)); }
+
 void dequantize_block(Type type, const u8* block, f32* out) {
   switch (type) {
-    case Type::f32: memcpy(out, block, 4); break;
-    case Type::f16: *out = half_at(block); break;
-    case Type::bf16: *out = bf16_to_f32(u16(block[0] | block[1] << 8)); break;
-    case Type::q4_0: dequantize_q4_0(block, out); break;
-    case Type::q4_1: dequantize_q4_1(block, out); break;
-    case Type::q5_0: dequantize_q5_0(block, out); break;
-    case Type::q5_1: dequantize_q5_1(block, out); break;
-    case Type::q8_0: dequantize_q8_0(block, out); break;
-    case Type::iq4_nl: dequantize_iq4_nl(block, out); break;
-    case Type::q2_k: dequantize_q2_k(block, out); break;
-    case Type::q3_k: dequantize_q3_k(block, out); break;
-    case Type::q4_k: dequantize_q4_k(block, out); break;
-    case Type::q5_k: dequantize_q5_k(block, out); break;
-    case Type::q6_k: dequantize_q6_k(block, out); break;
-    case Type::iq4_xs: dequantize_iq4_xs(block, out); break;
+#define FLYBALL_TYPE(id, ...) \
+  case Type::id: return dequantize_##id(block, out);
+    FLYBALL_TYPES(FLYBALL_TYPE)
+#undef FLYBALL_TYPE
   }
 }
 

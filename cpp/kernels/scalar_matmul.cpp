@@ -159,23 +159,20 @@ void matmul_float(const u8* group, const Activations& x, const Output& out) {
 
 using GroupFunction = void (*)(const u8* group, const Activations& x, const Output& out);
 
+template <Type type>
+constexpr GroupFunction function_of() {
+  constexpr u32 block_values = packed_shape(type).block_values;
+  if constexpr (block_values == 32) return matmul32<type>;
+  if constexpr (block_values == 256) return matmul256<type>;
+  if constexpr (block_values == 1) return matmul_float<type>;
+}
+
 GroupFunction group_function(Type type) {
   switch (type) {
-    case Type::f32: return matmul_float<Type::f32>;
-    case Type::f16: return matmul_float<Type::f16>;
-    case Type::bf16: return matmul_float<Type::bf16>;
-    case Type::q4_0: return matmul32<Type::q4_0>;
-    case Type::q4_1: return matmul32<Type::q4_1>;
-    case Type::q5_0: return matmul32<Type::q5_0>;
-    case Type::q5_1: return matmul32<Type::q5_1>;
-    case Type::q8_0: return matmul32<Type::q8_0>;
-    case Type::iq4_nl: return matmul32<Type::iq4_nl>;
-    case Type::q2_k: return matmul256<Type::q2_k>;
-    case Type::q3_k: return matmul256<Type::q3_k>;
-    case Type::q4_k: return matmul256<Type::q4_k>;
-    case Type::q5_k: return matmul256<Type::q5_k>;
-    case Type::q6_k: return matmul256<Type::q6_k>;
-    case Type::iq4_xs: return matmul256<Type::iq4_xs>;
+#define FLYBALL_TYPE(id, ...) \
+  case Type::id: return function_of<Type::id>();
+    FLYBALL_TYPES(FLYBALL_TYPE)
+#undef FLYBALL_TYPE
   }
   return nullptr;
 }
