@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import flyball
-from flyball import configuration, journal
-from flyball.policy import Policy
+from flyball.config import configuration
+from flyball.journal import journal
+from flyball import Policy
 from flyball.reliability.store import Store
-from flyball.replay import receipts, replay
+from flyball.journal.replay import receipts, replay
 
 OLD = Path(__file__).parents[1] / "golden" / "v0.1"
 RECEIPTS = sorted((OLD / "receipts").glob("*.json"))
