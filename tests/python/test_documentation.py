@@ -103,3 +103,14 @@ def test_commands_of_the_documentation_exist(page: Path) -> None:
 @each_page
 def test_spelling_is_american(page: Path) -> None:
     assert re.findall(BRITISH, re.sub(r"`[^`]*`", "", without_blocks(page))) == []
+
+
+def test_the_map_names_what_there_is() -> None:
+    """Each function in the map's path is defined in the file of its row."""
+    rows = re.findall(r"^\| \d+ \|.*\| `([^`]+)` \| (.+) \|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    assert len(rows) == 12
+    for path, functions in rows:
+        source = (ROOT / path).read_text()
+        for function in re.findall(r"`([^`]+)`", functions):
+            pattern = rf"^def {function}\(" if path.endswith(".py") else rf"^[\w:<>*&\[\] ]+ \*?&?{function}\("
+            assert re.search(pattern, source, re.MULTILINE), f"{path} has no {function}"
