@@ -43,8 +43,8 @@ int main() {
     sink(1, 1, Reason::SESSION_CALLS, out.text());
     (void)kept.take([&](Str lines) { return bytes += lines.size, true; });
   }
-  const f64 told = f64(now() - start) / n_lines / max_calls_per_line;
-  std::printf("governor %.1f ns a call, journal %.1f ns and %.1f bytes\n", f64(observed) / n_calls, told,
+  const f64 journaled = f64(now() - start) / n_lines / max_calls_per_line;
+  std::printf("governor %.1f ns a call, journal %.1f ns and %.1f bytes\n", f64(observed) / n_calls, journaled,
               f64(bytes) / n_lines / max_calls_per_line);
   return n_stops == 0 ? 0 : 1;
 }

@@ -43,7 +43,7 @@ JsonWriter& JsonWriter::value(f32 number) {
 }
 
 JsonWriter& JsonWriter::fixed(f64 number, u32 decimals) {
-  if (!(number - number == 0)) return null();
+  if (number - number != 0) return null();
   return element().put_fixed(number, decimals), *this;
 }
 
@@ -99,7 +99,7 @@ void write_f32(Writer& out, f32 value) {
     value = -value;
   }
   if (value == 0) return void(out.put('0'));
-  if (!(value - value == 0)) return void(out.put("inf"));
+  if (value - value != 0) return void(out.put("inf"));
   for (u32 n_digits = 1;; ++n_digits) {
     i32 exponent = 0;
     const u64 digits = significant(value, n_digits, &exponent);

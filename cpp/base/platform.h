@@ -21,7 +21,7 @@ struct Platform {
   // Memory: zeroed, aligned to 64 bytes; null when there is none. `bytes` is given back unchanged to release.
   void* (*allocate)(void* self, u64 bytes) = nullptr;
   void (*release)(void* self, void* memory, u64 bytes) = nullptr;
-  void (*populate)(void* self, void* memory, u64 bytes) = nullptr;  // all of it will be written now; may be null
+  void (*prefault)(void* self, void* memory, u64 bytes) = nullptr;  // all of it will be written now; may be null
   u64 (*available_memory)(void* self) = nullptr;                    // bytes; null where that is not known
   u64 (*resident_memory)(void* self) = nullptr;                     // bytes that this program holds; may be null
 
@@ -30,7 +30,7 @@ struct Platform {
   // (written aside, flushed, renamed), `append_file` adds all of the bytes or none. `list` calls `each` for every regular file directly in `directory`.
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
-  void (*forget)(void* self, Span<const u8> range) = nullptr;
+  void (*discard)(void* self, Span<const u8> range) = nullptr;
   Status (*write_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
   Status (*append_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
   Status (*list)(void* self, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) = nullptr;
@@ -39,8 +39,8 @@ struct Platform {
   // Time. One tick of the processor's time-stamp counter is one cycle; `cycles_per_second` is calibrated against a clock,
   // and from its first answer on the same.
   u64 (*cycles)(void* self) = nullptr;
-  u64 (*now_ns)(void* self) = nullptr;       // monotonic
-  u64 (*calendar_ns)(void* self) = nullptr;  // since 1970; null where there is no calendar
+  u64 (*now_ns)(void* self) = nullptr;   // monotonic
+  u64 (*wall_ns)(void* self) = nullptr;  // since 1970; null where there is no calendar
   u64 (*cycles_per_second)(void* self) = nullptr;
 
   // Runs task 0..n_tasks-1, each exactly once, on at most `n_threads` threads, the caller's among them; returns when

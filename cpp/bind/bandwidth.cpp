@@ -1,4 +1,4 @@
-// How fast this machine reads memory: the yardstick that decode is held against.
+// How fast this machine reads memory: the reference that decode is held against.
 #include "base/parallel.h"
 #include "bind/bind.h"
 #include "host/host.h"

@@ -49,7 +49,7 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  engine::Control control() { return {this, &Call::stop, 0}; }
+  engine::CancelToken cancel_token() { return {this, &Call::stop, 0}; }
   engine::Progress progress() { return {this, &Call::report}; }
   void rethrow();
 
@@ -70,7 +70,7 @@ class Call {
 
 // Owners keep what they depend on alive: a session its model, a generation its session, whatever order Python forgets them in.
 struct ModelOwner {
-  std::shared_ptr<journal::Journal> journal;  // null: nobody listens
+  std::shared_ptr<journal::Journal> journal;  // null: no journal
   engine::Model* model = nullptr;
   ModelOwner() = default;
   ModelOwner(const ModelOwner&) = delete;

@@ -31,7 +31,7 @@ struct SessionCore {
 
 struct GenerationCore {
   std::shared_ptr<SessionOwner> session;
-  std::shared_ptr<SessionOwner> draft;  // null: guesses come from the text, if at all
+  std::shared_ptr<SessionOwner> draft;  // null: drafts by prompt lookup, if at all
   // What the core borrows for the whole generation.
   std::vector<std::string> stop_texts;
   std::vector<Str> stops;

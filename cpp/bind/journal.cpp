@@ -32,7 +32,7 @@ py::tuple take(JournalCore& core) {
 }
 
 // An event of Python's own, of no session.
-void tell(JournalCore& core, const std::string& reason_id, const std::string& data) {
+void record(JournalCore& core, const std::string& reason_id, const std::string& data) {
   journal::Reason reason;
   if (!journal::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
   if (const Result<Json> json = Json::parse(str(data)); !json.ok() || data.size() > journal::max_line_bytes / 2)
@@ -66,7 +66,7 @@ py::str log_line(const std::string& line) {
   return text(out.text().substr(0, out.text().size - 1));
 }
 
-// One session decided again. `changes`: configuration keys whose values replace those of the journal.
+// One session replayed. `changes`: configuration keys whose values replace those of the journal.
 class ReplayCore {
  public:
   explicit ReplayCore(std::vector<std::pair<std::string, std::string>> changes) : words_(std::move(changes)) {
@@ -85,10 +85,11 @@ class ReplayCore {
     journal::Reason reason;
     if (!journal::find_reason(str(reason_id), &reason)) raise("corrupt", "reason_id", "is not in the registry");
     py::list decided;
-    const governor::Tell tell{&decided, [](void* list, journal::Reason why, Str what) {
-                                static_cast<py::list*>(list)->append(py::make_tuple(text(info(why).id), text(what)));
-                              }};
-    check(replay_->observe(reason, turn, str(data), tell));
+    const governor::Record record{
+        &decided, [](void* list, journal::Reason why, Str what) {
+          static_cast<py::list*>(list)->append(py::make_tuple(text(info(why).id), text(what)));
+        }};
+    check(replay_->observe(reason, turn, str(data), record));
     return decided;
   }
 
@@ -118,7 +119,7 @@ void bind_journal(py::module_& module) {
            }),
            "hash"_a, "n_lines"_a, "content"_a)
       .def("take", &take)
-      .def("tell", &tell, "reason_id"_a, "data"_a)
+      .def("tell", &record, "reason_id"_a, "data"_a)
       .def("head", [](const JournalCore& core) { return tuple_of(core.journal->head()); });
   module.def("log_line", &log_line, "line"_a);
   py::class_<ReplayCore>(module, "ReplayCore")

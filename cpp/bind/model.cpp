@@ -39,7 +39,7 @@ py::dict choose_isa(const ModelCore& core) {
   Call call(held->model->platform());
   Result<catalog::IsaTimes> result = [&] {
     const py::gil_scoped_release unlocked;
-    return catalog::choose_isa(*held->model, call.control());
+    return catalog::choose_isa(*held->model, call.cancel_token());
   }();
   call.rethrow();
   const catalog::IsaTimes times = unwrap(std::move(result));
@@ -55,7 +55,7 @@ py::dict tune(const ModelCore& core, const std::string& profile, const std::stri
   options.profile = unwrap(catalog::parse_profile(str(profile)));
   options.memory = str(memory);
   options.again = again;
-  options.control = call.control();
+  options.cancel = call.cancel_token();
   Result<catalog::Tuned> result = [&] {
     const py::gil_scoped_release unlocked;
     return catalog::tune(*held->model, options);

@@ -9,7 +9,7 @@ namespace flyball::bind {
 namespace {
 
 using governor::policy::Action;
-using governor::policy::Configuration;
+using governor::policy::TunableLimits;
 
 class PolicyCore {
  public:
@@ -42,37 +42,40 @@ class PolicyCore {
   void run(SessionOwner& owner, Function&& function) {
     const Use use(owner);
     Call call(model_->model->platform());
-    const Status status = hold([&](policy::Policy& policy) { return function(policy, call.control()); });
+    const Status status = hold([&](policy::Policy& policy) { return function(policy, call.cancel_token()); });
     call.rethrow();
     check(status);
   }
 
   void turn_ended(const GenerationCore& core) {
     const std::shared_ptr<SessionOwner> session = core.session;
-    run(*session,
-        [&](policy::Policy& policy, engine::Control control) { return policy.turn_ended(*core.generation, control); });
+    run(*session, [&](policy::Policy& policy, engine::CancelToken cancel) {
+      return policy.turn_ended(*core.generation, cancel);
+    });
   }
   void session_ended(const SessionCore& core) {
     const std::shared_ptr<SessionOwner> held = core.owner;
-    run(*held,
-        [&](policy::Policy& policy, engine::Control control) { return policy.session_ended(*held->session, control); });
+    run(*held, [&](policy::Policy& policy, engine::CancelToken cancel) {
+      return policy.session_ended(*held->session, cancel);
+    });
   }
   void consult(const SessionCore& core) {
     const std::shared_ptr<SessionOwner> held = core.owner;
     run(*held,
-        [&](policy::Policy& policy, engine::Control control) { return policy.consult(*held->session, control); });
+        [&](policy::Policy& policy, engine::CancelToken cancel) { return policy.consult(*held->session, cancel); });
   }
   void consult_mock(const SessionCore& core, const std::string& action) {
     const Action chosen = unwrap(governor::policy::parse_action(str(action)));
     const std::shared_ptr<SessionOwner> held = core.owner;
-    run(*held, [&](policy::Policy& policy, engine::Control) { return policy.consult_mock(*held->session, chosen); });
+    run(*held,
+        [&](policy::Policy& policy, engine::CancelToken) { return policy.consult_mock(*held->session, chosen); });
   }
   // Scores of all actions, in their order.
   std::vector<float> ask_model(const std::string& situation) {
     std::vector<float> scores(governor::policy::n_actions);
     Call call(model_->model->platform());
     const Status status = hold([&](policy::Policy& policy) {
-      return policy.ask_model(str(situation), call.control(), {scores.data(), scores.size()});
+      return policy.ask_model(str(situation), call.cancel_token(), {scores.data(), scores.size()});
     });
     call.rethrow();
     check(status);
@@ -93,22 +96,22 @@ class PolicyCore {
   py::dict state() {
     std::vector<journal::Reason> reasons;
     const policy::Policy::State state = hold([&](const policy::Policy& policy) {
-      reasons.assign(policy.told().begin(), policy.told().end());
+      reasons.assign(policy.decisions().begin(), policy.decisions().end());
       return policy.state();
     });
     py::dict outcomes;
     for (u32 i = 0; i < governor::policy::n_actions; ++i) {
-      const auto& o = state.learnt.outcomes[i];
+      const auto& o = state.history.outcomes[i];
       outcomes[text(governor::policy::info(Action(i)).name)] =
           py::make_tuple(o.helped, o.harmed, o.undecided, o.history);
     }
-    py::list told, acted;
+    py::list decided, acted;
     for (const journal::Reason reason : reasons) {
-      told.append(text(journal::info(reason).id));
+      decided.append(text(journal::info(reason).id));
       if (governor::policy::acted(reason)) acted.append(text(journal::info(reason).id));
     }
     py::dict d;
-    d["mode"] = text(governor::policy::mode_name(state.learnt.mode));
+    d["mode"] = text(governor::policy::mode_name(state.history.mode));
     d["asked_for"] = tuple_of(state.base);
     d["now"] = tuple_of(state.now);
     d["bad"] = state.bad;
@@ -119,13 +122,13 @@ class PolicyCore {
                                                : py::object(text(governor::policy::info(state.trial).name));
     d["judged_answers"] = state.after.n;
     d["outcomes"] = outcomes;
-    d["told"] = told;
+    d["told"] = decided;
     d["acted"] = acted;
     return d;
   }
 
  private:
-  static py::tuple tuple_of(const Configuration& c) {
+  static py::tuple tuple_of(const TunableLimits& c) {
     return py::make_tuple(c.context, c.max_tokens, text(engine::cache_type_name(policy::cache_of(c.cache_bits))));
   }
 

@@ -43,7 +43,7 @@ py::dict verify(const std::string& json, const ModelCore& core, py::object progr
   Call call(host::host_platform(), std::move(progress));
   Result<receipt::VerifyReport> result = [&] {
     const py::gil_scoped_release unlocked;
-    return receipt::verify_receipt(receipt, *held->model, call.control(), call.progress());
+    return receipt::verify_receipt(receipt, *held->model, call.cancel_token(), call.progress());
   }();
   call.rethrow();
   const receipt::VerifyReport report = unwrap(std::move(result));

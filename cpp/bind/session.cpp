@@ -37,7 +37,7 @@ py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py
   Call call(platform_of(*held), std::move(progress));
   const Status status = [&] {
     const py::gil_scoped_release unlocked;
-    return held->session->logits({tokens.data(), tokens.size()}, batch, call.control(), call.progress(),
+    return held->session->logits({tokens.data(), tokens.size()}, batch, call.cancel_token(), call.progress(),
                                  {data, tokens.size() * n_vocab});
   }();
   call.rethrow();
@@ -65,7 +65,7 @@ py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::str
   Call call(platform_of(*held));
   const Status status = [&] {
     const py::gil_scoped_release unlocked;
-    return held->session->embed({tokens.data(), tokens.size()}, how, normalise, batch, call.control(),
+    return held->session->embed({tokens.data(), tokens.size()}, how, normalise, batch, call.cancel_token(),
                                 {data, model.config().n_embd});
   }();
   call.rethrow();
@@ -221,7 +221,7 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const auto prefilled = [&]() -> Status {
     const py::gil_scoped_release unlocked;
     FLYBALL_ASSIGN(generation->generation, engine::Generation::begin(*owner.session, ids, o));
-    return compute ? generation->generation->prefill(call.control(), call.progress()) : Status();
+    return compute ? generation->generation->prefill(call.cancel_token(), call.progress()) : Status();
   };
   const Status status = prefilled();
   call.rethrow();
@@ -231,21 +231,21 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
 
 // Takes steps until the generation is done, or only one. The GIL is released for all of them together.
 // The text is a copy: the core's own lives until the next step.
-struct Stepped {
+struct StepText {
   engine::Step step;
   std::string text;
 };
 
-Stepped advance(GenerationCore& core, bool to_the_end) {
+StepText advance(GenerationCore& core, bool to_the_end) {
   SessionOwner& owner = *core.session;
   const Use use(owner);
   const UseDraft draft(core);
   Call call(platform_of(owner), py::none(), &core.cancelled);
-  Stepped stepped;
+  StepText stepped;
   const auto steps = [&]() -> Status {
     const py::gil_scoped_release unlocked;
     do {
-      Result<engine::Step> step = core.generation->step(call.control());
+      Result<engine::Step> step = core.generation->step(call.cancel_token());
       if (!step.ok()) return step.error();
       stepped.step = step.value();
       stepped.text.append(stepped.step.text.data, stepped.step.text.size);
@@ -267,7 +267,7 @@ py::tuple step_tuple(const engine::Step& step, Str shown) {
 }
 
 py::tuple step(GenerationCore& core) {
-  const Stepped s = advance(core, false);
+  const StepText s = advance(core, false);
   return step_tuple(s.step, str(s.text));
 }
 
@@ -287,7 +287,7 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
     generations.push_back(core->generation);
   }
   const Platform& platform = platform_of(*cores[0]->session);
-  std::vector<engine::Generation::Stepped> stepped(cores.size());
+  std::vector<engine::Generation::StepResult> stepped(cores.size());
   std::vector<std::string> texts(cores.size());
   Call call(platform);
   {
@@ -295,7 +295,7 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
     const u64 end = now_ns(platform) + most_ns;
     for (bool more = true; more;) {
       engine::Generation::step_many({generations.data(), generations.size()}, {stepped.data(), stepped.size()},
-                                    call.control());
+                                    call.cancel_token());
       more = now_ns(platform) < end;
       for (size_t i = 0; i < cores.size(); ++i) {
         const engine::Step& step = stepped[i].step;

@@ -234,7 +234,7 @@ void Catalog::load_cache() {
     Json writer;
     if (!root.value().find("flyball", &writer)) return;
     const Result<Str> written_by = writer.as_string(arena_, "flyball");
-    if (!written_by.ok() || !(written_by.value() == engine::version)) return;
+    if (!written_by.ok() || written_by.value() != engine::version) return;
     cached_ = arena_.allocate<ModelSummary>(min(models.count(), u64(max_files)));
     for (JsonItems items(models); items.next() && n_cached_ < cached_.size;) {
       if (read_entry(arena_, items.value(), &cached_[n_cached_])) ++n_cached_;

@@ -13,7 +13,7 @@ struct ModelSummary {
   u64 n_parts = 1;
   Str name;  // general.name; may be empty
   Str architecture;
-  Str type;  // quantisation: "Q4_K_M"
+  Str type;  // quantization: "Q4_K_M"
   u64 n_parameters = 0;
   u64 context = 0;  // that it was trained for
   u64 n_vocab = 0;

@@ -162,7 +162,7 @@ class Probes {
 
   Status prepare() {
     SessionOptions wanted;
-    wanted.told = false;
+    wanted.journaled = false;
     wanted.context = min(model_.config().n_ctx_train, 256u);
     FLYBALL_ASSIGN(session_, Session::create(model_, wanted));
     logits_ = arena_.allocate<f32>(model_.config().n_vocab);
@@ -180,7 +180,7 @@ class Probes {
   }
 
   Status compute(u32 n) {
-    return session_->state().compute({ids_, n}, n, Session::State::Want::last, logits_.data, {}, options_.control, {});
+    return session_->state().compute({ids_, n}, n, Session::State::Want::last, logits_.data, {}, options_.cancel, {});
   }
 
   // Each candidate's cost of `rows` tokens at once, and the one to take. Ends at `until_ns`, with what is known by then.
@@ -221,7 +221,7 @@ class Probes {
   u32 n_probes_ = 0;
 };
 
-void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
+void record_tuned(const Model& model, Profile profile, const Tuned& tuned) {
   if (!model.state().events.record) return;
   journal::EventData<> data;
   data.json.field("profile", profile_name(profile)).field("threads", tuned.threads);
@@ -235,7 +235,7 @@ void tell_tuned(const Model& model, Profile profile, const Tuned& tuned) {
   model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_REMEMBERED : Reason::MODEL_TUNED, data.done());
 }
 
-void tell_isa(const Model& model, const IsaTimes& times) {
+void record_isa(const Model& model, const IsaTimes& times) {
   if (!model.state().events.record) return;
   journal::EventData<> data;
   data.json.field("isa", times.names[times.chosen]).key("step_ns").begin_object();
@@ -281,11 +281,11 @@ Result<Tuned> tune(Model& model, const TuneOptions& options) {
   }
   model.state().threads = tuned.threads;
   model.state().decode_threads = tuned.decode_threads;
-  tell_tuned(model, options.profile, tuned);
+  record_tuned(model, options.profile, tuned);
   return tuned;
 }
 
-Result<IsaTimes> choose_isa(Model& model, Control control) {
+Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
   if (model.vocab_only())
     return fail(Code::invalid_argument, "isa") << "the model was loaded with vocab_only: it has no weights to run";
   const FloatMode standard;
@@ -294,7 +294,7 @@ Result<IsaTimes> choose_isa(Model& model, Control control) {
   const Span<f32> logits = arena.allocate<f32>(model.config().n_vocab);
   if (logits.empty()) return fail(Code::out_of_memory, "isa") << "no memory for logits";
   SessionOptions wanted;
-  wanted.told = false;
+  wanted.journaled = false;
   wanted.context = min(model.config().n_ctx_train, 16u);
   wanted.threads = wanted.decode_threads = 1;
   Session* session = nullptr;
@@ -313,7 +313,7 @@ Result<IsaTimes> choose_isa(Model& model, Control control) {
     for (u32 round = 0; status.ok() && (round < 2 || now_ns(platform) - start < enough_ns); ++round) {
       session->state().truncate(0);
       const u64 begin = now_ns(platform);
-      status = session->state().compute({tokens, 4}, 4, Session::State::Want::last, logits.data, {}, control, {});
+      status = session->state().compute({tokens, 4}, 4, Session::State::Want::last, logits.data, {}, cancel, {});
       const u64 ns = now_ns(platform) - begin;
       best = round == 0 ? ns : min(best, ns);
     }
@@ -327,7 +327,7 @@ Result<IsaTimes> choose_isa(Model& model, Control control) {
     if (10 * times.ns[i] < 8 * times.ns[times.chosen]) times.chosen = i;
   }
   model.state().table = kernels::usable_tables()[times.chosen];
-  tell_isa(model, times);
+  record_isa(model, times);
   return times;
 }
 

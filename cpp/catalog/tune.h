@@ -1,4 +1,4 @@
-// Free knobs: how many threads compute. No number of them changes an answer (contract 1), so nobody has to be asked; the
+// Free knobs: how many threads compute. No number of them changes an answer (contract 1), so no user has to choose; the
 // right one depends on processor and model, and is measured once and remembered.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace flyball::catalog {
 
-using engine::Control;
+using engine::CancelToken;
 using engine::Model;
 
 enum class Profile : u8 {
@@ -22,7 +22,7 @@ struct TuneOptions {
   Str memory;          // path of the file that remembers; empty: nothing is remembered
   bool again = false;  // measure even where something is remembered
   u64 budget_ns = 1'800'000'000;
-  Control control;
+  CancelToken cancel;
 };
 
 struct Tuned {
@@ -56,6 +56,6 @@ struct IsaTimes {
 
 // The model computes with the fastest from now on: where a processor is emulated, that is seldom the one with the widest
 // registers. Not while others use the model.
-Result<IsaTimes> choose_isa(Model& model, Control control);
+Result<IsaTimes> choose_isa(Model& model, CancelToken cancel);
 
 }  // namespace flyball::catalog

@@ -1,6 +1,6 @@
 // Chat formats that the core knows, for conversations without the model's own template engine. A format is data: the markup
 // around each kind of message. Special tokens of the markup are placed by id; everything else, the messages above all, is
-// encoded as plain text, so nothing that somebody writes can become a special token.
+// encoded as plain text, so no message can become a special token.
 #pragma once
 
 #include "base/buffer.h"

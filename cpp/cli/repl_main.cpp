@@ -91,7 +91,7 @@ Arguments parse(int argc, char** argv) {
       options.cache = engine::parse_cache_type(setting(argument, "kv", value()).text.str()).value();
     } else if (argument == "--tune") {
       const settings::ConfigValue how = setting(argument, "tune", value());
-      options.tune = !(how.text.str() == "off");
+      options.tune = how.text.str() != "off";
       options.tune_again = how.text.str() == "again";
     } else if (argument == "--profile") {
       options.profile = catalog::parse_profile(setting(argument, "profile", value()).text.str()).value();

@@ -16,7 +16,7 @@ u32 PromptLookup::hash(const Token* tokens) {
   return u32(mixed >> 32);
 }
 
-u32 PromptLookup::propose(Span<const Token> history, Span<Token> guesses) {
+u32 PromptLookup::propose(Span<const Token> history, Span<Token> drafts) {
   if (latest_.empty() || history.size < gram) return 0;
   const u64 mask = latest_.size - 1;
   // The last three are not entered yet, so what is found is an earlier place.
@@ -26,28 +26,28 @@ u32 PromptLookup::propose(Span<const Token> history, Span<Token> guesses) {
   for (u32 i = 1; i <= gram; ++i) {
     if (history[next - i] != history[history.size - i]) return 0;
   }
-  // Where the earlier place is less than a guess away, the text goes round: so does the guess.
-  for (u64 i = 0; i < guesses.size; ++i) guesses[i] = history[next + i % (history.size - next)];
-  return u32(guesses.size);
+  // Where the earlier place is less than a draft away, the text goes round: so does the draft.
+  for (u64 i = 0; i < drafts.size; ++i) drafts[i] = history[next + i % (history.size - next)];
+  return u32(drafts.size);
 }
 
-u32 guess_by_model(Session::State& draft, Span<const Token> history, Span<Token> guesses, const Control& control) {
-  if (guesses.empty() || history.size + guesses.size > draft.options.context) return 0;
+u32 draft_by_model(Session::State& draft, Span<const Token> history, Span<Token> drafts, const CancelToken& cancel) {
+  if (drafts.empty() || history.size + drafts.size > draft.options.context) return 0;
   const u32 n_vocab = draft.model.config().n_vocab;
   u32 n_same = 0;
   while (n_same < draft.n_tokens && n_same + 1 < history.size && draft.tokens[n_same] == history[n_same]) ++n_same;
   draft.truncate(n_same);
   Span<const Token> fed = history.subspan(n_same, history.size - n_same);
-  for (u32 i = 0; i < guesses.size; ++i) {
-    if (!draft.compute(fed, max_batch, Session::State::Want::last, draft.logits.data, {}, control, {}).ok()) return i;
+  for (u32 i = 0; i < drafts.size; ++i) {
+    if (!draft.compute(fed, max_batch, Session::State::Want::last, draft.logits.data, {}, cancel, {}).ok()) return i;
     Token best = 0;
     for (u32 token = 1; token < n_vocab; ++token) {
       if (draft.logits[token] > draft.logits[u32(best)]) best = Token(token);
     }
-    guesses[i] = best;
-    fed = {&guesses[i], 1};
+    drafts[i] = best;
+    fed = {&drafts[i], 1};
   }
-  return u32(guesses.size);
+  return u32(drafts.size);
 }
 
 Str speculation_name(const SpeculationOptions& options) {
@@ -56,7 +56,7 @@ Str speculation_name(const SpeculationOptions& options) {
 
 Result<SpeculationOptions> parse_speculation(Str name) {
   SpeculationOptions options;
-  options.lookup = !(name == "off");
+  options.lookup = name != "off";
   options.always = name == "always";
   if (name == speculation_name(options)) return options;
   return fail(Code::invalid_argument, "speculate") << "is '" << name << "'; choose auto, off or always";

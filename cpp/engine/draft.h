@@ -1,4 +1,4 @@
-// Guessing the next tokens, to be checked by the model in one call. A guess can be wrong, never harmful: what the answer
+// Drafting the next tokens, to be checked by the model in one call. A draft can be wrong, never harmful: what the answer
 // holds is chosen from the model's own logits (docs/speculation.md). Private to engine/.
 #pragma once
 
@@ -14,7 +14,7 @@ class PromptLookup {
   Status make_room(Arena& arena, u32 capacity);  // of tokens; without it nothing is ever found
 
   // Writes what may follow `history`, whose first tokens are those of the call before; returns how many tokens.
-  u32 propose(Span<const Token> history, Span<Token> guesses);
+  u32 propose(Span<const Token> history, Span<Token> drafts);
 
  private:
   static constexpr u32 gram = 3;
@@ -25,7 +25,7 @@ class PromptLookup {
 };
 
 // A smaller model's likeliest continuation. Its session follows `history`; what it has of it already is not computed
-// again. None where that fails or does not fit: guessing is never worth an error.
-u32 guess_by_model(Session::State& draft, Span<const Token> history, Span<Token> guesses, const Control& control);
+// again. None where that fails or does not fit: drafting is never worth an error.
+u32 draft_by_model(Session::State& draft, Span<const Token> history, Span<Token> drafts, const CancelToken& cancel);
 
 }  // namespace flyball::engine

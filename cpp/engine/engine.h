@@ -22,7 +22,7 @@ Result<CacheType> parse_cache_type(Str name);
 
 class Generation;
 
-// Told now and then during long work, on the calling thread. Returning false stops the work (Code::interrupted).
+// Called now and then during long work, on the calling thread. Returning false stops the work (Code::interrupted).
 struct Progress {
   void* context = nullptr;
   bool (*report)(void* context, Str phase, u64 done, u64 total) = nullptr;  // phase: "load", "prefill"
@@ -83,10 +83,10 @@ struct SessionOptions {
   u32 decode_threads = 0;
   u64 sequence = 0;  // names the sequence for the counter-based random numbers
   GovernorSettings governor;
-  bool told = true;  // false: the journal hears nothing of it, for it serves the engine itself
+  bool journaled = true;  // false: the journal hears nothing of it, for it serves the engine itself
 };
 
-struct Control {  // looked at between matrices, and inside those that take long
+struct CancelToken {  // looked at between matrices, and inside those that take long
   void* context = nullptr;
   bool (*stop)(void* context) = nullptr;
   u64 deadline_ns = 0;  // Platform.now_ns; 0: none
@@ -106,22 +106,22 @@ class Session {
   const runtime::SessionMetrics& metrics() const;
   u64 cache_bytes() const;
   u64 sequence() const;  // SessionOptions::sequence: part of what a digest covers
-  u64 number() const;    // in the journal; 0: nobody listens
+  u64 number() const;    // in the journal; 0: no journal
 
   void reset();  // forgets the cache; counted
 
-  // The governor: other settings hold from the next answer on, what it has learnt stays.
+  // The governor: other settings hold from the next answer on, what it has learned stays.
   const GovernorSettings& governor_settings() const;
   const GovernorState& governor() const;
   Status govern(const GovernorSettings& settings);
 
   // Teacher-forced logits of every position: out is (ids.size, n_vocab). Uses a cleared cache; `batch` tokens at a
   // time.
-  Status logits(Span<const Token> ids, u32 batch, Control control, Progress progress, Span<f32> out);
+  Status logits(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> out);
 
-  // Final hidden states (after the last norm) pooled over positions, L2-normalised when asked. out: (n_embd).
+  // Final hidden states (after the last norm) pooled over positions, L2-normalized when asked. out: (n_embd).
   enum class Pooling : u8 { mean, last, first };
-  Status embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, Control control, Span<f32> out);
+  Status embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, CancelToken cancel, Span<f32> out);
 
   // One file: fingerprint, settings, tokens, cache, checksum. A restored file is validated like any hostile file and
   // refused when model or settings differ; the session is then unchanged.
@@ -149,7 +149,7 @@ enum class StopReason : u8 {
   memory_guard,
 };
 Str stop_reason_name(StopReason reason);
-// Whether somebody or something outside the answer ended it: time decides nothing twice.
+// Whether something outside the answer ended it: time decides nothing twice.
 inline bool cut_short(StopReason reason) { return reason >= StopReason::interrupted; }
 
 // What the governor decided in an answer.
@@ -165,12 +165,12 @@ struct Decision {
   }
 };
 
-// Guessing tokens and checking several in one call: the answer is the same, bit by bit (docs/speculation.md).
+// Drafting tokens and checking several in one call: the answer is the same, bit by bit (docs/speculation.md).
 struct SpeculationOptions {
-  bool lookup = true;          // guesses from the text so far, where that has paid
+  bool lookup = true;          // drafts by prompt lookup, where that has paid
   bool always = false;         // also where it does not pay: for measurements
-  Session* draft = nullptr;    // guesses from a smaller model with the same vocabulary; not shared meanwhile
-  Span<const Token> expected;  // guesses that somebody wrote down: a receipt's tokens
+  Session* draft = nullptr;    // drafts by a smaller model with the same vocabulary; not shared meanwhile
+  Span<const Token> expected;  // drafts that are known: a receipt's tokens
   u32 max_drafts = 16;         // at most 16; expected tokens are checked in larger pieces
 };
 Str speculation_name(const SpeculationOptions& options);  // "auto", "off", "always"
@@ -187,7 +187,7 @@ struct GenerateOptions {
   bool ignore_eos = false;
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
-  governor::Changed by_policy;  // Policy::give() says it, and max_tokens
+  governor::Changed policy_change;  // Policy::give() says it, and max_tokens
 };
 
 struct Step {
@@ -204,18 +204,18 @@ struct Step {
 class Generation {
  public:
   static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options);
-  Status prefill(Control control = {}, Progress progress = {});
+  Status prefill(CancelToken cancel = {}, Progress progress = {});
   static void release(Generation* generation);
-  Result<Step> step(Control control = {});  // Step::text is valid until the next call
+  Result<Step> step(CancelToken cancel = {});  // Step::text is valid until the next call
 
   // One step of several generations of one model, computed together. Long prompts are computed piece by piece beside the
   // others' tokens: a Step without a token and not done says that there is more to compute. Generations may join and
   // leave between any two calls; each answer has the bits that it has alone. A failure concerns its generation only.
-  struct Stepped {
+  struct StepResult {
     Step step;
     Status status;
   };
-  static void step_many(Span<Generation* const> generations, Span<Stepped> out, Control control = {});
+  static void step_many(Span<Generation* const> generations, Span<StepResult> out, CancelToken cancel = {});
   void interrupt();  // ends it with StopReason::interrupted; between steps
 
   Span<const Token> prompt() const;

@@ -10,7 +10,7 @@ using journal::Reason;
 
 using Data = journal::EventData<>;
 
-bool heard(const Model& model) { return model.state().events.record != nullptr; }
+bool journaled(const Model& model) { return model.state().events.record != nullptr; }
 
 void phase(JsonWriter& json, Str name, const runtime::PhaseMetrics& m) {
   json.key(name).begin_object().field("calls", m.calls).field("tokens", m.tokens).field("cycles", m.cycles);
@@ -19,23 +19,23 @@ void phase(JsonWriter& json, Str name, const runtime::PhaseMetrics& m) {
 
 }  // namespace
 
-void tell_event(const Session::State& session, u64 turn, Reason reason, Str data) {
-  if (!session.options.told) return;
+void record_event(const Session::State& session, u64 turn, Reason reason, Str data) {
+  if (!session.options.journaled) return;
   session.model.state().events(session.number, turn, reason, data);
 }
 
-void tell_event(const Session::State& session, u64 turn, Reason reason, Span<const governor::Call> calls) {
-  if (!heard(session.model)) return;
+void record_event(const Session::State& session, u64 turn, Reason reason, Span<const governor::Call> calls) {
+  if (!journaled(session.model)) return;
   constexpr u64 most_bytes_of_call = 96;
   char buffer[governor::max_calls_per_line * most_bytes_of_call];
   Writer out(buffer, sizeof buffer);
   JsonWriter json(out);
   governor::write(json, calls);
-  tell_event(session, turn, reason, out.text());
+  record_event(session, turn, reason, out.text());
 }
 
-void tell_loaded(const Model& model) {
-  if (!heard(model)) return;
+void record_loaded(const Model& model) {
+  if (!journaled(model)) return;
   Data data;
   data.json.field("architecture", model.config().architecture_name).field("quantisation", model.quantisation());
   data.json.field("file_bytes", model.file_bytes()).field("weight_bytes", model.weight_bytes());
@@ -44,8 +44,8 @@ void tell_loaded(const Model& model) {
   model.state().events(0, 0, Reason::MODEL_LOADED, data.done());
 }
 
-void tell_opened(Session::State& session) {
-  if (!heard(session.model) || !session.options.told) return;
+void record_opened(Session::State& session) {
+  if (!journaled(session.model) || !session.options.journaled) return;
   const journal::EventSink& events = session.model.state().events;
   if (events.new_session) session.number = events.new_session(events.context);
   const SessionOptions& options = session.options;
@@ -54,21 +54,21 @@ void tell_opened(Session::State& session) {
   data.json.field("threads", options.threads).field("decode_threads", options.decode_threads);
   data.json.field("sequence", options.sequence);
   governor::write_opening(data.json, options.governor, session.governor.baseline);
-  tell_event(session, 0, Reason::SESSION_OPENED, data.done());
+  record_event(session, 0, Reason::SESSION_OPENED, data.done());
 }
 
-void tell_closed(const Session::State& session) { tell_event(session, 0, Reason::SESSION_CLOSED); }
-void tell_reset(const Session::State& session) { tell_event(session, 0, Reason::SESSION_CACHE_RESET); }
+void record_closed(const Session::State& session) { record_event(session, 0, Reason::SESSION_CLOSED); }
+void record_reset(const Session::State& session) { record_event(session, 0, Reason::SESSION_CACHE_RESET); }
 
-void tell_settings(const Session::State& session) {
-  if (!heard(session.model)) return;
+void record_settings(const Session::State& session) {
+  if (!journaled(session.model)) return;
   Data data;
   governor::write_settings(data.json.key("governor"), session.options.governor);
-  tell_event(session, 0, Reason::SESSION_SETTINGS, data.done());
+  record_event(session, 0, Reason::SESSION_SETTINGS, data.done());
 }
 
-void tell_turn(const Generation::State& generation) {
-  if (!heard(generation.session.model)) return;
+void record_turn(const Generation::State& generation) {
+  if (!journaled(generation.session.model)) return;
   const runtime::GenerationMetrics& m = generation.metrics;
   Data data;
   data.json.field("stop_reason", stop_reason_name(generation.stop_reason));
@@ -78,7 +78,7 @@ void tell_turn(const Generation::State& generation) {
   phase(data.json, "decode", m.decode);
   data.json.field("sample_cycles", m.sample_cycles).field("first_token_cycles", m.first_token_cycles);
   data.json.field("total_cycles", m.total_cycles);
-  tell_event(generation.session, generation.turn, Reason::SESSION_TURN_ENDED, data.done());
+  record_event(generation.session, generation.turn, Reason::SESSION_TURN_ENDED, data.done());
 }
 
 }  // namespace flyball::engine

@@ -12,7 +12,7 @@ Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt
   if (!state) return fail(Code::out_of_memory, "generation") << "no memory for a generation";
   state->turn = ++s.metrics.generations_started;
   state->n_prompt = u32(prompt.size);
-  Status status = state->governed.begin(*state, state->arena);
+  Status status = state->governor.begin(*state, state->arena);
   if (status.ok()) status = state->make_room(prompt);
   if (!status.ok()) {
     release(&state->handle);
@@ -22,14 +22,14 @@ Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt
   return &state->handle;
 }
 
-Status Generation::prefill(Control control, Progress progress) {
+Status Generation::prefill(CancelToken cancel, Progress progress) {
   const FloatMode standard;
   State& g = *state_;
   FLYBALL_TRY(g.check_session());
   const u64 total = g.n_prompt - g.session.n_tokens;
   Status status;
   while (status.ok() && !g.has_ready() && !g.ended_by_guard()) {
-    status = g.compute(g.options.batch, control);
+    status = g.compute(g.options.batch, cancel);
     const u64 done = total - (g.n_prompt - g.session.n_tokens);
     if (status.ok() && progress.report && !progress.report(progress.context, "prefill", done, total))
       status = interrupted_error(g.session.platform, {}, done, total);
@@ -37,14 +37,14 @@ Status Generation::prefill(Control control, Progress progress) {
   return status.ok() ? status : g.stop_early(status.error());
 }
 
-Result<Step> Generation::step(Control control) {
+Result<Step> Generation::step(CancelToken cancel) {
   const FloatMode standard;
   State& g = *state_;
   if (g.stop_reason != StopReason::none) return g.finished();
   FLYBALL_TRY(g.check_session());
   while (!g.has_ready()) {
     if (g.ended_by_guard()) return g.finished();
-    const Status status = g.compute(g.options.batch, control);
+    const Status status = g.compute(g.options.batch, cancel);
     if (!status.ok()) {
       FLYBALL_TRY(g.stop_early(status.error()));
       return g.finished();
@@ -70,7 +70,7 @@ Span<const Hash128> Generation::logits_hashes() const { return {state_->hashes.d
 StopReason Generation::stop_reason() const { return state_->stop_reason; }
 const runtime::GenerationMetrics& Generation::metrics() const { return state_->metrics; }
 const GenerateOptions& Generation::options() const { return state_->options; }
-Span<const Decision> Generation::decisions() const { return state_->governed.decisions(); }
+Span<const Decision> Generation::decisions() const { return state_->governor.decisions(); }
 Session& Generation::session() const { return state_->session.handle; }
 
 Str stop_reason_name(StopReason reason) {

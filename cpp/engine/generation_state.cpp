@@ -94,23 +94,23 @@ Status Generation::State::check_session() const {
          << "was used by other work while this generation was running; finish one before the next";
 }
 
-Status Generation::State::compute(u32 batch, Control control) {
-  control.deadline_ns = earlier(control.deadline_ns, governed.deadline_ns());
-  Batch call(session.model, control);
+Status Generation::State::compute(u32 batch, CancelToken cancel) {
+  cancel.deadline_ns = earlier(cancel.deadline_ns, governor.deadline_ns());
+  Batch call(session.model, cancel);
   Status status;
   call.add(*this, batch, true, &status);
   FLYBALL_TRY(call.run());
   return status;
 }
 
-u32 Generation::State::guess(const Control& control) {
+u32 Generation::State::draft(const CancelToken& cancel) {
   const SpeculationOptions& how = options.speculation;
   n_offered = 0;
   const u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
   if (!how.expected.empty()) {
     const u64 left = how.expected.size - min(how.expected.size, u64(n_sampled));
     const u32 n = u32(min(left, min<u64>(room, max_step_rows - 1)));
-    memcpy(guesses, how.expected.data + n_sampled, n * sizeof(Token));
+    memcpy(drafts, how.expected.data + n_sampled, n * sizeof(Token));
     return n;
   }
   const u32 most = min(room, min(how.max_drafts, governor::DraftPolicy::max_drafts));
@@ -118,10 +118,10 @@ u32 Generation::State::guess(const Control& control) {
   const auto allowed = [&](u32 n) {
     if (how.always) return n;
     n_offered = n;
-    return governed.guesses(n);
+    return governor.draft_count(n);
   };
-  if (how.draft) return guess_by_model(how.draft->state(), known, {guesses, allowed(most)}, control);
-  return allowed(lookup.propose(known, {guesses, most}));
+  if (how.draft) return draft_by_model(how.draft->state(), known, {drafts, allowed(most)}, cancel);
+  return allowed(lookup.propose(known, {drafts, most}));
 }
 
 Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f32> logits) {
@@ -181,22 +181,22 @@ void Generation::State::decide_stop(Token token) {
     stop_reason = StopReason::context_full;
   } else {
     // A loop ends the answer here; what a call cost ends it when all that it gave has been shown.
-    governed.showed({tokens.data, n_tokens});
-    if (governed.stop() == StopReason::loop_guard || !has_ready()) stop_reason = governed.stop();
+    governor.showed({tokens.data, n_tokens});
+    if (governor.stop() == StopReason::loop_guard || !has_ready()) stop_reason = governor.stop();
   }
 }
 
 Status Generation::State::stop_early(const Error& error) {
   if (error.code != Code::interrupted) return error;
   stop_reason = error.where.str() == "deadline" ? StopReason::deadline : StopReason::interrupted;
-  if (stop_reason == StopReason::deadline) governed.cut_short();
+  if (stop_reason == StopReason::deadline) governor.cut_short();
   complete();
   return {};
 }
 
 bool Generation::State::ended_by_guard() {
-  if (governed.stop() == StopReason::none) return false;
-  stop_reason = governed.stop();
+  if (governor.stop() == StopReason::none) return false;
+  stop_reason = governor.stop();
   complete();
   return true;
 }
@@ -204,11 +204,11 @@ bool Generation::State::ended_by_guard() {
 void Generation::State::complete() {
   metrics.total_cycles = cycles(session.platform) - start_cycles;
   n_sampled = n_tokens;
-  // Checked guesses beyond the answer's end leave the session as plain decoding would.
+  // Accepted draft tokens beyond the answer's end leave the session as plain decoding would.
   if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
   session.model.state().prefixes.remember(session.prefix_kind, {session.tokens.data, session.n_tokens}, session.cache);
   if (!cut_short(stop_reason)) ++session.metrics.generations_completed;
-  governed.end();
+  governor.end();
 }
 
 // Bytes of the pending text that can be shown: whole characters that cannot be the beginning of a stop string. Half a

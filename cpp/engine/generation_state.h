@@ -1,7 +1,7 @@
 // What one answer in progress holds: its tokens, its text not yet shown, and the decisions to stop. Private to engine/.
 #pragma once
 
-#include "engine/governed.h"
+#include "engine/generation_governor.h"
 #include "engine/state.h"
 
 namespace flyball::engine {
@@ -24,10 +24,10 @@ struct Generation::State : InPlace {
   }
   bool in_prompt() const { return session.n_tokens < n_prompt; }
   u32 n_known() const { return n_prompt + n_sampled; }
-  u32 guess(const Control& control);  // writes guesses; how many
-  // Chooses one token more from the logits (n_vocab) that follow the history. A guess that it confirms goes on.
+  u32 draft(const CancelToken& cancel);  // writes draft tokens; how many
+  // Chooses one token more from the logits (n_vocab) that follow the history. A draft token that it confirms goes on.
   Result<Token> choose(runtime::Sampler& sampler, Span<const f32> logits);
-  Status compute(u32 batch, Control control);  // one transformer call for this generation alone
+  Status compute(u32 batch, CancelToken cancel);  // one transformer call for this generation alone
 
   // Showing: one chosen token after the other, until a reason to stop.
   Step show();
@@ -47,8 +47,8 @@ struct Generation::State : InPlace {
   u64 start_cycles = 0;
   u32 n_prompt = 0;
   u32 n_tokens = 0;      // shown
-  u32 n_sampled = 0;     // chosen: checked guesses wait to be shown
-  u32 n_offered = 0;     // guesses at hand for the next call, whose number the governor chooses
+  u32 n_sampled = 0;     // chosen: accepted draft tokens wait to be shown
+  u32 n_offered = 0;     // draft tokens at hand for the next call, whose number the governor chooses
   u32 capacity = 0;      // tokens that may be produced
   Span<Token> history;   // (n_prompt + capacity): prompt, then produced tokens
   Span<Token> tokens;    // (capacity), inside history
@@ -56,9 +56,9 @@ struct Generation::State : InPlace {
   Span<Hash128> hashes;  // (capacity)
   Str stops[max_stops];
   PromptLookup lookup;
-  Token guesses[max_step_rows - 1];
+  Token drafts[max_step_rows - 1];
   runtime::GenerationMetrics metrics;
-  Governed governed;
+  GenerationGovernor governor;
   StopReason stop_reason = StopReason::none;
 
  private:

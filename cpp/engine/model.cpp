@@ -100,7 +100,7 @@ Result<Model*> Model::load(const Platform& platform, Str path, const ModelOption
     release(&state->handle);
     return status.error();
   }
-  tell_loaded(state->handle);
+  record_loaded(state->handle);
   return &state->handle;
 }
 
@@ -181,8 +181,8 @@ const Digest& Model::fingerprint() const {
       });
       for (u32 i = 0; i < n; ++i) whole.update({digests[i].bytes, 32});
       // Reading the file for its name must not double what the model holds in memory.
-      if (state.platform.forget)
-        state.platform.forget(state.platform.self, bytes.subspan(first, min(n * chunk, bytes.size - first)));
+      if (state.platform.discard)
+        state.platform.discard(state.platform.self, bytes.subspan(first, min(n * chunk, bytes.size - first)));
     }
   }
   state.fingerprint = whole.finish();

@@ -11,8 +11,8 @@ constexpr u32 prompt_tokens_beside = 128;
 
 }  // namespace
 
-Batch::Batch(Model& model, const Control& control)
-    : model_(model), control_(control), start_cycles_(cycles(model.platform())) {}
+Batch::Batch(Model& model, const CancelToken& cancel)
+    : model_(model), cancel_(cancel), start_cycles_(cycles(model.platform())) {}
 
 u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* status) {
   const u32 pending = generation.n_known() - generation.session.n_tokens;
@@ -21,10 +21,10 @@ u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* stat
   Part& part = parts_[n_parts_++];
   part = {&generation, status, n_fed, 0, generation.in_prompt(), n_fed == pending, 0};
   if (alone && !part.in_prompt) {
-    part.n_guesses = generation.guess(control_);
+    part.n_drafts = generation.draft(cancel_);
     part.n_offered = generation.n_offered;
   }
-  n_tokens_ += n_fed + part.n_guesses;
+  n_tokens_ += n_fed + part.n_drafts;
   n_rows_ += part.n_rows();
   prompts_ = prompts_ || part.in_prompt;
   return n_fed;
@@ -33,8 +33,8 @@ u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* stat
 void Batch::fill(Part& part, model::BatchToken* to) const {
   Generation::State& g = *part.generation;
   const u32 position = g.session.n_tokens;
-  for (u32 i = 0; i < part.n_fed + part.n_guesses; ++i) {
-    const Token token = i < part.n_fed ? g.history[position + i] : g.guesses[i - part.n_fed];
+  for (u32 i = 0; i < part.n_fed + part.n_drafts; ++i) {
+    const Token token = i < part.n_fed ? g.history[position + i] : g.drafts[i - part.n_fed];
     to[i] = {token, position + i, g.session.cache.heads(), part.chooses && i + 1 >= part.n_fed};
   }
 }
@@ -43,27 +43,27 @@ Status Batch::run() {
   const Platform& platform = model_.platform();
   const model::Config& config = model_.config();
   const model::Weights& weights = model_.state().weights;
-  Borrowed workspace(model_.state().workspaces);
+  WorkspaceLease workspace(model_.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, n_tokens_));
   FLYBALL_TRY(workspace->need_rows(n_rows_, config.n_vocab));
   u32 n = 0;
   for (u32 i = 0; i < n_parts_; ++i) {
     fill(parts_[i], workspace->batch.data + n);
-    n += parts_[i].n_fed + parts_[i].n_guesses;
+    n += parts_[i].n_fed + parts_[i].n_drafts;
   }
 
   Session::State& session = parts_[0].generation->session;
   const model::Engine engine{&platform, &model_.table(), n_threads()};
-  const StopQuestion question(platform, control_);
+  const CancelCheck cancelled(platform, cancel_);
   model::ForwardCycles spent;
   const bool finished =
       model::forward(engine, config, weights, session.rope, workspace->scratch, workspace->batch.subspan(0, n),
-                     workspace->logits.data, question.check(), &spent);
+                     workspace->logits.data, cancelled.check(), &spent);
   const u64 total = cycles(platform) - start_cycles_;
-  if (!finished) return interrupted_error(platform, control_, 0, n);
+  if (!finished) return interrupted_error(platform, cancel_, 0, n);
   for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {
     // Each sequence is charged by its share of the call's tokens.
-    const f64 share = f64(parts_[i].n_fed + parts_[i].n_guesses) / n;
+    const f64 share = f64(parts_[i].n_fed + parts_[i].n_drafts) / n;
     settle(parts_[i], *workspace, row,
            {1, parts_[i].n_fed, u64(f64(total) * share), u64(f64(spent.matrices) * share),
             u64(f64(spent.attention) * share)});
@@ -80,8 +80,8 @@ u32 Batch::choose(const Part& part, Workspace& workspace, u32 row) const {
       *part.status = chosen.error();
       return i;
     }
-    if (i == part.n_guesses || chosen.value() != g.guesses[i] || g.is_end(chosen.value())) return i;
-    // The guess was right: its keys and values are in the cache, and the next row follows it.
+    if (i == part.n_drafts || chosen.value() != g.drafts[i] || g.is_end(chosen.value())) return i;
+    // The draft token was right: its keys and values are in the cache, and the next row follows it.
     g.session.tokens[g.session.n_tokens++] = chosen.value();
   }
 }
@@ -100,27 +100,27 @@ void Batch::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   (part.in_prompt ? session.metrics.prefill : session.metrics.decode).add(counted);
   using Call = governor::Call;
   const bool alone = n_parts_ == 1 && g.options.speculation.expected.empty();
-  const Call::Kind kind = part.in_prompt   ? Call::prompt
-                          : !alone         ? Call::shared
-                          : part.n_guesses ? Call::guessed
-                                           : Call::plain;
-  g.governed.called({kind, part.n_fed + part.n_guesses, g.n_sampled - n_before, call.cycles, call.attention_cycles, 0,
+  const Call::Kind kind = part.in_prompt  ? Call::prompt
+                          : !alone        ? Call::shared
+                          : part.n_drafts ? Call::speculative
+                                          : Call::plain;
+  g.governor.called({kind, part.n_fed + part.n_drafts, g.n_sampled - n_before, call.cycles, call.attention_cycles, 0,
                      n_threads(), part.n_offered});
-  if (part.n_guesses) {
-    const runtime::SpeculationMetrics guesses{1, part.n_guesses, n_right};
-    g.metrics.speculation.add(guesses);
-    session.metrics.speculation.add(guesses);
+  if (part.n_drafts) {
+    const runtime::SpeculationMetrics drafts{1, part.n_drafts, n_right};
+    g.metrics.speculation.add(drafts);
+    session.metrics.speculation.add(drafts);
   }
   if (part.in_prompt && part.chooses)
     model_.state().prefixes.remember(session.prefix_kind, {session.tokens.data, g.n_prompt}, session.cache);
 }
 
-void Generation::step_many(Span<Generation* const> generations, Span<Stepped> out, Control control) {
+void Generation::step_many(Span<Generation* const> generations, Span<StepResult> out, CancelToken cancel) {
   const FloatMode standard;
   Model& model = generations[0]->state_->session.model;
   const Platform& platform = model.platform();
   const u64 now = now_ns(platform);
-  Control earliest = control;
+  CancelToken earliest = cancel;
   u32 n_active = 0;
   for (u64 i = 0; i < generations.size; ++i) {
     State& g = *generations[i]->state_;
@@ -131,7 +131,7 @@ void Generation::step_many(Span<Generation* const> generations, Span<Stepped> ou
       out[i].status = fail(Code::invalid_argument, "generations") << "belong to several models";
     if (!out[i].status.ok()) continue;
     if (!g.has_ready() && g.ended_by_guard()) continue;
-    const u64 deadline = g.governed.deadline_ns();
+    const u64 deadline = g.governor.deadline_ns();
     if (deadline != 0 && now >= deadline) {
       out[i].status = g.stop_early(interrupted_error(platform, {nullptr, nullptr, deadline}, 0, 1));
       continue;
@@ -171,7 +171,7 @@ void Generation::step_many(Span<Generation* const> generations, Span<Stepped> ou
     for (u64 i = 0; i < generations.size; ++i) {
       if (!waits(i, false) && !waits(i, true)) continue;
       State& g = *generations[i]->state_;
-      const u64 deadline = earlier(control.deadline_ns, g.governed.deadline_ns());
+      const u64 deadline = earlier(cancel.deadline_ns, g.governor.deadline_ns());
       if (!by_clock || (deadline != 0 && later >= deadline)) out[i].status = g.stop_early(status.error());
     }
     break;

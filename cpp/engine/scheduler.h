@@ -8,9 +8,9 @@ namespace flyball::engine {
 
 class Batch {
  public:
-  Batch(Model& model, const Control& control);
+  Batch(Model& model, const CancelToken& cancel);
 
-  // Takes up to `most` of what the generation has to feed; `alone` lets it check guesses as well. Returns how many
+  // Takes up to `most` of what the generation has to feed; `alone` lets it check draft tokens as well. Returns how many
   // tokens it took, 0 where the call is full. `status` gets what goes wrong with this generation alone.
   u32 add(Generation::State& generation, u32 most, bool alone, Status* status);
   bool empty() const { return n_parts_ == 0; }
@@ -23,11 +23,11 @@ class Batch {
     Generation::State* generation;
     Status* status;
     u32 n_fed;
-    u32 n_guesses;
+    u32 n_drafts;
     bool in_prompt;
     bool chooses;
-    u32 n_offered;  // guesses at hand
-    u32 n_rows() const { return chooses ? 1 + n_guesses : 0; }
+    u32 n_offered;  // draft tokens at hand
+    u32 n_rows() const { return chooses ? 1 + n_drafts : 0; }
   };
   u32 n_threads() const {
     const Session::State& session = parts_[0].generation->session;
@@ -35,11 +35,11 @@ class Batch {
     return n_parts_ == 1 ? governor::decode_threads(session.governor) : session.options.decode_threads;
   }
   void fill(Part& part, model::BatchToken* to) const;
-  u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many guesses were right
+  u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many draft tokens were right
   void settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call);
 
   Model& model_;
-  const Control& control_;
+  const CancelToken& cancel_;
   u64 start_cycles_;
   u32 n_tokens_ = 0;
   u32 n_rows_ = 0;

@@ -83,13 +83,13 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
     return status.error();
   }
   state->governor = governor::begin(chosen.governor, model.state().known_cost.of(chosen), chosen.decode_threads);
-  tell_opened(*state);
+  record_opened(*state);
   return &state->handle;
 }
 
 void Session::release(Session* session) {
   if (!session) return;
-  tell_closed(*session->state_);
+  record_closed(*session->state_);
   destroy_object(session->state_->platform, session->state_);
 }
 
@@ -112,7 +112,7 @@ void Session::State::truncate(u32 n) {
 void Session::reset() {
   state_->truncate(0);
   ++state_->metrics.cache_resets;
-  tell_reset(*state_);
+  record_reset(*state_);
 }
 
 const GovernorSettings& Session::governor_settings() const { return state_->options.governor; }
@@ -122,17 +122,17 @@ Status Session::govern(const GovernorSettings& settings) {
   FLYBALL_TRY(governor::check(settings));
   state_->options.governor = settings;
   state_->governed_turn = 0;
-  tell_settings(*state_);
+  record_settings(*state_);
   return {};
 }
 
-Error interrupted_error(const Platform& platform, const Control& control, u64 done, u64 total) {
-  return fail(Code::interrupted, StopQuestion(platform, control).late() ? "deadline" : "stop")
+Error interrupted_error(const Platform& platform, const CancelToken& cancel, u64 done, u64 total) {
+  return fail(Code::interrupted, CancelCheck(platform, cancel).late() ? "deadline" : "stop")
          << "stopped after " << done << " of " << total << " tokens; the session holds the tokens computed so far";
 }
 
 Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* out, Hidden hidden,
-                               Control control, Progress progress) {
+                               CancelToken cancel, Progress progress) {
   if (ids.size > options.context - n_tokens) {
     return fail(Code::context_full, "context")
            << "holds " << options.context << " tokens, " << n_tokens << " are used and " << ids.size
@@ -142,10 +142,10 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   const model::Config& config = model.config();
   const model::Weights& weights = model.state().weights;
   const u32 step = min(batch_tokens, max_batch);
-  Borrowed workspace(model.state().workspaces);
+  WorkspaceLease workspace(model.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, u32(min(u64(step), ids.size))));
   const model::Engine engine{&platform, &model.table(), ids.size == 1 ? options.decode_threads : options.threads};
-  const StopQuestion question(platform, control);
+  const CancelCheck cancelled(platform, cancel);
   for (u64 done = 0; done < ids.size;) {
     const u32 n = u32(min(u64(step), ids.size - done));
     for (u32 i = 0; i < n; ++i) {
@@ -156,9 +156,9 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
     const u64 start = cycles(platform);
     model::ForwardCycles spent;
     const bool finished = model::forward(engine, config, weights, rope, workspace->scratch,
-                                         workspace->batch.subspan(0, n), out, question.check(), &spent);
+                                         workspace->batch.subspan(0, n), out, cancelled.check(), &spent);
     metrics.prefill.add({finished, finished ? n : 0, cycles(platform) - start, spent.matrices, spent.attention});
-    if (!finished) return interrupted_error(platform, control, done, ids.size);
+    if (!finished) return interrupted_error(platform, cancel, done, ids.size);
     n_tokens += n;
     done += n;
     if (hidden.take) hidden.take(hidden.context, workspace->scratch.normed, n);
@@ -169,17 +169,17 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   return {};
 }
 
-Status Session::logits(Span<const Token> ids, u32 batch, Control control, Progress progress, Span<f32> out) {
+Status Session::logits(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> out) {
   const FloatMode standard;
   const u32 n_vocab = state_->model.config().n_vocab;
   FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
   if (out.size != ids.size * n_vocab)
     return fail(Code::internal, "logits") << "the output has room for " << out.size << " values";
   state_->truncate(0);
-  return state_->compute(ids, batch, State::Want::all, out.data, {}, control, progress);
+  return state_->compute(ids, batch, State::Want::all, out.data, {}, cancel, progress);
 }
 
-Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, Control control,
+Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, CancelToken cancel,
                       Span<f32> out) {
   const FloatMode standard;
   const model::Config& config = state_->model.config();
@@ -207,7 +207,7 @@ Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u3
       ++to.n_rows;
     }
   };
-  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, hidden, control, {}));
+  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, hidden, cancel, {}));
   f64 squares = 0;
   for (f32& x : out) {
     if (pooling == Pooling::mean) x /= f32(ids.size);

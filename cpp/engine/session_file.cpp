@@ -51,8 +51,7 @@ Status check(const Session::State& state, Str path, Span<const u8> file) {
   if (header.version != session_version)
     return fail(Code::unsupported, path, 8)
            << "has session version " << header.version << "; this build reads " << session_version;
-  if (!(header.fingerprint == expected.fingerprint))
-    return fail(Code::mismatch, path, 40) << "belongs to another model";
+  if (header.fingerprint != expected.fingerprint) return fail(Code::mismatch, path, 40) << "belongs to another model";
   const struct {
     Str name;
     u64 offset;

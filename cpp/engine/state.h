@@ -82,7 +82,7 @@ struct Session::State : InPlace {
   SessionOptions options;
   runtime::KvCache cache;
   model::Rope rope;
-  u64 number = 0;  // in the journal; 0: nobody listens
+  u64 number = 0;  // in the journal; 0: no journal
   GovernorState governor;
   u64 governed_turn = 0;  // the answer that it is at
   u64 prefix_kind = 0;    // sessions with the same may share keys and values
@@ -90,7 +90,7 @@ struct Session::State : InPlace {
   u32 n_tokens = 0;
   Span<f32> logits;  // (n_vocab), of a session that drafts
   runtime::SessionMetrics metrics;
-  u64 epoch = 0;  // changes whenever somebody else's work replaces what the cache holds
+  u64 epoch = 0;  // changes whenever other work replaces what the cache holds
 
   // Computes `ids` after what the cache holds, in calls of at most `batch_tokens`; counts into metrics.prefill. `logits`
   // gets every row, or only the last one's; `hidden` each call's hidden states, where given.
@@ -99,31 +99,31 @@ struct Session::State : InPlace {
     void* context = nullptr;
     void (*take)(void* context, const f32* rows, u32 n_rows) = nullptr;
   };
-  Status compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* logits, Hidden hidden, Control control,
+  Status compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* logits, Hidden hidden, CancelToken cancel,
                  Progress progress);
   void truncate(u32 n);  // keeps the first n tokens
 };
 
 // What a stopped call left: the reason, in the words that StopReason follows from.
-Error interrupted_error(const Platform& platform, const Control& control, u64 done, u64 total);
+Error interrupted_error(const Platform& platform, const CancelToken& cancel, u64 done, u64 total);
 
 // Both reasons to stop as the one question that forward() asks.
-class StopQuestion {
+class CancelCheck {
  public:
-  StopQuestion(const Platform& platform, const Control& control) : platform_(platform), control_(control) {}
-  bool late() const { return control_.deadline_ns != 0 && now_ns(platform_) >= control_.deadline_ns; }
+  CancelCheck(const Platform& platform, const CancelToken& cancel) : platform_(platform), cancel_(cancel) {}
+  bool late() const { return cancel_.deadline_ns != 0 && now_ns(platform_) >= cancel_.deadline_ns; }
   model::StopCheck check() const {
     model::StopCheck check;
-    check.context = const_cast<StopQuestion*>(this);
-    check.stop = [](void* context) { return static_cast<const StopQuestion*>(context)->answer(); };
+    check.context = const_cast<CancelCheck*>(this);
+    check.stop = [](void* context) { return static_cast<const CancelCheck*>(context)->answer(); };
     return check;
   }
 
  private:
-  bool answer() const { return late() || (control_.stop && control_.stop(control_.context)); }
+  bool answer() const { return late() || (cancel_.stop && cancel_.stop(cancel_.context)); }
 
   const Platform& platform_;
-  const Control& control_;
+  const CancelToken& cancel_;
 };
 
 Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what);

@@ -49,14 +49,14 @@ class Workspaces {
 };
 
 // A workspace for the time of one call.
-class Borrowed {
+class WorkspaceLease {
  public:
-  explicit Borrowed(Workspaces& from) : from_(from) {}
-  ~Borrowed() {
+  explicit WorkspaceLease(Workspaces& from) : from_(from) {}
+  ~WorkspaceLease() {
     if (workspace_) from_.give_back(workspace_);
   }
-  Borrowed(const Borrowed&) = delete;
-  Borrowed& operator=(const Borrowed&) = delete;
+  WorkspaceLease(const WorkspaceLease&) = delete;
+  WorkspaceLease& operator=(const WorkspaceLease&) = delete;
 
   Status take(const model::Config& config, const model::Weights& weights, u32 n_tokens) {
     FLYBALL_ASSIGN(workspace_, from_.borrow(config, weights, n_tokens));

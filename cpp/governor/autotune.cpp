@@ -65,7 +65,7 @@ bool calibrated(const Settings& settings, const State& state) {
   return state.n_calibrated >= settings.calibration_turns;
 }
 
-bool calibrate(const Settings& settings, State& state, Tell tell) {
+bool calibrate(const Settings& settings, State& state, Record record) {
   const State::Turn& turn = state.turn;
   if (turn.plain_calls < settings.min_tokens) return false;
   Baseline seen;
@@ -87,36 +87,37 @@ bool calibrate(const Settings& settings, State& state, Tell tell) {
   EventData<> data;
   write_baseline(data.json.key("baseline"), known);
   data.json.field("answers", state.n_calibrated);
-  tell(was_calibrated ? Reason::AUTOTUNE_BASELINE_LOWERED : Reason::AUTOTUNE_CALIBRATED, data.done());
+  record(was_calibrated ? Reason::AUTOTUNE_BASELINE_LOWERED : Reason::AUTOTUNE_CALIBRATED, data.done());
   return true;
 }
 
-void autotune(const Settings& settings, State& state, Tell tell) {
+void autotune(const Settings& settings, State& state, Record record) {
   if (settings.autotune_mode == Settings::off) return;
   ++state.since_change;
   const Judgement j = judge(settings, state);
   const u64 before = state.tightness;
-  const auto told = [&](Reason reason) {
+  const auto decide = [&](Reason reason) {
     EventData<> data;
     data.json.field("measured", j.measured).field("mark", j.mark).field("unit", j.unit);
     data.json.field("tightness", before).field("becomes", state.tightness);
-    tell(reason, data.done());
+    record(reason, data.done());
   };
-  if (j.verdict == Judgement::too_short && before != 0) return told(Reason::AUTOTUNE_TOO_SHORT);
+  if (j.verdict == Judgement::too_short && before != 0) return decide(Reason::AUTOTUNE_TOO_SHORT);
   const bool tighten = j.verdict == Judgement::high;
   if (!tighten && (j.verdict != Judgement::low || before == 0)) return;
   if (tighten && tightened(settings, state.turn.asked, before + 1) == tightened(settings, state.turn.asked, before))
-    return told(Reason::AUTOTUNE_AT_FLOOR);
-  if (!tighten && state.safe_turns_left != 0) return told(Reason::AUTOTUNE_SAFE_MODE);
-  if (tighten != state.tightened && state.since_change <= settings.settle_turns) return told(Reason::AUTOTUNE_SETTLING);
+    return decide(Reason::AUTOTUNE_AT_FLOOR);
+  if (!tighten && state.safe_turns_left != 0) return decide(Reason::AUTOTUNE_SAFE_MODE);
+  if (tighten != state.tightened && state.since_change <= settings.settle_turns)
+    return decide(Reason::AUTOTUNE_SETTLING);
   state.tightness = tighten ? before + 1 : before - 1;
   state.tightened = tighten;
   state.since_change = 0;
   const bool simulated = settings.autotune_mode == Settings::simulate;
   if (tighten)
-    told(simulated ? Reason::AUTOTUNE_TIGHTEN_SIMULATED : Reason::AUTOTUNE_TIGHTEN);
+    decide(simulated ? Reason::AUTOTUNE_TIGHTEN_SIMULATED : Reason::AUTOTUNE_TIGHTEN);
   else
-    told(simulated ? Reason::AUTOTUNE_RELAX_SIMULATED : Reason::AUTOTUNE_RELAX);
+    decide(simulated ? Reason::AUTOTUNE_RELAX_SIMULATED : Reason::AUTOTUNE_RELAX);
 }
 
 }  // namespace flyball::governor

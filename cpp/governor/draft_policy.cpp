@@ -3,9 +3,9 @@
 namespace flyball::governor {
 namespace {
 
-constexpr f64 worthwhile = 1.05;    // gain over plain decoding below which guessing is not worth its noise
+constexpr f64 worthwhile = 1.05;    // gain over plain decoding below which drafting is not worth its noise
 constexpr f64 assumed_slope = 0.1;  // of a step's cost, for each further token, until it has been measured
-constexpr f64 memory = 12;          // guesses that the acceptance remembers
+constexpr f64 memory = 12;          // draft tokens that the acceptance remembers
 constexpr f64 cost_share = 0.25;    // of a new measurement in the average
 constexpr f64 outlier = 2;          // a step that was interrupted counts as this many times the average at most
 constexpr u32 trial_drafts = 1;
@@ -64,10 +64,10 @@ void DraftPolicy::observe(u32 drafted, u32 accepted, u64 cycles) {
     average += cost_share * (measured - average);
   }
   if (drafted > 0 && accepted == drafted) pause_ = max(pause_ / 4, first_pause);
-  const u32 looked_at = min(accepted + 1, drafted);  // nothing is known of a guess after a wrong one
+  const u32 looked_at = min(accepted + 1, drafted);  // nothing is known of a draft token after a rejected one
   for (u32 i = 0; i < looked_at; ++i) {
-    n_guesses_ = min(n_guesses_ + 1, memory);
-    accepted_share_ += ((i < accepted ? 1.0 : 0.0) - accepted_share_) / n_guesses_;
+    n_drafts_ = min(n_drafts_ + 1, memory);
+    accepted_share_ += ((i < accepted ? 1.0 : 0.0) - accepted_share_) / n_drafts_;
   }
 }
 

@@ -15,15 +15,15 @@ State begin(const Settings& settings, const Baseline& known, u32 decode_threads)
   return state;
 }
 
-Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Tell tell) {
+Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Record record) {
   state.turn = {};
   state.turn.asked = seen.asked;
   state.turn.depth = seen.prompt_tokens;
   const bool is_safe = settings.guard_mode == Settings::on && state.safe_turns_left != 0;
-  if (seen.by_policy.any()) {
+  if (seen.policy_change.any()) {
     EventData<> data;
-    write_members(data.json, seen.by_policy);
-    tell(Reason::POLICY_IN_FORCE, data.done());
+    write_members(data.json, seen.policy_change);
+    record(Reason::POLICY_IN_FORCE, data.done());
   }
   Knobs given = seen.asked;
   if (settings.autotune_mode == Settings::on) given = tightened(settings, given, state.tightness);
@@ -33,26 +33,26 @@ Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, 
   write_knobs(data.json.key("asked"), seen.asked);
   write_knobs(data.json.key("given"), given);
   data.json.field("tightness", state.tightness).field("safe_turns_left", state.safe_turns_left);
-  tell(is_safe ? Reason::GUARD_SAFE_CAPS : Reason::AUTOTUNE_CAPS, data.done());
+  record(is_safe ? Reason::GUARD_SAFE_CAPS : Reason::AUTOTUNE_CAPS, data.done());
   return given;
 }
 
-Afterwards end_turn(const Settings& settings, State& state, Tell tell) {
+Afterwards end_turn(const Settings& settings, State& state, Record record) {
   Afterwards afterwards;
-  tell_guesses(state, tell);
+  record_drafts(state, record);
   if (!settings.any()) return afterwards;
-  afterwards.calibrated = calibrate(settings, state, tell);
-  autotune(settings, state, tell);
+  afterwards.calibrated = calibrate(settings, state, record);
+  autotune(settings, state, record);
   const auto turns_left = [&](Reason reason) {
     EventData<> data;
     data.json.field("safe_turns_left", state.safe_turns_left);
-    tell(reason, data.done());
+    record(reason, data.done());
   };
   if (state.turn.stopped) {
     state.safe_turns_left = settings.safe_turns;
     if (state.safe_turns_left != 0) turns_left(Reason::GUARD_SAFE_ENTERED);
     afterwards.reset_cache = settings.reset_cache != 0;
-    if (afterwards.reset_cache) tell(Reason::GUARD_CACHE_RESET, "{}");
+    if (afterwards.reset_cache) record(Reason::GUARD_CACHE_RESET, "{}");
   } else if (state.safe_turns_left != 0) {
     if (--state.safe_turns_left == 0) turns_left(Reason::GUARD_SAFE_LEFT);
   }

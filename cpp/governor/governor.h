@@ -1,4 +1,4 @@
-// The governor of a session: (settings, state, observation) -> (state, what to do, decisions told). No clock, no file and
+// The governor of a session: (settings, state, observation) -> (state, what to do, decisions recorded). No clock, no file and
 // no model is asked here, so that a journal's observations give the journal's decisions again.
 #pragma once
 
@@ -9,12 +9,12 @@
 
 namespace flyball::governor {
 
-// Decisions are told one by one, as they are made.
-struct Tell {
+// Takes decisions one by one, as they are made.
+struct Record {
   void* context = nullptr;
-  void (*tell)(void* context, Reason reason, Str data) = nullptr;
+  void (*record)(void* context, Reason reason, Str data) = nullptr;
   void operator()(Reason reason, Str data) const {
-    if (tell) tell(context, reason, data);
+    if (record) record(context, reason, data);
   }
 };
 
@@ -38,7 +38,7 @@ struct State {
     u64 usual_percent = 0;  // of the last window
   } threads;
 
-  // Guessed tokens, and whether it was told that they pay.
+  // Draft tokens, and whether the last decision was that they pay.
   DraftPolicy drafts;
   bool drafts_pay = false;
 
@@ -61,43 +61,43 @@ struct State {
   } turn;
 };
 
-// A session begins: with what is known of the machine, or nothing (an answer or three then tell it).
+// A session begins: with what is known of the machine, or nothing (an answer or three then show it).
 State begin(const Settings& settings, const Baseline& known, u32 decode_threads = 1);
 bool calibrated(const Settings& settings, const State& state);
 
 // The settings that the answer gets: those that were asked for, or less.
-Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Tell tell);
+Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Record record);
 
 // Whether the answer ends here, and why.
 struct Verdict {
   bool stop = false;
   Reason reason = Reason::GUARD_TURN_STOP;
 };
-Verdict observe(const Settings& settings, State& state, const Call& call, Tell tell);
-Verdict observe(const Settings& settings, State& state, const CutShort& seen, Tell tell);
-Verdict observe(const Settings& settings, State& state, const MemorySeen& seen, Tell tell);
-Verdict observe(const Settings& settings, State& state, const LoopSeen& seen, Tell tell);
+Verdict observe(const Settings& settings, State& state, const Call& call, Record record);
+Verdict observe(const Settings& settings, State& state, const CutShort& seen, Record record);
+Verdict observe(const Settings& settings, State& state, const MemorySeen& seen, Record record);
+Verdict observe(const Settings& settings, State& state, const LoopSeen& seen, Record record);
 
 // Threads for the next decode step of the session alone.
 inline u32 decode_threads(const State& state) { return state.threads.trial ? state.threads.trial : state.threads.now; }
 
-// How many of `most` guesses to check with the next decode step of the session alone. Only a call that was made counts.
-inline u32 guesses(const State& state, u32 most) { return DraftPolicy(state.drafts).choose(most); }
-void observe_guesses(State& state, const Call& call);  // a part of observe(), for a session that nobody watches
+// How many of `most` draft tokens to check with the next decode step of the session alone. Only a call that was made counts.
+inline u32 draft_count(const State& state, u32 most) { return DraftPolicy(state.drafts).choose(most); }
+void observe_drafts(State& state, const Call& call);  // a part of observe(), for a session without governor and journal
 
 struct Afterwards {
   bool reset_cache = false;
   bool calibrated = false;  // the baseline is new, or better than before
 };
-Afterwards end_turn(const Settings& settings, State& state, Tell tell);
+Afterwards end_turn(const Settings& settings, State& state, Record record);
 
 // Parts of the above, each in its own file.
 Knobs tightened(const Settings& settings, Knobs asked, u64 tightness);
 Knobs safe(const Settings& settings, Knobs knobs);
-bool calibrate(const Settings& settings, State& state, Tell tell);
-void autotune(const Settings& settings, State& state, Tell tell);
-void try_threads(const Settings& settings, State& state, const Call& call, Tell tell);
-void tell_guesses(State& state, Tell tell);
+bool calibrate(const Settings& settings, State& state, Record record);
+void autotune(const Settings& settings, State& state, Record record);
+void try_threads(const Settings& settings, State& state, const Call& call, Record record);
+void record_drafts(State& state, Record record);
 u64 budget_at(const Settings& settings, const State& state, u64 depth);  // cycles of one step; 0: no budget
 
 }  // namespace flyball::governor

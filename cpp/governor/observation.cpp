@@ -31,28 +31,28 @@ Result<Baseline> read_baseline(const Json& object) {
   return baseline;
 }
 
-void write_configuration(JsonWriter& json, const Configuration& c) {
+void write_limits(JsonWriter& json, const TunableLimits& c) {
   json.begin_object().field("context", c.context).field("max_tokens", c.max_tokens);
   json.field("cache_bits", c.cache_bits).end_object();
 }
 
-Status read(const Json& object, Configuration* out) {
+Status read(const Json& object, TunableLimits* out) {
   FLYBALL_TRY(take(object, "context", most_u32, &out->context));
   FLYBALL_TRY(take(object, "max_tokens", most_u32, &out->max_tokens));
   return take(object, "cache_bits", most_u32, &out->cache_bits);
 }
 
 void write_members(JsonWriter& json, const Changed& changed) {
-  write_configuration(json.key("asked"), changed.asked);
-  write_configuration(json.key("given"), changed.given);
+  write_limits(json.key("asked"), changed.asked);
+  write_limits(json.key("given"), changed.given);
 }
 
 void write(JsonWriter& json, const TurnBegun& seen) {
   json.begin_object().key("asked");
   write_knobs(json, seen.asked);
   json.field("prompt_tokens", seen.prompt_tokens);
-  if (seen.by_policy.any()) {
-    write_members(json.key("by_policy").begin_object(), seen.by_policy);
+  if (seen.policy_change.any()) {
+    write_members(json.key("by_policy").begin_object(), seen.policy_change);
     json.end_object();
   }
   json.end_object();
@@ -66,19 +66,19 @@ Status read(const Json& object, TurnBegun* out) {
   FLYBALL_TRY(take(asked, "top_p", &out->asked.top_p));
   FLYBALL_TRY(take(asked, "temperature", &out->asked.temperature));
   FLYBALL_TRY(take(object, "prompt_tokens", most_u32, &out->prompt_tokens));
-  Json by_policy, member;
-  if (!object.find("by_policy", &by_policy)) return {};
-  FLYBALL_ASSIGN(member, by_policy.member("asked"));
-  FLYBALL_TRY(read(member, &out->by_policy.asked));
-  FLYBALL_ASSIGN(member, by_policy.member("given"));
-  return read(member, &out->by_policy.given);
+  Json policy_change, member;
+  if (!object.find("by_policy", &policy_change)) return {};
+  FLYBALL_ASSIGN(member, policy_change.member("asked"));
+  FLYBALL_TRY(read(member, &out->policy_change.asked));
+  FLYBALL_ASSIGN(member, policy_change.member("given"));
+  return read(member, &out->policy_change.given);
 }
 
 void write(JsonWriter& json, Span<const Call> calls) {
   json.begin_object().key("calls").begin_array();
   for (const Call& c : calls) {
     json.begin_array().value(u32(c.kind)).value(c.rows).value(c.gained);
-    json.value(c.cycles).value(c.attention_cycles).value(c.elapsed_us).value(c.threads).value(c.guesses).end_array();
+    json.value(c.cycles).value(c.attention_cycles).value(c.elapsed_us).value(c.threads).value(c.drafts).end_array();
   }
   json.end_array().end_object();
 }

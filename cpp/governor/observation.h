@@ -1,4 +1,4 @@
-// What the governor is told. Each observation is an event of the journal too, and reads back as it was.
+// What the governor observes. Each observation is an event of the journal too, and reads back as it was.
 #pragma once
 
 #include "base/json.h"
@@ -29,35 +29,35 @@ void write_baseline(JsonWriter& json, const Baseline& baseline);
 Result<Baseline> read_baseline(const Json& object);
 
 // What a policy may change for good.
-struct Configuration {
+struct TunableLimits {
   u32 context = 0;     // tokens
   u32 max_tokens = 0;  // of an answer
   u32 cache_bits = 0;  // of a cached key or value: 8 (q8_0), 16 (f16), 32 (f32)
-  friend bool operator==(const Configuration&, const Configuration&) = default;
+  friend bool operator==(const TunableLimits&, const TunableLimits&) = default;
 };
-void write_configuration(JsonWriter& json, const Configuration& configuration);
-Status read(const Json& object, Configuration* out);
+void write_limits(JsonWriter& json, const TunableLimits& limits);
+Status read(const Json& object, TunableLimits* out);
 
 // What a policy has made of what was asked for. The same twice: nothing.
 struct Changed {
-  Configuration asked, given;
-  bool any() const { return !(asked == given); }
+  TunableLimits asked, given;
+  bool any() const { return asked != given; }
 };
 void write_members(JsonWriter& json, const Changed& changed);  // of an object that is begun
 
 struct TurnBegun {
   Knobs asked;
   u64 prompt_tokens = 0;
-  Changed by_policy;
+  Changed policy_change;
 };
 
 // One transformer call of an answer.
 struct Call {
   enum Kind : u8 {
-    prompt,   // computed prompt tokens
-    plain,    // one token of this sequence and nothing else: what the baseline is about
-    guessed,  // and guesses of the tokens behind it
-    shared,   // with other sequences, or with tokens that somebody wrote down
+    prompt,       // computed prompt tokens
+    plain,        // one token of this sequence and nothing else: what the baseline is about
+    speculative,  // and draft tokens behind it
+    shared,       // with other sequences, or with a receipt's tokens
   };
   Kind kind = plain;
   u32 rows = 0;              // tokens that were computed for this sequence
@@ -66,7 +66,7 @@ struct Call {
   u64 attention_cycles = 0;  // of these
   u64 elapsed_us = 0;        // since the answer was asked for
   u32 threads = 1;           // that it was offered
-  u32 guesses = 0;           // that were at hand to be checked with it, if that pays
+  u32 drafts = 0;            // that were at hand to be checked with it, if that pays
   friend bool operator==(const Call&, const Call&) = default;
 };
 constexpr u64 max_calls_per_line = 256;

@@ -90,7 +90,7 @@ Comparison compare(const ActionInfo& action, const Answers& before, const Answer
   return c;
 }
 
-void begin_trial(State& state, Action action, const Configuration& from) {
+void begin_trial(State& state, Action action, const TunableLimits& from) {
   state.after = {};
   state.trial_turns = 0;
   state.trial_from = from;
@@ -98,7 +98,7 @@ void begin_trial(State& state, Action action, const Configuration& from) {
   if (state.trial == Action::stay) state.before = {};
 }
 
-bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Tell tell) {
+bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Record record) {
   ++state.trial_turns;
   const u32 window = u32(settings.outcome_turns);
   if (seen.step_cycles != 0) state.after.add(seen, window);
@@ -106,8 +106,8 @@ bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen
 
   const ActionInfo& action = info(state.trial);
   const Comparison c = compare(action, state.before, state.after);
-  Learnt::Outcomes& outcomes = state.learnt.outcomes[u64(state.trial)];
-  for (Learnt::Outcomes& each : state.learnt.outcomes) each.history = each.history * 7 / 8;
+  History::Outcomes& outcomes = state.history.outcomes[u64(state.trial)];
+  for (History::Outcomes& each : state.history.outcomes) each.history = each.history * 7 / 8;
   const bool harmed = c.verdict == Comparison::harmed, helped = c.verdict == Comparison::helped;
   outcomes.history = min(max(outcomes.history + (helped ? 100 : harmed ? -200 : 0), -most_history), most_history);
   ++(helped ? outcomes.helped : harmed ? outcomes.harmed : outcomes.undecided);
@@ -115,7 +115,7 @@ bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen
   data.json.field("action", action.name).field("metric", metric_name(action.metric));
   data.json.field("expected_percent", action.percent).field("pairs", c.pairs).field("better", c.better);
   data.json.field("worse", c.worse).field("history", outcomes.history);
-  tell(helped ? Reason::OUTCOME_HELPED : harmed ? Reason::OUTCOME_HARMED : Reason::OUTCOME_UNDECIDED, data.done());
+  record(helped ? Reason::OUTCOME_HELPED : harmed ? Reason::OUTCOME_HARMED : Reason::OUTCOME_UNDECIDED, data.done());
   state.trial = Action::stay;
   state.before = state.after;  // answers under the configuration that holds now
   return harmed;

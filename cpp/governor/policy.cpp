@@ -17,9 +17,9 @@ static_assert(sizeof infos / sizeof infos[0] == n_actions);
 bool low_memory(const Settings& s, u64 available_mb) { return available_mb < s.headroom_mb; }
 
 // The configuration after an action: the same where the setting is at its limit.
-Configuration after(const Settings& s, const State& state, Action action) {
-  const Configuration limit = most(s, state);
-  Configuration c = state.now;
+TunableLimits after(const Settings& s, const State& state, Action action) {
+  const TunableLimits limit = most(s, state);
+  TunableLimits c = state.now;
   const auto halved = [](u32 now, u64 floor) { return max(now / 2, min(now, u32(floor))); };
   const auto doubled = [](u32 now, u32 most) { return now > most / 2 ? max(now, most) : 2 * now; };
   switch (action) {
@@ -36,61 +36,61 @@ Configuration after(const Settings& s, const State& state, Action action) {
   return c;
 }
 
-void tell_change(Tell tell, Reason reason, const Configuration& from, const Configuration& to) {
+void record_change(Record record, Reason reason, const TunableLimits& from, const TunableLimits& to) {
   EventData<> data;
-  write_configuration(data.json.key("from"), from);
-  write_configuration(data.json.key("to"), to);
-  tell(reason, data.done());
+  write_limits(data.json.key("from"), from);
+  write_limits(data.json.key("to"), to);
+  record(reason, data.done());
 }
 
 // Asks for a change. The first of a session is preceded by a checkpoint.
-Wish change(State& state, const Configuration& to, Action action, Tell tell) {
-  Wish wish{Wish::apply, !state.has_checkpoint, to};
-  if (wish.checkpoint) {
+PlannedChange change(State& state, const TunableLimits& to, Action action, Record record) {
+  PlannedChange planned{PlannedChange::apply, !state.has_checkpoint, to};
+  if (planned.checkpoint) {
     state.has_checkpoint = true;
     state.checkpoint = state.now;
     EventData<> data;
-    write_configuration(data.json.key("configuration"), state.checkpoint);
-    tell(Reason::PLAN_CHECKPOINT, data.done());
+    write_limits(data.json.key("configuration"), state.checkpoint);
+    record(Reason::PLAN_CHECKPOINT, data.done());
   }
   state.applying = action;
-  state.learnt.starts.stable = false;
-  state.learnt.starts.unproven = !(to == state.base);
+  state.history.starts.stable = false;
+  state.history.starts.unproven = to != state.base;
   state.calm_since = 0;
-  return state.pending = wish;
+  return state.pending = planned;
 }
 
-void change_mode(State& state, Mode mode, Reason reason, Tell tell) {
+void change_mode(State& state, Mode mode, Reason reason, Record record) {
   EventData<> data;
-  data.json.field("from", mode_name(state.learnt.mode)).field("to", mode_name(mode));
+  data.json.field("from", mode_name(state.history.mode)).field("to", mode_name(mode));
   data.json.field("bad", state.bad).field("calm", state.calm);
-  state.learnt.mode = mode;
+  state.history.mode = mode;
   state.bad = state.calm = 0;
-  tell(reason, data.done());
+  record(reason, data.done());
 }
 
 // Trouble adds up until there was calm for long enough, so that a mode is left as slowly as it is entered. Says whether the
 // answer was calm.
-bool judge_mode(const Settings& s, State& state, const TurnSeen& seen, Tell tell) {
+bool judge_mode(const Settings& s, State& state, const TurnSeen& seen, Record record) {
   if (seen.step_cycles != 0 && (state.usual_step_cycles == 0 || seen.step_cycles < state.usual_step_cycles))
     state.usual_step_cycles = seen.step_cycles;
   const bool slow = speed_percent(state, seen) > s.high_percent;
   const bool bad = seen.stopped || slow || low_memory(s, seen.available_mb);
-  const Mode mode = state.learnt.mode;
+  const Mode mode = state.history.mode;
   if (bad) {
     state.calm = 0;
     if (++state.bad >= s.bad_turns && mode != Mode::safe)
-      change_mode(state, Mode(u8(mode) + 1), Reason::POLICY_WORSE, tell);
+      change_mode(state, Mode(u8(mode) + 1), Reason::POLICY_WORSE, record);
   } else if (++state.calm >= s.calm_turns) {
     state.bad = 0;
-    if (mode != Mode::normal) change_mode(state, Mode(u8(mode) - 1), Reason::POLICY_BETTER, tell);
+    if (mode != Mode::normal) change_mode(state, Mode(u8(mode) - 1), Reason::POLICY_BETTER, record);
   }
   return !bad;
 }
 
 // A start is stable after as long a calm as makes a mode better; what was changed before has proven itself then.
-void judge_start(const Settings& s, State& state, bool calm, Tell tell) {
-  Learnt::Starts& starts = state.learnt.starts;
+void judge_start(const Settings& s, State& state, bool calm, Record record) {
+  History::Starts& starts = state.history.starts;
   state.calm_since = calm ? state.calm_since + 1 : 0;
   if (!starts.running || starts.stable || state.calm_since < s.calm_turns) return;
   starts.stable = true;
@@ -98,15 +98,15 @@ void judge_start(const Settings& s, State& state, bool calm, Tell tell) {
   starts.failed = 0;
   EventData<> data;
   data.json.field("start", starts.n).field("calm", state.calm_since);
-  tell(Reason::POLICY_START_STABLE, data.done());
+  record(Reason::POLICY_START_STABLE, data.done());
 }
 
 // One setting at a time goes back to what was asked for, after calm in the normal mode.
-Wish give_back(const Settings& s, State& state, const TurnSeen& seen, Tell tell) {
+PlannedChange give_back(const Settings& s, State& state, const TurnSeen& seen, Record record) {
   if (s.auto_apply == Settings::nothing || state.hard_stopped || state.trial != Action::stay) return {};
-  if (state.learnt.mode != Mode::normal || state.calm < s.calm_turns || low_memory(s, seen.available_mb)) return {};
-  Configuration to = state.now;
-  const Configuration& base = state.base;
+  if (state.history.mode != Mode::normal || state.calm < s.calm_turns || low_memory(s, seen.available_mb)) return {};
+  TunableLimits to = state.now;
+  const TunableLimits& base = state.base;
   if (to.max_tokens < base.max_tokens)
     to.max_tokens = base.max_tokens;
   else if (to.cache_bits < base.cache_bits)
@@ -116,8 +116,8 @@ Wish give_back(const Settings& s, State& state, const TurnSeen& seen, Tell tell)
   else
     return {};
   state.calm = 0;
-  tell_change(tell, Reason::APPLY_GIVEN_BACK, state.now, to);
-  return change(state, to, Action::stay, tell);
+  record_change(record, Reason::APPLY_GIVEN_BACK, state.now, to);
+  return change(state, to, Action::stay, record);
 }
 
 // Why the action is not taken, if it is not.
@@ -132,28 +132,28 @@ bool blocked(const Settings& s, const State& state, const Consulted& seen, Actio
       by(after(s, state, action) == state.now, Reason::BLOCK_AT_LIMIT))
     return true;
   if (reduces(action))
-    return by(state.learnt.mode == Mode::normal && state.bad == 0 && !low, Reason::BLOCK_NO_CAUSE) ||
+    return by(state.history.mode == Mode::normal && state.bad == 0 && !low, Reason::BLOCK_NO_CAUSE) ||
            by(s.auto_apply == Settings::nothing, Reason::APPLY_SIMULATED);
   // At most it takes as much memory again as the cache has now.
   const bool needs_memory = action != Action::increase_answer;
-  return by(state.learnt.mode != Mode::normal, Reason::BLOCK_MODE) ||
+  return by(state.history.mode != Mode::normal, Reason::BLOCK_MODE) ||
          by(low_memory(s, seen.available_mb - (needs_memory ? min(seen.available_mb, seen.cache_mb) : 0)),
             Reason::BLOCK_MEMORY) ||
          by(s.auto_apply == Settings::reductions, Reason::BLOCK_CONSERVATIVE) ||
          by(s.auto_apply == Settings::nothing, Reason::APPLY_SIMULATED);
 }
 
-bool confident(const Settings& s, const State& state, const Consulted& seen, const Choice& choice, Tell tell) {
+bool confident(const Settings& s, const State& state, const Consulted& seen, const Choice& choice, Record record) {
   const Confidence c = confidence(s, state, seen, choice);
   EventData<> data;
   data.json.field("action", info(choice.action).name).field("score", c.score()).field("threshold", s.threshold);
   data.json.field("base", c.base).field("mode", c.mode).field("memory", c.memory).field("context", c.context);
   data.json.field("margin", c.margin).field("outcomes", c.outcomes);
   const bool passed = c.score() >= s.threshold, told_only = s.gate == Settings::log_only;
-  tell(passed      ? Reason::CONFIDENCE_PASSED
-       : told_only ? Reason::CONFIDENCE_LOG_ONLY
-                   : Reason::CONFIDENCE_TOO_LOW,
-       data.done());
+  record(passed      ? Reason::CONFIDENCE_PASSED
+         : told_only ? Reason::CONFIDENCE_LOG_ONLY
+                     : Reason::CONFIDENCE_TOO_LOW,
+         data.done());
   return passed || told_only;
 }
 
@@ -210,7 +210,7 @@ Choice choose(const Consulted& seen) {
 
 Confidence confidence(const Settings& s, const State& state, const Consulted& seen, const Choice& choice) {
   Confidence c;
-  const Mode mode = state.learnt.mode;
+  const Mode mode = state.history.mode;
   const Action action = choice.action;
   const bool low = low_memory(s, seen.available_mb);
   // Trouble speaks for less, calm for more.
@@ -226,19 +226,19 @@ Confidence confidence(const Settings& s, const State& state, const Consulted& se
   if (action == Action::reduce_context) c.context = used_percent >= 50 ? -15 : used_percent < 25 ? 5 : 0;
   // A model to which two actions are as good has not chosen between them.
   c.margin = min(i64(choice.margin_percent), i64(40)) - 20;
-  c.outcomes = state.learnt.outcomes[u64(action)].history / 20;
+  c.outcomes = state.history.outcomes[u64(action)].history / 20;
   return c;
 }
 
-Configuration most(const Settings& s, const State& state) {
-  Configuration c = state.base;
+TunableLimits most(const Settings& s, const State& state) {
+  TunableLimits c = state.base;
   c.context = max(c.context, min(state.possible.most_context, u32(s.most_context)));
   c.max_tokens = max(c.max_tokens, u32(s.most_answer));
   return c;
 }
 
-bool in_range(const Settings& s, const State& state, const Configuration& c) {
-  const Configuration limit = most(s, state);
+bool in_range(const Settings& s, const State& state, const TunableLimits& c) {
+  const TunableLimits limit = most(s, state);
   const auto within = [](u32 value, u64 floor, u32 base, u32 most) {
     return value >= min(u32(floor), base) && value <= most;
   };
@@ -247,86 +247,86 @@ bool in_range(const Settings& s, const State& state, const Configuration& c) {
          within(c.cache_bits, state.possible.least_cache_bits, state.base.cache_bits, limit.cache_bits);
 }
 
-State begin(const Configuration& base, const Possible& possible, const Configuration& now, const Learnt& learnt) {
+State begin(const TunableLimits& base, const Possible& possible, const TunableLimits& now, const History& history) {
   State state;
   state.base = base;
   state.possible = possible;
   state.now = now;
-  state.learnt = learnt;
+  state.history = history;
   return state;
 }
 
-Wish observe(const Settings& settings, State& state, const TurnSeen& seen, Tell tell) {
-  judge_start(settings, state, judge_mode(settings, state, seen, tell), tell);
+PlannedChange observe(const Settings& settings, State& state, const TurnSeen& seen, Record record) {
+  judge_start(settings, state, judge_mode(settings, state, seen, record), record);
   if (state.trial != Action::stay) {
-    if (!continue_trial(settings, state, seen, tell) || settings.auto_apply == Settings::nothing) return {};
-    tell_change(tell, Reason::APPLY_UNDONE, state.now, state.trial_from);
-    return change(state, state.trial_from, Action::stay, tell);
+    if (!continue_trial(settings, state, seen, record) || settings.auto_apply == Settings::nothing) return {};
+    record_change(record, Reason::APPLY_UNDONE, state.now, state.trial_from);
+    return change(state, state.trial_from, Action::stay, record);
   }
   if (seen.step_cycles != 0) state.before.add(seen, u32(settings.outcome_turns));
-  return give_back(settings, state, seen, tell);
+  return give_back(settings, state, seen, record);
 }
 
-Wish observe(const Settings& settings, State& state, const Consulted& seen, Tell tell) {
+PlannedChange observe(const Settings& settings, State& state, const Consulted& seen, Record record) {
   const Choice choice = choose(seen);
-  const auto told = [&](Reason reason) {
+  const auto decide = [&](Reason reason) {
     EventData<> data;
     data.json.field("action", info(choice.action).name).field("percent", choice.percent);
-    data.json.field("margin_percent", choice.margin_percent).field("mode", mode_name(state.learnt.mode));
-    tell(reason, data.done());
+    data.json.field("margin_percent", choice.margin_percent).field("mode", mode_name(state.history.mode));
+    record(reason, data.done());
   };
-  if (choice.action == Action::stay) return told(Reason::POLICY_STAY), Wish();
-  told(Reason::POLICY_CHOICE);
-  if (!confident(settings, state, seen, choice, tell)) return {};
-  if (only_suggested(choice.action)) return told(Reason::POLICY_SUGGESTED), Wish();
-  if (Reason why; blocked(settings, state, seen, choice.action, &why)) return told(why), Wish();
-  const Configuration to = after(settings, state, choice.action);
+  if (choice.action == Action::stay) return decide(Reason::POLICY_STAY), PlannedChange();
+  decide(Reason::POLICY_CHOICE);
+  if (!confident(settings, state, seen, choice, record)) return {};
+  if (only_suggested(choice.action)) return decide(Reason::POLICY_SUGGESTED), PlannedChange();
+  if (Reason why; blocked(settings, state, seen, choice.action, &why)) return decide(why), PlannedChange();
+  const TunableLimits to = after(settings, state, choice.action);
   ++state.steps;
-  const Wish wish = change(state, to, choice.action, tell);
+  const PlannedChange planned = change(state, to, choice.action, record);
   EventData<> data;
   data.json.field("action", info(choice.action).name).field("step", state.steps).field("of", settings.plan_steps);
-  write_configuration(data.json.key("from"), state.now);
-  write_configuration(data.json.key("to"), to);
-  tell(Reason::PLAN_STEP, data.done());
-  return wish;
+  write_limits(data.json.key("from"), state.now);
+  write_limits(data.json.key("to"), to);
+  record(Reason::PLAN_STEP, data.done());
+  return planned;
 }
 
-Wish observe(const Settings& settings, State& state, const Applied& seen, Tell tell) {
-  const Wish wish = state.pending;
-  if (wish.what != Wish::apply) return {};
+PlannedChange observe(const Settings& settings, State& state, const Applied& seen, Record record) {
+  const PlannedChange planned = state.pending;
+  if (planned.what != PlannedChange::apply) return {};
   state.pending = {};
-  const bool verified = seen.same_bytes && seen.found == wish.configuration && in_range(settings, state, seen.found);
+  const bool verified = seen.same_bytes && seen.found == planned.limits && in_range(settings, state, seen.found);
   EventData<> data;
-  write_configuration(data.json.key("wanted"), wish.configuration);
-  write_configuration(data.json.key("found"), seen.found);
+  write_limits(data.json.key("wanted"), planned.limits);
+  write_limits(data.json.key("found"), seen.found);
   data.json.field("same_bytes", seen.same_bytes);
-  tell(verified ? Reason::APPLY_VERIFIED : Reason::APPLY_NOT_VERIFIED, data.done());
+  record(verified ? Reason::APPLY_VERIFIED : Reason::APPLY_NOT_VERIFIED, data.done());
   if (verified) {
-    const Configuration from = state.now;
-    state.now = wish.configuration;
+    const TunableLimits from = state.now;
+    state.now = planned.limits;
     begin_trial(state, state.applying, from);
     return {};
   }
   state.hard_stopped = true;
-  tell(Reason::PLAN_HARD_STOP, "{}");
-  return state.pending = {Wish::restore, false, state.checkpoint};
+  record(Reason::PLAN_HARD_STOP, "{}");
+  return state.pending = {PlannedChange::restore, false, state.checkpoint};
 }
 
-Wish observe(const Settings&, State& state, const Restored& seen, Tell tell) {
-  if (state.pending.what != Wish::restore) return {};
+PlannedChange observe(const Settings&, State& state, const Restored& seen, Record record) {
+  if (state.pending.what != PlannedChange::restore) return {};
   state.pending = {};
   state.now = state.checkpoint;
   begin_trial(state, Action::stay, state.now);
   EventData<> data;
-  write_configuration(data.json.key("configuration"), state.checkpoint);
-  tell(seen.done ? Reason::PLAN_RESTORED : Reason::PLAN_NOT_RESTORED, data.done());
+  write_limits(data.json.key("configuration"), state.checkpoint);
+  record(seen.done ? Reason::PLAN_RESTORED : Reason::PLAN_NOT_RESTORED, data.done());
   return {};
 }
 
 // A start that follows a failed one risks less. A change that no start has proven goes back: to the checkpoint, and where
 // that is what failed, to what was asked for.
-Wish observe(const Settings& s, State& state, const StartSeen& seen, Tell tell) {
-  Learnt::Starts& starts = state.learnt.starts;
+PlannedChange observe(const Settings& s, State& state, const StartSeen& seen, Record record) {
+  History::Starts& starts = state.history.starts;
   const bool failed = starts.running && !starts.stable;
   ++starts.n;
   starts.running = true;
@@ -335,19 +335,20 @@ Wish observe(const Settings& s, State& state, const StartSeen& seen, Tell tell) 
   ++starts.failed;
   EventData<> data;
   data.json.field("start", starts.n).field("failed", starts.failed).field("unproven", starts.unproven);
-  tell(Reason::POLICY_START_FAILED, data.done());
-  if (state.learnt.mode != Mode::safe) change_mode(state, Mode(u8(state.learnt.mode) + 1), Reason::POLICY_WORSE, tell);
+  record(Reason::POLICY_START_FAILED, data.done());
+  if (state.history.mode != Mode::safe)
+    change_mode(state, Mode(u8(state.history.mode) + 1), Reason::POLICY_WORSE, record);
   if (!starts.unproven || s.auto_apply == Settings::nothing) return {};
-  const bool to_checkpoint = in_range(s, state, seen.checkpoint) && !(seen.checkpoint == state.now);
-  const Configuration to = to_checkpoint ? seen.checkpoint : state.base;
+  const bool to_checkpoint = in_range(s, state, seen.checkpoint) && seen.checkpoint != state.now;
+  const TunableLimits to = to_checkpoint ? seen.checkpoint : state.base;
   if (to == state.now) return {};
-  tell_change(tell, Reason::PLAN_ROLLED_BACK, state.now, to);
+  record_change(record, Reason::PLAN_ROLLED_BACK, state.now, to);
   state.has_checkpoint = false;
-  const Configuration from = state.now;
+  const TunableLimits from = state.now;
   state.now = to;  // the checkpoint that is written first
-  const Wish wish = change(state, to, Action::stay, tell);
+  const PlannedChange planned = change(state, to, Action::stay, record);
   state.now = from;
-  return wish;
+  return planned;
 }
 
 }  // namespace flyball::governor::policy

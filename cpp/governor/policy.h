@@ -1,6 +1,6 @@
 // The policy: what changes between answers, and for good. Modes from evidence, one action at a time that a model was asked
 // for, a plan of few steps with a checkpoint, and what came of each. Like the governor of a session: (settings, state,
-// observation) -> (state, what to do, decisions told), with no clock, no file and no model in it.
+// observation) -> (state, what to do, decisions recorded), with no clock, no file and no model in it.
 #pragma once
 
 #include "base/span.h"
@@ -8,7 +8,7 @@
 
 namespace flyball::governor::policy {
 
-using governor::Configuration;
+using governor::TunableLimits;
 
 enum class Mode : u8 { normal, degraded, safe };
 Str mode_name(Mode mode);
@@ -73,12 +73,12 @@ struct Consulted {
   u64 available_mb = 0;
   u64 cache_mb = 0;  // memory of the session's cache
   u64 depth = 0;     // tokens in it
-  Str situation;     // what a model was told: with it, it can be asked again; decides nothing here
+  Str situation;     // the prompt's, so that the model can be asked again; decides nothing here
 };
 
 // The configuration's file, read again after a change. Without one that can be read: zeros.
 struct Applied {
-  Configuration found;
+  TunableLimits found;
   bool same_bytes = false;  // by digest, as were to be written
 };
 
@@ -88,7 +88,7 @@ struct Restored {
 
 // A program that keeps its policy in a file has started, and the checkpoint that lies beside the file. Zeros: none.
 struct StartSeen {
-  Configuration checkpoint;
+  TunableLimits checkpoint;
 };
 
 void write(JsonWriter& json, const TurnSeen& seen);
@@ -105,7 +105,7 @@ Status read(const Json& object, StartSeen* out);
 constexpr u32 max_outcome_turns = 16;
 
 // What survives the process.
-struct Learnt {
+struct History {
   Mode mode = Mode::normal;
   struct Outcomes {
     i64 history = 0;  // decayed: helped +100, harmed -200
@@ -124,16 +124,16 @@ struct Learnt {
     friend bool operator==(const Starts&, const Starts&) = default;
   };
   Starts starts;
-  friend bool operator==(const Learnt&, const Learnt&) = default;
+  friend bool operator==(const History&, const History&) = default;
 };
-void write(JsonWriter& json, const Learnt& learnt);
-Status read(const Json& object, Learnt* out);
+void write(JsonWriter& json, const History& history);
+Status read(const Json& object, History* out);
 
 // What is to be done with the configuration.
-struct Wish {
+struct PlannedChange {
   enum What : u8 { nothing, apply, restore } what = nothing;
   bool checkpoint = false;  // before it is applied
-  Configuration configuration;
+  TunableLimits limits;
 };
 
 // What the model allows.
@@ -149,10 +149,10 @@ struct Answers {
 };
 
 struct State {
-  Configuration base;  // what was asked for: taken back to when a cause is gone
+  TunableLimits base;  // what was asked for: taken back to when a cause is gone
   Possible possible;
-  Configuration now;
-  Learnt learnt;
+  TunableLimits now;
+  History history;
   u64 usual_step_cycles = 0;  // the least seen; 0: none yet
   u64 bad = 0;                // answers that showed trouble, since the last change of mode or long calm
   u64 calm = 0;               // answers in a row that showed none
@@ -163,24 +163,24 @@ struct State {
   bool has_checkpoint = false;
   bool hard_stopped = false;
   Action applying = Action::stay;  // waits for its verification; stay: a change is taken back
-  Wish pending;
-  Configuration checkpoint;
+  PlannedChange pending;
+  TunableLimits checkpoint;
 
   Answers before;               // the change that is judged, or the newest
   Action trial = Action::stay;  // stay: nothing is judged
   u32 trial_turns = 0;          // answers since, usable or not
-  Configuration trial_from;
+  TunableLimits trial_from;
   Answers after;
 };
 
-Configuration most(const Settings& settings, const State& state);  // how far an increase may go
-bool in_range(const Settings& settings, const State& state, const Configuration& configuration);
-State begin(const Configuration& base, const Possible& possible, const Configuration& now, const Learnt& learnt);
-Wish observe(const Settings& settings, State& state, const TurnSeen& seen, Tell tell);
-Wish observe(const Settings& settings, State& state, const Consulted& seen, Tell tell);
-Wish observe(const Settings& settings, State& state, const Applied& seen, Tell tell);
-Wish observe(const Settings& settings, State& state, const Restored& seen, Tell tell);
-Wish observe(const Settings& settings, State& state, const StartSeen& seen, Tell tell);
+TunableLimits most(const Settings& settings, const State& state);  // how far an increase may go
+bool in_range(const Settings& settings, const State& state, const TunableLimits& limits);
+State begin(const TunableLimits& base, const Possible& possible, const TunableLimits& now, const History& history);
+PlannedChange observe(const Settings& settings, State& state, const TurnSeen& seen, Record record);
+PlannedChange observe(const Settings& settings, State& state, const Consulted& seen, Record record);
+PlannedChange observe(const Settings& settings, State& state, const Applied& seen, Record record);
+PlannedChange observe(const Settings& settings, State& state, const Restored& seen, Record record);
+PlannedChange observe(const Settings& settings, State& state, const StartSeen& seen, Record record);
 
 // Members of SESSION_POLICY_OPENED that a replay needs, and back.
 void write_opening(JsonWriter& json, const Settings& settings, const State& state);
@@ -216,8 +216,8 @@ struct Comparison {
 };
 // Answers before and after, paired where the machine was as fast; decided by an exact sign test at 5 %.
 Comparison compare(const ActionInfo& action, const Answers& before, const Answers& after);
-void begin_trial(State& state, Action action, const Configuration& from);
+void begin_trial(State& state, Action action, const TunableLimits& from);
 // True: the trial has ended, and harmed.
-bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Tell tell);
+bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Record record);
 
 }  // namespace flyball::governor::policy

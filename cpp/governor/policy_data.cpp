@@ -14,7 +14,7 @@ namespace {
 constexpr i64 most_history = i64(1) << 40;
 constexpr f32 most_score = 1e6f;
 
-Status read_outcomes(const Json& object, Learnt::Outcomes (&out)[n_actions]) {
+Status read_outcomes(const Json& object, History::Outcomes (&out)[n_actions]) {
   u64 n_known = 0;
   for (u32 i = 0; i < n_actions; ++i) {
     Json item, history;
@@ -30,7 +30,7 @@ Status read_outcomes(const Json& object, Learnt::Outcomes (&out)[n_actions]) {
   return fail(Code::corrupt, "outcomes", object.offset()) << "has an action that there is not";
 }
 
-Status read_member(const Json& object, Str name, Configuration* out) {
+Status read_member(const Json& object, Str name, TunableLimits* out) {
   Json member;
   FLYBALL_ASSIGN(member, object.member(name));
   return read(member, out);
@@ -79,7 +79,7 @@ Status read(const Json& object, Consulted* out) {
 
 void write(JsonWriter& json, const Applied& seen) {
   json.begin_object().key("found");
-  write_configuration(json, seen.found);
+  write_limits(json, seen.found);
   json.field("same_bytes", seen.same_bytes).end_object();
 }
 
@@ -93,33 +93,33 @@ Status read(const Json& object, Restored* out) { return take(object, "done", &ou
 
 void write(JsonWriter& json, const StartSeen& seen) {
   json.begin_object();
-  write_configuration(json.key("checkpoint"), seen.checkpoint);
+  write_limits(json.key("checkpoint"), seen.checkpoint);
   json.end_object();
 }
 Status read(const Json& object, StartSeen* out) { return read_member(object, "checkpoint", &out->checkpoint); }
 
-void write(JsonWriter& json, const Learnt& learnt) {
-  json.begin_object().field("mode", mode_name(learnt.mode)).key("outcomes").begin_object();
+void write(JsonWriter& json, const History& history) {
+  json.begin_object().field("mode", mode_name(history.mode)).key("outcomes").begin_object();
   for (u32 i = 0; i < n_actions; ++i) {
-    const Learnt::Outcomes& o = learnt.outcomes[i];
-    if (o == Learnt::Outcomes()) continue;
+    const History::Outcomes& o = history.outcomes[i];
+    if (o == History::Outcomes()) continue;
     json.key(info(Action(i)).name).begin_object().field("history", o.history).field("helped", o.helped);
     json.field("harmed", o.harmed).field("undecided", o.undecided).end_object();
   }
-  const Learnt::Starts& starts = learnt.starts;
+  const History::Starts& starts = history.starts;
   json.end_object().key("starts").begin_object().field("n", starts.n).field("failed", starts.failed);
   json.field("running", starts.running).field("stable", starts.stable).field("unproven", starts.unproven);
   json.end_object().end_object();
 }
 
-Status read(const Json& object, Learnt* out) {
+Status read(const Json& object, History* out) {
   Json member;
   FLYBALL_ASSIGN(member, object.member("mode"));
   FLYBALL_ASSIGN(member, member.expect("mode", JsonType::string));
   const Str quoted = member.raw();  // no mode has escapes
   const Str name = quoted.substr(1, quoted.size - 2);
   u8 mode = 0;
-  while (mode <= u8(Mode::safe) && !(mode_name(Mode(mode)) == name)) ++mode;
+  while (mode <= u8(Mode::safe) && mode_name(Mode(mode)) != name) ++mode;
   if (mode > u8(Mode::safe)) return fail(Code::corrupt, "mode", member.offset()) << "must be normal, degraded or safe";
   out->mode = Mode(mode);
   FLYBALL_ASSIGN(member, object.member("outcomes"));
@@ -136,26 +136,26 @@ Status read(const Json& object, Learnt* out) {
 
 void write_opening(JsonWriter& json, const Settings& settings, const State& state) {
   write_settings(json.key("governor"), settings);
-  write_configuration(json.key("base"), state.base);
+  write_limits(json.key("base"), state.base);
   json.key("possible").begin_object().field("most_context", state.possible.most_context);
   json.field("least_cache_bits", state.possible.least_cache_bits).end_object();
-  write_configuration(json.key("now"), state.now);
-  write(json.key("learnt"), state.learnt);
+  write_limits(json.key("now"), state.now);
+  write(json.key("learnt"), state.history);
 }
 
 Status read_opening(const Json& data, State* out) {
-  Configuration base, now;
+  TunableLimits base, now;
   Possible possible;
   FLYBALL_TRY(read_member(data, "base", &base));
   FLYBALL_TRY(read_member(data, "now", &now));
-  Learnt learnt;
+  History history;
   Json member;
   FLYBALL_ASSIGN(member, data.member("possible"));
   FLYBALL_TRY(take(member, "most_context", most_u32, &possible.most_context));
   FLYBALL_TRY(take(member, "least_cache_bits", most_u32, &possible.least_cache_bits));
   FLYBALL_ASSIGN(member, data.member("learnt"));
-  FLYBALL_TRY(read(member, &learnt));
-  *out = begin(base, possible, now, learnt);
+  FLYBALL_TRY(read(member, &history));
+  *out = begin(base, possible, now, history);
   return {};
 }
 

@@ -36,22 +36,22 @@ Status Replay::open_policy(const Json& data) {
 }
 
 template <class Seen>
-Status Replay::observe_policy(const Json& data, Tell tell) {
+Status Replay::observe_policy(const Json& data, Record record) {
   Seen seen;
   FLYBALL_TRY(policy::read(data, &seen));
-  (void)policy::observe(settings_, policy_, seen, tell);
+  (void)policy::observe(settings_, policy_, seen, record);
   return {};
 }
 
 template <class Seen>
-Status Replay::observe_one(const Json& data, Tell tell) {
+Status Replay::observe_one(const Json& data, Record record) {
   Seen seen;
   FLYBALL_TRY(read(data, &seen));
-  (void)governor::observe(settings_, state_, seen, tell);
+  (void)governor::observe(settings_, state_, seen, record);
   return {};
 }
 
-Status Replay::observe(Reason reason, u64 turn, Str text, Tell tell) {
+Status Replay::observe(Reason reason, u64 turn, Str text, Record record) {
   if (is_decision(reason)) return {};
   Json data;
   FLYBALL_ASSIGN(data, Json::parse(text));
@@ -63,15 +63,15 @@ Status Replay::observe(Reason reason, u64 turn, Str text, Tell tell) {
       TurnBegun seen;
       FLYBALL_TRY(read(data, &seen));
       turn_ = turn;
-      (void)begin_turn(settings_, state_, seen, tell);
+      (void)begin_turn(settings_, state_, seen, record);
       return {};
     }
     case Reason::SESSION_POLICY_OPENED: return open_policy(data);
-    case Reason::SESSION_TURN_SEEN: return observe_policy<policy::TurnSeen>(data, tell);
-    case Reason::SESSION_CONSULTED: return observe_policy<policy::Consulted>(data, tell);
-    case Reason::SESSION_APPLIED: return observe_policy<policy::Applied>(data, tell);
-    case Reason::SESSION_START_SEEN: return observe_policy<policy::StartSeen>(data, tell);
-    case Reason::SESSION_RESTORED: return observe_policy<policy::Restored>(data, tell);
+    case Reason::SESSION_TURN_SEEN: return observe_policy<policy::TurnSeen>(data, record);
+    case Reason::SESSION_CONSULTED: return observe_policy<policy::Consulted>(data, record);
+    case Reason::SESSION_APPLIED: return observe_policy<policy::Applied>(data, record);
+    case Reason::SESSION_START_SEEN: return observe_policy<policy::StartSeen>(data, record);
+    case Reason::SESSION_RESTORED: return observe_policy<policy::Restored>(data, record);
     default: break;
   }
   if (turn != turn_) return {};  // of an answer that another one has overtaken: it decides nothing any more
@@ -80,13 +80,13 @@ Status Replay::observe(Reason reason, u64 turn, Str text, Tell tell) {
       Call calls[max_calls_per_line];
       u64 n = 0;
       FLYBALL_TRY(read(data, calls, &n));
-      for (u64 i = 0; i < n; ++i) (void)governor::observe(settings_, state_, calls[i], tell);
+      for (u64 i = 0; i < n; ++i) (void)governor::observe(settings_, state_, calls[i], record);
       return {};
     }
-    case Reason::SESSION_CUT_SHORT: return observe_one<CutShort>(data, tell);
-    case Reason::SESSION_MEMORY_SEEN: return observe_one<MemorySeen>(data, tell);
-    case Reason::SESSION_LOOP_SEEN: return observe_one<LoopSeen>(data, tell);
-    case Reason::SESSION_TURN_ENDED: (void)end_turn(settings_, state_, tell); return {};
+    case Reason::SESSION_CUT_SHORT: return observe_one<CutShort>(data, record);
+    case Reason::SESSION_MEMORY_SEEN: return observe_one<MemorySeen>(data, record);
+    case Reason::SESSION_LOOP_SEEN: return observe_one<LoopSeen>(data, record);
+    case Reason::SESSION_TURN_ENDED: (void)end_turn(settings_, state_, record); return {};
     default: return {};
   }
 }

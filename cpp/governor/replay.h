@@ -8,7 +8,7 @@ namespace flyball::governor {
 // What a governor or a policy decided, as against what happened and what a reliability run says of it.
 inline bool is_decision(Reason reason) {
   const Str family = info(reason).family;
-  return !(family == "MODEL") && !(family == "SESSION") && reason <= Reason::OUTCOME_UNDECIDED;
+  return family != "MODEL" && family != "SESSION" && reason <= Reason::OUTCOME_UNDECIDED;
 }
 
 class Replay {
@@ -19,9 +19,9 @@ class Replay {
   };
   explicit Replay(Span<const Change> changes = {}) : changes_(changes) {}  // outlive the replay
 
-  // The next event of the session: what it decides is told. Decisions of the journal itself change nothing. Data that
+  // The next event of the session: what it decides goes to `record`. Decisions of the journal itself change nothing. Data that
   // no session writes is an error.
-  Status observe(Reason reason, u64 turn, Str data, Tell tell);
+  Status observe(Reason reason, u64 turn, Str data, Record record);
 
   const Settings& settings() const { return settings_; }
   const State& state() const { return state_; }
@@ -31,9 +31,9 @@ class Replay {
   Status open_policy(const Json& data);
   Status read_changed(const Json& data);
   template <class Seen>
-  Status observe_one(const Json& data, Tell tell);
+  Status observe_one(const Json& data, Record record);
   template <class Seen>
-  Status observe_policy(const Json& data, Tell tell);
+  Status observe_policy(const Json& data, Record record);
 
   Span<const Change> changes_;
   Settings settings_;

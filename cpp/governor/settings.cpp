@@ -21,7 +21,7 @@ Span<const SettingInfo> setting_infos() { return infos; }
 
 Status set(Settings* settings, Str key, Str word) {
   for (const SettingInfo& info : setting_infos()) {
-    if (!(info.key == key)) continue;
+    if (info.key != key) continue;
     u64& value = settings->*info.field;
     if (info.choices.empty()) {
       u64 number = 0;

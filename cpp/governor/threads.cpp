@@ -16,7 +16,7 @@ constexpr u64 worth_percent = 95;  // of the usual cost: a trial must be cheaper
 
 }  // namespace
 
-void try_threads(const Settings& settings, State& state, const Call& call, Tell tell) {
+void try_threads(const Settings& settings, State& state, const Call& call, Record record) {
   State::Threads& t = state.threads;
   if (settings.threads == 0 || t.most < 2 || !calibrated(settings, state)) return;
   if (t.pause == 0) t.pause = first_pause;
@@ -39,7 +39,7 @@ void try_threads(const Settings& settings, State& state, const Call& call, Tell 
     EventData<> data;
     data.json.field("from", t.now).field("to", t.trial).field("usual_percent", t.usual_percent);
     data.json.field("trial_percent", percent);
-    tell(Reason::AUTOTUNE_THREADS, data.done());
+    record(Reason::AUTOTUNE_THREADS, data.done());
     t.now = t.trial;
     t.pause = first_pause;
   } else {

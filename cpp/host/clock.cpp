@@ -81,7 +81,7 @@ u64 confirmed(u64 measured) {
 u64 cycles(void*) { return __rdtsc(); }
 
 u64 now_ns(void*) { return clock_ns(CLOCK_MONOTONIC); }
-u64 calendar_ns(void*) { return clock_ns(CLOCK_REALTIME); }
+u64 wall_ns(void*) { return clock_ns(CLOCK_REALTIME); }
 
 void start_calibration() { started = read_both(); }
 

@@ -134,7 +134,7 @@ void unmap(void*, Span<const u8> file) {
 }
 
 // Only whole pages inside the range: a page at its edge may belong to a tensor that is still wanted.
-void forget(void*, Span<const u8> range) {
+void discard(void*, Span<const u8> range) {
   constexpr u64 page = 4096;
   const u64 begin = round_up(reinterpret_cast<u64>(range.data), page);
   const u64 end = reinterpret_cast<u64>(range.end()) / page * page;

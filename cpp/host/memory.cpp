@@ -69,7 +69,7 @@ void release(void*, void* memory, u64 bytes) {
 
 // One call instead of a trap for every page: a third of the time that fresh memory takes. A kernel before 5.14 does not
 // know the advice, and pages then come one by one.
-void populate(void*, void* memory, u64 bytes) {
+void prefault(void*, void* memory, u64 bytes) {
   constexpr int populate_write = 23;  // MADV_POPULATE_WRITE, younger than some headers
   const u64 begin = reinterpret_cast<u64>(memory) / page_bytes * page_bytes;
   madvise(reinterpret_cast<void*>(begin), reinterpret_cast<u64>(memory) + bytes - begin, populate_write);

@@ -7,13 +7,13 @@ namespace flyball::host {
 
 void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
-void populate(void*, void* memory, u64 bytes);
+void prefault(void*, void* memory, u64 bytes);
 u64 available_memory(void*);
 u64 resident_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);
-void forget(void*, Span<const u8> range);
+void discard(void*, Span<const u8> range);
 Status write_file(void*, Str path, Span<const u8> bytes);
 Status append_file(void*, Str path, Span<const u8> bytes);
 Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file));
@@ -21,7 +21,7 @@ Result<FileInfo> stat(void*, Str path);
 
 u64 cycles(void*);
 u64 now_ns(void*);
-u64 calendar_ns(void*);
+u64 wall_ns(void*);
 void start_calibration();  // before cycles_per_second()
 u64 cycles_per_second(void*);
 

@@ -200,7 +200,7 @@ Status ChainCheck::next(Str text, Line* out) {
   if (number_known && out->number < expected.n_lines)
     return fail(Code::mismatch, "journal line")
            << "is out of order: number " << out->number << " after " << expected.n_lines << " lines";
-  if (hash_known && !(out->before == expected.hash))
+  if (hash_known && out->before != expected.hash)
     return fail(Code::mismatch, "journal line") << "does not follow the line before it: one of them was rewritten";
   return {};
 }
@@ -219,7 +219,7 @@ void Journal::record(u64 session, u64 turn, Reason reason, Str data) {
   }
   const Span<char> space = pending_.space();
   Writer out(space.data, min(space.size, max_line_bytes));
-  const u64 time = platform_.calendar_ns ? platform_.calendar_ns(platform_.self) : 0;
+  const u64 time = platform_.wall_ns ? platform_.wall_ns(platform_.self) : 0;
   const Event event{time, cycles(platform_), session, turn, reason, data};
   if (!write_event(out, &head_, event).ok()) {
     ++n_lost_;

@@ -66,7 +66,7 @@ class ChainCheck {
   bool hash_known_ = false;
 };
 
-// What happens is told here, from any thread. Empty: nobody listens.
+// Takes what happens, from any thread. Empty: no journal.
 struct EventSink {
   void* context = nullptr;
   void (*record)(void* context, u64 session, u64 turn, Reason reason, Str data) = nullptr;
@@ -76,7 +76,7 @@ struct EventSink {
   }
 };
 
-// One chain for all sessions: stamps events, makes their lines and holds these until somebody takes them to a file.
+// One chain for all sessions: stamps events, makes their lines and holds these until they are taken to a file.
 class Journal {
  public:
   static constexpr u64 max_pending_bytes = u64(64) << 20;
@@ -94,7 +94,7 @@ class Journal {
   }
 
   // Hands all waiting lines to `keep(Str) -> bool`; they are forgotten where it says true. Returns how many events were
-  // lost since the last time, for want of memory or because nobody took them.
+  // lost since the last time, for want of memory or because nothing took them.
   template <class Keep>
   u64 take(Keep&& keep) {
     const Locked locked(lock_);

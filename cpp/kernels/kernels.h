@@ -10,7 +10,7 @@ namespace flyball::kernels {
 
 constexpr u32 group_rows = 16;  // rows of a weight matrix that are interleaved: one AVX-512 register of f32 results
 
-// How activations are quantised for a weight type.
+// How activations are quantized for a weight type.
 enum class ActivationKind : u8 {
   none,    // f32 activations: F32, F16, BF16 weights
   q8_32,   // int8, one f32 scale per 32 values: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL
@@ -29,7 +29,7 @@ struct Matrix {
   u32 groups() const { return (rows + group_rows - 1) / group_rows; }
 };
 
-// Activations of a batch: f32 and, where a matrix that follows wants them, quantised. All borrowed, 64-byte aligned.
+// Activations of a batch: f32 and, where a matrix that follows wants them, quantized. All borrowed, 64-byte aligned.
 // Rounding: amax over the block by comparing |x| as integers; d = amax / 127; id = 127 / amax (0 where it overflows);
 // q = round_even(x * id). A block with a NaN or infinity: d = NaN, every q = 0. So bits never depend on the table.
 struct Activations {
@@ -97,7 +97,7 @@ struct AttentionTask {
   u32 window = 0;
   f32 scale = 1;                    // score = (q . k) * scale
   f32 softcap = 0;                  // > 0: score = softcap * tanh(score / softcap)
-  f32* scratch = nullptr;           // attention_scratch_floats(), aligned to 64 bytes, used by nobody else
+  f32* scratch = nullptr;           // attention_scratch_floats(), aligned to 64 bytes, the task's own
   AttentionSplit* split = nullptr;  // null: the task computes all chunks, else its part of them
   u32 part = 0;
   u32 n_parts = 1;
@@ -125,7 +125,7 @@ struct Table {
   const char* name;  // "avx512", "avx2", "word64", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
 
-  // Quantises tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)
+  // Quantizes tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)
   // says.
   void (*quantize)(const Activations& a, u32 kinds, u32 token_begin, u32 token_end);
 

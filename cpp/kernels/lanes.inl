@@ -138,7 +138,7 @@ void rope(f32* head, const f32* cosines, const f32* sines, u32 n_rot, bool neox)
   }
 }
 
-// Quantises one block of `vectors` x 16 values, and gives the sum of the q of each vector of 16.
+// Quantizes one block of `vectors` x 16 values, and gives the sum of the q of each vector of 16.
 template <u32 vectors>
 FLYBALL_INLINE f32 quantize_block(const f32* x, i8* q, i32* sums) {
   I largest = set_i(0);

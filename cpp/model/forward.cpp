@@ -62,12 +62,12 @@ void Pass::embed() {
   const gguf::Tensor& tensor = *weights_.embedding;
   const u64 row_bytes = tensor.data.size / tensor.rows();
   const Platform& platform = *engine_.platform;
-  const bool gives_back = platform.forget && tensor.data.size > least_given_back;
+  const bool gives_back = platform.discard && tensor.data.size > least_given_back;
   for (u32 t = 0; t < n_tokens_; ++t) {
     f32* x = scratch_.residual + u64(t) * config_.n_embd;
     kernels::dequantize_row(tensor.type, tensor.data.data + u64(batch_[t].token) * row_bytes, config_.n_embd, x);
     if (config_.embedding_scale != 1) table_.scale(x, config_.embedding_scale, config_.n_embd);
-    if (++scratch_.n_embedded % embedded_rows == 0 && gives_back) platform.forget(platform.self, tensor.data);
+    if (++scratch_.n_embedded % embedded_rows == 0 && gives_back) platform.discard(platform.self, tensor.data);
   }
 }
 

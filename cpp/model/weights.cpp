@@ -65,12 +65,12 @@ class Loader {
       parallel(platform_, threads_, n_tasks, [&](u32 task) {
         const u32 begin = at + u32(u64(n) * task / n_tasks), end = at + u32(u64(n) * (task + 1) / n_tasks);
         u8* const out = to + begin * matrix.group_bytes;
-        if (platform_.populate) platform_.populate(platform_.self, out, (end - begin) * matrix.group_bytes);
+        if (platform_.prefault) platform_.prefault(platform_.self, out, (end - begin) * matrix.group_bytes);
         kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, out);
       });
       const u64 first_byte = at * group_row_bytes;
-      if (platform_.forget)
-        platform_.forget(platform_.self, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
+      if (platform_.discard)
+        platform_.discard(platform_.self, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
     }
     packed_bytes_ += bytes;
     done_bytes_ += rows * row_bytes;

@@ -8,12 +8,12 @@ namespace flyball::policy {
 
 using engine::SessionOptions;
 using governor::policy::Applied;
-using governor::policy::Configuration;
 using governor::policy::Consulted;
-using governor::policy::Learnt;
+using governor::policy::History;
+using governor::policy::PlannedChange;
 using governor::policy::Restored;
+using governor::policy::TunableLimits;
 using governor::policy::TurnSeen;
-using governor::policy::Wish;
 using journal::Reason;
 using settings::config_keys;
 using settings::ConfigValue;
@@ -51,14 +51,14 @@ Result<Str> read_text(const Platform& platform, Arena& arena, Str path) {
   return text;
 }
 
-void write_file_text(Writer& out, const Configuration& c) {
+void write_file_text(Writer& out, const TunableLimits& c) {
   out.put("# What Flyball's policy has changed (docs/policy.md); without this file it begins anew.\n");
   out.put("context = ").put_u64(c.context).put("\nmax_tokens = ").put_u64(c.max_tokens);
   out.put("\nkv = \"").put(engine::cache_type_name(cache_of(c.cache_bits))).put("\"\n");
 }
 
 // The three keys of a configuration's text; others are an error, as a missing one is.
-Status read_file_text(Arena& arena, Str path, Str text, Configuration* out) {
+Status read_file_text(Arena& arena, Str path, Str text, TunableLimits* out) {
   const Span<ConfigValue> values = arena.allocate<ConfigValue>(config_keys().size);
   if (values.empty()) return fail(Code::out_of_memory, path) << "no memory to read it";
   FLYBALL_TRY(settings::read_config(path, text, values));
@@ -85,7 +85,7 @@ Status read_limits(const Platform& platform, Str path, GovernorSettings* out) {
   for (u64 i = 0; i < values.size; ++i) {
     if (!values[i].set) continue;
     const Str key = config_keys()[i].key;
-    if (!(key == "policy.auto_apply") && !(key == "policy.gate") && !(key == "policy.threshold"))
+    if (key != "policy.auto_apply" && key != "policy.gate" && key != "policy.threshold")
       return fail(Code::corrupt, path) << "has " << key << ", which is no limit";
     FLYBALL_TRY(governor::set(out, key, values[i].text.str()));
   }
@@ -104,7 +104,7 @@ u64 step_cycles(const GovernorSettings& settings, const engine::GovernorState::T
   return (turn.plain_cycles - min(turn.plain_cycles, turn.plain_attention_cycles)) / turn.plain_calls;
 }
 
-Configuration asked(const Model& model, u32 context, CacheType cache, u32 max_tokens) {
+TunableLimits asked(const Model& model, u32 context, CacheType cache, u32 max_tokens) {
   return {context ? context : min(model.config().n_ctx_train, engine::default_context), max_tokens, cache_bits(cache)};
 }
 
@@ -153,10 +153,10 @@ Result<Policy*> Policy::create(Model& model, const PolicyOptions& options) {
 
 void Policy::release(Policy* policy) {
   if (!policy) return;
-  governor::policy::Learnt::Starts& starts = policy->state_.learnt.starts;
+  governor::policy::History::Starts& starts = policy->state_.history.starts;
   if (starts.running) {
     starts.running = false;
-    policy->keep_learnt();
+    policy->keep_history();
   }
   destroy_object(policy->model_.platform(), policy);
 }
@@ -165,28 +165,28 @@ Status Policy::open(const PolicyOptions& options) {
   file_.assign(options.file);
   FLYBALL_TRY(check_file(settings_));
   settings_ = limit(settings_);
-  const Configuration base = asked(model_, options.context, options.cache, options.max_tokens);
-  Configuration now = base;
+  const TunableLimits base = asked(model_, options.context, options.cache, options.max_tokens);
+  TunableLimits now = base;
   const Str source = read_now(base, &now);
-  begin(base, now, source, read_learnt());
+  begin(base, now, source, read_history());
   if (options.counts_starts && file_.size != 0) start(base);
   return {};
 }
 
-void Policy::begin(const Configuration& base, const Configuration& now, Str source, const Learnt& learnt) {
-  state_ = governor::policy::begin(base, possible(model_), now, learnt);
+void Policy::begin(const TunableLimits& base, const TunableLimits& now, Str source, const History& history) {
+  state_ = governor::policy::begin(base, possible(model_), now, history);
   const journal::EventSink& events = model_.state().events;
   if (events.new_session) number_ = events.new_session(events.context);
   journal::EventData<> data;
   data.json.field("configuration_from", source).field("limited", limited_);
   governor::policy::write_opening(data.json, settings_, state_);
-  tell(Reason::SESSION_POLICY_OPENED, data.done());
+  record(Reason::SESSION_POLICY_OPENED, data.done());
 }
 
-Status Policy::read_file(Str path, const Configuration& base, Configuration* out) const {
+Status Policy::read_file(Str path, const TunableLimits& base, TunableLimits* out) const {
   Arena arena(model_.platform());
   Str text;
-  Configuration found;
+  TunableLimits found;
   FLYBALL_ASSIGN(text, read_text(model_.platform(), arena, path));
   FLYBALL_TRY(read_file_text(arena, path, text, &found));
   if (!governor::policy::in_range(settings_, governor::policy::begin(base, possible(model_), base, {}), found))
@@ -196,7 +196,7 @@ Status Policy::read_file(Str path, const Configuration& base, Configuration* out
 }
 
 // What the file holds, or its checkpoint; says which.
-Str Policy::read_now(const Configuration& base, Configuration* now) const {
+Str Policy::read_now(const TunableLimits& base, TunableLimits* now) const {
   const Platform& platform = model_.platform();
   if (settings_.auto_apply == GovernorSettings::nothing || !platform.stat(platform.self, file_.str()).ok())
     return "asked_for";
@@ -219,28 +219,28 @@ GovernorSettings Policy::limit(const GovernorSettings& settings) {
   return out;
 }
 
-void Policy::start(const Configuration& base) {
+void Policy::start(const TunableLimits& base) {
   governor::policy::StartSeen seen;
   (void)read_file(Name(file_.str(), ".before").str(), base, &seen.checkpoint);
   observe(Reason::SESSION_START_SEEN, seen);
 }
 
-// What cannot be read is learnt again.
-Learnt Policy::read_learnt() const {
+// What cannot be read is learned again.
+History Policy::read_history() const {
   const Platform& platform = model_.platform();
   Arena arena(platform);
-  Learnt learnt;
-  if (file_.size == 0) return learnt;
+  History history;
+  if (file_.size == 0) return history;
   const Result<Str> text = read_text(platform, arena, Name(file_.str(), ".learnt").str());
-  if (!text.ok()) return learnt;
+  if (!text.ok()) return history;
   const Result<Json> json = Json::parse(text.value());
-  return json.ok() && governor::policy::read(json.value(), &learnt).ok() ? learnt : Learnt();
+  return json.ok() && governor::policy::read(json.value(), &history).ok() ? history : History();
 }
 
 Status Policy::ask_for(u32 context, CacheType cache, u32 max_tokens) {
-  const Configuration base = asked(model_, context, cache, max_tokens);
+  const TunableLimits base = asked(model_, context, cache, max_tokens);
   if (base == state_.base && base == state_.now) return {};
-  begin(base, base, "asked_for", state_.learnt);
+  begin(base, base, "asked_for", state_.history);
   if (settings_.auto_apply == GovernorSettings::nothing || apply(base, false).same_bytes) return {};
   return fail(Code::io, file_.str()) << "cannot be written; what it has holds again the next time";
 }
@@ -259,54 +259,55 @@ Status Policy::govern(const GovernorSettings& settings) {
   settings_ = bounded;
   journal::EventData<> data;
   governor::write_settings(data.json.key("governor"), settings_);
-  tell(Reason::SESSION_SETTINGS, data.done());
+  record(Reason::SESSION_SETTINGS, data.done());
   return {};
 }
 
 // Who asks for as many tokens as were asked for in the beginning gets what the policy made of that, even more.
 void Policy::give(const Session& session, GenerateOptions* options) const {
-  const Configuration &base = state_.base, &now = state_.now;
+  const TunableLimits &base = state_.base, &now = state_.now;
   const u32 asked = options->max_tokens;
   options->max_tokens = asked == base.max_tokens ? now.max_tokens : min(asked, now.max_tokens);
-  options->by_policy = {{base.context, asked, base.cache_bits},
-                        {session.context(), options->max_tokens, cache_bits(session.cache_type())}};
+  options->policy_change = {{base.context, asked, base.cache_bits},
+                            {session.context(), options->max_tokens, cache_bits(session.cache_type())}};
 }
 
 CacheType Policy::cache() const { return cache_of(state_.now.cache_bits); }
 
-void Policy::tell(Reason reason, Str data) const { model_.state().events(number_, n_turns_, reason, data); }
+void Policy::record(Reason reason, Str data) const { model_.state().events(number_, n_turns_, reason, data); }
 
-void Policy::told(Reason reason, Str data) {
-  tell(reason, data);
-  if (n_told_ < max_told) told_[n_told_++] = reason;
+void Policy::decided(Reason reason, Str data) {
+  record(reason, data);
+  if (n_decisions_ < max_decisions) decisions_[n_decisions_++] = reason;
 }
 
-// What is seen is told, decided on, and done; what was done is seen in turn.
+// What is seen is recorded, decided on, and done; what was done is seen in turn.
 template <class Seen>
 void Policy::observe(Reason reason, const Seen& seen) {
   char buffer[1024];
   Writer out(buffer, sizeof buffer);
   JsonWriter json(out);
   governor::policy::write(json, seen);
-  tell(reason, out.text());
-  const governor::Tell say{this, [](void* self, Reason why, Str what) { static_cast<Policy*>(self)->told(why, what); }};
-  const Learnt before = state_.learnt;
-  const Wish wish = governor::policy::observe(settings_, state_, seen, say);
-  if (!(before == state_.learnt)) keep_learnt();
-  if (wish.what == Wish::apply)
-    observe(Reason::SESSION_APPLIED, apply(wish.configuration, wish.checkpoint));
-  else if (wish.what == Wish::restore)
-    observe(Reason::SESSION_RESTORED, Restored{apply(wish.configuration, false).same_bytes});
+  record(reason, out.text());
+  const governor::Record say{this,
+                             [](void* self, Reason why, Str what) { static_cast<Policy*>(self)->decided(why, what); }};
+  const History before = state_.history;
+  const PlannedChange planned = governor::policy::observe(settings_, state_, seen, say);
+  if (before != state_.history) keep_history();
+  if (planned.what == PlannedChange::apply)
+    observe(Reason::SESSION_APPLIED, apply(planned.limits, planned.checkpoint));
+  else if (planned.what == PlannedChange::restore)
+    observe(Reason::SESSION_RESTORED, Restored{apply(planned.limits, false).same_bytes});
 }
 
 // Writes the configuration, and says what the file has then.
-Applied Policy::apply(const Configuration& wanted, bool checkpoint) const {
+Applied Policy::apply(const TunableLimits& wanted, bool checkpoint) const {
   const Platform& platform = model_.platform();
   Arena arena(platform);
-  const auto write = [&](Str path, const Configuration& configuration) -> Applied {
+  const auto write = [&](Str path, const TunableLimits& limits) -> Applied {
     char buffer[512];
     Writer text(buffer, sizeof buffer);
-    write_file_text(text, configuration);
+    write_file_text(text, limits);
     Applied applied;
     if (!write_text(platform, path, text.text()).ok()) return applied;
     const Result<Str> found = read_text(platform, arena, path);
@@ -318,28 +319,28 @@ Applied Policy::apply(const Configuration& wanted, bool checkpoint) const {
   return write(file_.str(), wanted);
 }
 
-// What cannot be kept is learnt again.
-void Policy::keep_learnt() const {
+// What cannot be kept is learned again.
+void Policy::keep_history() const {
   if (file_.size == 0) return;
   char buffer[2048];
   Writer out(buffer, sizeof buffer);
   JsonWriter json(out);
-  governor::policy::write(json, state_.learnt);
+  governor::policy::write(json, state_.history);
   (void)write_text(model_.platform(), Name(file_.str(), ".learnt").str(), out.put('\n').text());
 }
 
-Status Policy::turn_ended(const Generation& generation, Control control) {
+Status Policy::turn_ended(const Generation& generation, CancelToken cancel) {
   ++n_turns_;
-  n_told_ = 0;
+  n_decisions_ = 0;
   observe(Reason::SESSION_TURN_SEEN, seen_of(generation));
   if (settings_.consult != GovernorSettings::each_turn) return {};
-  return ask(generation.session(), control);
+  return ask(generation.session(), cancel);
 }
 
-Status Policy::session_ended(const Session& session, Control control) {
-  n_told_ = 0;
+Status Policy::session_ended(const Session& session, CancelToken cancel) {
+  n_decisions_ = 0;
   if (settings_.consult != GovernorSettings::at_end) return {};
-  return ask(session, control);
+  return ask(session, cancel);
 }
 
 Consulted Policy::consulted(const Session& session) const {
@@ -350,9 +351,9 @@ Consulted Policy::consulted(const Session& session) const {
   return seen;
 }
 
-Status Policy::consult(const Session& session, Control control) {
-  n_told_ = 0;
-  return ask(session, control);
+Status Policy::consult(const Session& session, CancelToken cancel) {
+  n_decisions_ = 0;
+  return ask(session, cancel);
 }
 
 // The newest answers as a line of the kind that models have seen in logs; in steps, so that noise asks nothing else.
@@ -360,7 +361,7 @@ void Policy::describe(const Consulted& seen, Writer& text) const {
   const governor::policy::Answers& answers = state_.trial == Action::stay ? state_.before : state_.after;
   u64 stopped = 0, cut = 0;
   for (u32 i = 0; i < answers.n; ++i) stopped += answers.seen[i].stopped, cut += answers.seen[i].cut;
-  text.put("state: mode=").put(governor::policy::mode_name(state_.learnt.mode));
+  text.put("state: mode=").put(governor::policy::mode_name(state_.history.mode));
   if (answers.n != 0) {
     const u64 percent = governor::policy::speed_percent(state_, answers.seen[answers.n - 1]);
     text.put(" decode_percent=").put_u64((percent + 5) / 10 * 10);
@@ -375,24 +376,24 @@ void Policy::describe(const Consulted& seen, Writer& text) const {
   text.put(" max_tokens=").put_u64(state_.now.max_tokens).put(" kv=").put(engine::cache_type_name(cache()));
 }
 
-Status Policy::ask_model(Str situation, Control control, Span<f32> scores) {
-  return consultant_.ask(situation, control, scores);
+Status Policy::ask_model(Str situation, CancelToken cancel, Span<f32> scores) {
+  return scorer_.ask(situation, cancel, scores);
 }
 
-Status Policy::ask(const Session& session, Control control) {
+Status Policy::ask(const Session& session, CancelToken cancel) {
   Consulted seen = consulted(session);
   char buffer[512];
   Writer text(buffer, sizeof buffer);
   describe(seen, text);
   seen.situation = text.text();
-  FLYBALL_TRY(ask_model(seen.situation, control, {seen.scores, governor::policy::n_actions}));
+  FLYBALL_TRY(ask_model(seen.situation, cancel, {seen.scores, governor::policy::n_actions}));
   observe(Reason::SESSION_CONSULTED, seen);
   return {};
 }
 
 Status Policy::consult_mock(const Session& session, Action action) {
   constexpr f32 certain = 10;
-  n_told_ = 0;
+  n_decisions_ = 0;
   Consulted seen = consulted(session);
   seen.mock = true;
   seen.scores[u64(action)] = certain;

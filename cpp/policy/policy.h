@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/object.h"
-#include "policy/consult.h"
+#include "policy/action_scorer.h"
 
 namespace flyball::policy {
 
@@ -49,56 +49,56 @@ class Policy : public InPlace {
   Status ask_for(u32 context, CacheType cache, u32 max_tokens);
 
   // After each answer, and at a session's end: either may be the time to ask the model.
-  Status turn_ended(const Generation& generation, Control control = {});
-  Status session_ended(const Session& session, Control control = {});
-  Status consult(const Session& session, Control control = {});
+  Status turn_ended(const Generation& generation, CancelToken cancel = {});
+  Status session_ended(const Session& session, CancelToken cancel = {});
+  Status consult(const Session& session, CancelToken cancel = {});
   Status consult_mock(const Session& session, Action action);  // as if a model had chosen it, without a doubt
 
   // What the model makes of a situation: the scores of all actions. Changes nothing.
-  Status ask_model(Str situation, Control control, Span<f32> scores);
+  Status ask_model(Str situation, CancelToken cancel, Span<f32> scores);
 
   // Decisions of the last of these calls, the newest at most.
-  Span<const journal::Reason> told() const { return {told_, n_told_}; }
-  u64 number() const { return number_; }  // in the journal; 0: nobody listens
+  Span<const journal::Reason> decisions() const { return {decisions_, n_decisions_}; }
+  u64 number() const { return number_; }  // in the journal; 0: no journal
   u64 turn() const { return n_turns_; }
 
  private:
-  using Configuration = governor::policy::Configuration;
+  using TunableLimits = governor::policy::TunableLimits;
   template <class T, class... Arguments>
   friend T* flyball::create_object(const Platform& platform, Arguments&&... arguments);
   template <class T>
   friend void flyball::destroy_object(const Platform& platform, T* object);
 
-  Policy(Model& model, const GovernorSettings& settings) : model_(model), settings_(settings), consultant_(model) {}
+  Policy(Model& model, const GovernorSettings& settings) : model_(model), settings_(settings), scorer_(model) {}
 
-  void begin(const Configuration& base, const Configuration& now, Str source, const governor::policy::Learnt& learnt);
+  void begin(const TunableLimits& base, const TunableLimits& now, Str source, const governor::policy::History& history);
   Status open(const PolicyOptions& options);
-  Str read_now(const Configuration& base, Configuration* now) const;
-  Status read_file(Str path, const Configuration& base, Configuration* out) const;
-  governor::policy::Learnt read_learnt() const;
-  void start(const Configuration& base);
+  Str read_now(const TunableLimits& base, TunableLimits* now) const;
+  Status read_file(Str path, const TunableLimits& base, TunableLimits* out) const;
+  governor::policy::History read_history() const;
+  void start(const TunableLimits& base);
   Status check_file(const GovernorSettings& settings) const;
   GovernorSettings limit(const GovernorSettings& settings);
-  Status ask(const Session& session, Control control);
+  Status ask(const Session& session, CancelToken cancel);
   template <class Seen>
   void observe(journal::Reason reason, const Seen& seen);
-  governor::policy::Applied apply(const Configuration& wanted, bool checkpoint) const;
-  void tell(journal::Reason reason, Str data) const;
-  void told(journal::Reason reason, Str data);
+  governor::policy::Applied apply(const TunableLimits& wanted, bool checkpoint) const;
+  void record(journal::Reason reason, Str data) const;
+  void decided(journal::Reason reason, Str data);
   governor::policy::Consulted consulted(const Session& session) const;
   void describe(const governor::policy::Consulted& seen, Writer& out) const;
-  void keep_learnt() const;
+  void keep_history() const;
 
   Model& model_;
   GovernorSettings settings_;
   State state_;
-  Consultant consultant_;
+  ActionScorer scorer_;
   Text<512> file_;
-  u64 number_ = 0;  // in the journal; 0: nobody listens
+  u64 number_ = 0;  // in the journal; 0: no journal
   u64 n_turns_ = 0;
-  static constexpr u32 max_told = 16;
-  journal::Reason told_[max_told] = {};
-  u32 n_told_ = 0;
+  static constexpr u32 max_decisions = 16;
+  journal::Reason decisions_[max_decisions] = {};
+  u32 n_decisions_ = 0;
   bool limited_ = false;
 };
 

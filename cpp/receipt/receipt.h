@@ -1,4 +1,4 @@
-// Receipts: all that somebody else needs to repeat an answer and compare it. The format is docs/receipts.md.
+// Receipts: all that it takes to repeat an answer on another machine and compare it. The format is docs/receipts.md.
 #pragma once
 
 #include "base/json.h"
@@ -7,7 +7,7 @@
 
 namespace flyball::receipt {
 
-using engine::Control;
+using engine::CancelToken;
 using engine::Generation;
 using engine::Model;
 using engine::Progress;
@@ -57,8 +57,9 @@ struct VerifyReport {
 };
 
 // Repeats the answer with the recorded settings on this machine, whatever its instruction set and number of threads, and
-// compares model, logits, tokens, text and digest in this order. A run that somebody or the clock ended is repeated up to
-// its recorded end. An Error means that it could not be told (out of memory, interrupted), never that it does not hold.
-Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, Control control = {}, Progress progress = {});
+// compares model, logits, tokens, text and digest in this order. A run that a user or the clock ended is repeated up to
+// its recorded end. An Error means that there is no verdict (out of memory, interrupted), never a mismatch.
+Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel = {},
+                                    Progress progress = {});
 
 }  // namespace flyball::receipt

@@ -19,8 +19,8 @@ namespace {
 
 class Verifier {
  public:
-  Verifier(const Receipt& receipt, Model& model, Control control, Progress progress)
-      : receipt_(receipt), content_(receipt.content), model_(model), control_(control), progress_(progress) {}
+  Verifier(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress)
+      : receipt_(receipt), content_(receipt.content), model_(model), cancel_(cancel), progress_(progress) {}
   ~Verifier() {
     Generation::release(generation_);
     Session::release(session_);
@@ -30,14 +30,14 @@ class Verifier {
 
   Result<VerifyReport> run() {
     unaltered_ = runtime::answer_digest(content_) == receipt_.digest;
-    if (!(model_.fingerprint() == content_.fingerprint)) return another_model();
+    if (model_.fingerprint() != content_.fingerprint) return another_model();
     if (ended_early() && content_.tokens.empty()) return compare_digest();  // nothing was produced: nothing to repeat
 
     Status status = begin();
     if (!status.ok()) return settings_or_error(status.error());
     for (bool done = false; !done;) {
       Step step;
-      FLYBALL_ASSIGN(step, generation_->step(control_));
+      FLYBALL_ASSIGN(step, generation_->step(cancel_));
       done = step.done;
       if (interrupted()) {
         return fail(Code::interrupted, "verify")
@@ -72,7 +72,7 @@ class Verifier {
     options.ignore_eos = content_.ignore_eos;
     options.speculation.expected = content_.tokens;  // checked many at a time: repeating is faster than producing
     FLYBALL_ASSIGN(generation_, Generation::begin(*session_, content_.prompt, options));
-    FLYBALL_TRY(generation_->prefill(control_, progress_));
+    FLYBALL_TRY(generation_->prefill(cancel_, progress_));
     return {};
   }
 
@@ -116,7 +116,7 @@ class Verifier {
       differs(Difference::tokens, i, out.text());
       return false;
     }
-    if (!(generation_->logits_hashes()[i] == content_.logits_hashes[i])) {
+    if (generation_->logits_hashes()[i] != content_.logits_hashes[i]) {
       const Hash128& got = generation_->logits_hashes()[i];
       out.put("the logits' hash is ").put_hex(got.high, 16).put_hex(got.low, 16).put(", the receipt has ");
       out.put_hex(content_.logits_hashes[i].high, 16).put_hex(content_.logits_hashes[i].low, 16);
@@ -137,7 +137,7 @@ class Verifier {
     const Str reason = stop_reason_name(generation_->stop_reason());
     char text[200];
     Writer out(text, sizeof text);
-    if (n < content_.tokens.size || (!ended_early() && !(reason == content_.stop_reason))) {
+    if (n < content_.tokens.size || (!ended_early() && reason != content_.stop_reason)) {
       out.put("the answer ends by ").put(reason).put(" after ").put_u64(n).put(" tokens, the receipt's by ");
       out.put(content_.stop_reason).put(" after ").put_u64(content_.tokens.size);
       return differs(Difference::stop, n, out.text());
@@ -191,7 +191,7 @@ class Verifier {
   const Receipt& receipt_;
   const runtime::DigestInput& content_;
   Model& model_;
-  Control control_;
+  CancelToken cancel_;
   Progress progress_;
   bool unaltered_ = false;
   Session* session_ = nullptr;
@@ -201,8 +201,8 @@ class Verifier {
 
 }  // namespace
 
-Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, Control control, Progress progress) {
-  return Verifier(receipt, model, control, progress).run();
+Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress) {
+  return Verifier(receipt, model, cancel, progress).run();
 }
 
 }  // namespace flyball::receipt

@@ -29,13 +29,13 @@ void Repl::start() {
   out_ << "flyball " << engine::version << " on " << platform_.name << "; /help lists the commands\n";
   if (!options_.journal.empty()) {
     u64 n_torn = 0;
-    if (const Status status = chronicle_.open(options_.journal, &n_torn); !status.ok()) error(status.error());
+    if (const Status status = journal_.open(options_.journal, &n_torn); !status.ok()) error(status.error());
     if (n_torn != 0)
       (out_ << "The last run ended while it wrote its journal: ").printable(options_.journal)
           << " had " << n_torn << " bytes behind its last whole line, now in FILE.torn.\n";
   }
   if (!options_.log.empty()) {
-    if (const Status status = chronicle_.open_log(options_.log, options_.instead_of_log); !status.ok())
+    if (const Status status = journal_.open_log(options_.log, options_.instead_of_log); !status.ok())
       error(status.error());
   }
   open_first_model();
@@ -94,7 +94,7 @@ Result<Model*> Repl::load_model(Str path, u64 prefix_cache_bytes) {
   options.threads = options_.threads;
   options.decode_threads = options_.decode_threads;
   options.prefix_cache_bytes = prefix_cache_bytes;
-  options.events = chronicle_.sink();
+  options.events = journal_.sink();
   const Result<Model*> loaded = Model::load(platform_, path, options, progress());
   if (progress_shown_) out_ << "\r\x1b[K";
   progress_shown_ = false;
@@ -107,7 +107,7 @@ Status Repl::open_model(Str path) {
   Model* loaded = nullptr;
   FLYBALL_ASSIGN(loaded, load_model(path, options_.prefix_cache_bytes));
   if (options_.measure_isa && options_.isa == "auto") {
-    if (const Result<catalog::IsaTimes> times = catalog::choose_isa(*loaded, control()); !times.ok())
+    if (const Result<catalog::IsaTimes> times = catalog::choose_isa(*loaded, cancel_token()); !times.ok())
       error(times.error());
   }
   if (catalog::Tuned tuned; options_.tune) {  // where that fails, all processors compute
@@ -158,7 +158,7 @@ Status Repl::choose_threads(Model& model, bool again, catalog::Tuned* tuned) {
   how.profile = options_.profile;
   how.memory = options_.tuning_memory;
   how.again = again;
-  how.control = control();
+  how.cancel = cancel_token();
   FLYBALL_ASSIGN(*tuned, catalog::tune(model, how));
   return {};
 }
@@ -207,13 +207,13 @@ Status Repl::open_draft(Str path) {
 Status Repl::follow(Model& draft) {
   engine::SessionOptions wanted;
   wanted.context = min(session_->context(), draft.config().n_ctx_train);
-  engine::SpeculationOptions guesses;
-  FLYBALL_ASSIGN(guesses.draft, Session::create(draft, wanted));
-  const Status status = engine::check_draft(*session_, guesses);
+  engine::SpeculationOptions speculation;
+  FLYBALL_ASSIGN(speculation.draft, Session::create(draft, wanted));
+  const Status status = engine::check_draft(*session_, speculation);
   if (status.ok())
-    draft_ = guesses.draft;
+    draft_ = speculation.draft;
   else
-    Session::release(guesses.draft);
+    Session::release(speculation.draft);
   return status;
 }
 
@@ -251,14 +251,14 @@ Status Repl::need_model() const {
          << "none is loaded; /load FILE loads one, /models DIRECTORY lists what there is";
 }
 
-engine::Control Repl::control() const {
-  engine::Control control;
-  control.context = const_cast<Platform*>(&platform_);
-  control.stop = [](void* context) {
+engine::CancelToken Repl::cancel_token() const {
+  engine::CancelToken cancel;
+  cancel.context = const_cast<Platform*>(&platform_);
+  cancel.stop = [](void* context) {
     const Platform& platform = *static_cast<const Platform*>(context);
     return platform.stop_requested != nullptr && platform.stop_requested(platform.self);
   };
-  return control;
+  return cancel;
 }
 
 engine::Progress Repl::progress() {
@@ -271,15 +271,16 @@ engine::Progress Repl::progress() {
       repl.out_.flush();
       repl.progress_shown_ = true;
     }
-    const engine::Control control = repl.control();
-    return !control.stop(control.context);
+    const engine::CancelToken cancel = repl.cancel_token();
+    return !cancel.stop(cancel.context);
   };
   return progress;
 }
 
 Status Repl::answer(Str line) {
   FLYBALL_TRY(need_model());
-  (void)control().stop(control().context);  // a stop that came too late for the answer before is not meant for this one
+  (void)cancel_token().stop(
+      cancel_token().context);  // a stop that came too late for the answer before is not meant for this one
   FLYBALL_TRY(raw_ ? answer_raw(line) : answer_chat(line));
   return obey_policy();  // the answer, which needs its session, is over
 }
@@ -336,7 +337,7 @@ Result<Generation*> Repl::begin(Span<const Token> prompt, Str stop) {
   if (!stop.empty()) options.stops = {&stop, 1};
   Generation* generation = nullptr;
   FLYBALL_ASSIGN(generation, Generation::begin(*session_, prompt, options));
-  const Status status = generation->prefill(control(), progress());
+  const Status status = generation->prefill(cancel_token(), progress());
   if (progress_shown_) out_ << "\r\x1b[K";
   progress_shown_ = false;
   if (status.ok()) return generation;
@@ -348,7 +349,7 @@ Status Repl::run(Generation& generation) {
   shown_.truncate(0);
   for (bool done = false; !done;) {
     engine::Step step;
-    FLYBALL_ASSIGN(step, generation.step(control()));
+    FLYBALL_ASSIGN(step, generation.step(cancel_token()));
     done = step.done;
     if (!append(shown_, step.text)) return fail(Code::out_of_memory, "answer") << "no memory for its text";
     if (show_logprobs_ && step.token != tokenizer::no_token)

@@ -60,7 +60,7 @@ Status Repl::help(Str argument) {
   if (argument.starts_with("/")) argument = argument.from(1);
   bool known = argument.empty();
   for (const Command& command : commands()) {
-    if (!argument.empty() && !(command.name == argument)) continue;
+    if (!argument.empty() && command.name != argument) continue;
     known = true;
     char usage[64];
     Writer text(usage, sizeof usage);
@@ -279,7 +279,7 @@ Status Repl::verify(Str argument) {
   const auto run = [&]() -> Result<receipt::VerifyReport> {
     receipt::Receipt receipt;
     FLYBALL_ASSIGN(receipt, receipt::parse_receipt(arena, {reinterpret_cast<const char*>(file.data), file.size}));
-    return receipt::verify_receipt(receipt, *model_, control(), progress());
+    return receipt::verify_receipt(receipt, *model_, cancel_token(), progress());
   };
   const Result<receipt::VerifyReport> report = run();
   platform_.unmap(platform_.self, file);

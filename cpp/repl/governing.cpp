@@ -99,7 +99,7 @@ void Repl::close_policy() {
 }
 
 // The session gets what the policy wants, and keeps its conversation. One that is too long for less context goes on in what
-// it has until it is cleared, which is told once.
+// it has until it is cleared, and says so once.
 Status Repl::obey_policy() {
   if (policy_ == nullptr) return {};
   const u32 context = policy_->context();
@@ -119,7 +119,7 @@ Status Repl::ask_for(u32 context, engine::CacheType cache, u32 max_tokens) {
 // One quiet line when the policy acted.
 void Repl::show_policy_decisions() {
   u64 n = 0;
-  for (const journal::Reason reason : policy_->told()) {
+  for (const journal::Reason reason : policy_->decisions()) {
     if (governor::policy::acted(reason)) out_ << (n++ == 0 ? "policy: " : ", ") << journal::info(reason).id;
   }
   if (n != 0) out_ << "; /policy and /journal tell more\n";
@@ -127,14 +127,14 @@ void Repl::show_policy_decisions() {
 
 Status Repl::policy_saw(const engine::Generation& generation) {
   if (policy_ == nullptr) return {};
-  FLYBALL_TRY(policy_->turn_ended(generation, control()));
+  FLYBALL_TRY(policy_->turn_ended(generation, cancel_token()));
   show_policy_decisions();
   return {};
 }
 
 void Repl::conversation_ended() {
   if (policy_ == nullptr || session_ == nullptr) return;
-  if (const Status status = policy_->session_ended(*session_, control()); !status.ok()) error(status.error());
+  if (const Status status = policy_->session_ended(*session_, cancel_token()); !status.ok()) error(status.error());
 }
 
 Status Repl::policy(Str argument) {
@@ -152,7 +152,7 @@ Status Repl::policy(Str argument) {
   out_ << "policy applies: " << word(&Settings::auto_apply) << "; asks the model: " << word(&Settings::consult)
        << "; confidence of " << s.threshold << " needed: " << word(&Settings::gate) << '\n';
   if (policy_->limited()) (out_ << "bounded by ").printable(options_.policy_file) << ".limits\n";
-  out_ << "mode " << governor::policy::mode_name(state.learnt.mode) << ": " << state.bad << " of " << s.bad_turns
+  out_ << "mode " << governor::policy::mode_name(state.history.mode) << ": " << state.bad << " of " << s.bad_turns
        << " answers with trouble, " << state.calm << " calm ones in a row\n";
   const auto setting = [&](Str name, u32 now, u32 base) {
     out_ << name << now;
@@ -167,7 +167,7 @@ Status Repl::policy(Str argument) {
     out_ << "; " << governor::policy::info(state.trial).name << " is judged: " << state.after.n << " of "
          << s.outcome_turns << " answers";
   out_ << '\n';
-  if (const auto& starts = state.learnt.starts; starts.running) {
+  if (const auto& starts = state.history.starts; starts.running) {
     out_ << "start " << starts.n << (starts.stable ? ", stable" : ", not yet known to be stable");
     if (starts.unproven) out_ << "; no start has proven the last change";
     if (starts.failed != 0) out_ << "; starts that failed in a row: " << starts.failed;
@@ -177,7 +177,7 @@ Status Repl::policy(Str argument) {
 }
 
 Status Repl::consult_policy(Str argument) {
-  if (argument.empty()) return policy_->consult(*session_, control());
+  if (argument.empty()) return policy_->consult(*session_, cancel_token());
   constexpr Str mock = "mock ";
   if (!argument.starts_with(mock)) return fail(Code::invalid_argument, "/consult") << "takes nothing, or: mock ACTION";
   policy::Policy::Action action;
@@ -187,11 +187,11 @@ Status Repl::consult_policy(Str argument) {
 
 Status Repl::consult(Str argument) {
   FLYBALL_TRY(open_policy());
-  FLYBALL_TRY(chronicle_.keep());
-  const u64 before = chronicle_.n_events();
+  FLYBALL_TRY(journal_.keep());
+  const u64 before = journal_.n_events();
   FLYBALL_TRY(consult_policy(argument));
-  FLYBALL_TRY(chronicle_.keep());
-  chronicle_.explain(out_, policy_->number(), policy_->turn(), before);
+  FLYBALL_TRY(journal_.keep());
+  journal_.explain(out_, policy_->number(), policy_->turn(), before);
   return obey_policy();
 }
 
@@ -203,7 +203,7 @@ Status Repl::outcomes(Str) {
   for (u32 i = 0; i < n_actions; ++i) {
     const ActionInfo& action = governor::policy::info(Action(i));
     if (action.metric == Metric::none) continue;
-    const Learnt::Outcomes& seen = policy_->state().learnt.outcomes[i];
+    const History::Outcomes& seen = policy_->state().history.outcomes[i];
     const auto column = [&](i64 value, u64 width) {
       char digits[24];
       Writer text(digits, sizeof digits);
@@ -220,19 +220,19 @@ Status Repl::journal(Str argument) {
   u64 n = 10;
   if (!argument.empty() && (!parse_u64(argument, &n) || n == 0))
     return fail(Code::invalid_argument, "/journal") << "takes how many of the newest events to show";
-  FLYBALL_TRY(chronicle_.keep());
-  chronicle_.show(out_, n);
+  FLYBALL_TRY(journal_.keep());
+  journal_.show(out_, n);
   return {};
 }
 
 Status Repl::explain(Str) {
   FLYBALL_TRY(need_model());
-  FLYBALL_TRY(chronicle_.keep());
-  chronicle_.explain(out_, session_->number(), session_->metrics().generations_started);
+  FLYBALL_TRY(journal_.keep());
+  journal_.explain(out_, session_->number(), session_->metrics().generations_started);
   return {};
 }
 
-// One quiet line when the governor acted. What holds for answer after answer was told when it began.
+// One quiet line when the governor acted. What holds for answer after answer was shown when it began.
 void Repl::show_decisions(const engine::Generation& generation) {
   u64 n = 0;
   for (const engine::Decision& decision : generation.decisions()) {

@@ -42,7 +42,7 @@ Status take(const Values& values, Arena& arena, Options* options) {
   if (values["speculate"].set) FLYBALL_ASSIGN(o.speculation, engine::parse_speculation(values["speculate"].text.str()));
   if (values["profile"].set) FLYBALL_ASSIGN(o.profile, catalog::parse_profile(values["profile"].text.str()));
   if (const settings::ConfigValue& tune = values["tune"]; tune.set) {
-    o.tune = !(tune.text.str() == "off");
+    o.tune = tune.text.str() != "off";
     o.tune_again = tune.text.str() == "again";
   }
   values.real("sampling.temperature", &o.sampler.temperature);

@@ -39,7 +39,7 @@ Repl::Repl(const Platform& platform, const Options& options)
       options_(options),
       out_(platform),
       catalog_(platform, options.catalog_cache),
-      chronicle_(platform),
+      journal_(platform),
       sampler_(options.sampler),
       max_tokens_(options.max_tokens),
       conversation_(platform),
@@ -58,7 +58,7 @@ Repl::~Repl() {
   }
   close_draft();
   close_model();
-  if (const Status status = chronicle_.keep(); !status.ok()) error(status.error());
+  if (const Status status = journal_.keep(); !status.ok()) error(status.error());
 }
 
 Str Repl::prompt() const { return line_.size() != 0 ? "... " : "> "; }
@@ -69,7 +69,7 @@ bool Repl::feed(Str line) {
   return running_;
 }
 
-// Shown as if somebody typed them. A stop ends the script, too.
+// Shown as if they were typed. A stop ends the script, too.
 void Repl::run_script() {
   Buffer<char> lines(platform_);
   if (!append(lines, text_of(script_)))
@@ -78,7 +78,7 @@ void Repl::run_script() {
   for (Str text = text_of(lines); running_ && !text.empty();) {
     u64 n = 0;
     while (n < text.size && text[n] != '\n') ++n;
-    if (control().stop(control().context)) return error(fail(Code::interrupted, "/autorun") << "was stopped");
+    if (cancel_token().stop(cancel_token().context)) return error(fail(Code::interrupted, "/autorun") << "was stopped");
     (out_ << prompt()).printable(text.substr(0, n)) << '\n';
     (void)feed_line(text.substr(0, n));
     if (script_.size() != 0) {
@@ -112,7 +112,7 @@ bool Repl::feed_line(Str line) {
     status = answer(whole);
   line_.truncate(0);
   if (!status.ok()) error(status.error());
-  if (const Status kept = chronicle_.keep(); !kept.ok()) error(kept.error());
+  if (const Status kept = journal_.keep(); !kept.ok()) error(kept.error());
   out_.flush();
   return running_;
 }

@@ -8,7 +8,7 @@
 #include "chat/chat_format.h"
 #include "engine/engine.h"
 #include "policy/policy.h"
-#include "repl/chronicle.h"
+#include "repl/journal_file.h"
 
 namespace flyball::repl {
 
@@ -22,7 +22,7 @@ struct Options {
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
   engine::SpeculationOptions speculation;
-  Str draft;                 // path of the model that guesses; empty: the text so far does
+  Str draft;                 // path of the model that drafts; empty: prompt lookup does
   Str models_directory;      // for /models without an argument; empty: the loaded model's
   Str catalog_cache;         // path of the file that keeps model summaries; empty: none
   bool measure_isa = false;  // where none is named: the fastest here, not the widest
@@ -133,7 +133,7 @@ class Repl {
   Status govern(Str prefix, Str main_key, Str argument);
   Status set(const runtime::SamplerSettings& changed);
 
-  // The policy: made when it is wanted, told of answers, and obeyed.
+  // The policy: made when it is wanted, shown each answer, and obeyed.
   Status open_policy();
   void close_policy();
   Status consult_policy(Str argument);
@@ -152,7 +152,7 @@ class Repl {
   Status finish(engine::Generation& generation);
   void show_decisions(const engine::Generation& generation);
   void put_logprob(const engine::Step& step);
-  engine::Control control() const;
+  engine::CancelToken cancel_token() const;
   engine::Progress progress();
 
   void error(const Error& error);
@@ -162,11 +162,11 @@ class Repl {
   Options options_;
   Console out_;
   catalog::Catalog catalog_;
-  Chronicle chronicle_;
+  JournalFile journal_;
   engine::Model* model_ = nullptr;
   engine::Session* session_ = nullptr;
-  policy::Policy* policy_ = nullptr;  // null: nobody wants one
-  engine::Session* draft_ = nullptr;  // follows session_ and guesses; null: none
+  policy::Policy* policy_ = nullptr;  // null: none is wanted
+  engine::Session* draft_ = nullptr;  // follows session_ and drafts; null: none
   Text<1024> model_path_;
   Text<1024> draft_path_;
 

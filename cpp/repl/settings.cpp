@@ -33,7 +33,7 @@ Status read_real(Str name, Str argument, Str range, f32* out) {  // the range is
 
 Status read_switch(Str name, Str argument, bool* out) {
   if (argument.empty()) return *out = !*out, Status();
-  if (!(argument == "on") && !(argument == "off")) return not_a_number(name, argument, "on or off");
+  if (argument != "on" && argument != "off") return not_a_number(name, argument, "on or off");
   *out = argument == "on";
   return {};
 }
@@ -215,7 +215,7 @@ Status Repl::clear(Str) {
 Status Repl::system(Str argument) {
   if (!argument.empty()) {
     system_.truncate(0);
-    if (!(argument == "-") && !append(system_, argument))
+    if (argument != "-" && !append(system_, argument))
       return fail(Code::out_of_memory, "system") << "no memory for the text";
     if (model_ != nullptr) FLYBALL_TRY(clear(""));
   }

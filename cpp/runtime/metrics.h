@@ -18,8 +18,8 @@ struct PhaseMetrics {
 };
 
 struct SpeculationMetrics {
-  u64 calls = 0;     // decode steps that checked guesses
-  u64 drafted = 0;   // guesses checked
+  u64 calls = 0;     // decode steps that checked draft tokens
+  u64 drafted = 0;   // draft tokens checked
   u64 accepted = 0;  // that were right
   void add(const SpeculationMetrics& other) {
     calls += other.calls, drafted += other.drafted, accepted += other.accepted;

@@ -117,7 +117,7 @@ class Encoder {
       if (slot == 0) return no_token;
       if ((slot ^ hash) >> 32) continue;
       const Token token = Token(u32(slot)) - 1;
-      if (!(s_.texts[u64(token)] == text)) continue;
+      if (s_.texts[u64(token)] != text) continue;
       const bool needs_parsing = s_.attributes[u64(token)] & (is_control_token | is_unknown_token);
       return needs_parsing && !parse_special ? no_token : token;
     }

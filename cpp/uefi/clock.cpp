@@ -52,7 +52,7 @@ u64 ns_of(const efi::Time& t) {
   return u64(minutes) * 60'000'000'000 + u64(t.second) * 1'000'000'000 + t.nanosecond;
 }
 
-u64 calendar_ns(void*) {
+u64 wall_ns(void*) {
   efi::Time time{};
   return efi::failed(firmware.system->runtime->get_time(&time, nullptr)) ? 0 : ns_of(time);
 }

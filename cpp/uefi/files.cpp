@@ -173,7 +173,7 @@ Result<Span<const u8>> map(void*, Str path) {
 }
 
 void unmap(void*, Span<const u8> file) { release(nullptr, const_cast<u8*>(file.data), file.size); }
-void forget(void*, Span<const u8>) {}  // giving pages back one by one takes firmware longer than it is worth
+void discard(void*, Span<const u8>) {}  // giving pages back one by one takes firmware longer than it is worth
 
 // Written aside and flushed; then the old goes and the new gets its name. Between the two, map() and stat() find the new.
 flyball::Status write_file(void*, Str path, Span<const u8> bytes) {

@@ -22,14 +22,14 @@ Platform make_platform() {
   p.resident_memory = resident_memory;
   p.map = map;
   p.unmap = unmap;
-  p.forget = forget;
+  p.discard = discard;
   p.write_file = write_file;
   p.append_file = append_file;
   p.list = list;
   p.stat = stat;
   p.cycles = cycles;
   p.now_ns = now_ns;
-  p.calendar_ns = calendar_ns;
+  p.wall_ns = wall_ns;
   p.cycles_per_second = cycles_per_second;
   p.parallel_for = parallel_for;
   p.n_processors = start_processors();

@@ -29,7 +29,7 @@ u64 resident_memory(void*);
 void open_volume();
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);
-void forget(void*, Span<const u8> range);
+void discard(void*, Span<const u8> range);
 flyball::Status write_file(void*, Str path, Span<const u8> bytes);
 flyball::Status append_file(void*, Str path, Span<const u8> bytes);
 flyball::Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file));
@@ -39,7 +39,7 @@ Result<FileInfo> stat(void*, Str path);
 void start_clock();
 u64 cycles(void*);
 u64 now_ns(void*);
-u64 calendar_ns(void*);
+u64 wall_ns(void*);
 u64 cycles_per_second(void*);
 u64 ns_of(const efi::Time& time);  // since 1970
 

@@ -53,7 +53,7 @@ class FakePlatform {
                                               found->second.size());
     };
     platform.unmap = [](void* self, flyball::Span<const flyball::u8>) { --world(self).n_open; };
-    platform.forget = [](void*, flyball::Span<const flyball::u8>) {};
+    platform.discard = [](void*, flyball::Span<const flyball::u8>) {};
     platform.write_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {
       if (text(path).starts_with("read-only/")) return flyball::fail(flyball::Code::io, path) << "is read-only";
       std::string content(reinterpret_cast<const char*>(bytes.data), bytes.size);

@@ -70,7 +70,7 @@ TEST(every_field_changes_the_digest) {
   const auto changes = [&](auto change) {
     DigestInput in = input();
     change(in);
-    return !(answer_digest(in) == base);
+    return answer_digest(in) != base;
   };
   CHECK(changes([](DigestInput& in) { in.fingerprint.bytes[31] ^= 1; }));
   CHECK(changes([](DigestInput& in) { in.context = 4097; }));

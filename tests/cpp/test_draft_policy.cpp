@@ -1,4 +1,4 @@
-// The choice of how many guesses to check, on synthetic costs: it must gain where guesses are right and lose next to
+// The choice of how many draft tokens to check, on synthetic costs: it must gain where drafts are right and lose next to
 // nothing where they are wrong.
 #include "governor/draft_policy.h"
 
@@ -11,8 +11,8 @@ using governor::DraftPolicy;
 
 namespace {
 
-// Tokens per cycle relative to plain decoding over `steps` steps, each with guesses at hand. A call with n guesses costs
-// 1 + slope * n, with noise; each guess is right with probability `right` as long as those before it were.
+// Tokens per cycle relative to plain decoding over `steps` steps, each with drafts at hand. A call with n of them costs
+// 1 + slope * n, with noise; each token is right with probability `right` as long as those before it were.
 double gain(double right, double slope, double noise, u32 steps) {
   std::mt19937 random(7);
   const auto uniform = [&] { return double(random() >> 8) / double(1 << 24); };

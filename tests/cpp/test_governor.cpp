@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "told.h"
+#include "recorded.h"
 
 #include "governor/loop_watch.h"
 #include "governor/replay.h"
@@ -12,8 +12,8 @@
 
 using namespace flyball;
 using namespace flyball::governor;
+using test::Recorded;
 using test::string;
-using test::Told;
 
 namespace {
 
@@ -21,16 +21,16 @@ namespace {
 struct Governed {
   Settings settings;
   State state;
-  std::vector<Told> told;
+  std::vector<Recorded> recorded;
   u64 turn = 0;
   std::function<void(Reason, u64, const std::string&)> journal;  // what a session would write
 
   explicit Governed(Settings s = {}, Baseline known = {}) : settings(s), state(begin(s, known)) {}
 
-  Tell tell() {
+  Record record() {
     return {this, [](void* self, Reason reason, Str data) {
               auto& g = *static_cast<Governed*>(self);
-              g.told.push_back({reason, string(data)});
+              g.recorded.push_back({reason, string(data)});
             }};
   }
   void note(Reason reason, const std::function<void(JsonWriter&)>& write) {
@@ -46,15 +46,15 @@ struct Governed {
     ++turn;
     const TurnBegun seen{asked, prompt, {}};
     note(Reason::SESSION_TURN_BEGUN, [&](JsonWriter& json) { write(json, seen); });
-    return governor::begin_turn(settings, state, seen, tell());
+    return governor::begin_turn(settings, state, seen, record());
   }
   Verdict call(const Call& call) {
     note(Reason::SESSION_CALLS, [&](JsonWriter& json) { write(json, Span<const Call>(&call, 1)); });
-    return observe(settings, state, call, tell());
+    return observe(settings, state, call, record());
   }
   Afterwards end_turn() {
     note(Reason::SESSION_TURN_ENDED, [](JsonWriter& json) { json.begin_object().end_object(); });
-    return governor::end_turn(settings, state, tell());
+    return governor::end_turn(settings, state, record());
   }
 
   // A whole answer of `n` plain steps, each of `cycles`, a millisecond apart. Returns what ended it early, if anything.
@@ -69,7 +69,7 @@ struct Governed {
 
   u64 count(Reason reason) const {
     u64 n = 0;
-    for (const Told& t : told) n += t.reason == reason;
+    for (const Recorded& t : recorded) n += t.reason == reason;
     return n;
   }
 };
@@ -120,7 +120,7 @@ TEST(governor_settings_refuse) {
 TEST(governor_off_decides_nothing) {
   Governed g;
   for (u64 cycles : {1000u, 1000u, 1000u, 100'000u, 1000u}) CHECK(!g.answer(cycles).stop);
-  CHECK_EQ(g.told.size(), u64(0));
+  CHECK_EQ(g.recorded.size(), u64(0));
 }
 
 TEST(governor_learns_what_a_token_costs) {
@@ -145,7 +145,7 @@ TEST(governor_expects_attention_to_grow) {
   g.begin_turn({}, 4000);
   for (u64 i = 0; i < 20; ++i) g.call({Call::plain, 1, 1, 5000 + i, 4000 + i, 1000 * i});
   (void)g.end_turn();
-  CHECK_EQ(g.told.size(), u64(0));
+  CHECK_EQ(g.recorded.size(), u64(0));
 }
 
 TEST(governor_tightens_and_relaxes) {
@@ -209,7 +209,7 @@ TEST(governor_lets_a_change_settle) {
 TEST(governor_judges_no_short_answer) {
   Governed g(autotuned(), usual);
   g.answer(5000, 3);
-  CHECK_EQ(g.told.size(), u64(0));
+  CHECK_EQ(g.recorded.size(), u64(0));
   g.answer(5000);
   g.answer(1000, 3);
   CHECK_EQ(g.count(Reason::AUTOTUNE_TOO_SHORT), u64(1));
@@ -250,7 +250,7 @@ TEST(guard_ends_an_answer_over_budget) {
   const Verdict verdict = g.call({Call::plain, 1, 1, 3001, 0, 2});
   CHECK(verdict.stop);
   CHECK(verdict.reason == Reason::GUARD_BUDGET_STOP);
-  CHECK_EQ(g.told.back().data, "{\"at_token\":8,\"overruns\":6,\"budget_cycles\":3000}");
+  CHECK_EQ(g.recorded.back().data, "{\"at_token\":8,\"overruns\":6,\"budget_cycles\":3000}");
 }
 
 TEST(guard_enters_and_leaves_safe_mode) {
@@ -300,18 +300,18 @@ TEST(guard_looks_at_clocks) {
 
   Governed g(with({{"guard.mode", "on"}, {"guard.first_token_ms", "100"}}));
   g.begin_turn();
-  CHECK(!observe(g.settings, g.state, CutShort{99'999}, g.tell()).stop);  // somebody else's clock
-  CHECK(observe(g.settings, g.state, CutShort{100'000}, g.tell()).reason == Reason::GUARD_FIRST_TOKEN_STOP);
+  CHECK(!observe(g.settings, g.state, CutShort{99'999}, g.record()).stop);  // somebody else's clock
+  CHECK(observe(g.settings, g.state, CutShort{100'000}, g.record()).reason == Reason::GUARD_FIRST_TOKEN_STOP);
 }
 
 TEST(guard_looks_at_memory_and_loops) {
   Governed g(with({{"guard.mode", "on"}, {"guard.memory_floor_mb", "100"}, {"guard.loop_tokens", "10"}}));
   g.begin_turn();
-  CHECK(!observe(g.settings, g.state, MemorySeen{100}, g.tell()).stop);
-  CHECK(observe(g.settings, g.state, MemorySeen{99}, g.tell()).reason == Reason::GUARD_MEMORY_STOP);
+  CHECK(!observe(g.settings, g.state, MemorySeen{100}, g.record()).stop);
+  CHECK(observe(g.settings, g.state, MemorySeen{99}, g.record()).reason == Reason::GUARD_MEMORY_STOP);
   g.begin_turn();
-  CHECK(!observe(g.settings, g.state, LoopSeen{2, 9}, g.tell()).stop);
-  CHECK(observe(g.settings, g.state, LoopSeen{2, 10}, g.tell()).reason == Reason::GUARD_LOOP_STOP);
+  CHECK(!observe(g.settings, g.state, LoopSeen{2, 9}, g.record()).stop);
+  CHECK(observe(g.settings, g.state, LoopSeen{2, 10}, g.record()).reason == Reason::GUARD_LOOP_STOP);
 }
 
 TEST(loop_watch_finds_the_shortest_period) {
@@ -389,17 +389,17 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
     Governed g(settings);
     g.state = begin(settings, {}, 2);
     Replay replay;
-    std::vector<Told> decided;
+    std::vector<Recorded> decided;
     if (replayed) {
       journal::EventData<> opening;
       write_opening(opening.json, settings, {});
       opening.json.field("decode_threads", 2u);
       REQUIRE(replay.observe(Reason::SESSION_OPENED, 0, opening.done(), {}).ok());
       g.journal = [&](Reason reason, u64 turn, const std::string& data) {
-        const Tell tell{&decided, [](void* list, Reason why, Str what) {
-                          static_cast<std::vector<Told>*>(list)->push_back({why, string(what)});
-                        }};
-        REQUIRE(replay.observe(reason, turn, {data.data(), data.size()}, tell).ok());
+        const Record record{&decided, [](void* list, Reason why, Str what) {
+                              static_cast<std::vector<Recorded>*>(list)->push_back({why, string(what)});
+                            }};
+        REQUIRE(replay.observe(reason, turn, {data.data(), data.size()}, record).ok());
       };
     }
     u64 last_change = 0, tightness = 0, safe_left = 0;
@@ -435,9 +435,9 @@ TEST(governor_holds_its_bounds_on_random_sequences) {
         rose = rises, last_change = turn, tightness = g.state.tightness;
       }
     }
-    n_decisions += g.told.size();
-    test::check_log_and_journal(g.told, {"[autotune]", "[guard]", "[speculation]"});
-    if (replayed) CHECK(decided == g.told);
+    n_decisions += g.recorded.size();
+    test::check_log_and_journal(g.recorded, {"[autotune]", "[guard]", "[speculation]"});
+    if (replayed) CHECK(decided == g.recorded);
   }
   CHECK(n_decisions > 100'000);
 }
@@ -494,36 +494,36 @@ TEST(threads_stay_where_a_trial_is_in_vain) {
   CHECK_EQ(off.n_trial, u64(0));
 }
 
-// Guesses are tried, kept while they pay, and told once an answer at most.
+// Drafts are tried, kept while they pay, and recorded once an answer at most.
 TEST(guesses_are_told_when_they_begin_and_cease_to_pay) {
   Governed g;
   const auto answer = [&](u32 right, u64 cost_percent) {
     g.begin_turn();
     for (int i = 0; i < 60; ++i) {
-      const u32 n = guesses(g.state, 4);
-      const Call::Kind kind = n ? Call::guessed : Call::plain;
+      const u32 n = draft_count(g.state, 4);
+      const Call::Kind kind = n ? Call::speculative : Call::plain;
       (void)g.call({kind, 1 + n, 1 + min(n, right), 1000 + 10 * cost_percent * n, 0, 1000, 1, 4});
     }
     (void)g.end_turn();
   };
   answer(0, 50);
-  CHECK(g.told.empty());
+  CHECK(g.recorded.empty());
   answer(4, 10);
   answer(4, 10);
-  REQUIRE(g.told.size() == 1);
-  CHECK(g.told[0].reason == Reason::SPECULATION_PAYS);
-  CHECK_EQ(guesses(g.state, 4), 4u);
-  CHECK_EQ(guesses(g.state, 2), 2u);
-  CHECK_EQ(guesses(g.state, 0), 0u);
+  REQUIRE(g.recorded.size() == 1);
+  CHECK(g.recorded[0].reason == Reason::SPECULATION_PAYS);
+  CHECK_EQ(draft_count(g.state, 4), 4u);
+  CHECK_EQ(draft_count(g.state, 2), 2u);
+  CHECK_EQ(draft_count(g.state, 0), 0u);
   answer(0, 50);
   CHECK_EQ(g.count(Reason::SPECULATION_PAUSED), u64(1));
-  CHECK_EQ(g.told.size(), size_t(2));
+  CHECK_EQ(g.recorded.size(), size_t(2));
 }
 
 TEST(a_call_that_no_session_makes_teaches_nothing) {
   Governed g;
   g.begin_turn();
-  for (const u32 rows : {0u, 18u, ~0u}) (void)g.call({Call::guessed, rows, ~0u, 1, 0, 1, 1, ~0u});
+  for (const u32 rows : {0u, 18u, ~0u}) (void)g.call({Call::speculative, rows, ~0u, 1, 0, 1, 1, ~0u});
   (void)g.end_turn();
-  CHECK(g.told.empty());
+  CHECK(g.recorded.empty());
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "told.h"
+#include "recorded.h"
 
 #include "governor/replay.h"
 #include "journal/event_data.h"
@@ -14,12 +14,12 @@
 using namespace flyball;
 using namespace flyball::governor;
 using namespace flyball::governor::policy;
+using test::Recorded;
 using test::string;
-using test::Told;
 
 namespace {
 
-constexpr Configuration asked{4096, 256, 16};
+constexpr TunableLimits asked{4096, 256, 16};
 constexpr TurnSeen calm{1000, 1000, 50'000, 8000, 100, false, false};
 constexpr TurnSeen stopped{1000, 1000, 50'000, 8000, 100, true, false};
 
@@ -27,13 +27,15 @@ constexpr TurnSeen stopped{1000, 1000, 50'000, 8000, 100, true, false};
 struct World {
   Settings settings;
   policy::State state;
-  std::vector<Told> told;
-  std::function<Applied(const Wish&)> file = [](const Wish& wish) { return Applied{wish.configuration, true}; };
+  std::vector<Recorded> recorded;
+  std::function<Applied(const PlannedChange&)> file = [](const PlannedChange& planned) {
+    return Applied{planned.limits, true};
+  };
   std::function<void(Reason, const std::string&)> journal;
 
-  explicit World(std::vector<std::pair<const char*, const char*>> words = {}, const Learnt& learnt = {}) {
+  explicit World(std::vector<std::pair<const char*, const char*>> words = {}, const History& history = {}) {
     for (const auto& [key, word] : words) REQUIRE(governor::set(&settings, key, word).ok());
-    state = policy::begin(asked, {32'768, 8}, asked, learnt);
+    state = policy::begin(asked, {32'768, 8}, asked, history);
   }
 
   template <class Seen>
@@ -46,11 +48,12 @@ struct World {
       REQUIRE(!out.truncated());
       journal(reason, string(out.text()));
     }
-    const Tell tell{
-        this, [](void* self, Reason why, Str data) { static_cast<World*>(self)->told.push_back({why, string(data)}); }};
-    const Wish wish = policy::observe(settings, state, seen, tell);
-    if (wish.what == Wish::apply) see(Reason::SESSION_APPLIED, file(wish));
-    if (wish.what == Wish::restore) see(Reason::SESSION_RESTORED, Restored{true});
+    const Record record{this, [](void* self, Reason why, Str data) {
+                          static_cast<World*>(self)->recorded.push_back({why, string(data)});
+                        }};
+    const PlannedChange planned = policy::observe(settings, state, seen, record);
+    if (planned.what == PlannedChange::apply) see(Reason::SESSION_APPLIED, file(planned));
+    if (planned.what == PlannedChange::restore) see(Reason::SESSION_RESTORED, Restored{true});
   }
   void turn(const TurnSeen& seen, u32 times = 1) {
     for (u32 i = 0; i < times; ++i) see(Reason::SESSION_TURN_SEEN, seen);
@@ -68,13 +71,13 @@ struct World {
 
   u64 count(Reason reason) const {
     u64 n = 0;
-    for (const Told& t : told) n += t.reason == reason;
+    for (const Recorded& t : recorded) n += t.reason == reason;
     return n;
   }
   std::vector<Reason> reasons() {
     std::vector<Reason> list;
-    for (const Told& t : told) list.push_back(t.reason);
-    told.clear();
+    for (const Recorded& t : recorded) list.push_back(t.reason);
+    recorded.clear();
     return list;
   }
 };
@@ -85,8 +88,8 @@ World aggressive() { return World({{"policy.auto_apply", "aggressive"}, {"policy
 
 void make_degraded(World& world) {
   world.turn(stopped, 2);
-  REQUIRE(world.state.learnt.mode == Mode::degraded);
-  world.told.clear();
+  REQUIRE(world.state.history.mode == Mode::degraded);
+  world.recorded.clear();
 }
 
 }  // namespace
@@ -94,21 +97,21 @@ void make_degraded(World& world) {
 TEST(policy_modes_follow_the_evidence_slowly) {
   World world;
   world.turn(stopped);
-  CHECK(world.told.empty());
+  CHECK(world.recorded.empty());
   world.turn(calm, 7);  // not calm for long enough to forget it
   world.turn(stopped);
   CHECK(world.reasons() == Reasons{Reason::POLICY_WORSE});
   world.turn(stopped, 2);
-  CHECK(world.state.learnt.mode == Mode::safe);
+  CHECK(world.state.history.mode == Mode::safe);
   world.turn(stopped, 5);  // no worse mode
   CHECK(world.reasons() == Reasons{Reason::POLICY_WORSE});
   world.turn(calm, 16);
-  CHECK(world.state.learnt.mode == Mode::normal);
+  CHECK(world.state.history.mode == Mode::normal);
   CHECK(world.reasons() == (Reasons{Reason::POLICY_BETTER, Reason::POLICY_BETTER}));
   world.turn(stopped);
   world.turn(calm, 8);  // forgotten
   world.turn(stopped);
-  CHECK(world.told.empty());
+  CHECK(world.recorded.empty());
 }
 
 TEST(policy_sees_slow_machines_and_little_memory_as_trouble) {
@@ -117,11 +120,11 @@ TEST(policy_sees_slow_machines_and_little_memory_as_trouble) {
   slow.turn(calm);
   seen.step_cycles = 1510;
   slow.turn(seen, 2);
-  CHECK(slow.state.learnt.mode == Mode::degraded);
+  CHECK(slow.state.history.mode == Mode::degraded);
   seen = calm;
   seen.available_mb = 511;
   full.turn(seen, 2);
-  CHECK(full.state.learnt.mode == Mode::degraded);
+  CHECK(full.state.history.mode == Mode::degraded);
 }
 
 TEST(policy_chooses_by_probability) {
@@ -154,10 +157,10 @@ TEST(policy_applies_a_step_and_verifies_it) {
 
 TEST(policy_says_why_it_does_nothing) {
   const auto last = [](World& world, Action action, Consulted seen = World::plenty()) {
-    world.told.clear();
+    world.recorded.clear();
     world.choose(action, seen);
     CHECK(world.state.now == asked);
-    return world.told.back().reason;
+    return world.recorded.back().reason;
   };
   World off;
   CHECK(last(off, Action::reduce_answer) == Reason::BLOCK_NO_CAUSE);
@@ -189,7 +192,7 @@ TEST(policy_does_not_choose_what_the_model_cannot_have) {
   make_degraded(world);
   world.state.possible.least_cache_bits = 16;
   world.choose(Action::reduce_cache);
-  CHECK(world.told.back().reason == Reason::BLOCK_AT_LIMIT);
+  CHECK(world.recorded.back().reason == Reason::BLOCK_AT_LIMIT);
   world.settings.most_context = 100'000;
   CHECK_EQ(policy::most(world.settings, world.state).context, 32'768u);
 }
@@ -201,7 +204,7 @@ TEST(policy_gate_tells_only_where_it_is_asked_to) {
   CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_TOO_LOW}));
   world.settings.gate = Settings::log_only;
   world.choose(Action::reduce_answer);
-  CHECK(world.told[1].reason == Reason::CONFIDENCE_LOG_ONLY);
+  CHECK(world.recorded[1].reason == Reason::CONFIDENCE_LOG_ONLY);
   CHECK_EQ(world.state.now.max_tokens, 128u);
 }
 
@@ -209,7 +212,7 @@ TEST(policy_shows_every_term_of_its_confidence) {
   World world = aggressive();
   make_degraded(world);
   world.choose(Action::reduce_answer);
-  CHECK_EQ(world.told[1].data,
+  CHECK_EQ(world.recorded[1].data,
            "{\"action\":\"reduce_answer\",\"score\":80,\"threshold\":60,\"base\":50,\"mode\":10,\"memory\":0,"
            "\"context\":0,\"margin\":20,\"outcomes\":0}");
   Confidence c;
@@ -226,8 +229,8 @@ TEST(policy_does_not_take_indifference_for_a_choice) {
   seen.scores[u64(Action::reduce_cache)] = 0.1f;
   seen.scores[u64(Action::reduce_answer)] = 0.2f;
   world.see(Reason::SESSION_CONSULTED, seen);
-  CHECK(world.told.back().reason == Reason::CONFIDENCE_TOO_LOW);
-  CHECK(world.told.back().data.find("\"margin\":-19,") != std::string::npos);
+  CHECK(world.recorded.back().reason == Reason::CONFIDENCE_TOO_LOW);
+  CHECK(world.recorded.back().data.find("\"margin\":-19,") != std::string::npos);
   CHECK(world.state.now == asked);
 }
 
@@ -235,7 +238,7 @@ TEST(policy_restores_what_cannot_be_verified_and_stops) {
   const auto broken = [](Applied applied) {
     World world = aggressive();
     make_degraded(world);
-    world.file = [applied](const Wish&) { return applied; };
+    world.file = [applied](const PlannedChange&) { return applied; };
     world.choose(Action::reduce_context);
     Reasons reasons = world.reasons();
     reasons.erase(reasons.begin(), reasons.begin() + 4);
@@ -243,7 +246,7 @@ TEST(policy_restores_what_cannot_be_verified_and_stops) {
     CHECK(world.state.now == asked);
     CHECK(world.state.trial == Action::stay);
     world.choose(Action::reduce_context);
-    CHECK(world.told.back().reason == Reason::BLOCK_HARD_STOP);
+    CHECK(world.recorded.back().reason == Reason::BLOCK_HARD_STOP);
   };
   broken({});                        // not written
   broken({{2048, 256, 16}, false});  // other bytes
@@ -256,7 +259,7 @@ TEST(policy_gives_back_when_the_cause_is_gone) {
   world.choose(Action::reduce_answer);
   world.turn(calm, 8);  // judged: as before
   CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
-  CHECK(world.state.learnt.mode == Mode::normal);
+  CHECK(world.state.history.mode == Mode::normal);
   CHECK_EQ(world.state.now.max_tokens, 128u);
   world.turn(calm, 7);
   CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(0));
@@ -271,17 +274,17 @@ TEST(policy_gives_back_when_the_cause_is_gone) {
 TEST(policy_risks_less_after_failed_starts) {
   World world;
   const auto start = [&] { world.see(Reason::SESSION_START_SEEN, StartSeen{}); };
-  const Learnt::Starts& starts = world.state.learnt.starts;
+  const History::Starts& starts = world.state.history.starts;
   start();
   CHECK_EQ(starts.n, u64(1));
   CHECK(starts.running && !starts.stable);
   start();  // the first did not end in order
   CHECK(world.reasons() == (Reasons{Reason::POLICY_START_FAILED, Reason::POLICY_WORSE}));
   start();
-  CHECK(world.state.learnt.mode == Mode::safe);
+  CHECK(world.state.history.mode == Mode::safe);
   start();
   CHECK_EQ(starts.failed, u64(3));
-  world.told.clear();
+  world.recorded.clear();
   world.turn(calm, 7);
   world.turn(stopped);
   world.turn(calm, 7);
@@ -290,33 +293,33 @@ TEST(policy_risks_less_after_failed_starts) {
   CHECK_EQ(world.count(Reason::POLICY_START_STABLE), u64(1));
   CHECK_EQ(starts.failed, u64(0));
   world.turn(calm, 8);
-  CHECK(world.state.learnt.mode == Mode::normal);
-  world.told.clear();
+  CHECK(world.state.history.mode == Mode::normal);
+  world.recorded.clear();
   start();  // power cut of a machine that was stable
-  CHECK(world.told.empty());
-  world.state.learnt.starts.running = false;  // in order
+  CHECK(world.recorded.empty());
+  world.state.history.starts.running = false;  // in order
   start();
-  CHECK(world.told.empty());
+  CHECK(world.recorded.empty());
   CHECK_EQ(starts.n, u64(6));
 }
 
 TEST(policy_rolls_back_what_no_start_has_proven) {
-  const Configuration changed{4096, 128, 16}, before{4096, 64, 16}, out_of_range{1, 1, 1};
-  const auto failed_start = [&](const Configuration& now, const Configuration& checkpoint, bool unproven = true) {
+  const TunableLimits changed{4096, 128, 16}, before{4096, 64, 16}, out_of_range{1, 1, 1};
+  const auto failed_start = [&](const TunableLimits& now, const TunableLimits& checkpoint, bool unproven = true) {
     World world;
     world.settings.auto_apply = Settings::reductions;
     world.state.now = now;
-    world.state.learnt.starts = {5, 0, true, false, unproven};
-    world.told.clear();
-    Wish written;
-    world.file = [&](const Wish& wish) { return written = wish, Applied{wish.configuration, true}; };
+    world.state.history.starts = {5, 0, true, false, unproven};
+    world.recorded.clear();
+    PlannedChange written;
+    world.file = [&](const PlannedChange& planned) { return written = planned, Applied{planned.limits, true}; };
     world.see(Reason::SESSION_START_SEEN, StartSeen{checkpoint});
     CHECK_EQ(world.count(Reason::POLICY_START_FAILED), u64(1));
-    CHECK_EQ(world.count(Reason::PLAN_ROLLED_BACK), u64(written.what == Wish::apply));
-    if (written.what == Wish::apply) {
-      CHECK(written.checkpoint && world.state.checkpoint == written.configuration);
-      CHECK(world.state.now == written.configuration);
-      CHECK_EQ(world.state.learnt.starts.unproven, !(world.state.now == asked));
+    CHECK_EQ(world.count(Reason::PLAN_ROLLED_BACK), u64(written.what == PlannedChange::apply));
+    if (written.what == PlannedChange::apply) {
+      CHECK(written.checkpoint && world.state.checkpoint == written.limits);
+      CHECK(world.state.now == written.limits);
+      CHECK_EQ(world.state.history.starts.unproven, world.state.now != asked);
     }
     return world.state.now;
   };
@@ -333,9 +336,9 @@ TEST(policy_rolls_back_what_no_start_has_proven) {
   world.turn(calm, 7);
   world.turn(stopped);
   world.choose(Action::reduce_answer);
-  CHECK(world.state.learnt.starts.unproven);
+  CHECK(world.state.history.starts.unproven);
   world.turn(calm, 8);
-  CHECK(world.state.learnt.starts.stable && !world.state.learnt.starts.unproven);
+  CHECK(world.state.history.starts.stable && !world.state.history.starts.unproven);
 }
 
 TEST(policy_increases_to_its_limit_and_no_further) {
@@ -364,15 +367,15 @@ TEST(policy_outcomes_are_judged_and_remembered) {
   helped.choose(Action::reduce_answer);
   helped.turn(calm, 8);
   CHECK_EQ(helped.count(Reason::OUTCOME_HELPED), u64(1));
-  CHECK_EQ(helped.state.learnt.outcomes[u64(Action::reduce_answer)].history, i64(100));
+  CHECK_EQ(helped.state.history.outcomes[u64(Action::reduce_answer)].history, i64(100));
   const Choice choice{Action::reduce_answer, 90, 80};
   CHECK_EQ(policy::confidence(helped.settings, helped.state, World::plenty(), choice).outcomes, i64(5));
 
   World harmed = aggressive();
   harmed.turn(calm, 8);
-  harmed.state.learnt.mode = Mode::degraded;
+  harmed.state.history.mode = Mode::degraded;
   harmed.choose(Action::reduce_answer);
-  harmed.told.clear();
+  harmed.recorded.clear();
   harmed.turn(stopped, 8);
   CHECK_EQ(harmed.count(Reason::OUTCOME_HARMED), u64(1));
   CHECK_EQ(harmed.count(Reason::APPLY_UNDONE), u64(1));
@@ -389,9 +392,9 @@ TEST(policy_takes_no_credit_for_a_quieter_machine) {
   world.choose(Action::reduce_answer);
   world.turn(calm, 8);
   CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
-  for (const Told& t : world.told)
+  for (const Recorded& t : world.recorded)
     CHECK(t.reason != Reason::OUTCOME_UNDECIDED || t.data.find("\"pairs\":0,") != std::string::npos);
-  CHECK_EQ(world.state.learnt.outcomes[u64(Action::reduce_answer)].history, i64(0));
+  CHECK_EQ(world.state.history.outcomes[u64(Action::reduce_answer)].history, i64(0));
 }
 
 TEST(policy_compares_memory_at_equal_depth) {
@@ -474,13 +477,13 @@ TEST(policy_data_reads_back) {
   round_trip(Applied{asked, true});
   round_trip(Restored{true});
   round_trip(StartSeen{asked});
-  Learnt learnt;
-  learnt.mode = Mode::safe;
-  learnt.outcomes[2] = {-200, 1, 2, 3};
-  learnt.starts = {7, 2, true, true, true};
-  round_trip(learnt);
+  History history;
+  history.mode = Mode::safe;
+  history.outcomes[2] = {-200, 1, 2, 3};
+  history.starts = {7, 2, true, true, true};
+  round_trip(history);
 
-  Learnt out;
+  History out;
   Consulted scores;
   for (const char* bad :
        {"{}", "{\"mode\":\"x\",\"outcomes\":{}}", "{\"mode\":\"safe\",\"outcomes\":[]}",
@@ -514,7 +517,7 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
     s.auto_apply = below(3), s.gate = below(2), s.threshold = below(101), s.plan_steps = 1 + below(5);
     s.bad_turns = 1 + below(3), s.calm_turns = 1 + below(4), s.outcome_turns = 5 + below(4);
     if (below(2)) s.most_context = 10'000, s.most_answer = 1000;
-    std::vector<Told> decided;
+    std::vector<Recorded> decided;
     Replay replay;
     const bool replayed = sequence % 100 == 0;
     if (replayed) {
@@ -522,26 +525,26 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
       policy::write_opening(opening.json, s, world.state);
       REQUIRE(replay.observe(Reason::SESSION_POLICY_OPENED, 0, opening.done(), {}).ok());
       world.journal = [&](Reason reason, const std::string& data) {
-        const Tell tell{&decided, [](void* list, Reason why, Str what) {
-                          static_cast<std::vector<Told>*>(list)->push_back({why, string(what)});
-                        }};
-        REQUIRE(replay.observe(reason, 0, {data.data(), data.size()}, tell).ok());
+        const Record record{&decided, [](void* list, Reason why, Str what) {
+                              static_cast<std::vector<Recorded>*>(list)->push_back({why, string(what)});
+                            }};
+        REQUIRE(replay.observe(reason, 0, {data.data(), data.size()}, record).ok());
       };
     }
-    world.file = [&](const Wish& wish) {
-      return below(30) ? Applied{wish.configuration, true} : Applied{{u32(below(9999)), 256, 16}, below(2) == 0};
+    world.file = [&](const PlannedChange& planned) {
+      return below(30) ? Applied{planned.limits, true} : Applied{{u32(below(9999)), 256, 16}, below(2) == 0};
     };
     u64 turns_in_mode = 0;
     Mode mode = Mode::normal;
     for (u64 i = 10 + below(60); i > 0; --i) {
       if (below(20) == 0) {
         world.see(Reason::SESSION_START_SEEN, StartSeen{{u32(below(4097)), u32(below(257)), 16}});
-        if (world.state.learnt.mode != mode) mode = world.state.learnt.mode, turns_in_mode = 0;
+        if (world.state.history.mode != mode) mode = world.state.history.mode, turns_in_mode = 0;
       } else if (below(3)) {
         world.turn({below(4) ? 950 + below(100) : below(3000), 500 + below(1000), 40'000 + below(9000), below(2000),
                     u32(below(4000)), below(4) == 0, below(4) == 0});
         ++turns_in_mode;
-        const Mode now = world.state.learnt.mode;
+        const Mode now = world.state.history.mode;
         if (now != mode) {
           CHECK(turns_in_mode >= (now > mode ? s.bad_turns : s.calm_turns));
           CHECK(u8(now) + 1 == u8(mode) || u8(mode) + 1 == u8(now));
@@ -560,10 +563,10 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
         CHECK(world.state.now.context <= asked.context && world.state.now.max_tokens <= asked.max_tokens);
       }
     }
-    for (const Told& t : world.told) ++seen_reasons[t.reason];
+    for (const Recorded& t : world.recorded) ++seen_reasons[t.reason];
     if (!replayed) continue;
-    CHECK(decided == world.told);
-    test::check_log_and_journal(world.told, {"[policy]"});
+    CHECK(decided == world.recorded);
+    test::check_log_and_journal(world.recorded, {"[policy]"});
   }
   // The sequences reach all that the policy can say.
   for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_UNDECIDED); ++i) {

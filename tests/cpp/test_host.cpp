@@ -112,7 +112,7 @@ TEST(map_gives_the_files_bytes) {
   const Span<const u8> file = mapped.value();
   REQUIRE_EQ(file.size, content.size());
   CHECK_EQ(memcmp(file.data, content.data(), content.size()), 0);
-  platform().forget(platform().self, file.subspan(5000, 90'000));
+  platform().discard(platform().self, file.subspan(5000, 90'000));
   CHECK_EQ(memcmp(file.data, content.data(), content.size()), 0);
   platform().unmap(platform().self, file);
 }

@@ -81,7 +81,7 @@ struct World {
 
   std::vector<journal::Line> lines;
   std::string text;
-  std::vector<Reason> told() {  // by the policy, since the last time
+  std::vector<Reason> decisions() {  // by the policy, since the last time
     CHECK_EQ(journal.take([&](Str taken) {
       text.assign(taken.data, taken.size);
       return true;
@@ -130,10 +130,10 @@ TEST(a_policy_writes_verifies_and_goes_on) {
   CHECK_EQ(world.policy->context(), 1024u);
   make_degraded(world);
   REQUIRE(world.policy->govern(world.settings).ok());
-  (void)world.told();
+  (void)world.decisions();
   REQUIRE(world.policy->consult_mock(*world.session, Action::reduce_context).ok());
-  CHECK(world.told() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::PLAN_CHECKPOINT,
-                                 Reason::PLAN_STEP, Reason::APPLY_VERIFIED}));
+  CHECK(world.decisions() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::PLAN_CHECKPOINT,
+                                      Reason::PLAN_STEP, Reason::APPLY_VERIFIED}));
   CHECK_EQ(world.policy->context(), 512u);
   CHECK_EQ(world.fake.files["policy.toml"], reduced);
   CHECK(world.fake.files["policy.toml.before"].find("context = 1024\n") != std::string::npos);
@@ -155,7 +155,7 @@ TEST(a_file_that_holds_nothing_valid_gives_way_to_the_checkpoint) {
     world.fake.files["policy.toml.before"] = reduced;
     REQUIRE(world.open().ok());
     CHECK_EQ(world.policy->context(), 512u);
-    (void)world.told();
+    (void)world.decisions();
     CHECK(string(world.lines.back().event.data).find("\"configuration_from\":\"checkpoint\"") != std::string::npos);
   }
 }
@@ -166,16 +166,16 @@ TEST(what_cannot_be_written_or_read_again_is_restored) {
     REQUIRE(world.open().ok());
     make_degraded(world);
     REQUIRE(world.policy->govern(world.settings).ok());
-    (void)world.told();
+    (void)world.decisions();
     world.fake.files["policy.toml"] = "as it was";
     u64 n = 0;
     world.fake.writing = [&](const std::string& path, std::string* bytes) { return write(world, ++n, path, bytes); };
     REQUIRE(world.policy->consult_mock(*world.session, Action::reduce_context).ok());
-    const Reasons told = world.told();
-    REQUIRE(told.size() > 3);
-    CHECK(told[told.size() - 3] == Reason::APPLY_NOT_VERIFIED);
-    CHECK(told[told.size() - 2] == Reason::PLAN_HARD_STOP);
-    CHECK(told.back() == last);
+    const Reasons decisions = world.decisions();
+    REQUIRE(decisions.size() > 3);
+    CHECK(decisions[decisions.size() - 3] == Reason::APPLY_NOT_VERIFIED);
+    CHECK(decisions[decisions.size() - 2] == Reason::PLAN_HARD_STOP);
+    CHECK(decisions.back() == last);
     CHECK_EQ(world.policy->context(), 1024u);
   };
   run(Reason::PLAN_NOT_RESTORED, [](World&, u64, const std::string&, std::string*) -> Status {
@@ -198,12 +198,12 @@ TEST(what_was_learnt_survives) {
   make_degraded(world);
   REQUIRE(world.open().ok());
   (void)world.answer();
-  CHECK(world.policy->state().learnt.mode == Mode::degraded);
+  CHECK(world.policy->state().history.mode == Mode::degraded);
   REQUIRE(world.open().ok());
-  CHECK(world.policy->state().learnt.mode == Mode::degraded);
+  CHECK(world.policy->state().history.mode == Mode::degraded);
   world.fake.files["policy.toml.learnt"] = "{\"mode\":\"safe\"}";
   REQUIRE(world.open().ok());
-  CHECK(world.policy->state().learnt.mode == Mode::normal);
+  CHECK(world.policy->state().history.mode == Mode::normal);
 }
 
 // The same scores on every instruction set and number of threads; the person's session is as it was.
@@ -219,7 +219,7 @@ TEST(a_consult_is_exact_and_touches_no_session) {
       CHECK(std::equal(held.begin(), held.end(), world.session->tokens().begin(), world.session->tokens().end()));
       CHECK(first == alone.answer());
       CHECK(world.answer() == alone.answer());
-      (void)world.told();
+      (void)world.decisions();
       u64 n = 0;
       for (const journal::Line& line : world.lines) {
         if (line.event.reason != Reason::SESSION_CONSULTED) continue;
@@ -237,7 +237,7 @@ TEST(a_consult_is_exact_and_touches_no_session) {
 // Without a situation there is nothing that speaks for one action or another; with one there is.
 TEST(a_consult_depends_on_the_situation) {
   World world;
-  Consultant consultant(*world.model);
+  ActionScorer consultant(*world.model);
   f32 none[governor::policy::n_actions], one[governor::policy::n_actions], again[governor::policy::n_actions];
   const u64 n = governor::policy::n_actions;
   REQUIRE(consultant.ask("state: unknown", {}, {none, n}).ok());
@@ -251,11 +251,11 @@ TEST(a_consult_depends_on_the_situation) {
 
 TEST(a_consult_says_what_it_lacks) {
   World world;
-  const auto error_with = [&](u32 context, Control control) {
+  const auto error_with = [&](u32 context, CancelToken cancel) {
     world.fake.files["short.gguf"] = test::small_model(test::chat_vocabulary(), "", 1, context);
     Model* model = Model::load(world.fake.platform, "short.gguf", {}).value();
     f32 scores[governor::policy::n_actions];
-    const Status status = Consultant(*model).ask("state: mode=safe", control, {scores, governor::policy::n_actions});
+    const Status status = ActionScorer(*model).ask("state: mode=safe", cancel, {scores, governor::policy::n_actions});
     Model::release(model);
     return status.ok() ? Code::ok : status.error().code;
   };
@@ -272,7 +272,7 @@ TEST(a_policy_consults_when_it_is_asked_to) {
     (void)world.answer();
     (void)world.answer();
     if (end) CHECK(world.policy->session_ended(*world.session).ok());
-    (void)world.told();
+    (void)world.decisions();
     u64 n = 0;
     for (const journal::Line& line : world.lines) n += line.event.reason == Reason::SESSION_CONSULTED;
     return n;
@@ -316,20 +316,20 @@ TEST(a_policy_rolls_back_over_starts) {
   (void)world.answer();
   REQUIRE(world.policy->consult_mock(*world.session, Action::reduce_context).ok());
   CHECK_EQ(world.policy->context(), 512u);
-  (void)world.told();
+  (void)world.decisions();
   const auto cut = world.fake.files;
   REQUIRE(world.open("policy.toml", true).ok());
-  CHECK(world.told().empty());  // that was an end in order
+  CHECK(world.decisions().empty());  // that was an end in order
   CHECK_EQ(world.policy->context(), 512u);
 
   Policy::release(world.policy);
   world.policy = nullptr;
   world.fake.files = cut;
   REQUIRE(world.open("policy.toml", true).ok());
-  CHECK(world.told() == (Reasons{Reason::POLICY_START_FAILED, Reason::POLICY_WORSE, Reason::PLAN_ROLLED_BACK,
-                                 Reason::PLAN_CHECKPOINT, Reason::APPLY_VERIFIED}));
+  CHECK(world.decisions() == (Reasons{Reason::POLICY_START_FAILED, Reason::POLICY_WORSE, Reason::PLAN_ROLLED_BACK,
+                                      Reason::PLAN_CHECKPOINT, Reason::APPLY_VERIFIED}));
   CHECK_EQ(world.policy->context(), 1024u);
-  CHECK_EQ(world.policy->state().learnt.starts.n, u64(2));
+  CHECK_EQ(world.policy->state().history.starts.n, u64(2));
   CHECK(learnt_now().find("\"running\":true") != std::string::npos);
   Policy::release(world.policy);
   world.policy = nullptr;
@@ -345,7 +345,7 @@ TEST(a_policy_is_replayed_from_its_journal) {
   REQUIRE(world.open().ok());
   for (int i = 0; i < 12; ++i) (void)world.answer();
   REQUIRE(world.policy->consult_mock(*world.session, Action::reduce_answer).ok());
-  (void)world.told();
+  (void)world.decisions();
   struct Decided {
     std::vector<std::pair<Reason, std::string>> list;
   } decided;
@@ -356,10 +356,10 @@ TEST(a_policy_is_replayed_from_its_journal) {
     if (line.event.reason == Reason::SESSION_POLICY_OPENED) number = line.event.session;
     if (number == 0 || line.event.session != number) continue;
     if (governor::is_decision(line.event.reason)) recorded.push_back({line.event.reason, string(line.event.data)});
-    const governor::Tell tell{&decided, [](void* to, Reason reason, Str data) {
-                                static_cast<Decided*>(to)->list.push_back({reason, string(data)});
-                              }};
-    REQUIRE(replay.observe(line.event.reason, line.event.turn, line.event.data, tell).ok());
+    const governor::Record record{&decided, [](void* to, Reason reason, Str data) {
+                                    static_cast<Decided*>(to)->list.push_back({reason, string(data)});
+                                  }};
+    REQUIRE(replay.observe(line.event.reason, line.event.turn, line.event.data, record).ok());
   }
   CHECK(recorded.size() > 12);
   CHECK(decided.list == recorded);

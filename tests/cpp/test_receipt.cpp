@@ -43,10 +43,10 @@ struct Engine {
     Session* session = Session::create(*model, session_options).value();
     Generation* generation = Generation::begin(*session, {prompt.data(), prompt.size()}, options).value();
     REQUIRE(generation->prefill().ok());
-    Control control;
-    control.stop = [](void*) { return true; };
+    CancelToken cancel;
+    cancel.stop = [](void*) { return true; };
     for (u64 i = 0; generation->stop_reason() == StopReason::none; ++i) {
-      REQUIRE(generation->step(i < interrupt_after ? Control() : control).ok());
+      REQUIRE(generation->step(i < interrupt_after ? CancelToken() : cancel).ok());
     }
     Arena arena(world.platform);
     const auto receipt = make_receipt(arena, *generation);
@@ -239,9 +239,9 @@ TEST(verification_can_be_interrupted) {
   const std::string text = engine.answer(options());
   Arena arena(engine.world.platform);
   const auto receipt = parse_receipt(arena, str(text));
-  Control control;
-  control.stop = [](void*) { return true; };
-  const auto report = verify_receipt(receipt.value(), *engine.model, control);
+  CancelToken cancel;
+  cancel.stop = [](void*) { return true; };
+  const auto report = verify_receipt(receipt.value(), *engine.model, cancel);
   REQUIRE(!report.ok());
   CHECK(report.error().code == Code::interrupted);
 }

@@ -195,9 +195,9 @@ TEST(guesses_change_no_answer_and_are_counted) {
   CHECK_EQ(screen.say("/draft m.gguf"), "speculate always, guesses from m.gguf\n");
   for (const char* change : {"/reset", "/ctx 100", "/kv f32", "/kv f16", "/ctx 128"}) {
     screen.say(change);
-    const std::string guessed = screen.say(prompt);
-    CHECK(has(guessed, " guesses right"));
-    if (std::string(change) == "/ctx 128") CHECK_EQ(digest(guessed), digest(plain));
+    const std::string speculative = screen.say(prompt);
+    CHECK(has(speculative, " guesses right"));
+    if (std::string(change) == "/ctx 128") CHECK_EQ(digest(speculative), digest(plain));
   }
   CHECK_EQ(screen.say("/speculate off"), "speculate off, not used: m.gguf\n");
   CHECK(screen.say(prompt).find("guesses right") == std::string::npos);
@@ -474,7 +474,7 @@ TEST(a_log_that_cannot_be_written_goes_elsewhere) {
   screen.options.instead_of_log = [](Str lines) { elsewhere.append(lines.data, lines.size); };
   screen.start();
   CHECK(has(screen.say("/max_tokens 3"), "is read-only"));
-  CHECK(has(screen.say("Hello"), "digest"));  // told once
+  CHECK(has(screen.say("Hello"), "digest"));  // shown once
   CHECK(has(elsewhere, "reason_id=MODEL_LOADED"));
   CHECK(has(elsewhere, "reason_id=SESSION_TURN_ENDED"));
   CHECK_EQ(screen.repl->n_errors(), u64(1));
@@ -557,7 +557,7 @@ TEST(the_journal_goes_on_where_it_was) {
   screen.repl.reset();
   CHECK_EQ(n_lines(), 2 * first);
 
-  // As a crash leaves it: the last line is cut off, and told.
+  // As a crash leaves it: the last line is cut off, and named.
   std::string& file = screen.world.files["j.jsonl"];
   file.resize(file.size() - 9);
   CHECK(has(screen.start(), " bytes behind its last whole line, now in FILE.torn"));

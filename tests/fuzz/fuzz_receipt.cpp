@@ -42,8 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (!again.ok()) abort();
       const auto& a = parsed.value();
       const auto& b = again.value();
-      if (!(runtime::answer_digest(a.content) == runtime::answer_digest(b.content))) abort();
-      if (!(a.digest == b.digest) || !(a.text == b.text) || a.model_bytes != b.model_bytes) abort();
+      if (runtime::answer_digest(a.content) != runtime::answer_digest(b.content)) abort();
+      if (a.digest != b.digest || a.text != b.text || a.model_bytes != b.model_bytes) abort();
     } else if (parsed.error().where.size == 0) {
       abort();  // every error names its field
     }

@@ -1,4 +1,4 @@
-#include "engine/governed.h"
+#include "engine/generation_governor.h"
 
 #include "engine/events.h"
 #include "journal/event_data.h"
@@ -21,20 +21,23 @@ StopReason stop_reason_of(Reason reason) {
 
 }  // namespace
 
-bool Governed::current() const { return generation_->session.governed_turn == generation_->turn; }
-governor::State& Governed::state() { return generation_->session.governor; }
-const Settings& Governed::settings() const { return generation_->session.options.governor; }
+bool GenerationGovernor::current() const { return generation_->session.governed_turn == generation_->turn; }
+governor::State& GenerationGovernor::state() { return generation_->session.governor; }
+const Settings& GenerationGovernor::settings() const { return generation_->session.options.governor; }
 
-bool Governed::watched() const { return settings().any() || generation_->session.model.state().events.record; }
+bool GenerationGovernor::watched() const {
+  return settings().any() || generation_->session.model.state().events.record;
+}
 
-governor::Tell Governed::tell() {
-  return {this, [](void* self, Reason reason, Str data) { static_cast<Governed*>(self)->told(reason, data); }};
+governor::Record GenerationGovernor::record() {
+  return {this,
+          [](void* self, Reason reason, Str data) { static_cast<GenerationGovernor*>(self)->decided(reason, data); }};
 }
 
 // A decision: the journal gets what it follows from first.
-void Governed::told(Reason reason, Str data) {
+void GenerationGovernor::decided(Reason reason, Str data) {
   flush_calls();
-  tell_event(generation_->session, generation_->turn, reason, data);
+  record_event(generation_->session, generation_->turn, reason, data);
   if (n_decisions_ == max_decisions || journal::info(reason).family == "SPECULATION") return;
   Decision& decision = decisions_[n_decisions_++];
   decision.position = generation_->n_tokens;
@@ -43,33 +46,34 @@ void Governed::told(Reason reason, Str data) {
 }
 
 template <class Seen>
-void Governed::observe(Reason reason, const Seen& seen) {
+void GenerationGovernor::observe(Reason reason, const Seen& seen) {
   flush_calls();
-  tell_event(generation_->session, generation_->turn, reason, seen);
-  obey(governor::observe(settings(), state(), seen, tell()));
+  record_event(generation_->session, generation_->turn, reason, seen);
+  obey(governor::observe(settings(), state(), seen, record()));
 }
 
-void Governed::obey(const governor::Verdict& verdict) {
+void GenerationGovernor::obey(const governor::Verdict& verdict) {
   if (verdict.stop && stop_ == StopReason::none) stop_ = stop_reason_of(verdict.reason);
 }
 
-Status Governed::begin(Generation::State& generation, Arena& arena) {
+Status GenerationGovernor::begin(Generation::State& generation, Arena& arena) {
   generation_ = &generation;
   Session::State& session = generation.session;
   const Platform& platform = session.platform;
   start_ns_ = now_ns(platform);
   session.governed_turn = generation.turn;
-  if (!watched() && !generation.options.by_policy.any()) return {};
+  if (!watched() && !generation.options.policy_change.any()) return {};
   if (session.model.state().events.record) {
     calls_ = arena.allocate<governor::Call>(governor::max_calls_per_line);
     if (calls_.empty()) return fail(Code::out_of_memory, "generation") << "no memory for the journal";
   }
   GenerateOptions& options = generation.options;
   runtime::SamplerSettings& sampler = options.sampler;
-  const governor::TurnBegun seen{
-      {options.max_tokens, sampler.top_k, sampler.top_p, sampler.temperature}, generation.n_prompt, options.by_policy};
-  tell_event(session, generation.turn, Reason::SESSION_TURN_BEGUN, seen);
-  const governor::Knobs given = governor::begin_turn(settings(), state(), seen, tell());
+  const governor::TurnBegun seen{{options.max_tokens, sampler.top_k, sampler.top_p, sampler.temperature},
+                                 generation.n_prompt,
+                                 options.policy_change};
+  record_event(session, generation.turn, Reason::SESSION_TURN_BEGUN, seen);
+  const governor::Knobs given = governor::begin_turn(settings(), state(), seen, record());
   options.max_tokens = given.max_tokens;
   sampler.top_k = given.top_k;
   sampler.top_p = given.top_p;
@@ -78,47 +82,49 @@ Status Governed::begin(Generation::State& generation, Arena& arena) {
   return {};
 }
 
-void Governed::look_at_memory() {
+void GenerationGovernor::look_at_memory() {
   const Platform& platform = generation_->session.platform;
   if (settings().guard_mode == Settings::off || settings().memory_floor_mb == 0 || !platform.available_memory) return;
   observe(Reason::SESSION_MEMORY_SEEN, governor::MemorySeen{platform.available_memory(platform.self) >> 20});
 }
 
-u32 Governed::guesses(u32 most) const { return current() ? governor::guesses(generation_->session.governor, most) : 0; }
+u32 GenerationGovernor::draft_count(u32 most) const {
+  return current() ? governor::draft_count(generation_->session.governor, most) : 0;
+}
 
-void Governed::called(governor::Call call) {
+void GenerationGovernor::called(governor::Call call) {
   if (!current()) return;
-  if (!watched()) return governor::observe_guesses(state(), call);
+  if (!watched()) return governor::observe_drafts(state(), call);
   call.elapsed_us = elapsed_us();
   if (!calls_.empty()) {
     if (n_waiting_ == calls_.size) flush_calls();
     calls_[n_waiting_++] = call;
   }
-  obey(governor::observe(settings(), state(), call, tell()));
+  obey(governor::observe(settings(), state(), call, record()));
   if (++n_calls_ % calls_between_memory == 0) look_at_memory();
 }
 
-void Governed::showed(Span<const Token> tokens) {
+void GenerationGovernor::showed(Span<const Token> tokens) {
   const u64 limit = settings().loop_tokens;
   if (settings().guard_mode == Settings::off || limit == 0 || !current()) return;
   const governor::LoopSeen loop = loops_.next(tokens);
-  if (loop.tokens < limit || loop_told_) return;
-  loop_told_ = true;
+  if (loop.tokens < limit || loop_seen_) return;
+  loop_seen_ = true;
   observe(Reason::SESSION_LOOP_SEEN, loop);
 }
 
-void Governed::cut_short() {
+void GenerationGovernor::cut_short() {
   if (!watched() || !current()) return;
   observe(Reason::SESSION_CUT_SHORT, governor::CutShort{elapsed_us()});
 }
 
-void Governed::end() {
+void GenerationGovernor::end() {
   Session::State& session = generation_->session;
   flush_calls();
-  if (session.model.state().receipt) tell_receipt();
-  tell_turn(*generation_);
+  if (session.model.state().receipt) record_receipt();
+  record_turn(*generation_);
   if (!current()) return;
-  const governor::Afterwards afterwards = governor::end_turn(settings(), state(), tell());
+  const governor::Afterwards afterwards = governor::end_turn(settings(), state(), record());
   if (afterwards.calibrated) session.model.state().known_cost.keep(session.options, state().baseline);
   if (!afterwards.reset_cache) return;
   session.truncate(0);
@@ -126,7 +132,7 @@ void Governed::end() {
 }
 
 // In parts that fit into lines: a quote takes two bytes there, a control byte does not occur.
-void Governed::tell_receipt() {
+void GenerationGovernor::record_receipt() {
   constexpr u64 most_bytes = 16'000;
   const Session::State& session = generation_->session;
   Arena arena(session.platform);
@@ -138,17 +144,17 @@ void Governed::tell_receipt() {
     const u64 n = utf8_complete_prefix(text.substr(0, min(text.size, most_bytes)));
     journal::EventData<2 * most_bytes + 256> data;
     data.json.field("part", part).field("last", n == text.size).field("text", text.substr(0, n));
-    tell_event(session, generation_->turn, Reason::SESSION_RECEIPT, data.done());
+    record_event(session, generation_->turn, Reason::SESSION_RECEIPT, data.done());
     text = text.from(n);
   }
 }
 
-u64 Governed::elapsed_us() const {
+u64 GenerationGovernor::elapsed_us() const {
   const Platform& platform = generation_->session.platform;
   return (now_ns(platform) - start_ns_) / 1000;
 }
 
-u64 Governed::deadline_ns() const {
+u64 GenerationGovernor::deadline_ns() const {
   constexpr u64 ms = 1'000'000;
   u64 deadline = generation_->options.deadline_ns;
   const Settings& s = settings();
@@ -163,12 +169,12 @@ u64 Governed::deadline_ns() const {
   return deadline;
 }
 
-void Governed::flush_calls() {
+void GenerationGovernor::flush_calls() {
   if (n_waiting_ == 0) return;
   const u64 n = n_waiting_;
   n_waiting_ = 0;
-  tell_event(generation_->session, generation_->turn, Reason::SESSION_CALLS,
-             Span<const governor::Call>(calls_.data, n));
+  record_event(generation_->session, generation_->turn, Reason::SESSION_CALLS,
+               Span<const governor::Call>(calls_.data, n));
 }
 
 }  // namespace flyball::engine

@@ -1,4 +1,4 @@
-// The governor's side of one answer: what it is told, what it may decide, and what was decided. Private to engine/.
+// The governor's side of one answer: what it observes, what it may decide, and what was decided. Private to engine/.
 #pragma once
 
 #include "engine/engine.h"
@@ -6,9 +6,9 @@
 
 namespace flyball::engine {
 
-class Governed {
+class GenerationGovernor {
  public:
-  // Begins the answer: its settings may come out smaller. Memory for what is told comes from the arena.
+  // Begins the answer: its settings may come out smaller. Memory for the journal comes from the arena.
   Status begin(Generation::State& generation, Arena& arena);
 
   // After each transformer call that this answer took part in, each token that is shown, and a call that a clock ended.
@@ -17,7 +17,7 @@ class Governed {
   void cut_short();
   void end();
 
-  u32 guesses(u32 most) const;               // how many of these to check with the next call
+  u32 draft_count(u32 most) const;           // how many of these to check with the next call
   u64 deadline_ns() const;                   // of the answer and its governor; 0: none
   StopReason stop() const { return stop_; }  // none: goes on
   Span<const Decision> decisions() const { return {decisions_, n_decisions_}; }
@@ -28,15 +28,15 @@ class Governed {
 
   // Whether this answer is still the one that the session's governor is at.
   bool current() const;
-  bool watched() const;  // somebody listens, or may decide
+  bool watched() const;  // a journal records it, or a governor may decide
   governor::State& state();
   const governor::Settings& settings() const;
-  governor::Tell tell();
-  void told(journal::Reason reason, Str data);
+  governor::Record record();
+  void decided(journal::Reason reason, Str data);
   void obey(const governor::Verdict& verdict);
   u64 elapsed_us() const;
   void flush_calls();
-  void tell_receipt();
+  void record_receipt();
   void look_at_memory();
   template <class Seen>
   void observe(journal::Reason reason, const Seen& seen);
@@ -44,10 +44,10 @@ class Governed {
   Generation::State* generation_ = nullptr;
   u64 start_ns_ = 0;
   u64 n_calls_ = 0;
-  Span<governor::Call> calls_;  // that the journal has not been told of yet; empty: nobody listens
+  Span<governor::Call> calls_;  // not yet in the journal; empty: no journal
   u64 n_waiting_ = 0;
   governor::LoopWatch loops_;
-  bool loop_told_ = false;
+  bool loop_seen_ = false;
   StopReason stop_ = StopReason::none;
   Decision decisions_[max_decisions];
   u32 n_decisions_ = 0;

@@ -1,4 +1,4 @@
-#include "repl/chronicle.h"
+#include "repl/journal_file.h"
 
 namespace flyball::repl {
 
@@ -25,7 +25,7 @@ bool is_debris(Str text) {
 
 }  // namespace
 
-Status Chronicle::open(Str path, u64* n_torn) {
+Status JournalFile::open(Str path, u64* n_torn) {
   if (path.size > sizeof path_.data) return fail(Code::invalid_argument, "journal") << "the path is too long";
   *n_torn = 0;
   if (const Result<FileInfo> found = platform_.stat(platform_.self, path); found.ok() && found.value().bytes != 0) {
@@ -40,7 +40,7 @@ Status Chronicle::open(Str path, u64* n_torn) {
   return {};
 }
 
-Status Chronicle::go_on(Str lines, Str path, u64* n_torn) {
+Status JournalFile::go_on(Str lines, Str path, u64* n_torn) {
   journal::ChainCheck chain;
   Str text = lines;
   for (u64 number = 1; !text.empty(); ++number) {
@@ -72,19 +72,19 @@ Status Chronicle::go_on(Str lines, Str path, u64* n_torn) {
   return {};
 }
 
-Status Chronicle::open_log(Str path, void (*instead)(Str lines)) {
+Status JournalFile::open_log(Str path, void (*instead)(Str lines)) {
   if (path.size > sizeof log_path_.data) return fail(Code::invalid_argument, "log") << "the path is too long";
   log_path_.assign(path);
   instead_of_log_ = instead;
   return {};
 }
 
-Status Chronicle::keep() {
+Status JournalFile::keep() {
   n_lost_ += journal_.take([&](Str lines) {
     if (newest_.size() > newest_bytes && unwritten_ == 0) newest_.truncate(0);
     if (!append(newest_, lines)) return false;
     unwritten_ += lines.size;
-    if (log_path_.size != 0) tell_log(lines);
+    if (log_path_.size != 0) write_log(lines);
     return true;
   });
   const Status journal = keep_journal();
@@ -97,13 +97,13 @@ Status Chronicle::keep() {
   return journal.ok() ? log : journal;
 }
 
-u64 Chronicle::bytes() const {
+u64 JournalFile::bytes() const {
   const Result<FileInfo> found = platform_.stat(platform_.self, path_.str());
   return found.ok() ? found.value().bytes : 0;
 }
 
 // Lines behind those of somebody else would end both chains.
-Status Chronicle::keep_journal() {
+Status JournalFile::keep_journal() {
   const Str lines = text_of(newest_).from(newest_.size() - unwritten_);
   if (path_.size != 0 && !lines.empty()) {
     if (bytes() != path_bytes_) {
@@ -119,12 +119,12 @@ Status Chronicle::keep_journal() {
   return {};
 }
 
-Status Chronicle::append_waiting(Str path, Str lines) {
+Status JournalFile::append_waiting(Str path, Str lines) {
   if (lines.empty()) return {};
   return platform_.append_file(platform_.self, path, {reinterpret_cast<const u8*>(lines.data), lines.size});
 }
 
-void Chronicle::tell_log(Str lines) {
+void JournalFile::write_log(Str lines) {
   Arena arena(platform_);
   const Span<char> room = arena.allocate<char>(2 * journal::max_line_bytes);
   while (!lines.empty() && !room.empty()) {
@@ -138,7 +138,7 @@ void Chronicle::tell_log(Str lines) {
 }
 
 template <class Each>
-void Chronicle::each_line(Each&& each) const {
+void JournalFile::each_line(Each&& each) const {
   for (Str text = text_of(newest_); !text.empty();) {
     const u64 n = line_end(text);
     const Result<Line> line = journal::read_line(text.substr(0, n));
@@ -147,7 +147,7 @@ void Chronicle::each_line(Each&& each) const {
   }
 }
 
-void Chronicle::show(Console& out, u64 n) {
+void JournalFile::show(Console& out, u64 n) {
   u64 n_lines = 0;
   each_line([&](const Line&) { ++n_lines; });
   u64 i = 0;
@@ -161,7 +161,7 @@ void Chronicle::show(Console& out, u64 n) {
   });
 }
 
-void Chronicle::explain(Console& out, u64 session, u64 turn, u64 from) {
+void JournalFile::explain(Console& out, u64 session, u64 turn, u64 from) {
   each_line([&](const Line& line) {
     const journal::Event& event = line.event;
     if (event.session != session || event.turn != turn || line.number < from) return;

@@ -1,4 +1,4 @@
-#include "policy/consult.h"
+#include "policy/action_scorer.h"
 
 #include "base/math.h"
 #include "chat/chat_format.h"
@@ -20,8 +20,8 @@ constexpr Str before_answer = "\nAnswer: ";  // where the model has no chat form
 
 class Question {
  public:
-  Question(Model& model, Control control)
-      : model_(model), platform_(model.platform()), control_(control), arena_(platform_), prompt_(platform_) {}
+  Question(Model& model, CancelToken cancel)
+      : model_(model), platform_(model.platform()), cancel_(cancel), arena_(platform_), prompt_(platform_) {}
   ~Question() { Session::release(session_); }
   Question(const Question&) = delete;
   Question& operator=(const Question&) = delete;
@@ -30,7 +30,7 @@ class Question {
     FLYBALL_TRY(write_prompt(situation));
     FLYBALL_TRY(encode_answers());
     SessionOptions wanted;
-    wanted.told = false;
+    wanted.journaled = false;
     wanted.context = u32(prompt_.size()) + longest_;
     if (wanted.context > model_.config().n_ctx_train)
       return fail(Code::context_full, "consult")
@@ -99,7 +99,7 @@ class Question {
   }
 
   Status compute(Span<const Token> ids, Session::State::Want want, Span<f32> logits) {
-    return session_->state().compute(ids, engine::max_batch, want, logits.data, {}, control_, {});
+    return session_->state().compute(ids, engine::max_batch, want, logits.data, {}, cancel_, {});
   }
 
   f64 log_probability(Span<const f32> logits, Token token) const {
@@ -110,7 +110,7 @@ class Question {
 
   Model& model_;
   const Platform& platform_;
-  Control control_;
+  CancelToken cancel_;
   Arena arena_;
   Buffer<Token> prompt_;
   Session* session_ = nullptr;
@@ -120,14 +120,14 @@ class Question {
 
 }  // namespace
 
-Status Consultant::ask(Str situation, Control control, Span<f32> scores) {
+Status ActionScorer::ask(Str situation, CancelToken cancel, Span<f32> scores) {
   const FloatMode standard;
   if (!has_unasked_) {
-    FLYBALL_TRY(Question(model_, control).ask(no_situation, unasked_));
+    FLYBALL_TRY(Question(model_, cancel).ask(no_situation, unasked_));
     has_unasked_ = true;
   }
   f32 asked[n_actions];
-  FLYBALL_TRY(Question(model_, control).ask(situation, asked));
+  FLYBALL_TRY(Question(model_, cancel).ask(situation, asked));
   for (u32 i = 0; i < n_actions; ++i) scores[i] = asked[i] - unasked_[i];
   return {};
 }

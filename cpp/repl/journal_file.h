@@ -1,4 +1,4 @@
-// The REPL's journal: everything that its models and sessions tell, kept in a file where one is named, and the newest lines
+// The REPL's journal: everything that its models and sessions record, kept in a file where one is named, and the newest lines
 // in memory for /journal and /explain.
 #pragma once
 
@@ -7,9 +7,9 @@
 
 namespace flyball::repl {
 
-class Chronicle {
+class JournalFile {
  public:
-  explicit Chronicle(const Platform& platform)
+  explicit JournalFile(const Platform& platform)
       : platform_(platform), journal_(platform), newest_(platform), log_(platform) {}
 
   // Goes on with the file's chain. A journal that does not hold is an error; what a crash leaves behind the last
@@ -19,12 +19,12 @@ class Chronicle {
   Status open_log(Str path, void (*instead)(Str lines));
   journal::EventSink sink() { return journal_.sink(); }
 
-  // Takes what was told since the last time. Lines that cannot be written are written with the next; that is an error
+  // Takes what was recorded since the last time. Lines that cannot be written are written with the next; that is an error
   // once, until something can be written again.
   Status keep();
 
   void show(Console& out, u64 n);  // the newest lines, oldest first, as a log has them
-  // What was told of an answer, with its meaning: events from number `from` on.
+  // What was recorded of an answer, with its meaning: events from number `from` on.
   void explain(Console& out, u64 session, u64 turn, u64 from = 0);
   u64 n_events() { return journal_.head().n_lines; }
   u64 n_lost() const { return n_lost_; }
@@ -33,7 +33,7 @@ class Chronicle {
   Status go_on(Str lines, Str path, u64* n_torn);
   static constexpr u64 newest_bytes = u64(256) << 10;
 
-  void tell_log(Str lines);
+  void write_log(Str lines);
   Status append_waiting(Str path, Str lines);
   Status keep_journal();
   u64 bytes() const;

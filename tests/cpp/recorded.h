@@ -1,4 +1,4 @@
-// Decisions that were told, and the two records of them.
+// Decisions that were recorded, in journal and log.
 #pragma once
 
 #include <algorithm>
@@ -13,18 +13,18 @@ namespace test {
 
 inline std::string string(flyball::Str text) { return {text.data, text.size}; }
 
-struct Told {
+struct Recorded {
   flyball::journal::Reason reason;
   std::string data;
-  friend bool operator==(const Told&, const Told&) = default;
+  friend bool operator==(const Recorded&, const Recorded&) = default;
 };
 
 // Each event is one line of the journal and one of the log, under the same registered reason and one of the `markers`.
-inline void check_log_and_journal(const std::vector<Told>& told, const std::vector<std::string>& markers) {
+inline void check_log_and_journal(const std::vector<Recorded>& recorded, const std::vector<std::string>& markers) {
   using namespace flyball;
   FakePlatform fake;
   journal::Journal journal(fake.platform);
-  for (const Told& t : told) journal.sink()(1, 1, t.reason, {t.data.data(), t.data.size()});
+  for (const Recorded& t : recorded) journal.sink()(1, 1, t.reason, {t.data.data(), t.data.size()});
   std::string lines;
   CHECK_EQ(journal.take([&](Str text) {
     lines = string(text);
@@ -35,18 +35,18 @@ inline void check_log_and_journal(const std::vector<Told>& told, const std::vect
   for (; at < lines.size(); ++n) {
     const size_t end = lines.find('\n', at);
     const auto line = journal::read_line({lines.data() + at, end - at});
-    REQUIRE(line.ok() && n < told.size());
-    CHECK(line.value().event.reason == told[n].reason);
+    REQUIRE(line.ok() && n < recorded.size());
+    CHECK(line.value().event.reason == recorded[n].reason);
     char buffer[4096];
     Writer log(buffer, sizeof buffer);
     journal::write_log_line(log, line.value());
     const std::string text = string(log.text());
     CHECK(std::count(markers.begin(), markers.end(), text.substr(0, text.find(' '))) == 1);
-    CHECK(text.find(" reason_id=" + string(journal::info(told[n].reason).id) + " ") != std::string::npos);
+    CHECK(text.find(" reason_id=" + string(journal::info(recorded[n].reason).id) + " ") != std::string::npos);
     CHECK_EQ(std::count(text.begin(), text.end(), '\n'), 1);
     at = end + 1;
   }
-  CHECK_EQ(n, told.size());
+  CHECK_EQ(n, recorded.size());
 }
 
 }  // namespace test

@@ -1,5 +1,5 @@
 // A model is asked what to change: its probabilities of a closed set of answers, no text of its own. In a session of its
-// own, so nobody's cache is touched; exact, so the same question has the same scores on every machine. Private to engine/.
+// own, so no other's cache is touched; exact, so the same question has the same scores on every machine. Private to policy/.
 #pragma once
 
 #include "engine/engine.h"
@@ -7,16 +7,16 @@
 
 namespace flyball::policy {
 
-using engine::Control;
+using engine::CancelToken;
 using engine::Model;
 
-class Consultant {
+class ActionScorer {
  public:
-  explicit Consultant(Model& model) : model_(model) {}
+  explicit ActionScorer(Model& model) : model_(model) {}
 
   // How much likelier each action is with this situation than with none: a model prefers some words whatever is asked
   // (Holtzman et al. 2021, domain-conditional pointwise mutual information). Natural logarithms.
-  Status ask(Str situation, Control control, Span<f32> scores);
+  Status ask(Str situation, CancelToken cancel, Span<f32> scores);
 
  private:
   Model& model_;

@@ -1,4 +1,4 @@
-// Guessed tokens: another free knob while it runs. What is told is whether they pay, once an answer at most.
+// Draft tokens: another free knob while it runs. Whether they pay is recorded once an answer at most.
 #include "base/types.h"
 #include "governor/governor.h"
 #include "journal/event_data.h"
@@ -7,23 +7,23 @@ namespace flyball::governor {
 
 using journal::EventData;
 
-void observe_guesses(State& state, const Call& call) {
-  if (call.kind != Call::plain && call.kind != Call::guessed) return;
+void observe_drafts(State& state, const Call& call) {
+  if (call.kind != Call::plain && call.kind != Call::speculative) return;
   if (call.rows == 0 || call.rows - 1 > DraftPolicy::max_drafts) return;  // no session makes such a call
-  (void)state.drafts.choose(call.guesses);
+  (void)state.drafts.choose(call.drafts);
   const u32 drafted = call.rows - 1, accepted = min(call.gained - min(call.gained, 1u), drafted);
   state.drafts.observe(drafted, accepted, call.cycles);
   state.turn.drafted += drafted;
   state.turn.accepted += accepted;
 }
 
-void tell_guesses(State& state, Tell tell) {
+void record_drafts(State& state, Record record) {
   const bool pay = state.drafts.best() != 0;
   if (state.turn.drafted == 0 || pay == state.drafts_pay) return;
   state.drafts_pay = pay;
   EventData<> data;
   data.json.field("drafted", state.turn.drafted).field("accepted", state.turn.accepted);
-  tell(pay ? Reason::SPECULATION_PAYS : Reason::SPECULATION_PAUSED, data.done());
+  record(pay ? Reason::SPECULATION_PAYS : Reason::SPECULATION_PAUSED, data.done());
 }
 
 }  // namespace flyball::governor

@@ -28,10 +28,10 @@ struct World {
   Model* model = nullptr;
   Session* session = nullptr;
 
-  explicit World(const Settings& settings, bool told = true) {
+  explicit World(const Settings& settings, bool journaled = true) {
     fake.files["m.gguf"] = test::small_model(test::chat_vocabulary(), test::chatml_template, 1, 512);
     ModelOptions options;
-    if (told) options.events = journal.sink();
+    if (journaled) options.events = journal.sink();
     model = Model::load(fake.platform, "m.gguf", options).value();
     SessionOptions wanted;
     wanted.governor = settings;
@@ -122,10 +122,10 @@ Replayed replay(const std::vector<std::string>& lines) {
       found.recorded.push_back({event.reason, data});
       continue;
     }
-    const governor::Tell tell{&found, [](void* to, Reason reason, Str what) {
-                                static_cast<Replayed*>(to)->decided.push_back({reason, {what.data, what.size}});
-                              }};
-    REQUIRE(sessions[event.session].observe(event.reason, event.turn, event.data, tell).ok());
+    const governor::Record record{&found, [](void* to, Reason reason, Str what) {
+                                    static_cast<Replayed*>(to)->decided.push_back({reason, {what.data, what.size}});
+                                  }};
+    REQUIRE(sessions[event.session].observe(event.reason, event.turn, event.data, record).ok());
   }
   return found;
 }
@@ -204,8 +204,8 @@ TEST(without_a_governor_the_same_machine_overshoots) {
 TEST(a_journal_that_nobody_takes_costs_no_answer) {
   Settings settings = governed();
   settings.hard_stop_overruns = 1'000'000;
-  World told(settings), untold(settings, false);
-  for (const u64 tick : arc) CHECK(told.ask(tick).tokens == untold.ask(tick).tokens);
+  World journaled(settings), unjournaled(settings, false);
+  for (const u64 tick : arc) CHECK(journaled.ask(tick).tokens == unjournaled.ask(tick).tokens);
 }
 
 // 300 calls: more than one line of the journal holds.
