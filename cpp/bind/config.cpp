@@ -47,7 +47,7 @@ py::object word(const std::string& name, const std::string& written) {
 }
 
 // key -> (value, line) for the keys that the text sets.
-py::dict parse(const std::string& file, const std::string& content) {
+py::dict parse_config(const std::string& file, const std::string& content) {
   const Span<const ConfigKey> keys = settings::config_keys();
   std::vector<ConfigValue> values(keys.size);
   check(settings::read_config(str(file), str(content), {values.data(), values.size()}));
@@ -63,7 +63,7 @@ void bind_config(py::module_& module) {
   using namespace py::literals;
   module.def("config_schema", &schema);
   module.def("config_word", &word, "key"_a, "word"_a);
-  module.def("config_parse", &parse, "file"_a, "content"_a);
+  module.def("config_parse", &parse_config, "file"_a, "content"_a);
 }
 
 }  // namespace flyball::bind

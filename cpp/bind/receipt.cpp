@@ -30,7 +30,7 @@ py::tuple make(const GenerationCore& core) {
 }
 
 // Raises unless the text is a receipt that the core can read; gives the digest and the model's fingerprint in it.
-py::tuple parse(const std::string& json) {
+py::tuple parse_receipt(const std::string& json) {
   Arena arena(host::host_platform());
   const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
   return py::make_tuple(hex(receipt.digest), hex(receipt.content.fingerprint));
@@ -63,7 +63,7 @@ void bind_receipt(py::module_& module) {
   using namespace py::literals;
   module.attr("version") = text(engine::version);
   module.def("receipt_make", &make, "generation"_a);
-  module.def("receipt_parse", &parse, "json"_a);
+  module.def("receipt_parse", &parse_receipt, "json"_a);
   module.def("receipt_verify", &verify, "json"_a, "model"_a, "progress"_a);
 }
 

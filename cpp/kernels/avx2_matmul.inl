@@ -30,7 +30,7 @@ constexpr bool is_signed = W::adds == 0;
 // f(t, h) for each token and half of a tile.
 template <u32 tokens, class Function>
 FLYBALL_INLINE void each_sum(Function f) {
-  unroll<tokens>([&](u32 t) FLYBALL_LAMBDA { unroll<2>([&](u32 h) FLYBALL_LAMBDA { f(t, h); }); });
+  each_constant<tokens>([&](auto t) FLYBALL_LAMBDA { each_constant<2>([&](auto h) FLYBALL_LAMBDA { f(t, h); }); });
 }
 
 // total[t][h] += (products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on) times
@@ -44,9 +44,9 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u
     unroll<adds>([&](u32 i) FLYBALL_LAMBDA {
       const u32 v = part * adds + i;
       const __m256i w[2] = {block.code(0, first + v), block.code(1, first + v)};
-      unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+      each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
         const __m256i a = broadcast4(&q.at(t, at + 4 * v));
-        unroll<2>([&](u32 h) FLYBALL_LAMBDA {
+        each_constant<2>([&](auto h) FLYBALL_LAMBDA {
           __m256i& s = sum[t][h];
           if constexpr (is_signed<W>) {
             s = block.signed_product(h, first + v, w[h], a);
@@ -94,7 +94,7 @@ template <u32 sub_values, u32 tokens>
 struct PairSums {
   alignas(32) i32 of[tokens][8];
   FLYBALL_INLINE explicit PairSums(const Tile256& x) {
-    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
       const __m256i* sums = reinterpret_cast<const __m256i*>(&x.sum16.at(t));
       __m256i pairs = in_order(_mm256_packs_epi32(_mm256_loadu_si256(sums), _mm256_loadu_si256(sums + 1)));
       if constexpr (sub_values == 32) {
@@ -185,7 +185,7 @@ struct Panel {
   FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32 n) {
     for (u32 b = 0; b < n / 32; ++b) {
       const auto block = packed.at(k / 32 + b);
-      unroll<2>([&](u32 h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
+      each_constant<2>([&](auto h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
     }
   }
   FLYBALL_INLINE void unpack_half(const PackedBlock<W>& block, u32 b, u32 h) {
@@ -262,6 +262,11 @@ struct PanelBlock256 {
   FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds + 8 * h); }
   FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms + 8 * h); }
 };
+
+// How many tokens at most take codes straight from the packed block. Of types that take long to unpack, six are as fast
+// from a panel.
+template <class W>
+constexpr u32 direct_tokens = W::type == Type::q3_k || W::type == Type::q5_k || W::type == Type::q6_k ? 5 : 6;
 
 // A few tokens, straight from the packed blocks.
 template <class W, u32 tokens>

@@ -82,9 +82,9 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
 // Attention's tiles of registers: rows that take the cache as it is, and rows that share what was converted to f32.
 constexpr u32 direct_rows = 8, shared_rows = 12;
 constexpr u32 row_tile_vectors(u32 rows) { return rows >= 8 ? 2 : 4; }
-// Of matrix products: a full tile, tokens that take codes straight from the packed block, and tokens that meet a panel.
+// Of matrix products: a full tile, and tokens that meet a panel.
 constexpr u32 tile_groups = 2, tile_tokens = 6;
-constexpr u32 direct_tokens = 4, panel_tokens = 48;
+constexpr u32 panel_tokens = 48;
 // With float weights.
 constexpr u32 float_tile_tokens = 8;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens > 4 ? 2 : 4; }

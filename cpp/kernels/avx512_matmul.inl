@@ -20,19 +20,19 @@ template <u32 vectors, u32 groups, u32 tokens, class B>
 FLYBALL_INLINE void add_dots(const Strided<i8>& q, u64 at, const B& block, u32 first, __m512i (*dot)[groups]) {
   unroll<vectors>([&](u32 v) FLYBALL_LAMBDA {
     __m512i w[groups];
-    unroll<groups>([&](u32 g) FLYBALL_LAMBDA { w[g] = block.code(g, first + v); });
-    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+    each_constant<groups>([&](auto g) FLYBALL_LAMBDA { w[g] = block.code(g, first + v); });
+    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
       const __m512i a = broadcast4(&q.at(t, at + 4 * v));
-      unroll<groups>([&](u32 g) FLYBALL_LAMBDA { dot[t][g] = _mm512_dpbusd_epi32(dot[t][g], w[g], a); });
+      each_constant<groups>([&](auto g) FLYBALL_LAMBDA { dot[t][g] = _mm512_dpbusd_epi32(dot[t][g], w[g], a); });
     });
   });
 }
 
 template <u32 groups, u32 tokens, class Start>
 FLYBALL_INLINE void start_dots(__m512i (*dot)[groups], Start start) {
-  unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+  each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
     const __m512i value = start(t);
-    unroll<groups>([&](u32 g) FLYBALL_LAMBDA { dot[t][g] = value; });
+    each_constant<groups>([&](auto g) FLYBALL_LAMBDA { dot[t][g] = value; });
   });
 }
 
@@ -43,7 +43,8 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
   constexpr u32 chains = sum_chains(tokens * groups);
   __m512 sum[chains][tokens][groups] = {};
   const auto each = [](auto f) FLYBALL_LAMBDA {
-    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA { unroll<groups>([&](u32 g) FLYBALL_LAMBDA { f(t, g); }); });
+    each_constant<tokens>([&](auto t)
+                              FLYBALL_LAMBDA { each_constant<groups>([&](auto g) FLYBALL_LAMBDA { f(t, g); }); });
   };
   each([&](u32 t, u32 g) FLYBALL_LAMBDA { sum[0][t][g] = _mm512_load_ps(sums[t][g]); });
   each_in_chains<chains>(0, n_blocks, [&](u64 at, auto chain) FLYBALL_LAMBDA {
@@ -54,9 +55,9 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
       return W::bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
     });
     add_dots<8, groups, tokens>(q, 32 * u64(b), block, 0, dot);
-    unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
+    each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
       const __m512 d = block.d(g), m = block.m(g);
-      unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+      each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
         __m512& s = sum[chain.value][t][g];
         const __m512 da = _mm512_set1_ps(scales.d(t, b));
         s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][g]), _mm512_mul_ps(d, da), s);
@@ -76,7 +77,7 @@ struct TileSums {
   alignas(64) i32 starts[tokens][16];
   alignas(32) i32 pairs[tokens][8];
   FLYBALL_INLINE explicit TileSums(const Tile256& x) {
-    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
       const __m512i sums = _mm512_loadu_si512(&x.sum16.at(t));
       const __m256i words = _mm512_cvtepi32_epi16(sums);
       __m256i* pair = reinterpret_cast<__m256i*>(pairs[t]);
@@ -116,8 +117,8 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[gr
   __m512i total[tokens][groups];
   start_dots<groups, tokens>(total, [](u32) FLYBALL_LAMBDA { return _mm512_setzero_si512(); });
   if constexpr (W::centred) {
-    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
-      unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
+    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
+      each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
         total[t][g] = add_pairs(t, g, total[t][g], [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.uncentre(h, i); });
       });
     });
@@ -128,15 +129,16 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[gr
       return W::start == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(of_tile.starts[t][s]);
     });
     add_dots<vectors, groups, tokens>(x.q, s * W::sub_values, block, s * vectors, dot);
-    unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
+    each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
       const __m512i scale = block.scale(g, s);
-      unroll<tokens>([&](u32 t) FLYBALL_LAMBDA { total[t][g] = add_scaled<W::narrow>(total[t][g], dot[t][g], scale); });
+      each_constant<tokens>([&](auto t)
+                                FLYBALL_LAMBDA { total[t][g] = add_scaled<W::narrow>(total[t][g], dot[t][g], scale); });
     });
   });
 
-  unroll<groups>([&](u32 g) FLYBALL_LAMBDA {
+  each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
     const __m512 d = block.d(g), m = block.m(g);
-    unroll<tokens>([&](u32 t) FLYBALL_LAMBDA {
+    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
       const __m512 da = _mm512_set1_ps(x.d.at(t));
       f32* to = sums[t][g];
       __m512 sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[t][g]), _mm512_mul_ps(d, da), _mm512_load_ps(to));
@@ -251,6 +253,10 @@ struct PanelBlock256 {
   FLYBALL_INLINE __m512 d(u32 g) const { return _mm512_load_ps(panels[g]->d); }
   FLYBALL_INLINE __m512 m(u32 g) const { return W::has_min ? _mm512_load_ps(panels[g]->m) : _mm512_setzero_ps(); }
 };
+
+// How many tokens at most take codes straight from the packed block.
+template <class W>
+constexpr u32 direct_tokens = 4;
 
 // A few tokens, straight from the packed blocks. One token takes one group at a time: it has no broadcast to share.
 template <class W, u32 tokens>

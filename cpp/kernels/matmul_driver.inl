@@ -16,10 +16,10 @@ void matmul_quantised(const Matrix& w, const Activations& x, u32 group_begin, u3
       const Groups of(w, g, group_end - g < tile_groups ? group_end - g : tile_groups, y, y_stride);
       for (u32 t = begin; t < end; t += panel_tokens) {
         const u32 n = end - t < panel_tokens ? end - t : panel_tokens;
-        if (n > direct_tokens) {
+        if (n > direct_tokens<W>) {
           multiply_panels<W>(of, x, t, n);
         } else {
-          with_constant<1, direct_tokens>(
+          with_constant<1, direct_tokens<W>>(
               n, [&](auto tokens) FLYBALL_LAMBDA { multiply_direct<W, tokens.value>(of, x, t); });
         }
       }
