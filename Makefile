@@ -103,7 +103,8 @@ coverage: $(PACKAGE) efi $(GROUP)-coverage.stamp ## lines that the tests reach: 
 	@find build/coverage -name '*.gcda' -delete
 	@build/coverage/$(CPP_TESTS) > build/coverage/tests.log || { cat build/coverage/tests.log; exit 1; }
 	@mkdir -p build/coverage/cpp
-	$(VENV)/bin/gcovr --root . --filter cpp/ --object-directory build/coverage -j $(JOBS) --html-details build/coverage/cpp/index.html --print-summary
+	$(VENV)/bin/gcovr --root . --filter cpp/ -j $(JOBS) --print-summary \
+	  --html-details build/coverage/cpp/index.html build/coverage
 	$(VENV)/bin/coverage erase
 	$(VENV)/bin/coverage run -m pytest -q -n $(JOBS) --deselect tests/cpp
 	$(VENV)/bin/coverage combine -q
