@@ -61,7 +61,7 @@ run: $(PACKAGE) ## build everything and generate from the bundled model
 	$(VENV)/bin/flyball run -p "Once upon a time" -n 120 --receipt build/receipt.json
 
 reliability: reliability-tools ## whether it still holds: measure, judge, heal (ops/reliability has options)
-	@ops/reliability run --allow-learning
+	@ops/reliability run --allow-insufficient-data
 
 # --- tests -------------------------------------------------------------------------------------------------------------
 

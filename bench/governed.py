@@ -33,7 +33,7 @@ ARC = (
     "AUTOTUNE_TIGHTEN",
     r"GUARD_\w+_STOP",
     "GUARD_SAFE_ENTERED",
-    "GUARD_SAFE_LEFT",
+    "GUARD_SAFE_EXITED",
     "AUTOTUNE_RELAX",
 )
 BLOCK = 25  # turns in a row with or without a neighbour
@@ -91,13 +91,13 @@ def main() -> None:
     opened = (event for event in events if event.reason_id == "SESSION_OPENED")
     guarded = next(event.session for event in opened if event.data["governor"]["guard.mode"] == "on")
     arc = _arc(event for event in events if event.session == guarded)
-    print(f"journal {file}: {report.n_decisions} decisions, replay {'holds' if report.holds else 'DOES NOT HOLD'}")
+    print(f"journal {file}: {report.n_decisions} decisions, replay {'holds' if report.verified else 'DOES NOT HOLD'}")
     print("arc" if len(arc) == len(ARC) else f"arc, of which {len(ARC) - len(arc)} are missing:")
     for event in arc:
         print(f"{event.turn:6} {event.reason_id}")
     for reason, n in Counter(event.reason_id for event in events if event.is_decision).most_common():
         print(f"{n:6} {reason}")
-    sys.exit(0 if report.holds and len(arc) == len(ARC) else 1)
+    sys.exit(0 if report.verified and len(arc) == len(ARC) else 1)
 
 
 def _arc(events: Iterable[Event]) -> list[Event]:

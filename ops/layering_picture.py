@@ -8,14 +8,16 @@ Rows and what boxes mean are from tests/layering/layers.py; here is only how it 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import wrap
 from xml.sax.saxutils import escape
 
 from tests.layering import layers
 
-ROW, BOX, GAP, PAD = 78, 52, 16, 20  # distance of rows, height of a box; pixels between boxes and around them
+ROW, BOX, GAP, PAD = 84, 56, 16, 20  # distance of rows, height of a box; pixels between boxes and around them
 TOP = 74  # of the highest row
 PYTHON, CPP, HOST = (40, 520), (620, 1220), 120  # left and right ends of the rows; width of the platforms' column
 LANES = [n / d for d in (2, 4, 8, 16) for n in range(1, d, 2)]  # where an arrow may leave a box, by preference
@@ -101,6 +103,7 @@ def arrows(boxes: dict[str, Box], edges: Iterable[tuple[str, str]]) -> list[str]
     """Straight down, behind what is between; with a step aside below the source where the target is not under it."""
     drawn: list[str] = []
     taken: list[tuple[float, float, float]] = []
+    turns: Counter[float] = Counter()
 
     def lane(left: float, right: float, top: float, bottom: float) -> float:
         for x in (left + (right - left) * part for part in LANES):
@@ -117,22 +120,24 @@ def arrows(boxes: dict[str, Box], edges: Iterable[tuple[str, str]]) -> list[str]
             x = lane(left, right, start, end)
             drawn.append(arrow([(x, start), (x, end)]))
         else:
-            step = start + (ROW - BOX) / 2
+            step = start + 5 + 5 * (turns[start] % 3)  # so that two in one gap are two lines
+            turns[start] += 1
             x, to = lane(source.left + 8, source.right - 8, start, step), lane(target.left, target.right, step, end)
             drawn.append(arrow([(x, start), (x, step), (to, step), (to, end)]))
     return drawn
 
 
 def draw_box(name: str, box: Box, kind: str) -> str:
+    """With its name, and what it means in two lines at most."""
     meaning = layers.python_meaning(name) if kind == "python" else layers.CPP_MEANING.get(name, "")
-    if 6.5 * len(meaning) > box.right - box.left:
-        raise SystemExit(f"layering_picture: what {name} means is too long for its box: {meaning}")
     (x, y), width, height = box.middle, box.right - box.left, box.bottom - box.top
-    return (
-        f'<g class="{kind}"><rect x="{box.left:g}" y="{box.top:g}" width="{width:g}" height="{height:g}" rx="7"/>'
-        f'<text class="name" x="{x:g}" y="{y - 4 if meaning else y + 6:g}">{escape(name)}</text>'
-        f'<text class="meaning" x="{x:g}" y="{y + 15:g}">{escape(meaning)}</text></g>'
-    )
+    lines = wrap(meaning, int(width / 6.2))[:2]
+    y += 6 - 8.5 * len(lines)
+    texts = [f'<text class="name" x="{x:g}" y="{y:g}">{escape(name)}</text>']
+    for i, line in enumerate(lines):
+        texts.append(f'<text class="meaning" x="{x:g}" y="{y + 18 + 14 * i:g}">{escape(line)}</text>')
+    place = f'x="{box.left:g}" y="{box.top:g}" width="{width:g}" height="{height:g}"'
+    return f'<g class="{kind}"><rect {place} rx="7"/>{"".join(texts)}</g>'
 
 
 def draw(boxes: dict[str, Box], edges: Iterable[layers.Edge], title: str, kinds: dict[str, str]) -> list[str]:

@@ -39,21 +39,36 @@ py::list schema() {
   return list;
 }
 
-py::object word(const std::string& name, const std::string& written) {
+// (former name, current name), or None.
+py::object pair(const settings::Renamed* renamed) {
+  return renamed ? py::object(py::make_tuple(text(renamed->before), text(renamed->now))) : py::none();
+}
+
+// (key, value, pair of a renamed choice)
+py::tuple word(const std::string& name, const std::string& written) {
   const ConfigKey& key = settings::config_keys()[unwrap(settings::find_config_key(str(name)))];
   ConfigValue value;
   check(settings::read_config_word(key, str(written), &value));
-  return value_of(key, value);
+  return py::make_tuple(text(key.key), value_of(key, value), pair(value.renamed));
 }
 
-// key -> (value, line) for the keys that the text sets.
+// (former key, key)
+py::list renamed_keys() {
+  py::list list;
+  for (const settings::Renamed& name : settings::renamed_config())
+    if (name.key.empty()) list.append(pair(&name));
+  return list;
+}
+
+// key -> (value, line, pair of a renamed key or choice) for the keys that the text sets.
 py::dict parse_config(const std::string& file, const std::string& content) {
   const Span<const ConfigKey> keys = settings::config_keys();
   std::vector<ConfigValue> values(keys.size);
   check(settings::read_config(str(file), str(content), {values.data(), values.size()}));
   py::dict dict;
   for (u64 i = 0; i < keys.size; ++i)
-    if (values[i].set) dict[text(keys[i].key)] = py::make_tuple(value_of(keys[i], values[i]), values[i].line);
+    if (values[i].set)
+      dict[text(keys[i].key)] = py::make_tuple(value_of(keys[i], values[i]), values[i].line, pair(values[i].renamed));
   return dict;
 }
 
@@ -63,6 +78,7 @@ void bind_config(py::module_& module) {
   using namespace py::literals;
   module.def("config_schema", &schema);
   module.def("config_word", &word, "key"_a, "word"_a);
+  module.def("config_renamed_keys", &renamed_keys);
   module.def("config_parse", &parse_config, "file"_a, "content"_a);
 }
 

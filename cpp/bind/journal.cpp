@@ -45,6 +45,7 @@ py::dict next(ChainCheck& check, const std::string& line) {
   bind::check(check.next(str(line), &read));
   const journal::ReasonInfo& reason = info(read.event.reason);
   py::dict d;
+  d["version"] = read.version;
   d["number"] = read.number;
   d["time_ns"] = read.event.time_ns;
   d["cycles"] = read.event.cycles;
@@ -107,11 +108,18 @@ py::list reasons() {
   return list;
 }
 
+// The registry's id for a current or former one; empty: unknown.
+py::str current_reason(const std::string& reason_id) {
+  journal::Reason reason;
+  return text(journal::find_reason(str(reason_id), &reason) ? info(reason).id : Str());
+}
+
 }  // namespace
 
 void bind_journal(py::module_& module) {
   using namespace py::literals;
   module.def("reasons", &reasons);
+  module.def("current_reason", &current_reason, "reason_id"_a);
   py::class_<JournalCore, std::shared_ptr<JournalCore>>(module, "JournalCore")
       .def(py::init([](const std::string& hash, u64 n_lines, bool content) {
              auto journal = std::make_shared<Journal>(host::host_platform(), head_from(hash, n_lines));

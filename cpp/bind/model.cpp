@@ -70,7 +70,7 @@ py::dict tune(const ModelCore& core, const std::string& profile, const std::stri
   py::dict d;
   d["threads"] = tuned.threads;
   d["decode_threads"] = tuned.decode_threads;
-  d["remembered"] = tuned.remembered;
+  d["cached"] = tuned.remembered;
   d["seconds"] = static_cast<f64>(tuned.spent_ns) / 1e9;
   d["probes"] = tuned.n_probes;
   d["candidates"] = candidates;
@@ -162,7 +162,7 @@ py::dict info(const ModelCore& core) {
   py::dict d;
   d["name"] = text(config.name);
   d["architecture"] = text(config.architecture_name);
-  d["quantisation"] = text(model.quantisation());
+  d["quantization"] = text(model.quantisation());
   d["n_parameters"] = model.n_parameters();
   d["file_bytes"] = model.file_bytes();
   d["weight_bytes"] = model.weight_bytes();
@@ -319,7 +319,7 @@ void bind_model(py::module_& module) {
                              [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
       .def("cache_bytes", &cache_bytes, "context"_a, "type"_a)
       .def("choose_isa", &choose_isa)
-      .def("tune", &tune, "profile"_a, "memory"_a, "again"_a)
+      .def("tune", &tune, "objective"_a, "cache_file"_a, "refresh"_a)
       .def("fingerprint", &fingerprint);
 }
 

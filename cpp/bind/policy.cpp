@@ -103,7 +103,7 @@ class PolicyCore {
     for (u32 i = 0; i < governor::policy::n_actions; ++i) {
       const auto& o = state.history.outcomes[i];
       outcomes[text(governor::policy::info(Action(i)).name)] =
-          py::make_tuple(o.helped, o.harmed, o.undecided, o.history);
+          py::make_tuple(o.improved, o.regressed, o.inconclusive, o.history);
     }
     py::list decided, acted;
     for (const journal::Reason reason : reasons) {
@@ -112,18 +112,18 @@ class PolicyCore {
     }
     py::dict d;
     d["mode"] = text(governor::policy::mode_name(state.history.mode));
-    d["asked_for"] = tuple_of(state.base);
-    d["now"] = tuple_of(state.now);
-    d["bad"] = state.bad;
-    d["calm"] = state.calm;
+    d["requested"] = tuple_of(state.base);
+    d["current"] = tuple_of(state.now);
+    d["troubled_turns"] = state.bad;
+    d["calm_turns"] = state.calm;
     d["steps"] = state.steps;
     d["hard_stopped"] = state.hard_stopped;
     d["judging"] = state.trial == Action::stay ? py::object(py::none())
                                                : py::object(text(governor::policy::info(state.trial).name));
     d["judged_answers"] = state.after.n;
     d["outcomes"] = outcomes;
-    d["told"] = decided;
-    d["acted"] = acted;
+    d["last_reasons"] = decided;
+    d["changed"] = acted;
     return d;
   }
 
@@ -162,7 +162,7 @@ void bind_policy(py::module_& module) {
       .def("consult", &PolicyCore::consult, "session"_a)
       .def("consult_mock", &PolicyCore::consult_mock, "session"_a, "action"_a)
       .def("ask_model", &PolicyCore::ask_model, "situation"_a)
-      .def("ask_for", &PolicyCore::ask_for, "context"_a, "cache"_a, "max_tokens"_a)
+      .def("request", &PolicyCore::ask_for, "context"_a, "cache"_a, "max_tokens"_a)
       .def("govern", &PolicyCore::govern, "settings"_a)
       .def("state", &PolicyCore::state);
 }

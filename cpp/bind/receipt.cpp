@@ -48,7 +48,7 @@ py::dict verify(const std::string& json, const ModelCore& core, py::object progr
   call.rethrow();
   const receipt::VerifyReport report = unwrap(std::move(result));
   py::dict d;
-  d["holds"] = report.holds;
+  d["verified"] = report.verified;
   d["difference"] = text(receipt::difference_name(report.difference));
   d["position"] = report.position;
   d["n_compared"] = report.n_compared;

@@ -174,7 +174,7 @@ void read_bias(const py::dict& bias, u32 n_vocab, std::vector<runtime::LogitBias
   }
 }
 
-// `options` has every key: flyball.options.GenerateOptions checks types and ranges first.
+// `options` has every key: flyball.GenerateOptions checks types and ranges first.
 engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, GenerationCore& keep) {
   engine::GenerateOptions o;
   o.sampler.temperature = options["temperature"].cast<float>();

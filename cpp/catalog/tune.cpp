@@ -224,7 +224,7 @@ class Probes {
 void record_tuned(const Model& model, Profile profile, const Tuned& tuned) {
   if (!model.state().events.record) return;
   journal::EventData<> data;
-  data.json.field("profile", profile_name(profile)).field("threads", tuned.threads);
+  data.json.field("objective", profile_name(profile)).field("threads", tuned.threads);
   data.json.field("decode_threads", tuned.decode_threads);
   if (!tuned.remembered) {
     data.json.field("probes", tuned.n_probes).field("spent_us", tuned.spent_ns / 1000).key("candidates").begin_array();
@@ -232,7 +232,7 @@ void record_tuned(const Model& model, Profile profile, const Tuned& tuned) {
       data.json.begin_array().value(c.threads).value(c.prefill_ns).value(c.decode_ns).end_array();
     data.json.end_array();
   }
-  model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_REMEMBERED : Reason::MODEL_TUNED, data.done());
+  model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_CACHED : Reason::MODEL_TUNED, data.done());
 }
 
 void record_isa(const Model& model, const IsaTimes& times) {
@@ -260,7 +260,7 @@ Result<Profile> parse_profile(Str name) {
   for (const Profile profile : profiles) {
     if (name == profile_name(profile)) return profile;
   }
-  return fail(Code::invalid_argument, "profile")
+  return fail(Code::invalid_argument, "objective")
          << "is '" << name.substr(0, min<u64>(name.size, 40)) << "'; choose latency, throughput or quiet";
 }
 

@@ -30,12 +30,12 @@ constexpr char usage[] =
     "  --threads N           threads that compute (default: one per processor)\n"
     "  --decode-threads N    threads that compute where no prompt is computed (default: as many as --threads)\n"
     "  --ctx N               context in tokens (default: the model's, at most 8192)\n"
-    "  --kv TYPE             type of cached keys and values: f16, f32, q8_0 (default: f16)\n"
-    "  --tune HOW            choose threads by short probes and remember them: auto, off, again (default: auto)\n"
-    "  --profile NAME        for what: latency, throughput, quiet (default: latency)\n"
+    "  --cache-type TYPE     type of cached keys and values: f16, f32, q8_0 (default: f16)\n"
+    "  --tune HOW            choose threads by short probes and cache them: auto, off, refresh (default: auto)\n"
+    "  --objective NAME      of --tune: latency, throughput, quiet (default: latency)\n"
     "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
-    "  --speculate HOW       guess tokens and check several at once: auto, off, always (default: auto)\n"
-    "  --draft FILE          a smaller model with the same vocabulary that guesses (default: the text so far does)\n"
+    "  --speculate HOW       verify draft tokens, several at once: auto, off, always (default: auto)\n"
+    "  --draft FILE          a smaller model with the same vocabulary that drafts (default: prompt lookup)\n"
     "  --journal FILE        append what is done and decided, and why; see flyball journal\n"
     "  --log FILE            the same as lines of text\n"
     "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*, policy.*); may be repeated\n"
@@ -57,12 +57,29 @@ Str str(const std::string& text) { return {text.data(), text.size()}; }
 }
 
 // What an option may be is what the configuration's key may be.
+void warn_renamed(const std::string& before, Str now) {
+  fprintf(stderr, "flyball-repl: warning: %s is now %.*s; the old name goes with version 0.3\n", before.c_str(),
+          static_cast<int>(now.size), now.data);
+}
+
+// Flags of version 0.1 in today's words.
+std::string current_flag(const std::string& flag) {
+  for (const auto& [before, now] : {std::pair{"--kv", "--cache-type"}, std::pair{"--profile", "--objective"}}) {
+    if (flag != before) continue;
+    warn_renamed(before, now);
+    return now;
+  }
+  return flag;
+}
+
 settings::ConfigValue setting(const std::string& option, Str key, const std::string& word) {
   settings::ConfigValue value;
   const flyball::u32 index = settings::find_config_key(key).value();
   const flyball::Status status = settings::read_config_word(settings::config_keys()[index], str(word), &value);
   const Str what = status.error().what.str();
   if (!status.ok()) wrong_use(option + " " + std::string(what.data, what.size));
+  if (value.renamed)
+    warn_renamed(std::string(value.renamed->before.data, value.renamed->before.size), value.renamed->now);
   return value;
 }
 
@@ -71,7 +88,7 @@ Arguments parse(int argc, char** argv) {
   flyball::repl::Options& options = out.options;
   options.tune = true;
   for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
+    const std::string argument = current_flag(argv[i]);
     const auto value = [&]() -> std::string {
       if (i + 1 == argc) wrong_use(argument + " needs a value");
       return argv[++i];
@@ -87,14 +104,14 @@ Arguments parse(int argc, char** argv) {
       options.decode_threads = static_cast<flyball::u32>(setting(argument, "decode_threads", value()).integer);
     } else if (argument == "--ctx") {
       options.context = static_cast<flyball::u32>(setting(argument, "context", value()).integer);
-    } else if (argument == "--kv") {
-      options.cache = engine::parse_cache_type(setting(argument, "kv", value()).text.str()).value();
+    } else if (argument == "--cache-type") {
+      options.cache = engine::parse_cache_type(setting(argument, "cache_type", value()).text.str()).value();
     } else if (argument == "--tune") {
       const settings::ConfigValue how = setting(argument, "tune", value());
       options.tune = how.text.str() != "off";
-      options.tune_again = how.text.str() == "again";
-    } else if (argument == "--profile") {
-      options.profile = catalog::parse_profile(setting(argument, "profile", value()).text.str()).value();
+      options.tune_again = how.text.str() == "refresh";
+    } else if (argument == "--objective") {
+      options.profile = catalog::parse_profile(setting(argument, "objective", value()).text.str()).value();
     } else if (argument == "--prefix-cache-mb") {
       options.prefix_cache_bytes = setting(argument, "prefix_cache_mb", value()).integer << 20;
     } else if (argument == "--speculate") {

@@ -74,7 +74,8 @@ class Model {
 
 Str quantisation_of(const gguf::File& file);
 
-constexpr u32 default_context = 8192;  // at most, where the model has more
+constexpr u32 default_max_tokens = 512;  // of an answer, everywhere
+constexpr u32 default_context = 8192;    // at most, where the model has more
 
 struct SessionOptions {
   u32 context = 0;  // 0: the model's, at most default_context
@@ -180,7 +181,7 @@ Status check_draft(const Session& session, const SpeculationOptions& options);
 
 struct GenerateOptions {
   runtime::SamplerSettings sampler;
-  u32 max_tokens = 128;
+  u32 max_tokens = default_max_tokens;
   Span<const Str> stops;  // the answer ends before the first of them
   // Prompt tokens per transformer call, 512 at most: whole panels of every kernel. Cannot change a result.
   u32 batch = 192;

@@ -37,7 +37,7 @@ void record_event(const Session::State& session, u64 turn, Reason reason, Span<c
 void record_loaded(const Model& model) {
   if (!journaled(model)) return;
   Data data;
-  data.json.field("architecture", model.config().architecture_name).field("quantisation", model.quantisation());
+  data.json.field("architecture", model.config().architecture_name).field("quantization", model.quantisation());
   data.json.field("file_bytes", model.file_bytes()).field("weight_bytes", model.weight_bytes());
   data.json.field("isa", model.table().name).field("threads", model.threads());
   data.json.field("select_ns", model.startup().model_select_ns).field("prepare_ns", model.startup().model_prepare_ns);
@@ -50,7 +50,7 @@ void record_opened(Session::State& session) {
   if (events.new_session) session.number = events.new_session(events.context);
   const SessionOptions& options = session.options;
   Data data;
-  data.json.field("context", options.context).field("kv", cache_type_name(options.cache));
+  data.json.field("context", options.context).field("cache_type", cache_type_name(options.cache));
   data.json.field("threads", options.threads).field("decode_threads", options.decode_threads);
   data.json.field("sequence", options.sequence);
   governor::write_opening(data.json, options.governor, session.governor.baseline);

@@ -109,7 +109,7 @@ void autotune(const Settings& settings, State& state, Record record) {
     return decide(Reason::AUTOTUNE_AT_FLOOR);
   if (!tighten && state.safe_turns_left != 0) return decide(Reason::AUTOTUNE_SAFE_MODE);
   if (tighten != state.tightened && state.since_change <= settings.settle_turns)
-    return decide(Reason::AUTOTUNE_SETTLING);
+    return decide(Reason::AUTOTUNE_COOLDOWN);
   state.tightness = tighten ? before + 1 : before - 1;
   state.tightened = tighten;
   state.since_change = 0;

@@ -54,7 +54,7 @@ Afterwards end_turn(const Settings& settings, State& state, Record record) {
     afterwards.reset_cache = settings.reset_cache != 0;
     if (afterwards.reset_cache) record(Reason::GUARD_CACHE_RESET, "{}");
   } else if (state.safe_turns_left != 0) {
-    if (--state.safe_turns_left == 0) turns_left(Reason::GUARD_SAFE_LEFT);
+    if (--state.safe_turns_left == 0) turns_left(Reason::GUARD_SAFE_EXITED);
   }
   return afterwards;
 }

@@ -10,7 +10,53 @@ using journal::take;
 
 namespace {
 
-constexpr u32 n_call_fields = 8;
+constexpr Str call_columns[] = {"kind",       "rows",    "gained", "cycles", "attention_cycles",
+                                "elapsed_us", "threads", "drafts"};
+constexpr u32 n_call_columns = sizeof call_columns / sizeof call_columns[0];
+constexpr Str call_kinds[] = {"prompt", "plain", "speculative", "shared"};  // in the order of Call::Kind
+
+struct CacheBits {
+  Str name;
+  u32 bits;
+};
+constexpr CacheBits cache_types[] = {{"q8_0", 8}, {"f16", 16}, {"f32", 32}};
+
+// The text of a string without escapes.
+Result<Str> word_of(const Json& value, Str name) {
+  Json text;
+  FLYBALL_ASSIGN(text, value.expect(name, JsonType::string));
+  return text.raw().substr(1, text.raw().size - 2);
+}
+
+Status check_columns(const Json& columns) {
+  u32 k = 0;
+  for (JsonItems items(columns); items.next(); ++k) {
+    Str name;
+    FLYBALL_ASSIGN(name, word_of(items.value(), "columns"));
+    if (k == n_call_columns || name != call_columns[k]) break;
+  }
+  if (k == n_call_columns && columns.count() == n_call_columns) return {};
+  return fail(Code::corrupt, "columns", columns.offset()) << "are not those of calls";
+}
+
+Status read_call(const Json& row, Call* out) {
+  u64 numbers[n_call_columns] = {};
+  u32 k = 0;
+  for (JsonItems field(row); field.next() && k < n_call_columns; ++k) {
+    if (k > 0) {
+      FLYBALL_ASSIGN(numbers[k], field.value().as_u64("rows", 0, k < 3 || k >= 6 ? most_u32 : most_number));
+      continue;
+    }
+    Str kind;
+    FLYBALL_ASSIGN(kind, word_of(field.value(), "rows"));
+    while (numbers[0] <= Call::shared && call_kinds[numbers[0]] != kind) ++numbers[0];
+  }
+  if (row.count() != n_call_columns || numbers[0] > Call::shared)
+    return fail(Code::corrupt, "rows", row.offset()) << "has one that is no call";
+  *out = {Call::Kind(numbers[0]), u32(numbers[1]), u32(numbers[2]), numbers[3], numbers[4], numbers[5],
+          u32(numbers[6]),        u32(numbers[7])};
+  return {};
+}
 
 }  // namespace
 
@@ -31,15 +77,35 @@ Result<Baseline> read_baseline(const Json& object) {
   return baseline;
 }
 
+Str cache_type_name(u32 bits) {
+  for (const CacheBits& type : cache_types) {
+    if (type.bits == bits) return type.name;
+  }
+  return "";
+}
+
+Status read_cache_type(const Json& object, Str name, u32* bits) {
+  Json value;
+  Str word;
+  FLYBALL_ASSIGN(value, object.member(name));
+  FLYBALL_ASSIGN(word, word_of(value, name));
+  for (const CacheBits& type : cache_types) {
+    if (type.name != word) continue;
+    *bits = type.bits;
+    return {};
+  }
+  return fail(Code::corrupt, name, value.offset()) << "is no cache type: f16, f32 or q8_0";
+}
+
 void write_limits(JsonWriter& json, const TunableLimits& c) {
   json.begin_object().field("context", c.context).field("max_tokens", c.max_tokens);
-  json.field("cache_bits", c.cache_bits).end_object();
+  json.field("cache_type", cache_type_name(c.cache_bits)).end_object();
 }
 
 Status read(const Json& object, TunableLimits* out) {
   FLYBALL_TRY(take(object, "context", most_u32, &out->context));
   FLYBALL_TRY(take(object, "max_tokens", most_u32, &out->max_tokens));
-  return take(object, "cache_bits", most_u32, &out->cache_bits);
+  return read_cache_type(object, "cache_type", &out->cache_bits);
 }
 
 void write_members(JsonWriter& json, const Changed& changed) {
@@ -52,7 +118,7 @@ void write(JsonWriter& json, const TurnBegun& seen) {
   write_knobs(json, seen.asked);
   json.field("prompt_tokens", seen.prompt_tokens);
   if (seen.policy_change.any()) {
-    write_members(json.key("by_policy").begin_object(), seen.policy_change);
+    write_members(json.key("policy_change").begin_object(), seen.policy_change);
     json.end_object();
   }
   json.end_object();
@@ -67,7 +133,7 @@ Status read(const Json& object, TurnBegun* out) {
   FLYBALL_TRY(take(asked, "temperature", &out->asked.temperature));
   FLYBALL_TRY(take(object, "prompt_tokens", most_u32, &out->prompt_tokens));
   Json policy_change, member;
-  if (!object.find("by_policy", &policy_change)) return {};
+  if (!object.find("policy_change", &policy_change)) return {};
   FLYBALL_ASSIGN(member, policy_change.member("asked"));
   FLYBALL_TRY(read(member, &out->policy_change.asked));
   FLYBALL_ASSIGN(member, policy_change.member("given"));
@@ -75,31 +141,28 @@ Status read(const Json& object, TurnBegun* out) {
 }
 
 void write(JsonWriter& json, Span<const Call> calls) {
-  json.begin_object().key("calls").begin_array();
+  json.begin_object().key("columns").begin_array();
+  for (const Str& column : call_columns) json.value(column);
+  json.end_array().key("rows").begin_array();
   for (const Call& c : calls) {
-    json.begin_array().value(u32(c.kind)).value(c.rows).value(c.gained);
+    json.begin_array().value(call_kinds[c.kind]).value(c.rows).value(c.gained);
     json.value(c.cycles).value(c.attention_cycles).value(c.elapsed_us).value(c.threads).value(c.drafts).end_array();
   }
   json.end_array().end_object();
 }
 
 Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n) {
-  Json calls;
-  FLYBALL_ASSIGN(calls, object.member("calls"));
-  FLYBALL_ASSIGN(calls, calls.expect("calls", JsonType::array));
+  Json columns, rows;
+  FLYBALL_ASSIGN(columns, object.member("columns"));
+  FLYBALL_ASSIGN(columns, columns.expect("columns", JsonType::array));
+  FLYBALL_TRY(check_columns(columns));
+  FLYBALL_ASSIGN(rows, object.member("rows"));
+  FLYBALL_ASSIGN(rows, rows.expect("rows", JsonType::array));
   *n = 0;
-  for (JsonItems items(calls); items.next();) {
-    u64 fields[n_call_fields] = {};
-    u32 k = 0;
-    for (JsonItems field(items.value()); field.next(); ++k) {
-      if (k == n_call_fields) break;
-      FLYBALL_ASSIGN(fields[k], field.value().as_u64("calls", 0, k < 3 || k >= 6 ? most_u32 : most_number));
-    }
-    if (*n == max_calls_per_line || items.value().count() != n_call_fields || fields[0] > Call::shared)
-      return fail(Code::corrupt, "calls", items.value().offset())
-             << "is not a list of up to " << max_calls_per_line << " calls of " << n_call_fields << " numbers each";
-    out[(*n)++] = {Call::Kind(fields[0]), u32(fields[1]), u32(fields[2]), fields[3], fields[4], fields[5],
-                   u32(fields[6]),        u32(fields[7])};
+  for (JsonItems items(rows); items.next();) {
+    if (*n == max_calls_per_line)
+      return fail(Code::corrupt, "rows", rows.offset()) << "are more than " << max_calls_per_line;
+    FLYBALL_TRY(read_call(items.value(), &out[(*n)++]));
   }
   return {};
 }

@@ -85,8 +85,8 @@ Comparison compare(const ActionInfo& action, const Answers& before, const Answer
     c.worse += lower(was, is, action.percent);
   }
   const u32 n = c.better + c.worse;
-  if (beyond_chance(c.better, n)) c.verdict = Comparison::helped;
-  if (beyond_chance(c.worse, n)) c.verdict = Comparison::harmed;
+  if (beyond_chance(c.better, n)) c.verdict = Comparison::improved;
+  if (beyond_chance(c.worse, n)) c.verdict = Comparison::regressed;
   return c;
 }
 
@@ -108,17 +108,20 @@ bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen
   const Comparison c = compare(action, state.before, state.after);
   History::Outcomes& outcomes = state.history.outcomes[u64(state.trial)];
   for (History::Outcomes& each : state.history.outcomes) each.history = each.history * 7 / 8;
-  const bool harmed = c.verdict == Comparison::harmed, helped = c.verdict == Comparison::helped;
-  outcomes.history = min(max(outcomes.history + (helped ? 100 : harmed ? -200 : 0), -most_history), most_history);
-  ++(helped ? outcomes.helped : harmed ? outcomes.harmed : outcomes.undecided);
+  const bool regressed = c.verdict == Comparison::regressed, improved = c.verdict == Comparison::improved;
+  outcomes.history = min(max(outcomes.history + (improved ? 100 : regressed ? -200 : 0), -most_history), most_history);
+  ++(improved ? outcomes.improved : regressed ? outcomes.regressed : outcomes.inconclusive);
   EventData<> data;
   data.json.field("action", action.name).field("metric", metric_name(action.metric));
   data.json.field("expected_percent", action.percent).field("pairs", c.pairs).field("better", c.better);
   data.json.field("worse", c.worse).field("history", outcomes.history);
-  record(helped ? Reason::OUTCOME_HELPED : harmed ? Reason::OUTCOME_HARMED : Reason::OUTCOME_UNDECIDED, data.done());
+  record(improved    ? Reason::OUTCOME_IMPROVED
+         : regressed ? Reason::OUTCOME_REGRESSED
+                     : Reason::OUTCOME_INCONCLUSIVE,
+         data.done());
   state.trial = Action::stay;
   state.before = state.after;  // answers under the configuration that holds now
-  return harmed;
+  return regressed;
 }
 
 }  // namespace flyball::governor::policy

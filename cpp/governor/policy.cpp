@@ -63,7 +63,7 @@ PlannedChange change(State& state, const TunableLimits& to, Action action, Recor
 void change_mode(State& state, Mode mode, Reason reason, Record record) {
   EventData<> data;
   data.json.field("from", mode_name(state.history.mode)).field("to", mode_name(mode));
-  data.json.field("bad", state.bad).field("calm", state.calm);
+  data.json.field("troubled_turns", state.bad).field("calm_turns", state.calm);
   state.history.mode = mode;
   state.bad = state.calm = 0;
   record(reason, data.done());
@@ -97,7 +97,7 @@ void judge_start(const Settings& s, State& state, bool calm, Record record) {
   starts.unproven = false;
   starts.failed = 0;
   EventData<> data;
-  data.json.field("start", starts.n).field("calm", state.calm_since);
+  data.json.field("start", starts.n).field("calm_turns", state.calm_since);
   record(Reason::POLICY_START_STABLE, data.done());
 }
 
@@ -116,7 +116,7 @@ PlannedChange give_back(const Settings& s, State& state, const TurnSeen& seen, R
   else
     return {};
   state.calm = 0;
-  record_change(record, Reason::APPLY_GIVEN_BACK, state.now, to);
+  record_change(record, Reason::APPLY_REVERTED, state.now, to);
   return change(state, to, Action::stay, record);
 }
 
@@ -128,7 +128,7 @@ bool blocked(const Settings& s, const State& state, const Consulted& seen, Actio
   };
   const bool low = low_memory(s, seen.available_mb);
   if (by(state.hard_stopped, Reason::BLOCK_HARD_STOP) || by(state.steps >= s.plan_steps, Reason::BLOCK_PLAN_DONE) ||
-      by(state.trial != Action::stay, Reason::BLOCK_JUDGING) ||
+      by(state.trial != Action::stay, Reason::BLOCK_TRIAL_PENDING) ||
       by(after(s, state, action) == state.now, Reason::BLOCK_AT_LIMIT))
     return true;
   if (reduces(action))
@@ -172,7 +172,7 @@ Result<Action> parse_action(Str name) {
 }
 
 bool acted(Reason reason) {
-  constexpr Str events[] = {"mode", "start", "suggest", "apply", "give_back", "restore", "hard_stop", "outcome"};
+  constexpr Str events[] = {"mode", "start", "suggest", "apply", "revert", "restore", "hard_stop", "outcome"};
   for (const Str event : events) {
     if (journal::info(reason).event == event) return true;
   }

@@ -108,10 +108,10 @@ constexpr u32 max_outcome_turns = 16;
 struct History {
   Mode mode = Mode::normal;
   struct Outcomes {
-    i64 history = 0;  // decayed: helped +100, harmed -200
-    u64 helped = 0;
-    u64 harmed = 0;
-    u64 undecided = 0;
+    i64 history = 0;  // decayed: improved +100, regressed -200
+    u64 improved = 0;
+    u64 regressed = 0;
+    u64 inconclusive = 0;
     friend bool operator==(const Outcomes&, const Outcomes&) = default;
   };
   Outcomes outcomes[n_actions];
@@ -212,12 +212,12 @@ struct Comparison {
   u32 pairs = 0;
   u32 better = 0;
   u32 worse = 0;
-  enum { undecided, helped, harmed } verdict = undecided;
+  enum { inconclusive, improved, regressed } verdict = inconclusive;
 };
 // Answers before and after, paired where the machine was as fast; decided by an exact sign test at 5 %.
 Comparison compare(const ActionInfo& action, const Answers& before, const Answers& after);
 void begin_trial(State& state, Action action, const TunableLimits& from);
-// True: the trial has ended, and harmed.
+// True: the trial has ended, and regressed.
 bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Record record);
 
 }  // namespace flyball::governor::policy

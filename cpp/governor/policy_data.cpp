@@ -22,9 +22,11 @@ Status read_outcomes(const Json& object, History::Outcomes (&out)[n_actions]) {
     ++n_known;
     FLYBALL_ASSIGN(history, item.member("history"));
     FLYBALL_ASSIGN(out[i].history, history.as_i64("history", -most_history, most_history));
-    FLYBALL_TRY(take(item, "helped", most_number, &out[i].helped));
-    FLYBALL_TRY(take(item, "harmed", most_number, &out[i].harmed));
-    FLYBALL_TRY(take(item, "undecided", most_number, &out[i].undecided));
+    // Version 0.1 wrote the second names into the policy's file.
+    FLYBALL_TRY(take(item, item.find("improved", &history) ? "improved" : "helped", most_number, &out[i].improved));
+    FLYBALL_TRY(take(item, item.find("regressed", &history) ? "regressed" : "harmed", most_number, &out[i].regressed));
+    FLYBALL_TRY(take(item, item.find("inconclusive", &history) ? "inconclusive" : "undecided", most_number,
+                     &out[i].inconclusive));
   }
   if (object.count() == n_known) return {};
   return fail(Code::corrupt, "outcomes", object.offset()) << "has an action that there is not";
@@ -103,8 +105,8 @@ void write(JsonWriter& json, const History& history) {
   for (u32 i = 0; i < n_actions; ++i) {
     const History::Outcomes& o = history.outcomes[i];
     if (o == History::Outcomes()) continue;
-    json.key(info(Action(i)).name).begin_object().field("history", o.history).field("helped", o.helped);
-    json.field("harmed", o.harmed).field("undecided", o.undecided).end_object();
+    json.key(info(Action(i)).name).begin_object().field("history", o.history).field("improved", o.improved);
+    json.field("regressed", o.regressed).field("inconclusive", o.inconclusive).end_object();
   }
   const History::Starts& starts = history.starts;
   json.end_object().key("starts").begin_object().field("n", starts.n).field("failed", starts.failed);
@@ -138,22 +140,22 @@ void write_opening(JsonWriter& json, const Settings& settings, const State& stat
   write_settings(json.key("governor"), settings);
   write_limits(json.key("base"), state.base);
   json.key("possible").begin_object().field("most_context", state.possible.most_context);
-  json.field("least_cache_bits", state.possible.least_cache_bits).end_object();
-  write_limits(json.key("now"), state.now);
-  write(json.key("learnt"), state.history);
+  json.field("smallest_cache_type", cache_type_name(state.possible.least_cache_bits)).end_object();
+  write_limits(json.key("current"), state.now);
+  write(json.key("history"), state.history);
 }
 
 Status read_opening(const Json& data, State* out) {
   TunableLimits base, now;
   Possible possible;
   FLYBALL_TRY(read_member(data, "base", &base));
-  FLYBALL_TRY(read_member(data, "now", &now));
+  FLYBALL_TRY(read_member(data, "current", &now));
   History history;
   Json member;
   FLYBALL_ASSIGN(member, data.member("possible"));
   FLYBALL_TRY(take(member, "most_context", most_u32, &possible.most_context));
-  FLYBALL_TRY(take(member, "least_cache_bits", most_u32, &possible.least_cache_bits));
-  FLYBALL_ASSIGN(member, data.member("learnt"));
+  FLYBALL_TRY(read_cache_type(member, "smallest_cache_type", &possible.least_cache_bits));
+  FLYBALL_ASSIGN(member, data.member("history"));
   FLYBALL_TRY(read(member, &history));
   *out = begin(base, possible, now, history);
   return {};

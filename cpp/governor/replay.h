@@ -8,7 +8,7 @@ namespace flyball::governor {
 // What a governor or a policy decided, as against what happened and what a reliability run says of it.
 inline bool is_decision(Reason reason) {
   const Str family = info(reason).family;
-  return family != "MODEL" && family != "SESSION" && reason <= Reason::OUTCOME_UNDECIDED;
+  return family != "MODEL" && family != "SESSION" && reason <= Reason::OUTCOME_INCONCLUSIVE;
 }
 
 class Replay {

@@ -65,14 +65,22 @@ class Members {
   JsonItems items_;
 };
 
-Status read_reason(Members& members, Reason* out) {
-  Str event, id;
-  FLYBALL_TRY(members.word("event", &event));
-  FLYBALL_TRY(members.word("reason_id", &id));
-  if (!find_reason(id, out))
+// Version 1 named two events otherwise.
+bool is_event(Str name, Str event, u64 version) {
+  if (name == event) return true;
+  return version == 1 && ((name == "guesses" && event == "speculation") || (name == "give_back" && event == "revert"));
+}
+
+Status read_reason(Members& members, Line* line) {
+  FLYBALL_TRY(members.word("event", &line->event_name));
+  FLYBALL_TRY(members.word("reason_id", &line->reason_id));
+  const Str id = line->reason_id;
+  Reason& reason = line->event.reason;
+  if (!find_reason(id, &reason) || (line->version > 1 && info(reason).id != id))
     return fail(Code::corrupt, "reason_id")
            << "is '" << id.substr(0, min<u64>(id.size, 64)) << "', not in the registry";
-  if (info(*out).event != event) return fail(Code::corrupt, "event") << "is not that of " << id;
+  if (!is_event(line->event_name, info(reason).event, line->version))
+    return fail(Code::corrupt, "event") << "is not that of " << id;
   return {};
 }
 
@@ -113,8 +121,8 @@ Status write_event(Writer& out, Head* head, const Event& event) {
   json.begin_object().field("v", journal_version).field("seq", head->n_lines).field("time_ns", event.time_ns);
   json.field("cycles", event.cycles).field("session", event.session).field("turn", event.turn);
   json.field("event", reason.event).field("reason_id", reason.id).key("data").raw(event.data);
-  const Digest before = head->hash;
-  field(json, "before", before);
+  const Digest prev_hash = head->hash;
+  field(json, "prev_hash", prev_hash);
   const Digest hash = hash_of(out.text().from(begin));
   field(json, "hash", hash).end_object();
   out.put('\n');
@@ -140,21 +148,21 @@ Result<Line> read_line(Str text) {
   FLYBALL_ASSIGN(root, Json::parse(text));
   FLYBALL_ASSIGN(root, root.expect("journal line", JsonType::object));
   Members members(root);
-  u64 version = 0;
-  FLYBALL_TRY(members.number("v", &version));
-  if (version != journal_version)
-    return fail(Code::unsupported, "v") << "is " << version << "; this program reads version " << journal_version;
+  FLYBALL_TRY(members.number("v", &line.version));
+  if (line.version == 0 || line.version > journal_version)
+    return fail(Code::unsupported, "v") << "is " << line.version << "; this program reads versions 1 to "
+                                        << journal_version;
   FLYBALL_TRY(members.number("seq", &line.number));
   FLYBALL_TRY(members.number("time_ns", &line.event.time_ns));
   FLYBALL_TRY(members.number("cycles", &line.event.cycles));
   FLYBALL_TRY(members.number("session", &line.event.session));
   FLYBALL_TRY(members.number("turn", &line.event.turn));
-  FLYBALL_TRY(read_reason(members, &line.event.reason));
+  FLYBALL_TRY(read_reason(members, &line));
   Json data;
   FLYBALL_ASSIGN(data, members.next("data"));
   FLYBALL_ASSIGN(data, data.expect("data", JsonType::object));
   line.event.data = data.raw();
-  FLYBALL_TRY(members.digest("before", &line.before));
+  FLYBALL_TRY(members.digest(line.version == 1 ? "before" : "prev_hash", &line.prev_hash));
   FLYBALL_ASSIGN(data, members.next("hash"));
   if (members.more()) return bad_line("has more members than it may");
   return line;
@@ -175,10 +183,9 @@ void put_marker(Writer& out, Str family) {
 }  // namespace
 
 void write_log_line(Writer& out, const Line& line) {
-  const ReasonInfo& reason = info(line.event.reason);
   out.put('[');
-  put_marker(out, reason.family);
-  out.put("] ").put(reason.event).put(" reason_id=").put(reason.id).put(" seq=").put_u64(line.number);
+  put_marker(out, info(line.event.reason).family);
+  out.put("] ").put(line.event_name).put(" reason_id=").put(line.reason_id).put(" seq=").put_u64(line.number);
   out.put(" session=").put_u64(line.event.session).put(" turn=").put_u64(line.event.turn);
   const Result<Json> data = Json::parse(line.event.data);
   if (data.ok()) put_members(out, data.value(), "");
@@ -200,7 +207,7 @@ Status ChainCheck::next(Str text, Line* out) {
   if (number_known && out->number < expected.n_lines)
     return fail(Code::mismatch, "journal line")
            << "is out of order: number " << out->number << " after " << expected.n_lines << " lines";
-  if (hash_known && out->before != expected.hash)
+  if (hash_known && out->prev_hash != expected.hash)
     return fail(Code::mismatch, "journal line") << "does not follow the line before it: one of them was rewritten";
   return {};
 }

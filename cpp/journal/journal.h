@@ -10,7 +10,8 @@
 
 namespace flyball::journal {
 
-constexpr u32 journal_version = 1;
+// 2: `prev_hash` instead of `before`, names for the columns of calls, some reason ids renamed. Version 1 is read.
+constexpr u32 journal_version = 2;
 constexpr u64 max_line_bytes = u64(64) << 10;  // the newline included
 
 struct Event {
@@ -34,10 +35,12 @@ struct Head {
 Status write_event(Writer& out, Head* head, const Event& event);
 
 struct Line {
+  u64 version = journal_version;
   u64 number = 0;  // `seq` in the file, from 0
-  Digest before;
+  Digest prev_hash;
   Digest hash;
-  Event event;  // its data is a view of the text
+  Event event;                // its data is a view of the text
+  Str event_name, reason_id;  // as written: version 1 had other names for some
 };
 
 // One line without its newline: the keys that write_event() writes, in its order, and the hash that its bytes have. A line

@@ -54,7 +54,7 @@ Result<Str> read_text(const Platform& platform, Arena& arena, Str path) {
 void write_file_text(Writer& out, const TunableLimits& c) {
   out.put("# What Flyball's policy has changed (docs/policy.md); without this file it begins anew.\n");
   out.put("context = ").put_u64(c.context).put("\nmax_tokens = ").put_u64(c.max_tokens);
-  out.put("\nkv = \"").put(engine::cache_type_name(cache_of(c.cache_bits))).put("\"\n");
+  out.put("\ncache_type = \"").put(engine::cache_type_name(cache_of(c.cache_bits))).put("\"\n");
 }
 
 // The three keys of a configuration's text; others are an error, as a missing one is.
@@ -65,11 +65,11 @@ Status read_file_text(Arena& arena, Str path, Str text, TunableLimits* out) {
   u64 n_set = 0;
   for (const ConfigValue& value : values) n_set += value.set;
   const auto value = [&](Str key) -> const ConfigValue& { return values[find_config_key(key).value()]; };
-  const ConfigValue &context = value("context"), &max_tokens = value("max_tokens"), &kv = value("kv");
-  if (n_set != 3 || !context.set || !max_tokens.set || !kv.set)
-    return fail(Code::corrupt, path) << "must have context, max_tokens and kv, and nothing else";
+  const ConfigValue &context = value("context"), &max_tokens = value("max_tokens"), &cache_type = value("cache_type");
+  if (n_set != 3 || !context.set || !max_tokens.set || !cache_type.set)
+    return fail(Code::corrupt, path) << "must have context, max_tokens and cache_type, and nothing else";
   CacheType type = CacheType::f16;
-  FLYBALL_ASSIGN(type, engine::parse_cache_type(kv.text.str()));
+  FLYBALL_ASSIGN(type, engine::parse_cache_type(cache_type.text.str()));
   *out = {u32(context.integer), u32(max_tokens.integer), cache_bits(type)};
   return {};
 }
@@ -199,7 +199,7 @@ Status Policy::read_file(Str path, const TunableLimits& base, TunableLimits* out
 Str Policy::read_now(const TunableLimits& base, TunableLimits* now) const {
   const Platform& platform = model_.platform();
   if (settings_.auto_apply == GovernorSettings::nothing || !platform.stat(platform.self, file_.str()).ok())
-    return "asked_for";
+    return "requested";
   if (read_file(file_.str(), base, now).ok()) return "file";
   return read_file(Name(file_.str(), ".before").str(), base, now).ok() ? "checkpoint" : "nothing_valid";
 }
@@ -240,7 +240,7 @@ History Policy::read_history() const {
 Status Policy::ask_for(u32 context, CacheType cache, u32 max_tokens) {
   const TunableLimits base = asked(model_, context, cache, max_tokens);
   if (base == state_.base && base == state_.now) return {};
-  begin(base, base, "asked_for", state_.history);
+  begin(base, base, "requested", state_.history);
   if (settings_.auto_apply == GovernorSettings::nothing || apply(base, false).same_bytes) return {};
   return fail(Code::io, file_.str()) << "cannot be written; what it has holds again the next time";
 }

@@ -49,7 +49,7 @@ enum class Difference : u8 { none, model, settings, logits, tokens, stop, text, 
 Str difference_name(Difference difference);
 
 struct VerifyReport {
-  bool holds = false;
+  bool verified = false;
   Difference difference = Difference::none;
   u64 position = 0;    // produced position of the first difference in logits, tokens or stop
   u64 n_compared = 0;  // produced positions whose logits and token were computed again and agreed

@@ -170,7 +170,7 @@ class Verifier {
 
   VerifyReport compare_digest() {
     if (!unaltered_) return differs(Difference::digest, 0, "everything was repeated");
-    report_.holds = true;
+    report_.verified = true;
     char text[200];
     Writer out(text, sizeof text);
     out.put("the same answer: ").put_u64(report_.n_compared).put(" positions, logits and tokens equal bit by bit");

@@ -284,8 +284,8 @@ Status Repl::verify(Str argument) {
   const Result<receipt::VerifyReport> report = run();
   platform_.unmap(platform_.self, file);
   if (!report.ok()) return report.error();
-  if (report.value().holds) {
-    out_ << "holds: " << report.value().message.str() << '\n';
+  if (report.value().verified) {
+    out_ << "verified: " << report.value().message.str() << '\n';
     return {};
   }
   ErrorBuilder differs = fail(Code::mismatch, receipt::difference_name(report.value().difference));

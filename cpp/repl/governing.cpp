@@ -198,7 +198,7 @@ Status Repl::consult(Str argument) {
 Status Repl::outcomes(Str) {
   FLYBALL_TRY(open_policy());
   using namespace governor::policy;
-  (out_ << "  ").padded("action", 18).padded("helped", 8).padded("harmed", 8).padded("undecided", 11);
+  (out_ << "  ").padded("action", 18).padded("improved", 10).padded("regressed", 11).padded("inconclusive", 14);
   out_ << "history  should lower\n";
   for (u32 i = 0; i < n_actions; ++i) {
     const ActionInfo& action = governor::policy::info(Action(i));
@@ -210,7 +210,8 @@ Status Repl::outcomes(Str) {
       out_.padded(text.put_i64(value).text(), width);
     };
     (out_ << "  ").padded(action.name, 18);
-    column(i64(seen.helped), 8), column(i64(seen.harmed), 8), column(i64(seen.undecided), 11), column(seen.history, 9);
+    column(i64(seen.improved), 10), column(i64(seen.regressed), 11), column(i64(seen.inconclusive), 14),
+        column(seen.history, 9);
     out_ << metric_name(action.metric) << '\n';
   }
   return {};

@@ -38,12 +38,12 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.text(arena, "log", &o.log);
   values.integer("max_tokens", &o.max_tokens);
   if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;
-  if (values["kv"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["kv"].text.str()));
+  if (values["cache_type"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["cache_type"].text.str()));
   if (values["speculate"].set) FLYBALL_ASSIGN(o.speculation, engine::parse_speculation(values["speculate"].text.str()));
-  if (values["profile"].set) FLYBALL_ASSIGN(o.profile, catalog::parse_profile(values["profile"].text.str()));
+  if (values["objective"].set) FLYBALL_ASSIGN(o.profile, catalog::parse_profile(values["objective"].text.str()));
   if (const settings::ConfigValue& tune = values["tune"]; tune.set) {
     o.tune = tune.text.str() != "off";
-    o.tune_again = tune.text.str() == "again";
+    o.tune_again = tune.text.str() == "refresh";
   }
   values.real("sampling.temperature", &o.sampler.temperature);
   values.integer("sampling.top_k", &o.sampler.top_k);

@@ -38,7 +38,7 @@ struct Options {
   void (*instead_of_log)(Str lines) = nullptr;  // gets what a log cannot take
   engine::GovernorSettings governor;
   runtime::SamplerSettings sampler;
-  u32 max_tokens = 256;
+  u32 max_tokens = engine::default_max_tokens;
   bool terminal = false;  // colours and a progress line
 };
 

@@ -23,6 +23,20 @@ constexpr ConfigKey keys[] = {FLYBALL_CONFIG(FLYBALL_TEXT, FLYBALL_CHOICE, FLYBA
 #undef FLYBALL_REAL
 constexpr u32 n_keys = sizeof keys / sizeof keys[0];
 
+#define FLYBALL_KEY(before, now) {"", before, now},
+#define FLYBALL_WORD(key, before, now) {key, before, now},
+constexpr Renamed renamed[] = {FLYBALL_RENAMED_CONFIG(FLYBALL_KEY, FLYBALL_WORD)};
+#undef FLYBALL_KEY
+#undef FLYBALL_WORD
+
+// Null: `before` is no former name of a choice of the key, or of a key where `key` is empty.
+const Renamed* find_renamed(Str key, Str before) {
+  for (const Renamed& name : renamed) {
+    if (name.key == key && name.before == before) return &name;
+  }
+  return nullptr;
+}
+
 bool is_space(char c) { return c == ' ' || c == '\t'; }
 
 bool is_key_char(char c) {
@@ -130,10 +144,7 @@ Status read_literal(const ConfigKey& key, Str literal, ConfigValue* out) {
     return fail(Code::invalid_argument, key.key) << "is not one string in quotes (escapes: \\\" \\\\ \\t \\n)";
   }
   if (!fits) return too_long(key);
-  if (key.type == ConfigType::choice && !has_word(key.choices, value.text.str()))
-    return out_of_range(key, value.text.str());
-  value.set = true;
-  return {};
+  return key.type == ConfigType::choice ? read_config_word(key, value.text.str(), out) : Status();
 }
 
 Status read_line(Str line, u32 number, Span<ConfigValue> values) {
@@ -148,11 +159,14 @@ Status read_line(Str line, u32 number, Span<ConfigValue> values) {
     return fail(Code::invalid_argument, "line") << "must be: key = value";
   }
   u32 index = 0;
-  FLYBALL_ASSIGN(index, find_config_key(name));
+  const Renamed* former = nullptr;
+  FLYBALL_ASSIGN(index, find_config_key(name, &former));
   ConfigValue& value = values[index];
   if (value.set) return fail(Code::invalid_argument, name) << "was set before, in line " << value.line;
   FLYBALL_TRY(read_literal(keys[index], without_comment(rest.from(1)), &value));
+  value.set = true;
   value.line = number;
+  if (former) value.renamed = former;
   return {};
 }
 
@@ -179,14 +193,23 @@ Str config_type_name(ConfigType type) {
 
 Span<const ConfigKey> config_keys() { return {keys, n_keys}; }
 
-Result<u32> find_config_key(Str key) {
+Span<const Renamed> renamed_config() { return renamed; }
+
+Result<u32> find_config_key(Str key, const Renamed** former) {
+  if (const Renamed* name = find_renamed("", key)) {
+    if (former) *former = name;
+    key = name->now;
+  }
   u32 nearest = 0;
   for (u32 i = 0; i < n_keys; ++i) {
     if (keys[i].key == key) return i;
     if (likeness(keys[i].key, key) > likeness(keys[nearest].key, key)) nearest = i;
   }
-  return fail(Code::invalid_argument, key.substr(0, min<u64>(key.size, 64)))
-         << "is no configuration key; did you mean " << keys[nearest].key << "?";
+  ErrorBuilder error = fail(Code::invalid_argument, key.substr(0, min<u64>(key.size, 64)));
+  error << "is no configuration key; ";
+  if (2 * likeness(keys[nearest].key, key) >= max(keys[nearest].key.size, key.size))
+    return error << "did you mean " << keys[nearest].key << "?";
+  return error << "flyball config lists them";
 }
 
 Status read_config_word(const ConfigKey& key, Str word, ConfigValue* out) {
@@ -196,6 +219,8 @@ Status read_config_word(const ConfigKey& key, Str word, ConfigValue* out) {
       if (word.size > sizeof value.text.data) return too_long(key);
       break;
     case ConfigType::choice:
+      value.renamed = find_renamed(key.key, word);
+      if (value.renamed) word = value.renamed->now;
       if (!has_word(key.choices, word)) return out_of_range(key, word);
       break;
     case ConfigType::integer:

@@ -39,7 +39,7 @@ def write_sums(folder: Path) -> None:
 
 
 def check_sums(folder: Path) -> list[str]:
-    """What does not hold; empty: every file is as its line says, and has one."""
+    """Faults; empty: every file is as its line says, and has one."""
     try:
         lines = (folder / SUMS).read_text().splitlines()
     except OSError as error:

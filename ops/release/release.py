@@ -1,7 +1,7 @@
 """A release: HEAD is built twice, compared byte for byte, bundled, and tried in an environment of its own.
 
 The two builds differ in folder, time zone, locale and file mode mask, and have tools of the same versions. The folder
-gets log.txt, the bundle, and work/ where something does not hold.
+gets log.txt, the bundle, and work/ where something fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from flyball import image
 from flyball.errors import NotFound
-from flyball.evidence.gates import Verdict, failed, passed, undecided
+from flyball.evidence.gates import Verdict, failed, inconclusive, passed
 
 from . import archives
 from .commands import Commands, Done
@@ -326,4 +326,4 @@ def _broken(message: str, hint: str, **evidence: Any) -> NoReturn:
 
 
 def _cannot_tell(message: str, hint: str) -> NoReturn:
-    raise _Ended(undecided("PREFLIGHT_MISSING", message, hint))
+    raise _Ended(inconclusive("PREFLIGHT_MISSING", message, hint))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class Error(Exception):
     """Base of all errors of Flyball.
@@ -23,6 +25,10 @@ class Error(Exception):
     def __str__(self) -> str:
         place = self.where if self.offset is None else f"{self.where} at byte {self.offset}"
         return f"{place}: {self.what}" if place else self.what
+
+    def in_file(self, path: str) -> Self:
+        """The same error, with the file put before the place in it."""
+        return type(self)(f"{path}: {self.where}", self.what, self.offset, self.code)
 
 
 class InvalidArgument(Error, ValueError):
@@ -86,7 +92,7 @@ class NonFinite(Error, ArithmeticError):
 
 
 class VerificationError(Error):
-    """A receipt does not hold: `position` is the first produced token that differs, where tokens or logits do."""
+    """A mismatch with a receipt: `position` is the first produced token that differs, where tokens or logits do."""
 
     code = "mismatch"
     position: int | None = None

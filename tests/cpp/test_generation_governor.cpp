@@ -74,7 +74,7 @@ struct World {
       const Str text = write_receipt(arena, made).value();
       const Receipt read = parse_receipt(arena, text).value();
       CHECK_EQ(read.content.decisions.size, made.content.decisions.size);
-      answer.verified = verify_receipt(read, *model).value().holds;
+      answer.verified = verify_receipt(read, *model).value().verified;
     }
     Generation::release(generation);
     return answer;
@@ -162,7 +162,7 @@ TEST(a_slow_down_shows_the_whole_arc_in_one_journal) {
       Reason::AUTOTUNE_TOO_SHORT,  Reason::GUARD_SAFE_ENTERED,  //
       Reason::GUARD_SAFE_CAPS,     Reason::AUTOTUNE_SAFE_MODE,  // quiet again
       Reason::GUARD_SAFE_CAPS,     Reason::AUTOTUNE_SAFE_MODE,  //
-      Reason::GUARD_SAFE_LEFT,                                  //
+      Reason::GUARD_SAFE_EXITED,                                //
       Reason::AUTOTUNE_CAPS,       Reason::AUTOTUNE_RELAX,      //
       Reason::AUTOTUNE_CAPS,       Reason::AUTOTUNE_RELAX,      //
   };

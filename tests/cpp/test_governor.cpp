@@ -198,12 +198,12 @@ TEST(governor_lets_a_change_settle) {
   g.answer(1000);
   g.answer(1000);
   CHECK_EQ(g.state.tightness, u64(1));
-  CHECK_EQ(g.count(Reason::AUTOTUNE_SETTLING), u64(2));
+  CHECK_EQ(g.count(Reason::AUTOTUNE_COOLDOWN), u64(2));
   g.answer(1000);
   CHECK_EQ(g.state.tightness, u64(0));
   g.answer(5000);  // and the other way round
   CHECK_EQ(g.state.tightness, u64(0));
-  CHECK_EQ(g.count(Reason::AUTOTUNE_SETTLING), u64(3));
+  CHECK_EQ(g.count(Reason::AUTOTUNE_COOLDOWN), u64(3));
 }
 
 TEST(governor_judges_no_short_answer) {
@@ -267,7 +267,7 @@ TEST(guard_enters_and_leaves_safe_mode) {
   g.answer(1000, 20, &given);
   CHECK(given == (Knobs{128, 40, 0.95f, 0.8f}));
   CHECK_EQ(g.count(Reason::GUARD_SAFE_ENTERED), u64(1));
-  CHECK_EQ(g.count(Reason::GUARD_SAFE_LEFT), u64(1));
+  CHECK_EQ(g.count(Reason::GUARD_SAFE_EXITED), u64(1));
 }
 
 TEST(guard_relaxes_nothing_in_safe_mode) {

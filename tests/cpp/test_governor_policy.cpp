@@ -150,7 +150,7 @@ TEST(policy_applies_a_step_and_verifies_it) {
   CHECK(world.state.checkpoint == asked);
   CHECK(world.state.trial == Action::reduce_answer);
   world.choose(Action::reduce_cache);  // one change at a time, or nobody knows which one it was
-  CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::BLOCK_JUDGING}));
+  CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::BLOCK_TRIAL_PENDING}));
   world.choose(Action::stay);
   CHECK(world.reasons() == Reasons{Reason::POLICY_STAY});
 }
@@ -258,16 +258,16 @@ TEST(policy_gives_back_when_the_cause_is_gone) {
   make_degraded(world);
   world.choose(Action::reduce_answer);
   world.turn(calm, 8);  // judged: as before
-  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
+  CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(1));
   CHECK(world.state.history.mode == Mode::normal);
   CHECK_EQ(world.state.now.max_tokens, 128u);
   world.turn(calm, 7);
-  CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(0));
+  CHECK_EQ(world.count(Reason::APPLY_REVERTED), u64(0));
   world.turn(calm);
-  CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(1));
+  CHECK_EQ(world.count(Reason::APPLY_REVERTED), u64(1));
   CHECK(world.state.now == asked);
   world.turn(calm, 100);
-  CHECK_EQ(world.count(Reason::APPLY_GIVEN_BACK), u64(1));
+  CHECK_EQ(world.count(Reason::APPLY_REVERTED), u64(1));
 }
 
 // A program that starts, and how the one before it ended.
@@ -357,30 +357,30 @@ TEST(policy_increases_to_its_limit_and_no_further) {
     world.turn(calm, 5);
   }
   CHECK_EQ(world.count(Reason::BLOCK_AT_LIMIT), u64(1));
-  CHECK_EQ(world.count(Reason::OUTCOME_HELPED), u64(2));
+  CHECK_EQ(world.count(Reason::OUTCOME_IMPROVED), u64(2));
 }
 
 // Each way round: answers that were ended before and are not any more, and the other way.
 TEST(policy_outcomes_are_judged_and_remembered) {
-  World helped = aggressive();
-  helped.turn(stopped, 8);
-  helped.choose(Action::reduce_answer);
-  helped.turn(calm, 8);
-  CHECK_EQ(helped.count(Reason::OUTCOME_HELPED), u64(1));
-  CHECK_EQ(helped.state.history.outcomes[u64(Action::reduce_answer)].history, i64(100));
+  World improved = aggressive();
+  improved.turn(stopped, 8);
+  improved.choose(Action::reduce_answer);
+  improved.turn(calm, 8);
+  CHECK_EQ(improved.count(Reason::OUTCOME_IMPROVED), u64(1));
+  CHECK_EQ(improved.state.history.outcomes[u64(Action::reduce_answer)].history, i64(100));
   const Choice choice{Action::reduce_answer, 90, 80};
-  CHECK_EQ(policy::confidence(helped.settings, helped.state, World::plenty(), choice).outcomes, i64(5));
+  CHECK_EQ(policy::confidence(improved.settings, improved.state, World::plenty(), choice).outcomes, i64(5));
 
-  World harmed = aggressive();
-  harmed.turn(calm, 8);
-  harmed.state.history.mode = Mode::degraded;
-  harmed.choose(Action::reduce_answer);
-  harmed.recorded.clear();
-  harmed.turn(stopped, 8);
-  CHECK_EQ(harmed.count(Reason::OUTCOME_HARMED), u64(1));
-  CHECK_EQ(harmed.count(Reason::APPLY_UNDONE), u64(1));
-  CHECK(harmed.state.now == asked);
-  CHECK_EQ(policy::confidence(harmed.settings, harmed.state, World::plenty(), choice).outcomes, i64(-10));
+  World regressed = aggressive();
+  regressed.turn(calm, 8);
+  regressed.state.history.mode = Mode::degraded;
+  regressed.choose(Action::reduce_answer);
+  regressed.recorded.clear();
+  regressed.turn(stopped, 8);
+  CHECK_EQ(regressed.count(Reason::OUTCOME_REGRESSED), u64(1));
+  CHECK_EQ(regressed.count(Reason::APPLY_UNDONE), u64(1));
+  CHECK(regressed.state.now == asked);
+  CHECK_EQ(policy::confidence(regressed.settings, regressed.state, World::plenty(), choice).outcomes, i64(-10));
 }
 
 // The machine became quiet, and the counter with it: that is not what the action did.
@@ -391,9 +391,9 @@ TEST(policy_takes_no_credit_for_a_quieter_machine) {
   world.turn(busy, 8);
   world.choose(Action::reduce_answer);
   world.turn(calm, 8);
-  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
+  CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(1));
   for (const Recorded& t : world.recorded)
-    CHECK(t.reason != Reason::OUTCOME_UNDECIDED || t.data.find("\"pairs\":0,") != std::string::npos);
+    CHECK(t.reason != Reason::OUTCOME_INCONCLUSIVE || t.data.find("\"pairs\":0,") != std::string::npos);
   CHECK_EQ(world.state.history.outcomes[u64(Action::reduce_answer)].history, i64(0));
 }
 
@@ -406,8 +406,8 @@ TEST(policy_compares_memory_at_equal_depth) {
     after.add(seen, 8);
   }
   const ActionInfo& action = policy::info(Action::reduce_cache);
-  CHECK(compare(action, before, after).verdict == Comparison::helped);
-  CHECK(compare(action, after, before).verdict == Comparison::harmed);
+  CHECK(compare(action, before, after).verdict == Comparison::improved);
+  CHECK(compare(action, after, before).verdict == Comparison::regressed);
   for (TurnSeen& seen : after.seen) seen.depth = 1000;
   CHECK_EQ(compare(action, before, after).pairs, 0u);
 }
@@ -434,12 +434,12 @@ TEST(policy_outcomes_need_more_than_chance) {
     CHECK_EQ(c.worse, worse);
     return c.verdict;
   };
-  CHECK(verdict(4, 0, 4) == Comparison::undecided);  // 1 of 16
-  CHECK(verdict(5, 0, 3) == Comparison::helped);     // 1 of 32
-  CHECK(verdict(7, 1, 0) == Comparison::helped);     // 9 of 256
-  CHECK(verdict(6, 1, 0) == Comparison::undecided);  // 8 of 128
-  CHECK(verdict(0, 6, 0) == Comparison::harmed);
-  CHECK(verdict(0, 0, 8) == Comparison::undecided);
+  CHECK(verdict(4, 0, 4) == Comparison::inconclusive);  // 1 of 16
+  CHECK(verdict(5, 0, 3) == Comparison::improved);      // 1 of 32
+  CHECK(verdict(7, 1, 0) == Comparison::improved);      // 9 of 256
+  CHECK(verdict(6, 1, 0) == Comparison::inconclusive);  // 8 of 128
+  CHECK(verdict(0, 6, 0) == Comparison::regressed);
+  CHECK(verdict(0, 0, 8) == Comparison::inconclusive);
 }
 
 TEST(policy_trials_end_where_nothing_can_be_compared) {
@@ -449,9 +449,9 @@ TEST(policy_trials_end_where_nothing_can_be_compared) {
   TurnSeen unknown = calm;
   unknown.step_cycles = 0;
   world.turn(unknown, 31);
-  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(0));
+  CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(0));
   world.turn(unknown);
-  CHECK_EQ(world.count(Reason::OUTCOME_UNDECIDED), u64(1));
+  CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(1));
 }
 
 TEST(policy_data_reads_back) {
@@ -569,7 +569,7 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
     test::check_log_and_journal(world.recorded, {"[policy]"});
   }
   // The sequences reach all that the policy can say.
-  for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_UNDECIDED); ++i) {
+  for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_INCONCLUSIVE); ++i) {
     if (Reason(i) == Reason::PLAN_NOT_RESTORED) continue;
     if (seen_reasons[Reason(i)] == 0) test::note("never: " + string(journal::info(Reason(i)).id));
     CHECK(seen_reasons[Reason(i)] > 0);

@@ -83,7 +83,7 @@ TEST(a_line_reads_back_as_it_was_written) {
   const auto line = read_line(str(journal.lines[0]));
   REQUIRE(line.ok());
   CHECK_EQ(line.value().number, 0u);
-  CHECK(line.value().before == Digest());
+  CHECK(line.value().prev_hash == Digest());
   CHECK(line.value().hash == journal.head.hash);
   CHECK_EQ(line.value().event.time_ns, 1'700'000'000'000'000'000u);
   CHECK(line.value().event.reason == Reason::MODEL_LOADED);
@@ -95,10 +95,10 @@ TEST(the_bytes_of_a_line_are_a_promise) {
   journal.add(Reason::SESSION_CLOSED);
   CHECK_EQ(
       str(journal.lines[0]),
-      Str(R"({"v":1,"seq":0,"time_ns":1700000000000000000,"cycles":0,"session":1,"turn":0,"event":"session_close",)"
+      Str(R"({"v":2,"seq":0,"time_ns":1700000000000000000,"cycles":0,"session":1,"turn":0,"event":"session_close",)"
           R"("reason_id":"SESSION_CLOSED","data":{},)"
-          R"("before":"0000000000000000000000000000000000000000000000000000000000000000",)"
-          R"("hash":"87002557b6ce2bbfbc3c0dec37d3675527a61d8c01557b8c3c25b24489386c01"})"));
+          R"("prev_hash":"0000000000000000000000000000000000000000000000000000000000000000",)"
+          R"("hash":"321d739e61f30b2ef8909ad14891670e436efc14ee68a7067d396bf9f5672b62"})"));
 }
 
 TEST(a_whole_chain_holds) {

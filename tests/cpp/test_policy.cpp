@@ -102,7 +102,7 @@ struct World {
 
 constexpr char reduced[] =
     "# What Flyball's policy has changed (docs/policy.md); without this file it begins anew.\n"
-    "context = 512\nmax_tokens = 128\nkv = \"f16\"\n";
+    "context = 512\nmax_tokens = 128\ncache_type = \"f16\"\n";
 
 void make_degraded(World& world) {
   world.settings.headroom_mb = u64(1) << 24;  // more than there is: every answer shows trouble
@@ -146,8 +146,8 @@ TEST(a_policy_writes_verifies_and_goes_on) {
 }
 
 TEST(a_file_that_holds_nothing_valid_gives_way_to_the_checkpoint) {
-  for (const char* broken : {"", "context = 512\n", "context = 512\nmax_tokens = 128\nkv = \"f17\"\n",
-                             "context = 9999\nmax_tokens = 128\nkv = \"f16\"\n", "isa = \"auto\"\n", "\xff\xfe"}) {
+  for (const char* broken : {"", "context = 512\n", "context = 512\nmax_tokens = 128\ncache_type = \"f17\"\n",
+                             "context = 9999\nmax_tokens = 128\ncache_type = \"f16\"\n", "isa = \"auto\"\n", "\xff\xfe"}) {
     World world;
     world.fake.files["policy.toml"] = broken;
     REQUIRE(world.open().ok());

@@ -68,11 +68,11 @@ struct Engine {
     return verify_receipt(receipt.value(), other != nullptr ? *other : *model);
   }
 
-  // What verification says of a receipt: "holds", or the difference and its position, or an error's code.
+  // What verification says of a receipt: "verified", or the difference and its position, or an error's code.
   std::string verdict(const std::string& text, Model* other = nullptr) {
     const auto report = verify(text, other);
     if (!report.ok()) return string(code_name(report.error().code)) + " " + string(report.error().where.str());
-    if (report.value().holds) return "holds";
+    if (report.value().verified) return "verified";
     return string(difference_name(report.value().difference)) + " " + std::to_string(report.value().position);
   }
 };
@@ -106,10 +106,10 @@ GenerateOptions options(u32 max_tokens = 12) {
 TEST(a_receipt_holds_on_every_table_and_number_of_threads) {
   Engine engine;
   const std::string receipt = engine.answer(options());
-  CHECK_EQ(engine.verdict(receipt), "holds");
+  CHECK_EQ(engine.verdict(receipt), "verified");
   for (const kernels::Table* table : kernels::usable_tables()) {
     Model* other = engine.load(table->name, 3);
-    CHECK_EQ(engine.verdict(receipt, other), "holds");
+    CHECK_EQ(engine.verdict(receipt, other), "verified");
     Model::release(other);
     test::note(std::string("verified by ") + table->name);
   }
@@ -137,7 +137,7 @@ TEST(all_settings_survive_the_file) {
   CHECK_EQ(content.stops[0], stops[0]);
   CHECK_EQ(content.sequence, 7);
   CHECK(runtime::answer_digest(content) == parsed.value().digest);
-  CHECK_EQ(engine.verdict(text), "holds");
+  CHECK_EQ(engine.verdict(text), "verified");
 }
 
 TEST(the_first_difference_is_named) {
@@ -169,7 +169,7 @@ TEST(interrupted_answers_are_repeated_to_their_end) {
   Engine engine;
   const std::string some = engine.answer(options(50), {72, 105}, 5);
   CHECK(some.find("\"reason\":\"interrupted\",\"position\":5") != std::string::npos);
-  CHECK_EQ(engine.verdict(some), "holds");
+  CHECK_EQ(engine.verdict(some), "verified");
   CHECK_EQ(engine.verdict(element_replaced(some, "tokens", 2, "3")), "tokens 2");
 }
 
@@ -188,10 +188,10 @@ TEST(stop_strings_and_end_of_context_are_repeated) {
   o.stops = stops;
   const std::string stopped = engine.answer(o);
   CHECK(stopped.find("\"reason\":\"stop_string\"") != std::string::npos);
-  CHECK_EQ(engine.verdict(stopped), "holds");
+  CHECK_EQ(engine.verdict(stopped), "verified");
   const std::string full = engine.answer(options(1000), std::vector<Token>(120, 65));
   CHECK(full.find("\"reason\":\"context_full\"") != std::string::npos);
-  CHECK_EQ(engine.verdict(full), "holds");
+  CHECK_EQ(engine.verdict(full), "verified");
 }
 
 TEST(hostile_receipts_are_refused_with_field_and_byte) {

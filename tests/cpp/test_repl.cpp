@@ -135,7 +135,7 @@ TEST(bad_values_give_the_range) {
   CHECK(has(screen.say("/format vicuna"), "choose one of chatml"));
   const std::string settings = screen.say("/sampling");
   CHECK(has(settings,
-            "temp 0.8, top_k 40, top_p 0.95, min_p 0.05, repeat 1 over 64, no_repeat 0, max_tokens 256, seed 0"));
+            "temp 0.8, top_k 40, top_p 0.95, min_p 0.05, repeat 1 over 64, no_repeat 0, max_tokens 512, seed 0"));
   CHECK(has(screen.say("/repeat 1.1 32"), "repeat 1.1 over 32"));
   CHECK(has(screen.say("/temp"), "temp 0.8"));
 }
@@ -257,7 +257,7 @@ TEST(ctrl_c_stops_an_answer_and_leaves_the_session_usable) {
   CHECK(has(screen.say("Hello"), "interrupted"));
   CHECK(has(screen.say("/receipt r.json"), "wrote"));
   screen.world.stop = [] { return false; };
-  CHECK(has(screen.say("/verify r.json"), "holds"));
+  CHECK(has(screen.say("/verify r.json"), "verified"));
   screen.say("/max_tokens 4");
   CHECK(has(screen.say("Hello again"), "max_tokens"));
 }
@@ -313,7 +313,7 @@ TEST(receipts_are_written_and_verified) {
   screen.say("Hello");
   CHECK(has(screen.say("/receipt r.json"), "wrote"));
   CHECK(has(screen.say("/receipt read-only/r.json"), "error: input/output"));
-  CHECK(has(screen.say("/verify r.json"), "holds: the same answer: 8 positions"));
+  CHECK(has(screen.say("/verify r.json"), "verified: the same answer: 8 positions"));
   std::string& receipt = screen.world.files["r.json"];
   receipt.replace(receipt.find("\"seed\":0"), 8, "\"seed\":1");
   CHECK(has(screen.say("/verify r.json"), "error: mismatch"));
@@ -420,8 +420,8 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
     CHECK(has(consulted, reason));
   CHECK(has(screen.say("/policy"), "plan: 1 of 2 steps; reduce_answer is judged: 0 of 8 answers"));
   CHECK(has(screen.say("/policy"), "max_tokens 10 (asked for: 20)"));
-  CHECK(has(screen.say("/consult mock reduce_context"), "BLOCK_JUDGING"));
-  CHECK(has(screen.say("/outcomes"), "reduce_cache      0       0       0          0        resident_memory"));
+  CHECK(has(screen.say("/consult mock reduce_context"), "BLOCK_TRIAL_PENDING"));
+  CHECK(has(screen.say("/outcomes"), "reduce_cache      0         0          0             0        resident_memory"));
   CHECK(has(screen.say("Hello again"), "[10 tokens"));
   CHECK(has(screen.world.files["policy.toml"], "max_tokens = 10\n"));
   screen.say("/max_tokens 20");  // what a person asks for holds

@@ -45,7 +45,7 @@ def compare(record: parity.Record, case: parity.Case, directory: Path) -> bool:
 def main(argv: Sequence[str]) -> int:
     missing = [advice for module, advice in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
-        print("parity: undecided\n" + "\n".join(missing), file=sys.stderr)
+        print("parity: inconclusive\n" + "\n".join(missing), file=sys.stderr)
         return 2
     record = parity.load()
     chosen = [case for case in record.cases if not argv or case.recipe.name in argv]
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             failed = sum(not compare(record, case, Path(directory)) for case in chosen)
         except Exception as error:  # whatever went wrong, no verdict came of it
-            print(f"parity: undecided: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"parity: inconclusive: {type(error).__name__}: {error}", file=sys.stderr)
             return 2
     print(f"{len(chosen) - failed} of {len(chosen)} hold")
     return 1 if failed else 0

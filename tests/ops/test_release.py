@@ -264,7 +264,7 @@ def test_a_commit_is_found_and_changes_are_refused(tmp_path: Path, commands: Com
     with pytest.raises(release._Ended) as ended:
         release.find_commit(commands, checkout, root)
     verdict = ended.value.verdict
-    assert (verdict.outcome, verdict.reason_id) == (Outcome.UNDECIDED, "PREFLIGHT_MISSING")
+    assert (verdict.outcome, verdict.reason_id) == (Outcome.INCONCLUSIVE, "PREFLIGHT_MISSING")
     assert verdict.message == "python/flyball/module.py and 1 more is not committed"
     assert "git stash" in verdict.hint
 
@@ -273,7 +273,7 @@ def test_without_sources_it_cannot_be_told(tmp_path: Path, monkeypatch: pytest.M
     installed = tmp_path / "site-packages/flyball"
     monkeypatch.setattr(stage, "__file__", str(installed / "reliability/stages/release.py"))
     verdict = run(tmp_path).verdict
-    assert (verdict.outcome, verdict.reason_id) == (Outcome.UNDECIDED, "PREFLIGHT_MISSING")
+    assert (verdict.outcome, verdict.reason_id) == (Outcome.INCONCLUSIVE, "PREFLIGHT_MISSING")
     assert verdict.message == f"{installed} is in no checkout of the sources"
     assert verdict.hint
 
@@ -290,16 +290,16 @@ def test_without_git_or_an_index_it_cannot_be_told(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     outcome, reason, message = told("1")
-    assert (outcome, reason) == (Outcome.UNDECIDED, "PREFLIGHT_MISSING")
+    assert (outcome, reason) == (Outcome.INCONCLUSIVE, "PREFLIGHT_MISSING")
     assert message.startswith("pip: ERROR: Could not find a version")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert told("2") == (Outcome.UNDECIDED, "PREFLIGHT_MISSING", "git is not installed")
+    assert told("2") == (Outcome.INCONCLUSIVE, "PREFLIGHT_MISSING", "git is not installed")
 
 
 def test_the_stage_takes_the_verdict_of_the_checkouts_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     result = run(tmp_path)
-    assert (result.verdict.outcome, result.verdict.message) == (Outcome.UNDECIDED, "git is not installed")
+    assert (result.verdict.outcome, result.verdict.message) == (Outcome.INCONCLUSIVE, "git is not installed")
     assert (tmp_path / "runs/one/release/work").is_dir()
 
 

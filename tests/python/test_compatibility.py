@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import flyball
+from flyball import Policy
+from flyball.cli import main
 from flyball.config import configuration
 from flyball.journal import journal
-from flyball import Policy
-from flyball.reliability.store import Store
 from flyball.journal.replay import receipts, replay
+from flyball.reliability.store import Store
 
 OLD = Path(__file__).parents[1] / "golden" / "v0.1"
 RECEIPTS = sorted((OLD / "receipts").glob("*.json"))
@@ -49,12 +51,12 @@ def test_journals_hold_and_can_be_continued(head: Path, tmp_path: Path) -> None:
         shutil.copy(file, tmp_path)
     path = tmp_path / head.with_suffix("").name
     before = journal.check(path)
-    assert before.holds
+    assert before.verified
     assert before.n_lines == len(path.read_bytes().splitlines())
     with flyball.Journal(path) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
         model.generate("Once", 2)
     after = journal.check(path)
-    assert after.holds
+    assert after.verified
     assert after.n_lines > before.n_lines
 
 
@@ -73,21 +75,57 @@ def test_receipts_in_a_journal_verify(demo: flyball.Model) -> None:
 
 
 def test_a_saved_session_goes_on(demo: flyball.Model) -> None:
-    session = demo.session(cache="q8_0")
+    session = demo.session(cache_type="q8_0")
     session.restore(OLD / "files" / "session.bin")
     tokens = session.tokens
     assert len(tokens) == 26
     continued = session.generate([*tokens, 5], 8, seed=2)
     assert continued.metrics.cached_tokens == len(tokens)
-    assert continued.tokens == demo.session(cache="q8_0").generate([*tokens, 5], 8, seed=2).tokens
+    assert continued.tokens == demo.session(cache_type="q8_0").generate([*tokens, 5], 8, seed=2).tokens
 
 
 def test_a_configuration_is_read() -> None:
-    settings = configuration.resolve(OLD / "files" / "flyball.toml", environment={})
+    with pytest.warns(FutureWarning) as warned:
+        settings = configuration.resolve(OLD / "files" / "flyball.toml", environment={})
     assert settings["context"].value == 256
-    assert settings["kv"].value == "q8_0"
-    assert settings["profile"].value == "quiet"
-    assert settings["tune"].value == "again"
+    assert settings["cache_type"].value == "q8_0"
+    assert settings["objective"].value == "quiet"
+    assert settings["tune"].value == "refresh"
+    told = [str(each.message).rsplit("/", 1)[1] for each in warned]
+    assert [each.split(";")[0] for each in told] == [
+        "flyball.toml:3: again is now refresh",
+        "flyball.toml:4: profile is now objective",
+        "flyball.toml:6: kv is now cache_type",
+    ]
+
+
+def test_a_former_environment_variable_is_read_and_todays_wins() -> None:
+    with pytest.warns(FutureWarning, match="environment FLYBALL_KV: kv is now cache_type"):
+        assert configuration.resolve(environment={"FLYBALL_KV": "q8_0"})["cache_type"].value == "q8_0"
+    with pytest.warns(FutureWarning, match="FLYBALL_KV"):
+        found = configuration.resolve(environment={"FLYBALL_KV": "q8_0", "FLYBALL_CACHE_TYPE": "f32"})
+    assert found["cache_type"].value == "f32"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "-n", "1", "--kv", "q8_0", "-q"], "--kv is now --cache-type"),
+        (["run", "-n", "1", "--set", "kv=q8_0", "-q"], "command line: kv is now cache_type"),
+        (["run", "-n", "1", "--set", "tune=again", "-q"], "command line: again is now refresh"),
+        (["bench", "--prompt", "8", "--gen", "1", "--repeat", "1", "--no-bandwidth"], "is now flyball bench speed"),
+        (["bench", "speed", "--profile", "--prompt", "8", "--gen", "1", "--repeat", "1"], "is now --breakdown"),
+    ],
+    ids=["flag", "key", "choice", "command", "breakdown"],
+)
+def test_former_words_of_the_command_line_warn(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() replaces it
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(words) == 0
+    assert told in capsys.readouterr().err
 
 
 def test_a_policys_files_hold(demo: flyball.Model, tmp_path: Path) -> None:
@@ -95,11 +133,11 @@ def test_a_policys_files_hold(demo: flyball.Model, tmp_path: Path) -> None:
         shutil.copy(file, tmp_path)
     apply = {"policy.auto_apply": "aggressive", "policy.headroom_mb": 16777216, "policy.floor_answer": 8}
     state = Policy(demo, tmp_path / "policy.toml", apply, context=256, max_tokens=32).state
-    assert (state.mode, state.now.max_tokens, state.now.cache) == ("safe", 16, "q8_0")
-    assert state.outcomes["reduce_cache"].undecided == 1
+    assert (state.mode, state.current.max_tokens, state.current.cache_type) == ("safe", 16, "q8_0")
+    assert state.outcomes["reduce_cache"].inconclusive == 1
 
 
 def test_a_history_of_reliability_runs_is_read() -> None:
     records = Store(OLD / "reliability").history()
-    assert [str(record.outcome.value) for record in records] == ["undecided", "undecided"]
-    assert records[0].stages["quality"].verdict.reason_id == "QUALITY_LEARNING"
+    assert [str(record.outcome.value) for record in records] == ["inconclusive", "inconclusive"]
+    assert records[0].stages["quality"].verdict.reason_id == "QUALITY_INSUFFICIENT_DATA"

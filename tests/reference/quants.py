@@ -5,7 +5,7 @@ one quantised file, so what counts is that the layout is exact and every code is
 Only element-wise IEEE operations, minima and maxima are used, never a sum over an axis, whose order NumPy may choose
 by instruction set.
 
-Layouts: ggml's block structures (ggml-common.h); checked against `gguf.dequantize` in test_referee.py.
+Layouts: ggml's block structures (ggml-common.h); checked against `gguf.dequantize` in test_reference.py.
 """
 
 from __future__ import annotations

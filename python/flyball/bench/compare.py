@@ -1,7 +1,7 @@
 """Results beside earlier ones: digests, counters and times, each judged for what it is (docs/benchmark-pack.md).
 
 Digests and counters are exact, and are compared wherever they come from. Times fail a build only where they are of
-pairs, by a test, a bound and a second measurement that agree; what times suggest otherwise is undecided.
+pairs, by a test, a bound and a second measurement that agree; what times suggest otherwise is inconclusive.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from ..errors import InvalidArgument
 from ..evidence import stats
-from ..evidence.gates import Outcome, Verdict, failed, passed, undecided
+from ..evidence.gates import Outcome, Verdict, failed, inconclusive, passed
 from .results import CaseResult, Pairs, Results
 
 LEAST_PAIRS = 7
 _LEVEL = 0.01  # of all cases' tests together
 _TOLD = 3  # cases in a message; the evidence has all
-_ORDER = ("BENCH_VANISHED", "BENCH_DIGEST", "BENCH_COUNTER", "BENCH_SLOWER", "BENCH_WATCH", "BENCH_HOLDS")
+_ORDER = ("BENCH_VANISHED", "BENCH_DIGEST", "BENCH_COUNTER", "BENCH_SLOWER", "BENCH_WATCH", "BENCH_PASSED")
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def judge(
             why = (gone or {}).get(name)
             verdict = failed("BENCH_VANISHED", f"is gone: {why}" if why else "is gone")
         elif before is None:
-            verdict = undecided("BENCH_LEARNING", "is new")
+            verdict = inconclusive("BENCH_INSUFFICIENT_DATA", "is new")
         elif before.digest != now.digest:
             verdict = failed("BENCH_DIGEST", "gives another answer", "flyball verify tells where receipts differ")
         elif grown := _grown(before, now, bounds, instructions):
@@ -206,13 +206,13 @@ def judge(
         elif timing is Timing.PAIRED and paired is not None:
             verdict = _timed(paired, bounds, None if again is None else name in again)
         elif timing is Timing.TOLD and now.median_ms > bounds.slow_down * before.median_ms:
-            verdict = undecided(
+            verdict = inconclusive(
                 "BENCH_WATCH",
                 f"takes {now.median_ms / before.median_ms:.3f} x as long, but not measured in pairs",
                 "flyball bench run --against measures in pairs",
             )
         else:
-            verdict = passed("BENCH_HOLDS", "the same answer, no more work")
+            verdict = passed("BENCH_PASSED", "the same answer, no more work")
         rows.append(Row(name, before, now, paired, verdict))
     return rows
 
@@ -231,17 +231,17 @@ def _timed(times: Times, bounds: Bounds, again: bool | None) -> Verdict:
         return failed("BENCH_SLOWER", f"{at_least}, twice measured", **evidence)
     if times.slower:
         why = "was not measured again" if again is None else "a second measurement does not confirm it"
-        return undecided("BENCH_WATCH", f"{at_least}, but {why}", **evidence)
+        return inconclusive("BENCH_WATCH", f"{at_least}, but {why}", **evidence)
     more = "more pairs (--repeat), or a quieter machine"
     if times.n < times.needed:
-        return undecided("BENCH_WATCH", f"has {times.n} pairs, {times.needed} are needed", more, **evidence)
+        return inconclusive("BENCH_WATCH", f"has {times.n} pairs, {times.needed} are needed", more, **evidence)
     if times.ratio > bounds.slow_down:
         told = f"takes {times.ratio:.3f} x as long, which can be chance"
-        return undecided("BENCH_WATCH", told, more, **evidence)
+        return inconclusive("BENCH_WATCH", told, more, **evidence)
     if times.detectable > bounds.slow_down:
         told = f"varies too much: {times.detectable:.3f} x as long would be found, not less"
-        return undecided("BENCH_WATCH", told, more, **evidence)
-    return passed("BENCH_HOLDS", "the same answer, no more work, not slower", **evidence)
+        return inconclusive("BENCH_WATCH", told, more, **evidence)
+    return passed("BENCH_PASSED", "the same answer, no more work, not slower", **evidence)
 
 
 def overall(rows: list[Row], bounds: Bounds, timing: str) -> Verdict:
@@ -251,15 +251,15 @@ def overall(rows: list[Row], bounds: Bounds, timing: str) -> Verdict:
         "times": timing,
         "limits": {"slow_down": bounds.slow_down, "counters": bounds.counters},
     }
-    known = [row for row in rows if row.verdict.reason_id != "BENCH_LEARNING"]
+    known = [row for row in rows if row.verdict.reason_id != "BENCH_INSUFFICIENT_DATA"]
     if not known:
-        return undecided("BENCH_LEARNING", "there is no case to compare with", **evidence)
+        return inconclusive("BENCH_INSUFFICIENT_DATA", "there is no case to compare with", **evidence)
     reason = min((row.verdict.reason_id for row in known), key=_ORDER.index)
-    if reason == "BENCH_HOLDS":
+    if reason == "BENCH_PASSED":
         return passed(reason, f"{len(known)} cases: the same digests, no more work; times {timing}", **evidence)
     gravest = [row for row in known if row.verdict.reason_id == reason]
     told = "; ".join(f"{row.case} {row.verdict.message}" for row in gravest[:_TOLD])
     if len(gravest) > _TOLD:
         told += f"; and {len(gravest) - _TOLD} more"
-    say = undecided if gravest[0].verdict.outcome is Outcome.UNDECIDED else failed
+    say = inconclusive if gravest[0].verdict.outcome is Outcome.INCONCLUSIVE else failed
     return say(reason, told, gravest[0].verdict.hint, **evidence)

@@ -58,7 +58,7 @@ class Row:
     decode_bandwidth_share: float | None  # None also where weights fit in the caches and are not read from memory
     sequences: int
     sequences_tok_s: float | None  # of all together; None for one
-    profile: list[Part] | None
+    breakdown: list[Part] | None
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Plan:
     gen: int = 128
     depth: int = 0
     isa: str = "auto"
-    cache: str = "f16"
+    cache_type: str = "f16"
     batch: int = 192
     repeat: int = 5
     sequences: int = 1  # so many at once as well
-    profile: bool = False
+    breakdown: bool = False
     bandwidth: bool = True
 
 
@@ -86,7 +86,7 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
         plan.isa,
         threads,
         context,
-        cache=plan.cache,
+        cache_type=plan.cache_type,
         progress=progress,
         prefix_cache_mb=0,  # every prompt is to be computed
     ) as model:
@@ -100,7 +100,7 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
         prefills = _prefills(session, _ids(info.n_vocab, plan.prompt), plan)
         decodes, bandwidth = _decodes(session, cached, info, plan)
         together = _together(model, len(cached), plan) if plan.sequences > 1 else None
-        n_bytes = info.weight_bytes + info.cache_bytes(len(cached) + plan.gen // 2, plan.cache)
+        n_bytes = info.weight_bytes + info.cache_bytes(len(cached) + plan.gen // 2, plan.cache_type)
         decode_rates, prefill_rates = _rates([d.decode for d in decodes]), _rates([p.prefill for p in prefills])
         decode_rate = statistics.median(decode_rates)
         from_memory = bandwidth > 0 and n_bytes >= _SMALLEST_PROBE
@@ -126,7 +126,9 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
             decode_bandwidth_share=n_bytes * decode_rate / bandwidth if from_memory else None,
             sequences=plan.sequences,
             sequences_tok_s=together,
-            profile=_profile(model, prefills, decodes, n_bytes, bandwidth * from_memory) if plan.profile else None,
+            breakdown=_breakdown(model, prefills, decodes, n_bytes, bandwidth * from_memory)
+            if plan.breakdown
+            else None,
         )
 
 
@@ -176,7 +178,7 @@ def _together(model: Model, depth: int, plan: Plan) -> float:
     return statistics.median(rates[1:])
 
 
-def _profile(
+def _breakdown(
     model: Model, prefills: list[Metrics], decodes: list[Metrics], decode_bytes: int, bandwidth: float
 ) -> list[Part]:
     """The repeat with the median cycles, part by part; a rate where the part has one that a limit stands against."""

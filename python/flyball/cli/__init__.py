@@ -1,4 +1,4 @@
-"""The command line: `flyball COMMAND`. Exit codes: 0 holds, 1 does not hold, 2 could not tell or wrong use."""
+"""The command line: `flyball COMMAND`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import Error, VerificationError
-from .common import CANNOT_TELL, FAILS, say_error
+from .common import ERROR, FAILURE, say_error
+from .renamed import current_words
 
 COMMANDS = ("run", "chat", "info", "models", "config", "verify", "journal", "replay", "bench", "image", "reliability")
 
@@ -20,7 +22,7 @@ def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flyball",
         description="A local LLM runtime whose answers can be checked.",
-        epilog="Exit codes: 0 holds, 1 does not hold, 2 could not tell or wrong use.",
+        epilog="Exit codes: 0 success, 1 mismatch or failure, 2 error, inconclusive or wrong use.",
     )
     parser.add_argument("--version", action="version", version=f"flyball {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -31,11 +33,8 @@ def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. An error is one line, never a traceback."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["bench"]:
-        from .bench import current_form
-
-        words[1:] = current_form(words[1:])
+    words = current_words(list(sys.argv[1:] if argv is None else argv))
+    warnings.showwarning = lambda message, *_: say_error(f"warning: {message}")
     asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
     args = make_parser(asked).parse_args(words)
     try:
@@ -43,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except VerificationError as error:
         say_error(error)
-        return FAILS
+        return FAILURE
     except Error as error:
         say_error(error)
-        return CANNOT_TELL
+        return ERROR
     except BrokenPipeError:  # the reader has seen enough; Python must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CANNOT_TELL
+        return ERROR
     except KeyboardInterrupt:
         say_error("stopped")
-        return CANNOT_TELL
+        return ERROR
     return code

@@ -46,7 +46,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one = actions.add_parser(
         "compare",
         help="judge two results, or one of --against",
-        epilog="Exit codes: 0 holds, 1 does not, 2 could not tell.",
+        epilog="Exit codes: 0 pass, 1 fail, 2 inconclusive or error.",
         parents=[common.JSON],
     )
     one.add_argument("base", metavar="BASE", help="results, or those of run --against")
@@ -63,7 +63,7 @@ def pack(args: argparse.Namespace) -> int:
         made = Pack.make(model, args.profile, args.seed)
     write(args.output, made.as_dict())
     common.write(f"{args.output}: {len(made.corpus.cases)} cases, {made.model}, SHA-256 {made.sha256}\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         write(args.output, pairs.as_dict())
     for name, side in sides.items():
         _show_results(name, side)
-    return common.FAILS if any(side.failures for side in sides.values()) else common.HOLDS
+    return common.FAILURE if any(side.failures for side in sides.values()) else common.SUCCESS
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ def compare(args: argparse.Namespace) -> int:
         common.write_json(comparison.as_dict())
     else:
         _show(comparison)
-    codes = {Outcome.PASS: common.HOLDS, Outcome.FAIL: common.FAILS, Outcome.UNDECIDED: common.CANNOT_TELL}
+    codes = {Outcome.PASS: common.SUCCESS, Outcome.FAIL: common.FAILURE, Outcome.INCONCLUSIVE: common.ERROR}
     return codes[comparison.verdict.outcome]
 
 

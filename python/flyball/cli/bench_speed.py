@@ -25,12 +25,14 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--depth", type=int, default=0, metavar="N", help="tokens in the cache before decoding starts")
     parser.add_argument("--threads", metavar="N,N", help="thread counts (default: one per processor)")
     parser.add_argument("--isa", default="auto", metavar="NAME", help="instruction set (default: the best)")
-    parser.add_argument("--kv", default="f16", metavar="TYPE", help="type of cached keys and values: f16, f32, q8_0")
+    parser.add_argument(
+        "--cache-type", default="f16", metavar="TYPE", help="type of cached keys and values: f16, f32, q8_0"
+    )
     parser.add_argument("--batch", type=int, default=192, metavar="N", help="prompt tokens per transformer call")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements of each (default: 5)")
     parser.add_argument("--sequences", type=int, default=1, metavar="N", help="decode so many at once as well")
     parser.add_argument(
-        "--profile", action="store_true", help="where the time goes, and how far that is from the limits"
+        "--breakdown", action="store_true", help="where the time goes, and how far that is from the limits"
     )
     parser.add_argument("--no-bandwidth", action="store_true", help="leave out the measurement of memory")
     parser.set_defaults(run=run)
@@ -49,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
         gen=args.gen,
         depth=args.depth,
         isa=args.isa,
-        cache=args.kv,
+        cache_type=args.cache_type,
         batch=args.batch,
         repeat=args.repeat,
         sequences=args.sequences,
-        profile=args.profile,
+        breakdown=args.breakdown,
         bandwidth=not args.no_bandwidth,
     )
     rows = [measure(plan, threads, common.Progress()) for threads in _thread_counts(args.threads)]
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         common.write_json({"schema_version": 1, "model": plan.model, "rows": [asdict(row) for row in rows]} | machine())
     else:
         _show(rows)
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def _thread_counts(text: str | None) -> list[int]:
@@ -97,12 +99,12 @@ def _show(rows: list[Row]) -> None:
         if row.sequences_tok_s is not None:
             rate, gain = row.sequences_tok_s, row.sequences_tok_s / row.decode_tok_s
             common.write(f"\n{row.sequences} sequences, {row.threads} threads: {rate:,.1f} tok/s, {gain:.2f} x one\n")
-        if row.profile is not None:
+        if row.breakdown is not None:
             common.write(f"\nWhere the time goes, {row.threads} threads, {row.isa}:\n")
-            _show_profile(row.profile)
+            _show_breakdown(row.breakdown)
 
 
-def _show_profile(parts: list[Part]) -> None:
+def _show_breakdown(parts: list[Part]) -> None:
     table = [["PHASE", "PART", "CYCLES", "SHARE", "GB/S", "OF BANDWIDTH", "TOPS", "OF PEAK"]]
     for part in parts:
         percent = "-" if part.of_bandwidth is None else f"{100 * part.of_bandwidth:.0f} %"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..journal.journal import Journal
 
 HELP = """/help            this list
-/reset           forget the conversation (the system message stays)
+/clear           forget the conversation (the system message stays)
 /system TEXT     begin anew with this system message
 /seed N          draw other tokens
 /speculate [HOW] guess tokens and check several at once: auto, off, always
@@ -48,8 +48,7 @@ class _Conversation:
         self.model = common.open_model(settings, self.progress, journal)
         self.template = common.read_text(args.template) if args.template else None
         self.options: GenerateKeywords = common.generate_keywords(settings, self.progress)
-        written = settings["max_tokens"]
-        self.max_tokens: int = 512 if written.origin == "default" else written.value
+        self.max_tokens: int = settings["max_tokens"].value
         self.policy = common.open_policy(self.model, settings, self.max_tokens)
         self.chat = self.begin(args.system)
         self.last: Result | None = None
@@ -82,7 +81,7 @@ class _Conversation:
         acted = [each.reason_id for each in self.last.decisions if each.reason_id not in _QUIET]
         if acted:
             common.write(f"(governor: {', '.join(acted)}; /explain tells why)\n")
-        if self.policy and (acted := [*self.policy.state.acted]):
+        if self.policy and (acted := [*self.policy.state.changed]):
             common.write(f"(policy: {', '.join(acted)}; /explain tells why)\n")
         if self.last.stop_reason in ("context_full", "max_tokens"):
             common.write(f"({self.last.stop_reason})\n")
@@ -95,7 +94,7 @@ class _Conversation:
             return False
         if name == "/help":
             common.write(HELP + "\n")
-        elif name == "/reset":
+        elif name == "/clear":
             self.chat.reset()
         elif name == "/system":
             self.chat = self.begin(rest or None)
@@ -124,7 +123,7 @@ class _Conversation:
         if self.policy:
             from ..journal.events import REASONS
 
-            told += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.told]
+            told += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.last_reasons]
         common.write("\n".join(f"  {each}" for each in told) + "\n" if told else "nothing was decided\n")
 
     def end(self) -> None:
@@ -145,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         conversation = _Conversation(args, settings, journal)
         _talk(conversation)
         conversation.end()
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def _talk(conversation: _Conversation) -> None:
@@ -161,7 +160,7 @@ def _talk(conversation: _Conversation) -> None:
             else:
                 conversation.answer(line)
         except ContextFull as error:
-            common.say_error(f"{error} (/reset begins anew)")
+            common.say_error(f"{error} (/clear begins anew)")
         except Error as error:
             common.say_error(error)
 

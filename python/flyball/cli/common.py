@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..journal.journal import Journal
 
 _GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
-HOLDS, FAILS, CANNOT_TELL = 0, 1, 2
+SUCCESS, FAILURE, ERROR = 0, 1, 2
 _MAX_TEXT = 64 << 20
 
 # flag -> (configuration key, metavar, help)
@@ -33,17 +33,17 @@ _FLAGS = {
     "--threads": ("threads", "N", "threads that compute (0: one per processor)"),
     "--decode-threads": ("decode_threads", "N", "threads that compute where no prompt is computed (0: --threads)"),
     "--ctx": ("context", "N", "positions of the context (0: the model's own, at most 8192)"),
-    "--kv": ("kv", "TYPE", "type of cached keys and values: f16, f32, q8_0"),
+    "--cache-type": ("cache_type", "TYPE", "type of cached keys and values: f16, f32, q8_0"),
     "--prefix-cache-mb": ("prefix_cache_mb", "N", "MiB kept of prompts that begin alike (0: none)"),
     "--speculate": (
         "speculate",
         "HOW",
-        "guess tokens and check several at once: auto, off, always; cannot change a result",
+        "verify draft tokens, several at once: auto, off, always; cannot change a result",
     ),
     "--draft": (
         "draft",
         "FILE",
-        "a smaller model with the same vocabulary that guesses (default: the text so far does)",
+        "a smaller model with the same vocabulary that drafts (default: prompt lookup)",
     ),
     "--batch": ("batch", "N", "prompt tokens per transformer call; cannot change a result"),
     "--temp": ("sampling.temperature", "T", "0: always the likeliest token"),
@@ -54,7 +54,7 @@ _FLAGS = {
     "--no-repeat-ngram": ("sampling.no_repeat_ngram", "N", "bans repeated n-grams (0: off)"),
     "--seed": ("sampling.seed", "S", "the same seed draws the same tokens"),
 }
-MODEL_FLAGS = ("--isa", "--threads", "--decode-threads", "--ctx", "--kv", "--prefix-cache-mb")
+MODEL_FLAGS = ("--isa", "--threads", "--decode-threads", "--ctx", "--cache-type", "--prefix-cache-mb")
 SAMPLING_FLAGS = tuple(flag for flag in _FLAGS if flag not in MODEL_FLAGS)
 
 
@@ -169,10 +169,10 @@ def open_model(
     model = _open(settings["model"].value or demo_model_path(), settings, progress, journal)
     how = settings["tune"].value
     if how != "off" and not settings["threads"].value and not settings["decode_threads"].value:
-        memory = cache_folder() / "tuned.txt"
+        cache_file = cache_folder() / "tuned.txt"
         with suppress(OSError):
-            memory.parent.mkdir(parents=True, exist_ok=True)
-        model.tune(settings["profile"].value, memory, again=how == "again")
+            cache_file.parent.mkdir(parents=True, exist_ok=True)
+        model.tune(settings["objective"].value, cache_file, refresh=how == "refresh")
     return model
 
 
@@ -184,7 +184,7 @@ def _open(
         isa=settings["isa"].value,
         threads=settings["threads"].value,
         context=settings["context"].value,
-        cache=settings["kv"].value,
+        cache_type=settings["cache_type"].value,
         progress=progress,
         decode_threads=settings["decode_threads"].value,
         prefix_cache_mb=settings["prefix_cache_mb"].value,
@@ -204,7 +204,7 @@ def open_policy(model: Model, settings: Mapping[str, Setting], max_tokens: int) 
         settings["policy_file"].value or None,
         {key: setting.value for key, setting in settings.items() if key.startswith(_GOVERNOR_KEYS)},
         context=settings["context"].value,
-        cache=settings["kv"].value,
+        cache_type=settings["cache_type"].value,
         max_tokens=max_tokens,
     )
 

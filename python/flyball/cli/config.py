@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         fields = ("value", "origin", "default", "kind", "least", "most", "choices", "variable", "meaning")
         common.write_json({key: {f: getattr(s, f) for f in fields} for key, s in settings.items()})
-        return common.HOLDS
+        return common.SUCCESS
     rows = []
     for setting in settings.values():
         literal = json.dumps(setting.value, ensure_ascii=False)
@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> int:
         if args.explain:
             rows[-1] += [setting.allowed, setting.variable, setting.meaning]
     common.write_table(rows)
-    return common.HOLDS
+    return common.SUCCESS

@@ -39,7 +39,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.set_defaults(run=run)
 
     one = actions.add_parser(
-        "flow",
+        "test",
         help="preflight, build, run a script, extract, verify: all of it",
         epilog="Exit codes: 0 all steps hold, 1 one does not, 2 something is missing.",
         parents=[common.MODEL_FLAG],
@@ -47,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("folder", metavar="FOLDER", help="gets the image, and what the run has left in out/")
     one.add_argument("--script", required=True, metavar="FILE", help="lines for the REPL")
     one.add_argument("--cpu", default="max", metavar="NAME", help="as in image run")
-    one.set_defaults(run=flow)
+    one.set_defaults(run=test)
 
     one = actions.add_parser("native", help="run the program as a Linux process, with a folder as its volume")
     one.add_argument("folder", metavar="FOLDER", help="models/, flyball.toml and what the program leaves")
@@ -72,23 +72,23 @@ def build(args: argparse.Namespace) -> int:
     """Make an image."""
     image.build(args.image, args.model, args.config, args.file, usb=args.usb)
     common.write(f"{args.image}, {common.size(Path(args.image).stat().st_size)}\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def run(args: argparse.Namespace) -> int:
     """Boot it."""
     machine = image.Machine(args.cpu, args.smp, args.memory, args.read_only)
     if args.script is None:
-        return common.HOLDS if image.interact(args.image, machine, args.serial) else common.FAILS
+        return common.SUCCESS if image.interact(args.image, machine, args.serial) else common.FAILURE
     script = common.read_text(args.script).splitlines()
     ended = image.run(args.image, script, machine, args.timeout, on_output=common.write)
     common.write("\n")
     if not ended.well:
         common.say_error(ended.why)
-    return common.HOLDS if ended.well else common.FAILS
+    return common.SUCCESS if ended.well else common.FAILURE
 
 
-def flow(args: argparse.Namespace) -> int:
+def test(args: argparse.Namespace) -> int:
     """Each step with its result; the first that fails ends it."""
     from ..engine.model import demo_model_path
     from ..engine.verify import verify
@@ -102,7 +102,7 @@ def flow(args: argparse.Namespace) -> int:
     for what, why in wanting:
         common.write(f"preflight: {what} {why}\n")
     if wanting:
-        return common.CANNOT_TELL
+        return common.ERROR
     common.write("preflight: nothing is missing\n")
     image.build(path, [model])
     common.write(f"build: {path}\n")
@@ -111,7 +111,7 @@ def flow(args: argparse.Namespace) -> int:
     (folder / "output.txt").write_text(ended.output)
     common.write(f"run: {'well' if ended.well else ended.why}, {ended.seconds:.0f} s; {folder / 'output.txt'}\n")
     if not ended.well:
-        return common.FAILS
+        return common.FAILURE
     left = image.extract(path, out)
     common.write(f"extract: {len(left)} files in {out}\n")
     faults = [f"file system: {fault}" for fault in image.check(path)]
@@ -123,10 +123,10 @@ def flow(args: argparse.Namespace) -> int:
         except VerificationError as error:
             faults.append(f"{receipt.name}: {error}")
     for fault in faults:
-        common.write(f"verify: does not hold: {common.printable(fault)}\n")
+        common.write(f"verify: mismatch: {common.printable(fault)}\n")
     if not faults:
-        common.write(f"verify: file system, journal with its log, and {len(receipts)} receipts hold\n")
-    return common.FAILS if faults else common.HOLDS
+        common.write(f"verify: file system, journal with its log, and {len(receipts)} receipts verified\n")
+    return common.FAILURE if faults else common.SUCCESS
 
 
 def native(args: argparse.Namespace) -> int:
@@ -135,14 +135,14 @@ def native(args: argparse.Namespace) -> int:
     common.write(ended.output)
     if not ended.well:
         common.say_error(ended.why)
-    return common.HOLDS if ended.well else common.FAILS
+    return common.SUCCESS if ended.well else common.FAILURE
 
 
 def extract(args: argparse.Namespace) -> int:
     """Copy files."""
     for path in image.extract(args.image, args.folder, args.name):
         common.write(f"{path}\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def check(args: argparse.Namespace) -> int:
@@ -151,10 +151,10 @@ def check(args: argparse.Namespace) -> int:
 
     faults = image.check(args.image, args.repair)
     for fault in faults:
-        common.write(f"does not hold: {common.printable(fault)}\n")
+        common.write(f"damaged: {common.printable(fault)}\n")
     if args.repair:
         faults = image.check(args.image)
     with tempfile.TemporaryDirectory() as folder:
         for path in image.extract(args.image, folder):
             common.write(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-    return common.FAILS if faults else common.HOLDS
+    return common.FAILURE if faults else common.SUCCESS

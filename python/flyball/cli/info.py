@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
             common.write_json(described)
         else:
             _show(model, described, args)
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
@@ -71,7 +71,7 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
         ("file", info.path),
         ("name", common.printable(info.name) or "-"),
         ("architecture", info.architecture),
-        ("parameters", f"{common.count(info.n_parameters)}, {info.quantisation}"),
+        ("parameters", f"{common.count(info.n_parameters)}, {info.quantization}"),
         ("size", f"{common.size(info.file_bytes)}, GGUF version {info.gguf_version}"),
         ("layers", f"{info.n_layer}, width {info.n_embd}, feed-forward {info.n_ff}"),
         ("attention", heads + (f", window {info.sliding_window}" if info.sliding_window else "")),

@@ -6,11 +6,12 @@ import argparse
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from .. import journal
+from ..config.configuration import defaults
 from ..errors import NotFound
 from ..journal.events import REASONS, Event
 from . import common
@@ -22,8 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "journal",
         help="read and check a journal",
         description=__doc__,
-        epilog="Exit codes: 0 all lines hold (as far as they are read: verify reads the head, too), 1 some do not,"
-        " 2 it could not be told.",
+        epilog="Exit codes: 0 every line read is intact (verify reads the head as well), 1 some are damaged, 2 error.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, action, text in (
@@ -68,7 +68,7 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         common.write_json(
             {
-                "holds": report.holds,
+                "verified": report.verified,
                 "lines": report.n_lines,
                 "files": [str(file) for file in report.files],
                 "head": report.head._asdict(),
@@ -76,15 +76,15 @@ def verify(args: argparse.Namespace) -> int:
                 "faults": [{"file": str(f.file), "line": f.line, "what": f.what} for f in report.faults],
             }
         )
-        return common.HOLDS if report.holds else common.FAILS
+        return common.SUCCESS if report.verified else common.FAILURE
     for fault in report.faults:
-        common.write(f"does not hold: {common.printable(str(fault))}\n")
+        common.write(f"mismatch: {common.printable(str(fault))}\n")
     if report.torn:
         common.write(f"torn last line of {report.torn} bytes, as a crash leaves it; the next writer cuts it off\n")
-    if report.holds:
+    if report.verified:
         files = f" in {len(report.files)} files" if len(report.files) > 1 else ""
-        common.write(f"holds: {report.n_lines} lines{files}\nhead {report.head.n_lines} {report.head.hash}\n")
-    return common.HOLDS if report.holds else common.FAILS
+        common.write(f"verified: {report.n_lines} lines{files}\nhead {report.head.n_lines} {report.head.hash}\n")
+    return common.SUCCESS if report.verified else common.FAILURE
 
 
 def show(args: argparse.Namespace) -> int:
@@ -120,7 +120,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 class _Events:
-    """The events of a journal; lines that do not hold are left out and told, and decide the exit code."""
+    """The events of a journal. Damaged lines are left out and reported; they decide the exit code."""
 
     def __init__(self, file: str) -> None:
         _must_exist(file)
@@ -146,7 +146,7 @@ class _Events:
 
     def end(self) -> int:
         """The exit code."""
-        return common.FAILS if self._n_faults else common.HOLDS
+        return common.FAILURE if self._n_faults else common.SUCCESS
 
 
 def _must_exist(file: str) -> None:
@@ -160,11 +160,19 @@ def _write(event: Event, as_json: bool) -> None:
         return
     time = datetime.fromtimestamp(event.time_ns / 1e9, tz=UTC).isoformat(timespec="milliseconds")
     place = f"session {event.session}" + (f" turn {event.turn}" if event.turn else "") if event.session else ""
-    data = " ".join(f"{key}={common.printable(_short(value))}" for key, value in event.data.items())
+    data = common.printable(" ".join(_words("", event.data)))
     common.write(f"{event.number:6} {time} {event.reason_id:24} {place:18} {data}\n")
 
 
-def _short(value: object) -> str:
-    if isinstance(value, dict):
-        return "/".join(str(v) for v in value.values())
-    return str(value)
+def _words(prefix: str, data: Mapping[str, object]) -> Iterator[str]:
+    """key=value, key.key=value; of a governor's 49 settings those that are not the default."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            if key == "governor":
+                known = defaults()
+                value = {name: v for name, v in value.items() if name not in known or v != known[name].default}
+            yield from _words(f"{prefix}{key}.", value)
+        elif isinstance(value, list):
+            yield f"{prefix}{key}={len(value)}"
+        else:
+            yield f"{prefix}{key}={value}"

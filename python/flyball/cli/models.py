@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         common.write_table([header, *([common.printable(cell) for cell in line] for line in cells)], right=[0])
     else:
         common.write("No model files (*.gguf) found; name the folders to look in.\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def _rows(folders: list[Path]) -> list[dict[str, Any]]:

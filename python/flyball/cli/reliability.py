@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..reliability.results import Record, StageResult
     from ..reliability.runner import Options
 
-_MARKS = {"pass": "pass", "fail": "FAIL", "undecided": "????"}
+_MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "????"}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one = actions.add_parser(
         "run",
         help="all stages: measure, judge, heal",
-        epilog="Exit codes: 0 all holds, 1 something does not, 2 something cannot be told.",
+        epilog="Exit codes: 0 every stage passed, 1 one failed, 2 one is inconclusive.",
         parents=[place, common.JSON],
     )
     one.add_argument(
@@ -36,7 +36,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument(
         "--only", action="append", default=[], metavar="STAGE", help="and what it needs; not in the history"
     )
-    one.add_argument("--allow-learning", action="store_true", help="too little history to judge is exit code 0, not 2")
+    one.add_argument(
+        "--allow-insufficient-data", action="store_true", help="too little history to judge is exit code 0, not 2"
+    )
     one.set_defaults(run=run)
 
     one = actions.add_parser(
@@ -120,17 +122,17 @@ def run(args: argparse.Namespace) -> int:
         for result in record.stages.values():
             if result.verdict.outcome != "pass" and result.verdict.hint:
                 common.write(f"  {result.stage}: {common.printable(result.verdict.hint)}\n")
-    return _code(record, args.allow_learning)
+    return _code(record, args.allow_insufficient_data)
 
 
-def _code(record: Record, allow_learning: bool) -> int:
+def _code(record: Record, allow_insufficient_data: bool) -> int:
     verdicts = [result.verdict for result in record.stages.values()]
     if any(verdict.outcome == "fail" for verdict in verdicts):
-        return common.FAILS
-    unknown = [verdict for verdict in verdicts if verdict.outcome == "undecided"]
-    if allow_learning:
-        unknown = [verdict for verdict in unknown if not verdict.reason_id.endswith("_LEARNING")]
-    return common.CANNOT_TELL if unknown else common.HOLDS
+        return common.FAILURE
+    unknown = [verdict for verdict in verdicts if verdict.outcome == "inconclusive"]
+    if allow_insufficient_data:
+        unknown = [verdict for verdict in unknown if not verdict.reason_id.endswith("_INSUFFICIENT_DATA")]
+    return common.ERROR if unknown else common.SUCCESS
 
 
 def _line(result: StageResult) -> str:
@@ -140,10 +142,10 @@ def _line(result: StageResult) -> str:
 
 
 def _sum(record: Record) -> str:
-    counts = {"pass": 0, "fail": 0, "undecided": 0}
+    counts = {"pass": 0, "fail": 0, "inconclusive": 0}
     for result in record.stages.values():
         counts[result.verdict.outcome] += 1
-    words = {"pass": "hold", "fail": "do not hold", "undecided": "cannot be told"}
+    words = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive"}
     return ", ".join(f"{n} {words[name]}" for name, n in counts.items() if n)
 
 
@@ -161,14 +163,14 @@ def status(args: argparse.Namespace) -> int:
     state = {key: value for key, value in records[-1].heal.items() if key != "baseline"}
     if args.json:
         common.write_json({"runs": len(runs), "last": runs[-1].as_dict() if runs else None, "state": state})
-        return common.HOLDS
+        return common.SUCCESS
     if runs:
         common.write(f"{len(runs)} runs, the last {runs[-1].run} ({_when(runs[-1].time)}): {_sum(runs[-1])}\n")
         for result in runs[-1].stages.values():
             common.write(_line(result))
     about = ", ".join(f"{key} {value}" for key, value in state.items() if key != "mode" and value)
     common.write(f"policy: {state.get('mode', 'active')}{f' ({about})' if about else ''}\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def explain(args: argparse.Namespace) -> int:
@@ -182,12 +184,12 @@ def explain(args: argparse.Namespace) -> int:
         raise InvalidArgument("STAGE", f"is {args.stage!r}, must be one of: {', '.join(record.stages)}")
     if args.json:
         common.write_json({"run": record.run, "stages": [result.as_dict() for result in results]})
-        return common.HOLDS
+        return common.SUCCESS
     common.write(f"{record.run}, {_when(record.time)}, {record.target}, profile {record.profile}\n")
     for result in results:
         common.write("\n" + _line(result))
         common.write("".join(f"    {line}\n" for line in _details(result)))
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def _details(result: StageResult) -> Iterable[str]:
@@ -227,7 +229,7 @@ def history(args: argparse.Namespace) -> int:
             told = f"  {', '.join(broken)}" if broken else ""
             where = f"{record.target} {record.profile} {record.machine}"
             common.write(f"{record.run}  {_when(record.time)}  {where}  {_sum(record)}{told}\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def reset(args: argparse.Namespace) -> int:
@@ -236,7 +238,7 @@ def reset(args: argparse.Namespace) -> int:
 
     state = set_state(_options(args), latch=True if args.latch else False if args.unlatch else None, active=args.active)
     common.write(f"policy: {state.mode}{', latched' if state.latched else ''}\n")
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def baseline(args: argparse.Namespace) -> int:
@@ -248,8 +250,8 @@ def baseline(args: argparse.Namespace) -> int:
     record = set_baseline(_options(args), args.runs)
     for name, about in record.heal["baseline"].items():
         cost, spread = math.exp(about["center"]), 100 * about["spread"]
-        common.write(f"{name}: {cost:.3f} times the yardstick, spread {spread:.1f} %, of {about['n']} runs\n")
-    return common.HOLDS
+        common.write(f"{name}: {cost:.3f} times the reference workload, spread {spread:.1f} %, of {about['n']} runs\n")
+    return common.SUCCESS
 
 
 def _when(seconds: float) -> str:

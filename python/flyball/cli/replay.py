@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
         if args.model and not answers:
             common.write("answers: the journal has no receipts; it was not kept with its content\n")
     if args.model and not answers and not consults:
-        return common.CANNOT_TELL
-    same = all(repeated["holds"] for repeated in answers + consults)
-    decided = bool(changes) or (report.holds and not faults and not report.skipped)
-    return common.HOLDS if same and decided else common.FAILS
+        return common.ERROR
+    same = all(repeated["verified"] for repeated in answers + consults)
+    decided = bool(changes) or (report.verified and not faults and not report.skipped)
+    return common.SUCCESS if same and decided else common.FAILURE
 
 
 def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -78,7 +78,7 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
             if event.reason_id == "SESSION_CONSULTED" and not event.data["mock"]:
                 same = _as_float32(policy.scores(event.data["situation"])) == _as_float32(event.data["scores"])
                 message = "" if same else "the model scores the actions otherwise"
-                consults.append({"session": event.session, "turn": event.turn, "holds": same, "message": message})
+                consults.append({"session": event.session, "turn": event.turn, "verified": same, "message": message})
     progress.clear()
     return answers, consults
 
@@ -89,11 +89,11 @@ def _as_float32(scores: dict[str, float]) -> dict[str, bytes]:
 
 def _show_repeated(what: str, repeated: list[dict[str, Any]]) -> None:
     for one in repeated:
-        if not one["holds"]:
+        if not one["verified"]:
             place = f"session {one['session']} turn {one['turn']}"
-            common.write(f"{what} does not hold, {place}: {common.printable(one['message'])}\n")
+            common.write(f"{what} mismatch, {place}: {common.printable(one['message'])}\n")
     if repeated:
-        n = sum(one["holds"] for one in repeated)
+        n = sum(one["verified"] for one in repeated)
         common.write(f"{what}s: {n} of {len(repeated)} have the same bits\n")
 
 
@@ -110,10 +110,10 @@ def _show(report: Report, faults: list[journal.Fault], what_if: bool) -> None:
     if report.skipped:
         common.write(f"left out: {report.skipped} events of sessions that began before this journal\n")
     counts = f"{report.n_decisions} decisions in {report.n_sessions} sessions, {report.n_events} events"
-    if report.holds:
-        common.write(f"{'nothing would differ' if what_if else 'holds'}: {counts}\n")
+    if report.verified:
+        common.write(f"{'nothing would differ' if what_if else 'verified'}: {counts}\n")
         return
-    verdict = "would differ" if what_if else "does not hold"
+    verdict = "would differ" if what_if else "mismatch"
     common.write(f"{verdict}: {len(report.differences)} of {counts}\n")
     for difference in report.differences:
         event = difference.event
@@ -139,7 +139,7 @@ def _as_dict(report: Report, faults: list[journal.Fault]) -> dict[str, object]:
         }
 
     return {
-        "holds": report.holds,
+        "verified": report.verified,
         "events": report.n_events,
         "decisions": report.n_decisions,
         "sessions": report.n_sessions,

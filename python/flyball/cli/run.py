@@ -24,7 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prompt.add_argument("-p", "--prompt", metavar="TEXT", help=f"the prompt (default: {DEFAULT_PROMPT!r})")
     prompt.add_argument("-f", "--file", metavar="FILE", help="read the prompt from a file; '-': standard input")
     parser.add_argument("--chat", action="store_true", help="ask it as a user's message in the model's chat template")
-    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of the answer at most (default: 128)")
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of the answer at most (default: 512)")
     parser.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated"
     )
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             _summary(model, result, path)
         common.end_policy(policy, session)
-    return common.HOLDS
+    return common.SUCCESS
 
 
 def _prompt(args: argparse.Namespace) -> str:
@@ -123,7 +123,7 @@ def _summary(model: Model, result: Result, path: Path | None) -> None:
     if info.decode_threads != info.threads:
         threads += f", {info.decode_threads} to decode"
     lines = [
-        ("model", f"{name}, {info.architecture} {info.quantisation} on {info.isa}, {threads}"),
+        ("model", f"{name}, {info.architecture} {info.quantization} on {info.isa}, {threads}"),
         ("prefill", _phase(metrics.prefill)),
         ("decode", _phase(metrics.decode)),
         *([("guesses", _guesses(metrics.speculation))] if metrics.speculation.drafted else []),

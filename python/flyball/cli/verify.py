@@ -17,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "verify",
         help="repeat an answer from its receipt",
         description=__doc__,
-        epilog="Exit codes: 0 the receipt holds, 1 it does not, 2 it could not be told.",
+        epilog="Exit codes: 0 verified, 1 mismatch, 2 error.",
         parents=[common.MODEL_FLAG, common.JSON],
     )
     parser.add_argument("receipt", metavar="RECEIPT", help="a receipt that flyball run or Result.receipt.save() wrote")
@@ -38,13 +38,13 @@ def run(args: argparse.Namespace) -> int:
         progress.clear()
         if args.json:
             common.write_json(report | {"isa": model.info.isa, "threads": model.info.threads})
-        elif report["holds"]:
+        elif report["verified"]:
             common.write(
-                f"holds: {report['n_compared']} positions computed again on {model.info.isa},"
+                f"verified: {report['n_compared']} positions computed again on {model.info.isa},"
                 f" {model.info.threads} threads; logits, tokens, text and digest are equal\ndigest {report['digest']}\n"
             )
         else:
             position = difference_position(report)
             place = report["difference"] if position is None else f"{report['difference']} at position {position}"
-            common.write(f"does not hold, {place}: {common.printable(report['message'])}\n")
-    return common.HOLDS if report["holds"] else common.FAILS
+            common.write(f"mismatch, {place}: {common.printable(report['message'])}\n")
+    return common.SUCCESS if report["verified"] else common.FAILURE

@@ -1,1 +1,1 @@
-"""Settings: the file, the environment, the command line, and which of them holds."""
+"""Settings: the file, the environment, the command line, and their precedence."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
-        return "FLYBALL_" + self.key.replace(".", "_").upper()
+        return _variable(self.key)
 
     @property
     def allowed(self) -> str:
@@ -52,23 +53,46 @@ def resolve(
     words: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, Setting]:
-    """Every key with the value that holds: the command line's `words`, else the environment, the file, the default.
+    """Every key with its value: from the command line's `words`, else the environment, the file, the default.
 
     `file` None: $FLYBALL_CONFIG, else ./flyball.toml, else flyball/flyball.toml in the user's configuration folder.
     """
     settings = defaults()
     path = find_file(environment) if file is None else Path(file)
     if path is not None:
-        for key, (value, line) in _core.config_parse(os.fspath(path), _read(path)).items():
+        for key, (value, line, renamed) in _core.config_parse(os.fspath(path), _read(path)).items():
+            _warn(f"{path}:{line}", renamed)
             settings[key] = replace(settings[key], value=value, origin=f"{path}:{line}")
-    for setting in list(settings.values()):
-        if (word := environment.get(setting.variable)) is not None:
-            value = _core.config_word(setting.key, word)
-            settings[setting.key] = replace(setting, value=value, origin=f"environment {setting.variable}")
+    for key, word in _environment_words(environment):
+        _set(settings, key, word, f"environment {_variable(key)}")
     for key, word in (words or {}).items():
-        value = _core.config_word(key, word)
-        settings[key] = replace(settings[key], value=value, origin="command line")
+        _set(settings, key, word, "command line")
     return settings
+
+
+def _set(settings: dict[str, Setting], name: str, word: str, origin: str) -> None:
+    key, value, renamed = _core.config_word(name, word)
+    _warn(origin, renamed if key == name else (name, key))
+    settings[key] = replace(settings[key], value=value, origin=origin)
+
+
+def _environment_words(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(key, word) of each variable that sets a key; former names first, so that today's win."""
+    former = [key for key, _ in _core.config_renamed_keys()]
+    for key in [*former, *defaults()]:
+        if (word := environment.get(_variable(key))) is not None:
+            yield key, word
+
+
+def _variable(key: str) -> str:
+    return "FLYBALL_" + key.replace(".", "_").upper()
+
+
+def _warn(origin: str, renamed: tuple[str, str] | None) -> None:
+    if renamed is not None:
+        before, now = renamed
+        text = f"{origin}: {before} is now {now}; the old name goes with version 0.3"
+        warnings.warn(text, FutureWarning, stacklevel=4)
 
 
 def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
@@ -76,13 +100,13 @@ def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     changed = dict(settings)
     path = Path(settings["policy_file"].value)
     if settings["policy.auto_apply"].value != "off" and path.is_file():
-        for key, (value, line) in _core.config_parse(os.fspath(path), _read(path)).items():
+        for key, (value, line, _) in _core.config_parse(os.fspath(path), _read(path)).items():
             changed[key] = replace(changed[key], value=value, origin=f"policy {path}:{line}")
     return changed
 
 
 def find_file(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The configuration file that holds when none is named."""
+    """The configuration file that is read when none is named."""
     if named := environment.get("FLYBALL_CONFIG"):
         return Path(named)
     home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")

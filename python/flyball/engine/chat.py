@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .handle import Progress
+from .options import DEFAULT_MAX_TOKENS
 from .results import Result
 from .session import Session, Stream
 
@@ -47,7 +48,12 @@ class Chat:
         return self._template.ids(messages, **self._variables)
 
     def send(
-        self, text: str, max_tokens: int = 512, *, progress: Progress | None = None, **options: Unpack[GenerateKeywords]
+        self,
+        text: str,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
     ) -> Result:
         """Answer the next user message. After an error or Ctrl-C the history is as before."""
         result = self.session.generate(self.prompt(text), max_tokens, progress=progress, **options)
@@ -55,14 +61,21 @@ class Chat:
         return result
 
     def stream(
-        self, text: str, max_tokens: int = 512, *, progress: Progress | None = None, **options: Unpack[GenerateKeywords]
+        self,
+        text: str,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[GenerateKeywords],
     ) -> Stream:
         """The same, piece by piece. What was said goes into the history when the stream ends or is closed."""
         stream = self.session.stream(self.prompt(text), max_tokens, progress=progress, **options)
         stream.when_done(lambda result: self._keep(text, result))
         return stream
 
-    async def asend(self, text: str, max_tokens: int = 512, **options: Unpack[GenerateKeywords]) -> Result:
+    async def asend(
+        self, text: str, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> Result:
         """send() for asyncio: computed together with all other running answers of the model."""
         result = await self.session.agenerate(self.prompt(text), max_tokens, **options)
         self._keep(text, result)

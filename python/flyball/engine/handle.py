@@ -31,7 +31,7 @@ class Defaults(NamedTuple):
     """Of sessions that ask for nothing else."""
 
     context: int
-    cache: str
+    cache_type: str
     governor: Mapping[str, object]
 
 
@@ -47,7 +47,7 @@ class ModelHandle:
     def new_session(
         self,
         context: int | None = None,
-        cache: str | None = None,
+        cache_type: str | None = None,
         threads: int = 0,
         decode_threads: int = 0,
         sequence: int = 0,
@@ -57,7 +57,7 @@ class ModelHandle:
         return _core.SessionCore.create(
             self.core,
             integer("context", self.defaults.context if context is None else context),
-            self.defaults.cache if cache is None else cache,
+            self.defaults.cache_type if cache_type is None else cache_type,
             integer("threads", threads),
             integer("decode_threads", decode_threads),
             integer("sequence", sequence, most=2**64 - 1),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
+from ..errors import FormatError
 from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
 from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
-from .options import GenerateKeywords, governor_words, integer, utf8
+from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, governor_words, integer, utf8
 from .results import ModelInfo, Piece, Result, Tuned
 from .session import Session, Stream, make_options
 
@@ -57,7 +58,7 @@ class Model:
         threads: int = 0,
         context: int = 0,
         vocab_only: bool = False,
-        cache: str = "f16",
+        cache_type: str = "f16",
         progress: Progress | None = None,
         decode_threads: int = 0,
         prefix_cache_mb: int = 64,
@@ -77,18 +78,21 @@ class Model:
         journal     a flyball.Journal that is told what the model and its sessions do
         governor    settings of its sessions' governor by their configuration keys: {"guard.mode": "on", ...}
         """
-        core = _core.ModelCore.load(
-            os.fsencode(path),
-            isa,
-            integer("threads", threads),
-            integer("decode_threads", decode_threads),
-            integer("prefix_cache_mb", prefix_cache_mb) << 20,
-            bool(vocab_only),
-            progress,
-            journal.core if journal else None,
-        )
+        try:
+            core = _core.ModelCore.load(
+                os.fsencode(path),
+                isa,
+                integer("threads", threads),
+                integer("decode_threads", decode_threads),
+                integer("prefix_cache_mb", prefix_cache_mb) << 20,
+                bool(vocab_only),
+                progress,
+                journal.core if journal else None,
+            )
+        except FormatError as error:
+            raise error.in_file(os.fspath(path)) from None
         _core.governor_check(governor_words(governor))
-        defaults = Defaults(integer("context", context), cache, dict(governor or {}))
+        defaults = Defaults(integer("context", context), cache_type, dict(governor or {}))
         return cls(ModelHandle(core, Batcher(), journal, defaults), os.fspath(path))
 
     @cached_property
@@ -100,30 +104,32 @@ class Model:
         )
 
     def tune(
-        self, profile: str = "latency", memory: str | os.PathLike[str] | None = None, again: bool = False
+        self, objective: str = "latency", cache_file: str | os.PathLike[str] | None = None, refresh: bool = False
     ) -> Tuned:
         """Choose the threads of later sessions by short measured probes, in less than two seconds.
 
-        profile  latency: one answer; throughput: many at once; quiet: the fewest threads at most a quarter slower
-        memory   file that remembers the choice for this processor and models of this shape
-        again    measure even where something is remembered
+        objective   latency: one answer; throughput: many at once; quiet: the fewest threads at most 25 % slower
+        cache_file  keeps the result for this processor and models of this shape
+        refresh     measure even if the file has a result
 
         No number of threads changes an answer. Call it before the model is shared between threads.
         """
-        tuned = Tuned(**self._core.tune(profile, os.fsencode(memory) if memory is not None else b"", bool(again)))
+        tuned = Tuned(
+            **self._core.tune(objective, os.fsencode(cache_file) if cache_file is not None else b"", bool(refresh))
+        )
         with self._lock:
             self._idle.clear()
-        self.__dict__.pop("info", None)  # it tells the threads
+        self.__dict__.pop("info", None)  # it has the threads
         return tuned
 
-    def choose_isa(self) -> dict[str, float]:
-        """Compute with the instruction set that is the fastest here; gives milliseconds of four tokens.
+    def autoselect_isa(self) -> dict[str, float]:
+        """Switch to the instruction set that is the fastest here; returns the milliseconds of four tokens for each.
 
         On an emulated processor that is seldom the one with the widest registers. None of them changes an answer. Call
         it before the model is shared between threads.
         """
         times = self._core.choose_isa()
-        self.__dict__.pop("info", None)  # it tells the instruction set
+        self.__dict__.pop("info", None)  # it has the instruction set
         return {name: ns / 1e6 for name, ns in times.items()}
 
     @property
@@ -170,16 +176,16 @@ class Model:
             return session.logits(ids, batch, progress=progress)
 
     def embed(
-        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 192
+        self, text: Prompt, pooling: str = "mean", normalize: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
         """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
         with self._borrowed() as session:
-            return session.embed(text, pooling, normalise, batch)
+            return session.embed(text, pooling, normalize, batch)
 
     def generate(
         self,
         prompt: Prompt,
-        max_tokens: int = 128,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
@@ -191,7 +197,7 @@ class Model:
     def stream(
         self,
         prompt: Prompt,
-        max_tokens: int = 128,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
@@ -202,7 +208,7 @@ class Model:
     def generate_many(
         self,
         prompts: Iterable[Prompt],
-        max_tokens: int = 128,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         parallel: int = 16,
         **options: Unpack[GenerateKeywords],
@@ -212,11 +218,15 @@ class Model:
         submit_all(self._handle.batcher, jobs, integer("parallel", parallel, 1))
         return wait_all(jobs)
 
-    async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
+    async def agenerate(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> Result:
         """generate() for asyncio: computed together with all other running answers of the model."""
         return await awaited(self._handle.batcher.submit(self._job(prompt, max_tokens, options)))
 
-    def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
+    def astream(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> AsyncStream:
         """stream() for asyncio: `async for piece in model.astream(...)`."""
         return AsyncStream(
             lambda on_piece: self._handle.batcher.submit(self._job(prompt, max_tokens, options, on_piece))
@@ -225,7 +235,7 @@ class Model:
     async def agenerate_many(
         self,
         prompts: Iterable[Prompt],
-        max_tokens: int = 128,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         parallel: int = 16,
         **options: Unpack[GenerateKeywords],
@@ -298,7 +308,7 @@ class Model:
     def session(
         self,
         context: int | None = None,
-        cache: str | None = None,
+        cache_type: str | None = None,
         threads: int = 0,
         sequence: int = 0,
         decode_threads: int = 0,
@@ -308,7 +318,7 @@ class Model:
 
         governor  settings by their configuration keys, instead of the model's: {"guard.mode": "on", ...}
         """
-        core = self._handle.new_session(context, cache, threads, decode_threads, sequence, governor)
+        core = self._handle.new_session(context, cache_type, threads, decode_threads, sequence, governor)
         return Session(self._handle, core)
 
     def _new_draft(self, context: int) -> _core.SessionCore:

@@ -10,6 +10,7 @@ from typing import Protocol, SupportsFloat, SupportsIndex, TypedDict
 from .. import _core
 from ..errors import InvalidArgument
 
+DEFAULT_MAX_TOKENS = 512  # of an answer, everywhere: the core has the same
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
 
@@ -62,7 +63,7 @@ class GenerateOptions:
     draft            a smaller Model with the same vocabulary that guesses; without, the text so far does
     """
 
-    max_tokens: int = 128
+    max_tokens: int = DEFAULT_MAX_TOKENS
     temperature: float = 0.8
     top_k: int = 40
     top_p: float = 0.95

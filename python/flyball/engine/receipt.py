@@ -29,13 +29,15 @@ class Receipt(Mapping[str, Any]):
         try:
             if os.path.getsize(path) > _MAX_BYTES:
                 raise FormatError(os.fspath(path), "is too long for a receipt")
-            return cls(Path(path).read_bytes())
-        except FileNotFoundError as error:
-            if isinstance(error, NotFound):
-                raise
+            raw = Path(path).read_bytes()
+        except FileNotFoundError:
             raise NotFound(os.fspath(path), "does not exist") from None
         except OSError as error:
             raise FileError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+        try:
+            return cls(raw)
+        except FormatError as error:
+            raise error.in_file(os.fspath(path)) from None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it: aside, flushed and renamed, so that a reader never sees half of it."""

@@ -195,12 +195,12 @@ class Tuned:
     """Threads that Model.tune() chose.
 
     `candidates`: (threads, prefill, decode), in nanoseconds of a prompt's token and of a step; 0: not measured, for the
-    time was over. None of them where the choice was remembered.
+    time was over. Empty where the result comes from the cache file.
     """
 
     threads: int
     decode_threads: int
-    remembered: bool
+    cached: bool
     seconds: float
     probes: int
     candidates: list[tuple[int, int, int]]
@@ -264,7 +264,7 @@ class ModelInfo:
     path: str
     name: str
     architecture: str
-    quantisation: str
+    quantization: str
     n_parameters: int
     file_bytes: int
     weight_bytes: int
@@ -301,6 +301,6 @@ class ModelInfo:
         """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed when first asked for."""
         return self._fingerprint()
 
-    def cache_bytes(self, context: int, cache: str = "f16") -> int:
+    def cache_bytes(self, context: int, cache_type: str = "f16") -> int:
         """Memory of a session's keys and values for `context` positions."""
-        return self._cache_bytes(context, cache)
+        return self._cache_bytes(context, cache_type)

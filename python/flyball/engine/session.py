@@ -13,7 +13,7 @@ from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
 from .batching import AsyncStream, Job, awaited
 from .handle import ModelHandle, Progress, Prompt
-from .options import DraftSource, GenerateKeywords, GenerateOptions, governor_words, integer
+from .options import DEFAULT_MAX_TOKENS, DraftSource, GenerateKeywords, GenerateOptions, governor_words, integer
 from .receipt import Receipt
 from .results import Decision, GovernorState, Metrics, Piece, Result, SessionMetrics
 
@@ -114,7 +114,7 @@ class Session:
         return self._core.context
 
     @property
-    def cache(self) -> str:
+    def cache_type(self) -> str:
         """Type of the cached keys and values: f16, f32 or q8_0."""
         return self._core.cache_type
 
@@ -146,7 +146,7 @@ class Session:
     def generate(
         self,
         prompt: Prompt,
-        max_tokens: int = 128,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
@@ -159,7 +159,7 @@ class Session:
     def stream(
         self,
         prompt: Prompt,
-        max_tokens: int = 128,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
@@ -167,11 +167,15 @@ class Session:
         """The same, piece by piece. The prompt is computed before this returns."""
         return Stream(self._begin(prompt, max_tokens, options, progress), self._finish)
 
-    async def agenerate(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> Result:
+    async def agenerate(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> Result:
         """generate() for asyncio: computed together with all other running answers of the model."""
         return await awaited(self._submit(prompt, max_tokens, options))
 
-    def astream(self, prompt: Prompt, max_tokens: int = 128, **options: Unpack[GenerateKeywords]) -> AsyncStream:
+    def astream(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> AsyncStream:
         """stream() for asyncio: `async for piece in session.astream(...)`."""
         return AsyncStream(lambda on_piece: self._submit(prompt, max_tokens, options, on_piece))
 
@@ -201,10 +205,10 @@ class Session:
         """Take the cache that the policy wants. A text that is too long for it goes on in the one that there is."""
         if self.policy is None:
             return
-        context, cache = self.policy._wanted_cache()
-        if (context, cache) != (self.context, self.cache) and len(self.tokens) < context:
+        context, cache_type = self.policy._wanted_cache()
+        if (context, cache_type) != (self.context, self.cache_type) and len(self.tokens) < context:
             settings = self._core.governor()["settings"]
-            self._core = self._model.new_session(context, cache, governor=json.loads(settings))
+            self._core = self._model.new_session(context, cache_type, governor=json.loads(settings))
 
     def logits(
         self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
@@ -213,10 +217,10 @@ class Session:
         return self._core.logits(ids, integer("batch", batch, 1), progress)
 
     def embed(
-        self, text: Prompt, pooling: str = "mean", normalise: bool = True, batch: int = 192
+        self, text: Prompt, pooling: str = "mean", normalize: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
         """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
-        return self._core.embed(self._model.ids(text), pooling, bool(normalise), integer("batch", batch, 1))
+        return self._core.embed(self._model.ids(text), pooling, bool(normalize), integer("batch", batch, 1))
 
     def reset(self) -> None:
         """Forget the cache."""

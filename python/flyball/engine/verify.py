@@ -40,7 +40,7 @@ def verify(
 
 def _verify(receipt: Receipt, model: Model) -> bool:
     report = report_of(receipt, model)
-    if not report["holds"]:
+    if not report["verified"]:
         position = difference_position(report)
         where = "receipt" if position is None else f"receipt, produced position {position}"
         error = VerificationError(where, report["message"])
@@ -50,7 +50,7 @@ def _verify(receipt: Receipt, model: Model) -> bool:
 
 
 def report_of(receipt: Receipt, model: Model, progress: Progress | None = None) -> dict[str, Any]:
-    """Repeat the answer and report: holds, difference, position, n_compared, message, digest."""
+    """Repeat the answer and report: verified, difference, position, n_compared, message, digest."""
     return _core.receipt_verify(receipt.json, model._handle.core, progress)
 
 

@@ -1,6 +1,6 @@
 """Whether a series became slower: a cumulative sum against a baseline that was chosen, looked at after each run.
 
-Values are costs as multiples of a yardstick that was measured in turn with them, so that a slower machine is no
+Values are costs as multiples of a reference workload, measured in turn with them, so that a slower machine is no
 slow-down. Robust against single spikes: a run counts for at most CLIP standard deviations.
 """
 

@@ -1,4 +1,4 @@
-"""Verdicts: numbers in, pass, fail or undecided out, with a reason from the registry and the evidence."""
+"""Verdicts: numbers in, pass, fail or inconclusive out, with a reason from the registry and the evidence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ..journal.events import REASONS
+from ..journal.events import REASONS, current_id
 
 
 class Outcome(StrEnum):
-    """Undecided is no pass: what was seen does not suffice to say."""
+    """Inconclusive never passes: the evidence does not suffice to judge."""
 
     PASS = "pass"
     FAIL = "fail"
-    UNDECIDED = "undecided"
+    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,27 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Verdict:
-        """As as_dict() gives it."""
-        return cls(**{**fields, "outcome": Outcome(fields["outcome"])})
+        """As as_dict() gives it, or version 0.1 did."""
+        outcome = fields["outcome"]
+        return cls(
+            **{
+                **fields,
+                "outcome": Outcome.INCONCLUSIVE if outcome == "undecided" else Outcome(outcome),
+                "reason_id": current_id(fields["reason_id"]),
+            }
+        )
 
 
 def passed(reason_id: str, message: str, **evidence: Any) -> Verdict:
-    """It holds."""
+    """The gate passes."""
     return Verdict(Outcome.PASS, reason_id, message, evidence)
 
 
 def failed(reason_id: str, message: str, hint: str = "", **evidence: Any) -> Verdict:
-    """It does not hold."""
+    """The gate fails."""
     return Verdict(Outcome.FAIL, reason_id, message, evidence, hint)
 
 
-def undecided(reason_id: str, message: str, hint: str = "", **evidence: Any) -> Verdict:
-    """It cannot be told."""
-    return Verdict(Outcome.UNDECIDED, reason_id, message, evidence, hint)
+def inconclusive(reason_id: str, message: str, hint: str = "", **evidence: Any) -> Verdict:
+    """The evidence does not suffice to judge."""
+    return Verdict(Outcome.INCONCLUSIVE, reason_id, message, evidence, hint)

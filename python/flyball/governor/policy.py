@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .. import _core
 from ..engine.model import Model
-from ..engine.options import governor_words, integer, utf8
+from ..engine.options import DEFAULT_MAX_TOKENS, governor_words, integer, utf8
 from ..engine.session import Session
 
 ACTIONS: dict[str, str] = dict(_core.policy_actions())
@@ -21,36 +21,36 @@ class Configuration(NamedTuple):
 
     context: int
     max_tokens: int
-    cache: str
+    cache_type: str
 
 
 class Outcomes(NamedTuple):
     """What came of an action so far. `history` is a decayed sum, which the next confidence has as a twentieth."""
 
-    helped: int
-    harmed: int
-    undecided: int
+    improved: int
+    regressed: int
+    inconclusive: int
     history: int
 
 
 @dataclass(frozen=True)
 class PolicyState:
-    """Where a policy stands. `judging`: the action that answers are counted for; `told`: its last decisions, of
-    which `acted` changed something.
+    """Where a policy stands. `judging`: the action that answers are counted for; `last_reasons`: its last decisions, of
+    which `changed` changed something.
     """
 
     mode: str
-    asked_for: Configuration
-    now: Configuration
-    bad: int
-    calm: int
+    requested: Configuration
+    current: Configuration
+    troubled_turns: int
+    calm_turns: int
     steps: int
     hard_stopped: bool
     judging: str | None
     judged_answers: int
     outcomes: dict[str, Outcomes]
-    told: tuple[str, ...]
-    acted: tuple[str, ...]
+    last_reasons: tuple[str, ...]
+    changed: tuple[str, ...]
 
 
 class Policy:
@@ -58,7 +58,7 @@ class Policy:
 
     file      gets what is changed, FILE.before the checkpoint, FILE.learnt what is known of actions
     settings  configuration keys policy.*, and guard.* and autotune.* of its sessions; others at their defaults
-    context, cache, max_tokens   what is asked for: a cause gone, all goes back to it
+    context, cache_type, max_tokens   what is asked for: a cause gone, all goes back to it
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Policy:
         settings: Mapping[str, object] | None = None,
         *,
         context: int = 0,
-        cache: str = "f16",
-        max_tokens: int = 128,
+        cache_type: str = "f16",
+        max_tokens: int = DEFAULT_MAX_TOKENS,
     ) -> None:
         self.model = model
         self._settings = dict(settings or {})
@@ -77,30 +77,30 @@ class Policy:
             model._handle.core,
             governor_words(settings),
             integer("context", context),
-            cache,
+            cache_type,
             integer("max_tokens", max_tokens, 1),
             os.fsencode(file) if file is not None else b"",
         )
 
     @property
     def state(self) -> PolicyState:
-        """What it has seen, changed and learnt."""
+        """What it has measured, changed and concluded."""
         fields = self._core.state()
         return PolicyState(
             **fields
             | {
-                "asked_for": Configuration(*fields["asked_for"]),
-                "now": Configuration(*fields["now"]),
+                "requested": Configuration(*fields["requested"]),
+                "current": Configuration(*fields["current"]),
                 "outcomes": {name: Outcomes(*counts) for name, counts in fields["outcomes"].items()},
-                "told": tuple(fields["told"]),
-                "acted": tuple(fields["acted"]),
+                "last_reasons": tuple(fields["last_reasons"]),
+                "changed": tuple(fields["changed"]),
             }
         )
 
     def session(self) -> Session:
         """A session with the policy's settings that gets what it wants, now and after each answer."""
-        now = self.state.now
-        session = self.model.session(now.context, now.cache, governor=self._settings)
+        now = self.state.current
+        session = self.model.session(now.context, now.cache_type, governor=self._settings)
         session.policy = self
         return session
 
@@ -133,12 +133,12 @@ class Policy:
 
     def _wanted_cache(self) -> tuple[int, str]:
         """Its positions and type."""
-        now = self.state.now
-        return now.context, now.cache
+        now = self.state.current
+        return now.context, now.cache_type
 
-    def ask_for(self, context: int, cache: str, max_tokens: int) -> None:
-        """Ask for something else: that holds, whatever was changed before."""
-        self._core.ask_for(integer("context", context), cache, integer("max_tokens", max_tokens, 1))
+    def request(self, context: int, cache_type: str, max_tokens: int) -> None:
+        """Set what is wanted: it replaces whatever the policy changed before."""
+        self._core.request(integer("context", context), cache_type, integer("max_tokens", max_tokens, 1))
 
     def govern(self, settings: Mapping[str, object]) -> None:
         """Have `settings` hold from now on."""

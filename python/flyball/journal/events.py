@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -22,6 +23,11 @@ class ReasonInfo(NamedTuple):
 REASONS: dict[str, ReasonInfo] = {row[0]: ReasonInfo(*row) for row in _core.reasons()}
 DECIDING = ("AUTOTUNE", "GUARD", "SPECULATION", "POLICY", "CONFIDENCE", "PLAN", "APPLY", "BLOCK", "OUTCOME")
 Reason = StrEnum("Reason", {name: name for name in REASONS})  # type: ignore[misc]  # the core's list, not ours
+
+
+def current_id(reason_id: str) -> str:
+    """The registry's id for one that version 0.1 may have written; an unknown id stays as it is."""
+    return _core.current_reason(reason_id) or reason_id
 
 
 @dataclass(frozen=True)
@@ -46,5 +52,38 @@ class Event:
 
     @classmethod
     def from_core(cls, fields: dict[str, Any]) -> Event:
-        """As JournalCheck.next() gives it."""
-        return cls(**fields | {"data": json.loads(fields["data"]), "raw": fields["data"]})
+        """As JournalCheck.next() gives it; data of version 1 gets the names of version 2."""
+        raw = fields["data"]
+        if fields["version"] == 1:
+            raw = upgraded(raw)
+        return cls(**{k: v for k, v in fields.items() if k != "version"} | {"data": json.loads(raw), "raw": raw})
+
+
+# Members of data that version 1 named otherwise. Replays compare bytes, so the text is rewritten; a name inside a string
+# has a backslash before its quotes and does not match.
+_KINDS = ("prompt", "plain", "speculative", "shared")
+_COLUMNS = '"columns":["kind","rows","gained","cycles","attention_cycles","elapsed_us","threads","drafts"],"rows":'
+_CACHE_TYPES = {"8": "q8_0", "16": "f16", "32": "f32"}
+_RENAMED_MEMBERS = {
+    "bad": "troubled_turns",
+    "by_policy": "policy_change",
+    "calm": "calm_turns",
+    "harmed": "regressed",
+    "helped": "improved",
+    "kv": "cache_type",
+    "learnt": "history",
+    "now": "current",
+    "profile": "objective",
+    "quantisation": "quantization",
+    "undecided": "inconclusive",
+}
+
+
+def upgraded(raw: str) -> str:
+    """Data of a line of version 1 as version 2 writes it."""
+    if raw.startswith('{"calls":['):
+        rows = re.sub(r"\[(\d),", lambda row: f'["{_KINDS[int(row[1])]}",', raw.removeprefix('{"calls":'))
+        return "{" + _COLUMNS + rows
+    raw = re.sub(r'"cache_bits":(\d+)', lambda bits: f'"cache_type":"{_CACHE_TYPES[bits[1]]}"', raw)
+    raw = re.sub(r'"least_cache_bits":(\d+)', lambda bits: f'"smallest_cache_type":"{_CACHE_TYPES[bits[1]]}"', raw)
+    return re.sub(rf'(?<=[{{,])"({"|".join(_RENAMED_MEMBERS)})":', lambda name: f'"{_RENAMED_MEMBERS[name[1]]}":', raw)

@@ -1,4 +1,4 @@
-"""A journal as a person would tell it: what was observed, which threshold, what was done, and what came of it."""
+"""A journal in sentences: what was observed, which threshold it passed, what was done, and the outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .events import DECIDING, REASONS, Event
 
 
 class Told(NamedTuple):
-    """One sentence, and the event that it tells."""
+    """One sentence, and the event that it describes."""
 
     number: int
     session: int
@@ -24,7 +24,7 @@ class Told(NamedTuple):
 
 
 def tell(events: Iterable[Event], session: int | None = None, turn: int | None = None) -> Iterator[Told]:
-    """A sentence for each event that a person wants to know of; `session`, `turn`: only theirs."""
+    """A sentence for each event that has one; `session`, `turn`: only theirs."""
     policies = set()
     for event in events:
         if event.reason_id == "SESSION_POLICY_OPENED":
@@ -40,7 +40,7 @@ def tell(events: Iterable[Event], session: int | None = None, turn: int | None =
 
 
 def sentence(reason_id: str, data: dict[str, Any]) -> str | None:
-    """What an event says, as a person would; None where nobody wants to know."""
+    """An event as a sentence; None for events of bookkeeping."""
     make = _SENTENCES.get(reason_id)
     return make(data) if make else None
 
@@ -86,7 +86,7 @@ def _late(what: str) -> Callable[[dict[str, Any]], str]:
 
 
 def _simulated(data: dict[str, Any]) -> str:
-    return f"would have been ended at token {data['at_token']} by {data['would']}, but the guard only tells"
+    return f"would have been ended at token {data['at_token']} by {data['would']}, but the guard only simulates"
 
 
 def _count(n: int, noun: str) -> str:
@@ -94,12 +94,12 @@ def _count(n: int, noun: str) -> str:
 
 
 def _tightened(data: dict[str, Any]) -> str:
-    return f"{_judged(data)}, above {_mark(data)}: later answers are bounded by {_count(data['becomes'], 'step')}"
+    return f"{_judged(data)}, above {_mark(data)}: later answers get {_count(data['becomes'], 'step')} less"
 
 
 def _relaxed(data: dict[str, Any]) -> str:
-    rest = f"{_count(data['becomes'], 'step')} left" if data["becomes"] else "nothing is bounded any more"
-    return f"{_judged(data)}, below {_mark(data)}: a step is taken back, {rest}"
+    rest = f"{_count(data['becomes'], 'step')} left" if data["becomes"] else "all bounds are gone"
+    return f"{_judged(data)}, below {_mark(data)}: one step is undone, {rest}"
 
 
 def _blocked(why: str) -> Callable[[dict[str, Any]], str]:
@@ -114,26 +114,32 @@ def _baseline(data: dict[str, Any]) -> str:
     )
 
 
-def _guesses(data: dict[str, Any]) -> str:
-    return f"{data['accepted']} of {data['drafted']} were right"
+def _drafts(data: dict[str, Any]) -> str:
+    return f"{data['accepted']} of {data['drafted']} were accepted"
 
 
 def _configuration(c: dict[str, Any]) -> str:
-    cache = {8: "q8_0", 16: "f16", 32: "f32"}.get(c["cache_bits"], f"{c['cache_bits']} bits")
-    return f"a context of {c['context']:,} tokens, answers of {c['max_tokens']:,}, keys and values in {cache}"
+    return f"a context of {c['context']:,} tokens, answers of {c['max_tokens']:,}, cache type {c['cache_type']}"
 
 
 def _changes(data: dict[str, Any], before: str = "from", after: str = "to") -> str:
-    names = {"context": "context", "max_tokens": "tokens of an answer", "cache_bits": "bits of a cached value"}
+    names = {"context": "context", "max_tokens": "tokens of an answer", "cache_type": "cache type"}
     old, new = data[before], data[after]
-    return ", ".join(f"{names[key]} {old[key]:,} became {new[key]:,}" for key in names if old[key] != new[key])
+    shown = [
+        f"{name} {_shown(old[key])} became {_shown(new[key])}" for key, name in names.items() if old[key] != new[key]
+    ]
+    return ", ".join(shown)
+
+
+def _shown(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _policy_opened(data: dict[str, Any]) -> str:
     settings = data["governor"]
     return (
-        f"a policy looks after the sessions ({data['learnt']['mode']} mode): it asks the model:"
-        f" {settings['policy.consult']}, applies: {settings['policy.auto_apply']}; {_configuration(data['now'])}"
+        f"a policy manages the sessions ({data['history']['mode']} mode): consult {settings['policy.consult']},"
+        f" auto_apply {settings['policy.auto_apply']}; {_configuration(data['current'])}"
     )
 
 
@@ -144,14 +150,15 @@ def _turn_seen(data: dict[str, Any]) -> str:
 
 
 def _mode(data: dict[str, Any]) -> str:
-    seen = f"{data['bad']} answers showed trouble" if data["bad"] else f"{data['calm']} answers in a row were calm"
+    troubled, calm = data["troubled_turns"], data["calm_turns"]
+    seen = f"{troubled} answers showed trouble" if troubled else f"{calm} answers in a row were calm"
     return f"{seen}: {data['from']} mode becomes {data['to']}"
 
 
 def _failed_start(data: dict[str, Any]) -> str:
-    change = ", with a change that none has proven" if data["unproven"] else ""
+    change = ", with an unproven change" if data["unproven"] else ""
     in_a_row = f", {data['failed']} in a row" if data["failed"] > 1 else ""
-    return f"start {data['start']}: the run before ended out of order before it was stable{change}{in_a_row}"
+    return f"start {data['start']}: the previous run crashed before it was stable{change}{in_a_row}"
 
 
 def _chosen(data: dict[str, Any]) -> str:
@@ -177,21 +184,21 @@ def _outcome(verdict: str) -> Callable[[dict[str, Any]], str]:
 
 _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "MODEL_LOADED": lambda data: (
-        f"a model was loaded: {data['architecture']} {data['quantisation']} on {data['isa']},"
+        f"a model was loaded: {data['architecture']} {data['quantization']} on {data['isa']},"
         f" {_count(data['threads'], 'thread')}"
     ),
     "MODEL_TUNED": lambda data: (
-        f"{data['probes']} probes in {data['spent_us'] / 1000:,.0f} ms: {_threads(data)}, for {data['profile']}"
+        f"{data['probes']} probes in {data['spent_us'] / 1000:,.0f} ms: {_threads(data)}, for {data['objective']}"
     ),
-    "MODEL_TUNING_REMEMBERED": lambda data: f"remembered: {_threads(data)}, for {data['profile']}",
+    "MODEL_TUNING_CACHED": lambda data: f"cached: {_threads(data)}, for {data['objective']}",
     "MODEL_ISA_CHOSEN": lambda data: (
         f"{data['isa']} is the fastest here: four tokens took "
         + ", ".join(f"{ns / 1e6:,.2f} ms with {isa}" for isa, ns in data["step_ns"].items())
     ),
     "SESSION_OPENED": _opened,
-    "SESSION_SETTINGS": lambda data: "the governor got other settings",
+    "SESSION_SETTINGS": lambda data: "the settings of the governor were changed",
     "SESSION_CACHE_RESET": lambda data: "the cache was emptied on request",
-    "SESSION_CUT_SHORT": lambda data: f"a clock ended a call after {data['elapsed_us'] / 1000:,.1f} ms",
+    "SESSION_CUT_SHORT": lambda data: f"a deadline ended a call after {data['elapsed_us'] / 1000:,.1f} ms",
     "SESSION_MEMORY_SEEN": lambda data: f"{data['available_mb']:,} MiB of memory were free",
     "SESSION_LOOP_SEEN": lambda data: f"the last {data['tokens']} tokens repeat every {data['period']}",
     "SESSION_TURN_ENDED": _ended,
@@ -202,22 +209,20 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
         "a mock model was asked" if data["mock"] else "the model was asked what to change"
     ),
     "AUTOTUNE_CALIBRATED": _baseline,
-    "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than was known: " + _baseline(data),
+    "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than the baseline: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (
         f"steps took {data['usual_percent']} % of what is usual here with {_count(data['from'], 'thread')}, and"
         f" {data['trial_percent']} % with {data['to']}: decoding goes on with {data['to']}"
     ),
     "AUTOTUNE_TIGHTEN": _tightened,
     "AUTOTUNE_RELAX": _relaxed,
-    "AUTOTUNE_TIGHTEN_SIMULATED": lambda data: "only told: " + _tightened(data),
-    "AUTOTUNE_RELAX_SIMULATED": lambda data: "only told: " + _relaxed(data),
+    "AUTOTUNE_TIGHTEN_SIMULATED": lambda data: "simulated: " + _tightened(data),
+    "AUTOTUNE_RELAX_SIMULATED": lambda data: "simulated: " + _relaxed(data),
     "AUTOTUNE_AT_FLOOR": _blocked("every bound is at its floor"),
-    "AUTOTUNE_SETTLING": _blocked("the last change is too young to be reversed"),
-    "AUTOTUNE_SAFE_MODE": _blocked("in safe mode nothing is relaxed"),
+    "AUTOTUNE_COOLDOWN": _blocked("the last change is too recent to be reversed"),
+    "AUTOTUNE_SAFE_MODE": _blocked("safe mode relaxes nothing"),
     "AUTOTUNE_TOO_SHORT": lambda data: "too short an answer to judge what it cost",
-    "AUTOTUNE_CAPS": lambda data: (
-        f"got less than was asked for, by {_count(data['tightness'], 'step')}: {_knobs(data)}"
-    ),
+    "AUTOTUNE_CAPS": lambda data: f"got less than requested, by {_count(data['tightness'], 'step')}: {_knobs(data)}",
     "GUARD_BUDGET_STOP": lambda data: _stopped(
         data, f"{data['overruns']} steps took longer than their budget, the last of {data['budget_cycles']:,} cycles"
     ),
@@ -230,48 +235,48 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "GUARD_STOP_SIMULATED": _simulated,
     "GUARD_SAFE_ENTERED": lambda data: f"safe mode for the next {data['safe_turns_left']} answers",
-    "GUARD_SAFE_CAPS": lambda data: f"got less than was asked for, in safe mode: {_knobs(data)}",
-    "GUARD_SAFE_LEFT": lambda data: "safe mode is over",
+    "GUARD_SAFE_CAPS": lambda data: f"got less than requested, in safe mode: {_knobs(data)}",
+    "GUARD_SAFE_EXITED": lambda data: "safe mode is over",
     "GUARD_CACHE_RESET": lambda data: "the cache was emptied",
-    "SPECULATION_PAYS": lambda data: f"guesses pay, {_guesses(data)}: they are checked wherever there are any",
-    "SPECULATION_PAUSED": lambda data: f"guesses do not pay, {_guesses(data)}: they are tried seldom",
+    "SPECULATION_PAYS": lambda data: f"draft tokens pay, {_drafts(data)}: steps verify them wherever there are any",
+    "SPECULATION_PAUSED": lambda data: f"draft tokens do not pay, {_drafts(data)}: they are tried rarely",
     "POLICY_IN_FORCE": lambda data: f"made with what the policy changed: {_changes(data, 'asked', 'given')}",
     "POLICY_WORSE": _mode,
     "POLICY_BETTER": _mode,
     "POLICY_START_FAILED": _failed_start,
     "POLICY_START_STABLE": lambda data: (
-        f"start {data['start']} is stable: {data['calm']} answers in a row were calm, what it has is proven"
+        f"start {data['start']} is stable: {data['calm_turns']} answers in a row were calm, the settings are proven"
     ),
     "POLICY_STAY": lambda data: f"it chose to change nothing: {_chosen(data)}",
     "POLICY_CHOICE": lambda data: f"it chose {_chosen(data)}",
-    "POLICY_SUGGESTED": lambda data: f"a person may want to: {data['action'].replace('_', ' ')}",
+    "POLICY_SUGGESTED": lambda data: f"a user may want to: {data['action'].replace('_', ' ')}",
     "CONFIDENCE_PASSED": _confidence,
     "CONFIDENCE_TOO_LOW": lambda data: f"{_confidence(data)}: nothing is applied",
-    "CONFIDENCE_LOG_ONLY": lambda data: f"{_confidence(data)}, which is only told",
-    "PLAN_CHECKPOINT": lambda data: f"kept as it was: {_configuration(data['configuration'])}",
+    "CONFIDENCE_LOG_ONLY": lambda data: f"{_confidence(data)}, but the gate only logs",
+    "PLAN_CHECKPOINT": lambda data: f"checkpoint: {_configuration(data['configuration'])}",
     "PLAN_STEP": lambda data: f"step {data['step']} of {data['of']}, {data['action']}: {_changes(data)}",
-    "PLAN_RESTORED": lambda data: f"again as it was: {_configuration(data['configuration'])}",
-    "PLAN_NOT_RESTORED": lambda data: f"could not be written as it was: {_configuration(data['configuration'])}",
-    "PLAN_ROLLED_BACK": lambda data: (
-        f"a start failed with what none has proven, so that it goes back: {_changes(data)}"
+    "PLAN_RESTORED": lambda data: f"restored to the checkpoint: {_configuration(data['configuration'])}",
+    "PLAN_NOT_RESTORED": lambda data: (
+        f"could not be restored to the checkpoint: {_configuration(data['configuration'])}"
     ),
+    "PLAN_ROLLED_BACK": lambda data: f"a start failed with an unproven change, which is rolled back: {_changes(data)}",
     "PLAN_HARD_STOP": lambda data: "nothing more is changed in this session",
     "APPLY_VERIFIED": lambda data: f"read again from the file: {_configuration(data['found'])}",
     "APPLY_NOT_VERIFIED": lambda data: "the file, read again, does not have the change",
-    "APPLY_SIMULATED": _not_taken("the policy only tells"),
-    "APPLY_GIVEN_BACK": lambda data: f"the cause is gone: {_changes(data)}",
+    "APPLY_SIMULATED": _not_taken("the policy only suggests"),
+    "APPLY_REVERTED": lambda data: f"the cause is gone: {_changes(data)}",
     "APPLY_UNDONE": lambda data: f"it did harm: {_changes(data)}",
     "BLOCK_HARD_STOP": _not_taken("a change could not be verified in this session"),
     "BLOCK_PLAN_DONE": _not_taken("the session has had all its changes"),
-    "BLOCK_JUDGING": _not_taken("the change before is still being judged"),
+    "BLOCK_TRIAL_PENDING": _not_taken("the previous change is still on trial"),
     "BLOCK_AT_LIMIT": _not_taken("the setting is at its limit"),
     "BLOCK_NO_CAUSE": _not_taken("nothing is wrong"),
-    "BLOCK_CONSERVATIVE": _not_taken("only reductions are to be applied"),
+    "BLOCK_CONSERVATIVE": _not_taken("auto_apply is conservative, so it only reduces"),
     "BLOCK_MODE": _not_taken("only the normal mode may increase"),
     "BLOCK_MEMORY": _not_taken("too little memory would be left"),
-    "OUTCOME_HELPED": _outcome("helped"),
-    "OUTCOME_HARMED": _outcome("harmed"),
-    "OUTCOME_UNDECIDED": _outcome("made no difference beyond chance"),
+    "OUTCOME_IMPROVED": _outcome("improved the answers"),
+    "OUTCOME_REGRESSED": _outcome("made the answers worse"),
+    "OUTCOME_INCONCLUSIVE": _outcome("made no difference beyond chance"),
 }
 # What a reliability run says of its stages is a sentence already.
 _SENTENCES.update(

@@ -60,7 +60,7 @@ class Report:
     torn: int = 0
 
     @property
-    def holds(self) -> bool:
+    def verified(self) -> bool:
         """Whether every line is as it was written, and none is missing."""
         return not self.faults
 
@@ -112,7 +112,7 @@ class Journal:
         with open(self.path, "rb") as newest:
             begun = newest.readline(_MAX_LINE + 1).endswith(b"\n")
         found = _check(self.path, files_of(self.path)[-1 if begun else -2 :])
-        if not found.holds:
+        if not found.verified:
             raise VerificationError(str(self.path), f"cannot be continued, {found.faults[0]}; move it away")
         self.recovered = found.torn  # bytes of a torn last line, cut off
         if found.torn:
@@ -283,7 +283,7 @@ def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
 
 
 def check(path: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Report:
-    """Read a whole journal, and its head, and say what does not hold. `log`: whether it has the same events."""
+    """Read a whole journal, and its head, and report each fault. `log`: whether it has the same events."""
     newest = Path(path)
     report = _check(newest, files_of(newest))
     return report if log is None else replace(report, faults=(*report.faults, *_compare_log(newest, Path(log))))

@@ -1,4 +1,4 @@
-"""Deciding again: a journal's observations give its decisions, byte for byte, or it does not hold.
+"""Replay: a journal's observations must give its decisions, byte for byte.
 
 What a governor decides follows from its settings, its state and what it is told, and from nothing else; all of that is
 in the journal. With other settings (`changes`) the same observations show what would have been decided instead. They
@@ -43,7 +43,7 @@ class Report:
     differences: tuple[Difference, ...]
 
     @property
-    def holds(self) -> bool:
+    def verified(self) -> bool:
         """Whether every decision was decided again."""
         return not self.differences
 

@@ -1,1 +1,1 @@
-"""Whether it still holds: one command that measures, judges with a reason and heals (docs/reliability.md)."""
+"""Measures a build, judges it with reasons, heals: see docs/reliability.md."""

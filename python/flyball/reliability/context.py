@@ -15,7 +15,7 @@ class Profile:
     """How much is measured."""
 
     name: str
-    pairs: int  # of a measured turn and the yardstick
+    pairs: int  # of a measured turn and the reference workload
     release: bool = False
 
 

@@ -1,8 +1,8 @@
-"""What tokens and loading cost here, as multiples of a yardstick that is measured in turn with them.
+"""What tokens and loading cost here, as multiples of a reference workload that is measured in turn with them.
 
 One thread, short pieces, and the tenth percentile of many: on a busy machine some pieces are undisturbed, and a mean or
 a median of long ones mostly tells of the neighbours. Measured on two processors with no, one and two busy neighbours:
-decode at 25.8, 25.8 and 25.7 times the yardstick, prefill at 3.80, 3.76 and 3.82.
+decode at 25.8, 25.8 and 25.7 times the reference workload, prefill at 3.80, 3.76 and 3.82.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_MEMORY = 64 << 20
 _PLAIN: GenerateKeywords = {"temperature": 0, "ignore_eos": True, "speculate": "off"}
 
 
-def yardstick() -> float:
+def reference_workload() -> float:
     """What one thread takes here for a million bytes read, and integer products: the geometric mean, in seconds.
 
     By the processor's best instruction set, whatever the model chose: a worse choice is a slow-down.
@@ -43,7 +43,7 @@ def fresh_memory(n_bytes: int) -> int:
 
 
 def costs(path: Path, pairs: int) -> dict[str, Any]:
-    """Costs of a token in prefill and decode and of loading: multiples of the yardstick, and as measured.
+    """Costs of a token in prefill and decode and of loading: multiples of the reference workload, and as measured.
 
     Loading is held against memory as well: a neighbour who fills the caches makes it up to 15 % slower.
     """
@@ -51,7 +51,7 @@ def costs(path: Path, pairs: int) -> dict[str, Any]:
     n_vocab = model.info.n_vocab
     session = model.session()
     ids = [(2654435761 * (i + 1) >> 7) % n_vocab for i in range(min(_PROMPT_TOKENS, session.context - _DECODE_TOKENS))]
-    samples: dict[str, list[float]] = {"prefill": [], "decode": [], "load": [], "memory": [], "yardstick": []}
+    samples: dict[str, list[float]] = {"prefill": [], "decode": [], "load": [], "memory": [], "reference": []}
     loaded_bytes = path.stat().st_size
     for _ in range(pairs):
         session.reset()
@@ -65,28 +65,28 @@ def costs(path: Path, pairs: int) -> dict[str, Any]:
             Model.load(path, threads=1).close()
             samples["load"].append(_core.cycles() - start)
             samples["memory"].append(fresh_memory(min(loaded_bytes, _MOST_MEMORY)))
-        samples["yardstick"].append(yardstick() * _core.cycles_per_second())
+        samples["reference"].append(reference_workload() * _core.cycles_per_second())
     model.close()
     memory = min(samples.pop("memory")) * (loaded_bytes / min(loaded_bytes, _MOST_MEMORY))
-    least_yardstick = min(samples["yardstick"]) * loaded_bytes / 1e6
+    least_reference = min(samples["reference"]) * loaded_bytes / 1e6
     found = _as_multiples(samples)
-    found["cost"]["load"] = min(samples["load"]) / math.sqrt(memory * least_yardstick)
+    found["cost"]["load"] = min(samples["load"]) / math.sqrt(memory * least_reference)
     return found
 
 
 def guest_costs(observed: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a machine that QEMU plays, from what it journaled: the yardstick is this machine, which plays it."""
+    """Of a machine that QEMU plays, from what it journaled: the reference workload is this machine, which plays it."""
     second = _core.cycles_per_second()
     samples = {
         "prefill": observed["prefill"],
         "decode": observed["decode"],
         "load": [observed["startup"]["model_prepare_ms"] * second / 1e3],
-        "yardstick": [yardstick() * second for _ in range(10)],
+        "reference": [reference_workload() * second for _ in range(10)],
     }
     return _as_multiples(samples)
 
 
 def _as_multiples(samples: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     low = {name: float(np.percentile(values, 10)) for name, values in samples.items()}
-    yardstick_cycles = low.pop("yardstick")
-    return {"cycles": low, "cost": {name: value / yardstick_cycles for name, value in low.items()}}
+    reference_cycles = low.pop("reference")
+    return {"cycles": low, "cost": {name: value / reference_cycles for name, value in low.items()}}

@@ -63,9 +63,9 @@ class Record:
 
     @property
     def outcome(self) -> Outcome:
-        """Fail if any stage does; undecided if any cannot tell; else pass."""
+        """Fail if any stage does; inconclusive if any cannot tell; else pass."""
         outcomes = {result.verdict.outcome for result in self.stages.values()}
-        return next((outcome for outcome in (Outcome.FAIL, Outcome.UNDECIDED) if outcome in outcomes), Outcome.PASS)
+        return next((outcome for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE) if outcome in outcomes), Outcome.PASS)
 
     def values(self, stage: str) -> dict[str, Any]:
         """What a stage left; empty where it did not run."""

@@ -18,7 +18,7 @@ from .. import _core, files
 from ..bench.pack import machine
 from ..engine.model import Model, demo_model_path
 from ..errors import Error, InvalidArgument
-from ..evidence.gates import Outcome, undecided
+from ..evidence.gates import Outcome, inconclusive
 from ..journal.journal import Journal, read
 from .context import PROFILES, Context
 from .pages import dashboard, report
@@ -176,7 +176,7 @@ def _guarded(name: str, context: Context) -> StageResult:
     except Exception as error:  # whatever it was: nothing can be told from this stage, and the others go on
         files.write(context.folder / f"{name}.error.txt", traceback.format_exc())
         told = f"{type(error).__name__}: {error}"
-        return StageResult(name, undecided("RUN_CRASHED", told, f"{name}.error.txt in the run's folder tells where"))
+        return StageResult(name, inconclusive("RUN_CRASHED", told, f"{name}.error.txt in the run's folder tells where"))
 
 
 def heal_of(context: Context) -> dict[str, Any]:

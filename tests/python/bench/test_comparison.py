@@ -85,9 +85,9 @@ def test_a_vanished_case_fails(measured: Results) -> None:
     assert verdict.message == "decode-greedy is gone"
     assert compare(measured, replace(fewer, failures={"decode-greedy": "no room"})).verdict.message.endswith("no room")
     more = compare(fewer, measured)
-    assert more.verdict.reason_id == "BENCH_HOLDS"
-    assert [row.verdict.reason_id for row in more.rows if row.case == "decode-greedy"] == ["BENCH_LEARNING"]
-    assert compare(replace(measured, cases={}), measured).verdict.reason_id == "BENCH_LEARNING"
+    assert more.verdict.reason_id == "BENCH_PASSED"
+    assert [row.verdict.reason_id for row in more.rows if row.case == "decode-greedy"] == ["BENCH_INSUFFICIENT_DATA"]
+    assert compare(replace(measured, cases={}), measured).verdict.reason_id == "BENCH_INSUFFICIENT_DATA"
 
 
 def test_another_answer_is_told_apart_from_another_speed(measured: Results) -> None:
@@ -95,9 +95,9 @@ def test_another_answer_is_told_apart_from_another_speed(measured: Results) -> N
     changed = with_case(measured, "decode-greedy", digest="0" * 64, ms=(slow,))
     comparison = compare(measured, changed)
     assert (comparison.verdict.outcome, comparison.verdict.reason_id) == (Outcome.FAIL, "BENCH_DIGEST")
-    assert {row.verdict.reason_id for row in comparison.rows if row.case != "decode-greedy"} == {"BENCH_HOLDS"}
+    assert {row.verdict.reason_id for row in comparison.rows if row.case != "decode-greedy"} == {"BENCH_PASSED"}
     slower = compare(measured, with_case(measured, "decode-greedy", ms=(slow,))).verdict
-    assert (slower.outcome, slower.reason_id) == (Outcome.UNDECIDED, "BENCH_WATCH")  # they are no pairs
+    assert (slower.outcome, slower.reason_id) == (Outcome.INCONCLUSIVE, "BENCH_WATCH")  # they are no pairs
     assert "4.000 x as long" in slower.message
 
 
@@ -109,17 +109,17 @@ def test_a_counter_that_grew_fails(measured: Results, counter: str) -> None:
     assert (verdict.outcome, verdict.reason_id) == (Outcome.FAIL, "BENCH_COUNTER")
     assert counter in verdict.message
     fewer = {**case.counters, counter: max(0, case.counters[counter] - 1)}
-    assert compare(measured, with_case(measured, "guesses-greedy", counters=fewer)).verdict.reason_id == "BENCH_HOLDS"
+    assert compare(measured, with_case(measured, "guesses-greedy", counters=fewer)).verdict.reason_id == "BENCH_PASSED"
     wide = compare(measured, with_case(measured, "guesses-greedy", counters=grown), Bounds(counters=2.0))
-    assert wide.verdict.reason_id == "BENCH_HOLDS"
+    assert wide.verdict.reason_id == "BENCH_PASSED"
 
 
 def test_instructions_count_on_the_same_machine(measured: Results) -> None:
     before = with_case(measured, "decode-greedy", instructions=1_000_000)
-    for count, reason in ((1_009_000, "BENCH_HOLDS"), (1_020_000, "BENCH_COUNTER"), (None, "BENCH_HOLDS")):
+    for count, reason in ((1_009_000, "BENCH_PASSED"), (1_020_000, "BENCH_COUNTER"), (None, "BENCH_PASSED")):
         after = with_case(measured, "decode-greedy", instructions=count)
         assert compare(before, after).verdict.reason_id == reason
-        assert compare(before, replace(after, isa="scalar")).verdict.reason_id == "BENCH_HOLDS"
+        assert compare(before, replace(after, isa="scalar")).verdict.reason_id == "BENCH_PASSED"
 
 
 def test_another_machine_compares_what_is_exact(measured: Results) -> None:
@@ -129,7 +129,7 @@ def test_another_machine_compares_what_is_exact(measured: Results) -> None:
         replace(slow, threads=8),
     ):
         verdict = compare(measured, elsewhere).verdict
-        assert verdict.reason_id == "BENCH_HOLDS"
+        assert verdict.reason_id == "BENCH_PASSED"
         assert "times measured" in verdict.message
         other = with_case(elsewhere, "decode-greedy", digest="0" * 64)
         assert compare(measured, other).verdict.reason_id == "BENCH_DIGEST"
@@ -177,10 +177,10 @@ def test_noise_is_no_slow_down(measured: Results, spread: float) -> None:
 def test_a_little_noise_holds_and_much_cannot_tell(measured: Results) -> None:
     rng = random.Random(5)
     quiet = compare_pairs(synthetic(measured, rng, 60, 0.002, {}))
-    assert {row.verdict.reason_id for row in quiet.rows} <= {"BENCH_HOLDS", "BENCH_WATCH"}
-    assert sum(row.verdict.reason_id == "BENCH_HOLDS" for row in quiet.rows) >= len(measured.cases) // 2
+    assert {row.verdict.reason_id for row in quiet.rows} <= {"BENCH_PASSED", "BENCH_WATCH"}
+    assert sum(row.verdict.reason_id == "BENCH_PASSED" for row in quiet.rows) >= len(measured.cases) // 2
     loud = compare_pairs(synthetic(measured, rng, 25, 0.3, {})).verdict
-    assert (loud.outcome, loud.reason_id) == (Outcome.UNDECIDED, "BENCH_WATCH")
+    assert (loud.outcome, loud.reason_id) == (Outcome.INCONCLUSIVE, "BENCH_WATCH")
 
 
 def test_a_clear_slow_down_fails_and_a_small_one_never_passes(measured: Results) -> None:
@@ -203,13 +203,13 @@ def test_what_is_not_confirmed_is_undecided(measured: Results) -> None:
     cleared = replace(pairs, again=synthetic(measured, rng, 25, 0.02, {}))
     for found in (pairs, cleared):
         verdict = compare_pairs(found).verdict
-        assert (verdict.outcome, verdict.reason_id) == (Outcome.UNDECIDED, "BENCH_WATCH")
+        assert (verdict.outcome, verdict.reason_id) == (Outcome.INCONCLUSIVE, "BENCH_WATCH")
     agreed = replace(pairs, again=synthetic(measured, rng, 25, 0.02, {"decode-greedy": 1.2}))
     assert compare_pairs(agreed).verdict.reason_id == "BENCH_SLOWER"
 
 
 def test_few_pairs_never_fail(measured: Results) -> None:
-    """Fewer than seven, or fewer than so many cases need: however large the difference, it is undecided."""
+    """Fewer than seven, or fewer than so many cases need: however large the difference, it is inconclusive."""
     rng = random.Random(8)
     for n in (1, 6, 9):
         pairs = synthetic(measured, rng, n, 0.001, {"decode-greedy": 3.0})

@@ -82,11 +82,11 @@ def test_run_json_then_verify(capsys: Capture, tmp_path: Path) -> None:
     assert len(first["tokens"]) == 8
     assert first["metrics"]["decode"]["tokens"] == 7
     assert main(["verify", first["receipt"]]) == 0
-    assert capsys.readouterr().out.startswith("holds")
+    assert capsys.readouterr().out.startswith("verified")
     for isa in flyball.isas():
         assert main(["verify", first["receipt"], "--isa", isa, "--threads", "3", "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
-        assert (report["holds"], report["isa"], report["threads"]) == (True, isa, 3)
+        assert (report["verified"], report["isa"], report["threads"]) == (True, isa, 3)
 
 
 def test_verify_exit_codes(capsys: Capture, tmp_path: Path, model_file: Callable[..., Path]) -> None:

@@ -61,7 +61,7 @@ def test_script_on_the_bundled_model(tmp_path: Path) -> None:
     assert re.search(
         r"\[12 tokens, \d+ cycles/token, [\d.]+ tok/s, first after \d+ ms, max_tokens, digest [0-9a-f]{12}\]", out
     )
-    assert "holds: the same answer: 12 positions" in out
+    assert "verified: the same answer: 12 positions" in out
     assert "never" not in out
     metrics = json.loads(next(line for line in out.splitlines() if line.startswith('{"session"')))
     assert metrics["last"]["decode"]["tokens"] == 11

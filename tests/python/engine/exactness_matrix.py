@@ -144,7 +144,7 @@ class Computer:
                 isa=c.isa,
                 threads=2,
                 context=CONTEXT,
-                cache=self._cache,
+                cache_type=self._cache,
                 prefix_cache_mb=16 if shared else 0,
             )
         model = self._models[key]

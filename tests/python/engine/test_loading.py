@@ -91,7 +91,10 @@ def test_unknown_instruction_set_lists_what_there_is() -> None:
 
 
 def test_unknown_cache_type_is_named() -> None:
-    with flyball.Model.load(flyball.demo_model_path(), cache="f8") as model, pytest.raises(flyball.Error, match="f8"):
+    with (
+        flyball.Model.load(flyball.demo_model_path(), cache_type="f8") as model,
+        pytest.raises(flyball.Error, match="f8"),
+    ):
         model.generate(PROMPT, 1)
 
 

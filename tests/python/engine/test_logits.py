@@ -122,7 +122,7 @@ def test_embeddings(small: flyball.Model) -> None:
         assert vector.dtype == np.float32
         assert np.linalg.norm(vector.astype(np.float64)) == pytest.approx(1, abs=1e-5)
         assert (small.embed(ids, pooling, batch=1) == vector).all()
-    raw = small.embed(ids, "mean", normalise=False)
+    raw = small.embed(ids, "mean", normalize=False)
     unit = small.embed(ids, "mean")
     assert np.allclose(raw / np.linalg.norm(raw), unit, atol=1e-6)
     assert (small.embed(ids[:1], "last") == small.embed(ids[:1], "first")).all()

@@ -15,7 +15,7 @@ SYSTEM = "Once upon a time there was a little dog. It liked to play in the garde
 
 @pytest.mark.parametrize("cache", ["f16", "f32", "q8_0"])
 def test_a_prefix_is_shared_between_sessions(cache: str) -> None:
-    with flyball.Model.load(flyball.demo_model_path(), cache=cache) as model:
+    with flyball.Model.load(flyball.demo_model_path(), cache_type=cache) as model:
         ids = list(model.tokenize(SYSTEM + "One day"))
         first = model.session().generate(ids, 20, seed=1)
         assert first.metrics.shared_tokens == 0
@@ -25,7 +25,7 @@ def test_a_prefix_is_shared_between_sessions(cache: str) -> None:
         assert second.metrics.prefill.tokens == len(ids) - second.metrics.shared_tokens
         other = model.session().generate([*ids[:100], *ids[40:0:-1]], 20, seed=1)
         assert other.metrics.shared_tokens == 64
-        with flyball.Model.load(flyball.demo_model_path(), cache=cache, prefix_cache_mb=0) as plain:
+        with flyball.Model.load(flyball.demo_model_path(), cache_type=cache, prefix_cache_mb=0) as plain:
             assert plain.generate([*ids[:100], *ids[40:0:-1]], 20, seed=1).digest == other.digest
             assert plain.generate(ids, 20, seed=1).digest == first.digest
             assert plain.generate(ids, 20, seed=1).metrics.shared_tokens == 0
@@ -53,8 +53,8 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
 
 
 def test_sessions_with_other_settings_do_not_share(demo: flyball.Model) -> None:
-    demo.session(cache="f32").generate(SYSTEM, 2)
-    result = demo.session(cache="q8_0").generate(SYSTEM, 2)
+    demo.session(cache_type="f32").generate(SYSTEM, 2)
+    result = demo.session(cache_type="q8_0").generate(SYSTEM, 2)
     assert result.metrics.shared_tokens == 0
 
 

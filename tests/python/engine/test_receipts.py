@@ -165,7 +165,7 @@ def test_hostile_files(tmp_path: Path) -> None:
 
 
 def test_mutated_receipts_never_do_more_than_fail(result: flyball.Result, demo: flyball.Model) -> None:
-    """A receipt whose bytes were changed is refused, or does not hold, or differs only in what is information."""
+    """A receipt whose bytes were changed is refused, or mismatches, or differs only in what is information."""
     good = result.receipt.json
     draw = random.Random(3)
     for _ in range(150):

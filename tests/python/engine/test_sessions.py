@@ -34,8 +34,8 @@ def test_equal_prompt_computes_its_last_token_only(small: flyball.Model) -> None
 
 
 def test_session_knows_its_tokens_and_counts(small: flyball.Model) -> None:
-    session = small.session(context=128, cache="f32")
-    assert (session.context, session.cache, session.tokens) == (128, "f32", [])
+    session = small.session(context=128, cache_type="f32")
+    assert (session.context, session.cache_type, session.tokens) == (128, "f32", [])
     assert session.cache_bytes >= small.info.cache_bytes(128, "f32")
     result = session.generate(PROMPT, 5, ignore_eos=True)
     assert session.tokens == [*PROMPT, *result.tokens[:-1]]
@@ -59,18 +59,18 @@ def test_an_old_stream_cannot_go_on_after_other_work(small: flyball.Model) -> No
 
 @pytest.mark.parametrize("cache", ["f16", "f32", "q8_0"])
 def test_restored_session_continues_with_equal_bits(small: flyball.Model, cache: str, tmp_path: Path) -> None:
-    whole = small.session(cache=cache).generate(PROMPT, 12, ignore_eos=True, seed=4)
-    session = small.session(cache=cache)
+    whole = small.session(cache_type=cache).generate(PROMPT, 12, ignore_eos=True, seed=4)
+    session = small.session(cache_type=cache)
     session.generate(PROMPT, 6, ignore_eos=True, seed=4)
     session.save(tmp_path / "state")
-    other = small.session(cache=cache)
+    other = small.session(cache_type=cache)
     other.restore(tmp_path / "state")
     assert other.tokens == session.tokens
     again = other.generate(PROMPT, 12, ignore_eos=True, seed=4)
     assert again.digest == whole.digest
     assert again.metrics.prefill.tokens == 1
     deeper = other.generate([*PROMPT, *whole.tokens], 3, ignore_eos=True)
-    fresh = small.session(cache=cache).generate([*PROMPT, *whole.tokens], 3, ignore_eos=True)
+    fresh = small.session(cache_type=cache).generate([*PROMPT, *whole.tokens], 3, ignore_eos=True)
     assert deeper.digest == fresh.digest
 
 

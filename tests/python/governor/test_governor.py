@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -210,11 +210,11 @@ def test_a_replay_decides_the_same(model: flyball.Model, file: Path, capsys: pyt
     some_of_everything(model)
     model.close()
     report = replay(journal.read(file))
-    assert report.holds
+    assert report.verified
     assert report.n_decisions > 10
     assert report.skipped == 0
     assert main(["replay", str(file)]) == 0
-    assert capsys.readouterr().out.startswith("holds: ")
+    assert capsys.readouterr().out.startswith("verified: ")
 
 
 def test_a_journal_with_content_repeats_every_answer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +248,7 @@ def test_a_decision_that_does_not_follow_is_found(model: flyball.Model, file: Pa
         [difference] = replay([*told[:index], changed, *told[index + 1 :]]).differences
         assert difference.event.number == event.number
         missing = replay([*told[:index], *told[index + 1 :]])
-        assert not missing.holds
+        assert not missing.verified
 
 
 def test_guesses_are_journaled_and_decided_again(model: flyball.Model, file: Path) -> None:
@@ -260,7 +260,7 @@ def test_guesses_are_journaled_and_decided_again(model: flyball.Model, file: Pat
     model.close()
     told = list(journal.read(file))
     assert any(event.reason_id == "SPECULATION_PAYS" for event in told)
-    assert replay(told).holds
+    assert replay(told).verified
 
 
 def test_what_if(model: flyball.Model, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,11 +350,11 @@ def test_every_reason_is_told_by_some_test(model: flyball.Model, file: Path) -> 
         flyball.Model.load(flyball.demo_model_path(), journal=kept) as other,
     ):
         other.generate("Once", 4)
-    times = model.choose_isa()
+    times = model.autoselect_isa()
     assert list(times) == flyball.isas()
     assert times[model.info.isa] <= min(times.values()) / 0.8
     for _ in range(2):
-        model.tune(memory=file.with_name("tuned.txt"))
+        model.tune(cache_file=file.with_name("tuned.txt"))
     model.close()
     files = (file, file.with_name("content.jsonl"))
     told = {event.reason_id for path in files for event in journal.read(path)}
@@ -379,11 +379,15 @@ def injected() -> set[str]:
         def tell(self, reason: str, data: object) -> None:
             told.update(why for why, _ in self.core.observe(reason, self.turn, json.dumps(data)))
 
+        def calls(self, rows: Iterable[list[object]]) -> None:
+            columns = ["kind", "rows", "gained", "cycles", "attention_cycles", "elapsed_us", "threads", "drafts"]
+            self.tell("SESSION_CALLS", {"columns": columns, "rows": list(rows)})
+
         def answer(self, cycles: int, n: int = 20, us: int = 1000) -> None:
             self.turn += 1
             asked = {"max_tokens": 100, "top_k": 40, "top_p": 0.9, "temperature": 0.8}
             self.tell("SESSION_TURN_BEGUN", {"asked": asked, "prompt_tokens": 5})
-            self.tell("SESSION_CALLS", {"calls": [[1, 1, 1, cycles, 0, us * (i + 1), 1, 0] for i in range(n)]})
+            self.calls(["plain", 1, 1, cycles, 0, us * (i + 1), 1, 0] for i in range(n))
             self.tell("SESSION_TURN_ENDED", {})
 
     for mode in ("on", "simulate"):
@@ -399,14 +403,15 @@ def injected() -> set[str]:
     busy = Session({"autotune.threads": "on"})
     for cycles, n in ((1000, 20), (1000, 20), (1000, 20), (2000, 32), (1500, 8)):
         busy.answer(cycles, n)
-    guessing = Session({})
+    drafting = Session({})
     for accepted in (3, 3, 0, 0, 0):
-        guessing.turn += 1
+        drafting.turn += 1
         asked = {"max_tokens": 100, "top_k": 40, "top_p": 0.9, "temperature": 0.8}
-        guessing.tell("SESSION_TURN_BEGUN", {"asked": asked, "prompt_tokens": 5})
-        calls = [[1, 1, 1, 1000, 0, 1, 1, 4], *[[2, 4, 1 + accepted, 1200, 0, 1, 1, 4]] * 20]
-        guessing.tell("SESSION_CALLS", {"calls": [*calls, [2, 2, 1 + min(accepted, 1), 1100, 0, 1, 1, 4]]})
-        guessing.tell("SESSION_TURN_ENDED", {})
+        drafting.tell("SESSION_TURN_BEGUN", {"asked": asked, "prompt_tokens": 5})
+        wide = ["speculative", 4, 1 + accepted, 1200, 0, 1, 1, 4]
+        narrow = ["speculative", 2, 1 + min(accepted, 1), 1100, 0, 1, 1, 4]
+        drafting.calls([["plain", 1, 1, 1000, 0, 1, 1, 4], *[wide] * 20, narrow])
+        drafting.tell("SESSION_TURN_ENDED", {})
     for limit, us in (("first_token_ms", 2000), ("token_ms", 2000), ("turn_ms", 100)):
         Session({"guard.mode": "on", f"guard.{limit}": 1}).answer(1000, us=us)
     return told
@@ -425,11 +430,11 @@ def policies(folder: Path) -> set[str]:
         policy.consult(session)
         policy.govern(TROUBLE)
         policy.consult(session, mock="reduce_answer")  # there is no such folder
-        assert policy.state.told[-1] == "PLAN_NOT_RESTORED"
+        assert policy.state.last_reasons[-1] == "PLAN_NOT_RESTORED"
         policy = Policy(model, folder / "policy.toml", TROUBLE)
         session = policy.session()
         policy.consult(session, mock="reduce_answer")
-        ask(session, 128)
+        ask(session, 512)
     told = {event.reason_id for event in journal.read(file)}
     counted = folder / "counted.jsonl"  # only the REPL counts its starts
     code, out = run_script(folder, ["/metrics"], "--journal", counted, "--policy-file", folder / "policy.toml")
@@ -440,9 +445,11 @@ def policies(folder: Path) -> set[str]:
         def __init__(self, **settings: object) -> None:
             names = {f"policy.{key}": str(value) for key, value in settings.items()}
             self.core = _core.ReplayCore(list(names.items()))
-            asked = {"context": 4096, "max_tokens": 256, "cache_bits": 16}
-            opening = {"governor": {}, "base": asked, "now": asked, "learnt": {"mode": "normal", "outcomes": {}}}
-            self.tell("SESSION_POLICY_OPENED", opening | {"possible": {"most_context": 9999, "least_cache_bits": 8}})
+            asked = {"context": 4096, "max_tokens": 256, "cache_type": "f16"}
+            opening = {"governor": {}, "base": asked, "current": asked, "history": {"mode": "normal", "outcomes": {}}}
+            self.tell(
+                "SESSION_POLICY_OPENED", opening | {"possible": {"most_context": 9999, "smallest_cache_type": "q8_0"}}
+            )
 
         def tell(self, reason: str, data: object) -> None:
             told.update(why for why, _ in self.core.observe(reason, 0, json.dumps(data)))
@@ -460,11 +467,11 @@ def policies(folder: Path) -> set[str]:
             return self
 
         def start(self) -> Injected:
-            self.tell("SESSION_START_SEEN", {"checkpoint": {"context": 4096, "max_tokens": 256, "cache_bits": 16}})
+            self.tell("SESSION_START_SEEN", {"checkpoint": {"context": 4096, "max_tokens": 256, "cache_type": "f16"}})
             return self
 
         def apply(self, same_bytes: bool = True, **changed: int) -> Injected:
-            found = {"context": 4096, "max_tokens": 256, "cache_bits": 16} | changed
+            found = {"context": 4096, "max_tokens": 256, "cache_type": "f16"} | changed
             self.tell("SESSION_APPLIED", {"found": found, "same_bytes": same_bytes})
             return self
 

@@ -44,18 +44,18 @@ def test_a_change_is_written_verified_and_followed(model: flyball.Model, file: P
     before = ask(session)
     assert len(before.tokens) == 64
     state = policy.consult(session, mock="reduce_cache")
-    assert state.told[-1] == "APPLY_VERIFIED"
-    assert (state.now, state.asked_for) == (Configuration(256, 64, "q8_0"), Configuration(256, 64, "f16"))
+    assert state.last_reasons[-1] == "APPLY_VERIFIED"
+    assert (state.current, state.requested) == (Configuration(256, 64, "q8_0"), Configuration(256, 64, "f16"))
     assert (state.steps, state.judging) == (1, "reduce_cache")
-    assert session.cache == "q8_0"
-    assert 'kv = "q8_0"' in file.read_text()
-    assert 'kv = "f16"' in file.with_name(file.name + ".before").read_text()
+    assert session.cache_type == "q8_0"
+    assert 'cache_type = "q8_0"' in file.read_text()
+    assert 'cache_type = "f16"' in file.with_name(file.name + ".before").read_text()
     after = ask(session)
     assert after.digest != before.digest
     assert flyball.verify(after.receipt, model=model)
     again = Policy(model, file, APPLY, context=256, max_tokens=64)  # the next program
-    assert again.state.now.cache == "q8_0"
-    assert again.session().cache == "q8_0"
+    assert again.state.current.cache_type == "q8_0"
+    assert again.session().cache_type == "q8_0"
 
 
 def test_answers_are_bounded_and_what_a_person_asks_for_holds(model: flyball.Model, file: Path) -> None:
@@ -66,7 +66,7 @@ def test_answers_are_bounded_and_what_a_person_asks_for_holds(model: flyball.Mod
     assert len(ask(session).tokens) == 32
     assert len(ask(session, 10).tokens) == 10
     assert len(ask(session, 50).tokens) == 32
-    policy.ask_for(0, "f16", 64)
+    policy.request(0, "f16", 64)
     assert len(ask(session).tokens) == 64
     assert "max_tokens = 64\n" in file.read_text()
 
@@ -80,7 +80,7 @@ def test_an_answer_says_what_the_policy_has_changed(model: flyball.Model, file: 
         policy.consult(session, mock="reduce_answer")
         result = ask(session, 50)
         [decision] = result.decisions
-        asked = {"context": session.context, "max_tokens": 50, "cache_bits": 16}
+        asked = {"context": session.context, "max_tokens": 50, "cache_type": "f16"}
         assert (decision.position, decision.reason_id) == (0, "POLICY_IN_FORCE")
         assert decision.data == {"asked": asked, "given": asked | {"max_tokens": 32}}
         assert result.receipt["decisions"][0]["reason_id"] == "POLICY_IN_FORCE"
@@ -88,7 +88,7 @@ def test_an_answer_says_what_the_policy_has_changed(model: flyball.Model, file: 
         assert ask(session, 20).decisions == ()  # it gets what was asked for
         session.govern({})  # nobody watches it, and its answers are still as the policy wants them
         assert [each.reason_id for each in ask(session).decisions] == ["POLICY_IN_FORCE"]
-        assert replay(journal.read(told)).holds
+        assert replay(journal.read(told)).verified
     sentence, _ = [told for told in explain.tell(journal.read(told)) if "made with" in told.sentence]
     assert sentence.sentence == "made with what the policy changed: tokens of an answer 50 became 32"
 
@@ -155,9 +155,9 @@ def test_what_cannot_be_written_is_told_and_the_answer_is_there(model: flyball.M
     folder.rmdir()
     session = policy.session()
     state = policy.consult(session, mock="reduce_cache")
-    assert state.told[-3:] == ("APPLY_NOT_VERIFIED", "PLAN_HARD_STOP", "PLAN_NOT_RESTORED")
+    assert state.last_reasons[-3:] == ("APPLY_NOT_VERIFIED", "PLAN_HARD_STOP", "PLAN_NOT_RESTORED")
     assert state.hard_stopped
-    assert session.cache == "f16"
+    assert session.cache_type == "f16"
     assert len(ask(session, 8).tokens) == 8
 
 
@@ -180,7 +180,7 @@ def test_wrong_use_is_refused(model: flyball.Model, file: Path) -> None:
     with pytest.raises(flyball.InvalidArgument):
         Policy(model, file, {"policy.auto_apply": "sometimes"})
     with pytest.raises(flyball.InvalidArgument):
-        Policy(model, file, cache="f17")
+        Policy(model, file, cache_type="f17")
     policy = Policy(model, file)
     with pytest.raises(flyball.InvalidArgument, match="must be one of: stay reduce_context"):
         policy.consult(policy.session(), mock="reduce_everything")
@@ -209,7 +209,7 @@ def test_the_journal_tells_and_repeats_it(
     capsys.readouterr()
     assert main(["journal", "explain", str(told)]) == 0
     out = capsys.readouterr().out
-    assert "a policy looks after the sessions (normal mode)" in out
+    assert "a policy manages the sessions (normal mode)" in out
     assert "the model was asked what to change" in out
     assert "confidence in " in out
 
@@ -245,7 +245,7 @@ policy = Policy(model, sys.argv[1], {"policy.auto_apply": "aggressive"})
 n = 0
 while True:
     n = 64 + (n + 1) % 64
-    policy.ask_for(0, ("f16", "q8_0", "f32")[n % 3], n)
+    policy.request(0, ("f16", "q8_0", "f32")[n % 3], n)
     print("written", flush=True)
 """
 
@@ -265,7 +265,7 @@ def test_a_process_killed_at_any_point_leaves_a_configuration(model: flyball.Mod
         text = file.read_text()
         assert text.startswith("# What Flyball's policy has changed")
         assert text.endswith('"\n')
-        policy = Policy(model, file, {"policy.auto_apply": "aggressive", "policy.most_answer": 256}, cache="f32")
-        assert f"max_tokens = {policy.state.now.max_tokens}\n" in text
+        policy = Policy(model, file, {"policy.auto_apply": "aggressive", "policy.most_answer": 256}, cache_type="f32")
+        assert f"max_tokens = {policy.state.current.max_tokens}\n" in text
         seen.add(text)
     assert len(seen) > 1

@@ -66,7 +66,7 @@ def test_a_session_in_qemu_leaves_what_the_host_can_check(
     assert flyball.verify(left["receipt.json"], model=model)
     assert main(["journal", "verify", str(left["journal.jsonl"]), "--log", str(left["log.txt"])]) == 0
     assert "generated_tokens" in json.loads(left["metrics.json"].read_text())["last"]
-    assert replay(journal.read(left["journal.jsonl"])).holds
+    assert replay(journal.read(left["journal.jsonl"])).verified
     assert main(["image", "check", str(path)]) == 0
     assert "journal.jsonl" in capsys.readouterr().out
 
@@ -144,7 +144,7 @@ def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
     assert image.check(path) == []
     [told] = image.extract(path, tmp_path / "out", ["journal.jsonl"])
     kept = journal.check(told)
-    assert kept.holds
+    assert kept.verified
     assert kept.torn == 0
     assert 0 < kept.n_lines < 40 * 4
 
@@ -187,7 +187,7 @@ policy.calm_turns = 1
     assert "PLAN_ROLLED_BACK" in second.output
     assert "start 2, stable" in second.output
     left = image.extract(path, tmp_path, ["journal.jsonl", "policy.toml.learnt"])
-    assert replay(journal.read(left[0])).holds
+    assert replay(journal.read(left[0])).verified
     assert json.loads(left[1].read_text())["starts"] == {
         "n": 2,
         "failed": 0,

@@ -57,7 +57,7 @@ def test_python_adds_events_of_its_own(tmp_path: Path) -> None:
             kept.tell("HEAL_ACTIVE", {"text": "x" * 100_000})
     [event] = journal.read(path)
     assert (event.reason_id, event.data, event.session, event.is_decision) == ("HEAL_ACTIVE", {"streak": 3}, 0, False)
-    assert journal.check(path, tmp_path / "own.log").holds
+    assert journal.check(path, tmp_path / "own.log").verified
     assert "[heal] heal reason_id=HEAL_ACTIVE" in (tmp_path / "own.log").read_text()
 
 
@@ -98,7 +98,7 @@ def test_answers_of_a_batch_and_of_two_models_share_one_chain(tmp_path: Path) ->
             with flyball.Model.load(flyball.demo_model_path(), journal=kept) as model:
                 model.generate_many(["a", "b", "c"], N_TOKENS, ignore_eos=True)
     report = journal.check(path)
-    assert report.holds
+    assert report.verified
     assert report.head == kept.head
     turns = [event for event in journal.read(path) if event.event == "turn_end"]
     assert len(turns) == 6
@@ -138,7 +138,7 @@ def test_a_cut_tail_is_found_by_the_head(file: Path) -> None:
     (line, what) = faults_of(file)[0]
     assert line == len(good) - 1
     assert "2 lines were cut off" in what
-    assert not journal.check(file).holds
+    assert not journal.check(file).verified
 
 
 def test_a_chain_written_anew_is_found_by_the_head(file: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_journal_has_one_writer(file: Path) -> None:
         refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
         assert refused.returncode != 0
         assert "another program or journal writes it" in refused.stderr
-        assert journal.check(file).holds  # reading is everybody's
+        assert journal.check(file).verified  # reading is everybody's
     assert subprocess.run([sys.executable, "-c", other]).returncode == 0
 
 
@@ -200,7 +200,7 @@ def test_a_later_run_continues_the_chain(file: Path) -> None:
     with flyball.Journal(file) as kept, flyball.Model.load(flyball.demo_model_path(), journal=kept):
         pass
     after = journal.check(file)
-    assert after.holds
+    assert after.verified
     assert after.n_lines == before.n_lines + 1
 
 
@@ -218,7 +218,7 @@ def test_files_are_rotated_and_the_oldest_given_up(tmp_path: Path) -> None:
     assert int(names[1].removeprefix("j.")) == int(names[0].removeprefix("j.")) + 1 > 2
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*names, "j.head"])
     report = journal.check(path)
-    assert report.holds
+    assert report.verified
     assert report.head == kept.head
     with flyball.Journal(path) as again:
         assert again.head == kept.head
@@ -247,7 +247,7 @@ def test_a_full_disk_loses_no_answer_and_no_line(tmp_path: Path) -> None:
             kept.flush()
         kept._file = real
     report = journal.check(path)
-    assert report.holds
+    assert report.verified
     assert [event.reason_id for event in journal.read(path)].count("SESSION_TURN_ENDED") == 1
 
 
@@ -261,7 +261,7 @@ def test_a_closed_journal_keeps_nothing_and_says_so(tmp_path: Path) -> None:
         assert model.generate("x", 2).text
     with pytest.warns(RuntimeWarning, match="is closed"):
         model.close()
-    assert journal.check(tmp_path / "j").holds
+    assert journal.check(tmp_path / "j").verified
 
 
 def test_the_disk_is_waited_for_as_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +311,7 @@ def test_a_crash_between_two_steps_of_a_rotation_loses_nothing(file: Path) -> No
     whole = journal.check(file)
     file.rename(file.with_name(file.name + ".1"))
     between = journal.check(file)
-    assert between.holds
+    assert between.verified
     assert between.head == whole.head
     with flyball.Journal(file) as kept:
         assert kept.head == whole.head
@@ -338,7 +338,7 @@ def test_killed_writers_lose_no_flushed_line(tmp_path: Path) -> None:
             writer.send_signal(signal.SIGKILL)
             told += [int(line) for line in writer.stdout.read().split(b"\n")[:-1]]
         report = journal.check(path)
-        assert report.holds, report.faults
+        assert report.verified, report.faults
         assert report.head.n_lines >= told[-1]
 
 
@@ -347,7 +347,7 @@ def test_killed_writers_lose_no_flushed_line(tmp_path: Path) -> None:
 
 def test_the_command_verifies_shows_and_counts(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["journal", "verify", str(file)]) == 0
-    assert capsys.readouterr().out.startswith("holds: 12 lines\nhead 12 ")
+    assert capsys.readouterr().out.startswith("verified: 12 lines\nhead 12 ")
     assert main(["journal", "tail", str(file), "-n", "2"]) == 0
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == [
         "SESSION_TURN_ENDED",
@@ -409,5 +409,5 @@ def test_run_appends_to_a_journal(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["run", "-p", "a", "-n", "2", "-q", "--no-receipt", "--journal", str(path)]) == 0
     capsys.readouterr()
     assert main(["journal", "verify", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["holds"]
+    assert json.loads(capsys.readouterr().out)["verified"]
     assert [event.event for event in journal.read(path)].count("turn_end") == 2

@@ -33,10 +33,10 @@ REASONS = {
     "CONFIDENCE_TOO_LOW": 0.15,
     "PLAN_STEP": 0.08,
     "APPLY_VERIFIED": 0.08,
-    "OUTCOME_UNDECIDED": 0.06,
-    "BLOCK_JUDGING": 0.04,
+    "OUTCOME_INCONCLUSIVE": 0.06,
+    "BLOCK_TRIAL_PENDING": 0.04,
     "POLICY_SUGGESTED": 0.02,
-    "OUTCOME_HARMED": 0.01,
+    "OUTCOME_REGRESSED": 0.01,
 }
 N_DECISIONS = 35
 COSTS = {"prefill": 3.9, "decode": 26.0, "load": 284.0}
@@ -90,7 +90,7 @@ class World:
     def outcome(self) -> str:
         """Of an applied change."""
         draw = self.random.random()
-        return "harmed" if draw < self.harm else "helped" if draw > 0.95 else "undecided"
+        return "harmed" if draw < self.harm else "helped" if draw > 0.95 else "inconclusive"
 
     def run(self, stages: tuple[str, ...] = tuple(STAGES)) -> Record:
         """A day's."""

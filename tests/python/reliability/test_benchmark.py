@@ -22,7 +22,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Context:
     folder = tmp_path_factory.mktemp("stage")
     context = Context("one", folder, folder, PROFILES["quick"], target="qemu")
     first = benchmark.run(context)
-    assert (first.verdict.outcome, first.verdict.reason_id) == (Outcome.UNDECIDED, "BENCH_LEARNING")
+    assert (first.verdict.outcome, first.verdict.reason_id) == (Outcome.INCONCLUSIVE, "BENCH_INSUFFICIENT_DATA")
     context.history = [Record("one", 0.0, stages={"benchmark": first}), Record("empty", 1.0)]
     return context
 
@@ -36,7 +36,7 @@ def with_values(context: Context, change: Callable[[dict[str, Any]], object]) ->
 
 def test_the_stage_holds_against_the_newest_run(stage: Context) -> None:
     result = benchmark.run(stage)
-    assert (result.stage, result.verdict.reason_id) == ("benchmark", "BENCH_HOLDS")
+    assert (result.stage, result.verdict.reason_id) == ("benchmark", "BENCH_PASSED")
     assert result.verdict.evidence["against"] == "one"
     assert set(result.values) == {"pack", "cases", "limits"}
     assert result.values["limits"] == result.verdict.evidence["limits"]  # explainability tells where they come from
@@ -52,9 +52,9 @@ def test_the_stage_holds_against_the_newest_run(stage: Context) -> None:
         (lambda v: v["cases"]["decode-greedy"].update(digest="0"), "BENCH_DIGEST"),
         (lambda v: v["cases"]["decode-greedy"]["counters"].update(decode_calls=100), "BENCH_COUNTER"),
         (lambda v: v["cases"].update(gone=v["cases"]["decode-greedy"]), "BENCH_VANISHED"),
-        (lambda v: v["cases"]["decode-greedy"].update(ms=0.001), "BENCH_HOLDS"),
-        (lambda v: v["cases"]["decode-greedy"].update(ms="x"), "BENCH_LEARNING"),
-        (lambda v: v["cases"]["decode-greedy"].pop("counters"), "BENCH_LEARNING"),
+        (lambda v: v["cases"]["decode-greedy"].update(ms=0.001), "BENCH_PASSED"),
+        (lambda v: v["cases"]["decode-greedy"].update(ms="x"), "BENCH_INSUFFICIENT_DATA"),
+        (lambda v: v["cases"]["decode-greedy"].pop("counters"), "BENCH_INSUFFICIENT_DATA"),
     ],
 )
 def test_the_stage_judges_what_is_exact(
@@ -67,5 +67,5 @@ def test_limits_are_those_in_force(stage: Context) -> None:
     context = with_values(stage, lambda v: v["cases"]["decode-greedy"]["counters"].update(decode_calls=100))
     context.limits = Limits(bench_counters=2.0, sources={"bench_counters": "limits.toml"})
     verdict = benchmark.run(context).verdict
-    assert verdict.reason_id == "BENCH_HOLDS"
+    assert verdict.reason_id == "BENCH_PASSED"
     assert {"name": "bench_counters", "value": 2.0, "source": "limits.toml"} in verdict.evidence["limits"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flyball.evidence.gates import Outcome, Verdict, failed, passed, undecided
+from flyball.evidence.gates import Outcome, Verdict, failed, inconclusive, passed
 from flyball.reliability.context import PROFILES, Context
 from flyball.reliability.pages import dashboard, report, trends
 from flyball.reliability.results import Limits, Record, StageResult
@@ -40,7 +40,7 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
             {"reasons": {"PLAN_STEP": 10 + n % 7, "POLICY_CHOICE": 90}, "markers": 812},
         ),
         "startup": (
-            passed("STARTUP_HOLDS", "within budget"),
+            passed("STARTUP_PASSED", "within budget"),
             {
                 "model_select_ms": 3.1,
                 "model_prepare_ms": 812.3 + n,
@@ -50,7 +50,7 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
             },
         ),
         "quality": (
-            passed("QUALITY_HOLDS", "2 of 40 did harm"),
+            passed("QUALITY_PASSED", "2 of 40 did harm"),
             {
                 "harmful_share": 0.05,
                 "n": 40,
@@ -65,10 +65,10 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
                 "provenance": [{"source": "phase steady", "value": 65}, {"source": "outcomes", "value": 5}],
             },
         ),
-        "reason_drift": (passed("DRIFT_HOLDS", "as before"), {"n": 812, "psi": 0.012}),
-        "metrics": (verdict or passed("METRICS_HOLDS", "as before"), {**tokens, "cost": cost, "drift": drift}),
+        "reason_drift": (passed("DRIFT_PASSED", "as before"), {"n": 812, "psi": 0.012}),
+        "metrics": (verdict or passed("METRICS_PASSED", "as before"), {**tokens, "cost": cost, "drift": drift}),
         "benchmark": (
-            undecided("BENCH_WATCH", "decode may be slower", "run it again"),
+            inconclusive("BENCH_WATCH", "decode may be slower", "run it again"),
             {
                 "cases": {
                     "decode-512": {"digest": "58c63bb90de3aa", "ms": 210.6, "decode_cycles_per_token": [3.5e6, 3.7e6]}
@@ -178,7 +178,7 @@ def test_the_page_asks_nothing_of_a_network(tmp_path: Path) -> None:
     text = (tmp_path / "dashboard.html").read_text()
     assert not re.search(r"https?:|\bsrc\s*=|url\(|@import|<script|<link|<iframe|<img|<object|<base|\bon\w+=", text)
     assert Page(text).links
-    assert all(re.fullmatch("#(pass|fail|undecided)", link) for link in Page(text).links)
+    assert all(re.fullmatch("#(pass|fail|inconclusive)", link) for link in Page(text).links)
 
 
 def hostile(folder: Path) -> Context:
@@ -191,7 +191,7 @@ def hostile(folder: Path) -> Context:
         "scenario", failed("SCENARIO_BROKEN", HOSTILE, HOSTILE, told=HOSTILE), {"reasons": {HOSTILE: 3, "PLAN_STEP": 1}}
     )
     made.results["benchmark"] = StageResult(
-        "benchmark", undecided("BENCH_WATCH", HOSTILE), {"cases": {HOSTILE: {"digest": HOSTILE, HOSTILE: 3.5}}}
+        "benchmark", inconclusive("BENCH_WATCH", HOSTILE), {"cases": {HOSTILE: {"digest": HOSTILE, HOSTILE: 3.5}}}
     )
     made.results["self_heal"].values["state"] = {"mode": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}}
     made.results["curriculum"].values["provenance"] = [{"source": HOSTILE, "value": HOSTILE}]
@@ -224,7 +224,7 @@ def test_the_first_run_and_no_stage_at_all(tmp_path: Path) -> None:
         for name in ("dashboard.html", "dashboard.md"):
             assert "first run" in (tmp_path / name).read_text()
         assert "–" not in Page((tmp_path / "dashboard.html").read_text()).shown or made.results
-    assert strict(tmp_path / "dashboard.json")["outcome"] == "undecided"
+    assert strict(tmp_path / "dashboard.json")["outcome"] == "inconclusive"
     assert "No stage was carried out" in (tmp_path / "dashboard.html").read_text()
     assert ET.parse(tmp_path / "junit.xml").getroot().get("tests") == "0"
 
@@ -270,10 +270,10 @@ def test_objectives_look_at_the_newest_runs(tmp_path: Path) -> None:
     }
     assert slo["n_runs"]["value"] == 30
     assert rows["metrics"] == {
-        "passed": 27, "failed": 3, "undecided": 0, "share": 0.9, "objective": 0.9, "budget": 3, "left": 0
+        "passed": 27, "failed": 3, "inconclusive": 0, "share": 0.9, "objective": 0.9, "budget": 3, "left": 0
     }  # fmt: skip
     assert (rows["startup"]["passed"], rows["startup"]["share"]) == (29, 1.0)
-    assert (rows["benchmark"]["undecided"], rows["benchmark"]["share"]) == (30, None)
+    assert (rows["benchmark"]["inconclusive"], rows["benchmark"]["share"]) == (30, None)
     assert (rows["scenario"]["budget"], rows["scenario"]["left"]) == (0, -1)
     assert [row["stage"] for row in slo["stages"] if row["overspent"]] == ["scenario"]
     assert "1 over" in "".join(Page((tmp_path / "dashboard.html").read_text()).shown)

@@ -59,9 +59,9 @@ def test_a_run_says_what_holds_and_why(artifacts: Path, capsys: pytest.CaptureFi
     assert run(artifacts) == 2  # without history some cannot be told
     out = capsys.readouterr().out
     assert "SCENARIO_COMPLETE" in out
-    assert "COVERAGE_HOLDS" in out
-    assert "METRICS_LEARNING" in out
-    assert run(artifacts, "--allow-learning", "--json") == 0
+    assert "COVERAGE_PASSED" in out
+    assert "METRICS_INSUFFICIENT_DATA" in out
+    assert run(artifacts, "--allow-insufficient-data", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["stages"]) == [name for name in runner.STAGES if name != "release"]
     assert found["subjects"]["model"]
@@ -75,7 +75,7 @@ def test_a_run_says_what_holds_and_why(artifacts: Path, capsys: pytest.CaptureFi
         "self_heal",
         "curriculum",
     }
-    assert journal.check(artifacts / "journal.jsonl", artifacts / "journal.log").holds
+    assert journal.check(artifacts / "journal.jsonl", artifacts / "journal.log").verified
     assert main(["journal", "explain", str(artifacts / "journal.jsonl")]) == 0
     assert "the script ran to its end" in capsys.readouterr().out
     for command in (["status"], ["explain"], ["explain", "quality"], ["history"], ["status", "--json"]):
@@ -85,7 +85,7 @@ def test_a_run_says_what_holds_and_why(artifacts: Path, capsys: pytest.CaptureFi
 
 def test_one_stage_alone_leaves_no_history(artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(artifacts, "--only", "coverage") == 0
-    assert "COVERAGE_HOLDS" in capsys.readouterr().out
+    assert "COVERAGE_PASSED" in capsys.readouterr().out
     assert not (artifacts / "history.jsonl").exists()
     assert main(["reliability", "status", "--artifacts", str(artifacts)]) == 2
 
@@ -95,7 +95,7 @@ def test_another_run_is_refused(artifacts: Path, capsys: pytest.CaptureFixture[s
     with Store(artifacts).locked():
         assert run(artifacts) == 2
     assert "in use by another run" in capsys.readouterr().err
-    assert run(artifacts, "--allow-learning") == 0
+    assert run(artifacts, "--allow-insufficient-data") == 0
 
 
 @pytest.mark.usefixtures("fast")
@@ -153,7 +153,7 @@ def test_a_stage_that_breaks_is_undecided_and_the_others_go_on(
         raise KeyError("surprise")
 
     monkeypatch.setitem(runner.STAGES, "metrics", broken)
-    assert run(artifacts, "--allow-learning", "--json") == 2
+    assert run(artifacts, "--allow-insufficient-data", "--json") == 2
     found = json.loads(capsys.readouterr().out)
     assert found["stages"]["metrics"]["verdict"]["reason_id"] == "RUN_CRASHED"
     assert "surprise" in (artifacts / "runs" / found["run"] / "metrics.error.txt").read_text()
@@ -216,7 +216,7 @@ def test_a_run_that_is_killed_in_a_stage_goes_on_there(stage: str, artifacts: Pa
     assert record.run == killed.name  # the same run
     assert {name: (killed / "stages" / name).read_bytes() for name in ended} == ended
     assert [r.run for r in Store(artifacts).history()][1:] == [record.run]
-    assert journal.check(artifacts / "journal.jsonl", artifacts / "journal.log").holds
+    assert journal.check(artifacts / "journal.jsonl", artifacts / "journal.log").verified
 
 
 def test_kills_at_any_time_lose_no_run(artifacts: Path) -> None:
@@ -232,7 +232,7 @@ def test_kills_at_any_time_lose_no_run(artifacts: Path) -> None:
         "--only",
         "curriculum",
     ]
-    whole = [*command[:-2], "--allow-learning"]
+    whole = [*command[:-2], "--allow-insufficient-data"]
     n_known = 0
     for n in range(4):
         process = subprocess.Popen(whole, stdout=subprocess.DEVNULL)
@@ -246,7 +246,7 @@ def test_kills_at_any_time_lose_no_run(artifacts: Path) -> None:
     history = Store(artifacts).history()
     assert len(history) > n_known
     assert len({record.run for record in history}) == len(history)
-    assert journal.check(artifacts / "journal.jsonl", artifacts / "journal.log").holds
+    assert journal.check(artifacts / "journal.jsonl", artifacts / "journal.log").verified
 
 
 @pytest.mark.usefixtures("fast")
@@ -294,7 +294,7 @@ def test_hostile_values_in_the_history_end_no_run(artifacts: Path) -> None:
 
 
 def verdict(harmful: bool) -> Verdict:
-    return failed("QUALITY_HARMFUL_STREAK", "") if harmful else passed("QUALITY_HOLDS", "")
+    return failed("QUALITY_HARMFUL_STREAK", "") if harmful else passed("QUALITY_PASSED", "")
 
 
 @pytest.mark.usefixtures("fast")
@@ -341,7 +341,7 @@ def test_a_person_can_hold_and_end_the_quarantine(artifacts: Path, capsys: pytes
     def reset(flag: str) -> int:
         return main(["reliability", "reset", flag, "--artifacts", str(artifacts)])
 
-    assert run(artifacts, "--allow-learning") == 0
+    assert run(artifacts, "--allow-insufficient-data") == 0
     assert reset("--unlatch") == 2
     assert reset("--latch") == 0
     for _ in range(2):
@@ -352,7 +352,7 @@ def test_a_person_can_hold_and_end_the_quarantine(artifacts: Path, capsys: pytes
     assert reset("--unlatch") == 0
     assert reset("--active") == 0
     assert not (artifacts / "policy.toml.limits").exists()
-    assert run(artifacts, "--allow-learning") == 0
+    assert run(artifacts, "--allow-insufficient-data") == 0
 
 
 @pytest.mark.usefixtures("fast")
@@ -383,12 +383,12 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
     see(scenario.judge([]), scenario.judge(["x"]))
     see(coverage.judge([], 0, [], [], None), coverage.judge([("x", None)], 1, [], [], None))
     see(coverage.judge([], 0, [], ["x"], None), coverage.judge([], 0, [], [], {"X"}))
-    see(quality.judge([], 0.4, 4), quality.judge(["harmed"] * 4, 0.4, 4), quality.judge(["undecided"] * 9, 0.4, 4))
-    see(quality.judge(["harmed", "harmed", "undecided"] * 30, 0.4, 4))
+    see(quality.judge([], 0.4, 4), quality.judge(["harmed"] * 4, 0.4, 4), quality.judge(["inconclusive"] * 9, 0.4, 4))
+    see(quality.judge(["harmed", "harmed", "inconclusive"] * 30, 0.4, 4))
     many = {"POLICY_STAY": 900, "POLICY_CHOICE": 900}
     see(reason_drift.judge({}, {}, limits), reason_drift.judge(many, {"POLICY_STAY": 50, "POLICY_CHOICE": 50}, limits))
     see(reason_drift.judge(many, {"POLICY_STAY": 100}, limits), reason_drift.judge(many, {"BLOCK_MODE": 100}, limits))
-    see(reason_drift.judge(many | {"OUTCOME_HARMED": 1}, {"OUTCOME_HARMED": 100}, limits))
+    see(reason_drift.judge(many | {"OUTCOME_REGRESSED": 1}, {"OUTCOME_REGRESSED": 100}, limits))
     state = self_heal.State()
     for harmful, outcomes in (
         (False, []),
@@ -400,7 +400,7 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
         state, said = self_heal.step(state, "1", harmful, [], outcomes, limits)
         see(said)
     assert state.needed == 2 * limits.stable_streak
-    see(self_heal.step(self_heal.State("canary"), "1", False, [], ["undecided"] * 40, limits)[1])
+    see(self_heal.step(self_heal.State("canary"), "1", False, [], ["inconclusive"] * 40, limits)[1])
     see(self_heal.step(self_heal.State("quarantined", latched=True), "1", False, [], [], limits)[1])
     elsewhere = {
         "STARTUP": "test_costs_are_judged",
@@ -430,7 +430,7 @@ def test_costs_are_judged() -> None:
     for record in world.days(40, ("startup", "metrics")):
         for name, seen in told.items():
             seen.add(record.stages[name].verdict.reason_id)
-    assert told["metrics"] == {"METRICS_LEARNING", "METRICS_HOLDS", "METRICS_SLOWER"}
+    assert told["metrics"] == {"METRICS_INSUFFICIENT_DATA", "METRICS_PASSED", "METRICS_SLOWER"}
     assert record.passed("metrics")  # mended: told no more
     world.limits = Limits(first_token_ms=0.1)
     over = world.run(("startup",)).stages["startup"].verdict
@@ -454,7 +454,7 @@ def test_confidence_follows_phase_workload_and_outcomes() -> None:
     assert curriculum.workload_of({"reduce_answer": 3, "increase_context": 1}) == "latency"
     assert curriculum.workload_of({"increase_context": 1}) == "context_expansion"
     assert curriculum.workload_of({"reduce_answer": 1, "increase_context": 1}) == "mixed"
-    assert [curriculum.adaptation(x) for x in ([], ["helped"] * 9, ["harmed"] * 9, ["undecided"])] == [0, -10, 10, 0]
+    assert [curriculum.adaptation(x) for x in ([], ["helped"] * 9, ["harmed"] * 9, ["inconclusive"])] == [0, -10, 10, 0]
 
 
 def test_quality_limits_follow_model_and_memory() -> None:
@@ -464,7 +464,7 @@ def test_quality_limits_follow_model_and_memory() -> None:
         "large",
     ]
     assert [quality.memory_tier(mb) for mb in (2047, 2048, 4096)] == ["low", "mid", "high"]
-    assert quality.longest_streak(["harmed", "failed", "undecided", "harmed"]) == 2
+    assert quality.longest_streak(["harmed", "failed", "inconclusive", "harmed"]) == 2
 
 
 def test_markers_without_a_reason_are_found() -> None:

@@ -74,5 +74,5 @@ def test_reasons_that_were_never_seen_are_found_at_a_hundred_events() -> None:
 def test_a_gate_without_history_does_not_pass() -> None:
     first = World(1).run()
     outcomes = {name: first.stages[name].verdict.outcome for name in ("startup", "metrics", "reason_drift", "quality")}
-    assert set(outcomes.values()) == {Outcome.UNDECIDED}
-    assert all(first.stages[name].verdict.reason_id.endswith("_LEARNING") for name in outcomes)
+    assert set(outcomes.values()) == {Outcome.INCONCLUSIVE}
+    assert all(first.stages[name].verdict.reason_id.endswith("_INSUFFICIENT_DATA") for name in outcomes)

@@ -114,7 +114,7 @@ def _run(record: Record, n: int) -> Document:
 
 
 def _slo(runs: Sequence[Record], stages: Iterable[str]) -> Document:
-    """Undecided runs count neither way. The budget is how many of a full window may fail."""
+    """Inconclusive runs count neither way. The budget is how many of a full window may fail."""
     rows = []
     for stage in dict.fromkeys([*stages, *(name for record in runs for name in record.stages)]):
         if stage in _PAGES:
@@ -130,7 +130,7 @@ def _slo(runs: Sequence[Record], stages: Iterable[str]) -> Document:
                 "stage": clean(stage),
                 "passed": figure_of(n_passed),
                 "failed": figure_of(n_failed),
-                "undecided": figure_of(outcomes[Outcome.UNDECIDED]),
+                "inconclusive": figure_of(outcomes[Outcome.INCONCLUSIVE]),
                 "share": figure(share, percent(share)),
                 "objective": figure(objective, f"{100 * objective:.0f} %"),
                 "budget": figure(budget, f"{budget}"),
@@ -145,7 +145,7 @@ def _tiles(now: Record, slo: Document) -> list[Document]:
     """What is seen first."""
     outcomes = Counter(result.verdict.outcome for result in now.stages.values())
     n_passed, rows = outcomes[Outcome.PASS], slo["stages"]
-    note = f"{outcomes[Outcome.FAIL]} failed, {outcomes[Outcome.UNDECIDED]} undecided"
+    note = f"{outcomes[Outcome.FAIL]} failed, {outcomes[Outcome.INCONCLUSIVE]} inconclusive"
     tiles = [_tile("Stages passed", n_passed, f"{n_passed} of {len(now.stages)}", note)]
     for row in rows:
         if row["stage"] == "reason_drift":
@@ -333,9 +333,11 @@ def markdown(document: Document) -> str:
     ]
     table("Stages of this run", ("stage", "verdict", "reason", "message", "what to do", "time"), stages, 5)
     title = f"Objectives, newest {d['slo']['n_runs']['shown']} of at most {d['slo']['window']['shown']} runs"
-    head = ("stage", "passed", "failed", "undecided", "share passed", "objective", "failures left")
+    head = ("stage", "passed", "failed", "inconclusive", "share passed", "objective", "failures left")
     table(
-        title, head, _rows(d["slo"]["stages"], "stage", ("passed", "failed", "undecided", "share", "objective", "left"))
+        title,
+        head,
+        _rows(d["slo"]["stages"], "stage", ("passed", "failed", "inconclusive", "share", "objective", "left")),
     )
     table("Self-heal", ("", ""), [(row["name"], row["shown"]) for row in d["heal"]["state"]], 2)
     last, this = (week["week"] for week in d["reasons"]["weeks"])

@@ -93,7 +93,7 @@ def date(seconds: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
 
 def overall(record: Record) -> Outcome:
     """Of a run; without any stage nothing can be told."""
-    return record.outcome if record.stages else Outcome.UNDECIDED
+    return record.outcome if record.stages else Outcome.INCONCLUSIVE
 
 
 def this_run(context: Context) -> Record:
@@ -140,7 +140,7 @@ def metrics(record: Record, limits: Limits) -> list[Metric]:
     for name, cost, ratio in costs:
         if cost is not None:
             change = change_percent(ratio)
-            found.append(Metric(f"{name} cost", quantity(cost, "× yardstick"), change, _mark(change, limits)))
+            found.append(Metric(f"{name} cost", quantity(cost, "× reference workload"), change, _mark(change, limits)))
     for phase in _PHASES:
         cycles = [(p, number(tokens, phase, p)) for p in ("p50", "p95", "p99")]
         if any(value is not None for _, value in cycles):
@@ -255,7 +255,7 @@ def _junit(record: Record) -> str:
         "tests": str(len(results)),
         "failures": str(sum(result.verdict.outcome is Outcome.FAIL for result in results)),
         "errors": "0",
-        "skipped": str(sum(result.verdict.outcome is Outcome.UNDECIDED for result in results)),
+        "skipped": str(sum(result.verdict.outcome is Outcome.INCONCLUSIVE for result in results)),
         "time": f"{sum(result.seconds for result in results):.3f}",
     }
     root = ET.Element("testsuites", {"name": "flyball reliability"} | counts)

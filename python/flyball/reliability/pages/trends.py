@@ -38,9 +38,9 @@ class Trend:
 
 
 TRENDS = (
-    Trend("decode_cost", "Decode cost", "× yardstick", "metrics", ("cost", "decode")),
-    Trend("prefill_cost", "Prefill cost", "× yardstick", "metrics", ("cost", "prefill")),
-    Trend("load_cost", "Load cost", "× yardstick", "startup", ("cost",)),
+    Trend("decode_cost", "Decode cost", "× reference workload", "metrics", ("cost", "decode")),
+    Trend("prefill_cost", "Prefill cost", "× reference workload", "metrics", ("cost", "prefill")),
+    Trend("load_cost", "Load cost", "× reference workload", "startup", ("cost",)),
     Trend("decode_cycles", "Median decode", "cycles per token", "metrics", ("decode", "p50")),
     Trend("prefill_cycles", "Median prefill", "cycles per token", "metrics", ("prefill", "p50")),
     Trend("model_select", "Selecting the model", "ms", "startup", ("model_select_ms",), "model_select_ms"),

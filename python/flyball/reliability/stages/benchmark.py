@@ -18,7 +18,7 @@ from ...bench.run import run as run_pack
 from ...bench.worker import COUNTERS
 from ...engine.model import Model, demo_model_path
 from ...errors import FormatError
-from ...evidence.gates import undecided
+from ...evidence.gates import inconclusive
 from ..context import Context
 from ..results import Record, StageResult
 
@@ -42,7 +42,7 @@ def run(context: Context) -> StageResult:
     try:
         before = _cases(Fields(f"run {earlier.run}", earlier.values("benchmark"))) if earlier else {}
     except FormatError as error:
-        verdict = undecided("BENCH_LEARNING", f"the earlier run cannot be read: {error}")
+        verdict = inconclusive("BENCH_INSUFFICIENT_DATA", f"the earlier run cannot be read: {error}")
     else:
         verdict = overall(judge(before, found.cases, bounds, gone=found.failures), bounds, "not measured in pairs")
         evidence["ratios_of_times"] = {

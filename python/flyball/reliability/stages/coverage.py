@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from ... import journal
-from ...evidence.gates import Verdict, failed, passed, undecided
+from ...evidence.gates import Verdict, failed, inconclusive, passed
 from ...journal.events import REASONS
 from ..context import Context
 from ..results import StageResult
@@ -22,7 +22,7 @@ def run(context: Context) -> StageResult:
     folder = Path(context.values("scenario").get("folder", ""))
     log, kept, output = folder / "log.txt", folder / "journal.jsonl", context.folder / "scenario" / "output.txt"
     if not log.is_file() or not kept.is_file():
-        return StageResult("coverage", undecided("COVERAGE_GAPS", "the scenario left no journal and log"))
+        return StageResult("coverage", inconclusive("COVERAGE_GAPS", "the scenario left no journal and log"))
     text = log.read_text()
     found = markers(text)
     n_lines = text.count("\n")
@@ -68,7 +68,7 @@ def judge(
         differ = ", ".join(sorted(documented ^ set(REASONS))[:5])
         return failed("COVERAGE_UNDOCUMENTED", f"only in one of registry and documentation: {differ}", "make reasons")
     with_docs = "" if documented is None else ", and the documentation lists them"
-    return passed("COVERAGE_HOLDS", f"{len(found)} markers with registered reasons, as in the journal{with_docs}")
+    return passed("COVERAGE_PASSED", f"{len(found)} markers with registered reasons, as in the journal{with_docs}")
 
 
 def agreement(log: Counter[str], kept: Counter[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...evidence.gates import Verdict, failed, passed, undecided
+from ...evidence.gates import Verdict, failed, inconclusive, passed
 from ...evidence.stats import summary
 from .. import series
 from ..context import Context
@@ -27,15 +27,15 @@ def _judge(context: Context, values: dict[str, Any]) -> Verdict:
     drifts, baseline = {}, ""
     for phase in PHASES:
         if phase not in values["cost"]:
-            return undecided("METRICS_LEARNING", "the scenario measured no costs")
+            return inconclusive("METRICS_INSUFFICIENT_DATA", "the scenario measured no costs")
         drift, baseline = series.judge(context.history, values["cost"][phase], phase, context.limits.least_slow_down)
         if drift is None:
             told = f"too few runs to see a drift: {baseline}"
-            return undecided("METRICS_LEARNING", told, "runs on this machine and model add up")
+            return inconclusive("METRICS_INSUFFICIENT_DATA", told, "runs on this machine and model add up")
         drifts[phase] = drift._asdict()
     values["drift"] = drifts
     told = ", ".join(f"{phase} at {drift['ratio']:.2f}" for phase, drift in drifts.items()) + f" of {baseline}"
     if any(drift["slower"] for drift in drifts.values()):
         hint = "flyball bench compare says which change did it; flyball reliability baseline accepts it"
         return failed("METRICS_SLOWER", f"{told}, beyond chance", hint, **drifts)
-    return passed("METRICS_HOLDS", told, **drifts)
+    return passed("METRICS_PASSED", told, **drifts)

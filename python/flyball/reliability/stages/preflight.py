@@ -9,7 +9,7 @@ from ... import image
 from ...config.configuration import resolve
 from ...engine.model import Model, demo_model_path
 from ...errors import Error, NotFound
-from ...evidence.gates import failed, passed, undecided
+from ...evidence.gates import failed, inconclusive, passed
 from ...evidence.stats import scipy
 from ..context import Context
 from ..results import StageResult
@@ -65,7 +65,7 @@ def run(context: Context) -> StageResult:
     values = {"problems": problems, "model": str(model), "shape": shape, "memory_mb": memory}
     if not problems:
         return StageResult("preflight", passed("PREFLIGHT_READY", "nothing is missing"), values)
-    say = failed if refused else undecided
+    say = failed if refused else inconclusive
     reason = "PREFLIGHT_REFUSED" if refused else "PREFLIGHT_MISSING"
     told = "; ".join(problem["cause"] for problem in problems)
     return StageResult("preflight", say(reason, told, problems[0]["hint"]), values)

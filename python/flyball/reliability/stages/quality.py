@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...evidence.gates import Verdict, failed, passed, undecided
+from ...evidence.gates import Verdict, failed, inconclusive, passed
 from ...evidence.stats import share_bounds
 from ..context import Context
 from ..results import Record, StageResult
@@ -48,8 +48,8 @@ def judge(outcomes: Sequence[str], share: float, streak: int) -> Verdict:
         told += f": at least {lower:.0%}, {share:.0%} may be"
         return failed("QUALITY_HARMFUL_SHARE", told, hint, lower=lower, limit=share)
     if len(outcomes) < LEAST:
-        return undecided("QUALITY_LEARNING", f"{told}; {LEAST} are needed to judge", "more runs add up")
-    return passed("QUALITY_HOLDS", told, lower=lower, upper=upper, limit=share)
+        return inconclusive("QUALITY_INSUFFICIENT_DATA", f"{told}; {LEAST} are needed to judge", "more runs add up")
+    return passed("QUALITY_PASSED", told, lower=lower, upper=upper, limit=share)
 
 
 def judged(history: Sequence[Record], counted_from: str) -> list[str]:
@@ -63,7 +63,7 @@ def judged(history: Sequence[Record], counted_from: str) -> list[str]:
 
 
 def longest_streak(outcomes: Sequence[str]) -> int:
-    """Harmful ones in a row; an undecided one ends a streak, since half of chance's verdicts are harm."""
+    """Harmful ones in a row; an inconclusive one ends a streak, since half of chance's verdicts are harm."""
     longest = current = 0
     for outcome in outcomes:
         current = current + 1 if outcome in HARM else 0

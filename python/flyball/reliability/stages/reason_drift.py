@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...evidence.gates import Verdict, failed, passed, undecided
+from ...evidence.gates import Verdict, failed, inconclusive, passed
 from ...evidence.stats import contingency, effect_sizes, holm, larger_share_p, same_distribution_p
 from ...journal.events import DECIDING, REASONS
 from ..context import Context
 from ..results import Limits, Record, StageResult
 
 UNSEEN = "UNSEEN"
-HARMFUL = {"OUTCOME_HARMED", "APPLY_NOT_VERIFIED", "APPLY_UNDONE", "PLAN_HARD_STOP", "PLAN_NOT_RESTORED"}
+HARMFUL = {"OUTCOME_REGRESSED", "APPLY_NOT_VERIFIED", "APPLY_UNDONE", "PLAN_HARD_STOP", "PLAN_NOT_RESTORED"}
 _BASELINE_RUNS = 60
 _LEAST_BASELINE = 3  # times as many events as are compared with it
 # How busy a machine is moves these, and no decision about an answer is among them.
@@ -61,7 +61,7 @@ def judge(baseline: Mapping[str, int], current: Mapping[str, int], limits: Limit
     n, of = sum(current.values()), sum(baseline.values())
     if n < limits.drift_events or of < _LEAST_BASELINE * limits.drift_events:
         told = f"{n} decisions and {of} before them; {limits.drift_events} and three times as many are needed"
-        return undecided("DRIFT_LEARNING", told, "runs of this build line add up")
+        return inconclusive("DRIFT_INSUFFICIENT_DATA", told, "runs of this build line add up")
     table = contingency(baseline, current, UNSEEN)
     unseen = int(table.current[-1])
     harmful = sum(count for reason, count in current.items() if reason in HARMFUL)
@@ -83,4 +83,4 @@ def judge(baseline: Mapping[str, int], current: Mapping[str, int], limits: Limit
         if adjusted[test] < limits.drift_level:
             return failed(reason_id, f"{told} (p = {adjusted[test]:.2g})", hint, **evidence)
     smallest = min(adjusted.values())
-    return passed("DRIFT_HOLDS", f"{n} decisions are as the {of} before them (smallest p {smallest:.2g})", **evidence)
+    return passed("DRIFT_PASSED", f"{n} decisions are as the {of} before them (smallest p {smallest:.2g})", **evidence)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ...errors import InternalError
-from ...evidence.gates import Verdict, undecided
+from ...evidence.gates import Verdict, inconclusive
 from ..context import Context
 from ..results import StageResult
 
@@ -20,7 +20,7 @@ def run(context: Context) -> StageResult:
     if not (checkout / "ops/release").is_dir() or not (checkout / ".git").exists():
         told = f"{package} is in no checkout of the sources"
         hint = "a release is made from one: make run, and again"
-        return StageResult("release", undecided("PREFLIGHT_MISSING", told, hint))
+        return StageResult("release", inconclusive("PREFLIGHT_MISSING", told, hint))
     folder, kept = context.folder.resolve() / "release", context.root.resolve()
     command = [sys.executable, "-m", "ops.release", str(folder), "--kept", str(kept)]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)

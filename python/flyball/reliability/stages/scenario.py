@@ -113,7 +113,7 @@ def _faults(output: str, events: list[Event]) -> list[str]:
         wrong.append("a broken model was not refused")
     if "GUARD_TURN_STOP" not in told:
         wrong.append("the guard did not end the answer that passed its limit")
-    if "holds:" not in output:
+    if "verified:" not in output:
         wrong.append("the receipt of an answer did not verify")
     if not any(reason in told for reason in ("POLICY_CHOICE", "POLICY_STAY")):
         wrong.append("the model was not asked")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...evidence.gates import Verdict, failed, passed, undecided
+from ...evidence.gates import Verdict, failed, inconclusive, passed
 from .. import series
 from ..context import Context
 from ..results import StageResult
@@ -19,7 +19,7 @@ def run(context: Context) -> StageResult:
     values = {**times, "cost": cost, "limits": limits}
     if cost is None or any(name not in times for name in BUDGETS):
         told = "the scenario left no times"
-        return StageResult("startup", undecided("STARTUP_LEARNING", told), values)
+        return StageResult("startup", inconclusive("STARTUP_INSUFFICIENT_DATA", told), values)
     over = [name for name in BUDGETS if times[name] > getattr(context.limits, name)]
     if over:
         told = ", ".join(
@@ -34,10 +34,10 @@ def _over_runs(context: Context, cost: float, values: dict[str, object]) -> Verd
     drift, baseline = series.judge(context.history, cost, "load", context.limits.startup_slow_down)
     if drift is None:
         told = f"within budget; too few runs to see a drift: {baseline}"
-        return undecided("STARTUP_LEARNING", told, "runs on this machine and model add up")
+        return inconclusive("STARTUP_INSUFFICIENT_DATA", told, "runs on this machine and model add up")
     values["drift"] = drift._asdict()
     if drift.slower:
         told = f"loading takes {drift.ratio:.2f} of what it did ({baseline}), beyond chance"
         hint = "flyball bench compare says which change did it; flyball reliability baseline accepts it"
         return failed("STARTUP_SLOWER", told, hint, **drift._asdict())
-    return passed("STARTUP_HOLDS", f"within budget, loading at {drift.ratio:.2f} of {baseline}", **drift._asdict())
+    return passed("STARTUP_PASSED", f"within budget, loading at {drift.ratio:.2f} of {baseline}", **drift._asdict())
