@@ -122,7 +122,7 @@ constexpr u64 attention_scratch_floats(u32 n_rows, u32 head_dim, u32 value_dim) 
 }
 
 struct Table {
-  const char* name;  // "avx512", "avx2", "word64", "scalar"
+  const char* name;  // "amx", "avx512", "avx2", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
 
   // Quantizes tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)

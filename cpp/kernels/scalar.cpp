@@ -137,6 +137,6 @@ constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
 }  // namespace
 
 const Table scalar_table = portable_table("scalar", scalar::matmul, scalar::probe);
-const Table word64_table = portable_table("word64", word64::matmul, word64::probe);
+const Table swar_table = portable_table("swar", swar::matmul, swar::probe);
 
 }  // namespace flyball::kernels

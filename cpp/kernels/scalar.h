@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 
 // What 64-bit words do better where vector instructions are emulated.
-namespace flyball::kernels::word64 {
+namespace flyball::kernels::swar {
 
 void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);
 u64 probe(u64 rounds);
@@ -12,7 +12,7 @@ u64 probe(u64 rounds);
 // The bits of fma32(f32(n), d, c), in integers: emulators compute each operation on floats in a function of their own.
 f32 fma_integer(i32 n, f32 d, f32 c);
 
-}  // namespace flyball::kernels::word64
+}  // namespace flyball::kernels::swar
 
 namespace flyball::kernels::scalar {
 

@@ -7,7 +7,7 @@ namespace flyball::kernels {
 namespace {
 
 // Best first; each needs all that the next one needs (a test checks it), so the usable ones are a tail of the list.
-constexpr const Table* const tables[] = {&amx_table, &avx512_table, &avx2_table, &word64_table, &scalar_table};
+constexpr const Table* const tables[] = {&amx_table, &avx512_table, &avx2_table, &swar_table, &scalar_table};
 
 }  // namespace
 
@@ -22,6 +22,7 @@ Span<const Table* const> usable_tables() {
 
 Result<const Table*> select_table(Str name) {
   const Span<const Table* const> usable = usable_tables();
+  if (name == "word64") name = swar_table.name;  // its name before, for one version; who loads a model warns
   if (name.empty() || name == "auto") return usable[0];
   for (const Table* table : usable) {
     if (name == table->name) return table;

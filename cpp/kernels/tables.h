@@ -8,7 +8,7 @@ namespace flyball::kernels {
 extern const Table amx_table;
 extern const Table avx512_table;
 extern const Table avx2_table;
-extern const Table word64_table;
+extern const Table swar_table;
 extern const Table scalar_table;
 
 }  // namespace flyball::kernels

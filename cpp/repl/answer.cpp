@@ -98,6 +98,10 @@ Result<Model*> Repl::load_model(Str path, u64 prefix_cache_bytes) {
   const Result<Model*> loaded = Model::load(platform_, path, options, progress());
   if (progress_shown_) out_ << "\r\x1b[K";
   progress_shown_ = false;
+  if (const Str isa = options_.isa; loaded.ok() && !isa.empty() && isa != "auto") {
+    if (const Str name = loaded.value()->table().name; !(name == isa))
+      out_ << "warning: isa \"" << isa << "\" is now \"" << name << "\"; the next version knows only this name\n";
+  }
   return loaded;
 }
 

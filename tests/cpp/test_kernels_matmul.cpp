@@ -130,6 +130,7 @@ TEST(kernel_tables_that_run) {
   for (const Table* table : usable) CHECK_EQ(kernels::select_table(table->name).value(), table);
   CHECK_EQ(kernels::select_table("auto").value(), usable[0]);
   CHECK_EQ(kernels::select_table("").value(), usable[0]);
+  CHECK_EQ(Str(kernels::select_table("word64").value()->name), Str("swar"));  // its name before
   CHECK(kernels::select_table("mmx").error().code == Code::invalid_argument);
 }
 
@@ -167,7 +168,7 @@ TEST(kernel_fma_integer_has_the_bits_of_fma) {
   std::mt19937_64 random(9);
   u64 n_wrong = 0;
   const auto check = [&](i32 n, f32 d, f32 c) {
-    const f32 expected = fma32(f32(n), d, c), got = kernels::word64::fma_integer(n, d, c);
+    const f32 expected = fma32(f32(n), d, c), got = kernels::swar::fma_integer(n, d, c);
     const bool same = bit_cast<u32>(expected) == bit_cast<u32>(got) || (expected != expected && got != got);
     if (!same && n_wrong++ < 5) CHECK_EQ(got, expected);
   };

@@ -102,7 +102,7 @@ struct World {
 
 constexpr char reduced[] =
     "# What Flyball's policy has changed (docs/policy.md); without this file it begins anew.\n"
-    "context = 512\nmax_tokens = 128\ncache_type = \"f16\"\n";
+    "context = 512\nmax_tokens = 512\ncache_type = \"f16\"\n";
 
 void make_degraded(World& world) {
   world.settings.headroom_mb = u64(1) << 24;  // more than there is: every answer shows trouble

@@ -86,6 +86,14 @@ TEST(every_model_problem_has_cause_hint_and_fallback) {
   CHECK(has(isa.start(), "abacus"));
 }
 
+TEST(the_name_of_before_of_an_instruction_set_is_warned_of) {
+  Screen before, now;
+  before.options.isa = "word64";
+  CHECK(has(before.start(), "warning: isa \"word64\" is now \"swar\""));
+  now.options.isa = "swar";
+  CHECK(!has(now.start(), "warning"));
+}
+
 TEST(help_lists_every_command_in_a_line) {
   Screen screen;
   screen.start();

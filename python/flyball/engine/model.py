@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -91,6 +93,9 @@ class Model:
             )
         except FormatError as error:
             raise error.in_file(os.fspath(path)) from None
+        if not vocab_only and isa not in ("auto", "", now := str(core.info()["isa"])):
+            told = f"isa {isa!r} is now {now!r}; the old name goes with version 0.3"
+            warnings.warn(told, FutureWarning, stacklevel=2)
         _core.governor_check(governor_words(governor))
         defaults = Defaults(integer("context", context), cache_type, dict(governor or {}))
         return cls(ModelHandle(core, Batcher(), journal, defaults), os.fspath(path))

@@ -92,12 +92,12 @@ def combinations_of(level: str) -> list[Combination]:
     vector    the whole product on the vector tables, corners on the portable ones
     corners   corners on the vector tables, all logits on the portable ones
     """
-    *vector, word64, scalar = flyball.isas()
+    *vector, swar, scalar = flyball.isas()
     if level == "all":
-        return product([*vector, scalar]) + corners([word64])
+        return product([*vector, scalar]) + corners([swar])
     if level == "vector":
-        return product(vector) + corners([word64, scalar])
-    return [*corners(vector), *(Combination(isa, 2, 512, "logits") for isa in (word64, scalar))]
+        return product(vector) + corners([swar, scalar])
+    return [*corners(vector), *(Combination(isa, 2, 512, "logits") for isa in (swar, scalar))]
 
 
 class Computer:

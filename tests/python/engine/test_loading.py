@@ -21,6 +21,18 @@ def test_isas_are_best_first_and_end_with_the_reference() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_the_name_of_before_of_an_instruction_set_works_with_a_warning() -> None:
+    with (
+        pytest.warns(FutureWarning, match="'word64' is now 'swar'"),
+        flyball.Model.load(flyball.demo_model_path(), isa="word64") as model,
+    ):
+        assert model.info.isa == "swar"
+        receipt = model.generate(PROMPT, max_tokens=4).receipt
+        before = flyball.Receipt(receipt.json.replace('"swar"', '"word64"'))
+    assert '"word64"' in before.json
+    assert flyball.verify(before, model=flyball.demo_model_path())
+
+
 def test_version_is_that_of_the_package() -> None:
     import tomllib
 

@@ -78,7 +78,7 @@ def test_a_processor_without_avx_has_the_same_bits(tmp_path: Path, model: flybal
     path = build(tmp_path, 'tune = "off"\nsampling.seed = 1\n', [host])
     ended = image.run(path, script, image.Machine(cpu="qemu64"))
     assert ended.well, ended
-    assert "(this processor can run: word64 scalar)" in ended.output
+    assert "(this processor can run: swar scalar)" in ended.output
     assert f"digest {made.digest[:12]}" in ended.output
     [guest] = image.extract(path, tmp_path, ["guest.json"])
     assert flyball.verify(guest, model=model)
@@ -106,7 +106,7 @@ def test_a_power_cut_loses_nothing_that_was_finished(tmp_path: Path, model: flyb
     config = """
 journal = "journal.jsonl"
 tune = "off"
-isa = "word64"
+isa = "swar"
 policy_file = "policy.toml"
 policy.auto_apply = "aggressive"
 """
@@ -132,7 +132,7 @@ policy.auto_apply = "aggressive"
 
 def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
     """It fills up while the journal is written: answers go on, and what the journal has is whole lines."""
-    path = build(tmp_path, 'tune = "off"\nisa = "word64"\n')
+    path = build(tmp_path, 'tune = "off"\nisa = "swar"\n')
     [free] = re.findall(r"([\d ]+) bytes free", tools.run(["mdir", "-i", str(path), "::/"]))
     filler = tmp_path / "filler"
     filler.write_bytes(bytes(int(free.replace(" ", "")) - (80 << 10)))
@@ -150,7 +150,7 @@ def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_is_read_only_leaves_its_log_on_the_serial_line(tmp_path: Path) -> None:
-    path = build(tmp_path, 'tune = "off"\nisa = "word64"\n')
+    path = build(tmp_path, 'tune = "off"\nisa = "swar"\n')
     before = path.read_bytes()
     ended = image.run(path, ["/max_tokens 2", "Hello"], image.Machine(read_only=True))
     assert not ended.well
@@ -165,7 +165,7 @@ def test_a_machine_that_lost_its_power_while_it_tried_a_change_boots_without_it(
     """Boots of the same volume: a change, a power cut before it has proven itself, the roll-back, a stable boot."""
     config = """
 tune = "off"
-isa = "word64"
+isa = "swar"
 policy.auto_apply = "aggressive"
 policy.calm_turns = 1
 """

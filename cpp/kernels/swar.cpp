@@ -1,11 +1,11 @@
-// Matrix products by 64-bit loads and multiplications, without vector registers. For processors that are emulated: there a
-// vector instruction costs as much as its lanes one by one, and a load more than a multiplication. Everything else is the
-// scalar table's.
+// Matrix products by 64-bit loads and multiplications: SIMD within a register (SWAR). For processors that are emulated: a
+// vector instruction there costs as much as its lanes one by one, and a load more than a multiplication. Everything else
+// is the scalar table's.
 #include "base/math.h"
 #include "kernels/pack.h"
 #include "kernels/scalar.h"
 
-namespace flyball::kernels::word64 {
+namespace flyball::kernels::swar {
 
 // Zeros, subnormals, infinities and large n are left to fma32.
 f32 fma_integer(i32 n, f32 d, f32 c) {
@@ -228,4 +228,4 @@ u64 probe(u64 rounds) {
   return rounds * 32;
 }
 
-}  // namespace flyball::kernels::word64
+}  // namespace flyball::kernels::swar
