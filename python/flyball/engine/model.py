@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property

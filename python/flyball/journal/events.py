@@ -59,8 +59,8 @@ class Event:
         return cls(**{k: v for k, v in fields.items() if k != "version"} | {"data": json.loads(raw), "raw": raw})
 
 
-# Members of data that version 1 named otherwise. Replays compare bytes, so the text is rewritten; a name inside a string
-# has a backslash before its quotes and does not match.
+# Members of data that version 1 named otherwise. Replays compare bytes, so the text is rewritten; a name inside a
+# string has a backslash before its quotes and does not match.
 _KINDS = ("prompt", "plain", "speculative", "shared")
 _COLUMNS = '"columns":["kind","rows","gained","cycles","attention_cycles","elapsed_us","threads","drafts"],"rows":'
 _CACHE_TYPES = {"8": "q8_0", "16": "f16", "32": "f32"}

@@ -22,10 +22,9 @@ def test_isas_are_best_first_and_end_with_the_reference() -> None:
 
 
 def test_the_name_of_before_of_an_instruction_set_works_with_a_warning() -> None:
-    with (
-        pytest.warns(FutureWarning, match="'word64' is now 'swar'"),
-        flyball.Model.load(flyball.demo_model_path(), isa="word64") as model,
-    ):
+    with pytest.warns(FutureWarning, match="'word64' is now 'swar'"):
+        model = flyball.Model.load(flyball.demo_model_path(), isa="word64")
+    with model:
         assert model.info.isa == "swar"
         receipt = model.generate(PROMPT, max_tokens=4).receipt
         before = flyball.Receipt(receipt.json.replace('"swar"', '"word64"'))
