@@ -231,7 +231,8 @@ History Policy::read_history() const {
   Arena arena(platform);
   History history;
   if (file_.size == 0) return history;
-  const Result<Str> text = read_text(platform, arena, Name(file_.str(), ".learnt").str());
+  Result<Str> text = read_text(platform, arena, Name(file_.str(), ".history").str());
+  if (!text.ok()) text = read_text(platform, arena, Name(file_.str(), ".learnt").str());  // its name in version 0.1
   if (!text.ok()) return history;
   const Result<Json> json = Json::parse(text.value());
   return json.ok() && governor::policy::read(json.value(), &history).ok() ? history : History();
@@ -326,7 +327,7 @@ void Policy::keep_history() const {
   Writer out(buffer, sizeof buffer);
   JsonWriter json(out);
   governor::policy::write(json, state_.history);
-  (void)write_text(model_.platform(), Name(file_.str(), ".learnt").str(), out.put('\n').text());
+  (void)write_text(model_.platform(), Name(file_.str(), ".history").str(), out.put('\n').text());
 }
 
 Status Policy::turn_ended(const Generation& generation, CancelToken cancel) {

@@ -20,7 +20,7 @@ struct PolicyOptions {
   u32 context = 0;  // what was asked for; 0: the model's, at most 8192
   CacheType cache = CacheType::f16;
   u32 max_tokens = engine::default_max_tokens;
-  Str file;  // FILE gets the configuration, FILE.before the checkpoint, FILE.learnt what is known of actions; empty: none
+  Str file;  // FILE gets the configuration, FILE.before the checkpoint, FILE.history the outcomes of actions; empty: none
   bool counts_starts = false;  // the program is the only one with the file, and ends in order unless something is wrong
 };
 

@@ -192,7 +192,7 @@ TEST(what_cannot_be_written_or_read_again_is_restored) {
   });
 }
 
-TEST(what_was_learnt_survives) {
+TEST(history_survives) {
   World world;
   world.settings.bad_turns = 1;
   make_degraded(world);
@@ -201,7 +201,7 @@ TEST(what_was_learnt_survives) {
   CHECK(world.policy->state().history.mode == Mode::degraded);
   REQUIRE(world.open().ok());
   CHECK(world.policy->state().history.mode == Mode::degraded);
-  world.fake.files["policy.toml.learnt"] = "{\"mode\":\"safe\"}";
+  world.fake.files["policy.toml.history"] = "{\"mode\":\"safe\"}";
   REQUIRE(world.open().ok());
   CHECK(world.policy->state().history.mode == Mode::normal);
 }
@@ -310,7 +310,7 @@ TEST(a_policy_is_bounded_by_its_limits) {
 // Power cuts: the policy is not released, its files stay as they are.
 TEST(a_policy_rolls_back_over_starts) {
   World world;
-  const auto learnt_now = [&] { return world.fake.files["policy.toml.learnt"]; };
+  const auto history_now = [&] { return world.fake.files["policy.toml.history"]; };
   make_degraded(world);
   REQUIRE(world.open("policy.toml", true).ok());
   (void)world.answer();
@@ -330,10 +330,10 @@ TEST(a_policy_rolls_back_over_starts) {
                                       Reason::PLAN_CHECKPOINT, Reason::APPLY_VERIFIED}));
   CHECK_EQ(world.policy->context(), 1024u);
   CHECK_EQ(world.policy->state().history.starts.n, u64(2));
-  CHECK(learnt_now().find("\"running\":true") != std::string::npos);
+  CHECK(history_now().find("\"running\":true") != std::string::npos);
   Policy::release(world.policy);
   world.policy = nullptr;
-  CHECK(learnt_now().find("\"running\":false") != std::string::npos);
+  CHECK(history_now().find("\"running\":false") != std::string::npos);
 }
 
 // A journal of real answers and changes replays to the same decisions.

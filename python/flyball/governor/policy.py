@@ -56,7 +56,7 @@ class PolicyState:
 class Policy:
     """Looks after the sessions that session() makes: see docs/policy.md.
 
-    file      gets what is changed, FILE.before the checkpoint, FILE.learnt what is known of actions
+    file      gets what is changed, FILE.before the checkpoint, FILE.history the outcomes of actions
     settings  configuration keys policy.*, and guard.* and autotune.* of its sessions; others at their defaults
     context, cache_type, max_tokens   what is asked for: a cause gone, all goes back to it
     """

@@ -46,7 +46,7 @@ def test_a_row_for_each_thread_count(measured: Callable[..., list[dict[str, Any]
         assert all(row[name] > 0 for name in CONTRACT)
         assert row["isa"] == flyball.isas()[0]
         assert row["decode_bandwidth_share"] is None  # so small a model is never read from memory
-        assert (row["sequences"], row["sequences_tok_s"], row["profile"]) == (1, None, None)
+        assert (row["sequences"], row["sequences_tok_s"], row["breakdown"]) == (1, None, None)
 
 
 def test_share_of_the_bandwidth(measured: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,19 +65,19 @@ def test_sequences_at_once(measured: Callable[..., list[dict[str, Any]]]) -> Non
 
 
 def test_profile_accounts_for_every_cycle(measured: Callable[..., list[dict[str, Any]]]) -> None:
-    [row] = measured("--threads", "1", "--depth", "32", "--profile")
+    [row] = measured("--threads", "1", "--depth", "32", "--breakdown")
     for phase in ("load", "prefill", "decode"):
-        parts = [part for part in row["profile"] if part["phase"] == phase]
+        parts = [part for part in row["breakdown"] if part["phase"] == phase]
         assert sum(part["share"] for part in parts) == pytest.approx(1)
         assert all(part["cycles"] >= 0 for part in parts)
-    matrices = [part for part in row["profile"] if part["part"] == "matrices"]
+    matrices = [part for part in row["breakdown"] if part["part"] == "matrices"]
     assert len(matrices) == 2
     assert all(part["tops"] > 0 and part["gb_s"] > 0 for part in matrices)
 
 
 def test_tables_for_people(capsys: Capture, model_file: Callable[..., Path]) -> None:
     args = ["bench", "speed", str(model_file()), "--prompt", "16", "--gen", "4", "--repeat", "1", "--depth", "8"]
-    assert main([*args, "--sequences", "2", "--profile"]) == 0
+    assert main([*args, "--sequences", "2", "--breakdown"]) == 0
     shown = capsys.readouterr().out
     assert "PREFILL TOK/S" in shown
     assert "2 sequences, " in shown
@@ -109,8 +109,6 @@ def test_the_old_form_is_read_for_one_version(capsys: Capture, model_file: Calla
     assert main(["bench", str(model_file()), *few]) == 0
     shown = capsys.readouterr()
     assert "PREFILL TOK/S" in shown.out
-    assert (
-        shown.err == "flyball: `flyball bench` alone is the old form; from the next version on: flyball bench speed\n"
-    )
+    assert "flyball bench [MODEL] is now flyball bench speed [MODEL]" in shown.err
     assert main(["bench", "speed", str(model_file()), *few]) == 0
     assert capsys.readouterr().err == ""

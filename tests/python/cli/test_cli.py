@@ -150,7 +150,7 @@ def test_bad_prompts(capsys: Capture, tmp_path: Path) -> None:
         (["--seed", "-1"], "seed"),
         (["--isa", "mmx"], "mmx"),
         (["--threads", "100000"], "threads"),
-        (["--kv", "f8"], "kv"),
+        (["--cache-type", "f8"], "cache_type"),
         (["--decode-threads", "-1"], "decode_threads: is -1, must be an integer from 0 to 1024"),
         (["--prefix-cache-mb", "much"], "prefix_cache_mb: is much, must be an integer from 0 to 1048576"),
         (["--speculate", "maybe"], "speculate: is maybe, must be one of: auto off always"),
@@ -294,7 +294,7 @@ def test_config_shows_each_value_with_its_origin(
         ("isa = auto", ["isa", "quotes"]),
         ('isa = "auto', ["isa"]),
         ('isa = "auto" x', ["isa"]),
-        ('kv = "f8"', ["kv", "f16 f32 q8_0"]),
+        ('cache_type = "f8"', ["cache_type", "f16 f32 q8_0"]),
         ("\ndecode_threads = 2000", ["bad.toml:2", "decode_threads", "0 to 1024"]),
         ("prefix_cache_mb = -1", ["bad.toml:1", "prefix_cache_mb", "0 to 1048576"]),
         ('speculate = "maybe"', ["bad.toml:1", "speculate", "auto off always"]),
@@ -330,7 +330,7 @@ def test_wrong_environment_is_an_error(capsys: Capture, monkeypatch: pytest.Monk
 def test_chat_session(tmp_path: Path) -> None:
     before = ["/help", "What is 2 + 3?", "/metrics", "/receipt r.json"]
     before += ["/speculate", "/speculate always", "/speculate maybe"]
-    after = ["/nonsense", "/receipt", "/seed x", "/seed 4", "/reset", "/system Be brief.", "Hi", "/quit"]
+    after = ["/nonsense", "/receipt", "/seed x", "/seed 4", "/clear", "/system Be brief.", "Hi", "/quit"]
     lines = "".join(f"{line}\n" for line in before + after)
     done = flyball_command("chat", "-n", "16", stdin=lines, cwd=tmp_path)
     out, err = done.stdout.decode(), done.stderr.decode()

@@ -186,7 +186,7 @@ policy.calm_turns = 1
     assert "policy: POLICY_START_FAILED" in second.output
     assert "PLAN_ROLLED_BACK" in second.output
     assert "start 2, stable" in second.output
-    left = image.extract(path, tmp_path, ["journal.jsonl", "policy.toml.learnt"])
+    left = image.extract(path, tmp_path, ["journal.jsonl", "policy.toml.history"])
     assert replay(journal.read(left[0])).verified
     assert json.loads(left[1].read_text())["starts"] == {
         "n": 2,
