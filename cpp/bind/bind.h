@@ -68,6 +68,33 @@ class Call {
   std::unique_ptr<py::error_already_set> raised_;
 };
 
+inline void value_of(Status&& status) { check(status); }
+template <class T>
+T value_of(Result<T>&& result) {
+  return unwrap(std::move(result));
+}
+
+// Runs `function` (-> Status or Result) without the GIL, and gives the Result's value or raises its error.
+template <class Function>
+auto call_core(Function&& function) {
+  auto outcome = [&] {
+    const py::gil_scoped_release unlocked;
+    return function();
+  }();
+  return value_of(std::move(outcome));
+}
+
+// The same; what Python has raised in `call` meanwhile goes first.
+template <class Function>
+auto call_core(Call& call, Function&& function) {
+  auto outcome = [&] {
+    const py::gil_scoped_release unlocked;
+    return function();
+  }();
+  call.rethrow();
+  return value_of(std::move(outcome));
+}
+
 // Owners keep what they depend on alive: a session its model, a generation its session, whatever order Python forgets them in.
 struct ModelOwner {
   std::shared_ptr<journal::Journal> journal;  // null: no journal

@@ -28,32 +28,23 @@ py::dict dict_of(const catalog::ModelSummary& summary) {
 
 py::list list(const std::string& folder, const std::string& cache) {
   catalog::Catalog catalog(host::host_platform(), str(cache));
-  Result<Span<const catalog::ModelSummary>> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return catalog.list(str(folder));
-  }();
+  const Span<const catalog::ModelSummary> found = call_core([&] { return catalog.list(str(folder)); });
   py::list rows;
-  for (const catalog::ModelSummary& summary : unwrap(std::move(result))) rows.append(dict_of(summary));
+  for (const catalog::ModelSummary& summary : found) rows.append(dict_of(summary));
   return rows;
 }
 
 py::dict summarise(const std::string& file, const std::string& cache) {
   catalog::Catalog catalog(host::host_platform(), str(cache));
-  Result<catalog::ModelSummary> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return catalog.summarise(str(file));
-  }();
-  return dict_of(unwrap(std::move(result)));
+  return dict_of(call_core([&] { return catalog.summarise(str(file)); }));
 }
 
 void write_file(const std::string& path, const py::bytes& content) {
   const std::string_view bytes = content;
   const Platform& platform = host::host_platform();
-  const Status status = [&] {
-    const py::gil_scoped_release unlocked;
+  call_core([&] {
     return platform.write_file(platform.self, str(path), {reinterpret_cast<const u8*>(bytes.data()), bytes.size()});
-  }();
-  check(status);
+  });
 }
 
 }  // namespace

@@ -15,39 +15,37 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
                                 u64 prefix_cache_bytes, bool vocab_only, py::object progress,
                                 const JournalCore* journal) {
   auto owner = std::make_shared<ModelOwner>();
-  engine::ModelOptions options{str(isa), threads, decode_threads, prefix_cache_bytes, vocab_only};
+  engine::ModelOptions options;
+  options.isa = str(isa);
+  options.threads = threads;
+  options.decode_threads = decode_threads;
+  options.prefix_cache_bytes = prefix_cache_bytes;
+  options.vocab_only = vocab_only;
   if (journal) {
     owner->journal = journal->journal;
     options.events = owner->journal->sink();
     if (journal->content) options.receipt = receipt::write_receipt;
   }
   Call call(host::host_platform(), std::move(progress));
-  Result<engine::Model*> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return engine::Model::load(host::host_platform(), str(path), options, call.progress());
-  }();
-  if (result.ok()) owner->model = result.value();
-  call.rethrow();
-  if (!result.ok()) raise(result.error());
+  call_core(call, [&]() -> Status {
+    FLYBALL_ASSIGN(owner->model, engine::Model::load(host::host_platform(), str(path), options, call.progress()));
+    return {};
+  });
   return std::make_shared<ModelCore>(std::move(owner));
 }
 
-// Threads of later sessions, measured or remembered.
-// {isa: nanoseconds of a step}
+// The instruction set of later sessions, measured: {isa: nanoseconds of a step}
 py::dict choose_isa(const ModelCore& core) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Call call(held->model->platform());
-  Result<catalog::IsaTimes> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return catalog::choose_isa(*held->model, call.cancel_token());
-  }();
-  call.rethrow();
-  const catalog::IsaTimes times = unwrap(std::move(result));
+  const catalog::IsaTimes times =
+      call_core(call, [&] { return catalog::choose_isa(*held->model, call.cancel_token()); });
   py::dict d;
   for (u32 i = 0; i < times.n; ++i) d[text(times.names[i])] = times.ns[i];
   return d;
 }
 
+// Threads of later sessions, measured or remembered.
 py::dict tune(const ModelCore& core, const std::string& profile, const std::string& memory, bool again) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Call call(host::host_platform());
@@ -56,12 +54,7 @@ py::dict tune(const ModelCore& core, const std::string& profile, const std::stri
   options.memory = str(memory);
   options.again = again;
   options.cancel = call.cancel_token();
-  Result<catalog::Tuned> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return catalog::tune(*held->model, options);
-  }();
-  call.rethrow();
-  const catalog::Tuned tuned = unwrap(std::move(result));
+  const catalog::Tuned tuned = call_core(call, [&] { return catalog::tune(*held->model, options); });
   py::list candidates;
   for (u32 i = 0; i < tuned.n_candidates; ++i) {
     const catalog::Tuned::Candidate& c = tuned.candidates[i];
@@ -205,14 +198,12 @@ py::list tokenize(const ModelCore& core, const std::string& utf8, bool add_speci
   const engine::Model& model = *held->model;
   const Tokenizer::Options options{add_special, parse_special};
   std::vector<Token> ids(utf8.size() / 2 + 16);
-  const auto encode = [&] {
-    const py::gil_scoped_release unlocked;
-    Result<u64> count = model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
-    if (!count.ok() || count.value() <= ids.size()) return count;
-    ids.resize(count.value());
+  const u64 count = call_core([&] {
+    Result<u64> needed = model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
+    if (!needed.ok() || needed.value() <= ids.size()) return needed;
+    ids.resize(needed.value());
     return model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
-  };
-  const u64 count = unwrap(encode());
+  });
   return list_of({ids.data(), min<u64>(count, ids.size())});
 }
 

@@ -17,15 +17,13 @@ py::tuple make(const GenerationCore& core) {
   Arena arena(held->session->model().platform());
   Digest digest;
   Str json;
-  const auto write = [&]() -> Status {
-    const py::gil_scoped_release unlocked;
+  call_core([&]() -> Status {
     receipt::Receipt receipt;
     FLYBALL_ASSIGN(receipt, receipt::make_receipt(arena, *core.generation));
     FLYBALL_ASSIGN(json, receipt::write_receipt(arena, receipt));
     digest = receipt.digest;
     return {};
-  };
-  check(write());
+  });
   return py::make_tuple(hex(digest), text(json));
 }
 
@@ -41,12 +39,8 @@ py::dict verify(const std::string& json, const ModelCore& core, py::object progr
   Arena arena(host::host_platform());
   const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
   Call call(host::host_platform(), std::move(progress));
-  Result<receipt::VerifyReport> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return receipt::verify_receipt(receipt, *held->model, call.cancel_token(), call.progress());
-  }();
-  call.rethrow();
-  const receipt::VerifyReport report = unwrap(std::move(result));
+  const receipt::VerifyReport report = call_core(
+      call, [&] { return receipt::verify_receipt(receipt, *held->model, call.cancel_token(), call.progress()); });
   py::dict d;
   d["verified"] = report.verified;
   d["difference"] = text(receipt::difference_name(report.difference));

@@ -19,11 +19,7 @@ std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const s
   options.decode_threads = decode_threads;
   options.sequence = sequence;
   options.governor = read_governor(governor);
-  Result<engine::Session*> result = [&] {
-    const py::gil_scoped_release unlocked;
-    return engine::Session::create(*owner->model->model, options);
-  }();
-  owner->session = unwrap(std::move(result));
+  owner->session = call_core([&] { return engine::Session::create(*owner->model->model, options); });
   return std::make_shared<SessionCore>(std::move(owner));
 }
 
@@ -35,13 +31,10 @@ py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py
   py::array_t<float> out({static_cast<py::ssize_t>(tokens.size()), static_cast<py::ssize_t>(n_vocab)});
   float* data = out.mutable_data();
   Call call(platform_of(*held), std::move(progress));
-  const Status status = [&] {
-    const py::gil_scoped_release unlocked;
+  call_core(call, [&] {
     return held->session->logits({tokens.data(), tokens.size()}, batch, call.cancel_token(), call.progress(),
                                  {data, tokens.size() * n_vocab});
-  }();
-  call.rethrow();
-  check(status);
+  });
   return out;
 }
 
@@ -63,13 +56,10 @@ py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::str
   py::array_t<float> out(static_cast<py::ssize_t>(model.config().n_embd));
   float* data = out.mutable_data();
   Call call(platform_of(*held));
-  const Status status = [&] {
-    const py::gil_scoped_release unlocked;
+  call_core(call, [&] {
     return held->session->embed({tokens.data(), tokens.size()}, how, normalise, batch, call.cancel_token(),
                                 {data, model.config().n_embd});
-  }();
-  call.rethrow();
-  check(status);
+  });
   return out;
 }
 
@@ -149,21 +139,13 @@ py::list decisions(const GenerationCore& core) {
 void save(const SessionCore& core, const std::string& path) {
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
-  const Status status = [&] {
-    const py::gil_scoped_release unlocked;
-    return held->session->save(str(path));
-  }();
-  check(status);
+  call_core([&] { return held->session->save(str(path)); });
 }
 
 void restore(const SessionCore& core, const std::string& path) {
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
-  const Status status = [&] {
-    const py::gil_scoped_release unlocked;
-    return held->session->restore(str(path));
-  }();
-  check(status);
+  call_core([&] { return held->session->restore(str(path)); });
 }
 
 void read_bias(const py::dict& bias, u32 n_vocab, std::vector<runtime::LogitBias>& out) {
@@ -218,14 +200,10 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const UseDraft draft(*generation);
   const Span<const Token> ids{tokens.data(), tokens.size()};
   Call call(platform_of(owner), std::move(progress));
-  const auto prefilled = [&]() -> Status {
-    const py::gil_scoped_release unlocked;
+  call_core(call, [&]() -> Status {
     FLYBALL_ASSIGN(generation->generation, engine::Generation::begin(*owner.session, ids, o));
     return compute ? generation->generation->prefill(call.cancel_token(), call.progress()) : Status();
-  };
-  const Status status = prefilled();
-  call.rethrow();
-  check(status);
+  });
   return generation;
 }
 

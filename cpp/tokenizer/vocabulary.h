@@ -107,7 +107,6 @@ struct Tokenizer::State {
   bool is_special(Token token) const {
     return attributes[u64(token)] & (is_control_token | is_unknown_token | is_user_defined);
   }
-  Str find_special_text(u64 slot) const { return texts[u32(slot) - 1]; }
 };
 
 inline constexpr Str spm_space = "\xe2\x96\x81";  // U+2581
