@@ -45,14 +45,14 @@ py::dict choose_isa(const ModelCore& core) {
   return d;
 }
 
-// Threads of later sessions, measured or remembered.
-py::dict tune(const ModelCore& core, const std::string& profile, const std::string& memory, bool again) {
+// Threads of later sessions, measured or cached.
+py::dict tune(const ModelCore& core, const std::string& objective, const std::string& cache_file, bool refresh) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Call call(host::host_platform());
   catalog::TuneOptions options;
-  options.profile = unwrap(catalog::parse_profile(str(profile)));
-  options.memory = str(memory);
-  options.again = again;
+  options.objective = unwrap(catalog::parse_objective(str(objective)));
+  options.cache_file = str(cache_file);
+  options.refresh = refresh;
   options.cancel = call.cancel_token();
   const catalog::Tuned tuned = call_core(call, [&] { return catalog::tune(*held->model, options); });
   py::list candidates;
@@ -63,7 +63,7 @@ py::dict tune(const ModelCore& core, const std::string& profile, const std::stri
   py::dict d;
   d["threads"] = tuned.threads;
   d["decode_threads"] = tuned.decode_threads;
-  d["cached"] = tuned.remembered;
+  d["cached"] = tuned.cached;
   d["seconds"] = static_cast<f64>(tuned.spent_ns) / 1e9;
   d["probes"] = tuned.n_probes;
   d["candidates"] = candidates;

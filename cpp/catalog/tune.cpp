@@ -16,8 +16,8 @@ using journal::Reason;
 
 namespace {
 
-constexpr u64 slack_percent(Profile profile) { return profile == Profile::quiet ? 25 : 2; }
-constexpr u32 rows_of_step(Profile profile) { return profile == Profile::throughput ? 8 : 1; }
+constexpr u64 slack_percent(Objective objective) { return objective == Objective::quiet ? 25 : 2; }
+constexpr u32 rows_of_step(Objective objective) { return objective == Objective::throughput ? 8 : 1; }
 
 // One, powers of two and one and a half times these, half of the processors, all of them.
 void list_candidates(u32 n_processors, Tuned* tuned) {
@@ -33,7 +33,7 @@ void list_candidates(u32 n_processors, Tuned* tuned) {
 
 // What the cost depends on: processor, instruction set, the model's shape and types. Weights of the same shape cost the
 // same, and hashing a file would take longer than measuring.
-Digest key_of(const Model& model, Profile profile) {
+Digest key_of(const Model& model, Objective objective) {
   const model::Config& c = model.config();
   char processor[kernels::processor_name_bytes];
   kernels::processor_name(processor);
@@ -45,7 +45,7 @@ Digest key_of(const Model& model, Profile profile) {
   text(engine::version);
   text({processor, sizeof processor});
   text(model.table().name);
-  text(profile_name(profile));
+  text(objective_name(objective));
   text(c.architecture_name);
   text(model.quantisation());
   const u64 sizes[] = {
@@ -141,7 +141,7 @@ class Probes {
   Status run(Tuned* tuned) {
     const FloatMode standard;
     FLYBALL_TRY(prepare());
-    const u32 step = rows_of_step(options_.profile);
+    const u32 step = rows_of_step(options_.objective);
     u32 decode = 0, prefill = 0;
     FLYBALL_TRY(race(tuned, step, &Tuned::Candidate::decode_ns, options_.budget_ns / 2, &decode));
     FLYBALL_TRY(race(tuned, n_prompt_, &Tuned::Candidate::prefill_ns, options_.budget_ns, &prefill));
@@ -202,7 +202,7 @@ class Probes {
     }
     for (u32 i = 0; i < tuned->n_candidates; ++i)
       tuned->candidates[i].*cost = race.cost(i) == governor::Race::unknown ? 0 : race.cost(i);
-    *chosen = race.choose(slack_percent(options_.profile));
+    *chosen = race.choose(slack_percent(options_.objective));
     return {};
   }
 
@@ -221,18 +221,18 @@ class Probes {
   u32 n_probes_ = 0;
 };
 
-void record_tuned(const Model& model, Profile profile, const Tuned& tuned) {
+void record_tuned(const Model& model, Objective objective, const Tuned& tuned) {
   if (!model.state().events.record) return;
   journal::EventData<> data;
-  data.json.field("objective", profile_name(profile)).field("threads", tuned.threads);
+  data.json.field("objective", objective_name(objective)).field("threads", tuned.threads);
   data.json.field("decode_threads", tuned.decode_threads);
-  if (!tuned.remembered) {
+  if (!tuned.cached) {
     data.json.field("probes", tuned.n_probes).field("spent_us", tuned.spent_ns / 1000).key("candidates").begin_array();
     for (const Tuned::Candidate& c : Span<const Tuned::Candidate>(tuned.candidates, tuned.n_candidates))
       data.json.begin_array().value(c.threads).value(c.prefill_ns).value(c.decode_ns).end_array();
     data.json.end_array();
   }
-  model.state().events(0, 0, tuned.remembered ? Reason::MODEL_TUNING_CACHED : Reason::MODEL_TUNED, data.done());
+  model.state().events(0, 0, tuned.cached ? Reason::MODEL_TUNING_CACHED : Reason::MODEL_TUNED, data.done());
 }
 
 void record_isa(const Model& model, const IsaTimes& times) {
@@ -246,19 +246,19 @@ void record_isa(const Model& model, const IsaTimes& times) {
 
 }  // namespace
 
-Str profile_name(Profile profile) {
-  switch (profile) {
-    case Profile::latency: return "latency";
-    case Profile::throughput: return "throughput";
-    case Profile::quiet: return "quiet";
+Str objective_name(Objective objective) {
+  switch (objective) {
+    case Objective::latency: return "latency";
+    case Objective::throughput: return "throughput";
+    case Objective::quiet: return "quiet";
   }
   return "unknown";
 }
 
-Result<Profile> parse_profile(Str name) {
-  constexpr Profile profiles[] = {Profile::latency, Profile::throughput, Profile::quiet};
-  for (const Profile profile : profiles) {
-    if (name == profile_name(profile)) return profile;
+Result<Objective> parse_objective(Str name) {
+  constexpr Objective objectives[] = {Objective::latency, Objective::throughput, Objective::quiet};
+  for (const Objective objective : objectives) {
+    if (name == objective_name(objective)) return objective;
   }
   return fail(Code::invalid_argument, "objective")
          << "is '" << name.substr(0, min<u64>(name.size, 40)) << "'; choose latency, throughput or quiet";
@@ -267,11 +267,11 @@ Result<Profile> parse_profile(Str name) {
 Result<Tuned> tune(Model& model, const TuneOptions& options) {
   if (model.vocab_only())
     return fail(Code::invalid_argument, "tune") << "the model was loaded with vocab_only: it has no weights to run";
-  const Digest key = key_of(model, options.profile);
-  Memory memory(model.platform(), options.memory);
+  const Digest key = key_of(model, options.objective);
+  Memory memory(model.platform(), options.cache_file);
   Tuned tuned;
-  tuned.remembered = !options.again && memory.find(key, &tuned);
-  if (!tuned.remembered) {
+  tuned.cached = !options.refresh && memory.find(key, &tuned);
+  if (!tuned.cached) {
     list_candidates(model.platform().n_processors, &tuned);
     if (tuned.n_candidates == 1)  // nothing to choose
       tuned.threads = tuned.decode_threads = 1;
@@ -281,7 +281,7 @@ Result<Tuned> tune(Model& model, const TuneOptions& options) {
   }
   model.state().threads = tuned.threads;
   model.state().decode_threads = tuned.decode_threads;
-  record_tuned(model, options.profile, tuned);
+  record_tuned(model, options.objective, tuned);
   return tuned;
 }
 

@@ -1,5 +1,5 @@
 // Free knobs: how many threads compute. No number of them changes an answer (contract 1), so no user has to choose; the
-// right one depends on processor and model, and is measured once and remembered.
+// right one depends on processor and model, and is measured once and cached.
 #pragma once
 
 #include "engine/engine.h"
@@ -9,18 +9,18 @@ namespace flyball::catalog {
 using engine::CancelToken;
 using engine::Model;
 
-enum class Profile : u8 {
+enum class Objective : u8 {
   latency,     // one answer, as fast as it can be
   throughput,  // many answers at once
   quiet,       // the fewest threads that are nearly as fast: at most a quarter slower
 };
-Str profile_name(Profile profile);
-Result<Profile> parse_profile(Str name);
+Str objective_name(Objective objective);
+Result<Objective> parse_objective(Str name);
 
 struct TuneOptions {
-  Profile profile = Profile::latency;
-  Str memory;          // path of the file that remembers; empty: nothing is remembered
-  bool again = false;  // measure even where something is remembered
+  Objective objective = Objective::latency;
+  Str cache_file;        // path of the file that remembers; empty: nothing is cached
+  bool refresh = false;  // measure even where something is cached
   u64 budget_ns = 1'800'000'000;
   CancelToken cancel;
 };
@@ -35,7 +35,7 @@ struct Tuned {
 
   u32 threads = 0;
   u32 decode_threads = 0;
-  bool remembered = false;
+  bool cached = false;
   u64 spent_ns = 0;
   u32 n_probes = 0;
   Candidate candidates[max_candidates];

@@ -109,9 +109,9 @@ Arguments parse(int argc, char** argv) {
     } else if (argument == "--tune") {
       const settings::ConfigValue how = setting(argument, "tune", value());
       options.tune = how.text.str() != "off";
-      options.tune_again = how.text.str() == "refresh";
+      options.tune_refresh = how.text.str() == "refresh";
     } else if (argument == "--objective") {
-      options.profile = catalog::parse_profile(setting(argument, "objective", value()).text.str()).value();
+      options.objective = catalog::parse_objective(setting(argument, "objective", value()).text.str()).value();
     } else if (argument == "--prefix-cache-mb") {
       options.prefix_cache_bytes = setting(argument, "prefix_cache_mb", value()).integer << 20;
     } else if (argument == "--speculate") {
@@ -272,7 +272,7 @@ int main(int argc, char** argv) {
   options.policy_file = str(arguments.policy_file);
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);
-  options.tuning_memory = str(tuned);
+  options.tuning_cache = str(tuned);
   options.terminal = isatty(STDOUT_FILENO) != 0;
 
   catch_interrupts();

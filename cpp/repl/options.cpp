@@ -20,6 +20,12 @@ class Values {
   void text(Arena& arena, Str key, Str* out) const {
     if ((*this)[key].set) *out = arena.copy((*this)[key].text.str());
   }
+  template <class Function>
+  void each_renamed(Function&& function) const {
+    for (const settings::ConfigValue& value : values_) {
+      if (value.renamed) function(value.line, *value.renamed);
+    }
+  }
 
  private:
   Span<const settings::ConfigValue> values_;
@@ -40,10 +46,10 @@ Status take(const Values& values, Arena& arena, Options* options) {
   if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;
   if (values["cache_type"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["cache_type"].text.str()));
   if (values["speculate"].set) FLYBALL_ASSIGN(o.speculation, engine::parse_speculation(values["speculate"].text.str()));
-  if (values["objective"].set) FLYBALL_ASSIGN(o.profile, catalog::parse_profile(values["objective"].text.str()));
+  if (values["objective"].set) FLYBALL_ASSIGN(o.objective, catalog::parse_objective(values["objective"].text.str()));
   if (const settings::ConfigValue& tune = values["tune"]; tune.set) {
     o.tune = tune.text.str() != "off";
-    o.tune_again = tune.text.str() == "refresh";
+    o.tune_refresh = tune.text.str() == "refresh";
   }
   values.real("sampling.temperature", &o.sampler.temperature);
   values.integer("sampling.top_k", &o.sampler.top_k);
@@ -58,6 +64,12 @@ Status take(const Values& values, Arena& arena, Options* options) {
     if (value.set) FLYBALL_TRY(governor::set(&o.governor, setting.key, value.text.str()));
   }
   FLYBALL_TRY(governor::check(o.governor));
+  Writer warnings(o.warnings.data, sizeof o.warnings.data);
+  values.each_renamed([&](u32 line, const settings::Renamed& name) {
+    warnings.put("warning: flyball.toml:").put_u64(line).put(": ").put(name.before).put(" is now ").put(name.now);
+    warnings.put("; the old name goes with version 0.3\n");
+  });
+  o.warnings.size = u32(warnings.text().size);
   *options = o;
   return {};
 }

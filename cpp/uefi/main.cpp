@@ -88,7 +88,7 @@ void run(void* context) {
   options.fallback_model = first.path.str();
   options.models_directory = "models";
   options.catalog_cache = "models.json";
-  options.tuning_memory = "tuned.txt";
+  options.tuning_cache = "tuned.txt";
   repl::Repl repl(platform, options);
   repl.start();
   while (repl.feed(read_line(repl.prompt()))) {

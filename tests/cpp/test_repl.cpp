@@ -55,7 +55,7 @@ TEST(starts_without_a_model_and_says_why) {
                               "/logprobs on", "/speculate off", "/draft"}) {
     CHECK(screen.say(command).find("error") == std::string::npos || std::string(command) == "/models");
   }
-  for (const char* command : {"/ctx 5", "/kv f32", "/metrics", "/reset", "/clear", "/save x", "/restore x", "/verify x",
+  for (const char* command : {"/ctx 5", "/cache_type f32", "/metrics", "/reset", "/clear", "/save x", "/restore x", "/verify x",
                               "/tokens x", "/format chatml", "/model_info", "/draft m.gguf"}) {
     CHECK(has(screen.say(command), "error: not found: model"));
   }
@@ -100,7 +100,7 @@ TEST(help_lists_every_command_in_a_line) {
   const std::string help = screen.say("/help");
   for (const char* name :
        {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",   "top_p",
-        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "kv",      "cpu",
+        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "cache_type",      "cpu",
         "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens",  "logprobs",
         "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft",   "autotune",
         "guard",   "journal", "explain",    "tune",       "policy",   "consult",   "outcomes"}) {
@@ -137,7 +137,7 @@ TEST(bad_values_give_the_range) {
   CHECK(has(screen.say("/max_tokens 0"), "from 1 to"));
   CHECK(has(screen.say("/seed 18446744073709551616"), "from 0 to 18446744073709551615"));
   CHECK(has(screen.say("/ctx 0"), "from 1 to"));
-  CHECK(has(screen.say("/kv f8"), "f16, f32 or q8_0"));
+  CHECK(has(screen.say("/cache_type f8"), "f16, f32 or q8_0"));
   CHECK(has(screen.say("/raw maybe"), "on or off"));
   CHECK(has(screen.say("/speculate maybe"), "speculate: is 'maybe'; choose auto, off or always"));
   CHECK(has(screen.say("/format vicuna"), "choose one of chatml"));
@@ -198,29 +198,29 @@ TEST(guesses_change_no_answer_and_are_counted) {
   const std::string plain = screen.say(prompt);
   CHECK(plain.find("guesses right") == std::string::npos);
   CHECK_EQ(screen.say("/speculate"), "speculate off\n");
-  CHECK_EQ(screen.say("/speculate always"), "speculate always, guesses from the text so far\n");
+  CHECK_EQ(screen.say("/speculate always"), "speculate always, draft tokens from prompt lookup\n");
   CHECK_EQ(digest(screen.say(prompt)), digest(plain));
-  CHECK_EQ(screen.say("/draft m.gguf"), "speculate always, guesses from m.gguf\n");
-  for (const char* change : {"/reset", "/ctx 100", "/kv f32", "/kv f16", "/ctx 128"}) {
+  CHECK_EQ(screen.say("/draft m.gguf"), "speculate always, draft tokens from m.gguf\n");
+  for (const char* change : {"/reset", "/ctx 100", "/cache_type f32", "/cache_type f16", "/ctx 128"}) {
     screen.say(change);
     const std::string speculative = screen.say(prompt);
-    CHECK(has(speculative, " guesses right"));
+    CHECK(has(speculative, " draft tokens accepted"));
     if (std::string(change) == "/ctx 128") CHECK_EQ(digest(speculative), digest(plain));
   }
   CHECK_EQ(screen.say("/speculate off"), "speculate off, not used: m.gguf\n");
   CHECK(screen.say(prompt).find("guesses right") == std::string::npos);
-  CHECK_EQ(screen.say("/speculate auto"), "speculate auto, guesses from m.gguf\n");
+  CHECK_EQ(screen.say("/speculate auto"), "speculate auto, draft tokens from m.gguf\n");
 
   // What does not suit is refused or given up, and said.
   CHECK(has(screen.say("/draft other.gguf"), "error: invalid argument: draft: has another vocabulary"));
   CHECK(has(screen.say("/draft absent.gguf"), "error: not found: absent.gguf"));
-  CHECK(has(screen.say("/draft"), "guesses from m.gguf"));
+  CHECK(has(screen.say("/draft"), "draft tokens from m.gguf"));
   const std::string loaded = screen.say("/load other.gguf");
   CHECK(has(loaded, "error: invalid argument: draft"));
-  CHECK(has(loaded, "speculate auto, guesses from the text so far"));
+  CHECK(has(loaded, "speculate auto, draft tokens from prompt lookup"));
   CHECK(has(screen.say(prompt), "digest"));
   screen.say("/load m.gguf"), screen.say("/draft raw.gguf");
-  CHECK_EQ(screen.say("/draft -"), "speculate auto, guesses from the text so far\n");
+  CHECK_EQ(screen.say("/draft -"), "speculate auto, draft tokens from prompt lookup\n");
   screen.say("/draft raw.gguf");
   screen.repl.reset();
   CHECK_EQ(screen.world.n_bytes, 0);
@@ -230,7 +230,7 @@ TEST(guesses_change_no_answer_and_are_counted) {
 TEST(a_draft_is_opened_at_the_start) {
   Screen screen;
   screen.options.draft = "raw.gguf";
-  CHECK(has(screen.start(), "speculate auto, guesses from raw.gguf"));
+  CHECK(has(screen.start(), "speculate auto, draft tokens from raw.gguf"));
   screen.options.draft = "absent.gguf";
   const std::string greeting = screen.start();
   CHECK(has(greeting, "chat format chatml"));
@@ -350,8 +350,8 @@ TEST(information_commands) {
   screen.say("/max_tokens 3"), screen.say("/logprobs on");
   const std::string tokens = screen.say("Hello");
   CHECK(has(tokens, "-"));
-  CHECK(has(screen.say("/kv f32"), "kv f32"));
-  CHECK(has(screen.say("/kv"), "kv f32"));
+  CHECK(has(screen.say("/cache_type f32"), "cache type f32"));
+  CHECK(has(screen.say("/cache_type"), "cache type f32"));
 }
 
 TEST(control_bytes_never_reach_the_terminal) {
@@ -427,7 +427,7 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
        {"SESSION_CONSULTED", "POLICY_CHOICE", "CONFIDENCE_PASSED", "PLAN_CHECKPOINT", "PLAN_STEP", "APPLY_VERIFIED"})
     CHECK(has(consulted, reason));
   CHECK(has(screen.say("/policy"), "plan: 1 of 2 steps; reduce_answer is judged: 0 of 8 answers"));
-  CHECK(has(screen.say("/policy"), "max_tokens 10 (asked for: 20)"));
+  CHECK(has(screen.say("/policy"), "max_tokens 10 (requested: 20)"));
   CHECK(has(screen.say("/consult mock reduce_context"), "BLOCK_TRIAL_PENDING"));
   CHECK(has(screen.say("/outcomes"), "reduce_cache      0         0          0             0        resident_memory"));
   CHECK(has(screen.say("Hello again"), "[10 tokens"));
@@ -446,11 +446,11 @@ TEST(a_context_that_must_wait_is_told_once) {
   screen.say("/policy headroom_mb 16777216");
   screen.say("/max_tokens 40");
   screen.say("A text.");
-  CHECK(has(screen.say("/consult mock reduce_context"), "holds from the next conversation"));
+  CHECK(has(screen.say("/consult mock reduce_context"), "applies from the next conversation"));
   screen.say("/max_tokens 3");
   const std::string next = screen.say("b");
   CHECK(has(next, "[3 tokens"));
-  CHECK(!has(next, "holds from the next conversation"));
+  CHECK(!has(next, "applies from the next conversation"));
 }
 
 // A power cut leaves the files as they are while the program runs.
@@ -520,7 +520,7 @@ TEST(less_context_waits_for_the_next_conversation) {
   screen.start();
   screen.say("/max_tokens 60");
   screen.say("Hello there, and more of it");
-  CHECK(has(screen.say("/consult mock reduce_context"), "a context of 64 tokens holds from the next conversation"));
+  CHECK(has(screen.say("/consult mock reduce_context"), "a context of 64 tokens applies from the next conversation"));
   CHECK(has(screen.say("/ctx"), "context 128,"));
   screen.say("/clear");
   CHECK(has(screen.say("/ctx"), "context 64,"));

@@ -84,11 +84,11 @@ struct World {
     model = Model::load(fake.platform, "m.gguf", {}).value();
   }
   ~World() { Model::release(model); }
-  Tuned tune(Profile profile = Profile::latency, bool again = false) {
+  Tuned tune(Objective objective = Objective::latency, bool again = false) {
     TuneOptions options;
-    options.profile = profile;
-    options.memory = "tuned.txt";
-    options.again = again;
+    options.objective = objective;
+    options.cache_file = "tuned.txt";
+    options.refresh = again;
     return catalog::tune(*model, options).value();
   }
 };
@@ -98,15 +98,15 @@ struct World {
 TEST(tuning_is_measured_once_and_remembered) {
   World world(4);
   const Tuned measured = world.tune();
-  CHECK(!measured.remembered);
+  CHECK(!measured.cached);
   CHECK_EQ(measured.n_candidates, 4u);
   CHECK(measured.n_probes >= 8);
   CHECK_EQ(measured.threads, 1u);  // here all cost the same: the fewest
   CHECK_EQ(world.model->threads(), 1u);
-  CHECK(world.tune().remembered);
-  CHECK(!world.tune(Profile::throughput).remembered);
-  CHECK(!world.tune(Profile::latency, true).remembered);
-  CHECK(world.tune().remembered);
+  CHECK(world.tune().cached);
+  CHECK(!world.tune(Objective::throughput).cached);
+  CHECK(!world.tune(Objective::latency, true).cached);
+  CHECK(world.tune().cached);
   u64 n_lines = 0;
   for (const char c : world.fake.files["tuned.txt"]) n_lines += c == '\n';
   CHECK_EQ(n_lines, u64(2));
@@ -120,10 +120,10 @@ TEST(a_memory_that_makes_no_sense_is_none) {
        {std::string(), std::string("\n\n\n"), key, key + "\n", key + " 1\n", key + " 0 1\n", key + " 5 1\n",
         key + " 1 -1\n", key + " 1 1 1\n", key + " 18446744073709551616 1\n", std::string(2 << 20, 'x')}) {
     world.fake.files["tuned.txt"] = bad;
-    CHECK(!world.tune().remembered);
+    CHECK(!world.tune().cached);
   }
   world.fake.files["tuned.txt"] = "something else\n" + good + "and more";
-  CHECK(world.tune().remembered);
+  CHECK(world.tune().cached);
 }
 
 TEST(tuning_ends_when_its_time_is_over) {

@@ -126,7 +126,7 @@ def test_one_answer_in_python_and_in_the_repl(demo: flyball.Model, tmp_path: Pat
     assert result.digest.startswith(shown[1])
 
 
-def test_guesses_of_a_draft_model_are_counted(tmp_path: Path) -> None:
+def test_drafts_of_a_draft_model_are_counted(tmp_path: Path) -> None:
     draft = str(flyball.demo_model_path())
     arguments = ("--speculate", "always", "--draft", draft, "--decode-threads", "1", "--prefix-cache-mb", "8")
     lines = [
@@ -140,11 +140,11 @@ def test_guesses_of_a_draft_model_are_counted(tmp_path: Path) -> None:
     ]
     code, out = run_script(tmp_path, lines, *arguments)
     assert code == 0, out
-    assert f"speculate always, guesses from {draft}" in out
+    assert f"speculate always, draft tokens from {draft}" in out
     assert f"speculate off, not used: {draft}" in out
     digests = re.findall(r"digest ([0-9a-f]{12})", out)
     assert digests[0] == digests[1]
-    right, drafted = map(int, re.findall(r", (\d+) of (\d+) guesses right, ", out)[0])
+    right, drafted = map(int, re.findall(r", (\d+) of (\d+) draft tokens accepted, ", out)[0])
     metrics = json.loads(next(line for line in out.splitlines() if line.startswith('{"session"')))
     counts = metrics["last"]["speculation"]
     assert (counts["accepted"], counts["drafted"]) == (right, drafted)
@@ -196,7 +196,7 @@ def test_models_are_listed_from_the_cache(tmp_path: Path, model_file: Any) -> No
         ["--decode-threads", "1025"],
         ["--prefix-cache-mb", "-1"],
         ["--speculate", "maybe"],
-        ["--kv", "f8"],
+        ["--cache-type", "f8"],
         ["--nonsense"],
         ["a", "b"],
         ["--script", "/absent"],

@@ -233,7 +233,7 @@ def test_hostile_volumes_cost_no_fault(tmp_path: Path) -> None:
     """Mutated models and configurations: an error at the prompt or an answer, never a fault, never a hang."""
     folder = volume(tmp_path)
     good = {name: (folder / name).read_bytes() for name in ("models/flyball-demo.gguf",)}
-    good["flyball.toml"] = b'threads = 1\ncontext = 64\nkv = "f16"\nguard.mode = "on"\nsampling.top_p = 0.9\n'
+    good["flyball.toml"] = b'threads = 1\ncontext = 64\ncache_type = "f16"\nguard.mode = "on"\nsampling.top_p = 0.9\n'
     random = Random(3)
     for n in range(int(os.environ.get("FLYBALL_MUTATIONS", "12"))):
         for name, content in good.items():

@@ -1,0 +1,127 @@
+// Models: which there are, and the one that is loaded.
+#include "repl/command.h"
+
+namespace flyball::repl {
+
+namespace {
+
+Str directory_of(Str path) {
+  u64 n = path.size;
+  while (n > 0 && path[n - 1] != '/' && path[n - 1] != '\\') --n;
+  return n == 0 ? Str(".") : path.substr(0, n);
+}
+
+Str file_name(Str path) {
+  u64 n = path.size;
+  while (n > 0 && path[n - 1] != '/' && path[n - 1] != '\\') --n;
+  return path.from(n);
+}
+
+struct Line {  // a short text made on the stack
+  Line() : writer(data, sizeof data) {}
+  char data[700];
+  Writer writer;
+};
+
+Str bytes_text(Line& line, u64 bytes) {
+  line.writer.clear();
+  catalog::put_bytes(line.writer, bytes);
+  return line.writer.text();
+}
+
+Status models(Context& repl, Str argument) {
+  const Str directory = !argument.empty()                        ? argument
+                        : !repl.options.models_directory.empty() ? repl.options.models_directory
+                                                                 : directory_of(repl.model_path.str());
+  Span<const catalog::ModelSummary> found;
+  FLYBALL_ASSIGN(found, repl.catalog.list(directory));
+  if (found.empty()) {
+    (repl.out << "no *.gguf files in ").printable(directory) << "; /models DIRECTORY looks elsewhere\n";
+    return {};
+  }
+  u64 widest = 4;
+  for (const catalog::ModelSummary& model : found) widest = max(widest, min(file_name(model.path).size, u64(40)));
+  for (const catalog::ModelSummary& model : found) {
+    Line line;
+    char shown[64];
+    Writer name(shown, sizeof shown);
+    name.put_printable(file_name(model.path), 40);
+    repl.out.padded(name.text(), widest + 2).padded(bytes_text(line, model.bytes), 9);
+    repl.out.padded(model.type, 8);
+    line.writer.clear();
+    catalog::put_summary(line.writer, model);
+    if (!model.name.empty()) line.writer.put("; ").put_safe(model.name);
+    repl.out << line.writer.text() << '\n';
+  }
+  return {};
+}
+
+void describe_model(Context& repl) {
+  const engine::Model& model = *repl.model;
+  const model::Config& c = model.config();
+  const tokenizer::Tokenizer& t = model.tokenizer();
+  const auto row = [&](Str name) -> Console& { return (repl.out << "  ").padded(name, 14); };
+  Line line;
+  row("file").printable(repl.model_path.str()) << ", " << bytes_text(line, model.file_bytes()) << '\n';
+  row("name").printable(c.name.empty() ? Str("(none)") : c.name) << '\n';
+  line.writer.clear();
+  catalog::put_parameters(line.writer, model.n_parameters());
+  row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantisation()
+                      << '\n';
+  row("layers") << c.n_layer << " of width " << c.n_embd << ", feed-forward " << c.n_ff << '\n';
+  row("attention") << c.n_head << " heads of " << c.head_dim << ", " << c.n_head_kv << " for keys and values";
+  if (c.sliding_window != 0) repl.out << ", window " << c.sliding_window;
+  repl.out << '\n';
+  row("context") << "trained for " << c.n_ctx_train << '\n';
+  row("vocabulary") << t.size() << " tokens, " << t.model();
+  if (!t.pre().empty()) repl.out << ", " << t.pre();
+  repl.out << '\n';
+  row("chat") << repl.format->name << (t.chat_template().empty() ? " (the file has no template)\n" : "\n");
+  row("in memory") << bytes_text(line, model.weight_bytes());
+  repl.out << " of weights, " << bytes_text(line, repl.session != nullptr ? repl.session->cache_bytes() : 0)
+           << " of cache\n";
+  char digits[64];
+  repl.out.flush();
+  hex(model.fingerprint(), digits);
+  row("fingerprint") << Str(digits, sizeof digits) << '\n';
+}
+
+Status model_info(Context& repl, Str argument) {
+  if (argument.empty()) {
+    FLYBALL_TRY(need_model(repl));
+    describe_model(repl);
+    return {};
+  }
+  catalog::ModelSummary summary;
+  FLYBALL_ASSIGN(summary, repl.catalog.summarise(argument));
+  Line line;
+  if (!summary.name.empty()) line.writer.put_safe(summary.name).put(": ");
+  catalog::put_summary(line.writer, summary);
+  repl.out << line.writer.text() << ", vocabulary " << summary.n_vocab << ", " << summary.type;
+  repl.out << ", " << bytes_text(line, summary.bytes) << '\n';
+  return {};
+}
+
+Status load(Context& repl, Str argument) {
+  if (argument.empty())
+    return fail(Code::invalid_argument, "/load") << "needs the model's file; /models lists what there is";
+  const Status status = open_model(repl, argument);
+  if (!status.ok()) {
+    report_problem(repl, argument, status.error(),
+                   repl.model != nullptr ? Str("the model that was loaded before stays") : no_model);
+  }
+  return {};
+}
+
+}  // namespace
+
+Span<const Command> model_commands() {
+  static constexpr Command table[] = {
+      {"models", "[DIRECTORY]", "models there: size, type, name, summary", models},
+      {"model_info", "[FILE]", "the loaded model in full, or a file's summary", model_info},
+      {"load", "FILE", "load another model; the conversation starts anew", load},
+  };
+  return table;
+}
+
+}  // namespace flyball::repl
