@@ -13,8 +13,10 @@ from typing import Any
 
 from ..errors import FormatError
 from ..evidence.gates import Outcome, Verdict
+from ..journal.events import current_id
 
 SCHEMA = 1
+_RENAMED_OUTCOMES = {"harmed": "regressed", "helped": "improved", "undecided": "inconclusive"}  # of version 0.1
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,24 @@ class StageResult:
     def from_dict(cls, found: Mapping[str, Any]) -> StageResult:
         """As as_dict() gives it."""
         _check_schema(found)
-        return cls(found["stage"], Verdict.from_dict(found["verdict"]), found["values"], found["seconds"])
+        return cls(found["stage"], Verdict.from_dict(found["verdict"]), _upgraded(found["values"]), found["seconds"])
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of version 0.1 with the current names of reasons and outcomes."""
+    upgraded = dict(values)
+    for name in ("reasons", "decisions"):
+        if isinstance(values.get(name), dict):
+            upgraded[name] = {current_id(reason): n for reason, n in values[name].items()}
+    if isinstance(values.get("applied"), list):
+        upgraded["applied"] = [_upgraded_change(change) for change in values["applied"]]
+    return upgraded
+
+
+def _upgraded_change(change: Any) -> Any:
+    outcome = change.get("outcome") if isinstance(change, dict) else None
+    is_old = isinstance(outcome, str) and outcome in _RENAMED_OUTCOMES
+    return {**change, "outcome": _RENAMED_OUTCOMES[outcome]} if is_old else change
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class World:
     def outcome(self) -> str:
         """Of an applied change."""
         draw = self.random.random()
-        return "harmed" if draw < self.harm else "helped" if draw > 0.95 else "inconclusive"
+        return "regressed" if draw < self.harm else "improved" if draw > 0.95 else "inconclusive"
 
     def run(self, stages: tuple[str, ...] = tuple(STAGES)) -> Record:
         """A day's."""

@@ -383,8 +383,10 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
     see(scenario.judge([]), scenario.judge(["x"]))
     see(coverage.judge([], 0, [], [], None), coverage.judge([("x", None)], 1, [], [], None))
     see(coverage.judge([], 0, [], ["x"], None), coverage.judge([], 0, [], [], {"X"}))
-    see(quality.judge([], 0.4, 4), quality.judge(["harmed"] * 4, 0.4, 4), quality.judge(["inconclusive"] * 9, 0.4, 4))
-    see(quality.judge(["harmed", "harmed", "inconclusive"] * 30, 0.4, 4))
+    see(
+        quality.judge([], 0.4, 4), quality.judge(["regressed"] * 4, 0.4, 4), quality.judge(["inconclusive"] * 9, 0.4, 4)
+    )
+    see(quality.judge(["regressed", "regressed", "inconclusive"] * 30, 0.4, 4))
     many = {"POLICY_STAY": 900, "POLICY_CHOICE": 900}
     see(reason_drift.judge({}, {}, limits), reason_drift.judge(many, {"POLICY_STAY": 50, "POLICY_CHOICE": 50}, limits))
     see(reason_drift.judge(many, {"POLICY_STAY": 100}, limits), reason_drift.judge(many, {"BLOCK_MODE": 100}, limits))
@@ -394,8 +396,8 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
         (False, []),
         (True, []),
         *[(False, [])] * 5,
-        (False, ["harmed"]),
-        (False, ["harmed"] * 9),
+        (False, ["regressed"]),
+        (False, ["regressed"] * 9),
     ):
         state, said = self_heal.step(state, "1", harmful, [], outcomes, limits)
         see(said)
@@ -454,7 +456,27 @@ def test_confidence_follows_phase_workload_and_outcomes() -> None:
     assert curriculum.workload_of({"reduce_answer": 3, "increase_context": 1}) == "latency"
     assert curriculum.workload_of({"increase_context": 1}) == "context_expansion"
     assert curriculum.workload_of({"reduce_answer": 1, "increase_context": 1}) == "mixed"
-    assert [curriculum.adaptation(x) for x in ([], ["helped"] * 9, ["harmed"] * 9, ["inconclusive"])] == [0, -10, 10, 0]
+    assert [curriculum.adaptation(x) for x in ([], ["improved"] * 9, ["regressed"] * 9, ["inconclusive"])] == [
+        0,
+        -10,
+        10,
+        0,
+    ]
+
+
+def test_outcomes_of_the_journal_are_those_that_are_judged() -> None:
+    outcomes = {name.removeprefix("OUTCOME_").lower() for name in REASONS if name.startswith("OUTCOME_")}
+    assert outcomes == {"improved", "regressed", "inconclusive"}
+    assert outcomes & set(quality.HARM) == {"regressed"}
+
+
+def test_a_record_of_version_0_1_counts_its_outcomes() -> None:
+    verdict = passed("SCENARIO_COMPLETE", "")
+    values = {"applied": [{"action": "a", "outcome": "harmed"}], "reasons": {"OUTCOME_HARMED": 1}}
+    record = Record("1", 0.0, stages={"scenario": StageResult("scenario", verdict, values)})
+    read = Record.from_dict(json.loads(json.dumps(record.as_dict())))
+    assert quality.judged([read], "") == ["regressed"]
+    assert read.values("scenario")["reasons"] == {"OUTCOME_REGRESSED": 1}
 
 
 def test_quality_limits_follow_model_and_memory() -> None:
@@ -464,7 +486,7 @@ def test_quality_limits_follow_model_and_memory() -> None:
         "large",
     ]
     assert [quality.memory_tier(mb) for mb in (2047, 2048, 4096)] == ["low", "mid", "high"]
-    assert quality.longest_streak(["harmed", "failed", "inconclusive", "harmed"]) == 2
+    assert quality.longest_streak(["regressed", "failed", "inconclusive", "regressed"]) == 2
 
 
 def test_markers_without_a_reason_are_found() -> None:

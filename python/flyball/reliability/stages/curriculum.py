@@ -61,5 +61,5 @@ def adaptation(outcomes: list[str]) -> int:
     """Lower after help, higher after harm, by at most _MOST_ADAPTED."""
     if not outcomes:
         return 0
-    score: float = sum((outcome in HARM) - (outcome == "helped") for outcome in outcomes)
+    score: float = sum((outcome in HARM) - (outcome == "improved") for outcome in outcomes)
     return round(_MOST_ADAPTED * score / len(outcomes))

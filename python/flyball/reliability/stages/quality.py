@@ -10,7 +10,7 @@ from ...evidence.stats import share_bounds
 from ..context import Context
 from ..results import Record, StageResult
 
-HARM = ("harmed", "failed")
+HARM = ("regressed", "failed")
 LEAST = 5  # judged changes that say anything
 _CONFIDENCE = 0.999  # the gate is asked after each run
 
