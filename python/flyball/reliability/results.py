@@ -1,4 +1,4 @@
-"""What a run leaves: a result for each stage, one record of all of them, and the limits that were in force.
+"""Results of stages, records of runs, and limits.
 
 Schema 1. A record is a line of history.jsonl; results of stages have the same form in the run's folder.
 """
@@ -21,7 +21,7 @@ _RENAMED_OUTCOMES = {"harmed": "regressed", "helped": "improved", "undecided": "
 
 @dataclass(frozen=True)
 class StageResult:
-    """`values`: what the stage measured or decided, plain JSON, for later stages and later runs."""
+    """`values`: the stage's measurements and decisions as plain JSON, for later stages and runs."""
 
     stage: str
     verdict: Verdict
@@ -40,7 +40,7 @@ class StageResult:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> StageResult:
-        """As as_dict() gives it."""
+        """From as_dict()."""
         _check_schema(found)
         return cls(found["stage"], Verdict.from_dict(found["verdict"]), _upgraded(found["values"]), found["seconds"])
 
@@ -57,17 +57,17 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upgraded_change(change: Any) -> Any:
-    outcome = change.get("outcome") if isinstance(change, dict) else None
-    is_old = isinstance(outcome, str) and outcome in _RENAMED_OUTCOMES
-    return {**change, "outcome": _RENAMED_OUTCOMES[outcome]} if is_old else change
+    if isinstance(change, dict) and isinstance(outcome := change.get("outcome"), str):
+        return {**change, "outcome": _RENAMED_OUTCOMES.get(outcome, outcome)}
+    return change
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run that came to its end, or (`act`) what a person did to the state.
+    """A completed run, or with `act` a manual action on the state.
 
-    `subjects`: digests of what can change: build, model, configuration, policy. `machine`: digest of the processor's
-    description, since costs of one machine say nothing of another's. `heal`: the state after it.
+    `subjects`: digests of build, model, configuration and policy. `machine`: digest of the processor's description, as
+    costs of different machines are not comparable. `heal`: the state afterwards.
     """
 
     run: str
@@ -82,20 +82,20 @@ class Record:
 
     @property
     def outcome(self) -> Outcome:
-        """Fail if any stage does; inconclusive if any cannot tell; else pass."""
+        """Fail if any stage failed, else inconclusive if any was inconclusive, else pass."""
         outcomes = {result.verdict.outcome for result in self.stages.values()}
         return next((outcome for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE) if outcome in outcomes), Outcome.PASS)
 
     def values(self, stage: str) -> dict[str, Any]:
-        """What a stage left; empty where it did not run."""
+        """The values of a stage; empty if it did not run."""
         return self.stages[stage].values if stage in self.stages else {}
 
     def passed(self, stage: str) -> bool:
-        """Whether the stage ran and held."""
+        """Whether the stage ran and passed."""
         return stage in self.stages and self.stages[stage].verdict.outcome is Outcome.PASS
 
     def failed(self, stage: str) -> bool:
-        """Whether the stage ran and did not hold."""
+        """Whether the stage ran and failed."""
         return stage in self.stages and self.stages[stage].verdict.outcome is Outcome.FAIL
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Record:
-        """As as_dict() gives it."""
+        """From as_dict()."""
         _check_schema(found)
         stages = {name: StageResult.from_dict(result) for name, result in found["stages"].items()}
         names = {f.name for f in fields(cls)}
@@ -119,33 +119,33 @@ def _check_schema(found: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is allowed. A file (TOML) replaces single ones; each stage says which were in force, and from where."""
+    """The limits. A TOML file replaces single ones; each stage reports those in force and their source."""
 
     model_select_ms: float = 2000
     model_prepare_ms: float = 12000
     first_token_ms: float = 2000
-    least_slow_down: float = 1.05  # of a series: below it nothing is one
-    startup_slow_down: float = 1.25  # of loading, which neighbours move more
-    harmful_share: float = 0.40  # of applied changes that were judged
+    least_slow_down: float = 1.05  # ratio below which a series has no slow-down
+    startup_slow_down: float = 1.25  # the same for loading, which other load disturbs more
+    harmful_share: float = 0.40  # among judged changes
     harmful_streak: int = 4
-    adapt_quality: bool = True  # to the model's class and the machine's memory
+    adapt_quality: bool = True  # adapt the limits to model class and memory
     quality_window: int = 40  # newest applied changes that count
     stable_streak: int = 5  # stable runs before a trial
-    canary_good: float = 0.05  # share of harm that a trial may find
-    canary_bad: float = 0.40  # and that it must find
-    canary_threshold: int = 75  # confidence that changes need in a trial
+    canary_good: float = 0.05  # acceptable share of harm in a trial
+    canary_bad: float = 0.40  # share of harm that a trial must detect
+    canary_threshold: int = 75  # confidence required of changes in a trial
     curriculum: bool = True
-    drift_level: float = 0.0001  # of all tests of a run together: history is long
+    drift_level: float = 0.0001  # of all tests of a run together; low, as there are many runs
     drift_events: int = 100
     warn_percent: float = 15
     fail_percent: float = 30
     bench_slow_down: float = 1.03
     bench_counters: float = 1.01
-    sources: dict[str, str] = field(default_factory=dict)  # of those that are not defaults
+    sources: dict[str, str] = field(default_factory=dict)  # files of limits that are not defaults
 
     @classmethod
     def read(cls, path: Path | None) -> Limits:
-        """From a file of `name = value`; others at their defaults."""
+        """Read a file of `name = value`; missing limits get their defaults."""
         if path is None:
             return cls()
         try:
@@ -164,5 +164,5 @@ class Limits:
         return replace(cls(), **found, sources={key: str(path) for key in found})
 
     def effective(self, *names: str) -> list[dict[str, Any]]:
-        """Limits with where they come from, for the results."""
+        """Limits with their sources, for the results."""
         return [{"name": n, "value": getattr(self, n), "source": self.sources.get(n, "default")} for n in names]

@@ -133,9 +133,12 @@ def test_another_machine_compares_what_is_exact(measured: Results) -> None:
         assert "times measured" in verdict.message
         other = with_case(elsewhere, "decode-greedy", digest="0" * 64)
         assert compare(measured, other).verdict.reason_id == "BENCH_DIGEST"
-    for name, value in (("fingerprint", "0" * 64), ("seed", 1)):
+    for name, other in (
+        ("fingerprint", replace(measured, fingerprint="0" * 64)),
+        ("seed", replace(measured, seed=1)),
+    ):
         with pytest.raises(flyball.InvalidArgument, match=name):
-            compare(measured, replace(measured, **{name: value}))
+            compare(measured, other)
 
 
 def synthetic(measured: Results, rng: random.Random, n: int, spread: float, slower: dict[str, float]) -> Pairs:

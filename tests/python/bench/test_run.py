@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_the_same_build_against_itself_does_not_fail(tmp_path: Path, capsys: Cap
 
 
 @pytest.fixture
-def python_with(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+def python_with(tmp_path: Path) -> Callable[[str], str]:
     """A Python whose worker is not as it was."""
 
     def made(source: str) -> str:

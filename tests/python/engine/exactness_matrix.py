@@ -17,9 +17,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import flyball
+from flyball.engine.options import GenerateKeywords
 from tests.reference.models import TYPES, VARIANTS, write_model
 
 THREADS = (1, 2, 3, 7)
@@ -123,9 +123,9 @@ class Computer:
         elif shared:
             others[0].generate([*ids[:-1], 1, 2], 1, batch=c.batch)
             others[0].reset()
-        # A draft of the same weights is right wherever the likeliest token is drawn, and wrong elsewhere.
-        guessing = {"draft": model, "speculate": "always"} if c.speculation else {"speculate": "off"}
-        options = {"batch": c.batch, "ignore_eos": True, "seed": 7, **guessing}
+        # A draft model of the same weights is right wherever the likeliest token is drawn, and wrong elsewhere.
+        drafting: GenerateKeywords = {"draft": model, "speculate": "always"} if c.speculation else {"speculate": "off"}
+        options: GenerateKeywords = {"batch": c.batch, "ignore_eos": True, "seed": 7, **drafting}
         if c.neighbours:
             result = asyncio.run(_in_company(session, others[: c.neighbours], ids, options))
         else:
@@ -156,7 +156,7 @@ class Computer:
 
 
 async def _in_company(
-    session: flyball.Session, others: list[flyball.Session], ids: list[int], options: dict[str, Any]
+    session: flyball.Session, others: list[flyball.Session], ids: list[int], options: GenerateKeywords
 ) -> flyball.Result:
     """The answer among others of other lengths, which join before it and leave during it."""
     company = [

@@ -7,24 +7,25 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Unpack
 
 import pytest
 
 import flyball
 from flyball import _core
+from flyball.engine.options import GenerateKeywords
 
 PROMPTS = ["Once upon a time", "7+5=", "Lily had a", "x", "Tom and Ben went to the park. " * 8, "note:", "One day", "A"]
 
 
-def alone(model: flyball.Model, n: int = 40, **options: object) -> list[str]:
-    return [model.generate(prompt, n, speculate="off", **options).digest for prompt in PROMPTS]
+def alone(model: flyball.Model, n: int = 40, **options: Unpack[GenerateKeywords]) -> list[str]:
+    keywords: GenerateKeywords = {**options, "speculate": "off"}
+    return [model.generate(prompt, n, **keywords).digest for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("parallel", [1, 3, 16])
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"seed": 11}, {"seed": 3, "stop": ["the", "."]}])
-def test_generate_many_gives_what_generate_gives(
-    demo: flyball.Model, parallel: int, options: dict[str, object]
-) -> None:
+def test_generate_many_gives_what_generate_gives(demo: flyball.Model, parallel: int, options: GenerateKeywords) -> None:
     results = demo.generate_many(PROMPTS, 40, parallel=parallel, **options)
     assert [result.digest for result in results] == alone(demo, **options)
     assert all(flyball.verify(result.receipt, model=demo) for result in results[:2])
@@ -128,8 +129,9 @@ def test_errors_reach_their_caller_alone(demo: flyball.Model) -> None:
     assert isinstance(first, flyball.Result)
     assert isinstance(last, flyball.Result)
     assert first.digest == last.digest
+    hot: Any = "hot"
     with pytest.raises(flyball.InvalidArgument, match="temperature"):
-        demo.generate_many(["a"], temperature="hot")
+        demo.generate_many(["a"], temperature=hot)
     with pytest.raises(flyball.InvalidArgument, match="parallel"):
         demo.generate_many(["a"], parallel=0)
     with pytest.raises(flyball.ContextFull):

@@ -71,7 +71,8 @@ def test_prompt_as_ids_array_or_text_is_the_same(demo: flyball.Model) -> None:
 
 
 def test_empty_prompt_is_refused(demo: flyball.Model) -> None:
-    for prompt in ("", []):
+    nothing: list[int] = []
+    for prompt in ("", nothing):
         with pytest.raises(flyball.InvalidArgument, match="empty"):
             demo.generate(prompt)
 

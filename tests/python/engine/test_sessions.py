@@ -82,8 +82,7 @@ def test_restore_refuses_another_model_or_setting(
     session.save(tmp_path / "state")
     with flyball.Model.load(model_file("llama", "Q4_0"), context=256) as other, pytest.raises(flyball.Error):
         other.session().restore(tmp_path / "state")
-    for settings in ({"cache": "f32"}, {"context": 128}):
-        target = small.session(**settings)  # type: ignore[arg-type]
+    for target in (small.session(cache_type="f32"), small.session(context=128)):
         target.generate([5, 6], 1)
         before = target.tokens
         with pytest.raises(flyball.Error):

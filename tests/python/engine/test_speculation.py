@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import flyball
+from flyball.engine.options import GenerateKeywords
 from flyball.engine.verify import report_of
 
 REPEATING = "Tom said yes. Lily said no. " * 6
@@ -23,10 +24,12 @@ REPEATING = "Tom said yes. Lily said no. " * 6
         {"temperature": 0, "stop": ["no."]},
     ],
 )
-def test_lookup_changes_nothing(demo: flyball.Model, speculate: str, options: dict[str, object]) -> None:
+def test_lookup_changes_nothing(demo: flyball.Model, speculate: str, options: GenerateKeywords) -> None:
+    without: GenerateKeywords = {**options, "speculate": "off"}
+    drafting: GenerateKeywords = {**options, "speculate": speculate}
     for prompt in (REPEATING, "Once upon a time", "a"):
-        plain = demo.generate(prompt, 90, speculate="off", **options)
-        guessed = demo.generate(prompt, 90, speculate=speculate, **options)
+        plain = demo.generate(prompt, 90, **without)
+        guessed = demo.generate(prompt, 90, **drafting)
         assert guessed.digest == plain.digest
         assert guessed.text == plain.text
         assert guessed.metrics.decode.tokens == plain.metrics.decode.tokens

@@ -34,7 +34,7 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
     }
     tokens = {name: {"n": 160, "mean": 2.4e6, "p50": 2e6 + 1000 * n, "p95": 3e6, "p99": 3.4e6} for name in cost}
     state = {"mode": "canary", "latched": False, "stable": 3}
-    made = {
+    made: dict[str, tuple[Verdict, dict[str, Any]]] = {
         "scenario": (
             passed("SCENARIO_COMPLETE", "40 turns"),
             {"reasons": {"PLAN_STEP": 10 + n % 7, "POLICY_CHOICE": 90}, "markers": 812},
@@ -76,7 +76,7 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
             },
         ),
     }
-    return {name: StageResult(name, told, values, 1.5) for name, (told, values) in made.items()}
+    return {name: StageResult(name, judged, values, 1.5) for name, (judged, values) in made.items()}
 
 
 SLOWER = failed("METRICS_SLOWER", "decode costs 22 % more", "bisect")
@@ -311,7 +311,7 @@ def test_trends_mark_failing_runs_and_leave_gaps(tmp_path: Path) -> None:
     text = (tmp_path / "dashboard.html").read_text()
     document = strict(tmp_path / "dashboard.json")
     plots = len(document["trends"])
-    assert plots == len(dashboard.TRENDS)
+    assert plots == len(trends.TRENDS)
     assert Page(text).marks.count("#fail") == 2 * plots
     assert document["trends"][0]["points"][10] is None
     assert re.search(r'class="line" d="M[^M"]*M[^M"]*"', text)

@@ -291,8 +291,9 @@ def test_turns_reuse_the_cache_and_change_nothing(demo: flyball.Model) -> None:
 def test_stream_of_a_chat_enters_the_history_when_it_ends(demo: flyball.Model) -> None:
     chat = demo.chat()
     stream = chat.stream("What is 2 + 3?", 24, temperature=0)
-    assert chat.history == ()
+    before = chat.history
     text = "".join(piece.text for piece in stream)
+    assert before == ()
     assert chat.history == (flyball.Message("user", "What is 2 + 3?"), flyball.Message("assistant", text))
     stream = chat.stream("Tell me a story about a fox.", 200)
     next(stream)
