@@ -1,8 +1,8 @@
-"""Decode on a quiet machine and beside a process that holds a processor, and what a model at rest costs.
+"""Measure decode on a quiet machine and beside a busy process, and the cost of an idle model.
 
     .venv/bin/python bench/busy.py [MODEL.gguf] [--threads 1,2] [--gen 400] [--rounds 5]
 
-All cases take turns within a round; figures are medians over the rounds.
+All cases are measured in turn in each round; figures are medians over the rounds.
 """
 
 from __future__ import annotations

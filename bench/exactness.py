@@ -1,10 +1,10 @@
-"""What the fixed order of sums costs: this build beside one whose kernels are free to add in any order.
+"""Measure the cost of the fixed order of sums: this build beside one whose kernels may add in any order.
 
     make bench-exactness MODELS="a.gguf b.gguf" ARGS="--out FILE"
     .venv/bin/python -m bench.exactness --report FILE      # into docs/performance.md
 
-Fresh processes take turns, and the order within a pair alternates. The cost is the other build's speed over this one's,
-less one: the median over the pairs, with the extremes in brackets.
+Builds run in turn in fresh processes, and the order within a pair alternates. The cost is the other build's speed over
+this one's, minus one: the median over the pairs, with the extremes in brackets.
 
 schema_version 1: {schema_version, date, machine, build, threads, rows: [{model, test, costs}]}, costs in percent.
 """
@@ -35,11 +35,11 @@ TESTS = {  # positions needed, arguments of `flyball bench speed`, its figure
 
 
 class Build:
-    """The environment's own package, or one in a folder."""
+    """A build: the environment's own package, or one in a folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._environment = {**os.environ, "PYTHONPATH": str(folder)} if folder else None
-        # -S: without the environment's packages, of which one is the other build.
+        # -S: without the environment's packages, which include the other build.
         self._python = [sys.executable, "-S"] if folder else [sys.executable]
 
     def run(self, *words: str) -> str:
@@ -56,7 +56,7 @@ class Build:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """All rows; each is printed, and written where asked for, when it is there."""
+    """Measure all rows; print each one, and write it if --out is given."""
     rows: list[dict[str, Any]] = []
     document = {
         "schema_version": 1,
@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace) -> None:
     for model in args.models or [str(flyball.demo_model_path())]:
         context = flyball.Model.load(model, vocab_only=True).info.context_length
         if exact.digest(model) == free.digest(model):
-            sys.exit(f"{model}: both builds give the same bits, so the other's order is not free")
+            sys.exit(f"{model}: both builds give the same bits, so the other one keeps the order too")
         for test, (positions, words, figure) in TESTS.items():
             if positions > context:
                 continue
@@ -92,7 +92,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def write_page(path: Path) -> None:
-    """The table into docs/performance.md."""
+    """Write the table into docs/performance.md."""
     document = json.loads(path.read_text())
     n_pairs, threads = len(document["rows"][0]["costs"]), report.threads_of(document["threads"])
     where = f"{document['date']}, {document['machine']['processor']}, {threads}"
@@ -104,12 +104,12 @@ def write_page(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the cost of exactness")
-    parser.add_argument("free", type=Path, nargs="?", help="folder of the package whose sums have no order")
+    parser.add_argument("free", type=Path, nargs="?", help="folder of the package with unordered sums")
     parser.add_argument("models", nargs="*", help="GGUF files (default: the bundled model)")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="JSON file for all single figures")
-    parser.add_argument("--report", type=Path, help="measure nothing; write such a file's table into the page")
+    parser.add_argument("--out", type=Path, help="JSON file for all measurements")
+    parser.add_argument("--report", type=Path, help="only write such a file's table into the page")
     args = parser.parse_args()
     if args.report:
         write_page(args.report)

@@ -1,12 +1,13 @@
-"""What the governor is worth on a machine that is sometimes busy: the same answers by turns without it, with all of it,
-and with its free knob (threads) alone.
+"""Measure the governor's benefit on a machine that is sometimes busy: the same answers in turn without it, with all of
+it, and with its free knob (threads) only.
 
     python -m bench.governed [MODEL] [--turns 300] [--tokens 100] [--journal FILE]
 
-A neighbour process holds a processor during every second block of turns. The budget is a turn's time on the quiet
-machine and a half; the guard's limit is nine tenths of it, since a process that is put aside looks at no clock. Prints
-the share of turns that kept the budget, how many tokens they gave, and what the journal says. Exit code 0: its replay
-holds, and it has the whole arc, from the baseline over tightening and safe mode back to what was asked for.
+A second process keeps a processor busy during every second block of turns. The budget is 1.5 times a turn's time on
+the quiet machine; the guard's limit is 0.9 times the budget, since a preempted process checks no clock. Prints the
+share of turns within the budget, their tokens, and the journal's decisions. Exit code 0: the journal's replay is
+verified, and it has the whole sequence ARC, from the baseline over tightening and safe mode back to the requested
+settings.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ ARC = (
     "GUARD_SAFE_EXITED",
     "AUTOTUNE_RELAX",
 )
-BLOCK = 25  # turns in a row with or without a neighbour
+BLOCK = 25  # turns in a row with or without the busy process
 
 
 @dataclass
 class Turns:
-    """One kind of session, and how its turns went: seconds and tokens, busy or not."""
+    """One kind of session, with seconds and tokens of its turns, by whether the machine was busy."""
 
     session: flyball.Session
     seconds: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
     tokens: dict[bool, list[int]] = field(default_factory=lambda: {False: [], True: []})
 
     def take(self, n: int, busy: bool) -> None:
-        """One answer."""
+        """Generate and time one answer."""
         begin = time.perf_counter()
         result = self.session.generate("Once upon a time", n, ignore_eos=True, speculate="off")
         self.seconds[busy].append(time.perf_counter() - begin)
@@ -77,11 +78,11 @@ def main() -> None:
         free = Turns(model.session(governor=threads))
         for turn in range(args.turns):
             if turn % BLOCK == 0:
-                neighbour = _neighbour(turn // BLOCK % 2 == 1)
+                hog = _hog(turn // BLOCK % 2 == 1)
             for kind in (plain, governed, free) if turn % 2 else (free, governed, plain):
-                kind.take(args.tokens, neighbour is not None)
-            if neighbour is not None and turn % BLOCK == BLOCK - 1:
-                neighbour.kill()
+                kind.take(args.tokens, hog is not None)
+            if hog is not None and turn % BLOCK == BLOCK - 1:
+                hog.kill()
     print(f"budget {1e3 * budget:.1f} ms for {args.tokens} tokens; {args.turns} turns each, blocks of {BLOCK}")
     for name, kind in (("ungoverned", plain), ("governed", governed), ("threads", free)):
         for busy in (False, True):
@@ -91,7 +92,7 @@ def main() -> None:
     opened = (event for event in events if event.reason_id == "SESSION_OPENED")
     guarded = next(event.session for event in opened if event.data["governor"]["guard.mode"] == "on")
     arc = _arc(event for event in events if event.session == guarded)
-    print(f"journal {file}: {report.n_decisions} decisions, replay {'holds' if report.verified else 'DOES NOT HOLD'}")
+    print(f"journal {file}: {report.n_decisions} decisions, replay {'verified' if report.verified else 'MISMATCH'}")
     print("arc" if len(arc) == len(ARC) else f"arc, of which {len(ARC) - len(arc)} are missing:")
     for event in arc:
         print(f"{event.turn:6} {event.reason_id}")
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def _arc(events: Iterable[Event]) -> list[Event]:
-    """The first event of each of ARC that comes after the one before."""
+    """The first event of each item of ARC after the event of the previous item."""
     found: list[Event] = []
     for event in events:
         if len(found) < len(ARC) and re.fullmatch(ARC[len(found)], event.reason_id):
@@ -109,7 +110,7 @@ def _arc(events: Iterable[Event]) -> list[Event]:
     return found
 
 
-def _neighbour(wanted: bool) -> subprocess.Popen[bytes] | None:
+def _hog(wanted: bool) -> subprocess.Popen[bytes] | None:
     return subprocess.Popen([sys.executable, "-c", "while True: pass"]) if wanted else None
 
 
@@ -117,9 +118,9 @@ def _row(turns: Turns, busy: bool, budget: float) -> str:
     seconds, tokens = turns.seconds[busy], turns.tokens[busy]
     if not seconds:
         return "no turns"
-    held = sum(s <= budget for s in seconds)
+    within = sum(s <= budget for s in seconds)
     return (
-        f"within budget {held} of {len(seconds)} ({100 * held / len(seconds):.1f} %),"
+        f"within budget {within} of {len(seconds)} ({100 * within / len(seconds):.1f} %),"
         f" median {1e3 * statistics.median(seconds):.1f} ms, longest {1e3 * max(seconds):.1f} ms,"
         f" tokens {statistics.mean(tokens):.1f}"
     )

@@ -1,8 +1,8 @@
 """Write a GGUF file of a real model's shape, with its real vocabulary and random weights, for measuring speed.
 
-Speed depends on shapes and types, not on what the weights say, and a random file needs no download. Matrices are made
-of random valid blocks directly, a few megabytes at a time; their scales are set so that values have a deviation of
-1/sqrt(row length) and activations stay in a normal range. The mix of types is llama-quantize's (src/llama-quant.cpp).
+Speed depends on shapes and types, not on the values of weights, and a random file needs no download. Matrices consist
+of random valid blocks, generated a few megabytes at a time; their scales give values a standard deviation of
+1/sqrt(row length), so activations stay in a normal range. The mix of types is llama-quantize's (src/llama-quant.cpp).
 
     python -m bench.make_model SHAPE TYPE OUT.gguf --vocab ggml-vocab-llama-bpe.gguf [--seed N]
 """
@@ -63,19 +63,19 @@ _FALLBACK = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}  # where rows are no multiple of 25
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where a block's float16 scales lie. `minimum` is the offset of dmin, which is set to `centre` times d, so that
-    values are centred on 0."""
+    """The offsets of a block's float16 scales. `minimum`: the offset of dmin, which is `center` times d, so that values
+    are centered on 0."""
 
     scale: int
     minimum: int | None = None
-    centre: float = 0.0
+    center: float = 0.0
 
 
 BLOCKS = {
     "Q4_0": Blocks(0),
     "Q5_0": Blocks(0),
     "Q8_0": Blocks(0),
-    "Q4_K": Blocks(0, 2, 7.5),  # codes 0..15, scales and minima alike
+    "Q4_K": Blocks(0, 2, 7.5),  # codes 0..15, equal scales and minima
     "Q6_K": Blocks(208),
 }
 
@@ -85,17 +85,17 @@ def _random_blocks(generator: np.random.PCG64, kind: str, count: int, d: float) 
     raw = generator.random_raw((count * block_bytes + 7) // 8).view(np.uint8)[: count * block_bytes]
     blocks = raw.reshape(count, block_bytes)
     layout = BLOCKS[kind]
-    if kind == "Q8_0":  # no quantiser writes -128
+    if kind == "Q8_0":  # no quantizer writes -128
         codes = blocks[:, 2:].view(np.int8)
         np.maximum(codes, -127, out=codes)
-    for offset, value in ((layout.scale, d), (layout.minimum, d * layout.centre)):
+    for offset, value in ((layout.scale, d), (layout.minimum, d * layout.center)):
         if offset is not None:
             blocks[:, offset : offset + 2] = np.frombuffer(np.float16(value).tobytes(), np.uint8)
     return blocks
 
 
 def _unit_deviation(kind: str) -> float:
-    """The deviation of random blocks with d = 1, measured."""
+    """The measured standard deviation of random blocks with d = 1."""
     sample = _random_blocks(np.random.PCG64(1), kind, 4096, 1.0)
     return float(gguf.dequantize(sample, gguf.GGMLQuantizationType[kind]).std())
 
@@ -113,7 +113,7 @@ def _matrix(name: str, rows: int, columns: int, kind: str, seed: int) -> gf.Tens
             n = min(step, rows - row) * columns
             if kind in BLOCKS:
                 yield _random_blocks(generator, kind, n // block, d).tobytes()
-            else:  # F16: uniform, of the same deviation
+            else:  # F16: uniform, with the same deviation
                 words = generator.random_raw((n + 3) // 4).view(np.int16)[:n]
                 yield (words * np.float32(deviation * math.sqrt(3) / 32768)).astype("<f2").tobytes()
 
@@ -128,7 +128,7 @@ def _vector(name: str, values: npt.NDArray[np.float32]) -> gf.Tensor:
 
 
 def _more_bits(index: int, count: int) -> bool:
-    """The layers whose attn_v and ffn_down llama-quantize keeps finer in Q4_K_M."""
+    """The layers whose attn_v and ffn_down get a finer type from llama-quantize in Q4_K_M."""
     return index < count // 8 or index >= 7 * count // 8 or (index - count // 8) % 3 == 2
 
 
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("type", choices=TYPES)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--vocab", type=Path, required=True, help="a GGUF file whose tokenizer is taken")
+    parser.add_argument("--vocab", type=Path, required=True, help="GGUF file to copy the tokenizer from")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     start = time.monotonic()

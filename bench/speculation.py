@@ -1,10 +1,9 @@
-"""Decoding with guesses from the text so far beside plain decoding, in turn, with equal digests or not at all.
+"""Measure decoding with prompt lookup in turn with plain decoding; the digests must be equal.
 
     .venv/bin/python -m bench.speculation [MODEL.gguf] [--threads 2] [--gen 256] [--pairs 7]
 
-Greedy decoding among eight tokens makes a text that repeats itself, whatever the model. Drawn at a high temperature
-from all tokens it does not, and guessing can only cost. A figure is the ratio of the medians, with the extremes of the
-single pairs in brackets.
+Greedy decoding among eight tokens makes any model repeat itself. At a high temperature over all tokens it does not, and
+draft tokens can only cost time. A figure is the ratio of the medians, with the extremes of the pairs in brackets.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ TEXTS: dict[str, GenerateKeywords] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="guessed tokens beside plain decoding")
+    parser = argparse.ArgumentParser(description="draft tokens beside plain decoding")
     parser.add_argument("model", nargs="?", default=str(flyball.demo_model_path()))
     parser.add_argument("--threads", type=int, default=0, help="0: one per processor")
     parser.add_argument("--gen", type=int, default=256)
@@ -32,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     model = flyball.Model.load(args.model, threads=args.threads, prefix_cache_mb=0)
     for name, keywords in TEXTS.items():
-        pairs = []  # seconds: plain, guessed
+        pairs = []  # seconds: plain, with draft tokens
         for pair in range(args.pairs):
             results = {}
             for how in ["off", "auto"] if pair % 2 == 0 else ["auto", "off"]:
@@ -45,7 +44,7 @@ def main() -> None:
         found = results["auto"].metrics.speculation
         print(
             f"{name}: {gain.median:.2f} x plain ({gain.low:.2f} to {gain.high:.2f}), "
-            f"{found.accepted} of {found.drafted} guesses right, "
+            f"{found.accepted} of {found.drafted} draft tokens accepted, "
             f"digest {results['auto'].digest[:12]} both ways",
             flush=True,
         )

@@ -1,8 +1,8 @@
-"""Whether the threads that tune() chooses are the best ones: against an exhaustive search over the same candidates.
+"""Compare the thread counts that tune() chooses with an exhaustive search over the same candidates.
 
     python -m bench.tuning [MODEL...] [--rounds 9]
 
-Every number of threads decodes and prefills in turn, round after round; the choice's median is compared with the best.
+All thread counts decode and prefill in turn in every round; the choice's median is compared with the best one.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def _costs(model: flyball.Model, counts: list[int], rounds: int) -> dict[tuple[s
     for turn in range(rounds + 1):
         for n, session in sessions.items():
             session.reset()
-            prompt = [3 + (turn * 31 + i * 7) % 200 for i in range(PROMPT)]  # no prefix that somebody has cached
+            prompt = [3 + (turn * 31 + i * 7) % 200 for i in range(PROMPT)]  # a new prompt, so that no prefix is cached
             metrics = session.generate(prompt, GEN, ignore_eos=True, speculate="off").metrics
-            if turn:  # the first warms up
+            if turn:  # the first one is the warm-up
                 costs["decode", n].append(metrics.decode.seconds / metrics.decode.tokens)
                 costs["prefill", n].append(metrics.prefill.seconds / metrics.prefill.tokens)
     return costs

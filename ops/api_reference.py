@@ -1,4 +1,4 @@
-"""Write the reference of the Python package from its docstrings, as HTML.
+"""Write the API reference of the Python package from its docstrings, as HTML.
 
 python -m ops.api_reference build/api
 """
@@ -18,16 +18,16 @@ import flyball
 
 
 def markdown(docstring: str) -> str:
-    """Columns of names and meanings become a list."""
+    """Turn columns of names and meanings into a list."""
     listed = re.sub(r"^(\w+) {2,}(?=\S)", r"- `\1`: ", docstring, flags=re.MULTILINE)
     return re.sub(r"^ {5,}(?=\S)", "  ", listed, flags=re.MULTILINE)
 
 
 def prepare() -> None:
-    """What pdoc cannot see by itself: names that are imported on first use, and options as keyword arguments."""
+    """Show pdoc what it cannot find itself: names imported on first use, and options as keyword arguments."""
     convert = pdoc.docstrings.convert
     pdoc.docstrings.convert = cache(lambda text, *rest: convert(markdown(text), *rest))
-    vars(sys.modules[flyball.Model.__module__])["Sequence"] = Sequence  # of the alias Prompt
+    vars(sys.modules[flyball.Model.__module__])["Sequence"] = Sequence  # for the alias Prompt
     for name in flyball.__all__:
         value = vars(flyball)[name] = getattr(flyball, name)
         for method in vars(value).values() if inspect.isclass(value) else ():

@@ -2,7 +2,7 @@
 
     python -m ops.layering_picture docs/images/layering.svg
 
-Rows and what boxes mean are from tests/layering/layers.py; here is only how it looks.
+Rows and descriptions come from tests/layering/layers.py; this module only does the layout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.layering import layers
 ROW, BOX, GAP, PAD = 84, 56, 16, 20  # distance of rows, height of a box; pixels between boxes and around them
 TOP = 74  # of the highest row
 PYTHON, CPP, HOST = (40, 520), (620, 1220), 120  # left and right ends of the rows; width of the platforms' column
-LANES = [n / d for d in (2, 4, 8, 16) for n in range(1, d, 2)]  # where an arrow may leave a box, by preference
+LANES = [n / d for d in (2, 4, 8, 16) for n in range(1, d, 2)]  # positions where an arrow may leave a box, best first
 APART = 16  # pixels between arrows
 
 STYLE = """
@@ -50,7 +50,7 @@ class Box:
 
 
 def in_rows(rows: Sequence[Sequence[str]], ends: tuple[float, float]) -> dict[str, Box]:
-    """Boxes of rows, the lowest row first: those of a row share its width."""
+    """Boxes of rows, the lowest row first; boxes of a row share its width."""
     boxes = {}
     for number, row in enumerate(reversed(rows)):
         width = (ends[1] - ends[0] + GAP) / len(row)
@@ -61,13 +61,13 @@ def in_rows(rows: Sequence[Sequence[str]], ends: tuple[float, float]) -> dict[st
 
 
 def python_boxes() -> dict[str, Box]:
-    """The packages; modules with an underscore and the package's face are left out."""
+    """The rows of packages, without private modules and the package's __init__."""
     rows = [[name for name in row if name[0] != "_"] for row in layers.PYTHON_ROWS if "__init__" not in row]
     return in_rows([row for row in rows if row], PYTHON)
 
 
 def cpp_boxes() -> dict[str, Box]:
-    """Between the lowest row and the programs' is the core and, in a column beside it, what platforms there are."""
+    """The core, between the lowest row and the programs' row, and a column of platforms beside it."""
     rows = layers.CPP_ROWS
     wide, narrow = in_rows(rows, CPP), in_rows(rows, (CPP[0] + HOST + GAP, CPP[1]))
     boxes = {name: (wide if name in rows[0] + rows[-1] else narrow)[name] for row in rows for name in row}
@@ -77,7 +77,7 @@ def cpp_boxes() -> dict[str, Box]:
 
 
 def reduced(edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The edges that no longer path between the same two parts implies."""
+    """The transitive reduction: edges that no longer path implies."""
     direct: dict[str, set[str]] = {}
     for source, target in edges:
         if source != target:
@@ -100,7 +100,7 @@ def arrow(points: Iterable[tuple[float, float]]) -> str:
 
 
 def arrows(boxes: dict[str, Box], edges: Iterable[tuple[str, str]]) -> list[str]:
-    """Straight down, behind what is between; with a step aside below the source where the target is not under it."""
+    """An arrow straight down, behind boxes in between; steps aside below the source if the target is not under it."""
     drawn: list[str] = []
     taken: list[tuple[float, float, float]] = []
     turns: Counter[float] = Counter()
@@ -120,7 +120,7 @@ def arrows(boxes: dict[str, Box], edges: Iterable[tuple[str, str]]) -> list[str]
             x = lane(left, right, start, end)
             drawn.append(arrow([(x, start), (x, end)]))
         else:
-            step = start + 5 + 5 * (turns[start] % 3)  # so that two in one gap are two lines
+            step = start + 5 + 5 * (turns[start] % 3)  # so that two in one gap do not overlap
             turns[start] += 1
             x, to = lane(source.left + 8, source.right - 8, start, step), lane(target.left, target.right, step, end)
             drawn.append(arrow([(x, start), (x, step), (to, step), (to, end)]))
@@ -128,7 +128,7 @@ def arrows(boxes: dict[str, Box], edges: Iterable[tuple[str, str]]) -> list[str]
 
 
 def draw_box(name: str, box: Box, kind: str) -> str:
-    """With its name, and what it means in two lines at most."""
+    """A box with its name and at most two lines of description."""
     meaning = layers.python_meaning(name) if kind == "python" else layers.CPP_MEANING.get(name, "")
     (x, y), width, height = box.middle, box.right - box.left, box.bottom - box.top
     lines = wrap(meaning, int(width / 6.2))[:2]
@@ -141,7 +141,7 @@ def draw_box(name: str, box: Box, kind: str) -> str:
 
 
 def draw(boxes: dict[str, Box], edges: Iterable[layers.Edge], title: str, kinds: dict[str, str]) -> list[str]:
-    """A panel: its frame and title, arrows, and boxes over them."""
+    """A panel: frame, title and arrows, with the boxes on top."""
     used = {(edge.source.split(".")[0], edge.target.split(".")[0]) for edge in edges}
     left, right = min(box.left for box in boxes.values()) - PAD, max(box.right for box in boxes.values()) + PAD
     height = max(box.bottom for box in boxes.values()) - TOP + 2 * PAD

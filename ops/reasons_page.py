@@ -13,8 +13,8 @@ from flyball.journal.events import REASONS
 
 HEAD = """# Reasons
 
-Whatever Flyball decides or does is told with one of these reasons. The list is closed: it is `cpp/journal/reasons.h`,
-and this page is written from it by `make reasons`.
+Every event and decision of Flyball has one of these reasons. The list is closed: it is `cpp/journal/reasons.h`, from
+which `make reasons` writes this page.
 """
 
 

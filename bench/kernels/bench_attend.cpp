@@ -33,7 +33,7 @@ f64 now() {
   return f64(t.tv_sec) + f64(t.tv_nsec) * 1e-9;
 }
 
-// The fastest of several runs: neighbours on the machine only ever add time.
+// The fastest of several runs: other load on the machine only ever adds time.
 template <class Function>
 f64 best_seconds(u32 repeats, Function f) {
   f64 best = 1e9;

@@ -23,14 +23,14 @@ namespace {
 constexpr u64 pool_bytes = u64(640) << 20;  // beyond the last-level cache
 constexpr u32 prefill_tokens = 512;
 
-// The thread's own time: on a busy machine the wall clock would measure the neighbours.
+// The thread's own time: on a busy machine the wall clock would measure other load too.
 f64 now() {
   timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return f64(t.tv_sec) + f64(t.tv_nsec) * 1e-9;
 }
 
-// The fastest of several runs: neighbours on the machine only ever add time.
+// The fastest of several runs: other load on the machine only ever adds time.
 template <class Function>
 f64 best_seconds(u32 repeats, Function f) {
   f64 best = 1e9;

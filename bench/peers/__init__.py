@@ -1,1 +1,1 @@
-"""Flyball beside other engines: same file, threads and lengths, interleaved. See bench/peers/run --help."""
+"""Compare Flyball with other engines: same file, threads and lengths, interleaved. See bench/peers/run --help."""

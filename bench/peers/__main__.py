@@ -21,7 +21,7 @@ _KNOWN = (build.BuildFailed, process.Failed, results.BadResults, report.NoPlace,
 
 
 def main() -> int:
-    """0: everything is measured. 2: something is not, or wrong use."""
+    """Exit code 0: everything was measured; 2: something is missing, or wrong use."""
     args = parse()
     try:
         if args.report:
@@ -38,17 +38,17 @@ def main() -> int:
 
 
 def say(text: str) -> None:
-    """A line for people: standard output stays free for the tables."""
+    """Print a line to standard error, as standard output is for the tables."""
     write(text + "\n")
 
 
 def write(text: str) -> None:
-    """The same, part of a line."""
+    """As say(), for a part of a line."""
     print(text, end="", file=sys.stderr, flush=True)
 
 
 def write_report(path: Path) -> int:
-    """The page, and on standard output the same tables."""
+    """Write the page, and the same tables to standard output."""
     document = results.read(path)
     body = report.markdown(document)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +62,9 @@ def write_report(path: Path) -> int:
 
 
 def measure(choice: Choice, args: argparse.Namespace) -> int:
-    """Build, write files, run, show."""
+    """Build the engines, write the model files, measure, and print the results."""
     if (load := os.getloadavg()[0]) > machine.QUIET_LOAD:
-        say(f"Warning: this machine is busy (load {load:.1f}); figures will vary; disturbed rounds are counted.")
+        say(f"Warning: this machine is busy (load {load:.1f}); figures will vary, and disturbed rounds are counted.")
     programs = {isa: contestants(isa, choice.peers[isa]) for isa in choice.isas}
     about = {
         "date": datetime.date.today().isoformat(),
@@ -94,7 +94,7 @@ def measure(choice: Choice, args: argparse.Namespace) -> int:
 
 
 def vocabularies() -> Path:
-    """Where llama.cpp's source keeps vocabularies."""
+    """The folder of vocabularies in llama.cpp's source."""
     return build.source(FOLDER, say) / "models"
 
 
@@ -109,7 +109,7 @@ def contestants(isa: str, peers: dict[str, Path]) -> list[Program]:
 
 
 def versions(isa: str, programs: list[Program]) -> dict[str, str]:
-    """What is measured: a commit, or the peers' own word for it."""
+    """The versions of the measured programs: a commit, or the peer's own version text."""
     suffix = "" if isa == "auto" else f" ({isa})"
     return {program.name + suffix * (program.name != OURS): program.version() for program in programs}
 

@@ -1,4 +1,4 @@
-"""llama.cpp, built from the source distribution of llama-cpp-python, which anybody can download."""
+"""Build llama.cpp from the public source distribution of llama-cpp-python."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _COMMON = (
     "LLAMA_BUILD_EXAMPLES=OFF",
     "LLAMA_BUILD_SERVER=OFF",
     "LLAMA_BUILD_NUMBER=0",
-    f"LLAMA_BUILD_COMMIT={PACKAGE}-{VERSION}",  # else the commit of whatever repository is around it
+    f"LLAMA_BUILD_COMMIT={PACKAGE}-{VERSION}",  # otherwise it would be the commit of a surrounding repository
 )
 _AVX2 = ("GGML_NATIVE=OFF", *(f"GGML_{name}=ON" for name in ("SSE42", "AVX", "AVX2", "FMA", "F16C", "BMI2")))
-FLAGS = {  # what each instruction set of ours is held against
+FLAGS = {  # the counterpart of each of our instruction sets
     "auto": ("GGML_NATIVE=ON",),
     "avx512": (*_AVX2, *(f"GGML_{name}=ON" for name in ("AVX512", "AVX512_VBMI", "AVX512_VNNI"))),
     "avx2": _AVX2,
@@ -36,11 +36,11 @@ FLAGS = {  # what each instruction set of ours is held against
 
 
 class BuildFailed(Exception):
-    """llama.cpp cannot be built here; the text says what to do."""
+    """llama.cpp cannot be built here; the message has the remedy."""
 
 
 def compiler() -> tuple[str, str]:
-    """clang for C and C++."""
+    """The clang compilers for C and C++."""
     for pair in _COMPILERS:
         if all(map(shutil.which, pair)):
             return pair
@@ -48,7 +48,7 @@ def compiler() -> tuple[str, str]:
 
 
 def how(isa: str) -> str:
-    """Compiler and settings of the own build, for the result."""
+    """Compiler and flags of our llama.cpp build, for the results."""
     return f"{compiler_name(compiler()[1])}, {' '.join(FLAGS[isa])}"
 
 
@@ -58,7 +58,7 @@ def compiler_name(program: str) -> str:
 
 
 def source(folder: Path, say: Callable[[str], None]) -> Path:
-    """llama.cpp's source tree, downloaded when missing."""
+    """llama.cpp's source tree; downloaded if missing."""
     tree = folder / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
     if not tree.exists():
         say(f"Downloading {PACKAGE} {VERSION}")
@@ -76,7 +76,7 @@ def source(folder: Path, say: Callable[[str], None]) -> Path:
 
 
 def llama_bench(folder: Path, isa: str, say: Callable[[str], None]) -> Path:
-    """llama-bench for one instruction set, with llama-batched-bench beside it; built when missing."""
+    """llama-bench for one instruction set, with llama-batched-bench beside it; built if missing."""
     place = folder / f"llama.cpp-{VERSION}-{isa}"
     programs = [place / "bin" / name for name in ("llama-bench", "llama-batched-bench")]
     if not all(program.exists() for program in programs):

@@ -1,4 +1,4 @@
-"""What is measured: the tests, their lengths, and a case, which is one row of the result."""
+"""The tests, their lengths, and cases, which are the rows of the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OURS = "flyball"
 
 @dataclass(frozen=True)
 class Test:
-    """One figure. `higher` says which way is better."""
+    """One kind of figure. `higher`: whether higher is better."""
 
     name: str
     unit: str
@@ -46,7 +46,7 @@ class Lengths:
     memory_gen: int = 16
 
     def within(self, n_positions: int) -> Lengths:
-        """The same for a model of few positions: a shorter prompt before decode; other tests are left out."""
+        """Lengths for a model with a short context: a shorter prompt before decode; other tests are left out."""
         return replace(self, prompt=min(self.prompt, max(1, n_positions - self.gen)))
 
 
@@ -62,11 +62,11 @@ class Case:
 
     @property
     def key(self) -> str:
-        """Names the case in results and messages."""
+        """The case's name in results and messages."""
         return f"{self.file.model} {self.file.type} {self.isa} t{self.threads} {self.test.name}"
 
     def about(self) -> dict[str, object]:
-        """What the result file says of it."""
+        """The case's members in the result file."""
         return {
             "model": self.file.model,
             "type": self.file.type,
@@ -77,12 +77,12 @@ class Case:
         }
 
     def trial(self) -> Case:
-        """A cheaper one for warming up and for finding out which settings are better."""
+        """A cheaper case for the warm-up and for choosing a program's settings."""
         return replace(self, lengths=replace(self.lengths, depth=self.lengths.depth // 4))
 
     @property
     def steps(self) -> tuple[int, int]:
-        """Tokens of one sequence before decode, and decoded."""
+        """Tokens of one sequence before decode, and decoded tokens."""
         size = self.lengths
         return {
             "prompt": (size.prompt, 0),
@@ -95,11 +95,11 @@ class Case:
 
     @property
     def fits(self) -> bool:
-        """Whether the model has the positions."""
+        """Whether the case fits in the model's context."""
         return sum(self.steps) <= self.file.context
 
     def seconds(self) -> float:
-        """Rough time of one process; what is seen corrects it."""
+        """A rough estimate of one process's time, to be corrected by measurements."""
         before, after = self.steps
         giga, n = self.file.bytes / 1e9, self.lengths.sequences if self.test.name == "batch" else 1
         return 0.1 + giga + giga * (n * before / 60 + after / 4) / self.threads

@@ -1,4 +1,4 @@
-"""The model files: the bundled one, and random weights in real models' shapes, written when missing."""
+"""The model files: the bundled one, and random weights in real models' shapes, written if missing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TYPES = ("Q4_0", "Q8_0", "Q4_K_M", "F16")
 BUNDLED = "bundled"
 _FACTS = """import flyball, json, sys
 i = flyball.Model.load(sys.argv[1], vocab_only=True).info
-print(json.dumps({"bytes": i.file_bytes, "context": i.context_length, "type": i.quantisation,
+print(json.dumps({"bytes": i.file_bytes, "context": i.context_length, "type": i.quantization,
                   "fingerprint": i.fingerprint}))"""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file to measure, and what identifies it."""
+    """A model file to measure, with its identity."""
 
     model: str
     type: str
@@ -39,7 +39,7 @@ def model_files(
     vocabularies: Callable[[], Path],
     say: Callable[[str], None],
 ) -> list[ModelFile]:
-    """The files of all models in all types. `vocabularies` gives llama.cpp's folder of them, when one is needed."""
+    """The files of all models in all types. `vocabularies` returns llama.cpp's folder of them, if needed."""
     found = []
     for model in models:
         if model == BUNDLED:
@@ -57,7 +57,7 @@ def model_files(
 
 
 def demo_model() -> Path:
-    """The bundled model, found without importing the package: this process stays small (process.run)."""
+    """The bundled model, found without importing the package, to keep this process small (see process.run)."""
     return Path(__file__).parents[2] / "python" / "flyball" / "data" / "flyball-demo.gguf"
 
 

@@ -1,4 +1,4 @@
-"""The machine, in facts that do not change during a run, and how quiet it is now."""
+"""The machine's constant properties, and its current load."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def facts() -> dict[str, Any]:
 
 
 def bandwidth(threads: int) -> float:
-    """GB/s that `threads` threads read, in a process of its own."""
+    """Read bandwidth of `threads` threads in GB/s, measured in a separate process."""
     return float(run([sys.executable, "-c", _PROBE.format(threads=threads)]).stdout) / 1e9
 
 
 def calibration_ms() -> float:
-    """Time of a fixed piece of work in one thread: it grows when the processor slows down or is shared."""
+    """Milliseconds of a fixed workload in one thread; they grow when the processor is slower or shared."""
     times = []
     for _ in range(25):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The command line of bench/peers/run, and what it chooses where nothing is said."""
+"""The command line of bench/peers/run, and its defaults."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FOLDER = ROOT / "build" / "peers"
 
 
 class WrongUse(Exception):
-    """An option that cannot be."""
+    """An invalid option."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to measure."""
+    """The validated options."""
 
     models: list[str]
     types: list[str]
@@ -30,14 +30,14 @@ class Choice:
     tests: list[str]
     isas: list[str]
     pairs: int
-    peers: dict[str, dict[str, Path]]  # of each instruction set: name -> llama-bench
+    peers: dict[str, dict[str, Path]]  # by instruction set: name -> llama-bench
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The words of the command line."""
+    """The parser of the command line."""
     p = argparse.ArgumentParser(
         prog="bench/peers/run",
-        description="Measures Flyball beside llama.cpp and programs that speak like its llama-bench: same file, same "
+        description="Measure Flyball beside llama.cpp and programs compatible with its llama-bench: same file, same "
         "threads, same lengths, in interleaved rounds of fresh processes.",
     )
     n = os.cpu_count() or 1
@@ -48,45 +48,43 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--threads", metavar="N,N", help=f"thread counts (default: 1 and all processors, here {n})")
     p.add_argument("--tests", metavar="A,B", help=f"of {', '.join(TESTS)} (default: all)")
     p.add_argument(
-        "--isa", metavar="A,B", help=f"of {', '.join(build.FLAGS)} (default: auto); llama.cpp is built alike"
+        "--isa", metavar="A,B", help=f"of {', '.join(build.FLAGS)} (default: auto); llama.cpp is built for the same"
     )
-    p.add_argument("--pairs", type=int, metavar="N", help="rounds of each case (default: 7)")
+    p.add_argument("--pairs", type=int, metavar="N", help="rounds per case (default: 7)")
     p.add_argument(
         "--peer",
         action="append",
         default=[],
         metavar="NAME[@ISA]=PATH",
-        help="a built llama-bench of another engine, with its llama-batched-bench beside it if it has one; may be "
-        "repeated. The name llama.cpp takes the place of the own build. ISA: what it was built for (default: auto)",
+        help="llama-bench of another engine, with its llama-batched-bench beside it if there is one; may be repeated. "
+        "The name llama.cpp replaces our build of it. ISA: the instruction set of the build (default: auto)",
     )
     p.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
         default=FOLDER / "results.json",
-        help="results; an existing file is continued (default: build/peers/results.json)",
+        help="result file; an existing one is continued (default: build/peers/results.json)",
     )
     p.add_argument(
         "--files",
         type=Path,
         metavar="FOLDER",
         default=FOLDER / "models",
-        help="where the shapes' files lie, or are written when missing (default: build/peers/models)",
+        help="folder of the shapes' files, which are written if missing (default: build/peers/models)",
     )
-    p.add_argument("--stop-after", type=float, metavar="SECONDS", help="start no measurement later than that")
-    p.add_argument(
-        "--report", type=Path, metavar="FILE", help="measure nothing: write docs/performance.md from results"
-    )
+    p.add_argument("--stop-after", type=float, metavar="SECONDS", help="start no measurement after this time")
+    p.add_argument("--report", type=Path, metavar="FILE", help="only write docs/performance.md from a result file")
     return p.parse_args(argv)
 
 
 def choose(args: argparse.Namespace) -> Choice:
-    """Check the words and fill in what was not said."""
+    """Validate the arguments and fill in the defaults."""
     n = os.cpu_count() or 1
     quick: bool = args.quick
     threads = _words("threads", args.threads, [str(n)] if quick or n == 1 else ["1", str(n)])
     if not all(word.isdecimal() and 1 <= int(word) <= n for word in threads):
-        raise WrongUse(f"--threads: {args.threads!r} must be numbers from 1 to {n} with commas between")
+        raise WrongUse(f"--threads: {args.threads!r} must be comma-separated numbers from 1 to {n}")
     pairs: int = (3 if quick else 7) if args.pairs is None else args.pairs
     if pairs < 1:
         raise WrongUse(f"--pairs: is {pairs}, must be at least 1")
@@ -106,7 +104,7 @@ def _words(option: str, text: str | None, default: list[str], allowed: Collectio
     found = default if text is None else text.split(",")
     for word in found:
         if allowed and word not in allowed:
-            raise WrongUse(f"--{option}: {word!r} is none of {', '.join(allowed)}")
+            raise WrongUse(f"--{option}: {word!r} must be one of {', '.join(allowed)}")
     return list(dict.fromkeys(found))
 
 
@@ -119,7 +117,7 @@ def _peers(words: Sequence[str], isas: Sequence[str]) -> dict[str, dict[str, Pat
         if not name or name == "flyball" or isa not in build.FLAGS:
             raise WrongUse(f"--peer: {word!r} must be NAME=PATH or NAME@ISA=PATH, ISA of {', '.join(build.FLAGS)}")
         if not os.access(path, os.X_OK) or not Path(path).is_file():
-            raise WrongUse(f"--peer: {path!r} is no program")
+            raise WrongUse(f"--peer: {path!r} is not a program")
         if isa in found:
             found[isa][name] = Path(path).absolute()
     return found

@@ -1,4 +1,4 @@
-"""The picture of the results: how many times better, pair by pair, for every row."""
+"""Plot the results: the ratio of every pair, for every row."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from .cases import TESTS
 from .report import Entry, against, peer_names
 
-_COLOURS = ("#3465a4", "#c4630a", "#4e9a06", "#75507b")
+_COLORS = ("#3465a4", "#c4630a", "#4e9a06", "#75507b")
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16)
 
 
 def draw(document: Mapping[str, Any], out: Path) -> None:
-    """One panel a test; right of the line at 1 Flyball is better, whatever the unit. Bars span all rounds."""
+    """One panel per test; right of the line at 1 Flyball is better, whatever the unit. Bars span all rounds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -56,10 +56,10 @@ def _panel(axis: Any, higher: bool, entries: Sequence[Entry], peers: Sequence[st
             if not higher:
                 middle, low, high = 1 / middle, 1 / high, 1 / low
             place = row + 0.2 * (index - (len(peers) - 1) / 2)
-            axis.plot([low, high], [place, place], color=_COLOURS[index % 4], linewidth=3, alpha=0.35)
-            axis.plot([middle], [place], "o", color=_COLOURS[index % 4], markersize=5)
-    for index, peer in enumerate(peers):  # for the legend, in every panel the same
-        axis.plot([], [], "o", color=_COLOURS[index % 4], label=f"than {peer}")
+            axis.plot([low, high], [place, place], color=_COLORS[index % 4], linewidth=3, alpha=0.35)
+            axis.plot([middle], [place], "o", color=_COLORS[index % 4], markersize=5)
+    for index, peer in enumerate(peers):  # the same legend in every panel
+        axis.plot([], [], "o", color=_COLORS[index % 4], label=f"than {peer}")
     axis.set_xscale("log", base=2)
     left, right = axis.get_xlim()
     axis.set_xlim(min(left, 0.7), max(right, 1.5))

@@ -1,4 +1,4 @@
-"""One measured process: output, wall time, peak memory, and how much of the machine others used meanwhile."""
+"""Run a measured process: output, wall time, peak memory, and the load of other processes meanwhile."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Failed(Exception):
-    """A program did not give a figure; the text says why."""
+    """A program gave no figure; the message has the cause."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process left behind. `foreign`: share of all processors that other work or a hypervisor took."""
+    """The result of a process. `foreign`: share of all processors used by other work or a hypervisor."""
 
     stdout: str
     seconds: float
@@ -31,8 +31,8 @@ class Outcome:
 
 
 def run(argv: Sequence[str], timeout: float = 1800, environment: Mapping[str, str] | None = None) -> Outcome:
-    """Run to the end. wait4 gives this child's own peak memory, which RUSAGE_CHILDREN would mix with earlier ones; the
-    peak begins at this process's size, which is therefore kept small."""
+    """Run a command. wait4 gives this child's own peak memory, while RUSAGE_CHILDREN covers all children. The peak
+    starts at this process's size, which is therefore kept small."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         busy = _busy_seconds()
         start = time.perf_counter()
@@ -67,14 +67,14 @@ def _text(file: IO[bytes]) -> str:
 def _reason(argv: Sequence[str], code: int, late: bool, stderr: str) -> str:
     name = Path(argv[0]).name
     if late:
-        return f"{name} did not end in time"
+        return f"{name} timed out"
     how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return f"{name}: {how}" + (f": {lines[-1][:200]}" if lines else "")
 
 
 def _busy_seconds() -> float:
-    """Processor time of the whole machine since it started; 0 where /proc does not tell."""
+    """Processor time of the whole machine since boot; 0 if /proc does not have it."""
     try:
         words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     except OSError:

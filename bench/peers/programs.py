@@ -1,4 +1,4 @@
-"""The programs side by side: the command of each test, and how its figure is read from what the program prints."""
+"""The compared programs: the command of each test, and how to read the figure from its output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Command:
-    """One way to run a test; `label` names the settings where a program has several."""
+    """One way to run a test; `label` names the settings if a program has several."""
 
     label: str
     argv: tuple[str, ...]
@@ -44,7 +44,7 @@ def _sample(case: Case, outcome: Outcome, value: Any = None, **more: float | Non
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    """The objects of a JSON document, or of one a line."""
+    """The objects in a JSON document, or in JSON lines."""
     try:
         found = (
             json.loads(text)
@@ -69,18 +69,18 @@ class Flyball:
     name: str = OURS
 
     def version(self) -> str:
-        """The version, the last commit that touched what is measured, and the compiler."""
+        """The version, the last commit that touched the measured sources, and the compiler."""
         about = run([str(self.program), "--version"]).stdout.split()[-1]
         git, sources = ["git", "-C", str(_ROOT)], ["--", "cpp", "python", "cmake", "CMakeLists.txt"]
         try:
             commit = run([*git, "log", "-1", "--format=%h", *sources]).stdout.strip()
             commit += " with changes" if run([*git, "status", "--porcelain", *sources]).stdout else ""
-        except Failed:  # no repository: a source distribution
+        except Failed:  # a source distribution has no repository
             commit = "its release"
         return f"{about} at {commit}, {compiler_name('c++')}"
 
     def commands(self, case: Case) -> list[Command]:
-        """One command: the default is the best there is."""
+        """One command, as the defaults are the best settings."""
         common = ["--threads", str(case.threads), "--isa", case.isa]
         return [Command("", (str(self.program), *self._words(case, str(case.file.path)), *common))]
 
@@ -91,7 +91,15 @@ class Flyball:
         sizes = {
             "prompt": ["--prompt", before, "--gen", "1", "--no-bandwidth"],
             "batch": ["--prompt", "1", "--depth", before, "--gen", gen, "--sequences", str(case.lengths.sequences)],
-            "memory": ["--prompt", "1", "--depth", before, "--gen", gen, "--no-bandwidth"],  # the probe takes memory
+            "memory": [
+                "--prompt",
+                "1",
+                "--depth",
+                before,
+                "--gen",
+                gen,
+                "--no-bandwidth",
+            ],  # the bandwidth probe would add memory
         }.get(case.test.name, ["--prompt", "1", "--depth", before, "--gen", gen])
         return ["bench", "speed", file, *sizes, "--repeat", "1", "--json"]
 
@@ -105,33 +113,33 @@ class Flyball:
         return _sample(case, outcome, row[key], gb_s=row["read_bandwidth_gb_s"], **more)
 
 
-# ---------------------------------------------------------------- llama-bench and what speaks like it
+# ---------------------------------------------------------------- llama-bench and compatible programs
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A llama-bench; llama-batched-bench is looked for beside it."""
+    """A llama-bench, with an optional llama-batched-bench beside it."""
 
     name: str
     bench: Path
-    small_model: Path  # for asking its version
-    built: str = ""  # what else is known of it
+    small_model: Path  # to query its version
+    built: str = ""  # compiler and flags, if known
 
     @cached_property
     def _help(self) -> str:
         return run([str(self.bench), "--help"]).stdout
 
     def version(self) -> str:
-        """The commit that its output names."""
+        """The commit that its output reports."""
         words = ["-m", str(self.small_model), "-p", "1", "-n", "0", "-t", "1", "-r", "1", "-o", "json"]
         try:
             commit = _objects(run([str(self.bench), *words]).stdout)[0].get("build_commit", "of unknown version")
         except Failed as error:
-            raise Failed(f"{self.name} is no llama-bench that runs here: {error}") from None
+            raise Failed(f"{self.name} is not a llama-bench that runs here: {error}") from None
         return f"{commit}, {self.built}" if self.built else str(commit)
 
     def commands(self, case: Case) -> list[Command]:
-        """Every setting that might be the better one: flash attention off and on, repacking at load off and on."""
+        """All combinations of flash attention and repacking at load, each off and on."""
         common = ["-m", str(case.file.path), "-t", str(case.threads), "-b", "512", "-ub", "512"]
         common += ["-ctk", "f16", "-ctv", "f16"]
         if case.test.name == "batch":
@@ -160,12 +168,12 @@ class Peer:
             raise Failed("no llama-batched-bench beside its llama-bench")
         before, gen = case.steps
         n = case.lengths.sequences
-        context = n * -(-(before + gen) // 256) * 256  # it wants whole pages of 256 for each sequence
+        context = n * -(-(before + gen) // 256) * 256  # whole pages of 256 for each sequence
         sizes = ["-npp", str(before), "-ntg", str(gen), "-npl", f"1,{n}", "-c", str(context)]
         return [str(program), *sizes, "--output-format", "jsonl"]
 
     def read(self, case: Case, outcome: Outcome) -> Sample:
-        """llama-bench prints a JSON list with one test; llama-batched-bench an object a line for 1 and N sequences."""
+        """llama-bench prints a JSON list with one test, llama-batched-bench JSON lines for 1 and N sequences."""
         if case.test.name in ("load", "memory"):
             return _sample(case, outcome)
         rows = _objects(outcome.stdout.strip())

@@ -1,4 +1,4 @@
-"""Results as Markdown: every figure in docs/performance.md comes from here, none is typed."""
+"""Results as Markdown: the source of every figure in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from . import stats
 from .cases import OURS, TESTS
 
 MARKS = ("<!-- results: written by bench/peers/run --report -->", "<!-- end of results -->")
-_FOREIGN, _SLOWER = 0.05, 1.10  # above these a round counts as disturbed
+_FOREIGN, _SLOWER = 0.05, 1.10  # above either of them a round counts as disturbed
 
 Entry = Mapping[str, Any]
 
 
 class NoPlace(Exception):
-    """The page has no markers."""
+    """The page lacks the markers."""
 
 
 def rewrite(page: Path, body: str, marks: tuple[str, str] = MARKS) -> None:
-    """Replace what stands between the markers."""
+    """Replace the text between the markers."""
     before, begin, rest = page.read_text().partition(marks[0])
     _, end, after = rest.partition(marks[1])
     if not begin or not end:
@@ -30,7 +30,7 @@ def rewrite(page: Path, body: str, marks: tuple[str, str] = MARKS) -> None:
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """On which machine, a table for each model, what is behind, what is missing."""
+    """The machine, a table for each model, and lists of where Flyball is behind and of missing figures."""
     entries = [entry for entry in document["cases"].values() if entry["rounds"] or entry["missing"]]
     peers = peer_names(entries)
     parts = [_about(document)]
@@ -41,25 +41,25 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 
 def peer_names(entries: Sequence[Entry]) -> list[str]:
-    """All programs but ours, in order of appearance."""
+    """All programs except ours, in order of appearance."""
     names = dict.fromkeys(name for entry in entries for name in (*entry["chosen"], *entry["missing"]))
     return [name for name in names if name != OURS]
 
 
 def against(entry: Entry, peer: str) -> stats.Spread | None:
-    """Ours over theirs over the rounds that have both."""
+    """The ratio of ours to theirs, from the rounds that have both."""
     pairs = [(r[OURS]["value"], r[peer]["value"]) for r in entry["rounds"] if OURS in r and peer in r]
     return stats.ratio(pairs) if pairs else None
 
 
 def median(entry: Entry, program: str, key: str = "value") -> float | None:
-    """Of one program over the rounds."""
+    """The median of one program over the rounds."""
     values = [r[program][key] for r in entry["rounds"] if key in r.get(program, {})]
     return stats.spread(values).median if values else None
 
 
 def disturbed(document: Mapping[str, Any]) -> tuple[int, int]:
-    """Rounds in which others took processor time or the processor itself was slower; and all rounds."""
+    """(Rounds disturbed by other processes or a slower processor, all rounds)."""
     rounds = [r for entry in document["cases"].values() for r in entry["rounds"]]
     limit = _SLOWER * min((r["calibration_ms"] for r in rounds), default=0.0)
     foreign = [max((s["foreign"] for s in r.values() if isinstance(s, dict)), default=0.0) for r in rounds]
@@ -75,7 +75,7 @@ def _isa(isa: str) -> str:
 
 
 def threads_of(n: int) -> str:
-    """For people."""
+    """The thread count in words."""
     return "1 thread" if n == 1 else f"{n} threads"
 
 
@@ -143,7 +143,7 @@ def _behind(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
 
 
 def _settings(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
-    """Which settings were the better ones, and in how many rows."""
+    """The peers' better settings, with the number of rows."""
     lines = []
     for peer in peers:
         found = Counter((e["title"], e["chosen"][peer]) for e in entries if e["chosen"].get(peer))

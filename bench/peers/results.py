@@ -1,8 +1,8 @@
-"""The result file: written after every measurement, so that an interrupted run continues where it was.
+"""The result file, written after every measurement, so that an interrupted run can continue.
 
 schema_version 1: {schema_version, machine, programs, lengths, files, cases: {key: case}}; a case has its test and
-settings, `chosen` (the variant of each program), `tried` (what its variants gave while warming up), `missing` (why a
-program has no figure) and `rounds`: one {program: sample} each, `calibration_ms` of that round beside them.
+settings, `chosen` (the variant of each program), `tried` (figures of its variants in the warm-up), `missing` (why a
+program has no figure) and `rounds`: one {program: sample} each, with `calibration_ms` of the round.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 class Results:
-    """The document and where it is kept."""
+    """The document and its file."""
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path = path
@@ -42,22 +42,22 @@ class Results:
             before = read(path)
             for key in _MUST_AGREE:
                 _agree(path, key, before[key], json.loads(json.dumps(about[key])))
-            for name, version in about["programs"].items():  # another one may join; none may change
+            for name, version in about["programs"].items():  # programs may be added, but none may change
                 _agree(path, f"programs.{name}", before["programs"].setdefault(name, version), version)
             self.document = before
 
     def file(self, name: str, facts: dict[str, Any]) -> None:
-        """Note a model file; another one of the same name cannot join the figures of the first."""
+        """Record a model file; a different one of the same name is refused."""
         _agree(self.path, f"files.{name}", self.document["files"].setdefault(name, facts), facts)
 
     def case(self, key: str, about: dict[str, Any]) -> dict[str, Any]:
-        """The case's entry, made when new."""
+        """The case's entry, created if new."""
         empty = {**about, "chosen": {}, "tried": {}, "missing": {}, "rounds": []}
         entry: dict[str, Any] = self.document["cases"].setdefault(key, empty)
         return entry
 
     def save(self) -> None:
-        """Write aside and rename: a torn file is never left."""
+        """Write the file atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_name(self.path.name + ".new")
         with aside.open("w") as file:

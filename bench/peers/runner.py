@@ -1,4 +1,4 @@
-"""Measures case after case: warm-up, which also finds each program's better settings, then rounds in turn."""
+"""Measure the cases: a warm-up, which also finds each program's better settings, then interleaved rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 @dataclass
 class Runner:
-    """What all cases share. `programs` are those of each instruction set, ours first."""
+    """The state shared by all cases. `programs`: by instruction set, ours first."""
 
     programs: Mapping[str, Sequence[Program]]
     results: Results
@@ -35,7 +35,7 @@ class Runner:
     _expected: float = field(default=0.0, init=False)
 
     def run(self, cases: Sequence[Case]) -> None:
-        """Measure what is missing of every case."""
+        """Measure the missing rounds of every case."""
         costs = [self._cost(case) for case in cases]
         for index, case in enumerate(cases):
             entry = self.results.case(case.key, case.about())
@@ -51,13 +51,13 @@ class Runner:
 
     def _cost(self, case: Case) -> float:
         done = len(self.results.document["cases"].get(case.key, {}).get("rounds", []))
-        n = max(0, self.pairs - done) + (0 if done else 2)  # warm-up: two settings in the mean
+        n = max(0, self.pairs - done) + (0 if done else 2)  # warm-up: two settings on average
         return n * len(self.programs[case.isa]) * case.seconds() if case.fits else 0.0
 
     def _warm_up(self, case: Case, entry: dict[str, Any]) -> dict[str, Ways]:
-        """The ways of each program to run the case, and in `chosen` its best."""
+        """The variants of each program for the case; `chosen` gets the best one."""
         if not entry["rounds"]:
-            entry["missing"].clear()  # what failed before is tried again
+            entry["missing"].clear()  # retry what failed before
         ways: dict[str, Ways] = {}
         for program in self.programs[case.isa]:
             try:
@@ -72,9 +72,9 @@ class Runner:
         return ways
 
     def _best(self, program: Program, case: Case, entry: dict[str, Any]) -> str:
-        """Every way once, not counted. One that fails is left out unless all do."""
+        """Run every variant once as a warm-up. Failing ones are left out unless all fail."""
         tried: dict[str, float] = entry["tried"].setdefault(program.name, {})
-        failure = Failed("no way to run it")
+        failure = Failed("it has no variant for this case")
         for way in program.commands(case):
             if way.label not in tried:
                 try:
@@ -109,7 +109,7 @@ class Runner:
 
 
 def _summary(entry: Mapping[str, Any]) -> str:
-    """The medians of a case and their ratios in one line."""
+    """The medians and ratios of a case on one line."""
     parts = []
     for name in (OURS, *report.peer_names([entry])):
         median, ratio = report.median(entry, name), report.against(entry, name)

@@ -1,4 +1,4 @@
-"""Medians, and ratios pair by pair."""
+"""Medians and ratios of pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """A middle value with the smallest and the largest."""
+    """A median with the smallest and the largest value."""
 
     median: float
     low: float
@@ -17,12 +17,12 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of one program's figures."""
+    """The spread of one program's figures."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Spread:
-    """Ours over theirs: of the medians, and the extremes over the pairs, each of which was measured side by side."""
+    """The ratio of ours to theirs: of the medians, with the extremes over the pairs."""
     ours, theirs = zip(*pairs, strict=True)
     single = [a / b for a, b in pairs]
     return Spread(statistics.median(ours) / statistics.median(theirs), min(single), max(single))

@@ -53,7 +53,7 @@ void bind_catalog(py::module_& module) {
   using namespace py::literals;
   module.def("write_file", &write_file, "path"_a, "content"_a);
   module.def("catalog_list", &list, "folder"_a, "cache"_a);
-  module.def("catalog_summarise", &summarise, "file"_a, "cache"_a);
+  module.def("catalog_summarize", &summarise, "file"_a, "cache"_a);
 }
 
 }  // namespace flyball::bind

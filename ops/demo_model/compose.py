@@ -1,6 +1,6 @@
 """Compose the corpus: deterministic from a seed, no downloads, all text original.
 
-A document is one JSON line: its family and its parts, each part a text and whether the model learns to write it.
+A document is one JSON line: its family and its parts, each part a text and whether the model is trained to write it.
 Held-out material differs by seed and by content: one key in ten (a pair of operands, a pair of hero and thing,
 a component with its two subjects, ...) never occurs in training.
 """
@@ -77,7 +77,7 @@ TURNS = {"plain": (1, 1), "story": (1, 1), "arithmetic": (3, 8), "notes": (1, 3)
 
 
 def draw(family: str, rng: random.Random, held_out: bool) -> list[Case]:
-    """One case (for state: one session) on the wanted side of the split; `about` is learnt by heart, never held out."""
+    """One case (for state: one session) on the wanted side of the split; `about` is memorized, never held out."""
     while True:
         cases = tasks.state_session(rng, rng.randint(2, 5)) if family == "state" and not held_out else DRAW[family](rng)
         if family == "about" or is_held_out(cases[0].key) == held_out:

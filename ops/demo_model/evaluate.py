@@ -1,6 +1,6 @@
 """Measure the exported GGUF file itself, on held-out material: loss and share of valid answers per family.
 
-The weights are read back from the file and dequantised, so the figures describe what ships, not the checkpoint.
+The weights are read back from the file and dequantized, so the figures describe the file, not the checkpoint.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Sampling:
 
 
 def load_gguf(path: Path) -> DemoModel:
-    """The model in the file, dequantised to F32."""
+    """The model in the file, dequantized to F32."""
     reader = gguf.GGUFReader(path)
 
     def number(key: str) -> Any:
@@ -185,8 +185,8 @@ def prompt_of(case: Case) -> str:
 def share(passed: int, count: int) -> dict[str, Any]:
     """A share with its 95 % Wilson interval, since samples are few."""
     z, p = 1.96, passed / count
-    centre, spread = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
-    low, high = ((centre + sign * spread) / (1 + z * z / count) for sign in (-1, 1))
+    center, spread = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
+    low, high = ((center + sign * spread) / (1 + z * z / count) for sign in (-1, 1))
     return {"valid": passed, "of": count, "share": round(p, 4), "interval95": [round(low, 4), round(high, 4)]}
 
 

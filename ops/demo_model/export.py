@@ -1,4 +1,4 @@
-"""Write a checkpoint as GGUF: Q8_0 to ship, F16 as the source of further quantisations."""
+"""Write a checkpoint as GGUF: Q8_0 to ship, F16 as the source of further quantizations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The demonstration model: a llama-architecture decoder small enough to train on one CPU core.
 
-RoPE rotates neighbouring pairs (the GGUF `llama` convention), so export needs no permutation of Q and K.
+RoPE rotates neighboring pairs (the GGUF `llama` convention), so export needs no permutation of Q and K.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ THINGS = words(
     "whistle,mirror,ribbon,shell,stone,feather",
     ",",
 )
-COLOURS = words("red blue green yellow silver golden white purple")
+COLORS = words("red blue green yellow silver golden white purple")
 FOODS = words("apple pie,warm bread,berry cake,vegetable soup,honey toast,pumpkin pie,plum jam,oat cookies", ",")
 PLACES = words(
     "in the forest,by the river,on a quiet hill,near the sea,in a small village,at the edge of a meadow,"
@@ -65,8 +65,8 @@ PLOTS = (
     Plot(
         "help",
         (
-            "[{Name} had a {thing} that {he} loved very much.|The thing {name} loved most was a {colour} "
-            "{thing}.|{Name} carried a {colour} {thing} everywhere {he} went.] [It had been a gift from {his} "
+            "[{Name} had a {thing} that {he} loved very much.|The thing {name} loved most was a {color} "
+            "{thing}.|{Name} carried a {color} {thing} everywhere {he} went.] [It had been a gift from {his} "
             "[grandmother|grandfather|uncle|aunt].|Every night {he} put it next to {his} bed.|]",
             "One {weather} [morning|afternoon|evening], the {thing} was gone. {Name} looked [under the bed|behind "
             "the door|in the kitchen] and [in the garden|on the roof|along the path], but {he} could not find it. "
@@ -121,7 +121,7 @@ PLOTS = (
     Plot(
         "honest",
         (
-            "{Friend} had a [beautiful|new|shiny] {colour} {thing}. {Name} [wanted to play with it|borrowed it for a "
+            "{Friend} had a [beautiful|new|shiny] {color} {thing}. {Name} [wanted to play with it|borrowed it for a "
             'day|picked it up when nobody was looking]. ["Please be careful," said {friend}.|It was so pretty in the '
             "sun.|]",
             "But {name} [ran too fast|was not careful|slipped on a wet step], and the {thing} [fell and broke|got a "
@@ -152,7 +152,7 @@ PLOTS = (
             "Then, one {weather} morning, there was a [green tip|tiny leaf|thin green line]. {Name} [jumped for "
             "joy|ran to tell {friend}|could not stop looking]. Week by week it grew, until it was [taller than "
             "{name}|a yellow sunflower|a young apple tree].",
-            "{Name} hung {his} {colour} {thing} [on it|beside it] and sat in its shade with {friend}.",
+            "{Name} hung {his} {color} {thing} [on it|beside it] and sat in its shade with {friend}.",
         ),
     ),
     Plot(
@@ -167,7 +167,7 @@ PLOTS = (
             '"Hello, I am {name}," {he} said. "[Do you want to play|Would you like some company|Can I help you]?" '
             '{Friend} [blushed|smiled for the first time|looked up in surprise]. "[I would like that|Yes, '
             'please|That is very kind]," said {friend}.',
-            "They [talked all afternoon|played with the {colour} {thing}|shared {food}]. {Friend} knew [many "
+            "They [talked all afternoon|played with the {color} {thing}|shared {food}]. {Friend} knew [many "
             "songs|how to whistle|stories from far away], and {name} [learned them all|laughed out loud|listened "
             "with big eyes]. [Soon the others came closer|One by one, the others came too], and [everybody "
             "sang|nobody was alone].",
@@ -186,7 +186,7 @@ PLOTS = (
             '{Friend} was watching from {spot}. "[May I hold this side|Do you need a hand|Can I try something]?" '
             "asked {friend}. {Name} wanted to say no. Then {he} looked at the [broken boards|mess] and [nodded|said "
             "yes].",
-            "{Friend} held the boards while {name} [hammered|tied the ropes|put in the nails]. They used [a {colour} "
+            "{Friend} held the boards while {name} [hammered|tied the ropes|put in the nails]. They used [a {color} "
             "{thing}|an old {thing2}] for the top. This time it [did not fall|stood firm|held].",
             "They [sat inside and ate {food}|climbed up and looked at the land|danced around it] until [the stars "
             "came out|evening].",
@@ -200,7 +200,7 @@ PLOTS = (
             'In the middle of the night somebody knocked. It was {friend}. "[The water is rising|My house is full of '
             'water|The bridge is gone]," cried {friend}, "and [the little ones are still there|nobody can get '
             'across]!"',
-            "{Name} [lit a candle|took {his} {colour} {thing}|put on {his} boots] and went out. [The rain was like "
+            "{Name} [lit a candle|took {his} {color} {thing}|put on {his} boots] and went out. [The rain was like "
             'needles.|The path was a river.|It was hard to see.] "[Hold on to me|Stay close|Do not let go]," said '
             "{name}. Slowly they went to {spot}.",
             "There they found [three small mice|four little ducks|two young rabbits] [on a log|in a tree|shaking "
@@ -213,7 +213,7 @@ PLOTS = (
     Plot(
         "patient",
         (
-            "There was going to be a race from the village to {spot}. The prize was a {colour} {thing}. {Friend} was "
+            "There was going to be a race from the village to {spot}. The prize was a {color} {thing}. {Friend} was "
             'the fastest of all. "[You will never win|Do not even try|I will be first]," {friend} said to {name}.',
             "{Name} was [slow|small], but {he} practiced every day. {He} [ran|walked] [up and down the hill|along "
             "the river|around the garden], [a little farther each time|in rain and in sun].",
@@ -241,7 +241,7 @@ PLOTS = (
             '"[You may go|You have to go home|I will miss you]," said {name}, and {he} opened the door. It [turned '
             "around once|looked back|gave a small cry], and then it was gone. {Name} was [sad and happy at once|very "
             "quiet].",
-            "In spring there was a sound at the window. It had come back, with [a whole family|a friend|a {colour} "
+            "In spring there was a sound at the window. It had come back, with [a whole family|a friend|a {color} "
             "feather for {name}]!",
         ),
     ),
@@ -257,7 +257,7 @@ PLOTS = (
             "At last they came to the place. They dug [with their hands|with a stick|for an hour] and found [a "
             "wooden box|an iron box]. {Name} opened it [slowly|with shaking hands]. [There was no gold inside.|It "
             "was not gold.]",
-            'Inside was a {colour} {thing2} and a letter. "[The treasure is the friend who came with you|You came '
+            'Inside was a {color} {thing2} and a letter. "[The treasure is the friend who came with you|You came '
             'this far, so you are brave|The best part was the way]," it said. {Friend} [laughed|read it '
             "twice|grinned].",
             "They put [a letter of their own|a button and a shell] into the box for [the next one|others to find] "
@@ -270,7 +270,7 @@ PLOTS = (
             "It was the day of the [village party|harvest feast|spring dance], and {name} had to bring {food}. But "
             "on the way {he} [got hungry|smelled it and stopped|sat down to rest]. {He} took [one bite|a small "
             "piece], then another, and soon it was all gone.",
-            '"[Oh no|This is bad|They will be angry]," thought {name}. {He} saw a {colour} {thing} on the road and '
+            '"[Oh no|This is bad|They will be angry]," thought {name}. {He} saw a {color} {thing} on the road and '
             'had an idea. "A [thief|giant bird|wolf] took it," {he} told {friend}, "and left only this {thing}."',
             "Everybody [was afraid|went to look for the thief|stayed inside]. The music stopped. {Friend} [stood "
             "guard at {spot}|locked the door|searched all night]. {Name} saw [the sad faces|what {he} had done] and "
@@ -356,7 +356,7 @@ def story_facts(hero: Hero, rng: random.Random) -> dict[str, str]:
         "he": he,
         "him": him,
         "his": his,
-        "colour": rng.choice(COLOURS),
+        "color": rng.choice(COLORS),
         "food": rng.choice(FOODS),
         "place": rng.choice(PLACES),
         "spot": rng.choice(SPOTS),

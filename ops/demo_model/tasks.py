@@ -42,7 +42,7 @@ COUNTERS = words("Mia Tom Anna Ben Lily Leo Nora Max")
 
 
 def arithmetic_case(rng: random.Random) -> Case:
-    """Sums and differences within 100, the table to 12, comparisons; the answer repeats the normalised sum."""
+    """Sums and differences within 100, the table to 12, comparisons; the answer repeats the normalized sum."""
     kind = rng.choices(("add", "sub", "mul", "cmp"), (38, 34, 14, 14))[0]
     facts = {"n": rng.choice(COUNTERS), "things": rng.choice(COUNTED)}
     if kind == "mul":

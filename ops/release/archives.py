@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on their contents alone, checksums of files, and what differs between two of them."""
+"""Reproducible archives, checksums of files, and differences between two folders of archives."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SUMS = "SHA256SUMS"
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def pack(path: Path, folder: Path, time: int) -> None:
-    """Make a .tar.gz of the folder's files: in the order of their names, of nobody, all with one mode and time."""
+    """Make a .tar.gz of the folder's files, sorted by name, without owners, all with the same mode and time."""
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed,
@@ -33,13 +33,13 @@ def pack(path: Path, folder: Path, time: int) -> None:
 
 
 def write_sums(folder: Path) -> None:
-    """A line for each file, as `sha256sum -c` reads them."""
+    """Write a line for each file, in the format of `sha256sum -c`."""
     lines = [f"{sha256(file)}  {name}\n" for name, file in _files(folder) if name != SUMS]
     (folder / SUMS).write_text("".join(lines))
 
 
 def check_sums(folder: Path) -> list[str]:
-    """Faults; empty: every file is as its line says, and has one."""
+    """Faults of the checksums; empty if every file has a line and matches it."""
     try:
         lines = (folder / SUMS).read_text().splitlines()
     except OSError as error:
@@ -54,7 +54,7 @@ def check_sums(folder: Path) -> list[str]:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """What two folders of archives do not have in common, by the names of files and of the archives' members."""
+    """Differences between two folders of archives, by names of files and of archive members."""
     one, other = dict(_files(first)), dict(_files(second))
     found = [f"{name}, which only one build has" for name in sorted(one.keys() ^ other.keys())]
     for name in sorted(one.keys() & other.keys()):
@@ -67,14 +67,14 @@ def _member_differences(name: str, first: Path, second: Path) -> list[str]:
     one, other = _members(first), _members(second)
     changed = [member for member in sorted(one.keys() | other.keys()) if one.get(member) != other.get(member)]
     if changed:
-        # A wheel's RECORD has the others' digests: it says nothing of its own.
+        # A wheel's RECORD has the digests of the other members, so it is never the cause.
         causes = [member for member in changed if not member.endswith(".dist-info/RECORD")]
         return [f"{name}: {member}" for member in causes or changed]
     return [f"{name}: order, times or modes of its members" if one else name]
 
 
 def _members(path: Path) -> dict[str, str]:
-    """The digest of each member; empty for what is no archive."""
+    """The digest of each member; empty if the file is not an archive."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
@@ -86,7 +86,7 @@ def _members(path: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names below the folder, in an order that no locale changes."""
+    """Names below the folder, in an order that does not depend on the locale."""
     files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
     yield from sorted(files.items())
 

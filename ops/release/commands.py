@@ -1,4 +1,4 @@
-"""Other programs, each with a time limit; what they say goes to a log."""
+"""Run other programs with a time limit; their output goes to a log."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 _SECONDS = 600
-# What a person has set for builds and for Python of their own.
+# The user's settings of builds and Python, which must not affect a release.
 _KEPT_AWAY = ("CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_", "SKBUILD_", "PYTHON", "FLYBALL_", "SOURCE_DATE_EPOCH")
 
 
 class Done(NamedTuple):
-    """How one ended; `why`: the first error that it told, or the last that it said, where it did not end well."""
+    """The result of a program; `why`: its first error line, else its last line, if it failed."""
 
     well: bool
     output: str
@@ -25,7 +25,7 @@ class Done(NamedTuple):
 
 
 class Commands:
-    """Runs programs one after the other."""
+    """Runs programs, one at a time."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -39,7 +39,7 @@ class Commands:
         variables: Mapping[str, str] | None = None,
         umask: int = -1,
     ) -> Done:
-        """Run it to its end, or to its time limit: then all that it has started ends, too."""
+        """Run a program; after the time limit, kill it and all processes that it started."""
         words = [str(word) for word in command]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_AWAY)}
         try:
@@ -65,7 +65,7 @@ class Commands:
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
                 output, errors = process.communicate()
-                return self._ended(words, output, errors, f"no end after {seconds:g} s")
+                return self._ended(words, output, errors, f"timeout after {seconds:g} s")
         why = "" if process.returncode == 0 else _cause(output, errors) or f"exit code {process.returncode}"
         return self._ended(words, output, errors, why)
 

@@ -1,7 +1,7 @@
-"""A release: HEAD is built twice, compared byte for byte, bundled, and tried in an environment of its own.
+"""Make a release: build HEAD twice, compare byte for byte, bundle, and try it in a new environment.
 
-The two builds differ in folder, time zone, locale and file mode mask, and have tools of the same versions. The folder
-gets log.txt, the bundle, and work/ where something fails.
+The two builds differ in folder, time zone, locale and umask, and have tools of the same versions. The folder gets
+log.txt, the bundle, and after a failure work/.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _MODEL = "python/flyball/data/flyball-demo.gguf"
 _PROGRAMS = ("flyball-repl", "flyball-native")
 _PROMPT = ("-p", "Once upon a time", "-n", "8")
 _MAKE_IMAGE = "import sys; from flyball import image; image.build(sys.argv[1], sys.argv[2:3], program=sys.argv[3])"
-_OUT_OF_REACH = re.compile("connection|name resolution|timed out|no end after", re.IGNORECASE)
+_OUT_OF_REACH = re.compile("connection|name resolution|timed out|timeout after", re.IGNORECASE)
 _SECOND = "second/in-another-place"
-_SEE_LOG = "release/log.txt in the run's folder has all that was said"
+_SEE_LOG = "see release/log.txt in the run's folder"
 
 
 class _Ended(Exception):
-    """The stage ends here."""
+    """Ends the stage with a verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.message)
@@ -49,7 +49,7 @@ class _Ended(Exception):
 
 
 class Commit(NamedTuple):
-    """What is released; `time` in seconds since 1970."""
+    """The released commit; `time` in seconds since 1970."""
 
     checkout: Path
     id: str
@@ -57,7 +57,7 @@ class Commit(NamedTuple):
 
 
 class Build(NamedTuple):
-    """One of the two, in a folder: clean sources, an environment with the tools, and what is made."""
+    """One of the two builds, in a folder: clean sources, an environment with the tools, and the products."""
 
     folder: Path
     variables: dict[str, str]
@@ -65,24 +65,24 @@ class Build(NamedTuple):
 
     @property
     def source(self) -> Path:
-        """A copy of HEAD."""
+        """The copy of HEAD."""
         return self.folder / "source"
 
     @property
     def tools(self) -> Path:
-        """The environment."""
+        """The environment of the tools."""
         return self.folder / "tools"
 
     @property
     def made(self) -> Path:
-        """What goes into the bundle."""
+        """The products, which go into the bundle."""
         return self.folder / "made"
 
 
 def make(folder: Path, kept: Path, checkout: Path = CHECKOUT) -> tuple[Verdict, dict[str, Any]]:
-    """Of the checkout's HEAD; nothing of it touches the checkout, or the environment that flyball runs in.
+    """Make a release of the checkout's HEAD, without touching the checkout or the current environment.
 
-    `kept`: a folder that may have changed in the checkout, since runs leave things there.
+    `kept`: a folder in the checkout that may have changes, as runs write there.
     """
     shutil.rmtree(folder, ignore_errors=True)
     work = folder / "work"
@@ -92,7 +92,7 @@ def make(folder: Path, kept: Path, checkout: Path = CHECKOUT) -> tuple[Verdict, 
         verdict = _release(Commands(folder / "log.txt"), folder, checkout, kept, values)
     except _Ended as ended:
         verdict = ended.verdict
-        for environment in ("first/tools", f"{_SECOND}/tools", "clean"):  # half a gigabyte
+        for environment in ("first/tools", f"{_SECOND}/tools", "clean"):  # they take half a gigabyte
             shutil.rmtree(work / environment, ignore_errors=True)
     else:
         shutil.rmtree(work)
@@ -104,7 +104,7 @@ def _release(commands: Commands, folder: Path, checkout: Path, kept: Path, value
     try:
         from . import sbom
     except NotFound as error:
-        _cannot_tell(str(error), "make installs what is in the extra `release`, or pip does")
+        _inconclusive(str(error), "run make release-tools")
     commit = find_commit(commands, checkout, kept)
     first = Build(work / "first", {"TZ": "UTC", "LC_ALL": "C.UTF-8"}, 0o022)
     second = Build(work / _SECOND, {"TZ": "UTC-14", "LC_ALL": "C"}, 0o027)
@@ -120,7 +120,7 @@ def _release(commands: Commands, folder: Path, checkout: Path, kept: Path, value
     requires = (*product.requires, "pybind11", "flyball-demo")
     text = sbom.document(replace(product, kind="application", requires=requires), others, commit.time)
     if fault := sbom.fault(text):
-        _broken(f"the bill of materials breaks its schema: {fault}", "ops/release/sbom.py writes it")
+        _broken(f"the bill of materials is not valid: {fault}", "ops/release/sbom.py writes it")
     bundle = work / f"flyball-{product.version}-release"
     fill(bundle, first)
     (bundle / "sbom.cdx.json").write_text(text)
@@ -133,15 +133,15 @@ def _release(commands: Commands, folder: Path, checkout: Path, kept: Path, value
     made = {file.name: archives.sha256(file) for file in sorted(first.made.iterdir())}
     about = {"bundle": packed.name, "bytes": packed.stat().st_size, "sha256": archives.sha256(packed)}
     values |= {**about, "archives": made, "parts": {part.name: part.version for part in others}, "answer": answer}
-    told = f"{', '.join(made)}: the same from both builds, and the wheel works in an environment of its own"
-    told += "".join(f"; left out: {what}" for what in values["left_out"])
-    return passed("RELEASE_READY", told, commit=commit.id, **about)
+    message = f"{', '.join(made)}: the same from both builds, and the wheel works in a new environment"
+    message += "".join(f"; left out: {what}" for what in values["left_out"])
+    return passed("RELEASE_READY", message, commit=commit.id, **about)
 
 
 def find_commit(commands: Commands, checkout: Path, kept: Path) -> Commit:
-    """HEAD of the checkout, if nothing is changed but in `kept`."""
+    """HEAD of the checkout; uncommitted changes outside `kept` end the stage."""
     if shutil.which("git") is None:
-        _cannot_tell("git is not installed", "it comes with the package git")
+        _inconclusive("git is not installed", "install the package git")
     git = ["git", "-C", str(checkout)]
     kept = kept.resolve()
     but = [f":(exclude){kept.relative_to(checkout)}"] if kept.is_relative_to(checkout) else []
@@ -149,16 +149,18 @@ def find_commit(commands: Commands, checkout: Path, kept: Path) -> Commit:
     head = commands([*git, "log", "-1", "--format=%H %ct"])
     for done in (status, head):
         if not done.well:
-            _cannot_tell(f"git: {done.why}", _SEE_LOG)
+            _inconclusive(f"git: {done.why}", _SEE_LOG)
     changed = [line[3:] for line in status.output.splitlines()]
     if changed:
-        _cannot_tell(f"{_first_of(changed)} is not committed", "commit it, or git stash -u; a release is of a commit")
+        _inconclusive(
+            f"{_first_of(changed)} is not committed", "commit it, or git stash -u, as a release is made of a commit"
+        )
     commit, time = head.output.split()
     return Commit(checkout, commit, int(time))
 
 
 def _build(commands: Commands, commit: Commit, build: Build, like: Build) -> list[str]:
-    """Make everything, with tools of the versions that `like` has; says what is left out."""
+    """Build all products with the tool versions of `like`; returns what had to be left out."""
     temporary = build.folder / "tmp"
     for folder in (build.source, build.made, temporary):
         folder.mkdir(parents=True)
@@ -183,10 +185,10 @@ def _build(commands: Commands, commit: Commit, build: Build, like: Build) -> lis
     wanted = requirements(build.source) if build is like else ["-r", str(frozen)]
     done = _pip_install(commands, python, *wanted)
     if not done.well:
-        _cannot_tell(f"pip: {done.why}", "the build's tools come from an index: a network, or PIP_FIND_LINKS")
+        _inconclusive(f"pip: {done.why}", "the build tools need a package index: a network, or PIP_FIND_LINKS")
     if build is like:
         frozen.write_text(_well("pip freeze", commands([python, "-m", "pip", "freeze"])).output)
-    # The wheel is made from the sdist, which so has to be complete.
+    # The wheel is built from the sdist, which proves that it is complete.
     do("the build", python, "-m", "build", "--no-isolation", "--outdir", build.made, build.source)
 
     wanting = next((f"{name} is not installed" for name in _COMPILERS if shutil.which(name) is None), None)
@@ -207,22 +209,22 @@ def _build(commands: Commands, commit: Commit, build: Build, like: Build) -> lis
 
 
 def requirements(source: Path) -> list[str]:
-    """What a build needs, from pyproject.toml."""
+    """The build requirements in pyproject.toml."""
     groups = tomllib.loads((source / "pyproject.toml").read_text())["dependency-groups"]
     return [*groups["build"], *(name for name in groups["release"] if name.startswith("build"))]
 
 
 def compare(first: Path, second: Path) -> None:
-    """Both folders have the same files with the same bytes."""
+    """Fail unless both builds have the same files with the same bytes."""
     found = archives.differences(first, second)
     if found:
-        hint = "release/work has both; cmp -l and strings tell whether it is a path, a time or an order"
-        told = f"the same sources gave other bytes: {_first_of(found)}"
-        raise _Ended(failed("RELEASE_DIFFERS", told, hint, differences=found))
+        hint = "release/work has both; use cmp -l and strings to find a path, a time or an order"
+        message = f"two builds of the same sources differ: {_first_of(found)}"
+        raise _Ended(failed("RELEASE_DIFFERS", message, hint, differences=found))
 
 
 def check_wheel(wheel: Path, source: Path) -> None:
-    """It has all of the package's sources and data, the extension, the programs and the licence."""
+    """Fail unless the wheel has all sources and data, the extension, the programs and the license."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     package = source / "python"
@@ -230,33 +232,33 @@ def check_wheel(wheel: Path, source: Path) -> None:
     patterns = {
         "the extension": r"flyball/_core\.[^/]*so",
         "the command": r"[^/]*\.dist-info/entry_points\.txt",
-        "the licence": r"[^/]*\.dist-info/licenses/LICENSE",
+        "the license": r"[^/]*\.dist-info/licenses/LICENSE",
         **{name: rf"[^/]*\.data/scripts/{name}" for name in _PROGRAMS},
     }
     built = [what for what, pattern in patterns.items() if not any(re.fullmatch(pattern, name) for name in names)]
     if lacking := [*built, *sorted(files - names)]:
-        hint = "pyproject.toml has what goes into a wheel, CMakeLists.txt what is installed"
+        hint = "pyproject.toml and the install rules in CMakeLists.txt define the contents of the wheel"
         _broken(f"{wheel.name} lacks {_first_of(lacking)}", hint, lacking=lacking)
 
 
 def _install(commands: Commands, work: Path, wheel: Path) -> dict[str, Any]:
-    """The wheel and its dependencies, into a new environment; pip's report."""
+    """Install the wheel and its dependencies into a new environment; returns pip's report."""
     _environment(commands, work / "clean")
     python, report = work / "clean/bin/python", work / "installed.json"
     done = _pip_install(commands, python, "--report", report, wheel)
     if not done.well and _OUT_OF_REACH.search(done.errors + done.why):
-        _cannot_tell(f"pip: {done.why}", "the dependencies come from an index: a network, or PIP_FIND_LINKS")
+        _inconclusive(f"pip: {done.why}", "the dependencies need a package index: a network, or PIP_FIND_LINKS")
     _well("pip install", done)
     found: dict[str, Any] = json.loads(report.read_text())
     return found
 
 
 def _built_with(commands: Commands, build: Build, product: Part) -> list[Part]:
-    """The model and what is compiled in; then tools, which are in nothing that is built."""
+    """The parts of the build: the model, compiled-in libraries, and tools, which are not in the product."""
     from .sbom import Part, frozen
 
     digest = archives.sha256(build.source / _MODEL)
-    parts = [Part("flyball-demo", product.version, "machine-learning-model", digest, product.licence)]
+    parts = [Part("flyball-demo", product.version, "machine-learning-model", digest, product.license)]
     parts += frozen((build.folder / "tools.txt").read_text(), compiled_in=("pybind11",))
     for name in (os.environ.get("CXX", "c++"), "ld", *_COMPILERS):
         if shutil.which(name):
@@ -266,18 +268,18 @@ def _built_with(commands: Commands, build: Build, product: Part) -> list[Part]:
 
 
 def fill(bundle: Path, build: Build) -> None:
-    """What was made, and the licences of what is in it."""
+    """Fill the bundle with the products and the licenses of their parts."""
     shutil.copytree(build.made, bundle)
     shutil.copy(build.source / "LICENSE", bundle)
     found = next(build.tools.glob("lib/python*/site-packages/pybind11-*.dist-info/licenses/LICENSE"), None)
     if found is None:
-        _broken("pybind11's licence is not where it was", "it is compiled in: its licence has to come with it")
+        _broken("pybind11's license was not found", "it is compiled in, so the bundle must have its license")
     (bundle / "licenses").mkdir()
     shutil.copy(found, bundle / "licenses/pybind11.txt")
 
 
 def check_bundle(commands: Commands, packed: Path, folder: Path) -> None:
-    """It extracts, and every file has its checksum."""
+    """Fail unless the bundle extracts and every file matches its checksum."""
     folder.mkdir()
     _well("tar", commands(["tar", "-xzf", packed, "-C", folder]))
     if faults := archives.check_sums(folder / packed.name.removesuffix(".tar.gz")):
@@ -285,7 +287,7 @@ def check_bundle(commands: Commands, packed: Path, folder: Path) -> None:
 
 
 def _try(commands: Commands, work: Path) -> str:
-    """An answer and its receipt by the installed package; its digest, which is that of this package's own."""
+    """Generate and verify an answer with the wheel; returns its digest, which must be that of this build."""
     user = {f"XDG_{name}_HOME": str(work / "user") for name in ("STATE", "CACHE", "CONFIG")}
 
     def do(*command: str | Path) -> None:
@@ -297,14 +299,14 @@ def _try(commands: Commands, work: Path) -> str:
     do(sys.executable, "-m", "flyball", "run", *_PROMPT, "--receipt", "own.json")
     clean, own = (str(json.loads((work / f"{name}.json").read_text())["digest"]) for name in ("clean", "own"))
     if clean != own:
-        _broken(f"the wheel answers {clean[:12]}, this build {own[:12]}", "make run brings this build to HEAD")
+        _broken(f"the wheel's digest is {clean[:12]}, that of this build {own[:12]}", "make run builds HEAD here")
     return clean
 
 
 def _environment(commands: Commands, folder: Path) -> None:
     done = commands([sys.executable, "-m", "venv", folder])
     if not done.well:
-        _cannot_tell(f"python -m venv: {done.why}", "it comes with the package python3-venv")
+        _inconclusive(f"python -m venv: {done.why}", "install the package python3-venv")
 
 
 def _pip_install(commands: Commands, python: Path, *wanted: str | Path) -> Done:
@@ -325,5 +327,5 @@ def _broken(message: str, hint: str, **evidence: Any) -> NoReturn:
     raise _Ended(failed("RELEASE_BROKEN", message, hint, **evidence))
 
 
-def _cannot_tell(message: str, hint: str) -> NoReturn:
+def _inconclusive(message: str, hint: str) -> NoReturn:
     raise _Ended(inconclusive("PREFLIGHT_MISSING", message, hint))

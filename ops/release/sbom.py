@@ -1,6 +1,6 @@
-"""The bill of materials: CycloneDX 1.6 in JSON, by CycloneDX's own library, and held against its schema.
+"""The bill of materials: CycloneDX 1.6 in JSON, made and validated by CycloneDX's own library.
 
-Neither place nor clock gets into it: the same parts give the same bytes.
+It is reproducible: the same parts give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ try:
     from cyclonedx.validation.json import JsonStrictValidator
     from packageurl import PackageURL
 except ImportError:
-    raise NotFound("cyclonedx", "is not installed; make release-tools brings it") from None
+    raise NotFound("cyclonedx", "is not installed; run make release-tools") from None
 
 
 @dataclass(frozen=True)
 class Part:
-    """`kind`: one of CycloneDX's types. `tool`: it builds, and is not in what is built. `requires`: names of parts."""
+    """A component. `kind`: a CycloneDX type. `tool`: only used to build. `requires`: names of other parts."""
 
     name: str
     version: str
     kind: str = "library"
     sha256: str = ""
-    licence: str = ""
+    license: str = ""
     requires: tuple[str, ...] = ()
     on_pypi: bool = False
     tool: bool = False
 
 
 def resolved(report: Mapping[str, Any]) -> dict[str, Part]:
-    """What pip has installed, by name, from its report."""
+    """The packages in pip's installation report, by name."""
     parts = {}
     for found in report["install"]:
         about = found["metadata"]
@@ -51,7 +51,7 @@ def resolved(report: Mapping[str, Any]) -> dict[str, Part]:
             _normal(about["name"]),
             about["version"],
             sha256=found["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", ""),
-            licence=about.get("license_expression", ""),
+            license=about.get("license_expression", ""),
             requires=tuple(_normal(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in requires),
             on_pypi=True,
         )
@@ -60,13 +60,13 @@ def resolved(report: Mapping[str, Any]) -> dict[str, Part]:
 
 
 def frozen(listed: str, compiled_in: Sequence[str]) -> list[Part]:
-    """The build's tools, from `pip freeze`, and what of them is in what they build."""
+    """The packages in the output of `pip freeze`; those in `compiled_in` are part of the product, the others tools."""
     pairs = [line.split("==") for line in listed.splitlines()]
     return [Part(_normal(name), version, on_pypi=True, tool=name not in compiled_in) for name, version in pairs]
 
 
 def document(product: Part, parts: Sequence[Part], time: int) -> str:
-    """Of a product and all that it and its build are made of; `time` in seconds since 1970."""
+    """The document of a product and its parts; `time` in seconds since 1970."""
     ordered = sorted(parts, key=lambda part: (part.name, part.version))
     bom = Bom(serial_number=uuid5(NAMESPACE_URL, repr((product, ordered, time))))
     bom.metadata.timestamp = datetime.fromtimestamp(time, UTC)
@@ -79,7 +79,7 @@ def document(product: Part, parts: Sequence[Part], time: int) -> str:
 
 
 def fault(text: str) -> str:
-    """Where a document breaks CycloneDX's schema; empty: nowhere."""
+    """The first violation of CycloneDX's schema; empty if the document is valid."""
     error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     return "" if error is None else str(error)
 
@@ -92,7 +92,7 @@ def _component(part: Part) -> Component:
         bom_ref=f"{part.name}@{part.version}",
         scope=ComponentScope.EXCLUDED if part.tool else ComponentScope.REQUIRED,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=part.sha256)] if part.sha256 else [],
-        licenses=[LicenseFactory().make_from_string(part.licence)] if part.licence else [],
+        licenses=[LicenseFactory().make_from_string(part.license)] if part.license else [],
         purl=PackageURL("pypi", name=part.name, version=part.version) if part.on_pypi else None,
     )
 

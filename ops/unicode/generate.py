@@ -1,10 +1,10 @@
-"""Writes cpp/tokenizer/unicode_data.inc: the character classes that pre-tokenizer regexes tell apart.
+"""Write cpp/tokenizer/unicode_data.inc: the character classes that pre-tokenizer regexes distinguish.
 
     python ops/unicode/generate.py            # rewrites the file
     python ops/unicode/generate.py --check    # exit 1 when the file is not what this would write
 
 The source is `unicodedata2`: Python's `unicodedata`, pinned to one Unicode version instead of the interpreter's own.
-15.1.0 is what llama.cpp has, whose ids shall be ours; Python 3.11 itself has 14.0.0, which lacks 5000 of those letters.
+llama.cpp has 15.1.0, and token ids must match its ids; Python 3.11 itself has 14.0.0, which lacks 5000 of the letters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import unicodedata2
 
 TARGET = Path(__file__).resolve().parents[2] / "cpp" / "tokenizer" / "unicode_data.inc"
 VERSION = "15.1.0"
-# Numbers of cpp/tokenizer/unicode.h's enum Category, in its order.
+# In the order of enum Category in cpp/tokenizer/unicode.h.
 CATEGORIES = ("Lu", "Ll", "Lt", "Lm", "Lo", "M", "Nd", "N", "P", "S", "space", "other")
 # White_Space=yes outside the categories Z*: the controls that regexes count as \s.
 WHITE_CONTROLS = frozenset("\t\n\v\f\r\x85")

@@ -65,7 +65,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> object:
-    """What most programs do without is imported by those who name it: jinja2 comes with ChatTemplate."""
+    """Import on first use what most programs do not need, and its dependencies with it (jinja2 for ChatTemplate)."""
     if name in _LATE:
         import importlib
 

@@ -1,10 +1,10 @@
-"""What the core counts: the dictionaries that the binding gives, as types."""
+"""Types of the dictionaries of counters that the binding returns."""
 
 from typing import TypedDict
 
 
 class PhaseCounts(TypedDict):
-    """A phase as the core counts it."""
+    """Counters of a phase."""
 
     calls: int
     tokens: int
@@ -14,7 +14,7 @@ class PhaseCounts(TypedDict):
 
 
 class SpeculationCounts(TypedDict):
-    """Guesses as the core counts them."""
+    """Counters of draft tokens."""
 
     calls: int
     drafted: int
@@ -22,7 +22,7 @@ class SpeculationCounts(TypedDict):
 
 
 class GenerationCounts(TypedDict):
-    """A generation as the core counts it."""
+    """Counters of a generation."""
 
     prefill: PhaseCounts
     decode: PhaseCounts
@@ -37,7 +37,7 @@ class GenerationCounts(TypedDict):
 
 
 class SessionCounts(TypedDict):
-    """A session as the core counts it."""
+    """Counters of a session."""
 
     prefill: PhaseCounts
     decode: PhaseCounts

@@ -1,4 +1,4 @@
-"""One family of exceptions: what is wrong, where, and what to do."""
+"""The exceptions of Flyball; each names the place and the cause."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Self
 class Error(Exception):
     """Base of all errors of Flyball.
 
-    `code` is the core's name of the kind, `where` the file, field or argument, `what` the explanation,
-    `offset` the byte offset in a file, where there is one.
+    `code` is the core's name of the kind, `where` the file, field or argument, `what` the explanation, `offset` the
+    byte offset in a file or None.
     """
 
     code = "internal"
@@ -27,12 +27,12 @@ class Error(Exception):
         return f"{place}: {self.what}" if place else self.what
 
     def in_file(self, path: str) -> Self:
-        """The same error, with the file put before the place in it."""
+        """The same error with the file's path prepended to `where`."""
         return type(self)(f"{path}: {self.where}", self.what, self.offset, self.code)
 
 
 class InvalidArgument(Error, ValueError):
-    """An argument is outside its range, or the call makes no sense now."""
+    """An argument is out of range, or the call is not possible in this state."""
 
     code = "invalid_argument"
 
@@ -56,19 +56,19 @@ class FileError(Error, OSError):
 
 
 class FormatError(Error, ValueError):
-    """A file contradicts itself, its size or its checksum."""
+    """A file is malformed, or does not match its size or checksum."""
 
     code = "corrupt"
 
 
 class Unsupported(FormatError):
-    """A file is well formed, but not something that Flyball runs."""
+    """A file is well-formed, but Flyball does not support it."""
 
     code = "unsupported"
 
 
 class OutOfMemory(Error, MemoryError):
-    """The memory that a model or session needs is not there."""
+    """There is not enough memory for a model or session."""
 
     code = "out_of_memory"
 
@@ -99,7 +99,7 @@ class VerificationError(Error):
 
 
 class TemplateError(Error, ValueError):
-    """A chat template is wrong, reaches for what the sandbox forbids, or exceeds its bounds."""
+    """A chat template is invalid, uses what the sandbox forbids, or exceeds its bounds."""
 
     code = "template"
 

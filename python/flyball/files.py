@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, as the core replaces its own."""
+"""Atomic file writes, as the core does them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .errors import FileError, InvalidArgument
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> Path:
-    """The whole file or none of it: written aside, on the disk, then renamed. Folders above it are made.
+    """Write a file atomically: to a temporary file that is flushed and renamed. Creates parent folders.
 
-    What is no regular file (a device, a folder) is not replaced. Raises FileError.
+    Raises FileError, also if the path exists and is not a regular file (a device, a folder).
     """
     target = Path(path)
     try:

@@ -274,7 +274,7 @@ def test_without_sources_it_cannot_be_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(stage, "__file__", str(installed / "reliability/stages/release.py"))
     verdict = run(tmp_path).verdict
     assert (verdict.outcome, verdict.reason_id) == (Outcome.INCONCLUSIVE, "PREFLIGHT_MISSING")
-    assert verdict.message == f"{installed} is in no checkout of the sources"
+    assert verdict.message == f"{installed} is not in a checkout of the sources"
     assert verdict.hint
 
 
@@ -310,7 +310,7 @@ def test_a_command_ends_at_its_time_limit_with_all_that_it_has_started(tmp_path:
     done = commands([sys.executable, "-c", parent], 1, folder=tmp_path)
     assert time.monotonic() - start < 2
     assert not done.well
-    assert done.why == "no end after 1 s"
+    assert done.why == "timeout after 1 s"
     time.sleep(2)
     assert not (tmp_path / "late").exists()
 

@@ -1,1 +1,1 @@
-"""Speed, and builds compared."""
+"""Speed measurements and comparisons of builds."""

@@ -1,7 +1,7 @@
-"""Results beside earlier ones: digests, counters and times, each judged for what it is (docs/benchmark-pack.md).
+"""Compare results with earlier ones: digests, counters and times (docs/benchmark-pack.md).
 
-Digests and counters are exact, and are compared wherever they come from. Times fail a build only where they are of
-pairs, by a test, a bound and a second measurement that agree; what times suggest otherwise is inconclusive.
+Digests and counters are exact and always compared. Times fail a build only if they were measured in pairs and a test, a
+bound and a second measurement agree; otherwise a suspected slow-down is inconclusive.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..evidence.gates import Outcome, Verdict, failed, inconclusive, passed
 from .results import CaseResult, Pairs, Results
 
 LEAST_PAIRS = 7
-_LEVEL = 0.01  # of all cases' tests together
-_TOLD = 3  # cases in a message; the evidence has all
+_LEVEL = 0.01  # significance level of the tests of all cases together
+_MOST_NAMED = 3  # cases in a message; the evidence has all
 _ORDER = ("BENCH_VANISHED", "BENCH_DIGEST", "BENCH_COUNTER", "BENCH_SLOWER", "BENCH_WATCH", "BENCH_PASSED")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Ratios of current to base that still hold."""
+    """The largest ratios of current to base that pass."""
 
     slow_down: float = 1.03
     counters: float = 1.01
@@ -34,9 +34,9 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Times:
-    """Of a case's pairs: median ratio of current to base, its lower bound, Holm's p-value, and what could be found.
+    """Times of a case's pairs: median ratio of current to base with lower bound, adjusted p-value, detectable ratio.
 
-    `needed`: pairs without which no slow-down could be found. `slower`: by test and bound.
+    `needed`: the minimum number of pairs to detect a slow-down. `slower`: according to test and bound.
     """
 
     ratio: float
@@ -60,16 +60,16 @@ class Times:
 
 
 class Timing(Enum):
-    """What times are good for."""
+    """How the times of two results can be compared."""
 
     NONE = "not compared"
-    TOLD = "not measured in pairs"
+    UNPAIRED = "not measured in pairs"
     PAIRED = "measured in pairs"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A case, in both runs or one of them, and what is said of it."""
+    """A case in both runs or one of them, and its verdict."""
 
     case: str
     base: CaseResult | None
@@ -95,7 +95,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All cases, and what is said of them together."""
+    """All cases and the overall verdict."""
 
     rows: list[Row]
     verdict: Verdict
@@ -106,12 +106,12 @@ class Comparison:
 
 
 def compare(base: Results, current: Results, bounds: Bounds | None = None) -> Comparison:
-    """Two runs that were not measured in turn."""
-    return _compare(base, current, bounds or Bounds(), Timing.TOLD, {}, None)
+    """Compare two runs that were not measured in turn."""
+    return _compare(base, current, bounds or Bounds(), Timing.UNPAIRED, {}, None)
 
 
 def compare_pairs(pairs: Pairs, bounds: Bounds | None = None) -> Comparison:
-    """Two builds that were."""
+    """Compare two builds that were measured in turn."""
     bounds = bounds or Bounds()
     again = None
     if pairs.again is not None:
@@ -120,12 +120,12 @@ def compare_pairs(pairs: Pairs, bounds: Bounds | None = None) -> Comparison:
 
 
 def suspects(pairs: Pairs, bounds: Bounds | None = None) -> list[str]:
-    """Cases that a second measurement is to confirm or to clear."""
+    """Cases that seem slower, for a second measurement to confirm."""
     return sorted(name for name, times in paired_times(pairs, bounds or Bounds()).items() if times.slower)
 
 
 def paired_times(pairs: Pairs, bounds: Bounds) -> dict[str, Times]:
-    """Of all cases that give the same answer on both sides; of another answer the time says nothing."""
+    """Times of all cases with the same answer on both sides; times of different answers are not comparable."""
     base, current = pairs.base.cases, pairs.current.cases
     logs = {
         name: [math.log(b / a) for a, b in zip(base[name].ms, current[name].ms, strict=True)]
@@ -133,7 +133,7 @@ def paired_times(pairs: Pairs, bounds: Bounds) -> dict[str, Times]:
         if name in current and base[name].digest == current[name].digest
     }
     adjusted = stats.holm([stats.larger_p(ratios) for ratios in logs.values()])
-    # The smallest p-value of n pairs is 2 to the -n, and Holm's method multiplies it by the number of cases.
+    # The smallest p-value of n pairs is 2^-n, and Holm's method multiplies it by the number of cases.
     needed = max(LEAST_PAIRS, math.ceil(math.log2(max(len(logs), 1) / _LEVEL)))
     found = {}
     for (name, ratios), p in zip(logs.items(), adjusted, strict=True):
@@ -161,11 +161,11 @@ def _compare(
     for name in ("fingerprint", "seed"):
         if getattr(base, name) != getattr(current, name):
             what = f"{getattr(base, name)!s:.12} in base and {getattr(current, name)!s:.12} in current"
-            raise InvalidArgument(name, f"is {what}: answers cannot be compared; run the same pack on both")
+            raise InvalidArgument(name, f"is {what}, so answers cannot be compared; run the same pack on both")
     same_machine = base.machine["digest"] == current.machine["digest"]
     why = "" if same_machine else "on another machine"
     if not why and base.threads != current.threads:
-        why = "with another number of threads"
+        why = "with a different thread count"
     rows = judge(
         base.cases,
         current.cases,
@@ -189,23 +189,23 @@ def judge(
     gone: Mapping[str, str] | None = None,
     instructions: bool = False,
 ) -> list[Row]:
-    """Each case. `again`: those that a second measurement found slower, None: there was none. `gone`: why they are."""
+    """Judge each case. `again`: cases that a second measurement found slower, None without one. `gone`: causes."""
     rows = []
     for name in dict.fromkeys([*base, *current, *(gone or {})]):
         before, now, paired = base.get(name), current.get(name), (times or {}).get(name)
         if now is None:
             why = (gone or {}).get(name)
-            verdict = failed("BENCH_VANISHED", f"is gone: {why}" if why else "is gone")
+            verdict = failed("BENCH_VANISHED", f"has no result: {why}" if why else "has no result")
         elif before is None:
-            verdict = inconclusive("BENCH_INSUFFICIENT_DATA", "is new")
+            verdict = inconclusive("BENCH_INSUFFICIENT_DATA", "is new: there is no earlier result")
         elif before.digest != now.digest:
-            verdict = failed("BENCH_DIGEST", "gives another answer", "flyball verify tells where receipts differ")
+            verdict = failed("BENCH_DIGEST", "gives another answer", "flyball verify shows where receipts differ")
         elif grown := _grown(before, now, bounds, instructions):
-            told = ", ".join(f"{what} from {a} to {b}" for what, (a, b) in grown.items())
-            verdict = failed("BENCH_COUNTER", f"counts more work: {told}", limit=bounds.counters)
+            growth = ", ".join(f"{what} from {a} to {b}" for what, (a, b) in grown.items())
+            verdict = failed("BENCH_COUNTER", f"does more work: {growth}", limit=bounds.counters)
         elif timing is Timing.PAIRED and paired is not None:
             verdict = _timed(paired, bounds, None if again is None else name in again)
-        elif timing is Timing.TOLD and now.median_ms > bounds.slow_down * before.median_ms:
+        elif timing is Timing.UNPAIRED and now.median_ms > bounds.slow_down * before.median_ms:
             verdict = inconclusive(
                 "BENCH_WATCH",
                 f"takes {now.median_ms / before.median_ms:.3f} x as long, but not measured in pairs",
@@ -228,24 +228,24 @@ def _timed(times: Times, bounds: Bounds, again: bool | None) -> Verdict:
     evidence = times.as_dict() | {"limit": bounds.slow_down}
     at_least = f"takes {times.ratio:.3f} x as long, at least {times.lower:.3f} x"
     if times.slower and again:
-        return failed("BENCH_SLOWER", f"{at_least}, twice measured", **evidence)
+        return failed("BENCH_SLOWER", f"{at_least}, in two measurements", **evidence)
     if times.slower:
         why = "was not measured again" if again is None else "a second measurement does not confirm it"
         return inconclusive("BENCH_WATCH", f"{at_least}, but {why}", **evidence)
-    more = "more pairs (--repeat), or a quieter machine"
+    more = "measure more pairs (--repeat), or on a quieter machine"
     if times.n < times.needed:
         return inconclusive("BENCH_WATCH", f"has {times.n} pairs, {times.needed} are needed", more, **evidence)
     if times.ratio > bounds.slow_down:
-        told = f"takes {times.ratio:.3f} x as long, which can be chance"
-        return inconclusive("BENCH_WATCH", told, more, **evidence)
+        message = f"takes {times.ratio:.3f} x as long, which can be chance"
+        return inconclusive("BENCH_WATCH", message, more, **evidence)
     if times.detectable > bounds.slow_down:
-        told = f"varies too much: {times.detectable:.3f} x as long would be found, not less"
-        return inconclusive("BENCH_WATCH", told, more, **evidence)
+        message = f"varies too much: only slow-downs of {times.detectable:.3f} x or more can be detected"
+        return inconclusive("BENCH_WATCH", message, more, **evidence)
     return passed("BENCH_PASSED", "the same answer, no more work, not slower", **evidence)
 
 
 def overall(rows: list[Row], bounds: Bounds, timing: str) -> Verdict:
-    """The gravest of the cases' verdicts; cases that are new say nothing."""
+    """The most severe verdict of all cases, leaving out new ones."""
     evidence: dict[str, Any] = {
         "cases": {row.case: row.verdict.reason_id for row in rows},
         "times": timing,
@@ -253,13 +253,13 @@ def overall(rows: list[Row], bounds: Bounds, timing: str) -> Verdict:
     }
     known = [row for row in rows if row.verdict.reason_id != "BENCH_INSUFFICIENT_DATA"]
     if not known:
-        return inconclusive("BENCH_INSUFFICIENT_DATA", "there is no case to compare with", **evidence)
+        return inconclusive("BENCH_INSUFFICIENT_DATA", "the results have no case in common", **evidence)
     reason = min((row.verdict.reason_id for row in known), key=_ORDER.index)
     if reason == "BENCH_PASSED":
         return passed(reason, f"{len(known)} cases: the same digests, no more work; times {timing}", **evidence)
     gravest = [row for row in known if row.verdict.reason_id == reason]
-    told = "; ".join(f"{row.case} {row.verdict.message}" for row in gravest[:_TOLD])
-    if len(gravest) > _TOLD:
-        told += f"; and {len(gravest) - _TOLD} more"
+    message = "; ".join(f"{row.case} {row.verdict.message}" for row in gravest[:_MOST_NAMED])
+    if len(gravest) > _MOST_NAMED:
+        message += f"; and {len(gravest) - _MOST_NAMED} more"
     say = inconclusive if gravest[0].verdict.outcome is Outcome.INCONCLUSIVE else failed
-    return say(reason, told, gravest[0].verdict.hint, **evidence)
+    return say(reason, message, gravest[0].verdict.hint, **evidence)

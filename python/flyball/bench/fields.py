@@ -1,4 +1,4 @@
-"""Members of JSON files that anybody may have written: asked for by type, refused with file, place and cause."""
+"""Typed access to untrusted JSON files; errors name file, place and cause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_INTEGER = 2**63 - 1
 
 
 class Fields:
-    """A JSON object. `where`: its file, and its place in it."""
+    """A JSON object. `where`: its file and its place in it."""
 
     def __init__(self, where: str, value: object) -> None:
         self.where = where
@@ -27,7 +27,7 @@ class Fields:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], kind: str) -> Fields:
-        """Of a file, whose schema must be known and whose kind (words with | between) must be one of these."""
+        """Read a file; its schema must be supported and its kind one of `kind`'s (separated by |)."""
         where = os.fspath(path)
         try:
             with open(path, "rb") as file:
@@ -40,32 +40,32 @@ class Fields:
             raise FormatError(where, f"is longer than {_MOST_BYTES >> 20} MiB")
         fields = cls(where, parse(where, raw))
         if fields._get("schema") != SCHEMA:
-            raise FormatError(where, f"schema is {fields._get('schema')!r}, this version of flyball knows {SCHEMA}")
+            raise FormatError(where, f"schema is {fields._get('schema')!r}, this version of flyball reads {SCHEMA}")
         if fields.text("kind") not in kind.split("|"):
             raise FormatError(where, f"is {fields.text('kind')!r}, must be {kind.replace('|', ' or ')}")
         return fields
 
     def wrong(self, name: str, what: str) -> NoReturn:
-        """Refuse a member."""
+        """Raise FormatError for a member."""
         raise FormatError(self.where, f"{name} {what}")
 
     def only(self, *names: str) -> None:
-        """Refuse members of other names: what is not read would be lost."""
+        """Refuse members of other names, which would be lost silently."""
         for name in self._members:
             if name not in names:
-                self.wrong(repr(name), f"is unknown; known are {', '.join(names)}")
+                self.wrong(repr(name), f"is unknown, must be one of: {', '.join(names)}")
 
     def text(self, name: str, empty: bool = True) -> str:
-        """A text."""
+        """A string."""
         value = self._get(name)
         if not isinstance(value, str) or not (value or empty):
             self.wrong(name, f"is {_kind(value)}, must be text")
         if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            self.wrong(name, "has no UTF-8 form: lone surrogate")
+            self.wrong(name, "has a lone surrogate, which is not valid in UTF-8")
         return value
 
     def integer(self, name: str, least: int = 0, most: int = _MOST_INTEGER) -> int:
-        """A whole number in a range."""
+        """An integer in a range."""
         value = self._get(name)
         if not isinstance(value, int) or isinstance(value, bool):
             self.wrong(name, f"is {_kind(value)}, must be a whole number")
@@ -74,7 +74,7 @@ class Fields:
         return value
 
     def numbers(self, name: str, missing: bool = False) -> tuple[float | None, ...]:
-        """Positive numbers; null among them where they may be `missing`."""
+        """An array of positive numbers; `missing`: null is allowed too."""
         value = self._get(name)
         if not isinstance(value, list):
             self.wrong(name, f"is {_kind(value)}, must be an array")
@@ -85,7 +85,7 @@ class Fields:
         return Fields(f"{self.where}: {name}", self._get(name))
 
     def subs(self) -> Iterator[tuple[str, Fields]]:
-        """All members, each of them an object."""
+        """All members, each of which must be an object."""
         for name in self._members:
             yield name, self.sub(name)
 
@@ -97,11 +97,11 @@ class Fields:
         return [Fields(f"{self.where}: {name}[{i}]", v) for i, v in enumerate(value)]
 
     def has(self, name: str) -> bool:
-        """Whether there is such a member that is not null."""
+        """Whether the member exists and is not null."""
         return self._members.get(name) is not None
 
     def names(self) -> list[str]:
-        """Of all members."""
+        """Names of all members."""
         return list(self._members)
 
     def number(self, name: str) -> float:
@@ -131,26 +131,26 @@ class Fields:
 
 
 def parse(where: str, raw: bytes | str) -> object:
-    """JSON as the standard has it: without NaN and Infinity."""
+    """Parse standard JSON, without NaN and Infinity."""
 
     def refuse(word: str) -> NoReturn:
-        raise FormatError(where, f"has {word}, which is no number")
+        raise FormatError(where, f"has {word}, which is not a JSON number")
 
     try:
         return json.loads(raw, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise
-        raise FormatError(where, f"is no JSON: {error}") from None
+        raise FormatError(where, f"is not valid JSON: {error}") from None
 
 
 def dump(value: object) -> bytes:
-    """JSON: the same value gives the same bytes."""
+    """Canonical JSON: the same value gives the same bytes."""
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def write(path: str | os.PathLike[str], value: object) -> None:
-    """A whole JSON file or none."""
+    """Write a JSON file atomically."""
     files.write(path, dump(value))
 
 

@@ -1,4 +1,4 @@
-"""A pack: frozen cases, and what they were packed with: build, model, seed, profile. The same gives the same bytes.
+"""A pack: frozen cases with build, model, seed and profile. The same inputs give the same bytes.
 
 schema 1: {schema, kind: "pack", build, profile, repeat, seed, model, corpus}, where the corpus has its own SHA-256.
 """
@@ -27,9 +27,9 @@ _MOST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Case:
-    """A prompt and how it is answered. All of the sampling is said, so that no default of a build comes into it.
+    """A prompt and how it is answered. All sampling options are explicit, so that no build's defaults matter.
 
-    `speculate` is off or always: what "auto" guesses depends on measured time, and its counters with it.
+    `speculate` is off or always: the draft tokens of "auto", and so the counters, depend on measured time.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The cases, and the positions of the sessions that answer them."""
+    """The cases, and the context limit of their sessions."""
 
     context: int
     cases: tuple[Case, ...]
@@ -81,7 +81,7 @@ class Corpus:
             found.wrong("cases", "is empty")
         ids = [case.id for case in cases]
         if len(set(ids)) < len(ids):
-            found.wrong("cases", f"has {max(ids, key=ids.count)!r} twice")
+            found.wrong("cases", f"has the id {max(ids, key=ids.count)!r} twice")
         return cls(found.integer("context", least=16, most=1 << 20), cases)
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,18 +90,18 @@ class Corpus:
 
     @property
     def sha256(self) -> str:
-        """Of the cases and the context."""
+        """SHA-256 of the cases and the context limit."""
         return hashlib.sha256(fields.dump(self.as_dict())).hexdigest()
 
     def pick(self, wanted: Iterable[str]) -> Corpus:
-        """With these cases alone."""
+        """The corpus with only these cases."""
         wanted = set(wanted)
         return Corpus(self.context, tuple(case for case in self.cases if case.id in wanted))
 
 
 @dataclass(frozen=True)
 class Build:
-    """Which flyball: `commit` of git or "unknown", `extension`: SHA-256 of the compiled module."""
+    """A build of flyball. `commit`: of git, or "unknown"; `extension`: SHA-256 of the compiled module."""
 
     version: str
     commit: str
@@ -109,7 +109,7 @@ class Build:
 
     @classmethod
     def here(cls) -> Build:
-        """That runs this."""
+        """The running build."""
         extension = hashlib.sha256(Path(str(_core.__file__)).read_bytes()).hexdigest()
         return cls(_core.version, _commit(Path(__file__).parents[1]), extension)
 
@@ -121,7 +121,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Pack:
-    """`seed` is added to each case's own. `model` is a name for people, `fingerprint` what counts."""
+    """`seed` is added to each case's own. `fingerprint` identifies the model, `model` only names it."""
 
     corpus: Corpus
     build: Build
@@ -133,7 +133,7 @@ class Pack:
 
     @classmethod
     def make(cls, model: Model, profile: str = "ci", seed: int = 0) -> Pack:
-        """Of the bundled corpus."""
+        """Make a pack of the bundled corpus."""
         if profile not in REPEATS:
             raise InvalidArgument("--profile", f"is {profile!r}, must be {', '.join(REPEATS)}")
         if not 0 <= seed <= _MOST_SEED:
@@ -143,7 +143,7 @@ class Pack:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Pack:
-        """Of a file, whose corpus must be as it was packed."""
+        """Read a file; its corpus must be unchanged."""
         found = Fields.read(path, "pack")
         found.only("schema", "kind", "build", "profile", "repeat", "seed", "model", "corpus")
         corpus, model = found.sub("corpus"), found.sub("model")
@@ -157,7 +157,7 @@ class Pack:
             fingerprint=model.text("fingerprint"),
         )
         if pack.corpus.sha256 != corpus.text("sha256"):
-            found.wrong("corpus", f"has the SHA-256 {pack.corpus.sha256[:12]}..., not its own: it was changed")
+            found.wrong("corpus", f"was changed: its SHA-256 is now {pack.corpus.sha256[:12]}...")
         return pack
 
     def as_dict(self) -> dict[str, Any]:
@@ -175,11 +175,11 @@ class Pack:
 
     @property
     def sha256(self) -> str:
-        """Of the file's bytes."""
+        """SHA-256 of the file's bytes."""
         return hashlib.sha256(fields.dump(self.as_dict())).hexdigest()
 
     def check_model(self, path: str | os.PathLike[str], fingerprint: str) -> None:
-        """Refuse another model: its answers and its costs would say nothing."""
+        """Refuse another model, whose answers and costs would not be comparable."""
         if fingerprint != self.fingerprint:
             raise InvalidArgument(
                 os.fspath(path),
@@ -189,35 +189,35 @@ class Pack:
 
 
 def bundled() -> Corpus:
-    """The corpus that comes with flyball."""
+    """The corpus in the package."""
     name = "data/bench_corpus.json"
     return Corpus.of(Fields(name, fields.parse(name, files("flyball").joinpath(name).read_bytes())))
 
 
 def machine() -> dict[str, Any]:
-    """The processor: a name, and a digest of what it can do."""
+    """The processor: its name, and a digest of its features."""
     facts: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")
         facts.setdefault(name.strip(), value.strip())
     wanted = [facts.get(name, "") for name in ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")]
-    told = "\n".join([*wanted, str(_core.n_processors())])
+    description = "\n".join([*wanted, str(_core.n_processors())])
     return {
         "name": facts.get("model name", "unknown"),
         "n_processors": _core.n_processors(),
-        "digest": hashlib.sha256(told.encode()).hexdigest(),
+        "digest": hashlib.sha256(description.encode()).hexdigest(),
     }
 
 
 def _commit(folder: Path) -> str:
-    """Of the checkout that the package lies in; "-dirty" where files differ from it."""
+    """The commit of the package's checkout, with "-dirty" if files differ from it."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # a checkout around an installed package is not its own
+        git("ls-files", "--error-unmatch", "__init__.py")  # fails if the package is only installed inside some checkout
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""Workers as processes: of this build or another one, asked by lines; and what perf counts of them."""
+"""Worker processes of this build or another one, and their instruction counts by perf."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MODULE = "flyball.bench.worker"
 
 
 class Process:
-    """A worker, of this Python or another one, with a model loaded. `ended`: it died on the way."""
+    """A worker process with a model loaded, of this Python or another one. `ended`: the process died."""
 
     def __init__(self, python: str | None, pack: Pack, model: Path, threads: int) -> None:
         self.python = python or sys.executable
@@ -41,7 +41,7 @@ class Process:
         except OSError as error:
             self._errors.close()
             if isinstance(error, FileNotFoundError):
-                raise NotFound(self.python, "does not exist; --against takes an environment's Python") from None
+                raise NotFound(self.python, "does not exist; --against takes the Python of an environment") from None
             raise FileError(self.python, f"cannot be run: {error.strerror or error}") from None
         try:
             self.opened = self._ask(_opening(model, pack, threads))
@@ -51,14 +51,14 @@ class Process:
             raise
 
     def measure(self, case: Case, seed: int) -> Sample:
-        """Run a case there."""
+        """Run a case in the worker."""
         return Sample.of(self._ask({"case": asdict(case), "seed": seed}))
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # what a dead worker has not read
+                with suppress(BrokenPipeError):  # the worker is dead and has not read everything
                     pipe.close()
         try:
             self._process.wait(timeout=5)
@@ -95,7 +95,7 @@ class Process:
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines()
         if any("No module named" in line and "flyball" in line for line in said[-1:]):
-            return NotFound(self.python, f"has no {_MODULE}: no flyball, or one that is older than benchmark packs")
+            return NotFound(self.python, f"has no {_MODULE}: flyball is missing or older than benchmark packs")
         why = f"signal {-status}" if status < 0 else f"status {status}"
         return InternalError(self.python, f"its worker ended with {why}" + (f": {said[-1][:200]}" if said else ""))
 
@@ -103,9 +103,9 @@ class Process:
 def instructions(
     python: str | None, pack: Pack, model: Path, progress: Callable[[str, int, int], object]
 ) -> dict[str, int]:
-    """Instructions of the user's side of one run of each case, by perf; empty where it cannot count them.
+    """User-mode instructions of one run of each case, counted by perf; empty if perf cannot count them.
 
-    With one thread, since several wait by spinning. A process that runs the case twice, less one that runs it once.
+    With one thread, as several spin while waiting. The count is that of two runs minus that of one run.
     """
     if not _perf_counts():
         return {}
@@ -127,7 +127,7 @@ def _perf_counts() -> bool:
 
 
 def _perf(command: list[str], environment: dict[str, str], requests: list[dict[str, Any]]) -> int | None:
-    """What a command took that is told some lines; None where it was not counted."""
+    """Instructions of a command with `requests` as its input; None if not counted."""
     lines = "".join(json.dumps(request) + "\n" for request in requests)
     with tempfile.NamedTemporaryFile("r") as counts:
         perf = ["perf", "stat", "-x", ",", "-e", "instructions:u", "-o", counts.name, "--"]
@@ -150,6 +150,6 @@ def _command(python: str | None) -> list[str]:
 
 
 def _environment(python: str | None) -> dict[str, str]:
-    """PYTHONPATH would bring this build to the other Python. Hashes are not random: counts shall not vary by them."""
+    """Without PYTHONPATH, which would lead the other Python to this build; with fixed hashes, for stable counts."""
     kept = {name: value for name, value in os.environ.items() if python is None or name != "PYTHONPATH"}
     return kept | {"PYTHONHASHSEED": "0"}

@@ -1,8 +1,8 @@
-"""What was measured, as files.
+"""Files of results.
 
 schema 1, kind "results": {schema, kind, pack, corpus, seed, fingerprint, machine, build, isa, threads, cases, failures}
-schema 1, kind "pairs":   {schema, kind, base, current, again}; sample i of a case in base and in current is a pair, and
-                          `again` is null, or such pairs of the cases that were measured a second time
+schema 1, kind "pairs":   {schema, kind, base, current, again}; sample i of a case in base and in current is a pair;
+                          `again`: null, or pairs of the cases that were measured a second time
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .worker import COUNTERS
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Digest and counters of a case are exact; `instructions` of one run with one thread, None: not measured.
+    """Results of a case. Digest and counters are exact; `instructions`: of one run with one thread, None: not measured.
 
-    Samples are in the order in which they were taken; cycles per token are None where no token was computed.
+    Samples are in the order of measurement; cycles per token are None if no token was computed.
     """
 
     digest: str
@@ -33,7 +33,7 @@ class CaseResult:
 
     @property
     def median_ms(self) -> float:
-        """Wall time."""
+        """Median wall time in milliseconds."""
         return statistics.median(self.ms)
 
     @property
@@ -68,7 +68,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Results:
-    """Of one build. `pack`, `corpus` and `fingerprint` are SHA-256s; `failures`: cases that gave none, and why."""
+    """Results of one build. `pack`, `corpus` and `fingerprint` are SHA-256s; `failures`: failed cases with cause."""
 
     pack: str
     corpus: str
@@ -111,7 +111,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two builds, measured in turn. `again`: what was suspected of being slower, measured once more."""
+    """Results of two builds, measured in turn. `again`: a second measurement of the cases that seemed slower."""
 
     base: Results
     current: Results
@@ -139,12 +139,12 @@ def _sides(found: Fields) -> tuple[Results, Results]:
     base, current = Results.of(found.sub("base")), Results.of(found.sub("current"))
     for name in base.cases.keys() & current.cases.keys():
         if len(base.cases[name].ms) != len(current.cases[name].ms):
-            found.wrong(name, "has another number of samples in base than in current: they are no pairs")
+            found.wrong(name, "has different numbers of samples in base and current, so they are not pairs")
     return base, current
 
 
 def read(path: str | os.PathLike[str]) -> Results | Pairs:
-    """A file of results."""
+    """Read a file of results or pairs."""
     found = Fields.read(path, "results|pairs")
     return Pairs.of(found) if found.text("kind") == "pairs" else Results.of(found)
 

@@ -1,4 +1,4 @@
-"""Runs a pack: one build in this process, or two builds in turn, each in processes of its own."""
+"""Run a pack: one build in this process, or two builds in turn in their own processes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .worker import Runner, Sample
 
 Progress = Callable[[str, int, int], object]
 
-RUNS = 10  # of a sample: the fastest is taken, since what disturbs a run never makes it faster
-_SAMPLE_MS = 300  # where a run is long, fewer make a sample
+RUNS = 10  # per sample, which is the fastest of them: disturbances only ever slow a run down
+_SAMPLE_MS = 300  # per sample: long runs get fewer repeats
 
 
 class Measures(Protocol):
     """Runs a case once."""
 
     def measure(self, case: Case, seed: int) -> Sample:
-        """Counts, and time."""
+        """Run a case once and return its counts and times."""
         ...
 
 
 class _Side:
-    """What one build has given so far."""
+    """The samples and failures of one build so far."""
 
     def __init__(self) -> None:
         self.samples: dict[str, list[Sample]] = {}
@@ -37,7 +37,7 @@ class _Side:
         self._first: dict[str, Sample] = {}
 
     def run(self, case: Case, seed: int, by: Measures) -> Sample | None:
-        """One run; None where it failed, or was not as the runs before."""
+        """One run; None if it failed or differs from earlier runs."""
         if case.id in self.failures:
             return None
         try:
@@ -47,13 +47,13 @@ class _Side:
             return None
         first = self._first.setdefault(case.id, sample)
         if sample.digest != first.digest:
-            self.failures[case.id] = "gives another answer when it is run again"
+            self.failures[case.id] = "gives another answer in a repeated run"
         elif sample.counters != first.counters:
-            self.failures[case.id] = "counts other work when it is run again"
+            self.failures[case.id] = "does different work in a repeated run"
         return None if case.id in self.failures else sample
 
     def results(self, pack: Pack, build: Build, isa: str, threads: int, instructions: Mapping[str, int]) -> Results:
-        """Of the cases that did not fail."""
+        """The results of the cases that did not fail."""
         cases = {}
         for case in pack.corpus.cases:
             samples = self.samples.get(case.id)
@@ -81,19 +81,19 @@ class _Side:
 
 
 class _Rounds:
-    """Rounds of all cases, each with one sample of every side. `most_runs`: of a sample."""
+    """Rounds of all cases, each with one sample per side. `most_runs`: the maximum per sample."""
 
     def __init__(self, pack: Pack, most_runs: int, order: random.Random) -> None:
         self._pack = pack
         self._most_runs = most_runs
         self._order = order
-        self._n_runs: dict[str, int] = {}  # the same for all sides: the fastest of more would be faster
+        self._n_runs: dict[str, int] = {}  # runs per sample; equal for all sides, as more runs have a faster minimum
 
     def run(self, turn: Sequence[tuple[_Side, Measures]]) -> None:
-        """One round. It ends early where a process died."""
+        """One round. It ends early if a process died."""
         cases = self._pack.corpus.cases
         for side, by in turn:
-            side.run(cases[0], self._pack.seed, by)  # warms up
+            side.run(cases[0], self._pack.seed, by)  # warm-up
         for case in self._order.sample(cases, len(cases)):
             if any(isinstance(by, Process) and by.ended for _, by in turn):
                 return
@@ -128,7 +128,7 @@ def run(
     most_runs: int = RUNS,
     count: bool = True,
 ) -> Results:
-    """This build, in this process: `repeat` samples of each case. `count`: instructions, too, if the machine can."""
+    """Measure `repeat` samples of each case with this build. `count`: also count instructions if the machine can."""
     runner = Runner.open(model, pack.corpus.context, threads)
     info = runner.model.info
     pack.check_model(model, info.fingerprint)
@@ -145,10 +145,10 @@ def run(
 def against(
     pack: Pack, python: str, model: Path, threads: int, repeat: int, progress: Progress, seed: int = 0
 ) -> Pairs:
-    """The build of another environment's Python (base) and this one (current), in pairs.
+    """Measure another environment's build (base) and this one (current) in pairs.
 
-    Each round has new processes: where in memory a process has its code and data costs or saves some per cent, for as
-    long as it lives. What begins a pair, and the order of the cases, is drawn by the pack's seed and `seed`.
+    Each round has new processes, as the memory layout of a process changes its speed by some percent. The pack's seed
+    and `seed` determine the order of the cases and which side begins a pair.
     """
     sides = (_Side(), _Side())
     rounds = _Rounds(pack, RUNS, random.Random(f"{pack.seed} {seed}"))
@@ -162,11 +162,11 @@ def against(
     found = [
         side.results(
             pack,
-            Build.of(told.sub("build")),
-            told.text("isa"),
+            Build.of(about.sub("build")),
+            about.text("isa"),
             threads,
             instructions(which, pack, model, progress),
         )
-        for side, told, which in zip(sides, opened, (python, None), strict=True)
+        for side, about, which in zip(sides, opened, (python, None), strict=True)
     ]
     return Pairs(found[0], found[1])

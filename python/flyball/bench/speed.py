@@ -1,4 +1,4 @@
-"""Speed of prefill and decode, counted in cycles."""
+"""Measure the speed of prefill and decode in cycles."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..engine.results import Metrics, ModelInfo, Phase
 from ..engine.session import Session
 from ..errors import ContextFull
 
-_PROBE_BYTES = 512 << 20  # larger than the caches of common servers' cores, so that it measures memory
+_PROBE_BYTES = 512 << 20  # larger than common servers' caches, so that it measures memory
 _SMALLEST_PROBE = 64 << 20
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where cycles went. Bytes are what the part must read, operations what it must do: two for a multiply-add."""
+    """Cycles of one part of a phase. Bytes that it must read; operations that it must do, two per multiply-add."""
 
     phase: str
     part: str
@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Row:
-    """One thread count. Speeds are medians of the repeats; `_min` and `_max` their spread."""
+    """Results of one thread count. Speeds are medians of the repeats, `_min` and `_max` the extremes."""
 
     isa: str
     threads: int
@@ -55,15 +55,15 @@ class Row:
     rss_mb: float
     decode_bytes_per_token: int
     read_bandwidth_gb_s: float | None  # None: not measured
-    decode_bandwidth_share: float | None  # None also where weights fit in the caches and are not read from memory
+    decode_bandwidth_share: float | None  # None also if the weights fit in the caches
     sequences: int
-    sequences_tok_s: float | None  # of all together; None for one
+    sequences_tok_s: float | None  # total of all sequences; None for one
     breakdown: list[Part] | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: tokens of the prompt, tokens to decode, tokens in the cache before, each `repeat` times."""
+    """What to measure: prompt tokens, tokens to decode, tokens in the cache before; each `repeat` times."""
 
     model: str
     prompt: int = 512
@@ -73,14 +73,14 @@ class Plan:
     cache_type: str = "f16"
     batch: int = 192
     repeat: int = 5
-    sequences: int = 1  # so many at once as well
+    sequences: int = 1  # also decode this many at once
     breakdown: bool = False
     bandwidth: bool = True
 
 
 def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
-    """One row."""
-    context = max(plan.prompt, max(plan.depth, 1) + plan.gen)  # the last token is never fed
+    """Measure one thread count."""
+    context = max(plan.prompt, max(plan.depth, 1) + plan.gen)  # the last token is never computed
     with Model.load(
         plan.model,
         plan.isa,
@@ -88,7 +88,7 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
         context,
         cache_type=plan.cache_type,
         progress=progress,
-        prefix_cache_mb=0,  # every prompt is to be computed
+        prefix_cache_mb=0,  # so that every prompt is computed
     ) as model:
         info = model.info
         if context > info.context_length:
@@ -133,7 +133,7 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
 
 
 def _plain(plan: Plan) -> GenerateKeywords:
-    """Every token computed once and alone: guesses would make decode depend on the text."""
+    """Options without draft tokens, which would make decode depend on the text."""
     return {"temperature": 0, "batch": plan.batch, "ignore_eos": True, "speculate": "off"}
 
 
@@ -142,11 +142,11 @@ def _prefills(session: Session, prompt: list[int], plan: Plan) -> list[Metrics]:
     for _ in range(plan.repeat + 1):
         session.reset()
         found.append(session.generate(prompt, 1, **_plain(plan)).metrics)
-    return found[1:]  # the first only warms up
+    return found[1:]  # the first is the warm-up
 
 
 def _decodes(session: Session, cached: list[int], info: ModelInfo, plan: Plan) -> tuple[list[Metrics], float]:
-    """Decode, and the memory's speed measured in between: machines vary. The session keeps the tokens before."""
+    """Measure decode in turn with memory bandwidth, as machines vary. The session keeps the earlier tokens."""
     found, bandwidth = [], 0.0
     n_probe = max(_SMALLEST_PROBE, min(_PROBE_BYTES, 2 * info.weight_bytes))
     session.reset()
@@ -158,7 +158,7 @@ def _decodes(session: Session, cached: list[int], info: ModelInfo, plan: Plan) -
 
 
 def _together(model: Model, depth: int, plan: Plan) -> float:
-    """Tokens per second of all sequences, each with a prompt of its own that is computed before."""
+    """Decode tokens per second of all sequences together, each with its own prompt."""
     ids = _ids(model.info.n_vocab, depth * plan.sequences)
     prompts = [ids[i * depth : (i + 1) * depth] for i in range(plan.sequences)]
     sessions = [model.session() for _ in prompts]
@@ -181,7 +181,7 @@ def _together(model: Model, depth: int, plan: Plan) -> float:
 def _breakdown(
     model: Model, prefills: list[Metrics], decodes: list[Metrics], decode_bytes: int, bandwidth: float
 ) -> list[Part]:
-    """The repeat with the median cycles, part by part; a rate where the part has one that a limit stands against."""
+    """Parts of the repeat with the median cycles, with rates where there is a limit to compare with."""
     info = model.info
     second = _core.cycles_per_second()
     peak = _core.integer_peak(info.isa, info.threads)
@@ -233,7 +233,7 @@ def _rates(phases: list[Phase]) -> list[float]:
 
 
 def _ids(n_vocab: int, n: int) -> list[int]:
-    """Ids all over the vocabulary, the same on every machine."""
+    """Ids from all over the vocabulary, the same on every machine."""
     return [(2654435761 * (i + 1) >> 7) % n_vocab for i in range(n)]
 
 
@@ -243,7 +243,7 @@ def _resident_bytes() -> int:
 
 
 def machine() -> dict[str, object]:
-    """Where it was measured."""
+    """The processor, the number of processors, and the counter's frequency."""
     name = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

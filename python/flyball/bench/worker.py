@@ -1,9 +1,9 @@
-"""Runs cases and counts: in this process, or as one of its own that is told by lines what to run.
+"""Run cases and count: in this process, or in a worker process that reads requests from standard input.
 
     python -m flyball.bench.worker
 
-Each line is a JSON object, and is answered by one. {"open": FILE, "context": N, "threads": N} loads a model, {"case":
-{...}, "seed": N} runs a case of it. What goes wrong is answered by {"error": TEXT}.
+Each request and each answer is a JSON object on one line. {"open": FILE, "context": N, "threads": N} loads a model,
+{"case": {...}, "seed": N} runs a case. The answer to a failed request is {"error": TEXT}.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BATCH = 192  # prompt tokens per transformer call, which the counters depend on
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a case. `counters` are exact, the others are this run's; cycles: None where no token was computed."""
+    """One run of a case. `counters` are exact, the rest is measured; cycles are None if no token was computed."""
 
     digest: str
     counters: dict[str, int]
@@ -61,7 +61,7 @@ class Sample:
 
 
 class Runner:
-    """A model, with one session that is emptied before each run."""
+    """A model with one session that is reset before each run."""
 
     def __init__(self, model: Model, context: int) -> None:
         self.model = model
@@ -70,13 +70,13 @@ class Runner:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], context: int, threads: int) -> Runner:
-        """Load a model. No prefix is kept: every prompt is to be computed."""
+        """Load a model, without a prefix cache so that every prompt is computed."""
         return cls(Model.load(path, threads=threads, prefix_cache_mb=0), context)
 
     def measure(self, case: Case, seed: int) -> Sample:
-        """Run a case. A prompt that is too long for the session beside its answer is cut.
+        """Run a case. Cuts the prompt if it does not fit in the context together with the answer.
 
-        The first time of a case it is run once before: buffers that grow then would be counted as its allocations.
+        A case's first run is preceded by an uncounted one, whose growing buffers would count as allocations.
         """
         if case.id not in self._known:
             self._known.add(case.id)
@@ -116,7 +116,7 @@ def _counters(metrics: Metrics) -> dict[str, int]:
 
 
 def serve() -> None:
-    """Answer lines until there are no more."""
+    """Answer requests until the input ends."""
     runner: Runner | None = None
     for line in sys.stdin.buffer:
         answer: dict[str, Any]

@@ -18,7 +18,7 @@ COMMANDS = ("run", "chat", "info", "models", "config", "verify", "journal", "rep
 
 
 def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The parser of these commands: what the others import need not be waited for."""
+    """The parser of these commands only, so that the imports of the others cost no time."""
     parser = argparse.ArgumentParser(
         prog="flyball",
         description="A local LLM runtime whose answers can be checked.",
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as error:
         say_error(error)
         return ERROR
-    except BrokenPipeError:  # the reader has seen enough; Python must not complain at exit
+    except BrokenPipeError:  # the reader closed the pipe; Python must not complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except KeyboardInterrupt:

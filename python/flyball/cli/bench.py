@@ -1,4 +1,4 @@
-"""`flyball bench`: speed, and the same cases run again, elsewhere or by another build, and compared."""
+"""`flyball bench`: measure speed; run the same cases on another machine or build and compare the results."""
 
 from __future__ import annotations
 

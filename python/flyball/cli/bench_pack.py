@@ -1,4 +1,4 @@
-"""`flyball bench pack|run|compare`: the same cases run again, elsewhere or by another build, and compared."""
+"""`flyball bench pack|run|compare`: run the same cases on another machine or build and compare the results."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from ..bench.pack import Pack
     from ..bench.results import Pairs, Results
 
-_PAIRS = 25  # at least, where --repeat is not given: fewer seldom find 3 %
+_PAIRS = 25  # the minimum without --repeat: fewer rarely detect 3 %
 
 
 def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the actions."""
     one = actions.add_parser(
-        "pack", help="write the frozen cases with build, model and seed into a file", parents=[common.MODEL_FLAG]
+        "pack", help="write the frozen cases with build, model and seed to a file", parents=[common.MODEL_FLAG]
     )
-    one.add_argument("--seed", type=int, default=0, metavar="N", help="added to each case's own (default: 0)")
-    one.add_argument("--profile", default="ci", metavar="NAME", help="quick, ci, nightly, release: how many samples")
-    one.add_argument("-o", "--output", required=True, metavar="FILE")
+    one.add_argument("--seed", type=int, default=0, metavar="N", help="added to each case's own seed (default: 0)")
+    one.add_argument(
+        "--profile", default="ci", metavar="NAME", help="number of samples: quick, ci, nightly, release (default: ci)"
+    )
+    one.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
     one.set_defaults(run=pack)
 
-    one = actions.add_parser(
-        "run", help="run a pack", epilog="Exit codes: 0 every case ran, 1 some did not, 2 could not run."
-    )
-    one.add_argument("pack", metavar="PACK")
-    one.add_argument("--model", metavar="FILE", help="that the pack was made with (default: the bundled one)")
-    one.add_argument("--repeat", type=int, metavar="N", help="samples of each case (default: the pack's profile's)")
+    one = actions.add_parser("run", help="run a pack", epilog="Exit codes: 0 every case ran, 1 some failed, 2 error.")
+    one.add_argument("pack", metavar="PACK", help="file that bench pack wrote")
+    one.add_argument("--model", metavar="FILE", help="the model that the pack was made with (default: the bundled one)")
+    one.add_argument("--repeat", type=int, metavar="N", help="samples of each case (default: from the pack's profile)")
     one.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="that compute (default: 1, which varies least)"
+        "--threads", type=int, default=1, metavar="N", help="compute threads (default: 1, which varies least)"
     )
-    one.add_argument("--against", metavar="PYTHON", help="of an environment with another build: run both in turn")
-    one.add_argument("-o", "--output", required=True, metavar="FILE")
+    one.add_argument("--against", metavar="PYTHON", help="the Python of another build's environment: run both in turn")
+    one.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
     one.set_defaults(run=run)
 
     one = actions.add_parser(
         "compare",
-        help="judge two results, or one of --against",
+        help="compare two result files, or the pairs of run --against",
         epilog="Exit codes: 0 pass, 1 fail, 2 inconclusive or error.",
         parents=[common.JSON],
     )
-    one.add_argument("base", metavar="BASE", help="results, or those of run --against")
-    one.add_argument("current", nargs="?", metavar="CURRENT", help="results")
+    one.add_argument("base", metavar="BASE", help="results to compare with, or the pairs of run --against")
+    one.add_argument("current", nargs="?", metavar="CURRENT", help="results of the build under test")
     one.set_defaults(run=compare)
 
 
@@ -67,7 +67,7 @@ def pack(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a pack: this build alone, or in turn with another one."""
+    """Run a pack with this build, or with this build and another one in turn."""
     from ..bench import run as bench
     from ..bench.fields import write
     from ..bench.pack import Pack
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and not least <= value <= most:
             raise InvalidArgument(f"--{name}", f"is {value}, must be from {least} to {most}")
-    if not Path(args.output).parent.is_dir():  # said now, not when all is measured
+    if not Path(args.output).parent.is_dir():  # checked before the long measurement
         raise NotFound(str(Path(args.output).parent), "does not exist; make it first")
     model = Path(args.model) if args.model else demo_model_path()
     progress = common.Progress()
@@ -95,14 +95,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Judge results."""
+    """Compare results and print the verdict."""
     from ..bench.compare import compare, compare_pairs
     from ..bench.results import Results, read
 
     base = read(args.base)
     if isinstance(base, Results):
         if args.current is None:
-            raise InvalidArgument(args.base, "is of one build: give the other's results, too")
+            raise InvalidArgument(args.base, "has the results of one build; give the other build's results as well")
         current = read(args.current)
         if not isinstance(current, Results):
             raise InvalidArgument(args.current, "has pairs: compare it alone")
@@ -122,7 +122,7 @@ def compare(args: argparse.Namespace) -> int:
 def _against(
     found: Pack, python: str, model: Path, threads: int, repeat: int | None, progress: common.Progress
 ) -> Pairs:
-    """Pairs, and once more those of cases that seem slower."""
+    """Measure all pairs, then repeat the cases that seem slower."""
     from ..bench import run as bench
     from ..bench.compare import suspects
 
@@ -131,7 +131,7 @@ def _against(
     suspected = suspects(pairs)
     if not suspected:
         return pairs
-    common.say_error(f"once more, since they seem slower: {common.printable(', '.join(suspected))}")
+    common.say_error(f"measuring again, since they seem slower: {common.printable(', '.join(suspected))}")
     fewer = replace(found, corpus=found.corpus.pick(suspected))
     return replace(pairs, again=bench.against(fewer, python, model, threads, n_pairs, progress, seed=1))
 

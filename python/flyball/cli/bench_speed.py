@@ -23,23 +23,23 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--prompt", type=int, default=512, metavar="N", help="tokens of the prompt (default: 512)")
     parser.add_argument("--gen", type=int, default=128, metavar="N", help="tokens to decode (default: 128)")
     parser.add_argument("--depth", type=int, default=0, metavar="N", help="tokens in the cache before decoding starts")
-    parser.add_argument("--threads", metavar="N,N", help="thread counts (default: one per processor)")
+    parser.add_argument("--threads", metavar="N,N", help="thread counts to measure (default: one thread per processor)")
     parser.add_argument("--isa", default="auto", metavar="NAME", help="instruction set (default: the best)")
     parser.add_argument(
         "--cache-type", default="f16", metavar="TYPE", help="type of cached keys and values: f16, f32, q8_0"
     )
     parser.add_argument("--batch", type=int, default=192, metavar="N", help="prompt tokens per transformer call")
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements of each (default: 5)")
-    parser.add_argument("--sequences", type=int, default=1, metavar="N", help="decode so many at once as well")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="measurements per thread count (default: 5)")
+    parser.add_argument("--sequences", type=int, default=1, metavar="N", help="also decode N sequences at once")
     parser.add_argument(
-        "--breakdown", action="store_true", help="where the time goes, and how far that is from the limits"
+        "--breakdown", action="store_true", help="show where the time goes and how close it is to the hardware's limits"
     )
-    parser.add_argument("--no-bandwidth", action="store_true", help="leave out the measurement of memory")
+    parser.add_argument("--no-bandwidth", action="store_true", help="skip the memory bandwidth measurement")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure every thread count and print the rows."""
+    """Measure every thread count and print one row for each."""
     from ..bench.speed import Plan, machine, measure
 
     for name, least in (("prompt", 1), ("gen", 1), ("depth", 0), ("repeat", 1), ("batch", 1), ("sequences", 1)):
@@ -71,7 +71,7 @@ def _thread_counts(text: str | None) -> list[int]:
         return [_core.n_processors()]
     words = text.split(",")
     if not all(word.isdecimal() and 1 <= int(word) <= 1024 for word in words):
-        raise InvalidArgument("--threads", f"is {text!r}, must be numbers from 1 to 1024 with commas between")
+        raise InvalidArgument("--threads", f"is {text!r}, must be comma-separated numbers from 1 to 1024")
     return [int(word) for word in words]
 
 

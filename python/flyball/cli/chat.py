@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 HELP = """/help            this list
 /clear           forget the conversation (the system message stays)
-/system TEXT     begin anew with this system message
+/system TEXT     start over with this system message
 /seed N          draw other tokens
-/speculate [HOW] guess tokens and check several at once: auto, off, always
-/explain         why the governor and the policy did what they did with the last answer
+/speculate [HOW] draft tokens and verify several at once: auto, off, always
+/explain         what the governor and the policy decided about the last answer, and why
 /metrics         counts of the last answer
 /receipt FILE    write the last answer's receipt
 /quit            end (also Ctrl-D); Ctrl-C stops an answer"""
@@ -31,10 +31,10 @@ _QUIET = ("AUTOTUNE_BASELINE_LOWERED", "POLICY_IN_FORCE")  # change nothing by t
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("chat", help="talk to a model", description=__doc__, parents=[common.MODEL])
+    parser = commands.add_parser("chat", help="chat with a model", description=__doc__, parents=[common.MODEL])
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
-    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of an answer at most (default: 512)")
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="maximum tokens per answer (default: 512)")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     common.add_journal_flags(parser)
     parser.set_defaults(run=run)
@@ -61,7 +61,7 @@ class _Conversation:
         return self.model.chat(system and common.argument_text(system), self.template, session)
 
     def answer(self, text: str) -> None:
-        """Stream one answer; Ctrl-C stops it and keeps what was said."""
+        """Stream one answer; Ctrl-C stops it and keeps the text so far."""
         try:
             stream = self.chat.stream(
                 common.argument_text(text), self.max_tokens, progress=self.progress, **self.options
@@ -87,7 +87,7 @@ class _Conversation:
             common.write(f"({self.last.stop_reason})\n")
 
     def command(self, line: str) -> bool:
-        """Obey a line that begins with a slash; False ends the loop."""
+        """Run a line that begins with a slash; False ends the loop."""
         name, _, rest = line.partition(" ")
         rest = rest.strip()
         if name in ("/quit", "/exit"):
@@ -114,31 +114,31 @@ class _Conversation:
                 raise InvalidArgument("/receipt", "needs a file name")
             common.write(f"{self._last_answer().receipt.save(rest)}\n")
         else:
-            raise InvalidArgument(name, "is no command; /help lists them")
+            raise InvalidArgument(name, "is not a command; /help lists them")
         return True
 
     def explain(self) -> None:
-        """What was decided in the last answer and after it, in sentences."""
-        told = common.sentences(self._last_answer())
+        """Explain the decisions during and after the last answer, in sentences."""
+        lines = common.sentences(self._last_answer())
         if self.policy:
             from ..journal.events import REASONS
 
-            told += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.last_reasons]
-        common.write("\n".join(f"  {each}" for each in told) + "\n" if told else "nothing was decided\n")
+            lines += [f"the policy: {REASONS[reason].meaning}" for reason in self.policy.state.last_reasons]
+        common.write("\n".join(f"  {each}" for each in lines) + "\n" if lines else "no decisions\n")
 
     def end(self) -> None:
-        """The policy may ask the model now."""
+        """Let the policy ask the model what to change."""
         common.end_policy(self.policy, self.chat.session)
         self.model.close()
 
     def _last_answer(self) -> Result:
         if self.last is None:
-            raise InvalidArgument("/explain, /metrics, /receipt", "need an answer first")
+            raise InvalidArgument("/explain, /metrics, /receipt", "need an answer; send a message first")
         return self.last
 
 
 def run(args: argparse.Namespace) -> int:
-    """Talk until the end."""
+    """Run the conversation until the user ends it."""
     settings = common.read_settings(args)
     with common.open_journal(args, settings) as journal:
         conversation = _Conversation(args, settings, journal)
@@ -160,7 +160,7 @@ def _talk(conversation: _Conversation) -> None:
             else:
                 conversation.answer(line)
         except ContextFull as error:
-            common.say_error(f"{error} (/clear begins anew)")
+            common.say_error(f"{error} (/clear starts over)")
         except Error as error:
             common.say_error(error)
 
@@ -175,4 +175,4 @@ def _read_line() -> str | None:
         except KeyboardInterrupt:
             common.write("\n(/quit or Ctrl-D ends)\n")
         except UnicodeDecodeError:
-            common.say_error("the line is not UTF-8")
+            common.say_error("the input is not UTF-8")

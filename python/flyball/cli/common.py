@@ -1,4 +1,4 @@
-"""What the commands share: settings from flags, opening a model with progress, numbers for people."""
+"""Shared by the commands: settings from flags, opening a model with progress, formatting."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ _MAX_TEXT = 64 << 20
 
 # flag -> (configuration key, metavar, help)
 _FLAGS = {
-    "--isa": ("isa", "NAME", "instruction set (default: the best that the processor has)"),
-    "--threads": ("threads", "N", "threads that compute (0: one per processor)"),
-    "--decode-threads": ("decode_threads", "N", "threads that compute where no prompt is computed (0: --threads)"),
-    "--ctx": ("context", "N", "positions of the context (0: the model's own, at most 8192)"),
+    "--isa": ("isa", "NAME", "instruction set (default: the best of the processor)"),
+    "--threads": ("threads", "N", "compute threads (0: one per processor)"),
+    "--decode-threads": ("decode_threads", "N", "compute threads of decode (0: as --threads)"),
+    "--ctx": ("context", "N", "context limit in tokens (0: the model's, at most 8192)"),
     "--cache-type": ("cache_type", "TYPE", "type of cached keys and values: f16, f32, q8_0"),
-    "--prefix-cache-mb": ("prefix_cache_mb", "N", "MiB kept of prompts that begin alike (0: none)"),
+    "--prefix-cache-mb": ("prefix_cache_mb", "N", "MiB of the cache for shared prompt prefixes (0: none)"),
     "--speculate": (
         "speculate",
         "HOW",
-        "verify draft tokens, several at once: auto, off, always; cannot change a result",
+        "draft tokens and verify several at once: auto, off, always; never changes a result",
     ),
     "--draft": (
         "draft",
         "FILE",
-        "a smaller model with the same vocabulary that drafts (default: prompt lookup)",
+        "smaller model with the same vocabulary as draft model (default: prompt lookup)",
     ),
-    "--batch": ("batch", "N", "prompt tokens per transformer call; cannot change a result"),
-    "--temp": ("sampling.temperature", "T", "0: always the likeliest token"),
+    "--batch": ("batch", "N", "prompt tokens per transformer call; never changes a result"),
+    "--temp": ("sampling.temperature", "T", "temperature (0: always the likeliest token)"),
     "--top-k": ("sampling.top_k", "K", "only the K likeliest tokens (0: all)"),
-    "--top-p": ("sampling.top_p", "P", "only the likeliest tokens that together reach P (1: all)"),
+    "--top-p": ("sampling.top_p", "P", "only the likeliest tokens whose probabilities add up to P (1: all)"),
     "--min-p": ("sampling.min_p", "P", "only tokens at least P times as likely as the likeliest (0: all)"),
-    "--repeat-penalty": ("sampling.repeat_penalty", "X", "against repetition (1: off)"),
-    "--no-repeat-ngram": ("sampling.no_repeat_ngram", "N", "bans repeated n-grams (0: off)"),
-    "--seed": ("sampling.seed", "S", "the same seed draws the same tokens"),
+    "--repeat-penalty": ("sampling.repeat_penalty", "X", "penalty for repeated tokens (1: off)"),
+    "--no-repeat-ngram": ("sampling.no_repeat_ngram", "N", "ban repeated n-grams of N tokens (0: off)"),
+    "--seed": ("sampling.seed", "S", "random seed: the same seed draws the same tokens"),
 }
 MODEL_FLAGS = ("--isa", "--threads", "--decode-threads", "--ctx", "--cache-type", "--prefix-cache-mb")
 SAMPLING_FLAGS = tuple(flag for flag in _FLAGS if flag not in MODEL_FLAGS)
@@ -64,10 +64,10 @@ def _parent(*names: str, **how: Any) -> argparse.ArgumentParser:
     return parser
 
 
-# Parents of the commands' parsers: what many of them have.
+# Parent parsers with the arguments that several commands share.
 MODEL = _parent("model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)")
 MODEL_FLAG = _parent("--model", metavar="FILE", help="GGUF file (default: the bundled demonstration model)")
-JSON = _parent("--json", action="store_true", help="JSON instead of text")
+JSON = _parent("--json", action="store_true", help="print JSON instead of text")
 
 
 def add_flags(parser: argparse.ArgumentParser, flags: Iterable[str]) -> None:
@@ -76,23 +76,25 @@ def add_flags(parser: argparse.ArgumentParser, flags: Iterable[str]) -> None:
         key, metavar, text = _FLAGS[flag]
         parser.add_argument(flag, dest=key, metavar=metavar, help=text)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration; may be repeated"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set any configuration key; may be repeated"
     )
     parser.add_argument(
-        "--config", metavar="FILE", help="configuration (default: flyball.toml here or in ~/.config/flyball)"
+        "--config", metavar="FILE", help="configuration file (default: flyball.toml here or in ~/.config/flyball)"
     )
 
 
 def add_journal_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of commands that keep a journal; open_journal() obeys them."""
-    parser.add_argument("--journal", metavar="FILE", help="append what was done to a journal; see flyball journal")
+    """Flags of commands that write a journal; open_journal() reads them."""
+    parser.add_argument("--journal", metavar="FILE", help="append all events to a journal; flyball journal reads it")
     parser.add_argument(
-        "--journal-content", action="store_true", help="with prompt and answer, so that flyball replay can repeat it"
+        "--journal-content",
+        action="store_true",
+        help="also record prompt and answer, so that flyball replay can repeat them",
     )
 
 
 def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> AbstractContextManager[Journal | None]:
-    """The journal that is asked for, if one is."""
+    """The journal that the flags ask for, or None."""
     path = args.journal or settings["journal"].value
     if not path:
         return nullcontext()
@@ -100,12 +102,12 @@ def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> A
 
     journal = Journal(path, log=settings["log"].value or None, content=args.journal_content)
     if journal.recovered:
-        say_error(f"{path}: a torn last line of {journal.recovered} bytes was cut off")
+        say_error(f"{path}: truncated an incomplete last line of {journal.recovered} bytes")
     return journal
 
 
 def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
-    """The settings that hold for this command."""
+    """The settings for this command."""
     given = vars(args)
     keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens"}
     words = {key: given[key] for key in sorted(keys) if given.get(key) is not None}
@@ -118,7 +120,7 @@ def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
 
 
 def generate_keywords(settings: Mapping[str, Setting], progress: Progress | None = None) -> GenerateKeywords:
-    """Keyword arguments of generate() from the settings; a draft model is opened."""
+    """Keyword arguments of generate() from the settings; opens the draft model if one is set."""
     draft = settings["draft"].value
     return {
         "temperature": settings["sampling.temperature"].value,
@@ -136,7 +138,7 @@ def generate_keywords(settings: Mapping[str, Setting], progress: Progress | None
 
 
 class Progress:
-    """One line on the terminal while something takes long; nothing where nobody watches."""
+    """A progress line on standard error; none if that is not a terminal."""
 
     def __init__(self) -> None:
         self._watched = sys.stderr.isatty()
@@ -155,7 +157,7 @@ class Progress:
             self._shown = True
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._shown:
             print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
             self._shown = False
@@ -165,7 +167,7 @@ class Progress:
 def open_model(
     settings: Mapping[str, Setting], progress: Progress | None = None, journal: Journal | None = None
 ) -> Model:
-    """The model that the settings name; none means the bundled one. Its threads are tuned where none are set."""
+    """Open the model of the settings (default: the bundled one); tune its threads if the settings leave them open."""
     model = _open(settings["model"].value or demo_model_path(), settings, progress, journal)
     how = settings["tune"].value
     if how != "off" and not settings["threads"].value and not settings["decode_threads"].value:
@@ -194,7 +196,7 @@ def _open(
 
 
 def open_policy(model: Model, settings: Mapping[str, Setting], max_tokens: int) -> Policy | None:
-    """The policy that the settings ask for, if they do."""
+    """The policy that the settings ask for, or None."""
     if settings["policy.consult"].value == "off" and settings["policy.auto_apply"].value == "off":
         return None
     from ..governor.policy import Policy
@@ -210,7 +212,7 @@ def open_policy(model: Model, settings: Mapping[str, Setting], max_tokens: int) 
 
 
 def end_policy(policy: Policy | None, session: Session) -> None:
-    """Say that the session is over, when all that it was for is done: a model that cannot be asked costs nothing."""
+    """Report the end of the session to the policy; if it cannot ask the model, that is only a message."""
     if policy is not None:
         try:
             policy.session_ended(session)
@@ -219,11 +221,11 @@ def end_policy(policy: Policy | None, session: Session) -> None:
 
 
 def is_demo(settings: Mapping[str, Setting]) -> bool:
-    """Whether no model was named."""
+    """Whether the settings name no model."""
     return not settings["model"].value
 
 
-DEMO_NOTE = "This is the bundled demonstration model: small, and trained to show Flyball, not to know things."
+DEMO_NOTE = "This is the bundled demonstration model: tiny, trained to show Flyball, not to know facts."
 
 
 def read_text(name: str) -> str:
@@ -247,7 +249,7 @@ def read_text(name: str) -> str:
 
 
 def argument_text(text: str) -> str:
-    """Text from the command line; bytes that are no UTF-8 are refused rather than passed on as surrogates."""
+    """Text from the command line; refuses bytes that are not UTF-8 (Python passes them on as surrogates)."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -256,27 +258,27 @@ def argument_text(text: str) -> str:
 
 
 def state_folder() -> Path:
-    """Where receipts lie: flyball/ in the user's state folder."""
+    """The folder of receipts: flyball/ in the user's state folder."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "flyball"
 
 
 def cache_folder() -> Path:
-    """Where summaries of models are remembered."""
+    """The folder of cached model summaries."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flyball"
 
 
 def write(text: str) -> None:
-    """Text to standard output, shown at once. What the terminal's encoding lacks is escaped."""
+    """Write text to standard output and flush; escape what the terminal's encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
 
 
 def sentences(result: Result) -> list[str]:
-    """What was decided in an answer, as a person would tell it."""
+    """The decisions made during an answer, as sentences."""
     if not result.decisions:
         return []
-    from ..journal import explain  # takes longer than a short answer
+    from ..journal import explain  # importing it takes longer than a short answer
 
     return [explain.sentence(each.reason_id, each.data) or each.reason_id for each in result.decisions]
 
@@ -304,12 +306,12 @@ def say_error(error: object) -> None:
 
 
 def printable(text: str) -> str:
-    """Text of a file in one line, without characters that command a terminal."""
+    """Untrusted text on one line, without terminal control characters."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def size(n_bytes: int) -> str:
-    """Bytes for people."""
+    """Bytes with a binary unit."""
     value = float(n_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -319,7 +321,7 @@ def size(n_bytes: int) -> str:
 
 
 def count(n: int) -> str:
-    """A number of parameters for people."""
+    """A number of parameters with a decimal unit."""
     for factor, unit in ((10**9, " B"), (10**6, " M"), (10**3, " k")):
         if n >= factor:
             return f"{n / factor:.2f}{unit}"
@@ -327,7 +329,7 @@ def count(n: int) -> str:
 
 
 def rate(value: float | None, decimals: int = 0) -> str:
-    """A quotient that may not exist."""
+    """A rate, or "-" for None."""
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 

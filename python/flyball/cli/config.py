@@ -1,4 +1,4 @@
-"""`flyball config`: every setting with its value and where that came from."""
+"""`flyball config`: show every setting, its value, and where the value comes from."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from . import common
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "config", help="show the settings that hold", description=__doc__, parents=[common.JSON]
+        "config", help="show the settings in force", description=__doc__, parents=[common.JSON]
     )
-    parser.add_argument("--model", metavar="FILE", help="as in the configuration")
+    parser.add_argument("--model", metavar="FILE", help="model file, as in the configuration")
     parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="as in flyball run")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
-    parser.add_argument("--explain", action="store_true", help="with the range, the variable and the meaning of each")
+    parser.add_argument(
+        "--explain", action="store_true", help="also show range, environment variable and meaning of each key"
+    )
     parser.set_defaults(run=run)
 
 

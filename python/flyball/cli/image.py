@@ -14,57 +14,78 @@ from . import common
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("image", help="boot images: build, run, extract, check", description=__doc__)
+    parser = commands.add_parser("image", help="build, run, test and read boot images", description=__doc__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     one = actions.add_parser("build", help="make a FAT32 image that boots")
     one.add_argument("image", metavar="IMAGE")
-    one.add_argument("--model", action="append", default=[], metavar="FILE", help="default: the bundled one")
-    one.add_argument("--config", metavar="FILE", help="becomes flyball.toml")
-    one.add_argument("--file", action="append", default=[], metavar="FILE", help="comes beside the program")
-    one.add_argument("--usb", action="store_true", help="with a partition table, for a stick")
+    one.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="model to include; may be repeated (default: the bundled one)",
+    )
+    one.add_argument("--config", metavar="FILE", help="configuration to include as flyball.toml")
+    one.add_argument(
+        "--file", action="append", default=[], metavar="FILE", help="file to put beside the program; may be repeated"
+    )
+    one.add_argument("--usb", action="store_true", help="add a partition table, for a USB stick")
     one.set_defaults(run=build)
 
-    one = actions.add_parser(
-        "run", help="boot an image in QEMU", epilog="Exit codes: 0 all went well, 1 something did not, 2 could not run."
-    )
+    one = actions.add_parser("run", help="boot an image in QEMU", epilog="Exit codes: 0 success, 1 failure, 2 error.")
     one.add_argument("image", metavar="IMAGE")
-    one.add_argument("--script", metavar="FILE", help="lines for the REPL; without it the console is this terminal")
-    one.add_argument("--cpu", default="max", metavar="NAME", help="max (AVX2), qemu64 (none) or another of QEMU's")
+    one.add_argument(
+        "--script", metavar="FILE", help="REPL commands to run (default: use this terminal as the console)"
+    )
+    one.add_argument(
+        "--cpu",
+        default="max",
+        metavar="NAME",
+        help="CPU model of QEMU: max (has AVX2), qemu64 (has not), ... (default: max)",
+    )
     one.add_argument("--smp", type=int, default=min(os.cpu_count() or 1, 4), metavar="N", help="processors")
-    one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="default: 2048")
-    one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="of a script; default: 120")
-    one.add_argument("--serial", action="store_true", help="without a script: the raw serial line, which is faster")
-    one.add_argument("--read-only", action="store_true", help="nothing can be written to the image")
+    one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory of the machine (default: 2048)")
+    one.add_argument(
+        "--timeout", type=float, default=120, metavar="SECONDS", help="time limit of a script (default: 120)"
+    )
+    one.add_argument("--serial", action="store_true", help="without a script: use the raw serial line, which is faster")
+    one.add_argument("--read-only", action="store_true", help="make the image read-only")
     one.set_defaults(run=run)
 
     one = actions.add_parser(
         "test",
-        help="preflight, build, run a script, extract, verify: all of it",
-        epilog="Exit codes: 0 all steps hold, 1 one does not, 2 something is missing.",
+        help="test an image in one go: preflight, build, run a script, extract, verify",
+        epilog="Exit codes: 0 all steps passed, 1 one failed, 2 a tool is missing or another error.",
         parents=[common.MODEL_FLAG],
     )
-    one.add_argument("folder", metavar="FOLDER", help="gets the image, and what the run has left in out/")
-    one.add_argument("--script", required=True, metavar="FILE", help="lines for the REPL")
+    one.add_argument(
+        "folder", metavar="FOLDER", help="folder for the image, and in out/ for the files that the run writes"
+    )
+    one.add_argument("--script", required=True, metavar="FILE", help="REPL commands to run")
     one.add_argument("--cpu", default="max", metavar="NAME", help="as in image run")
     one.set_defaults(run=test)
 
     one = actions.add_parser("native", help="run the program as a Linux process, with a folder as its volume")
-    one.add_argument("folder", metavar="FOLDER", help="models/, flyball.toml and what the program leaves")
-    one.add_argument("--script", metavar="FILE", required=True, help="lines for the REPL")
+    one.add_argument(
+        "folder", metavar="FOLDER", help="folder with models/ and flyball.toml; the program writes its files there"
+    )
+    one.add_argument("--script", metavar="FILE", required=True, help="REPL commands to run")
     one.add_argument("--smp", type=int, default=os.cpu_count() or 1, metavar="N", help="processors")
-    one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="default: 120")
+    one.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="time limit (default: 120)")
     one.set_defaults(run=native)
 
     one = actions.add_parser("extract", help="copy files out of an image")
     one.add_argument("image", metavar="IMAGE")
     one.add_argument("folder", metavar="FOLDER")
-    one.add_argument("name", nargs="*", metavar="NAME", help="default: all beside the program and its models")
+    one.add_argument("name", nargs="*", metavar="NAME", help="files to copy (default: all in the image's root folder)")
     one.set_defaults(run=extract)
 
-    one = actions.add_parser("check", help="the file system, and the hash of each file", epilog="Exit codes: 0 or 1.")
+    one = actions.add_parser(
+        "check", help="check the file system, and hash each file", epilog="Exit codes: 0 intact, 1 damaged."
+    )
     one.add_argument("image", metavar="IMAGE")
-    one.add_argument("--repair", action="store_true", help="mend the file system where it can be")
+    one.add_argument("--repair", action="store_true", help="repair the file system where possible")
     one.set_defaults(run=check)
 
 
@@ -76,7 +97,7 @@ def build(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Boot it."""
+    """Boot an image in QEMU."""
     machine = image.Machine(args.cpu, args.smp, args.memory, args.read_only)
     if args.script is None:
         return common.SUCCESS if image.interact(args.image, machine, args.serial) else common.FAILURE
@@ -89,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def test(args: argparse.Namespace) -> int:
-    """Each step with its result; the first that fails ends it."""
+    """Run all steps and print each result; stop at the first failure."""
     from ..engine.model import demo_model_path
     from ..engine.verify import verify
     from ..journal.journal import check as check_journal
@@ -103,13 +124,13 @@ def test(args: argparse.Namespace) -> int:
         common.write(f"preflight: {what} {why}\n")
     if wanting:
         return common.ERROR
-    common.write("preflight: nothing is missing\n")
+    common.write("preflight: all tools are present\n")
     image.build(path, [model])
     common.write(f"build: {path}\n")
     script = common.read_text(args.script).splitlines()
     ended = image.run(path, script, image.Machine(args.cpu, min(os.cpu_count() or 1, 4)))
     (folder / "output.txt").write_text(ended.output)
-    common.write(f"run: {'well' if ended.well else ended.why}, {ended.seconds:.0f} s; {folder / 'output.txt'}\n")
+    common.write(f"run: {'passed' if ended.well else ended.why}, {ended.seconds:.0f} s; {folder / 'output.txt'}\n")
     if not ended.well:
         return common.FAILURE
     left = image.extract(path, out)
@@ -130,7 +151,7 @@ def test(args: argparse.Namespace) -> int:
 
 
 def native(args: argparse.Namespace) -> int:
-    """Run it here."""
+    """Run the program as a Linux process."""
     ended = image.native(args.folder, common.read_text(args.script).splitlines(), args.smp, args.timeout)
     common.write(ended.output)
     if not ended.well:
@@ -146,7 +167,7 @@ def extract(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """Look at the file system and hash what is beside the program."""
+    """Check the file system and hash the files beside the program."""
     import tempfile
 
     faults = image.check(args.image, args.repair)

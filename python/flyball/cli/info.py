@@ -1,4 +1,4 @@
-"""`flyball info`: what a model file says, and what it needs."""
+"""`flyball info`: describe a model file and the memory that it needs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from . import common
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "info", help="show what a model file is", description=__doc__, parents=[common.MODEL, common.JSON]
+        "info", help="describe a model file", description=__doc__, parents=[common.MODEL, common.JSON]
     )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--metadata", action="store_true", help="list every metadata key")
-    parser.add_argument("--fingerprint", action="store_true", help="hash the whole file, too")
+    parser.add_argument("--fingerprint", action="store_true", help="also hash the whole file")
     parser.set_defaults(run=run)
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
-    """All that the file says, for JSON."""
+    """The whole description, for JSON."""
     info = model.info
     tensors = model.tensors()
     bytes_by_type: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""`flyball journal`: read what was decided and done, and check that nothing was changed."""
+"""`flyball journal`: read recorded events, and verify that the file is complete and unchanged."""
 
 from __future__ import annotations
 
@@ -21,48 +21,46 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "journal",
-        help="read and check a journal",
+        help="read and verify a journal",
         description=__doc__,
-        epilog="Exit codes: 0 every line read is intact (verify reads the head as well), 1 some are damaged, 2 error.",
+        epilog="Exit codes: 0 all lines are intact (verify: the head as well), 1 some are damaged, 2 error.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, action, text in (
-        ("explain", explain, "what was observed, decided and done, in sentences"),
-        ("verify", verify, "every line's hash, their order, and the exported head"),
-        ("show", show, "all events, one a line"),
-        ("tail", tail, "the last events"),
-        ("stats", stats, "how often each reason was given"),
+        ("explain", explain, "explain events, decisions and changes in sentences"),
+        ("verify", verify, "verify every line's hash, the order and the exported head"),
+        ("show", show, "print all events, one per line"),
+        ("tail", tail, "print the last events"),
+        ("stats", stats, "count the events of each reason"),
     ):
         one = actions.add_parser(name, help=text, description=text, parents=[common.JSON])
-        one.add_argument("file", metavar="FILE", help="the newest file; FILE.1, FILE.2 ... belong to it")
+        one.add_argument("file", metavar="FILE", help="newest file of the journal; FILE.1, FILE.2 ... are read too")
         if action is explain:
-            one.add_argument("--session", type=int, metavar="N", help="only this one")
-            one.add_argument("--turn", type=int, metavar="N", help="only this answer of each session")
+            one.add_argument("--session", type=int, metavar="N", help="only this session")
+            one.add_argument("--turn", type=int, metavar="N", help="only the N-th answer of each session")
         if action is verify:
-            one.add_argument("--log", metavar="FILE", help="also whether this log has the same events")
+            one.add_argument("--log", metavar="FILE", help="also verify that this log has the same events")
         if action is tail:
-            one.add_argument("-n", type=int, default=10, metavar="EVENTS", help="how many (default: 10)")
-            one.add_argument(
-                "-f", "--follow", action="store_true", help="and those that are written later, until Ctrl-C"
-            )
+            one.add_argument("-n", type=int, default=10, metavar="EVENTS", help="number of events (default: 10)")
+            one.add_argument("-f", "--follow", action="store_true", help="keep printing new events until Ctrl-C")
         one.set_defaults(run=action)
 
 
 def explain(args: argparse.Namespace) -> int:
-    """Tell it to a person."""
+    """Print the events as sentences."""
     from ..journal.explain import tell
 
     events = _Events(args.file)
-    for told in tell(events, args.session, args.turn):
+    for sentence in tell(events, args.session, args.turn):
         if args.json:
-            common.write(json.dumps(told._asdict()) + "\n")
+            common.write(json.dumps(sentence._asdict()) + "\n")
         else:
-            common.write(common.printable(str(told)) + "\n")
+            common.write(common.printable(str(sentence)) + "\n")
     return events.end()
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check the whole chain, and the log where one is named."""
+    """Verify the whole chain, and the log if one is given."""
     _must_exist(args.file)
     report = journal.check(args.file, args.log)
     if args.json:
@@ -80,7 +78,7 @@ def verify(args: argparse.Namespace) -> int:
     for fault in report.faults:
         common.write(f"mismatch: {common.printable(str(fault))}\n")
     if report.torn:
-        common.write(f"torn last line of {report.torn} bytes, as a crash leaves it; the next writer cuts it off\n")
+        common.write(f"incomplete last line of {report.torn} bytes, as after a crash; the next writer truncates it\n")
     if report.verified:
         files = f" in {len(report.files)} files" if len(report.files) > 1 else ""
         common.write(f"verified: {report.n_lines} lines{files}\nhead {report.head.n_lines} {report.head.hash}\n")
@@ -88,7 +86,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    """All events."""
+    """Print all events."""
     events = _Events(args.file)
     for event in events:
         _write(event, args.json)
@@ -96,7 +94,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def tail(args: argparse.Namespace) -> int:
-    """The last ones, and where that is asked for those to come."""
+    """Print the last events, and with --follow the new ones."""
     events = _Events(args.file)
     for event in deque(events, maxlen=max(args.n, 0)):
         _write(event, args.json)
@@ -108,7 +106,7 @@ def tail(args: argparse.Namespace) -> int:
 
 
 def stats(args: argparse.Namespace) -> int:
-    """Counts by reason."""
+    """Print the number of events of each reason."""
     events = _Events(args.file)
     counts = Counter(event.reason_id for event in events)
     if args.json:
@@ -120,7 +118,7 @@ def stats(args: argparse.Namespace) -> int:
 
 
 class _Events:
-    """The events of a journal. Damaged lines are left out and reported; they decide the exit code."""
+    """The events of a journal. Damaged lines are skipped, reported, and set the exit code."""
 
     def __init__(self, file: str) -> None:
         _must_exist(file)
@@ -128,7 +126,7 @@ class _Events:
         self._n_faults = 0
 
     def __iter__(self) -> Iterator[Event]:
-        """Those that there are and were not yet given."""
+        """The events that are there and not yet yielded."""
         for found in self._found:
             if found is None:
                 return
@@ -136,10 +134,10 @@ class _Events:
                 yield found
             else:
                 self._n_faults += 1
-                common.say_error(f"left out: {common.printable(str(found))}")
+                common.say_error(f"skipped: {common.printable(str(found))}")
 
     def later(self) -> Iterator[Event]:
-        """Those that are written from now on."""
+        """The events that are appended from now on."""
         while True:
             yield from self
             time.sleep(0.2)
@@ -165,7 +163,7 @@ def _write(event: Event, as_json: bool) -> None:
 
 
 def _words(prefix: str, data: Mapping[str, object]) -> Iterator[str]:
-    """key=value, key.key=value; of a governor's 49 settings those that are not the default."""
+    """key=value, key.key=value; of a governor's settings only those that differ from the default."""
     for key, value in data.items():
         if isinstance(value, dict):
             if key == "governor":

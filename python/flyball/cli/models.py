@@ -16,13 +16,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser("models", help="list model files", description=__doc__, parents=[common.JSON])
     parser.add_argument(
-        "folders", nargs="*", metavar="FOLDER", help="where to look (default: $FLYBALL_MODELS, else . and ./models)"
+        "folders", nargs="*", metavar="FOLDER", help="folders to search (default: $FLYBALL_MODELS, else . and ./models)"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the files; without folders the bundled model, too. What cannot be run is listed with its problem."""
+    """List the files, without folders also the bundled model; a model that cannot run is listed with the reason."""
     rows = _rows([Path(folder) for folder in args.folders])
     if args.json:
         common.write_json(rows)
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         ]
         common.write_table([header, *([common.printable(cell) for cell in line] for line in cells)], right=[0])
     else:
-        common.write("No model files (*.gguf) found; name the folders to look in.\n")
+        common.write("No model files (*.gguf) found; name the folders to search.\n")
     return common.SUCCESS
 
 
@@ -45,7 +45,7 @@ def _rows(folders: list[Path]) -> list[dict[str, Any]]:
         named = [Path(p) for p in os.environ.get("FLYBALL_MODELS", "").split(os.pathsep) if p]
         folders = named or [folder for folder in (Path("."), Path("models")) if folder.is_dir()]
         if demo_model_path().is_file():
-            rows.append(_core.catalog_summarise(os.fsencode(demo_model_path()), cache))
+            rows.append(_core.catalog_summarize(os.fsencode(demo_model_path()), cache))
     for folder in folders:
         rows += _core.catalog_list(os.fsencode(folder), cache)
     by_path = {os.path.realpath(row["file"]): row | {"file": os.fsdecode(row["file"])} for row in rows}
@@ -53,7 +53,7 @@ def _rows(folders: list[Path]) -> list[dict[str, Any]]:
 
 
 def _cache_file() -> bytes:
-    """Summaries by path, size and time of change, shared with flyball-repl; no folder, no cache."""
+    """Cached summaries by path, size and modification time, shared with flyball-repl; no cache without a folder."""
     folder = common.cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`flyball reliability`: whether it still holds, by one command; what it said, and what a person may set."""
+"""`flyball reliability`: measure a build, judge it against its history, and manage the policy's quarantine."""
 
 from __future__ import annotations
 
@@ -19,64 +19,87 @@ _MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "????"}
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("reliability", help="whether it still holds, and what it heals", description=__doc__)
+    parser = commands.add_parser(
+        "reliability", help="check a build against its history, bound a harmful policy", description=__doc__
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     place = _place()
 
     one = actions.add_parser(
         "run",
-        help="all stages: measure, judge, heal",
+        help="run all stages: measure, judge, heal",
         epilog="Exit codes: 0 every stage passed, 1 one failed, 2 one is inconclusive.",
         parents=[place, common.JSON],
     )
     one.add_argument(
-        "--target", default="host", metavar="NAME", help="host, or qemu: the scenario runs in a boot image"
+        "--target",
+        default="host",
+        metavar="NAME",
+        help="host, or qemu to run the scenario in a boot image (default: host)",
     )
-    one.add_argument("--profile", default="quick", metavar="NAME", help="quick, ci, nightly or release: how much")
     one.add_argument(
-        "--only", action="append", default=[], metavar="STAGE", help="and what it needs; not in the history"
+        "--profile",
+        default="quick",
+        metavar="NAME",
+        help="amount of measurement: quick, ci, nightly or release (default: quick)",
     )
     one.add_argument(
-        "--allow-insufficient-data", action="store_true", help="too little history to judge is exit code 0, not 2"
+        "--only",
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help="only this stage and those it needs, without a history entry; may be repeated",
+    )
+    one.add_argument(
+        "--allow-insufficient-data",
+        action="store_true",
+        help="exit with 0 instead of 2 if the history is too short to judge",
     )
     one.set_defaults(run=run)
 
     one = actions.add_parser(
-        "status", help="the last run, and the state of the policy's quarantine", parents=[place, common.JSON]
+        "status", help="show the last run and the state of the policy's quarantine", parents=[place, common.JSON]
     )
     one.set_defaults(run=status)
 
     one = actions.add_parser(
-        "explain", help="a run's verdicts with evidence, limits and what to do", parents=[place, common.JSON]
+        "explain", help="show a run's verdicts with evidence, limits and hints", parents=[place, common.JSON]
     )
-    one.add_argument("stage", nargs="?", metavar="STAGE", help="only of this one")
-    one.add_argument("--of", metavar="RUN", help="default: the last one")
+    one.add_argument("stage", nargs="?", metavar="STAGE", help="only this stage")
+    one.add_argument("--of", metavar="RUN", help="which run (default: the last one)")
     one.set_defaults(run=explain)
 
-    one = actions.add_parser("history", help="all runs and acts, a line each", parents=[place, common.JSON])
-    one.add_argument("-n", type=int, default=20, metavar="N", help="the newest N (default: 20)")
+    one = actions.add_parser(
+        "history", help="list all runs and manual actions, one per line", parents=[place, common.JSON]
+    )
+    one.add_argument("-n", type=int, default=20, metavar="N", help="only the newest N (default: 20)")
     one.set_defaults(run=history)
 
-    one = actions.add_parser("reset", help="set the state of the quarantine by hand", parents=[place])
+    one = actions.add_parser("reset", help="set the state of the quarantine manually", parents=[place])
     what = one.add_mutually_exclusive_group(required=True)
-    what.add_argument("--latch", action="store_true", help="hold the policy in quarantine, whatever the runs show")
-    what.add_argument("--unlatch", action="store_true", help="let the quarantine go on by itself")
+    what.add_argument("--latch", action="store_true", help="keep the policy in quarantine whatever the runs show")
+    what.add_argument("--unlatch", action="store_true", help="return to automatic quarantine")
     what.add_argument("--active", action="store_true", help="end the quarantine")
     one.set_defaults(run=reset)
 
-    one = actions.add_parser("baseline", help="hold later costs against those of the newest runs", parents=[place])
-    one.add_argument("--runs", type=int, default=10, metavar="N", help="how many (default: 10)")
-    one.add_argument("--target", default="host", metavar="NAME", help="of which target (default: host)")
+    one = actions.add_parser("baseline", help="make the newest runs the baseline of later costs", parents=[place])
+    one.add_argument("--runs", type=int, default=10, metavar="N", help="number of runs (default: 10)")
+    one.add_argument("--target", default="host", metavar="NAME", help="target of these runs (default: host)")
     one.set_defaults(run=baseline)
 
 
 def _place() -> argparse.ArgumentParser:
-    """What all actions take, as a parent of their parsers."""
+    """The parent parser with the arguments of all actions."""
     parser = argparse.ArgumentParser(add_help=False, parents=[common.MODEL_FLAG])
-    parser.add_argument("--artifacts", default="artifacts/reliability", metavar="DIR", help="where runs are kept")
-    parser.add_argument("--config", metavar="FILE", help="configuration that is checked, and a subject of the run")
-    parser.add_argument("--policy-file", metavar="FILE", help="of a policy that FILE.limits is to bound")
-    parser.add_argument("--limits", metavar="FILE", help="TOML with limits other than the defaults")
+    parser.add_argument(
+        "--artifacts",
+        default="artifacts/reliability",
+        metavar="DIR",
+        help="folder of the runs (default: artifacts/reliability)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration to check and to record with the run")
+    parser.add_argument("--policy-file", metavar="FILE", help="file of the policy to bound by FILE.limits")
+    parser.add_argument("--limits", metavar="FILE", help="TOML file with limits that replace the defaults")
     return parser
 
 
@@ -97,14 +120,14 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def run(args: argparse.Namespace) -> int:
-    """All stages, each told when it ends."""
+    """Run all stages and print each result as it ends."""
     from ..reliability.runner import run as run_stages
 
     options = _options(args)
     progress = common.Progress()
     stages = options.stages()
 
-    def tell(result: StageResult) -> None:
+    def show(result: StageResult) -> None:
         progress.clear()
         if not args.json:
             common.write(_line(result))
@@ -112,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         if following < len(stages):
             progress(stages[following], following, len(stages))
 
-    record = run_stages(options, tell)
+    record = run_stages(options, show)
     progress.clear()
     if args.json:
         common.write_json(record.as_dict() | {"outcome": str(record.outcome)})
@@ -157,7 +180,7 @@ def _records(args: argparse.Namespace) -> list[Record]:
 
 
 def status(args: argparse.Namespace) -> int:
-    """The last run and the state."""
+    """Print the last run and the quarantine's state."""
     records = _records(args)
     runs = [record for record in records if not record.act]
     state = {key: value for key, value in records[-1].heal.items() if key != "baseline"}
@@ -174,11 +197,11 @@ def status(args: argparse.Namespace) -> int:
 
 
 def explain(args: argparse.Namespace) -> int:
-    """From a verdict to its cause."""
+    """Print the verdicts with their evidence."""
     records = [record for record in _records(args) if not record.act]
     record = next((r for r in records if r.run == args.of), None) if args.of else records[-1]
     if record is None:
-        raise NotFound(args.of, "is no run; flyball reliability history lists them")
+        raise NotFound(args.of, "is not a run; flyball reliability history lists them")
     results = [result for result in record.stages.values() if args.stage in (None, result.stage)]
     if not results:
         raise InvalidArgument("STAGE", f"is {args.stage!r}, must be one of: {', '.join(record.stages)}")
@@ -204,7 +227,7 @@ def _details(result: StageResult) -> Iterable[str]:
     for term in result.values.get("provenance", []):
         yield f"term: {term['value']:+} ({common.printable(str(term['source']))})"
     if verdict.hint:
-        yield "to do: " + common.printable(verdict.hint)
+        yield "hint: " + common.printable(verdict.hint)
 
 
 def _short(value: Any) -> str:
@@ -216,24 +239,23 @@ def _short(value: Any) -> str:
 
 
 def history(args: argparse.Namespace) -> int:
-    """A line each, oldest first."""
+    """Print one line per run or manual action, oldest first."""
     for record in _records(args)[-args.n :] if args.n > 0 else []:
         if args.json:
             common.write_json(record.as_dict())
         elif record.act:
-            common.write(
-                f"{record.run}  {_when(record.time)}  act: {record.act}, {record.heal.get('mode', 'active')}\n"
-            )
+            mode = record.heal.get("mode", "active")
+            common.write(f"{record.run}  {_when(record.time)}  manual action: {record.act}, {mode}\n")
         else:
             broken = [r.verdict.reason_id for r in record.stages.values() if r.verdict.outcome == "fail"]
-            told = f"  {', '.join(broken)}" if broken else ""
+            failures = f"  {', '.join(broken)}" if broken else ""
             where = f"{record.target} {record.profile} {record.machine}"
-            common.write(f"{record.run}  {_when(record.time)}  {where}  {_sum(record)}{told}\n")
+            common.write(f"{record.run}  {_when(record.time)}  {where}  {_sum(record)}{failures}\n")
     return common.SUCCESS
 
 
 def reset(args: argparse.Namespace) -> int:
-    """Set it, and say what it is."""
+    """Set the quarantine's state and print it."""
     from ..reliability.acts import reset as set_state
 
     state = set_state(_options(args), latch=True if args.latch else False if args.unlatch else None, active=args.active)
@@ -242,7 +264,7 @@ def reset(args: argparse.Namespace) -> int:
 
 
 def baseline(args: argparse.Namespace) -> int:
-    """Choose it, and say what it is."""
+    """Choose the baseline and print it."""
     import math
 
     from ..reliability.acts import set_baseline

@@ -1,4 +1,4 @@
-"""Words that version 0.1 had for commands and flags: read with a warning, gone in version 0.3."""
+"""Old names of commands and flags (version 0.1): accepted with a warning until version 0.3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BENCH_ACTIONS = ("speed", "pack", "run", "compare", "-h", "--help")
 
 
 def current_words(words: list[str]) -> list[str]:
-    """The command line in today's words."""
+    """The command line with old names replaced by current ones."""
     words = [_flag(word) for word in words]
     if words[:2] == ["image", "flow"]:
         _warn("flyball image flow", "flyball image test")

@@ -1,4 +1,4 @@
-"""`flyball replay`: decide a journal again and compare every decision, byte for byte."""
+"""`flyball replay`: replay a journal's decisions and compare each of them byte for byte."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "replay",
-        help="decide a journal again",
+        help="replay a journal's decisions",
         description=__doc__,
-        epilog="Exit codes: 0 all decisions are the same, 1 one is not, 2 could not be told. With --what-if: 0 or 2.",
+        epilog="Exit codes: 0 verified, 1 mismatch, 2 error. With --what-if: 0 or 2.",
         parents=[common.JSON],
     )
-    parser.add_argument("file", metavar="FILE", help="a journal's newest file")
+    parser.add_argument("file", metavar="FILE", help="newest file of the journal")
     parser.add_argument(
         "--what-if",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="decide with another setting of the governor, and show what would have differed; may be repeated",
+        help="change a setting and show the decisions that would have differed; may be repeated",
     )
     parser.add_argument(
         "--model",
         metavar="FILE",
-        help="also repeat answers whose receipts the journal has, and a policy's questions, and compare all bits",
+        help="also repeat the recorded answers and the policy's questions to the model, and compare all bits",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay, and show the differences."""
+    """Replay and print the differences."""
     if not journal.files_of(args.file):
         raise NotFound(args.file, "does not exist")
     changes = dict(_change(text) for text in args.what_if)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         _show_repeated("answer", answers)
         _show_repeated("consult", consults)
         if args.model and not answers:
-            common.write("answers: the journal has no receipts; it was not kept with its content\n")
+            common.write("answers: the journal has no receipts; it was written without --journal-content\n")
     if args.model and not answers and not consults:
         return common.ERROR
     same = all(repeated["verified"] for repeated in answers + consults)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every answer that the journal has and every question to the model, computed again."""
+    """Repeat every recorded answer and every recorded question to the model."""
     progress = common.Progress()
     answers, consults = [], []
     with Model.load(args.model, progress=progress) as model:
@@ -77,7 +77,7 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
         for event in journal.read(args.file):
             if event.reason_id == "SESSION_CONSULTED" and not event.data["mock"]:
                 same = _as_float32(policy.scores(event.data["situation"])) == _as_float32(event.data["scores"])
-                message = "" if same else "the model scores the actions otherwise"
+                message = "" if same else "the scores of the actions differ"
                 consults.append({"session": event.session, "turn": event.turn, "verified": same, "message": message})
     progress.clear()
     return answers, consults
@@ -106,9 +106,9 @@ def _change(text: str) -> tuple[str, str]:
 
 def _show(report: Report, faults: list[journal.Fault], what_if: bool) -> None:
     for fault in faults:
-        common.write(f"left out: {common.printable(str(fault))}\n")
+        common.write(f"skipped: {common.printable(str(fault))}\n")
     if report.skipped:
-        common.write(f"left out: {report.skipped} events of sessions that began before this journal\n")
+        common.write(f"skipped: {report.skipped} events of sessions that began before this journal\n")
     counts = f"{report.n_decisions} decisions in {report.n_sessions} sessions, {report.n_events} events"
     if report.verified:
         common.write(f"{'nothing would differ' if what_if else 'verified'}: {counts}\n")
@@ -118,7 +118,7 @@ def _show(report: Report, faults: list[journal.Fault], what_if: bool) -> None:
     for difference in report.differences:
         event = difference.event
         place = f"session {event.session} turn {event.turn}, event {event.number}"
-        common.write(f"{place}\n  recorded {_line(difference.recorded)}\n  decided  {_line(difference.decided)}\n")
+        common.write(f"{place}\n  recorded {_line(difference.recorded)}\n  replayed {_line(difference.decided)}\n")
 
 
 def _line(decided: Decided | None) -> str:

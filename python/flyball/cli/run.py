@@ -23,28 +23,32 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("-p", "--prompt", metavar="TEXT", help=f"the prompt (default: {DEFAULT_PROMPT!r})")
     prompt.add_argument("-f", "--file", metavar="FILE", help="read the prompt from a file; '-': standard input")
-    parser.add_argument("--chat", action="store_true", help="ask it as a user's message in the model's chat template")
-    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="tokens of the answer at most (default: 512)")
+    parser.add_argument(
+        "--chat", action="store_true", help="send the prompt as a user message in the model's chat template"
+    )
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="maximum tokens of the answer (default: 512)")
     parser.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated"
     )
-    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="end after this time")
-    parser.add_argument("--ignore-eos", action="store_true", help="go on after an end-of-generation token")
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="end the answer after this time")
+    parser.add_argument("--ignore-eos", action="store_true", help="continue after an end-of-generation token")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     receipt = parser.add_mutually_exclusive_group()
     receipt.add_argument(
-        "--receipt", metavar="FILE", help="where to write the receipt (default: the user's state folder)"
+        "--receipt", metavar="FILE", help="file to write the receipt to (default: in the user's state folder)"
     )
     receipt.add_argument(
-        "--no-receipt", action="store_true", help="write none; with --quiet the model's file is not hashed either"
+        "--no-receipt",
+        action="store_true",
+        help="write no receipt; with --quiet this also skips hashing the model file",
     )
     common.add_journal_flags(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="the answer alone")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print the answer only")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate, show, and write the receipt if one is wanted."""
+    """Generate, print, and write the receipt unless --no-receipt is given."""
     settings = common.read_settings(args)
     prompt = _prompt(args)
     progress = common.Progress()
@@ -100,7 +104,7 @@ def _stream(
 
 
 def _show(stream: Stream, silent: bool) -> Result:
-    """The answer as it comes. Ctrl-C ends it; what there is still gets its summary and receipt."""
+    """Print the answer as it comes. After Ctrl-C, the partial answer still gets its summary and receipt."""
     try:
         for piece in stream:
             if not silent:
@@ -126,12 +130,12 @@ def _summary(model: Model, result: Result, path: Path | None) -> None:
         ("model", f"{name}, {info.architecture} {info.quantization} on {info.isa}, {threads}"),
         ("prefill", _phase(metrics.prefill)),
         ("decode", _phase(metrics.decode)),
-        *([("guesses", _guesses(metrics.speculation))] if metrics.speculation.drafted else []),
+        *([("draft tokens", _draft_tokens(metrics.speculation))] if metrics.speculation.drafted else []),
         ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is a tick of the {ghz:.3f} GHz time-stamp counter"),
         ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
         *(("governor", sentence) for sentence in common.sentences(result)),
         ("digest", result.digest),
-        ("receipt", str(path) if path else "none, as asked"),
+        ("receipt", str(path) if path else "none (--no-receipt)"),
     ]
     for label, text in lines:
         common.write(f"{label:12} {text}\n")
@@ -146,6 +150,6 @@ def _phase(phase: Phase) -> str:
     )
 
 
-def _guesses(guesses: Speculation) -> str:
-    share = 100 * guesses.accepted / guesses.drafted
-    return f"{guesses.accepted} of {guesses.drafted} right ({share:.0f} %), checked in {guesses.calls} calls"
+def _draft_tokens(counts: Speculation) -> str:
+    share = 100 * counts.accepted / counts.drafted
+    return f"{counts.accepted} of {counts.drafted} accepted ({share:.0f} %), verified in {counts.calls} calls"

@@ -1,4 +1,4 @@
-"""`flyball verify`: repeat an answer from its receipt and compare every logit, token and the digest."""
+"""`flyball verify`: repeat an answer from its receipt and compare all logits, tokens and the digest."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "verify",
-        help="repeat an answer from its receipt",
+        help="repeat an answer from its receipt and compare",
         description=__doc__,
         epilog="Exit codes: 0 verified, 1 mismatch, 2 error.",
         parents=[common.MODEL_FLAG, common.JSON],
     )
-    parser.add_argument("receipt", metavar="RECEIPT", help="a receipt that flyball run or Result.receipt.save() wrote")
-    parser.add_argument("--isa", default="auto", metavar="NAME", help="instruction set to repeat it with")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads to repeat it with")
+    parser.add_argument("receipt", metavar="RECEIPT", help="receipt written by flyball run or Result.receipt.save()")
+    parser.add_argument(
+        "--isa", default="auto", metavar="NAME", help="instruction set to use (default: the best of the processor)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="compute threads (default: one per processor)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, and say the first difference."""
+    """Verify a receipt and print the first difference."""
     receipt = Receipt.load(args.receipt)
     progress = common.Progress()
     with Model.load(args.model or demo_model_path(), isa=args.isa, threads=args.threads, progress=progress) as model:

@@ -15,7 +15,7 @@ from ..errors import FileError, NotFound
 
 @dataclass(frozen=True)
 class Setting:
-    """One key with its value and where that came from."""
+    """One key with its value and the value's origin."""
 
     key: str
     kind: str
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """The range in words."""
+        """The allowed range or choices, as text."""
         if self.kind == "choice":
             return self.choices.replace(" ", ", ")
         return "text" if self.least is None else f"{self.least:g} to {self.most:g}"
@@ -53,7 +53,7 @@ def resolve(
     words: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, Setting]:
-    """Every key with its value: from the command line's `words`, else the environment, the file, the default.
+    """Every key with its value: from `words` (the command line), else the environment, the file, the default.
 
     `file` None: $FLYBALL_CONFIG, else ./flyball.toml, else flyball/flyball.toml in the user's configuration folder.
     """
@@ -77,7 +77,7 @@ def _set(settings: dict[str, Setting], name: str, word: str, origin: str) -> Non
 
 
 def _environment_words(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """(key, word) of each variable that sets a key; former names first, so that today's win."""
+    """(key, word) of each variable that sets a key; old names first, so that current ones take precedence."""
     former = [key for key, _ in _core.config_renamed_keys()]
     for key in [*former, *defaults()]:
         if (word := environment.get(_variable(key))) is not None:
@@ -96,7 +96,7 @@ def _warn(origin: str, renamed: tuple[str, str] | None) -> None:
 
 
 def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    """The settings as a policy has changed them; the file with what it changed has the syntax of a configuration."""
+    """The settings with a policy's changes, which its file holds in the syntax of a configuration."""
     changed = dict(settings)
     path = Path(settings["policy_file"].value)
     if settings["policy.auto_apply"].value != "off" and path.is_file():
@@ -106,7 +106,7 @@ def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
 
 
 def find_file(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The configuration file that is read when none is named."""
+    """The configuration file to read if none is named, or None."""
     if named := environment.get("FLYBALL_CONFIG"):
         return Path(named)
     home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
@@ -122,5 +122,5 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise FileError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
     if len(content) == 1 << 20:
-        raise FileError(os.fspath(path), "is larger than a MiB: no configuration")
+        raise FileError(os.fspath(path), "is larger than 1 MiB, too large for a configuration")
     return content

@@ -1,1 +1,1 @@
-"""The core's typed face."""
+"""Models, sessions, results and receipts: the typed interface to the core."""

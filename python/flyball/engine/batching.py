@@ -1,4 +1,4 @@
-"""Many answers at once: a thread per model computes all running ones together, joining and leaving at any step."""
+"""Continuous batching: one thread per model computes all running answers together; they join and leave at any step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .results import Piece, Result
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_STEPS_NS = 5_000_000  # of steps between two looks at who wants to join
+_STEPS_NS = 5_000_000  # computing time between two checks for new jobs
 
 
 class Job:
-    """One answer in the making. `future` gets its Result; `on_piece`, where given, each Piece before."""
+    """One answer to compute. `future` gets its Result; `on_piece`, if given, gets each Piece."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Job:
         finish: Callable[[_core.GenerationCore], Result],
         on_piece: Callable[[Piece], None] | None = None,
     ) -> None:
-        from concurrent.futures import Future  # brings logging with it: a third of the package's import time
+        from concurrent.futures import Future  # imports logging: a third of the package's import time
 
         self.future: Future[Result] = Future()
         self.on_piece = on_piece
@@ -41,7 +41,7 @@ class Job:
             self.core.cancel()
 
     def begin(self) -> bool:
-        """Prepare the answer; False where there is nothing to compute."""
+        """Start the answer; False if it was canceled or failed."""
         if self.future.cancelled():
             return False
         try:
@@ -52,7 +52,7 @@ class Job:
         return True
 
     def take(self, step: tuple[int | None, float, str, bool] | Exception) -> bool:
-        """Pass a step on; True at the end."""
+        """Handle a step's output; True if the answer is complete."""
         if isinstance(step, Exception):
             self._fail(step)
             return True
@@ -76,7 +76,7 @@ class Job:
 
 
 class Batcher:
-    """Runs the jobs of one model, at most `parallel` at a time; the others wait in order."""
+    """Runs the jobs of one model, at most `parallel` at a time; the others wait in a queue."""
 
     def __init__(self, parallel: int = 64) -> None:
         self.parallel = parallel
@@ -85,7 +85,7 @@ class Batcher:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job) -> Future[Result]:
-        """Queue a job; its future is the answer."""
+        """Queue a job; returns the future of its Result."""
         with self._changed:
             self._waiting.append(job)
             if self._thread is None:
@@ -98,7 +98,7 @@ class Batcher:
         running: list[Job] = []
         while True:
             with self._changed:
-                # An idle thread is not kept: it would hold the model that somebody has forgotten.
+                # An idle thread ends: it would keep a model alive that the program has dropped.
                 if not running and not self._waiting and not self._changed.wait_for(lambda: self._waiting, timeout=1):
                     self._thread = None
                     return
@@ -116,13 +116,13 @@ class Batcher:
             steps: list[tuple[int | None, float, str, bool] | Exception] = list(
                 _core.step_many(cores, _STEPS_NS if patient else 0)
             )
-        except Exception as error:  # of the call itself: all of them fail with it
+        except Exception as error:  # the call itself failed, and with it all jobs
             steps = [error] * len(running)
         return [job for job, step in zip(running, steps, strict=True) if not job.take(step)]
 
 
 def submit_all(batcher: Batcher, jobs: list[Job], parallel: int) -> None:
-    """Submit `parallel` of the jobs, and one more whenever one ends."""
+    """Submit `parallel` of the jobs, and the next one whenever one ends."""
     left = iter(jobs)
 
     def submit_next(_: object = None) -> None:
@@ -137,7 +137,7 @@ def submit_all(batcher: Batcher, jobs: list[Job], parallel: int) -> None:
 
 
 def wait_all(jobs: list[Job]) -> list[Result]:
-    """The answers in order. An error, or Ctrl-C, ends them all."""
+    """The results in order. An error or Ctrl-C cancels all jobs."""
     try:
         return [job.future.result() for job in jobs]
     except BaseException:
@@ -147,26 +147,26 @@ def wait_all(jobs: list[Job]) -> list[Result]:
 
 
 async def awaited(future: Future[Result]) -> Result:
-    """The answer; cancelling the wait ends it."""
+    """The Result; canceling the await cancels the answer."""
     import asyncio
 
     return await asyncio.wrap_future(future)
 
 
 class AsyncStream(AsyncIterator[Piece]):
-    """The pieces of an answer as they come, for `async for`; `result` holds the whole answer once they have ended.
+    """The pieces of an answer as they come, for `async for`; afterwards `result` is the whole answer.
 
-    aclose(), leaving an `async with`, or forgetting it ends the answer early.
+    aclose(), leaving an `async with`, or dropping the last reference ends the answer early.
     """
 
     def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
-        import asyncio  # as much again
+        import asyncio  # another third of the package's import time
 
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
 
         def put(piece: Piece | None) -> None:
-            with suppress(RuntimeError):  # the loop was closed: nobody listens any more
+            with suppress(RuntimeError):  # the loop is closed, so there is no reader
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         self._pieces = pieces
@@ -180,16 +180,16 @@ class AsyncStream(AsyncIterator[Piece]):
         piece = await self._pieces.get()
         if piece is not None:
             return piece
-        self._pieces.put_nowait(None)  # the end is for every reader
+        self._pieces.put_nowait(None)  # for other readers of this stream
         if not self._future.cancelled() and (error := self._future.exception()) is not None:
             raise error
         raise StopAsyncIteration
 
     @property
     def result(self) -> Result:
-        """The answer; an error while it is not complete, or when it was ended early."""
+        """The Result; raises Interrupted if the answer is not complete or was ended early."""
         if self._future.cancelled() or not self._future.done():
-            raise Interrupted("stream", "has no result: it is not at its end, or was ended early")
+            raise Interrupted("stream", "has no result: the answer is not complete, or was ended early")
         return self._future.result()
 
     async def aclose(self) -> None:

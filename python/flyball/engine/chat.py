@@ -27,7 +27,7 @@ class Message:
 
 
 class Chat:
-    """Turns, their history, and the session that caches them. Text of a message can never become a control token."""
+    """Messages and the session that caches them. A message's text can never become a control token."""
 
     def __init__(
         self, session: Session, template: ChatTemplate, system: str | None, variables: Mapping[str, Any] | None = None
@@ -43,7 +43,7 @@ class Chat:
         return tuple(self._history)
 
     def prompt(self, text: str) -> list[int]:
-        """The token ids that send(text) would answer."""
+        """The token ids of the prompt that send(text) would use."""
         messages = [{"role": m.role, "content": m.content} for m in [*self._history, Message("user", text)]]
         return self._template.ids(messages, **self._variables)
 
@@ -55,7 +55,7 @@ class Chat:
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Result:
-        """Answer the next user message. After an error or Ctrl-C the history is as before."""
+        """Answer the next user message. After an error or Ctrl-C the history is unchanged."""
         result = self.session.generate(self.prompt(text), max_tokens, progress=progress, **options)
         self._keep(text, result)
         return result
@@ -68,7 +68,7 @@ class Chat:
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Stream:
-        """The same, piece by piece. What was said goes into the history when the stream ends or is closed."""
+        """As send(), piece by piece. The exchange joins the history when the stream ends or is closed."""
         stream = self.session.stream(self.prompt(text), max_tokens, progress=progress, **options)
         stream.when_done(lambda result: self._keep(text, result))
         return stream
@@ -76,13 +76,13 @@ class Chat:
     async def asend(
         self, text: str, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
     ) -> Result:
-        """send() for asyncio: computed together with all other running answers of the model."""
+        """send() for asyncio, batched with all other running answers of the model."""
         result = await self.session.agenerate(self.prompt(text), max_tokens, **options)
         self._keep(text, result)
         return result
 
     def reset(self) -> None:
-        """Forget all messages but the system's."""
+        """Remove all messages but the system message."""
         self._history = [message for message in self._history[:1] if message.role == "system"]
         self.session.reset()
 

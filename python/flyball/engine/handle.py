@@ -1,4 +1,4 @@
-"""What a model and its sessions hold in common."""
+"""The state that a model shares with its sessions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Progress: TypeAlias = Callable[[str, int, int], object]
 
 
 class Recorder(Protocol):
-    """A Journal, as a model sees it."""
+    """The part of Journal that a model uses."""
 
     core: _core.JournalCore
 
@@ -28,7 +28,7 @@ class Recorder(Protocol):
 
 
 class Defaults(NamedTuple):
-    """Of sessions that ask for nothing else."""
+    """Default settings of new sessions."""
 
     context: int
     cache_type: str
@@ -37,7 +37,7 @@ class Defaults(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelHandle:
-    """A loaded model without its methods: what a session needs of it, so that sessions need not know models."""
+    """What a session needs of a loaded model, so that sessions do not depend on Model."""
 
     core: _core.ModelCore
     batcher: Batcher
@@ -53,7 +53,7 @@ class ModelHandle:
         sequence: int = 0,
         governor: Mapping[str, object] | None = None,
     ) -> _core.SessionCore:
-        """A session of the core, by the defaults where nothing is given."""
+        """A new session of the core; None means the model's default."""
         return _core.SessionCore.create(
             self.core,
             integer("context", self.defaults.context if context is None else context),
@@ -65,19 +65,21 @@ class ModelHandle:
         )
 
     def ids(self, prompt: Prompt) -> Iterable[int]:
-        """Token ids of a prompt: text gets the vocabulary's special tokens around it and none inside."""
+        """Token ids of a prompt. Text gets the vocabulary's special tokens around it, and is never parsed for them."""
         if isinstance(prompt, str):
             return self.core.tokenize(utf8("prompt", prompt), True, False)
         if hasattr(prompt, "dtype"):
             array: Any = prompt
             if array.ndim != 1 or array.dtype.kind not in "iu":
-                raise InvalidArgument("prompt", f"is {array.dtype} of shape {array.shape}; ids are integers in one row")
+                raise InvalidArgument(
+                    "prompt", f"is {array.dtype} of shape {array.shape}; must be a one-dimensional array of integers"
+                )
             return list(map(int, array))
         if isinstance(prompt, (bytes, bytearray)):
-            raise InvalidArgument("prompt", "is bytes; give text or token ids")
+            raise InvalidArgument("prompt", "is bytes, must be text or token ids")
         return prompt
 
     def keep_journal(self) -> None:
-        """Write what the journal has been given, where there is one."""
+        """Write the recorded events to the journal, if there is one."""
         if self.recorder is not None:
             self.recorder._keep()

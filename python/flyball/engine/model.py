@@ -1,4 +1,4 @@
-"""A model file, loaded once and used from as many threads as wanted."""
+"""A model file, loaded once and usable from many threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..templates.template import ChatTemplate
     from .chat import Chat
 
-_IDLE_SESSIONS = 2  # kept for the next generate(); more would only hold memory
+_IDLE_SESSIONS = 2  # kept for the next generate(); more would only waste memory
 
 
 def demo_model_path() -> Path:
@@ -37,7 +37,7 @@ def demo_model_path() -> Path:
 
 
 def isas() -> list[str]:
-    """Instruction sets usable on this processor, best first. All of them give the same bits."""
+    """Instruction sets that this processor supports, best first. All of them give the same bits."""
     return _core.isas()
 
 
@@ -69,15 +69,15 @@ class Model:
         """Map and check a GGUF file (or the first of its split parts), and prepare its weights.
 
         isa         an entry of flyball.isas(), or "auto"
-        threads     that compute; 0: one per processor
-        context     positions of its sessions; 0: the model's own, at most 8192
-        vocab_only  tokenizer and metadata alone
-        cache       type of cached keys and values: f16, f32 or q8_0
+        threads     compute threads; 0: one per processor
+        context     context limit of its sessions in tokens; 0: the model's, at most 8192
+        vocab_only  load only tokenizer and metadata
+        cache_type  type of cached keys and values: f16, f32 or q8_0
         progress    called with (phase, done, total) during a long load; Ctrl-C works meanwhile
-        decode_threads   that compute where no prompt is computed; 0: as many as `threads`
-        prefix_cache_mb  MiB of keys and values kept for prompts that begin alike, over all sessions; 0: none
-        journal     a flyball.Journal that is told what the model and its sessions do
-        governor    settings of its sessions' governor by their configuration keys: {"guard.mode": "on", ...}
+        decode_threads   compute threads of decode; 0: as `threads`
+        prefix_cache_mb  MiB of the cache for prompt prefixes that sessions share; 0: none
+        journal     a flyball.Journal that records the events of the model and its sessions
+        governor    governor settings of its sessions, by configuration key: {"guard.mode": "on", ...}
         """
         try:
             core = _core.ModelCore.load(
@@ -93,15 +93,15 @@ class Model:
         except FormatError as error:
             raise error.in_file(os.fspath(path)) from None
         if not vocab_only and isa not in ("auto", "", now := str(core.info()["isa"])):
-            told = f"isa {isa!r} is now {now!r}; the old name goes with version 0.3"
-            warnings.warn(told, FutureWarning, stacklevel=2)
+            message = f"isa {isa!r} is now {now!r}; the old name goes with version 0.3"
+            warnings.warn(message, FutureWarning, stacklevel=2)
         _core.governor_check(governor_words(governor))
         defaults = Defaults(integer("context", context), cache_type, dict(governor or {}))
         return cls(ModelHandle(core, Batcher(), journal, defaults), os.fspath(path))
 
     @cached_property
     def info(self) -> ModelInfo:
-        """What the file says, and how it was loaded."""
+        """Metadata of the file, and how it was loaded."""
         fields = self._core.info() | self._core.startup()
         return ModelInfo(
             path=self._path, _fingerprint=self._core.fingerprint, _cache_bytes=self._core.cache_bytes, **fields
@@ -110,39 +110,39 @@ class Model:
     def tune(
         self, objective: str = "latency", cache_file: str | os.PathLike[str] | None = None, refresh: bool = False
     ) -> Tuned:
-        """Choose the threads of later sessions by short measured probes, in less than two seconds.
+        """Choose the thread counts of later sessions by short measurements, in less than two seconds.
 
         objective   latency: one answer; throughput: many at once; quiet: the fewest threads at most 25 % slower
-        cache_file  keeps the result for this processor and models of this shape
+        cache_file  file that caches results by processor and model shape
         refresh     measure even if the file has a result
 
-        No number of threads changes an answer. Call it before the model is shared between threads.
+        The thread count never changes an answer. Call this before sharing the model between threads.
         """
         tuned = Tuned(
             **self._core.tune(objective, os.fsencode(cache_file) if cache_file is not None else b"", bool(refresh))
         )
         with self._lock:
             self._idle.clear()
-        self.__dict__.pop("info", None)  # it has the threads
+        self.__dict__.pop("info", None)  # the cached info has the old thread counts
         return tuned
 
     def autoselect_isa(self) -> dict[str, float]:
-        """Switch to the instruction set that is the fastest here; returns the milliseconds of four tokens for each.
+        """Switch to the fastest instruction set on this machine; returns milliseconds per four tokens of each.
 
-        On an emulated processor that is seldom the one with the widest registers. None of them changes an answer. Call
-        it before the model is shared between threads.
+        On an emulated processor that is rarely the one with the widest registers. It never changes an answer. Call
+        this before sharing the model between threads.
         """
         times = self._core.choose_isa()
-        self.__dict__.pop("info", None)  # it has the instruction set
+        self.__dict__.pop("info", None)  # the cached info has the old instruction set
         return {name: ns / 1e6 for name, ns in times.items()}
 
     @property
     def prefix_cache_bytes(self) -> int:
-        """Memory that shared prefixes take now."""
+        """Bytes that shared prefixes take now."""
         return self._core.prefix_cache_bytes
 
     def metadata(self, limit: int = 8) -> dict[str, object]:
-        """The file's metadata; of arrays at most `limit` elements, then None for the rest."""
+        """The file's metadata. Longer arrays are cut to `limit` elements and a final None."""
         return self._core.metadata(integer("limit", limit))
 
     def tensors(self) -> list[tuple[str, str, tuple[int, ...], int]]:
@@ -153,12 +153,12 @@ class Model:
         """Token ids of `text`.
 
         add_special    begin and end tokens as the vocabulary asks
-        parse_special  let the text name control tokens; False: text can never become one
+        parse_special  parse control tokens in the text; False: text never becomes one
         """
         return self._core.tokenize(utf8("text", text), add_special, parse_special)
 
     def detokenize(self, ids: Iterable[int], special: bool = False) -> str:
-        """Text of the ids; bytes that are no UTF-8 become U+FFFD. `special`: control tokens as text, too."""
+        """Text of the ids; invalid UTF-8 becomes U+FFFD. `special`: include control tokens as text."""
         return self._core.detokenize(ids, special).decode("utf-8", "replace")
 
     def detokenize_bytes(self, ids: Iterable[int], special: bool = False) -> bytes:
@@ -174,7 +174,7 @@ class Model:
     ) -> npt.NDArray[np.float32]:
         """Logits of every position, teacher forced: float32 of shape (len(ids), n_vocab).
 
-        `batch`: tokens per transformer call; no value of it changes a bit.
+        `batch`: tokens per transformer call; never changes a bit.
         """
         with self._borrowed() as session:
             return session.logits(ids, batch, progress=progress)
@@ -206,7 +206,7 @@ class Model:
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Stream:
-        """The same, piece by piece. The prompt is computed before this returns."""
+        """As generate(), piece by piece. The prompt is computed before this returns."""
         return self.session().stream(prompt, max_tokens, progress=progress, **options)
 
     def generate_many(
@@ -225,7 +225,7 @@ class Model:
     async def agenerate(
         self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
     ) -> Result:
-        """generate() for asyncio: computed together with all other running answers of the model."""
+        """generate() for asyncio, batched with all other running answers of the model."""
         return await awaited(self._handle.batcher.submit(self._job(prompt, max_tokens, options)))
 
     def astream(
@@ -260,7 +260,7 @@ class Model:
         options: GenerateKeywords,
         on_piece: Callable[[Piece], None] | None = None,
     ) -> Job:
-        make_options(max_tokens, options).for_core()  # what is wrong is said to the caller, not to the batch
+        make_options(max_tokens, options).for_core()  # raises invalid options here, not in the batch thread
 
         session: Session | None = None
 
@@ -270,7 +270,7 @@ class Model:
             return session._begin(prompt, max_tokens, options, compute=False)
 
         def finish(core: _core.GenerationCore) -> Result:
-            assert session is not None  # start() came before
+            assert session is not None  # start() has run
             result = session._finish(core)
             self._give_back(session)
             return result
@@ -318,19 +318,19 @@ class Model:
         decode_threads: int = 0,
         governor: Mapping[str, object] | None = None,
     ) -> Session:
-        """A session of its own. `sequence` names it for the random numbers: other names draw other tokens.
+        """A new session. `sequence` selects its stream of random numbers: another value draws other tokens.
 
-        governor  settings by their configuration keys, instead of the model's: {"guard.mode": "on", ...}
+        governor  settings by configuration key, instead of the model's: {"guard.mode": "on", ...}
         """
         core = self._handle.new_session(context, cache_type, threads, decode_threads, sequence, governor)
         return Session(self._handle, core)
 
     def _new_draft(self, context: int) -> _core.SessionCore:
-        """A session that drafts for one of so many positions of another model."""
+        """A session for drafting, with room for `context` tokens."""
         return self._handle.new_session(min(context, self.info.context_length))
 
     def close(self) -> None:
-        """Give the memory back; sessions that still exist keep what they need."""
+        """Free the memory; existing sessions keep what they need."""
         with self._lock:
             self._idle.clear()
         self._core.close()
@@ -348,7 +348,7 @@ class Model:
     @contextmanager
     def _borrowed(self) -> Iterator[Session]:
         session = self._take_session()
-        yield session  # after an error it is not kept: nothing is known about it then
+        yield session  # not reused after an error, as its state is then unknown
         self._give_back(session)
 
     def _take_session(self) -> Session:

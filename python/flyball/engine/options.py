@@ -10,13 +10,13 @@ from typing import Protocol, SupportsFloat, SupportsIndex, TypedDict
 from .. import _core
 from ..errors import InvalidArgument
 
-DEFAULT_MAX_TOKENS = 512  # of an answer, everywhere: the core has the same
+DEFAULT_MAX_TOKENS = 512  # of an answer; the core has the same default
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
 
 
 class DraftSource(Protocol):
-    """A Model, as one that drafts for another sees it."""
+    """The part of Model that a draft model needs."""
 
     def _new_draft(self, context: int) -> _core.SessionCore: ...
 
@@ -45,22 +45,22 @@ class GenerateKeywords(TypedDict, total=False):
 class GenerateOptions:
     """Settings of one generation.
 
-    max_tokens       tokens of the answer at most
+    max_tokens       maximum tokens of the answer
     temperature      0: always the likeliest token
     top_k            only the k likeliest tokens; 0: all
     top_p            only the likeliest tokens that together reach p; 1: all
     min_p            only tokens at least p times as likely as the likeliest; 0: all
-    seed             the same seed draws the same tokens, whatever was generated before
-    stop             text or texts that end the answer, which ends before the first of them
+    seed             the same seed draws the same tokens, whatever was generated earlier
+    stop             text or texts; the answer ends before the first occurrence of any of them
     repeat_penalty   divides positive and multiplies negative logits of tokens in the last `repeat_window`; 1: off
-    no_repeat_ngram  bans a token that would complete an n-gram already present; 0: off
+    no_repeat_ngram  bans tokens that would repeat an n-gram of this length; 0: off
     logit_bias       token id -> number added to its logit; float("-inf") bans the token
-    deadline         seconds from the call; the answer then ends with stop_reason "deadline"
-    ignore_eos       go on after an end-of-generation token
-    batch            prompt tokens per transformer call; cannot change a result
-    speculate        guess tokens and check several in one call: "auto" where it pays, "off", or "always"; the answer is
-                     the same, bit by bit
-    draft            a smaller Model with the same vocabulary that guesses; without, the text so far does
+    deadline         seconds from the call after which the answer ends with stop_reason "deadline"
+    ignore_eos       continue after an end-of-generation token
+    batch            prompt tokens per transformer call; never changes a result
+    speculate        draft tokens and verify several in one call: "auto" (if it pays), "off" or "always"; the answer is
+                     the same, bit for bit
+    draft            a smaller Model with the same vocabulary as draft model; None: prompt lookup
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -81,7 +81,7 @@ class GenerateOptions:
     draft: DraftSource | None = None
 
     def for_core(self) -> dict[str, object]:
-        """Checked values under the names that the binding reads; the draft's session is for its caller to add."""
+        """Validated values under the binding's names; the caller adds the draft model's session."""
         bias = self.logit_bias or {}
         return {
             "max_tokens": integer("max_tokens", self.max_tokens, 1),
@@ -103,7 +103,7 @@ class GenerateOptions:
 
 
 def integer(name: str, value: SupportsIndex, least: int = 0, most: int = _U32) -> int:
-    """`value` as an int in its range, or an error that names it."""
+    """`value` as an int; raises InvalidArgument if it is none or out of range."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -114,7 +114,7 @@ def integer(name: str, value: SupportsIndex, least: int = 0, most: int = _U32) -
 
 
 def real(name: str, value: SupportsFloat) -> float:
-    """`value` as a float; its range is the core's business, which knows NaN from a number."""
+    """`value` as a float; the core checks the range and NaN."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -122,7 +122,7 @@ def real(name: str, value: SupportsFloat) -> float:
 
 
 def utf8(name: str, text: str) -> bytes:
-    """`text` as UTF-8; lone surrogates have none."""
+    """`text` as UTF-8; raises InvalidArgument for lone surrogates."""
     if not isinstance(text, str):
         raise InvalidArgument(name, f"is {type(text).__name__}, must be text")
     try:
@@ -132,14 +132,14 @@ def utf8(name: str, text: str) -> bytes:
 
 
 def speculation(choice: str) -> str:
-    """`choice`, or an error that names what there is."""
+    """`choice` if it is valid, else InvalidArgument."""
     if choice not in ("auto", "off", "always"):
         raise InvalidArgument("speculate", f"is {choice!r}, must be auto, off or always")
     return choice
 
 
 def governor_words(governor: Mapping[str, object] | None) -> dict[str, str]:
-    """Settings of a governor by their configuration keys, as written; which there are is the core's business."""
+    """Governor settings as (key, text); the core validates them."""
     return {str(key): str(value) for key, value in (governor or {}).items()}
 
 

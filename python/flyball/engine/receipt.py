@@ -1,4 +1,4 @@
-"""Receipts: what somebody else needs to repeat an answer and compare it. The format is docs/receipts.md."""
+"""Receipts: all that is needed to repeat an answer elsewhere and compare it. Format: docs/receipts.md."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAX_BYTES = 256 << 20
 
 
 class Receipt(Mapping[str, Any]):
-    """A receipt that the core has read and accepted; a read-only mapping of its JSON members."""
+    """A valid receipt; a read-only mapping of its JSON members."""
 
     def __init__(self, text: str | bytes) -> None:
-        """From JSON text; FormatError names the field and the byte of what is wrong."""
+        """From JSON text; raises FormatError with the field and the byte offset of the fault."""
         self._text = text if isinstance(text, str) else _decode(text)
         self.digest, self.fingerprint = _core.receipt_parse(self._text)
         self._members: dict[str, Any] = json.loads(self._text)
@@ -40,12 +40,12 @@ class Receipt(Mapping[str, Any]):
             raise error.in_file(os.fspath(path)) from None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it: aside, flushed and renamed, so that a reader never sees half of it."""
+        """Write it atomically: to a temporary file that is flushed and renamed."""
         return files.write(path, self._text + ("" if self._text.endswith("\n") else "\n"))
 
     @property
     def json(self) -> str:
-        """The text as it was made or read."""
+        """The JSON text as created or read."""
         return self._text
 
     def __getitem__(self, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a generation gives back: plain frozen data, in the units that the core counted."""
+"""Results of a generation: frozen data in the core's units."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .receipt import Receipt
 
 @dataclass(frozen=True)
 class Phase:
-    """Prefill or decode: transformer calls, tokens that went through them, cycles that they took.
+    """Prefill or decode: number of transformer calls, tokens computed in them, cycles spent.
 
-    Of a call that several sequences shared, each is charged by its share of the tokens. `matrix_cycles` (products with
+    A call shared by several sequences is charged to each by its share of the tokens. `matrix_cycles` (products with
     weights) and `attention_cycles` are parts of `cycles`; the rest is norms, rotations and activations.
     """
 
@@ -28,17 +28,17 @@ class Phase:
 
     @property
     def cycles_per_token(self) -> float | None:
-        """None where no token was computed."""
+        """None if no token was computed."""
         return self.cycles / self.tokens if self.tokens else None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """None where no token was computed."""
+        """None if no token was computed."""
         return self.tokens * self.cycles_per_second / self.cycles if self.tokens and self.cycles else None
 
     @property
     def seconds(self) -> float:
-        """Cycles by the calibrated frequency of the counter."""
+        """Cycles over the calibrated frequency of the time-stamp counter."""
         return self.cycles / self.cycles_per_second
 
     def as_dict(self) -> dict[str, float | int | None]:
@@ -56,7 +56,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Speculation:
-    """Guessed tokens: decode calls that checked some, guesses checked, guesses that were right."""
+    """Speculative decoding: decode calls that verified draft tokens, tokens drafted, tokens accepted."""
 
     calls: int
     drafted: int
@@ -64,7 +64,7 @@ class Speculation:
 
     @property
     def acceptance(self) -> float | None:
-        """Share of the guesses that were right; None where none was checked."""
+        """Share of accepted draft tokens; None if there were none."""
         return self.accepted / self.drafted if self.drafted else None
 
     def as_dict(self) -> dict[str, float | int | None]:
@@ -81,8 +81,8 @@ class Speculation:
 class Metrics:
     """One generation, counted in cycles of the time-stamp counter (contract 2).
 
-    `cached_tokens` of the prompt were not computed: the session held them, or, `shared_tokens` of them, the model had
-    kept them from another session.
+    `cached_tokens` of the prompt were not computed: they were in the session's cache or, `shared_tokens` of them, in
+    the model's prefix cache.
     """
 
     prefill: Phase
@@ -116,7 +116,7 @@ class Metrics:
 
     @property
     def first_token_ms(self) -> float:
-        """Milliseconds from the call's start to its first token; 0 where there was none."""
+        """Milliseconds from the start of the call to its first token; 0 if there was none."""
         return 1e3 * self.first_token_cycles / self.cycles_per_second
 
     def as_dict(self) -> dict[str, object]:
@@ -139,7 +139,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class SessionMetrics:
-    """A session since it was made, all generations together."""
+    """Totals over all generations of a session."""
 
     prefill: Phase
     decode: Phase
@@ -167,7 +167,7 @@ class SessionMetrics:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the governor decided in an answer, after `position` tokens of it had been shown. See docs/reasons.md."""
+    """A decision of the governor, after `position` tokens of the answer. See docs/reasons.md."""
 
     position: int
     reason_id: str
@@ -176,10 +176,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class GovernorState:
-    """A session's governor: its settings, and what it has learnt.
+    """A session's governor: its settings and its measured baseline.
 
-    A plain decode step costs `rest_cycles`, and `attention_cycles` for every 1,024 tokens in the cache. Answers are
-    bounded by `tightness` steps, and by safe mode for `safe_turns_left` more of them.
+    A plain decode step costs `rest_cycles`, plus `attention_cycles` per 1,024 tokens in the cache. The bounds on
+    answers are tightened by `tightness` steps; safe mode lasts for `safe_turns_left` more answers.
     """
 
     settings: dict[str, str | int]
@@ -192,10 +192,10 @@ class GovernorState:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Threads that Model.tune() chose.
+    """The thread counts that Model.tune() chose.
 
-    `candidates`: (threads, prefill, decode), in nanoseconds of a prompt's token and of a step; 0: not measured, for the
-    time was over. Empty where the result comes from the cache file.
+    `candidates`: (threads, prefill, decode) in nanoseconds per prompt token and per decode step; 0: not measured, as
+    the time was up. Empty if the result comes from the cache file.
     """
 
     threads: int
@@ -208,7 +208,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Piece:
-    """One step of a stream. `text` holds whole characters only and may be empty; the last piece may have no token."""
+    """One step of a stream. `text` has only whole characters and may be empty; the last piece may have no token."""
 
     text: str
     token: int | None
@@ -219,10 +219,10 @@ class Piece:
 class Result:
     """One finished answer.
 
-    `tokens` are the produced ids (an end-of-turn token included), `logprobs` their natural-log probabilities under the
-    raw logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted, deadline, or the
-    governor's: budget_guard, loop_guard, memory_guard; `decisions` are what it decided meanwhile. `digest` and
-    `receipt` are made when they are asked for: the first of a model hashes its file.
+    `tokens` are the generated ids (with an end-of-turn token), `logprobs` their natural-log probabilities under the raw
+    logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted, deadline, or the
+    governor's: budget_guard, loop_guard, memory_guard; `decisions` are those of the governor. `digest`
+    and `receipt` are computed on first access; the first one of a model hashes its file.
     """
 
     text: str
@@ -250,7 +250,7 @@ class Result:
         return self._sealed[1]
 
     def __getstate__(self) -> dict[str, object]:
-        """For pickle: the answer itself, without what it was made by."""
+        """For pickle: the data without references to the model."""
         return {**self.__dict__, "_sealed": self._sealed, "_make_receipt": None}
 
     def __str__(self) -> str:
@@ -259,7 +259,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says about itself, and how it was loaded."""
+    """A model file's metadata, and how it was loaded."""
 
     path: str
     name: str
@@ -298,9 +298,9 @@ class ModelInfo:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed when first asked for."""
+        """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed on first access."""
         return self._fingerprint()
 
     def cache_bytes(self, context: int, cache_type: str = "f16") -> int:
-        """Memory of a session's keys and values for `context` positions."""
+        """Bytes of a session's keys and values for `context` tokens."""
         return self._cache_bytes(context, cache_type)

@@ -1,4 +1,4 @@
-"""A session: one sequence with its cache of keys and values, for one thread at a time."""
+"""A session: one sequence of tokens with its KV cache, for one thread at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """A Policy, as a session sees it."""
+    """The part of Policy that a session uses."""
 
     _core: PolicyCore
 
@@ -36,9 +36,9 @@ class Observer(Protocol):
 
 
 class Stream(Iterator[Piece]):
-    """The pieces of an answer as they come; `result` holds the whole answer once they have ended.
+    """The pieces of an answer as they come; afterwards `result` is the whole answer.
 
-    Left early, it is to be closed: close() ends the answer with stop_reason "interrupted" and gives the Result so far.
+    To stop early, call close(): it ends the answer with stop_reason "interrupted" and returns the Result so far.
     """
 
     def __init__(self, core: _core.GenerationCore, finish: Callable[[_core.GenerationCore], Result]) -> None:
@@ -61,15 +61,15 @@ class Stream(Iterator[Piece]):
         return Piece(text, token, logprob)
 
     def when_done(self, call: Callable[[Result], None]) -> None:
-        """Have `call` called with the answer when it is complete."""
+        """Call `call` with the Result when the answer is complete."""
         self._done = call
 
     def cancel(self) -> None:
-        """Ask the running or next step to end the answer; may be called from any thread."""
+        """End the answer in the running or next step; may be called from any thread."""
         self._core.cancel()
 
     def close(self) -> Result:
-        """End the answer now and give what there is of it."""
+        """End the answer now; returns the Result so far."""
         if self._result is None:
             self._core.cancel()
             for _ in self:
@@ -78,9 +78,9 @@ class Stream(Iterator[Piece]):
 
     @property
     def result(self) -> Result:
-        """The answer; an error while it is not complete."""
+        """The Result; raises InvalidArgument while the answer is not complete."""
         if self._result is None:
-            raise InvalidArgument("stream", "is not at its end; take all pieces, or close() it")
+            raise InvalidArgument("stream", "is not complete; take all pieces, or close() it")
         return self._result
 
     def _finish(self) -> None:
@@ -96,21 +96,21 @@ class Stream(Iterator[Piece]):
 
 
 class Session:
-    """A sequence of tokens with its cache. Made by Model.session(); two threads at once get SessionBusy.
+    """A sequence of tokens with its KV cache. Made by Model.session(); concurrent use raises SessionBusy.
 
-    Each prompt is the whole text: the longest prefix that the cache already holds is not computed again, which changes
-    the time and never the answer.
+    Each prompt is the whole text: the longest prefix already in the cache is not computed again, which changes the
+    time and never the answer.
     """
 
     def __init__(self, model: ModelHandle, core: _core.SessionCore) -> None:
         self._model = model
         self._core = core
-        self.policy: Observer | None = None  # that looks after it
+        self.policy: Observer | None = None  # the policy that manages this session
         self._draft: tuple[DraftSource, _core.SessionCore] | None = None
 
     @property
     def context(self) -> int:
-        """Positions that the cache has room for."""
+        """The context limit: tokens that the cache has room for."""
         return self._core.context
 
     @property
@@ -120,27 +120,27 @@ class Session:
 
     @property
     def cache_bytes(self) -> int:
-        """Memory of the cache."""
+        """Bytes of the cache."""
         return self._core.cache_bytes
 
     @property
     def tokens(self) -> list[int]:
-        """Ids whose keys and values the cache holds."""
+        """Token ids whose keys and values are in the cache."""
         return self._core.tokens()
 
     @property
     def metrics(self) -> SessionMetrics:
-        """Counts since the session was made."""
+        """Totals since the session was created."""
         return SessionMetrics.from_counts(self._core.metrics(), _core.cycles_per_second())
 
     @property
     def governor(self) -> GovernorState:
-        """What governs the session, and what it has learnt."""
+        """The governor's settings and state."""
         fields = self._core.governor()
         return GovernorState(**fields | {"settings": json.loads(fields["settings"])})
 
     def govern(self, settings: Mapping[str, object]) -> None:
-        """Have `settings` (configuration keys autotune.* and guard.*, others at their defaults) hold from now on."""
+        """Replace the governor's settings (configuration keys autotune.* and guard.*; others get their defaults)."""
         self._core.govern(governor_words(settings))
 
     def generate(
@@ -151,7 +151,7 @@ class Session:
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Result:
-        """Answer `prompt` (text or token ids) and give the whole answer. Options: see GenerateOptions."""
+        """Answer `prompt` (text or token ids); returns the whole answer. Options: see GenerateOptions."""
         core = self._begin(prompt, max_tokens, options, progress)
         core.run()
         return self._finish(core)
@@ -164,13 +164,13 @@ class Session:
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Stream:
-        """The same, piece by piece. The prompt is computed before this returns."""
+        """As generate(), piece by piece. The prompt is computed before this returns."""
         return Stream(self._begin(prompt, max_tokens, options, progress), self._finish)
 
     async def agenerate(
         self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
     ) -> Result:
-        """generate() for asyncio: computed together with all other running answers of the model."""
+        """generate() for asyncio, batched with all other running answers of the model."""
         return await awaited(self._submit(prompt, max_tokens, options))
 
     def astream(
@@ -186,23 +186,23 @@ class Session:
         options: GenerateKeywords,
         on_piece: Callable[[Piece], None] | None = None,
     ) -> Future[Result]:
-        make_options(max_tokens, options).for_core()  # what is wrong is said to the caller, not to the batch
+        make_options(max_tokens, options).for_core()  # raises invalid options here, not in the batch thread
         job = Job(lambda: self._begin(prompt, max_tokens, options, compute=False), self._finish, on_piece)
         return self._model.batcher.submit(job)
 
     def _finish(self, core: _core.GenerationCore) -> Result:
-        """The Result of a generation that is done; the policy has seen it, and what the journal was told is kept."""
+        """The Result of a finished generation; informs the policy and writes the journal."""
         if self.policy is not None:
             try:
                 self.policy._turn_ended(core)
-            except Error as error:  # the answer is there
+            except Error as error:  # must not lose the answer
                 warnings.warn(f"the policy could not ask the model: {error}", RuntimeWarning, stacklevel=2)
             self._follow()
         self._model.keep_journal()
         return make_result(core)
 
     def _follow(self) -> None:
-        """Take the cache that the policy wants. A text that is too long for it goes on in the one that there is."""
+        """Switch to the cache that the policy wants, unless the text so far does not fit in it."""
         if self.policy is None:
             return
         context, cache_type = self.policy._wanted_cache()
@@ -223,12 +223,12 @@ class Session:
         return self._core.embed(self._model.ids(text), pooling, bool(normalize), integer("batch", batch, 1))
 
     def reset(self) -> None:
-        """Forget the cache."""
+        """Clear the cache."""
         self._core.reset()
         self._follow()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write tokens and cache to a file; restore() continues with equal bits."""
+        """Write tokens and cache to a file; restore() continues with the same bits."""
         self._core.save(os.fsencode(path))
 
     def restore(self, path: str | os.PathLike[str]) -> None:
@@ -243,7 +243,7 @@ class Session:
         progress: Progress | None = None,
         compute: bool = True,
     ) -> _core.GenerationCore:
-        """A generation of the core; `compute`: with its prompt computed."""
+        """A generation of the core. `compute`: also compute its prompt."""
         checked = make_options(max_tokens, options)
         settings = checked.for_core() | {
             "draft": self._draft_core(checked.draft if checked.speculate != "off" else None),
@@ -252,7 +252,7 @@ class Session:
         return self._core.begin(self._model.ids(prompt), settings, progress, compute)
 
     def _draft_core(self, draft: DraftSource | None) -> _core.SessionCore | None:
-        """A session of the draft model that follows this one; kept, so that it follows from turn to turn."""
+        """The draft model's session for this one, kept so that its cache serves the next turn too."""
         if draft is None:
             return None
         if self._draft is None or self._draft[0] is not draft:
@@ -261,7 +261,7 @@ class Session:
 
 
 def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
-    """GenerateOptions from keyword arguments; an unknown one is named."""
+    """GenerateOptions from keyword arguments; raises InvalidArgument for an unknown one."""
     try:
         return GenerateOptions(max_tokens=max_tokens, **options)
     except TypeError as error:
@@ -269,7 +269,7 @@ def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
 
 
 def make_result(core: _core.GenerationCore) -> Result:
-    """The Result of a generation that is done."""
+    """The Result of a finished generation."""
 
     def make_receipt() -> tuple[str, Receipt]:
         digest, receipt = _core.receipt_make(core)

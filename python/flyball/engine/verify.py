@@ -1,4 +1,4 @@
-"""Verification: the answer of a receipt is repeated and compared."""
+"""Verification: repeat a receipt's answer and compare."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def verify(
 ) -> bool:
     """Repeat the answer and compare model, logits, tokens, text and digest with the receipt.
 
-    `receipt` may be a Receipt, a mapping of its members, or a path; `model` a loaded Model or a path, and may be left
-    out for the bundled model. Returns True, or raises VerificationError, which says what differs and at which produced
-    position. Any other error means that it could not be told.
+    `receipt` is a Receipt, a mapping of its members, or a path; `model` a loaded Model, a path, or None for the bundled
+    model. Returns True, or raises VerificationError with the first difference and its position in the answer. Any other
+    error means that the comparison was not possible.
     """
     checked = _as_receipt(receipt)
     if isinstance(model, Model):
@@ -42,7 +42,7 @@ def _verify(receipt: Receipt, model: Model) -> bool:
     report = report_of(receipt, model)
     if not report["verified"]:
         position = difference_position(report)
-        where = "receipt" if position is None else f"receipt, produced position {position}"
+        where = "receipt" if position is None else f"receipt, generated position {position}"
         error = VerificationError(where, report["message"])
         error.position = position
         raise error
@@ -55,7 +55,7 @@ def report_of(receipt: Receipt, model: Model, progress: Progress | None = None) 
 
 
 def difference_position(report: Mapping[str, Any]) -> int | None:
-    """The first produced position that differs, where the difference has one."""
+    """The first generated position that differs, or None if the difference has no position."""
     return int(report["position"]) if report["difference"] in ("logits", "tokens", "stop") else None
 
 

@@ -1,1 +1,1 @@
-"""Numbers in, verdicts out."""
+"""Statistics and verdicts, without I/O."""

@@ -1,7 +1,7 @@
-"""Whether a series became slower: a cumulative sum against a baseline that was chosen, looked at after each run.
+"""Drift detection: whether a series of costs became slower than its baseline (a one-sided CUSUM, checked every run).
 
-Values are costs as multiples of a reference workload, measured in turn with them, so that a slower machine is no
-slow-down. Robust against single spikes: a run counts for at most CLIP standard deviations.
+Costs are multiples of a reference workload measured in turn with them, so that a slower machine is no slow-down.
+A single spike cannot raise the alarm: a run counts for at most CLIP standard deviations.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-LEAST_RUNS = 10  # of a baseline
-SLACK = 1.25  # standard deviations that a run may be above the baseline before it counts
-ALARM = 8.0  # their sum
+LEAST_RUNS = 10  # in a baseline
+SLACK = 1.25  # standard deviations above the baseline that do not count
+ALARM = 8.0  # the sum that is a slow-down
 CLIP = 4.0
-_MOST = 2 * ALARM  # so that a long slow-down that is mended is not told for long after
-_LEAST_SPREAD = 0.025  # of the logarithm: what a neighbour who comes or goes was seen to change
-_WIDEN = 1.25  # the spread of few runs is known badly
+_MOST = 2 * ALARM  # cap of the sum, so that the alarm ends soon after a long slow-down is fixed
+_LEAST_SPREAD = 0.025  # of the logarithm: the measured effect of other load on the machine
+_WIDEN = 1.25  # the spread of few runs is uncertain
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Baseline:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Baseline:
-        """Of at least two runs' costs."""
+        """The baseline of at least two costs."""
         logs = [math.log(value) for value in values]
         center = statistics.median(logs)
-        # From the median absolute deviation, which spikes do not move.
+        # From the median absolute deviation, which is robust against spikes.
         spread = 1.4826 * statistics.median(abs(x - center) for x in logs)
         return cls(center, max(_LEAST_SPREAD, _WIDEN * spread), len(logs))
 
 
 class Drift(NamedTuple):
-    """`sum`: how far the evidence has come; ALARM is a slow-down. `ratio`: the newest runs' median to the baseline."""
+    """`sum`: the CUSUM; from ALARM on it is a slow-down. `ratio`: median of the newest runs over the baseline."""
 
     slower: bool
     sum: float
@@ -48,7 +48,7 @@ class Drift(NamedTuple):
 
 
 def slow_down(baseline: Baseline, values: Sequence[float], least_ratio: float, window: int = 5) -> Drift:
-    """`values`: costs of the runs after the baseline, oldest first. Below `least_ratio` nothing is a slow-down."""
+    """`values`: costs after the baseline, oldest first. A ratio below `least_ratio` is never a slow-down."""
     total = 0.0
     for value in values:
         deviation = (math.log(value) - baseline.center) / baseline.spread

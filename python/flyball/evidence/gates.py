@@ -1,4 +1,4 @@
-"""Verdicts: numbers in, pass, fail or inconclusive out, with a reason from the registry and the evidence."""
+"""Verdicts: pass, fail or inconclusive, each with a reason from the registry and its evidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says. `evidence`: the numbers and the limits that they were held against, plain JSON."""
+    """A gate's verdict. `evidence`: the numbers and the limits that they were compared with, as plain JSON."""
 
     outcome: Outcome
     reason_id: str
@@ -44,7 +44,7 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Verdict:
-        """As as_dict() gives it, or version 0.1 did."""
+        """From as_dict() of this version or version 0.1."""
         outcome = fields["outcome"]
         return cls(
             **{

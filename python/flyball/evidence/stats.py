@@ -1,6 +1,6 @@
-"""Statistics that hold on noisy machines: exact tests, bounds, and corrections for looking often.
+"""Statistics for noisy measurements: exact tests, bounds, and corrections for repeated looks.
 
-From SciPy, which comes with the extra `reliability`: its tests are better kept than ours would be.
+They use SciPy, which the extra `reliability` installs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ..errors import NotFound
 
 
 def scipy(module: str) -> Any:
-    """One of SciPy's modules, imported when it is needed: what only reads results does without."""
+    """Import a SciPy module on first use, as commands that only read results do not need it."""
     try:
         return importlib.import_module(f"scipy.{module}")
     except ImportError:
-        raise NotFound("scipy", "is not installed; pip install 'flyball[reliability]' brings it") from None
+        raise NotFound("scipy", "is not installed; pip install 'flyball[reliability]' installs it") from None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment: each p-value such that all may be held against one level."""
+    """Holm's adjustment: p-values that can all be compared with one significance level."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -34,14 +34,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def larger_p(log_ratios: Sequence[float]) -> float:
-    """One-sided p-value of Wilcoxon's signed-rank test that pairs' ratios are larger than one."""
+    """One-sided p-value of Wilcoxon's signed-rank test that the ratios of pairs are larger than one."""
     if not any(log_ratios):
         return 1.0
     return float(scipy("stats").wilcoxon(log_ratios, alternative="greater").pvalue)
 
 
 def median_lower_bound(values: Sequence[float], confidence: float) -> float:
-    """Lower bound of the median from order statistics, whatever the distribution; -inf where there are too few."""
+    """Distribution-free lower bound of the median from order statistics; -inf for too few values."""
     ordered = sorted(values)
     # The i-th smallest (from 0) is below the median with probability 1 - P(Bin(n, 1/2) <= i).
     i = int(scipy("stats").binom.ppf(1 - confidence, len(ordered), 0.5)) - 1
@@ -49,7 +49,7 @@ def median_lower_bound(values: Sequence[float], confidence: float) -> float:
 
 
 def share_bounds(n_hits: int, n: int, confidence: float) -> tuple[float, float]:
-    """Clopper and Pearson's one-sided bounds of a share, each at that confidence."""
+    """One-sided Clopper-Pearson bounds of a share, each at this confidence."""
     if n == 0:
         return 0.0, 1.0
     lower = float(scipy("special").betaincinv(n_hits, n - n_hits + 1, 1 - confidence)) if n_hits else 0.0
@@ -71,7 +71,7 @@ class Contingency(NamedTuple):
 
 
 def contingency(baseline: Mapping[str, int], current: Mapping[str, int], other: str) -> Contingency:
-    """What the baseline has not seen is one cell, `other`."""
+    """The contingency table; categories that the baseline lacks share the cell `other`."""
     names = [*sorted(baseline), other]
     unseen = sum(count for name, count in current.items() if name not in baseline)
     return Contingency(
@@ -86,9 +86,9 @@ _SCREEN = 0.01  # asymptotic p-value below which the exact one is computed
 
 
 def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: int = 0) -> float:
-    """Permutation p-value, with fixed margins, of the chi-square statistic that both counts are of one distribution.
+    """Permutation p-value (fixed margins, chi-square statistic) that both counts have the same distribution.
 
-    Drawn in blocks, until enough are as extreme to know that the p-value is large (Besag and Clifford).
+    Draws in blocks, and stops early once the p-value is certainly large (Besag and Clifford).
     """
     total = table.baseline + table.current
     total = total[total > 0]
@@ -96,11 +96,11 @@ def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: 
     if len(total) < 2 or n == 0 or n == of:
         return 1.0
     expected = total * (n / of)
-    # With fixed margins the other row's term is a multiple of this one's.
+    # With fixed margins the other row's term is proportional to this one's.
     observed = float((((table.current[table.baseline + table.current > 0] - expected) ** 2) / expected).sum())
     scale = of / (of - n)
     if float(scipy("special").chdtrc(len(total) - 1, observed * scale)) > _SCREEN:
-        return 1.0  # far from any level; the exact value would say no more
+        return 1.0  # far above any level, so the exact value does not matter
     random = np.random.default_rng(seed)
     n_drawn = n_extreme = 0
     while n_drawn < n_permutations and n_extreme < _ENOUGH:
@@ -112,7 +112,7 @@ def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: 
 
 
 def effect_sizes(table: Contingency) -> dict[str, float]:
-    """Population stability index and Jensen-Shannon distance, half a count added: how large, not whether by chance."""
+    """Population stability index and Jensen-Shannon distance, with half a count added to each cell."""
     p = (table.baseline + 0.5) / (table.baseline + 0.5).sum()
     q = (table.current + 0.5) / (table.current + 0.5).sum()
     middle = (p + q) / 2
@@ -121,16 +121,16 @@ def effect_sizes(table: Contingency) -> dict[str, float]:
 
 
 def detectable_ratio(log_ratios: Sequence[float]) -> float:
-    """The smallest ratio that as many pairs with that spread find in four of five cases, at a level of 1 %.
+    """The smallest ratio that this many pairs with this spread detect with a power of 80 % at a level of 1 %.
 
-    By a normal approximation; Wilcoxon's test of 25 pairs was simulated to find it in 72 % of cases.
+    A normal approximation; in simulations, Wilcoxon's test of 25 pairs had a power of 72 %.
     """
     spread = float(np.std(log_ratios, ddof=1)) if len(log_ratios) > 1 else math.inf
     return math.exp(3.17 * spread / math.sqrt(len(log_ratios))) if log_ratios else math.inf
 
 
 class Summary(NamedTuple):
-    """Of some numbers."""
+    """A summary of some numbers."""
 
     n: int
     mean: float
@@ -140,7 +140,7 @@ class Summary(NamedTuple):
 
 
 def summary(values: Sequence[float]) -> Summary | None:
-    """None of nothing."""
+    """The summary of `values`; None if there are none."""
     if not values:
         return None
     p50, p95, p99 = (float(x) for x in np.percentile(values, (50, 95, 99)))
@@ -148,9 +148,9 @@ def summary(values: Sequence[float]) -> Summary | None:
 
 
 class Sprt(NamedTuple):
-    """Wald's sequential test of a share: `good` against `bad`, looked at after each observation, at no cost in errors.
+    """Wald's sequential test of a share, `good` against `bad`; it may be evaluated after every observation.
 
-    `miss`: chance to call a bad one good; `alarm`: chance to call a good one bad.
+    `miss`: probability of accepting a bad share; `alarm`: probability of rejecting a good one.
     """
 
     good: float
@@ -159,7 +159,7 @@ class Sprt(NamedTuple):
     alarm: float
 
     def decide(self, n_hits: int, n: int) -> bool | None:
-        """True: bad. False: good. None: go on."""
+        """True: bad. False: good. None: more observations are needed."""
         ratio = n_hits * math.log(self.bad / self.good) + (n - n_hits) * math.log((1 - self.bad) / (1 - self.good))
         if ratio >= math.log((1 - self.miss) / self.alarm):
             return True

@@ -1,1 +1,1 @@
-"""What looks after sessions."""
+"""Automatic management of sessions."""

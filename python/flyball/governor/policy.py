@@ -1,4 +1,4 @@
-"""The policy: what changes between answers, with a reason, a checkpoint, and a verdict on what came of it."""
+"""The policy: changes settings between answers, each with a reason, a checkpoint and a judged outcome."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..engine.options import DEFAULT_MAX_TOKENS, governor_words, integer, utf8
 from ..engine.session import Session
 
 ACTIONS: dict[str, str] = dict(_core.policy_actions())
-"""Each action with the metric that it should lower, "none" where nothing is judged."""
+"""Each action with the metric that it should lower, or "none" if its outcome is not judged."""
 
 
 class Configuration(NamedTuple):
-    """What a policy may change: positions of the cache, tokens of an answer, type of the cached keys and values."""
+    """What a policy may change: context limit, maximum tokens per answer, type of cached keys and values."""
 
     context: int
     max_tokens: int
@@ -25,7 +25,7 @@ class Configuration(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """What came of an action so far. `history` is a decayed sum, which the next confidence has as a twentieth."""
+    """Judged outcomes of an action. `history` is their decayed sum; a twentieth of it enters the next confidence."""
 
     improved: int
     regressed: int
@@ -35,8 +35,8 @@ class Outcomes(NamedTuple):
 
 @dataclass(frozen=True)
 class PolicyState:
-    """Where a policy stands. `judging`: the action that answers are counted for; `last_reasons`: its last decisions, of
-    which `changed` changed something.
+    """A policy's state. `judging`: the action on trial, by `judged_answers` so far; `last_reasons`: its last decisions,
+    of which `changed` changed a setting.
     """
 
     mode: str
@@ -54,11 +54,11 @@ class PolicyState:
 
 
 class Policy:
-    """Looks after the sessions that session() makes: see docs/policy.md.
+    """Manages the sessions that session() creates; see docs/policy.md.
 
-    file      gets what is changed, FILE.before the checkpoint, FILE.history the outcomes of actions
+    file      file for the changed settings; FILE.before is the checkpoint, FILE.history the outcomes of actions
     settings  configuration keys policy.*, and guard.* and autotune.* of its sessions; others at their defaults
-    context, cache_type, max_tokens   what is asked for: a cause gone, all goes back to it
+    context, cache_type, max_tokens   requested settings, which the policy returns to when a cause is gone
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Policy:
 
     @property
     def state(self) -> PolicyState:
-        """What it has measured, changed and concluded."""
+        """A snapshot of what it measured, changed and judged."""
         fields = self._core.state()
         return PolicyState(
             **fields
@@ -98,14 +98,14 @@ class Policy:
         )
 
     def session(self) -> Session:
-        """A session with the policy's settings that gets what it wants, now and after each answer."""
+        """A new session that the policy manages from the start and after each answer."""
         now = self.state.current
         session = self.model.session(now.context, now.cache_type, governor=self._settings)
         session.policy = self
         return session
 
     def consult(self, session: Session, mock: str | None = None) -> PolicyState:
-        """Ask the model what to change, or take `mock`, an action's name, as if it had chosen that without a doubt."""
+        """Ask the model what to change. `mock`: an action to take as if the model had chosen it with certainty."""
         if mock is None:
             self._core.consult(session._core)
         else:
@@ -115,32 +115,32 @@ class Policy:
         return self.state
 
     def scores(self, situation: str) -> dict[str, float]:
-        """What the model makes of a situation, as a consult words it: how much likelier it makes each action.
+        """The model's score of each action in a situation: log P(action | situation) - log P(action).
 
-        Differences of natural logarithms, the same float32 on every machine.
+        The situation is worded as in a consult. Natural logarithms, the same float32 on every machine.
         """
         return dict(zip(ACTIONS, self._core.ask_model(utf8("situation", situation)), strict=True))
 
     def session_ended(self, session: Session) -> PolicyState:
-        """Say that a session has come to its end, which may be the time to ask the model."""
+        """Report the end of a session; the policy may then ask the model."""
         self._core.session_ended(session._core)
         self.model._handle.keep_journal()
         return self.state
 
     def _turn_ended(self, generation: _core.GenerationCore) -> None:
-        """What an answer has shown; the policy's sessions say so."""
+        """Evaluate a finished answer; called by the policy's sessions."""
         self._core.turn_ended(generation)
 
     def _wanted_cache(self) -> tuple[int, str]:
-        """Its positions and type."""
+        """The current context limit and cache type."""
         now = self.state.current
         return now.context, now.cache_type
 
     def request(self, context: int, cache_type: str, max_tokens: int) -> None:
-        """Set what is wanted: it replaces whatever the policy changed before."""
+        """Set the requested settings; they replace the policy's changes."""
         self._core.request(integer("context", context), cache_type, integer("max_tokens", max_tokens, 1))
 
     def govern(self, settings: Mapping[str, object]) -> None:
-        """Have `settings` hold from now on."""
+        """Replace the settings of the policy and of its later sessions."""
         self._core.govern(governor_words(settings))
         self._settings = dict(settings)

@@ -1,4 +1,4 @@
-"""Boot images, made and run."""
+"""Boot images: make and run them."""
 
 from .machine import WENT_WRONG, Ended, Machine, interact, native, run
 from .tools import Wanting, beside_python, preflight, program_path

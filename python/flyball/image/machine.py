@@ -1,7 +1,7 @@
-"""Machines that run images: QEMU's with a script or a console, or the program alone as a process of this system.
+"""Run boot images in QEMU, with a script or a console, or run their program as a Linux process.
 
-The console of a run with a script is the first serial line: the program sees by the machine's debug port that a script
-is there, and says by another whether all went well (docs/bare-metal.md).
+A script's console is the first serial line. QEMU's debug port tells the program that a script is there, and the
+debug-exit device returns the program's exit status (docs/bare-metal.md).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import NamedTuple
 from ..errors import NotFound
 from .tools import beside_python, existing, firmware, program_path, tool
 
-_ENDED_WELL = 33  # the debug-exit device: twice what the program wrote, and one
-WENT_WRONG = "a command or a prompt of the script went wrong"
+_ENDED_WELL = 33  # exit status by the debug-exit device: 2 * value + 1
+WENT_WRONG = "a command or a prompt of the script failed"
 _PROMPT = re.compile(rb"(?:^|\n)(> |\.\.\. )$")
 _ESCAPES = re.compile(rb"\x1b\[[0-9;=?]*[A-Za-z]")
 
 
 class Ended(NamedTuple):
-    """How a run in QEMU ended: `well` only by the program's own word, with all lines of the script read."""
+    """How a run ended. `well`: the program reported success and had read the whole script."""
 
     well: bool
     why: str
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that QEMU plays. `cpu`: max has AVX2, qemu64 has not. `read_only`: nothing can be written."""
+    """The machine to emulate. `cpu`: max has AVX2, qemu64 has not. `read_only`: the disk rejects writes."""
 
     cpu: str = "max"
     processors: int = 1
@@ -45,7 +45,7 @@ class Machine:
     read_only: bool = False
 
     def command(self, image: Path, scripted: bool) -> list[str]:
-        """QEMU's command line. TCG by name: /dev/kvm may be there and not work."""
+        """QEMU's command line. It asks for TCG, as /dev/kvm may exist and not work."""
         code, variables = firmware()
         command = [tool("qemu-system-x86_64"), "-machine", "q35", "-accel", "tcg", "-cpu", self.cpu]
         command += [
@@ -76,7 +76,7 @@ def run(
     timeout: float = 120,
     on_output: Callable[[str], object] | None = None,
 ) -> Ended:
-    """Boot an image and feed it the lines of a script, each when the program asks for one. `/quit` is added."""
+    """Boot an image and send the lines of a script, one per prompt of the program; `/quit` is appended."""
     lines = [line.rstrip("\n") for line in script]
     if "/quit" not in lines:
         lines.append("/quit")
@@ -106,7 +106,7 @@ def run(
 def _converse(
     process: subprocess.Popen[bytes], lines: list[str], timeout: float, on_output: Callable[[str], object] | None
 ) -> Ended:
-    """Answer each prompt with the next line, until the program has ended."""
+    """Answer each prompt with the next line until the program ends."""
     assert process.stdin is not None
     assert process.stdout is not None
     start = time.monotonic()
@@ -119,7 +119,7 @@ def _converse(
     while True:
         left = timeout - (time.monotonic() - start)
         if left <= 0:
-            return ended(f"no end after {timeout:g} s, {len(waiting)} lines not read")
+            return ended(f"timeout after {timeout:g} s, {len(waiting)} lines not read")
         if not select.select([process.stdout], [], [], min(left, 0.5))[0]:
             continue
         piece = os.read(process.stdout.fileno(), 65536)
@@ -131,7 +131,7 @@ def _converse(
         if b"!!!!" in output[-4096:]:
             time.sleep(0.5)  # the rest of the firmware's screen
             output += os.read(process.stdout.fileno(), 65536)
-            return ended("the firmware caught a fault: " + _text(output[output.index(b"!!!!") :])[:400])
+            return ended("the firmware reported a fault: " + _text(output[output.index(b"!!!!") :])[:400])
         if waiting and _PROMPT.search(output[-16:]):
             process.stdin.write(waiting.pop(0).encode() + b"\n")
             process.stdin.flush()
@@ -141,7 +141,7 @@ def _judge(ended: Ended, status: int, said: str) -> Ended:
     if status == _ENDED_WELL and ended.well:
         return ended._replace(why="")
     if status == _ENDED_WELL:
-        return ended._replace(well=False, why="the program ended before it had read the whole script")
+        return ended._replace(well=False, why="the program ended before the end of the script")
     if status == _ENDED_WELL + 2:
         return ended._replace(well=False, why=WENT_WRONG)
     what = f"QEMU ended with {status}: a crash, or a machine that did not boot"
@@ -155,31 +155,31 @@ def native(
     timeout: float = 120,
     program: str | os.PathLike[str] | None = None,
 ) -> Ended:
-    """Run the boot image's program as a process of this system, with `folder` as its volume, and feed it a script.
+    """Run a script in the boot image's program as a Linux process, with `folder` as its volume.
 
-    The very bytes that boot, at full speed: its output has the echo of what it was fed. Well: exit code 0.
+    It is the same binary that boots, at native speed; its output includes the echoed script.
     """
     if not Path(folder).is_dir():
-        raise NotFound(str(folder), "is no folder")
+        raise NotFound(str(folder), "is not a folder")
     lines = "".join(line.rstrip("\n") + "\n" for line in script)
     command = [beside_python("flyball-native"), str(program or program_path()), str(folder), str(processors)]
     start = time.monotonic()
     try:
         done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
-        return Ended(False, f"no end after {timeout:g} s", _text(error.stdout or b""), time.monotonic() - start)
+        return Ended(False, f"timeout after {timeout:g} s", _text(error.stdout or b""), time.monotonic() - start)
     seconds = time.monotonic() - start
     if done.returncode < 0:
-        return Ended(False, f"a fault: signal {-done.returncode}", _text(done.stdout), seconds)
-    why = "" if done.returncode == 0 else "a command or a prompt went wrong " + _text(done.stderr).strip()
+        return Ended(False, f"killed by signal {-done.returncode}", _text(done.stdout), seconds)
+    why = "" if done.returncode == 0 else "a command or a prompt failed " + _text(done.stderr).strip()
     return Ended(done.returncode == 0, why.strip(), _text(done.stdout), seconds)
 
 
 def interact(path: str | os.PathLike[str], machine: Machine | None = None, serial: bool = False) -> bool:
-    """Boot an image with a console on this terminal, for people; says whether it ended well.
+    """Boot an image with a console on this terminal; returns whether it ended well.
 
-    The firmware's console, as a screen has it, or (`serial`) the raw first serial line, as scripts have it: faster,
-    without history and editing.
+    The console is the firmware's, or with `serial` the raw first serial line that scripts use: faster, but without
+    history and editing.
     """
     command = (machine or Machine()).command(existing(path), scripted=serial)
     return subprocess.run(command, check=False).returncode == (_ENDED_WELL if serial else 0)

@@ -1,4 +1,4 @@
-"""Programs that make and run images, and what of them is missing."""
+"""The tools that make and run images, and checks for missing ones."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def program_path() -> Path:
     """The program for UEFI; `make efi` builds it."""
     path = Path(__file__).parents[1] / "data" / "flyball.efi"
     if not path.exists():
-        raise NotFound(str(path), "was not built; `make efi` does, and needs clang-19 and lld-19")
+        raise NotFound(str(path), "does not exist; `make efi` builds it and needs clang-19 and lld-19")
     return path
 
 
 def existing(path: str | os.PathLike[str]) -> Path:
-    """The path of an image that is there."""
+    """The path of an image; raises NotFound if there is none."""
     image = Path(path)
     if not image.is_file():
         raise NotFound(str(image), "does not exist; flyball image build makes one")
@@ -44,10 +44,10 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 
 def tool(name: str) -> str:
-    """Path of a program."""
+    """Path of a tool; raises NotFound with its Debian package."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if found is None:
-        raise NotFound(name, f"is not installed; it comes with the package {_PACKAGES[name]}")
+        raise NotFound(name, f"is not installed; install the package {_PACKAGES[name]}")
     return found
 
 
@@ -57,11 +57,11 @@ def firmware() -> tuple[Path, Path]:
         code, variables = (folder / name for name in _FIRMWARE)
         if code.exists() and variables.exists():
             return code, variables
-    raise NotFound(_FIRMWARE[0], "is not installed; the firmware for QEMU comes with the package ovmf")
+    raise NotFound(_FIRMWARE[0], "is not installed; install the package ovmf for QEMU's firmware")
 
 
 def run(command: list[str]) -> str:
-    """Run a program to its end and give what it said."""
+    """Run a program to its end; returns its output."""
     done = subprocess.run([tool(command[0]), *command[1:]], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise FileError(command[-1], f"{command[0]} failed: {(done.stderr or done.stdout).strip()}")
@@ -73,19 +73,19 @@ def beside_python(program: str) -> str:
     beside = Path(sys.executable).parent / program
     found = str(beside) if beside.exists() else shutil.which(program)
     if found is None:
-        raise NotFound(program, "is not beside this Python; it is built with the package")
+        raise NotFound(program, "is not beside this Python; reinstall flyball, which installs it")
     return found
 
 
 class Wanting(NamedTuple):
-    """What is missing, in the words of an error: cause, and what to do."""
+    """A missing requirement, as an error names it: the cause and the remedy."""
 
     what: str
     why: str
 
 
 def preflight(folder: str | os.PathLike[str], n_bytes: int = LEAST_BYTES) -> list[Wanting]:
-    """What building and running an image in `folder` would lack; empty: nothing."""
+    """Missing requirements of building and running an image in `folder`."""
     wanting = []
 
     def needs(look: Callable[[], object]) -> None:
@@ -96,7 +96,7 @@ def preflight(folder: str | os.PathLike[str], n_bytes: int = LEAST_BYTES) -> lis
 
     needs(program_path)
     for name in _PACKAGES:
-        if name != "sgdisk":  # for sticks alone
+        if name != "sgdisk":  # only needed for USB sticks
             needs(partial(tool, name))
     needs(firmware)
     free = shutil.disk_usage(folder).free

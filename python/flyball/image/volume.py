@@ -1,4 +1,4 @@
-"""Images: a FAT volume with the program for UEFI and models, made and read by mtools."""
+"""Boot images: a FAT volume with the UEFI program and models, made and read by mtools."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..errors import FileError, InvalidArgument, NotFound
 from .tools import LEAST_BYTES, existing, program_path, run, tool
 
 BOOT_PATH = "EFI/BOOT/BOOTX64.EFI"
-_LABELS = ("-v", "FLYBALL", "-N", "464c5942")  # with a serial number from the clock no two images would be the same
-_PARTITION = "@@1M"  # where mtools find the volume of an image with a partition table
+_LABELS = ("-v", "FLYBALL", "-N", "464c5942")  # a fixed serial number: one from the clock would make every image differ
+_PARTITION = "@@1M"  # offset of the volume in an image with a partition table, for mtools
 _MOST_FILE_BYTES = (4 << 30) - 1  # of FAT32
 
 
@@ -27,8 +27,8 @@ def build(
 ) -> None:
     """Make a FAT32 image that boots: models (default: the bundled one) in models/, `config` as flyball.toml.
 
-    Room is left for a quarter more than there is. `files` come beside the program. `usb`: in a partition of a GPT, as
-    sticks for real machines have it; QEMU takes either.
+    A quarter of the size is left free. `files` go beside the program. `usb`: with a GPT partition table, as USB sticks
+    for real machines need; QEMU boots either.
     """
     sources = [Path(model) for model in models] or [demo_model_path()]
     boot = Path(program) if program is not None else program_path()
@@ -36,10 +36,10 @@ def build(
     total = 0
     for file in [boot, *sources, *beside, *([Path(config)] if config is not None else [])]:
         if not file.is_file():
-            raise NotFound(str(file), "is no file")
+            raise NotFound(str(file), "is not a file")
         size = file.stat().st_size
         if size > _MOST_FILE_BYTES:
-            raise InvalidArgument(str(file), "has more than the 4 GiB that FAT32 holds in a file; split it")
+            raise InvalidArgument(str(file), "is larger than 4 GiB, the limit of FAT32; split it")
         total += size
     mebibytes = max(LEAST_BYTES, total + total // 4 + (16 << 20)) >> 20
     image = Path(path)
@@ -49,7 +49,7 @@ def build(
             made.truncate((mebibytes + (2 if usb else 0)) << 20)
         at = ["-i", str(aside)]
         if usb:
-            end = (1 + mebibytes) * 2048 - 1  # the last sector; the first MiB and the last are the table's
+            end = (1 + mebibytes) * 2048 - 1  # the last sector; the partition table uses the first and the last MiB
             run(["sgdisk", "-n", f"1:2048:{end}", "-t", "1:EF00", "-c", "1:FLYBALL", str(aside)])
             at = ["-i", f"{aside}{_PARTITION}"]
         run(["mformat", *at, "-F", *_LABELS, "-h", "64", "-t", str(mebibytes), "-s", "32", "::"])
@@ -69,14 +69,14 @@ def build(
 
 
 def _volume(image: Path) -> str:
-    """The image as mtools want it named."""
+    """The image's name for mtools."""
     with image.open("rb") as file:
         file.seek(512)
         return f"{image}{_PARTITION}" if file.read(8) == b"EFI PART" else str(image)
 
 
 def extract(path: str | os.PathLike[str], folder: str | os.PathLike[str], names: Iterable[str] = ()) -> list[Path]:
-    """Copy files of an image (default: all beside the program and its models) into a folder; gives their paths."""
+    """Copy files of an image (default: all in its root folder) to a folder; returns their paths."""
     image = existing(path)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _names(image: Path) -> list[str]:
 
 
 def check(path: str | os.PathLike[str], repair: bool = False) -> list[str]:
-    """What is wrong with an image's file system, or was before it was repaired; empty: nothing."""
+    """Faults of an image's file system, before `repair` where that is set; empty if it is intact."""
     image = existing(path)
     if _volume(image) != str(image):
         raise InvalidArgument(str(image), "has a partition table; only images without one can be checked as a file")

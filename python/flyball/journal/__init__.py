@@ -1,4 +1,4 @@
-"""What happened, and its replay."""
+"""The journal: recorded events, their explanation and their replay."""
 
 from .journal import Fault, Head, Journal, Report, check, files_of, follow, read
 

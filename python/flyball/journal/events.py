@@ -1,4 +1,4 @@
-"""What the core tells: events, each with a reason from the closed registry."""
+"""Events of the core, each with a reason from the closed registry."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class ReasonInfo(NamedTuple):
 
 REASONS: dict[str, ReasonInfo] = {row[0]: ReasonInfo(*row) for row in _core.reasons()}
 DECIDING = ("AUTOTUNE", "GUARD", "SPECULATION", "POLICY", "CONFIDENCE", "PLAN", "APPLY", "BLOCK", "OUTCOME")
-Reason = StrEnum("Reason", {name: name for name in REASONS})  # type: ignore[misc]  # the core's list, not ours
+Reason = StrEnum("Reason", {name: name for name in REASONS})  # type: ignore[misc]  # the list comes from the core
 
 
 def current_id(reason_id: str) -> str:
-    """The registry's id for one that version 0.1 may have written; an unknown id stays as it is."""
+    """The current id for an id of version 0.1; an unknown id is returned unchanged."""
     return _core.current_reason(reason_id) or reason_id
 
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a journal. `time_ns` since 1970; `session` and `turn` count from 1, 0 is none."""
+    """One line of a journal. `time_ns`: nanoseconds since 1970; `session` and `turn` count from 1, 0: none."""
 
     number: int
     time_ns: int
@@ -47,20 +47,20 @@ class Event:
 
     @property
     def is_decision(self) -> bool:
-        """Whether a governor or a policy decided it; the others say what happened, or what a reliability run found."""
+        """Whether it is a decision of a governor or policy; the others are observations or reliability verdicts."""
         return REASONS[self.reason_id].family in DECIDING
 
     @classmethod
     def from_core(cls, fields: dict[str, Any]) -> Event:
-        """As JournalCheck.next() gives it; data of version 1 gets the names of version 2."""
+        """From JournalCheck.next(); converts data of version 1 to version 2."""
         raw = fields["data"]
         if fields["version"] == 1:
             raw = upgraded(raw)
         return cls(**{k: v for k, v in fields.items() if k != "version"} | {"data": json.loads(raw), "raw": raw})
 
 
-# Members of data that version 1 named otherwise. Replays compare bytes, so the text is rewritten; a name inside a
-# string has a backslash before its quotes and does not match.
+# Members of data that version 2 renamed. Replays compare bytes, so the text is rewritten; a name inside a string has
+# backslashes before its quotes and does not match.
 _KINDS = ("prompt", "plain", "speculative", "shared")
 _COLUMNS = '"columns":["kind","rows","gained","cycles","attention_cycles","elapsed_us","threads","drafts"],"rows":'
 _CACHE_TYPES = {"8": "q8_0", "16": "f16", "32": "f32"}
@@ -80,7 +80,7 @@ _RENAMED_MEMBERS = {
 
 
 def upgraded(raw: str) -> str:
-    """Data of a line of version 1 as version 2 writes it."""
+    """Data of version 1, as version 2 writes it."""
     if raw.startswith('{"calls":['):
         rows = re.sub(r"\[(\d),", lambda row: f'["{_KINDS[int(row[1])]}",', raw.removeprefix('{"calls":'))
         return "{" + _COLUMNS + rows

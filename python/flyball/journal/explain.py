@@ -1,4 +1,4 @@
-"""A journal in sentences: what was observed, which threshold it passed, what was done, and the outcome."""
+"""A journal in sentences: observations, the thresholds that they passed, decisions and outcomes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from .events import DECIDING, REASONS, Event
 
 
-class Told(NamedTuple):
+class Sentence(NamedTuple):
     """One sentence, and the event that it describes."""
 
     number: int
     session: int
     turn: int
     sentence: str
-    policy: bool = False  # that the session is one
+    policy: bool = False  # whether the session is a policy's
 
     def __str__(self) -> str:
         who = "policy" if self.policy else f"session {self.session}"
@@ -23,8 +23,8 @@ class Told(NamedTuple):
         return f"{place:22} {self.sentence}"
 
 
-def tell(events: Iterable[Event], session: int | None = None, turn: int | None = None) -> Iterator[Told]:
-    """A sentence for each event that has one; `session`, `turn`: only theirs."""
+def tell(events: Iterable[Event], session: int | None = None, turn: int | None = None) -> Iterator[Sentence]:
+    """A sentence for each event that has one; `session`, `turn`: only for these."""
     policies = set()
     for event in events:
         if event.reason_id == "SESSION_POLICY_OPENED":
@@ -35,12 +35,12 @@ def tell(events: Iterable[Event], session: int | None = None, turn: int | None =
             continue
         if turn is not None and event.turn != turn:
             continue
-        if told := sentence(event.reason_id, event.data):
-            yield Told(event.number, event.session, event.turn, told, event.session in policies)
+        if text := sentence(event.reason_id, event.data):
+            yield Sentence(event.number, event.session, event.turn, text, event.session in policies)
 
 
 def sentence(reason_id: str, data: dict[str, Any]) -> str | None:
-    """An event as a sentence; None for events of bookkeeping."""
+    """An event as a sentence; None for bookkeeping events."""
     make = _SENTENCES.get(reason_id)
     return make(data) if make else None
 
@@ -81,7 +81,7 @@ def _stopped(data: dict[str, Any], why: str) -> str:
 
 def _late(what: str) -> Callable[[dict[str, Any]], str]:
     return lambda data: _stopped(
-        data, f"{what} took {data['elapsed_us'] / 1000:,.1f} ms, allowed are {data['limit_us'] / 1000:,.0f}"
+        data, f"{what} took {data['elapsed_us'] / 1000:,.1f} ms, the limit is {data['limit_us'] / 1000:,.0f}"
     )
 
 
@@ -98,12 +98,12 @@ def _tightened(data: dict[str, Any]) -> str:
 
 
 def _relaxed(data: dict[str, Any]) -> str:
-    rest = f"{_count(data['becomes'], 'step')} left" if data["becomes"] else "all bounds are gone"
-    return f"{_judged(data)}, below {_mark(data)}: one step is undone, {rest}"
+    rest = f"{_count(data['becomes'], 'step')} left" if data["becomes"] else "no bounds are left"
+    return f"{_judged(data)}, below {_mark(data)}: one step is reverted, {rest}"
 
 
 def _blocked(why: str) -> Callable[[dict[str, Any]], str]:
-    return lambda data: f"{_judged(data)}, past {_mark(data)}, but nothing changes: {why}"
+    return lambda data: f"{_judged(data)}, past {_mark(data)}, but nothing is changed: {why}"
 
 
 def _baseline(data: dict[str, Any]) -> str:
@@ -196,7 +196,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
         + ", ".join(f"{ns / 1e6:,.2f} ms with {isa}" for isa, ns in data["step_ns"].items())
     ),
     "SESSION_OPENED": _opened,
-    "SESSION_SETTINGS": lambda data: "the settings of the governor were changed",
+    "SESSION_SETTINGS": lambda data: "the governor's settings were changed",
     "SESSION_CACHE_RESET": lambda data: "the cache was emptied on request",
     "SESSION_CUT_SHORT": lambda data: f"a deadline ended a call after {data['elapsed_us'] / 1000:,.1f} ms",
     "SESSION_MEMORY_SEEN": lambda data: f"{data['available_mb']:,} MiB of memory were free",
@@ -231,7 +231,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "GUARD_TURN_STOP": _late("the answer"),
     "GUARD_LOOP_STOP": lambda data: _stopped(data, f"{data['repeated']} tokens repeat what was before"),
     "GUARD_MEMORY_STOP": lambda data: _stopped(
-        data, f"{data['available_mb']:,} MiB of memory were free, {data['floor_mb']:,} must stay"
+        data, f"{data['available_mb']:,} MiB of memory were free, below the minimum of {data['floor_mb']:,}"
     ),
     "GUARD_STOP_SIMULATED": _simulated,
     "GUARD_SAFE_ENTERED": lambda data: f"safe mode for the next {data['safe_turns_left']} answers",
@@ -278,7 +278,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "OUTCOME_REGRESSED": _outcome("made the answers worse"),
     "OUTCOME_INCONCLUSIVE": _outcome("made no difference beyond chance"),
 }
-# What a reliability run says of its stages is a sentence already.
+# Messages of reliability stages are sentences already.
 _SENTENCES.update(
     dict.fromkeys(
         (row.id for row in REASONS.values() if row.family not in ("MODEL", "SESSION", *DECIDING)),

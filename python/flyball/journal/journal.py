@@ -1,8 +1,7 @@
-"""The journal on the host: lines from the core in files, checked, continued after a crash, rotated by size.
+"""The journal on the host: the core's lines in files; verified, continued after a crash, rotated by size.
 
-FILE holds the newest lines, FILE.1, FILE.2 ... those before, the oldest first. FILE.head says where the chain stands,
-so that a tail which is cut off is missed. Lines are on the disk before the head is: a crash at any byte loses what was
-not flushed, no more.
+FILE has the newest lines; FILE.1, FILE.2 ... the earlier ones, oldest first. FILE.head has the chain's last hash and
+length, so that a truncated tail is detected. Lines are flushed before the head: a crash loses only unflushed lines.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ _HEAD_SECONDS = 1.0
 
 
 class Head(NamedTuple):
-    """Where a chain stands: the last line's hash, and how many lines there were since its beginning."""
+    """The head of a chain: the last line's hash, and the number of lines since its beginning."""
 
     hash: str
     n_lines: int
 
 
 class Fault(NamedTuple):
-    """What is wrong, and where."""
+    """A fault and its place."""
 
     file: Path
     line: int  # in that file, from 1
@@ -51,7 +50,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What reading a whole journal found. `torn`: bytes behind the last whole line, as a crash leaves them."""
+    """The result of checking a journal. `torn`: bytes of an incomplete last line, as after a crash."""
 
     files: tuple[Path, ...]
     n_lines: int
@@ -61,19 +60,19 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether every line is as it was written, and none is missing."""
+        """Whether every line is intact and none is missing."""
         return not self.faults
 
 
 class Journal:
-    """Keeps what the models that it is given to tell: Model.load(path, journal=Journal(file)).
+    """Records the events of models: Model.load(path, journal=Journal(file)).
 
-    After each answer, and at close(), new lines are written; what could not be is tried again with the next. A killed
-    process loses none of them. So that a power cut does not either, each answer waits for the disk; with `sync_seconds`
-    only one in so many seconds does, as flush() and close() always do.
-    A file of more than `max_bytes` is renamed to FILE.n, and at most `files` of such are kept. A journal that another
-    one writes is refused. `log` is a file that gets each event as a line of text, too.
-    `content`: with the receipt of each answer, which has the prompt and the answer, so that a replay can repeat them.
+    New lines are written after each answer and at close(); after a failed write, the next one retries them. A killed
+    process loses no written line. Each answer also waits for the disk, so a power cut loses none either; with
+    `sync_seconds`, answers wait at most once in that time. flush() and close() always wait.
+    A file larger than `max_bytes` is renamed to FILE.n; at most `files` of these are kept. A journal that is open
+    elsewhere is refused. `log`: a file that also gets each event as a line of text.
+    `content`: also record each answer's receipt, with prompt and answer, so that a replay can repeat it.
     """
 
     def __init__(
@@ -87,14 +86,14 @@ class Journal:
     ) -> None:
         self.path = Path(path)
         self._sync_seconds = sync_seconds
-        self._synced = self._headed = -math.inf  # when lines and head were last on the disk
-        self._end: Head | None = None  # of lines that are not yet counted by FILE.head
+        self._synced = self._headed = -math.inf  # when lines and head were last flushed to the disk
+        self._end: Head | None = None  # not yet written to FILE.head
         self._is_synced = True
         self._max_bytes = max_bytes
         self._files = files
-        self._waiting = self._waiting_log = b""  # lines that could not yet be written
+        self._waiting = self._waiting_log = b""  # lines not yet written
         self._lock = threading.Lock()
-        self.lost = 0  # events for which there was no memory
+        self.lost = 0  # events dropped for lack of memory
         self._log = None if log is None else Path(log)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,38 +101,38 @@ class Journal:
         except OSError as error:
             raise FileError(str(self.path), f"cannot be written: {error.strerror or error}") from None
         try:
-            self.core = self._go_on(bool(content))
+            self.core = self._continue(bool(content))
         except BaseException:
             self._file.close()
             raise
 
-    def _go_on(self, content: bool) -> _core.JournalCore:
-        """The chain from where the newest file leaves it, without what a crash has torn."""
+    def _continue(self, content: bool) -> _core.JournalCore:
+        """Continue the chain of the newest file; truncates an incomplete last line."""
         with open(self.path, "rb") as newest:
             begun = newest.readline(_MAX_LINE + 1).endswith(b"\n")
         found = _check(self.path, files_of(self.path)[-1 if begun else -2 :])
         if not found.verified:
             raise VerificationError(str(self.path), f"cannot be continued, {found.faults[0]}; move it away")
-        self.recovered = found.torn  # bytes of a torn last line, cut off
+        self.recovered = found.torn  # bytes of the truncated last line
         if found.torn:
             self._file.truncate(os.path.getsize(self.path) - found.torn)
         return _core.JournalCore(found.head.hash, found.head.n_lines, content)
 
     @property
     def head(self) -> Head:
-        """Where the chain stands; keep it elsewhere to prove later that nothing was cut off or written anew."""
+        """The chain's head; a copy kept elsewhere proves later that no line was removed or rewritten."""
         return Head(*self.core.head())
 
     def tell(self, reason_id: str, data: Mapping[str, object]) -> None:
-        """Add an event of no session, with a reason from the registry; written by the next flush()."""
+        """Add an event without a session; `reason_id` is from the registry. The next flush() writes it."""
         self.core.tell(reason_id, json.dumps(data))
 
     def flush(self) -> None:
-        """Write what the models have told since the last time, and wait until it is on the disk."""
+        """Write all recorded events and wait for the disk."""
         self._take(True)
 
     def _keep(self) -> None:
-        """After an answer: waits for the disk as was asked for. A full one is a warning, for the answer is there."""
+        """Write after an answer, waiting as `sync_seconds` says. An error only warns, as the answer is complete."""
         try:
             self._take(False)
         except FileError as error:
@@ -142,7 +141,7 @@ class Journal:
     def _take(self, all_now: bool) -> None:
         with self._lock:
             if self._file.closed:
-                raise FileError(str(self.path), "is closed: what happens now is not kept")
+                raise FileError(str(self.path), "is closed, so this event is not recorded")
             lines, lost = self.core.take()
             self.lost += lost
             self._waiting += lines
@@ -155,7 +154,7 @@ class Journal:
                 raise FileError(str(file), f"cannot be written: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Flush, and write nothing more."""
+        """Flush and close the file."""
         if self._file.closed:
             return
         try:
@@ -170,7 +169,7 @@ class Journal:
         self.close()
 
     def _write(self, all_now: bool) -> None:
-        """Each file takes all of its lines or none; what it did not take waits. A log is no reason to lose a line."""
+        """Append all waiting lines to each file or none; a failure of the log never loses a line of the journal."""
         if self._waiting:
             _append(self._file, self._waiting)
             lines = self._waiting.splitlines()
@@ -190,7 +189,7 @@ class Journal:
             self._rotate()
 
     def _settle(self, all_now: bool) -> None:
-        """The lines to the disk, then the head that counts them: two waits more, for which once a second will do."""
+        """Flush the lines, then write the head; that costs two more waits, so it is done once a second."""
         now = time.monotonic()
         if not self._is_synced and (all_now or now - self._synced >= self._sync_seconds):
             os.fsync(self._file.fileno())
@@ -200,7 +199,7 @@ class Journal:
             self._end, self._headed = None, now
 
     def _rotate(self) -> None:
-        """One rename, then what is too old: a crash between any two steps leaves a journal that holds."""
+        """Rename the file, then delete the oldest; a crash between any two steps leaves a valid journal."""
         older = _older(self.path)
         last = _number(older[-1]) if older else 0
         self.path.replace(self.path.with_name(f"{self.path.name}.{last + 1}"))
@@ -211,13 +210,13 @@ class Journal:
 
 
 def _open(path: Path) -> FileIO:
-    """For appending, by this journal alone: another one would continue the same chain."""
+    """Open and lock for appending; a second writer would fork the chain."""
     file = FileIO(path, "a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        what = "another program or journal writes it; give another name"
+        what = "is open in another program or journal; give another name"
         raise BlockingIOError(error.errno, what, str(path)) from None
     except OSError:
         pass  # a file system without locks
@@ -225,7 +224,7 @@ def _open(path: Path) -> FileIO:
 
 
 def _append(file: FileIO, lines: bytes) -> None:
-    """All of the lines, or none of them: the next try begins where this one did."""
+    """Append all of the lines, or none of them if that fails."""
     begin = file.seek(0, os.SEEK_END)
     try:
         rest = memoryview(lines)
@@ -244,7 +243,7 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Iterator[Event]:
-    """The events of a journal, oldest first. Lines that do not hold are left out, and told in `faults` where given."""
+    """The events of a journal, oldest first. Damaged lines are skipped, and added to `faults` if that is given."""
     for found in _walk(files_of(path), []):
         if isinstance(found, Event):
             yield found
@@ -253,7 +252,7 @@ def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Ite
 
 
 def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
-    """The lines of a journal, and without end those that are written later; None: nothing more for now."""
+    """The lines of a journal, including those appended later; None: no new line yet. Never ends."""
     newest = Path(path)
     chain = _core.JournalCheck()
     for file in _older(newest):
@@ -262,7 +261,7 @@ def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
     while True:
         try:
             lines = newest.open("rb")
-        except FileNotFoundError:  # not yet there, after those before
+        except FileNotFoundError:  # not yet created after a rotation
             yield None
             continue
         with lines:
@@ -274,23 +273,23 @@ def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
                     number += 1
                     yield _event(chain, newest, number, line)
                     continue
-                lines.seek(begin)  # nothing, or the half of a line that is being written
+                lines.seek(begin)  # end of file, or a line that is still being written
                 if renamed:
                     break
-                renamed = not _is(newest, lines.fileno())  # it was full; what came before that is read
+                renamed = not _is(newest, lines.fileno())  # rotated: read what was appended before, then reopen
                 if not renamed:
                     yield None
 
 
 def check(path: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Report:
-    """Read a whole journal, and its head, and report each fault. `log`: whether it has the same events."""
+    """Read a whole journal and its head, and report all faults. `log`: also compare its events."""
     newest = Path(path)
     report = _check(newest, files_of(newest))
     return report if log is None else replace(report, faults=(*report.faults, *_compare_log(newest, Path(log))))
 
 
 def _check(newest: Path, files: list[Path]) -> Report:
-    """As check(), of these files alone, which end with the newest."""
+    """As check(), for these files only; the last one is the newest."""
     torn: list[int] = []
     faults: list[Fault] = []
     hashes: dict[int, str] = {}
@@ -313,23 +312,25 @@ def _check(newest: Path, files: list[Path]) -> Report:
         if exported.n_lines > last.n_lines:
             missing = exported.n_lines - last.n_lines
             faults.append(
-                Fault(newest, n_lines + 1, f"{missing} lines were cut off here: {_head_path(newest)} has more")
+                Fault(newest, n_lines + 1, f"{missing} lines are missing here, according to {_head_path(newest)}")
             )
         elif known is not None and known != exported.hash:
-            faults.append(Fault(newest, n_lines, f"the chain is another than that of {_head_path(newest)}"))
+            faults.append(Fault(newest, n_lines, f"the chain differs from that of {_head_path(newest)}"))
     return Report(tuple(files), n_lines, last, tuple(faults), sum(torn))
 
 
 def _compare_log(newest: Path, log: Path) -> Iterator[Fault]:
-    """Where journal and log do not say the same; a log that begins later or earlier does not."""
+    """The first line where journal and log differ; a log that begins earlier or later differs too."""
     try:
-        with log.open(encoding="utf-8", errors="replace") as told:
-            for number, (line, made) in enumerate(zip_longest(told, _log_lines(newest)), 1):
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            for number, (line, made) in enumerate(zip_longest(lines, _log_lines(newest)), 1):
                 if line is None or made is None:
-                    yield Fault(log, number, "the log ends here, the journal goes on" if made else "not in the journal")
+                    yield Fault(
+                        log, number, "the log ends here, the journal continues" if made else "not in the journal"
+                    )
                     return
                 if line.rstrip("\n") != made:
-                    yield Fault(log, number, "is not the journal's event")
+                    yield Fault(log, number, "differs from the journal's event")
                     return
     except OSError as error:
         raise FileError(str(log), f"cannot be read: {error.strerror or error}") from None
@@ -344,14 +345,14 @@ def _log_lines(newest: Path) -> Iterator[str]:
 
 
 def _walk(files: list[Path], torn: list[int]) -> Iterator[Event | Fault]:
-    """Every line of the files, as an event or as what is wrong with it."""
+    """Every line of the files, as an Event or a Fault."""
     chain = _core.JournalCheck()
     for file in files:
         try:
             with open(file, "rb") as lines:
                 for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), b""), 1):
                     if not line.endswith(b"\n") and file == files[-1] and len(line) <= _MAX_LINE:
-                        torn.append(len(line))  # what a crash in the middle of a write leaves
+                        torn.append(len(line))  # an incomplete line, from a crash while writing
                         return
                     yield _event(chain, file, number, line)
         except OSError as error:
@@ -373,7 +374,7 @@ def _event(chain: _core.JournalCheck, file: Path, number: int, line: bytes) -> E
 
 
 def _older(newest: Path) -> list[Path]:
-    """FILE.1, FILE.2, ... as far as they are kept."""
+    """FILE.1, FILE.2, ... in this order, as far as they exist."""
     if not newest.parent.is_dir():
         return []
     prefix = newest.name + "."
@@ -394,7 +395,7 @@ def _write_head(path: Path, head: Head) -> None:
 
 
 def _read_head(path: Path) -> Head | None:
-    """Where the chain stood when it was last written; ValueError: cannot be told."""
+    """The head in FILE.head, or None without that file; raises ValueError if it is invalid."""
     file = _head_path(path)
     try:
         found = json.loads(file.read_bytes())
@@ -406,5 +407,5 @@ def _read_head(path: Path) -> Head | None:
         raise ValueError(f"is not of version {_HEAD_VERSION}")
     hash, n_lines = found.get("hash"), found.get("n_lines")
     if not isinstance(hash, str) or not isinstance(n_lines, int):
-        raise ValueError("has no hash and no number of lines")
+        raise ValueError("has no valid hash or number of lines")
     return Head(hash, n_lines)

@@ -1,8 +1,8 @@
-"""Replay: a journal's observations must give its decisions, byte for byte.
+"""Replay: a journal's observations must reproduce its decisions, byte for byte.
 
-What a governor decides follows from its settings, its state and what it is told, and from nothing else; all of that is
-in the journal. With other settings (`changes`) the same observations show what would have been decided instead. They
-are those of the answers as they were: what an answer would have cost after another decision, no journal knows.
+A governor's decisions depend only on its settings, its state and the observations, all of which are in the journal.
+With other settings (`changes`) the same observations show the decisions that would have differed. They remain those of
+the recorded answers: a what-if cannot know what an answer would have cost after another decision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .events import Event
 
 
 class Decided(NamedTuple):
-    """One decision: its reason, and its data as it is written."""
+    """One decision: its reason and its data as written to the journal."""
 
     reason_id: str
     raw: str
@@ -25,7 +25,7 @@ class Decided(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """At `event` the journal has `recorded`, and the replay `decided`; None: nothing."""
+    """At `event` the journal has the decision `recorded` and the replay `decided`; None: no decision."""
 
     event: Event
     recorded: Decided | None
@@ -34,7 +34,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """What a replay found. `skipped`: events of sessions whose beginning the journal no longer has."""
+    """The result of a replay. `skipped`: events of sessions whose beginning is no longer in the journal."""
 
     n_events: int
     n_decisions: int
@@ -44,31 +44,31 @@ class Report:
 
     @property
     def verified(self) -> bool:
-        """Whether every decision was decided again."""
+        """Whether the replay reproduced every decision."""
         return not self.differences
 
 
 def replay(events: Iterable[Event], changes: Mapping[str, object] | None = None) -> Report:
-    """Decide a journal's `events` again, with `changes` to the settings of its sessions (configuration keys)."""
+    """Replay a journal's `events`, with `changes` to the settings of its sessions (configuration keys)."""
     return _Replay(changes or {}).run(events)
 
 
 def receipts(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
-    """The receipts that a journal with content has, as JSON text, each with its last event."""
+    """The receipts in a journal with content, as JSON text, each with its last event."""
     parts: dict[tuple[int, int], list[str]] = {}
     for event in events:
         if event.reason_id != "SESSION_RECEIPT":
             continue
         texts = parts.setdefault((event.session, event.turn), [])
         if event.data["part"] != len(texts):
-            raise FormatError(f"event {event.number}", "is not the part of a receipt that comes next")
+            raise FormatError(f"event {event.number}", "is not the next part of a receipt")
         texts.append(event.data["text"])
         if event.data["last"]:
             yield event, "".join(parts.pop((event.session, event.turn)))
 
 
 class _Session:
-    """One session of the journal, and the decisions that it owes."""
+    """One session of the journal, and its replayed decisions that the journal has not yet matched."""
 
     def __init__(self, changes: Mapping[str, object]) -> None:
         self.core = _core.ReplayCore([(str(key), str(value)) for key, value in changes.items()])
@@ -77,7 +77,7 @@ class _Session:
 
 class _Replay:
     def __init__(self, changes: Mapping[str, object]) -> None:
-        _Session(changes)  # what is wrong with them is said before a long journal is read
+        _Session(changes)  # raises invalid changes before reading a long journal
         self._changes = changes
         self._sessions: dict[int, _Session] = {}
         self._differences: list[Difference] = []
@@ -117,7 +117,7 @@ class _Replay:
         session.owed += [(event, Decided(*decided)) for decided in decided_now]
 
     def _pay(self, session: _Session) -> None:
-        """What is still owed when the next observation comes was never recorded."""
+        """Report the replayed decisions that the journal does not have."""
         self._differences += [Difference(event, None, decided) for event, decided in session.owed]
         session.owed.clear()
 

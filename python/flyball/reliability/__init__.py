@@ -1,1 +1,1 @@
-"""Measures a build, judges it with reasons, heals: see docs/reliability.md."""
+"""Measure a build, judge it with reasons, and bound a harmful policy; see docs/reliability.md."""

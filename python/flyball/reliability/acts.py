@@ -1,4 +1,4 @@
-"""What a person does to the state: each act is a line of the history and of the journal."""
+"""Manual actions on the state; each is recorded in the history and in the journal."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from .stages.self_heal import State
 
 
 def reset(options: Options, *, latch: bool | None = None, active: bool = False) -> State:
-    """Hold the quarantine (`latch` True) or let it go (False), or end it (`active`); the state after it."""
+    """Latch the quarantine (`latch` True), unlatch it (False), or end it (`active`); returns the new state."""
     with options.store.locked():
         history = options.store.history()
         state = State.of(history[-1].heal if history else {})
         run = _name(history)
         if active:
             state = State(counted_from=run)
-            told = "a person has ended the quarantine"
+            message = "the quarantine was ended manually"
         elif latch:
             state = replace(state, mode="quarantined", latched=True, stable=0, needed=int(options.limits.stable_streak))
-            told = "a person holds the quarantine"
+            message = "the quarantine was latched manually"
         elif state.latched:
             state = replace(state, latched=False, stable=0)
-            told = "a person lets the quarantine go on by itself"
+            message = "the quarantine was unlatched manually"
         else:
             raise InvalidArgument("reset", f"nothing is latched: the state is {state.mode}")
-        _append(options, Record(run=run, time=time.time(), act="reset", heal=asdict(state)), told)
+        _append(options, Record(run=run, time=time.time(), act="reset", heal=asdict(state)), message)
         write_limits(options.store.root, options.policy_file, state, 0, int(options.limits.canary_threshold))
     return state
 
 
 def set_baseline(options: Options, n_runs: int) -> Record:
-    """Hold later costs against those of the newest runs."""
+    """Make the newest runs the baseline of later costs."""
     with options.store.locked():
         history = options.store.history()
         if not history:
@@ -53,7 +53,7 @@ def set_baseline(options: Options, n_runs: int) -> Record:
             act="baseline",
             heal={**history[-1].heal, "baseline": chosen},
         )
-        _append(options, record, f"costs of the newest {n_runs} runs are the baseline now")
+        _append(options, record, f"the newest {n_runs} runs are the baseline of costs now")
     return record
 
 
@@ -63,7 +63,7 @@ def _name(history: list[Record]) -> str:
     return next(name for n in range(1000) if (name := f"{stamp}-act{n:03}") not in known)
 
 
-def _append(options: Options, record: Record, told: str) -> None:
+def _append(options: Options, record: Record, message: str) -> None:
     with Journal(options.store.journal_path, log=options.store.root / "journal.log") as journal:
-        journal.tell("HEAL_RESET", {"run": record.run, "stage": record.act, "outcome": "pass", "message": told})
+        journal.tell("HEAL_RESET", {"run": record.run, "stage": record.act, "outcome": "pass", "message": message})
     options.store.append(record)

@@ -1,4 +1,4 @@
-"""What a stage is given, and what profiles ask of it."""
+"""The input of a stage, and the profiles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .results import Limits, Record, StageResult
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is measured."""
+    """The amount of measurement."""
 
     name: str
-    pairs: int  # of a measured turn and the reference workload
+    pairs: int  # measurements, each in turn with the reference workload
     release: bool = False
 
 
@@ -32,9 +32,9 @@ PROFILES = {
 
 @dataclass
 class Context:
-    """One run while it goes on. `history`: earlier runs of this target, machine and model, oldest first.
+    """A run in progress. `history`: earlier runs of this target, machine and model, oldest first.
 
-    `heal`: the state before this run. `results`: of the stages before this one. `folder`: gets what the stage leaves.
+    `heal`: the state before this run. `results`: of the stages before this one. `folder`: for the stage's files.
     """
 
     run: str
@@ -53,5 +53,5 @@ class Context:
     results: dict[str, StageResult] = field(default_factory=dict)
 
     def values(self, stage: str) -> dict[str, Any]:
-        """What a stage of this run left; empty where it did not run."""
+        """The values of a stage of this run; empty if it did not run."""
         return self.results[stage].values if stage in self.results else {}

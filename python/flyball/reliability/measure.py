@@ -1,8 +1,8 @@
-"""What tokens and loading cost here, as multiples of a reference workload that is measured in turn with them.
+"""Measure the costs of tokens and of loading as multiples of a reference workload, measured in turn with them.
 
-One thread, short pieces, and the tenth percentile of many: on a busy machine some pieces are undisturbed, and a mean or
-a median of long ones mostly tells of the neighbours. Measured on two processors with no, one and two busy neighbours:
-decode at 25.8, 25.8 and 25.7 times the reference workload, prefill at 3.80, 3.76 and 3.82.
+One thread, and the 10th percentile of many short samples: on a busy machine some short samples are undisturbed, while
+the mean or median of long ones mostly measures the other load. With zero, one and two busy processes on two processors,
+decode measured 25.8, 25.8 and 25.7 times the reference workload, prefill 3.80, 3.76 and 3.82.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ _PROMPT_TOKENS = 64
 _DECODE_TOKENS = 4
 _DECODES = 3  # for each prompt
 _READ_BYTES = 4 << 20
-_MOST_LOADING = 10  # seconds of a run: a large model is loaded a few times
+_MOST_LOADING = 10  # seconds per run, so that a large model is loaded only a few times
 _MOST_MEMORY = 64 << 20
 _PLAIN: GenerateKeywords = {"temperature": 0, "ignore_eos": True, "speculate": "off"}
 
 
 def reference_workload() -> float:
-    """What one thread takes here for a million bytes read, and integer products: the geometric mean, in seconds.
+    """Seconds of one thread for a million bytes read and a million integer products: the geometric mean.
 
-    By the processor's best instruction set, whatever the model chose: a worse choice is a slow-down.
+    With the processor's best instruction set, whatever the model uses, so that a worse choice is a slow-down.
     """
     return 1e6 / math.sqrt(_core.read_bandwidth(_READ_BYTES, 1, 2) * _core.integer_peak("auto", 1))
 
 
 def fresh_memory(n_bytes: int) -> int:
-    """Cycles for memory that is asked for, touched and given back, which loading mostly is."""
+    """Cycles to allocate, touch and free memory, which dominates loading."""
     start = _core.cycles()
     np.empty(n_bytes, np.uint8).fill(1)
     return _core.cycles() - start
 
 
 def costs(path: Path, pairs: int) -> dict[str, Any]:
-    """Costs of a token in prefill and decode and of loading: multiples of the reference workload, and as measured.
+    """Costs of prefill and decode tokens and of loading: as multiples of the reference workload, and in cycles.
 
-    Loading is held against memory as well: a neighbour who fills the caches makes it up to 15 % slower.
+    Loading is also normalized by memory cost, as other load that fills the caches slows it by up to 15 %.
     """
     model = Model.load(path, threads=1)
     n_vocab = model.info.n_vocab
@@ -75,7 +75,7 @@ def costs(path: Path, pairs: int) -> dict[str, Any]:
 
 
 def guest_costs(observed: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a machine that QEMU plays, from what it journaled: the reference workload is this machine, which plays it."""
+    """Costs of a machine emulated by QEMU, from its journal; the reference workload runs on this host."""
     second = _core.cycles_per_second()
     samples = {
         "prefill": observed["prefill"],

@@ -1,6 +1,6 @@
-"""One run: stages in their order, each with its result on the disk before the next begins.
+"""Runs: the stages in order; each result is on the disk before the next stage begins.
 
-A run that was interrupted is continued where it stopped when the same is asked for again, else given up.
+An interrupted run is continued if the same run is requested again, else abandoned.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ STAGES: dict[str, Stage] = {
     "dashboard": dashboard.run,
     "report": report.run,
 }
-_NEEDED = ("preflight", "scenario")  # by all others
+_NEEDED = ("preflight", "scenario")  # all others depend on them
 TARGETS = ("host", "qemu")
 
 
 class Options:
-    """What is asked for."""
+    """The options of a run."""
 
     def __init__(
         self,
@@ -93,14 +93,14 @@ class Options:
         self.limits = Limits.read(_path(limits))
 
     def stages(self) -> list[str]:
-        """In their order."""
+        """The stages to run, in order."""
         if self.only:
             return [name for name in STAGES if name in (*_NEEDED, *self.only)]
         return [name for name in STAGES if name != "release" or self.profile.release]
 
 
 def run(options: Options, on_result: Callable[[StageResult], object] = lambda result: None) -> Record:
-    """Run the stages; the record of it. With `only`, nothing is added to the history."""
+    """Run the stages; returns the record. With `only`, nothing is added to the history."""
     with options.store.locked():
         subjects = subjects_of(options)
         machine_key = machine_digest()
@@ -145,7 +145,7 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
             store.give_up(name)
             return record
         bound(context, record)
-        tell(store, record, given_up)
+        add_to_journal(store, record, given_up)
         store.append(record)
         for run in given_up:
             store.give_up(run)
@@ -155,7 +155,7 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
 def carry_out(
     context: Context, stages: Sequence[str], store: Store | None, on_result: Callable[[StageResult], object]
 ) -> None:
-    """The stages one after the other; those that an interrupted run has ended are taken as they are."""
+    """Run the stages in order; completed ones of an interrupted run are not repeated."""
     for name in stages:
         result = store.result(context.run, name) if store else None
         if result is None:
@@ -173,19 +173,19 @@ def carry_out(
 def _guarded(name: str, context: Context) -> StageResult:
     try:
         return STAGES[name](context)
-    except Exception as error:  # whatever it was: nothing can be told from this stage, and the others go on
+    except Exception as error:  # this stage is inconclusive, the others continue
         files.write(context.folder / f"{name}.error.txt", traceback.format_exc())
-        told = f"{type(error).__name__}: {error}"
-        return StageResult(name, inconclusive("RUN_CRASHED", told, f"{name}.error.txt in the run's folder tells where"))
+        message = f"{type(error).__name__}: {error}"
+        return StageResult(name, inconclusive("RUN_CRASHED", message, f"see {name}.error.txt in the run's folder"))
 
 
 def heal_of(context: Context) -> dict[str, Any]:
-    """The state after the run: as before where the stage did not come to say."""
+    """The state after the run; unchanged if the stage did not run."""
     return dict(context.values("self_heal").get("state", context.heal))
 
 
 def bound(context: Context, record: Record) -> None:
-    """Write what bounds the policy of the next scenario, and of the policy file that is named."""
+    """Write the limits of the next scenario's policy, and of the given policy file."""
     threshold = int(context.values("curriculum").get("threshold", 0))
     state = self_heal.State.of(record.heal)
     write_limits(context.root, context.policy_file, state, threshold, int(context.limits.canary_threshold))
@@ -194,7 +194,7 @@ def bound(context: Context, record: Record) -> None:
 def write_limits(
     root: Path, policy_file: Path | None, state: self_heal.State, threshold: int, canary_threshold: int
 ) -> None:
-    """As `bound`; no file where nothing is bounded."""
+    """Write the limits files; remove them if nothing is bounded."""
     text = self_heal.limits_text(state, threshold, canary_threshold)
     targets = [scenario.limits_file(root)]
     if policy_file is not None:
@@ -206,13 +206,15 @@ def write_limits(
             target.unlink(missing_ok=True)
 
 
-def tell(store: Store, record: Record, given_up: Sequence[str]) -> None:
-    """What each stage said, in the journal; once, also when a run that was killed here is continued."""
+def add_to_journal(store: Store, record: Record, given_up: Sequence[str]) -> None:
+    """Add each stage's verdict to the journal; once, even if a run killed here is continued."""
     with Journal(store.journal_path, log=store.root / "journal.log") as journal:
         known = {(event.data.get("run"), event.data.get("stage")) for event in read(store.journal_path)}
         for run in given_up:
             if (run, "run") not in known:
-                journal.tell("RUN_CLEARED", {"run": run, "stage": "run", "message": f"{run} was interrupted, given up"})
+                journal.tell(
+                    "RUN_CLEARED", {"run": run, "stage": "run", "message": f"{run} was interrupted and is abandoned"}
+                )
         for name, result in record.stages.items():
             if (record.run, name) in known:
                 continue
@@ -227,7 +229,7 @@ def tell(store: Store, record: Record, given_up: Sequence[str]) -> None:
 
 
 def comparable(history: Sequence[Record], target: str, machine: str, model: str) -> list[Record]:
-    """Runs, and acts, of the same target, machine and model."""
+    """Runs and manual actions of the same target, machine and model."""
     return [
         record
         for record in history
@@ -236,7 +238,7 @@ def comparable(history: Sequence[Record], target: str, machine: str, model: str)
 
 
 def subjects_of(options: Options) -> dict[str, str]:
-    """Digests of what can change: build, model, configuration, policy; `line`: builds that are to decide alike."""
+    """Digests of build, model, configuration and policy. `line`: builds that should decide alike."""
     path = options.model or demo_model_path()
     model = ""
     if path.is_file():
@@ -244,7 +246,7 @@ def subjects_of(options: Options) -> dict[str, str]:
             with Model.load(path, vocab_only=True) as loaded:
                 model = str(loaded.info.fingerprint)
         except Error:
-            model = ""  # preflight says what is wrong with it
+            model = ""  # preflight reports the error
     script = hashlib.sha256("\n".join(scenario.script()).encode()).hexdigest()[:12]
     return {
         "build": _digest(Path(_core.__file__)),
@@ -256,7 +258,7 @@ def subjects_of(options: Options) -> dict[str, str]:
 
 
 def machine_digest() -> str:
-    """Of what the processor can do."""
+    """Digest of the processor's features."""
     return str(machine()["digest"])[:12]
 
 

@@ -1,4 +1,4 @@
-"""Costs over runs, and what they are held against: a baseline that a person chose, else the first runs."""
+"""Costs over runs and their baseline: the one that was set manually, else the first runs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..evidence.drift import LEAST_RUNS, Baseline, Drift, slow_down
 from .results import Record
 
 COSTS = ("prefill", "decode", "load")
-_WINDOW = 200  # newest runs that are looked at
+_WINDOW = 200  # newest runs to evaluate
 
 
 def costs(history: Sequence[Record], name: str) -> list[float]:
-    """Of the runs that measured one."""
+    """The costs of the runs that measured one."""
     found = (record.values("scenario").get("cost", {}).get(name) for record in history)
     return [cost for cost in found if cost]
 
 
 def choose_baseline(history: Sequence[Record], n_runs: int) -> dict[str, Any]:
-    """Of the newest runs, as an act's values."""
+    """The baseline of the newest runs, as values of a manual action."""
     if n_runs < LEAST_RUNS:
-        raise InvalidArgument("baseline", f"needs {LEAST_RUNS} runs at least; fewer say too little of the spread")
+        raise InvalidArgument("baseline", f"needs at least {LEAST_RUNS} runs, as fewer do not show the spread")
     chosen = {}
     for name in COSTS:
         values = costs(history, name)[-n_runs:]
@@ -34,12 +34,12 @@ def choose_baseline(history: Sequence[Record], n_runs: int) -> dict[str, Any]:
 
 
 def judge(history: Sequence[Record], current: float, name: str, least_ratio: float) -> tuple[Drift | None, str]:
-    """How the cost has drifted, and from which baseline; None while there are too few runs for one."""
+    """The drift of a cost and a description of its baseline; None while there are too few runs."""
     acts = [i for i, record in enumerate(history) if record.act == "baseline"]
     if acts:
         act = history[acts[-1]]
         values = [*costs(history[acts[-1] :][-_WINDOW:], name), current]
-        return slow_down(Baseline(**act.heal["baseline"][name]), values, least_ratio), f"chosen in {act.run}"
+        return slow_down(Baseline(**act.heal["baseline"][name]), values, least_ratio), f"the baseline of {act.run}"
     values = [*costs(history[-_WINDOW:], name), current]
     if len(values) <= LEAST_RUNS:
         return None, f"{len(values) - 1} runs of {LEAST_RUNS}"

@@ -1,12 +1,11 @@
-"""Where runs are kept: artifacts/reliability/.
+"""The folder of the runs: artifacts/reliability/.
 
-lock              held by the run that is under way
-history.jsonl     a line for each run that came to its end, and for each act of a person; only appended to
-journal.jsonl     what each stage said and what was done, in the core's journal, with journal.log
-baselines/        what costs are held against, chosen by a person
-runs/ID/          plan.json, stages/ with a file for each that ended, and what the stages left
+lock              locked by the running run
+history.jsonl     a line for each completed run and each manual action; append-only
+journal.jsonl     the stages' verdicts and the manual actions as a journal, with journal.log
+runs/ID/          plan.json, stages/ with a file for each completed stage, and the stages' files
 
-The history is the truth: the state after a run is in its line. A line that a crash has torn is dropped.
+The history is authoritative: it has the state after each run. An incomplete last line after a crash is dropped.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .results import Record, StageResult
 
 
 class Store:
-    """The folder, and what is in it."""
+    """The folder and its files."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
@@ -35,7 +34,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """While a run writes here: another one is refused, since both would continue the same history."""
+        """Lock the folder; a second run is refused, as both would append to the same history."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             file = open(self.root / "lock", "w")  # noqa: SIM115
@@ -59,15 +58,17 @@ class Store:
         except OSError as error:
             raise FileError(str(self.history_path), f"cannot be read: {error.strerror or error}") from None
         records = []
-        for number, line in enumerate(lines[:-1], 1):  # behind the last newline: nothing, or what a crash has torn
+        for number, line in enumerate(lines[:-1], 1):  # an incomplete last line is dropped
             try:
                 records.append(Record.from_dict(json.loads(line)))
             except (ValueError, KeyError, TypeError, AttributeError, Error) as error:
-                raise FormatError(f"{self.history_path}:{number}", f"is no record: {error}; move it away") from None
+                raise FormatError(
+                    f"{self.history_path}:{number}", f"is not a valid record: {error}; move the file away"
+                ) from None
         return records
 
     def append(self, record: Record) -> None:
-        """Add a record, on the disk before this returns; once, whoever asks again."""
+        """Append a record and flush it to the disk; a record that is already there is not repeated."""
         if any(known.run == record.run for known in self.history()):
             return
         line = json.dumps(record.as_dict()).encode() + b"\n"
@@ -80,11 +81,11 @@ class Store:
             os.fsync(file.fileno())
 
     def run_folder(self, run: str) -> Path:
-        """Of a run."""
+        """The folder of a run."""
         return self.root / "runs" / run
 
     def begin(self, plan: Mapping[str, Any]) -> str:
-        """A new run; gives its name."""
+        """Create a run; returns its name."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         runs = self.root / "runs"
         runs.mkdir(parents=True, exist_ok=True)
@@ -94,10 +95,10 @@ class Store:
                 (runs / run).mkdir()
                 write_json(runs / run / "plan.json", plan)
                 return run
-        raise FileError(str(runs), "has a thousand runs of this second")
+        raise FileError(str(runs), "already has a thousand runs of this second")
 
     def interrupted(self, plan: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-        """The newest run with this plan that did not come to its end, and others that did not."""
+        """The newest interrupted run with this plan, and all other interrupted runs."""
         runs = self.root / "runs"
         if not runs.is_dir():
             return None, []
@@ -109,12 +110,12 @@ class Store:
         return (same[-1] if same else None), given_up
 
     def give_up(self, run: str) -> None:
-        """Say that a run will not go on."""
+        """Mark a run as abandoned."""
         path = self.run_folder(run) / "plan.json"
         write_json(path, (read_json(path) or {}) | {"given_up": True})
 
     def result(self, run: str, stage: str) -> StageResult | None:
-        """Of a stage that ended; None where it did not, or its file is no result."""
+        """The result of a stage; None if it has not ended or its file is invalid."""
         found = read_json(self._result_path(run, stage))
         try:
             return None if found is None else StageResult.from_dict(found)
@@ -135,12 +136,12 @@ def _whole_lines(path: Path) -> int:
 
 
 def write_json(path: Path, value: object) -> None:
-    """The whole file or none of it."""
+    """Write a JSON file atomically."""
     files.write(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """None where there is no file, or it is no JSON object."""
+    """The JSON object in a file; None if there is none."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):

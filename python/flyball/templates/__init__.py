@@ -1,1 +1,1 @@
-"""Chat templates: their language, in a sandbox."""
+"""Chat templates, rendered in a sandbox."""

@@ -1,4 +1,4 @@
-"""Jinja in a sandbox with bounds: a hostile template can neither reach Python, nor spin, nor eat memory."""
+"""Jinja in a sandbox with bounds: a hostile template cannot reach Python, loop forever or exhaust memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from jinja2.visitor import NodeTransformer
 from ..errors import InvalidArgument, TemplateError
 
 MAX_SOURCE = 256 * 1024
-MAX_STEPS = 500_000  # loop turns and calls of one rendering
-MAX_CHARACTERS = 64 << 20  # made by all operations of one rendering together
+MAX_STEPS = 500_000  # loop iterations and calls of one rendering
+MAX_CHARACTERS = 64 << 20  # created by all operations of one rendering together
 MAX_SECONDS = 5.0
 
 # fmt: off
@@ -39,7 +39,7 @@ _WIDE_FORMAT = re.compile(r"%[^%a-zA-Z]*(\d{4}|\*)")
 
 
 class Budget:
-    """What one rendering may still use."""
+    """The remaining budget of one rendering."""
 
     def __init__(self) -> None:
         self.steps = MAX_STEPS
@@ -47,24 +47,24 @@ class Budget:
         self.deadline = time.monotonic() + MAX_SECONDS
 
     def step(self) -> None:
-        """One turn of a loop, or one call."""
+        """Count one loop iteration or call."""
         self.steps -= 1
         if self.steps < 0 or (self.steps % 256 == 0 and time.monotonic() > self.deadline):
             raise TemplateError("template", f"takes more than {MAX_STEPS} steps or {MAX_SECONDS:g} seconds")
 
     def make(self, size: int) -> None:
-        """Something of `size` characters or elements is about to be made, or was."""
+        """Count `size` created characters or elements."""
         self.characters -= size
         if self.characters < 0:
             raise TemplateError("template", f"makes more than {MAX_CHARACTERS} characters")
 
 
 class _Refused(Exception):
-    """raise_exception() of a template: it does not take these messages."""
+    """raise_exception() in a template: it rejects the messages."""
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the answer for training; for us its body is all that there is."""
+    """`{% generation %}` marks the answer for training; rendering only needs its body."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -74,7 +74,7 @@ class _Generation(Extension):
 
 
 class _Bounded(NodeTransformer):
-    """Sends loops and `~` through filters that count; Jinja compiles both to code that nothing else can watch."""
+    """Wraps loops and `~` in counting filters, as Jinja compiles both to code without a hook."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -94,7 +94,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=False,
-            optimized=False,  # it would compute constants before any budget exists
+            optimized=False,  # the optimizer would compute constants before a budget exists
             extensions=["jinja2.ext.loopcontrols", _Generation],
         )
         self._local = threading.local()
@@ -110,7 +110,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def budget(self) -> Budget:
         budget = getattr(self._local, "budget", None)
         if not isinstance(budget, Budget):
-            raise TemplateError("template", "is used outside of a rendering")
+            raise TemplateError("template", "is used outside a rendering")
         return budget
 
     @budget.setter
@@ -149,7 +149,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             self.budget.make(_size(left) + _size(right))
         elif operator == "%" and isinstance(left, str):
             if _WIDE_FORMAT.search(left):
-                raise TemplateError("template", "formats with a width that templates may not use")
+                raise TemplateError("template", "formats with a width, which templates may not use")
             self.budget.make(len(left) + _size(right) + (sum(map(_size, right)) if isinstance(right, tuple) else 0))
         elif operator == "*":
             _check_product(left, right)
@@ -249,7 +249,7 @@ _environment = _Environment()
 
 
 class Sandbox:
-    """A compiled template. Everything that goes wrong in it is a TemplateError."""
+    """A compiled template. Its failures raise TemplateError."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -257,7 +257,7 @@ class Sandbox:
 
     @classmethod
     def compile(cls, source: str) -> Sandbox:
-        """Parse and compile; TemplateError names the line of a mistake."""
+        """Parse and compile; raises TemplateError with the line of an error."""
         if len(source) > MAX_SOURCE:
             raise TemplateError("template", f"has {len(source)} characters, at most {MAX_SOURCE}")
         try:
@@ -269,7 +269,7 @@ class Sandbox:
             raise TemplateError("template", f"cannot be compiled: {type(error).__name__}") from None
 
     def render(self, names: Mapping[str, Any]) -> str:
-        """The text for these names. What the template itself refuses is an InvalidArgument with its message."""
+        """Render with these variables. Raises InvalidArgument with the template's message if it rejects the input."""
         _environment.budget = budget = Budget()
         try:
             parts = []
@@ -280,10 +280,10 @@ class Sandbox:
         except TemplateError:
             raise
         except _Refused as refusal:
-            raise InvalidArgument("messages", f"are refused by the model's template: {refusal}") from None
+            raise InvalidArgument("messages", f"are rejected by the model's template: {refusal}") from None
         except JinjaError as error:
             raise TemplateError("template", str(error.message)) from None
-        except Exception as error:  # whatever a hostile expression provokes
+        except Exception as error:  # a hostile expression can raise anything
             raise TemplateError("template", f"failed: {type(error).__name__}: {error}") from None
         finally:
             _environment._local.budget = None

@@ -1,14 +1,14 @@
-"""Chat templates: rendered in a bounded sandbox, and tokenised so that text of a message never becomes a control token.
+"""Chat templates: rendered in a bounded sandbox, and tokenized so that a message's text never becomes a control token.
 
-A template comes from the model file, and messages from anybody. Three things keep them apart:
+A template comes from the model file, messages from untrusted users. Three rules keep them apart:
 
-1. Where the text of a message begins like a control token, a private guard (two random private-use characters, new for
-   each rendering) is put behind its first character. So in the rendered text a control token can only stem from the
-   template. Guards are taken out before the text between control tokens is tokenised, with special tokens off.
-2. That text is tokenised in one piece from one control token to the next, template and message together: the ids are
-   those that the model was trained on, which ids of separate pieces would not always be.
-3. Everything is rendered once more with guards around every character of every message. If that changes which control
-   tokens appear, a message would have become part of one (as in a template that writes '<' + text + '>'): refused.
+1. Where the text of a message begins like a control token, a guard (two random private-use characters, new for each
+   rendering) is inserted after its first character. So a control token in the rendered text can only come from the
+   template. Guards are removed before the text between control tokens is tokenized, with special tokens off.
+2. That text is tokenized in one piece from one control token to the next, template and message together, as in
+   training; separate pieces could give other ids.
+3. Everything is rendered again with guards around every character of every message. If that changes the control
+   tokens, a message was part of one (as in a template that writes '<' + text + '>'), and is rejected.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ..errors import InvalidArgument, TemplateError
 from .sandbox import Sandbox
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"})
-_PREFIX = 3  # characters of a control token that a guard keeps apart; longer text than that must not be touched in vain
+_PREFIX = 3  # matching characters before a guard is inserted; with fewer, harmless text would get guards
 _MAX_DEPTH = 32
 _SPACE = " \t\n\v\f\r"
 
 
 class _Marks(NamedTuple):
-    """What is done to the texts and to the keys of messages; templates look keys up, so these stay recognisable."""
+    """How to mark the texts and the keys of messages; templates look keys up, so keys stay recognizable."""
 
     text: Callable[[str], str]
     key: Callable[[str], str]
 
 
 class ChatTemplate:
-    """A template with the vocabulary that it is tokenised for; may be used from many threads."""
+    """A template and the vocabulary to tokenize for; may be used from many threads."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class ChatTemplate:
         eos: str = "",
         first: int | None = None,
     ) -> None:
-        """`tokenize(text, parse_special)` adds nothing; `control`: text -> id of each control token;
+        """`tokenize(text, parse_special)` must add no tokens; `control`: text -> id of each control token;
         `first`: the id that every prompt begins with, if any."""
         if not source:
             raise InvalidArgument(
                 "template",
-                "is empty: the model file has none; give one: template= in Python, --template FILE on the command line",
+                "is empty, as the model file has none; give one by template= in Python, --template on the command line",
             )
         self._template = Sandbox.compile(source)
         self._tokenize = tokenize
@@ -65,11 +65,11 @@ class ChatTemplate:
         self._risky = re.compile(rf"(?=(?:{'|'.join(sorted(heads | tails)) or '(?!)'}))", re.IGNORECASE)
 
     def render(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-        """The text of a prompt. For ids use ids(): in plain text nothing tells control tokens from their spelling."""
+        """The text of a prompt. Use ids() for ids: plain text cannot distinguish control tokens from their spelling."""
         return self._render(messages, variables, _Marks(str, str))
 
     def ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
-        """Token ids of a prompt that ends where the answer begins."""
+        """Token ids of a prompt, up to where the answer begins."""
         guard = self._new_guard(messages, variables)
 
         def shield(text: str) -> str:
@@ -100,7 +100,7 @@ class ChatTemplate:
         return self._tokenize(text, False) if text else []
 
     def _eats_space(self, control: str) -> bool:
-        """Whether the vocabulary swallows white space after this control token, as phi-3's does."""
+        """Whether the vocabulary drops white space after this control token, as phi-3's does."""
         if control not in self._eats:
             probe = self._tokenize(control + " \nx", True)
             self._eats[control] = probe == [self._control[control], *self._tokenize("x", False)]
@@ -143,7 +143,7 @@ def _message(message: Mapping[str, Any], marks: _Marks) -> dict[str, Any]:
 
 
 def _copied(value: Any, marks: _Marks, depth: int = 0) -> Any:
-    """The same data in plain types, every text marked: a template gets no object of the caller's."""
+    """A copy in plain types with every text marked, so that a template gets none of the caller's objects."""
     if depth > _MAX_DEPTH:
         raise InvalidArgument("messages", f"are nested deeper than {_MAX_DEPTH}")
     if isinstance(value, str):

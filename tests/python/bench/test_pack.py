@@ -78,7 +78,7 @@ def test_counters_are_exact(measured: Results, pack: Pack) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda d: d.update(schema=2), "schema is 2, this version of flyball knows 1"),
+        (lambda d: d.update(schema=2), "schema is 2, this version of flyball reads 1"),
         (lambda d: d.update(kind="results"), "is 'results', must be pack"),
         (lambda d: d.pop("seed"), "seed is missing"),
         (lambda d: d.update(seed=-1), "seed is -1, must be from 0"),
@@ -86,12 +86,15 @@ def test_counters_are_exact(measured: Results, pack: Pack) -> None:
         (lambda d: d.update(more=1), "'more' is unknown"),
         (lambda d: d.update(corpus=[]), "corpus: is an array, must be an object"),
         (lambda d: d["corpus"].update(cases=[]), "cases is empty"),
-        (lambda d: d["corpus"]["cases"].append(d["corpus"]["cases"][0]), "has 'chat-greedy' twice"),
-        (lambda d: d["corpus"]["cases"][0].update(max_tokens=25), "not its own: it was changed"),
+        (lambda d: d["corpus"]["cases"].append(d["corpus"]["cases"][0]), "has the id 'chat-greedy' twice"),
+        (lambda d: d["corpus"]["cases"][0].update(max_tokens=25), "corpus was changed: its SHA-256 is now"),
         (lambda d: d["corpus"]["cases"][0].update(max_tokens=0), "cases[0]: max_tokens is 0"),
         (lambda d: d["corpus"]["cases"][0].update(speculate="auto"), "speculate is 'auto', must be off or always"),
-        (lambda d: d["corpus"]["cases"][0].update(prompt="\ud800"), "prompt has no UTF-8 form"),
-        (lambda d: d["corpus"]["cases"][0]["sampling"].update(temperature=math.nan), "has NaN, which is no number"),
+        (lambda d: d["corpus"]["cases"][0].update(prompt="\ud800"), "prompt has a lone surrogate"),
+        (
+            lambda d: d["corpus"]["cases"][0]["sampling"].update(temperature=math.nan),
+            "has NaN, which is not a JSON number",
+        ),
         (lambda d: d["corpus"]["cases"][0]["sampling"].update(top_k="x"), "sampling: top_k is 'x'"),
         (lambda d: d["model"].update(fingerprint="0" * 64), "000000000000...; --model names its file"),
     ],
@@ -132,6 +135,6 @@ def test_wrong_use_is_refused(
     assert "/nowhere: does not exist" in refused("run", path, "--against", "/nowhere", *out)
     assert "--profile: is 'x'" in refused("pack", "--profile", "x", *out)
     assert "--seed: is -1" in refused("pack", "--seed", "-1", *out)
-    assert "give the other's results" in refused("compare", single)
+    assert "give the other build's results" in refused("compare", single)
     assert "compare it alone" in refused("compare", single, paired)
     assert "compare it alone" in refused("compare", paired, single)

@@ -114,7 +114,7 @@ def test_flyball_prints_what_is_read(
 
 
 def test_program_that_is_no_llama_bench_is_named() -> None:
-    with pytest.raises(Failed, match="ik is no llama-bench that runs here"):
+    with pytest.raises(Failed, match="ik is not a llama-bench that runs here"):
         Peer("ik", Path("/bin/true"), FILE.path).version()
 
 
@@ -140,7 +140,7 @@ def test_process_is_measured() -> None:
     [
         ("import sys; sys.exit('no memory for 3 bytes')", "exit code 1: no memory for 3 bytes"),
         ("import os; os.kill(os.getpid(), 11)", "ended by SIGSEGV"),
-        ("import time; time.sleep(60)", "did not end in time"),
+        ("import time; time.sleep(60)", "timed out"),
     ],
 )
 def test_process_that_fails_says_why(code: str, message: str) -> None:

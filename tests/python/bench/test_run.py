@@ -85,7 +85,7 @@ def test_a_slower_build_fails_once_it_is_confirmed(
     path, out = tmp_path / "pack.json", tmp_path / "pairs.json"
     write(path, small_pack.as_dict())
     assert main(["bench", "run", str(path), "--against", faster, "--repeat", "7", "-o", str(out)]) == 0
-    assert "once more" in capsys.readouterr().err
+    assert "measuring again" in capsys.readouterr().err
     found = read(out)
     assert isinstance(found, Pairs)
     assert found.again is not None
@@ -119,7 +119,7 @@ def test_an_answer_that_varies_is_no_result(small_pack: Pack, python_with: Calla
         "worker.Runner.measure = lambda *args: replace(measure(*args), digest=str(next(count)))\nworker.serve()\n"
     )
     found = run.against(small_pack, varies, flyball.demo_model_path(), 1, 1, silent)
-    assert found.base.failures == {"guesses-greedy": "gives another answer when it is run again"}
+    assert found.base.failures == {"guesses-greedy": "gives another answer in a repeated run"}
 
 
 def test_a_python_without_flyball_is_named(
@@ -131,7 +131,7 @@ def test_a_python_without_flyball_is_named(
     script.chmod(0o755)
     assert "bare: has no flyball.bench.worker" in refused("run", path, "--against", script, "-o", out)
     mute = python_with("print('hello')\n")
-    assert "python: is no JSON" in refused("run", path, "--against", mute, "-o", out)
+    assert "python: is not valid JSON" in refused("run", path, "--against", mute, "-o", out)
 
 
 def test_instructions_are_counted_where_perf_can(

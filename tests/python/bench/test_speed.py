@@ -1,4 +1,4 @@
-"""`flyball bench speed` (contract 6): rows, keys, exit codes; what --sequences and --profile add."""
+"""`flyball bench speed` (contract 6): rows, keys, exit codes; what --sequences and --breakdown add."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_sequences_at_once(measured: Callable[..., list[dict[str, Any]]]) -> Non
     assert row["sequences_tok_s"] > 0
 
 
-def test_profile_accounts_for_every_cycle(measured: Callable[..., list[dict[str, Any]]]) -> None:
+def test_breakdown_accounts_for_every_cycle(measured: Callable[..., list[dict[str, Any]]]) -> None:
     [row] = measured("--threads", "1", "--depth", "32", "--breakdown")
     for phase in ("load", "prefill", "decode"):
         parts = [part for part in row["breakdown"] if part["phase"] == phase]
@@ -109,6 +109,9 @@ def test_the_old_form_is_read_for_one_version(capsys: Capture, model_file: Calla
     assert main(["bench", str(model_file()), *few]) == 0
     shown = capsys.readouterr()
     assert "PREFILL TOK/S" in shown.out
-    assert "flyball bench [MODEL] is now flyball bench speed [MODEL]" in shown.err
+    assert shown.err == (
+        "flyball: warning: flyball bench [MODEL] is now flyball bench speed [MODEL];"
+        " the old name goes with version 0.3\n"
+    )
     assert main(["bench", "speed", str(model_file()), *few]) == 0
     assert capsys.readouterr().err == ""

@@ -175,8 +175,8 @@ def test_run_in_the_chat_template(capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["text"]
 
 
-def test_guesses_by_flags_or_file_change_no_answer(capsys: Capture, tmp_path: Path) -> None:
-    """The same digest whatever guesses, and the counts say who did."""
+def test_draft_tokens_by_flags_or_file_change_no_answer(capsys: Capture, tmp_path: Path) -> None:
+    """The digest is the same with any drafting, and the counts differ by the drafter."""
     (tmp_path / "f.toml").write_text(f"speculate = 'always'\ndraft = '{flyball.demo_model_path()}'\n")
 
     def answer(*args: str) -> tuple[str, int]:
@@ -194,7 +194,7 @@ def test_guesses_by_flags_or_file_change_no_answer(capsys: Capture, tmp_path: Pa
         main(["run", "-n", "30", "--config", str(tmp_path / "f.toml"), "--threads", "2", "--decode-threads", "1"]) == 0
     )
     out = capsys.readouterr().out
-    assert re.search(r"^guesses +\d+ of \d+ right \(\d+ %\), checked in \d+ calls$", out, re.MULTILINE)
+    assert re.search(r"^draft tokens \d+ of \d+ accepted \(\d+ %\), verified in \d+ calls$", out, re.MULTILINE)
     assert "2 threads, 1 to decode" in out
 
 

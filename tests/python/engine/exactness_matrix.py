@@ -25,7 +25,7 @@ from tests.reference.models import TYPES, VARIANTS, write_model
 THREADS = (1, 2, 3, 7)
 BATCHES = (1, 8, 32, 512)
 CACHES = ("f16", "f32", "q8_0")
-NEIGHBOURS = (0, 7)
+NEIGHBORS = (0, 7)
 N_PROMPT, N_CACHED, N_ANSWER = 69, 53, 6  # not multiples of anything that a kernel works in
 N_SHARED = 64  # what whole blocks of a shared prefix cover of the prompt
 CONTEXT = 96
@@ -39,12 +39,12 @@ class Combination:
     threads: int
     batch: int
     prefix: str  # "logits": teacher forced from an empty cache; "recomputed", "cached", "shared": how a prompt was got
-    neighbours: int = 0  # other sequences in the same calls
+    neighbors: int = 0  # other sequences in the same calls
     speculation: bool = False  # with guesses of a draft model, which are right and wrong in turn
 
     def __str__(self) -> str:
         guesses = "  speculation" if self.speculation else ""
-        others = f"  neighbours {self.neighbours}" if self.neighbours else ""
+        others = f"  neighbors {self.neighbors}" if self.neighbors else ""
         return f"{self.isa:7} threads {self.threads}  batch {self.batch:3}  {self.prefix}{others}{guesses}"
 
 
@@ -59,9 +59,9 @@ class Row:
 def product(isas: Sequence[str]) -> list[Combination]:
     """Every combination on these instruction sets."""
     generated = [
-        (prefix, neighbours, speculation)
+        (prefix, neighbors, speculation)
         for prefix in ("recomputed", "cached", "shared")
-        for neighbours in NEIGHBOURS
+        for neighbors in NEIGHBORS
         for speculation in (False, True)
     ]
     return [
@@ -126,13 +126,13 @@ class Computer:
         # A draft model of the same weights is right wherever the likeliest token is drawn, and wrong elsewhere.
         drafting: GenerateKeywords = {"draft": model, "speculate": "always"} if c.speculation else {"speculate": "off"}
         options: GenerateKeywords = {"batch": c.batch, "ignore_eos": True, "seed": 7, **drafting}
-        if c.neighbours:
-            result = asyncio.run(_in_company(session, others[: c.neighbours], ids, options))
+        if c.neighbors:
+            result = asyncio.run(_in_company(session, others[: c.neighbors], ids, options))
         else:
             result = session.generate(ids, N_ANSWER, **options)
         assert result.metrics.cached_tokens == {"cached": N_CACHED, "shared": N_SHARED}.get(c.prefix, 0)
         assert result.metrics.shared_tokens == (N_SHARED if shared else 0)
-        if c.speculation and not c.neighbours:  # in company nobody guesses: the batch is full of known tokens
+        if c.speculation and not c.neighbors:  # not beside others, as their tokens fill the batch
             assert result.metrics.speculation.drafted > 0
         return result.digest
 
@@ -150,7 +150,7 @@ class Computer:
         model = self._models[key]
         assert model.info.isa == c.isa
         sessions = self._sessions.setdefault((*key, c.threads), [])
-        while len(sessions) < 1 + max(c.neighbours, 1):
+        while len(sessions) < 1 + max(c.neighbors, 1):
             sessions.append(model.session(threads=c.threads))
         return model, sessions
 

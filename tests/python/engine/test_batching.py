@@ -1,4 +1,4 @@
-"""Many answers at once: each has the bits that it has alone, whoever joins, leaves, fails or is cancelled beside it."""
+"""Many answers at once: each has the bits that it has alone, whatever joins, leaves, fails or is canceled beside it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_joining_and_leaving(demo: flyball.Model) -> None:
     asyncio.run(main())
 
 
-def test_cancelled_stream_leaves_the_others_alone(demo: flyball.Model) -> None:
+def test_canceled_stream_leaves_the_others_alone(demo: flyball.Model) -> None:
     async def main() -> None:
         other = asyncio.create_task(demo.agenerate("Lily had a", 60, seed=1, ignore_eos=True))
         stream = demo.astream("Once upon a time", 1500, ignore_eos=True)

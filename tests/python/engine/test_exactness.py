@@ -1,4 +1,4 @@
-"""Contract 1: instruction set, threads, batch split, prefixes, neighbours and guesses never change a bit."""
+"""Contract 1: instruction set, threads, batch split, prefixes, neighbors and draft tokens never change a bit."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_matrix_covers_every_usable_instruction_set() -> None:
     assert {(c.threads, c.batch) for c in matrix.combinations_of("all")} == {
         (threads, batch) for threads in matrix.THREADS for batch in matrix.BATCHES
     }
-    assert {(c.neighbours, c.speculation) for c in matrix.combinations_of("all")} == {
-        (neighbours, speculation) for neighbours in matrix.NEIGHBOURS for speculation in (False, True)
+    assert {(c.neighbors, c.speculation) for c in matrix.combinations_of("all")} == {
+        (neighbors, speculation) for neighbors in matrix.NEIGHBORS for speculation in (False, True)
     }
 
 

@@ -164,7 +164,7 @@ def test_answers_are_bounded_while_tokens_cost_too_much(model: flyball.Model) ->
     assert session.governor.tightness == 0
 
 
-def test_the_usual_cost_is_learnt_and_known_to_the_next_session(model: flyball.Model) -> None:
+def test_the_usual_cost_is_learned_and_known_to_the_next_session(model: flyball.Model) -> None:
     session = model.session(governor=GUARD)
     for _ in range(3):
         ask(session, 30)

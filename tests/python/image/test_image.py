@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said_at_the_prompt(tmp_path: Path) -> None:
     image.build(path, [bad], settings)
     ended = image.run(path, ["Hello"])
     assert not ended.well
-    assert ended.why == "a command or a prompt of the script went wrong"
+    assert ended.why == "a command or a prompt of the script failed"
     assert "flyball.toml:2: threads: was set before, in line 1; the defaults hold" in ended.output
     assert "cause:    " in ended.output
     assert "no model: commands work" in ended.output
@@ -259,7 +259,7 @@ def test_the_whole_flow_is_one_command(tmp_path: Path, capsys: pytest.CaptureFix
     assert steps[-1].endswith("1 receipts hold")
     script.write_text("/nonsense\n")
     assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 1
-    assert "went wrong" in capsys.readouterr().out
+    assert "failed" in capsys.readouterr().out
 
 
 def test_what_a_flow_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

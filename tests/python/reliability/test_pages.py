@@ -225,7 +225,7 @@ def test_the_first_run_and_no_stage_at_all(tmp_path: Path) -> None:
             assert "first run" in (tmp_path / name).read_text()
         assert "–" not in Page((tmp_path / "dashboard.html").read_text()).shown or made.results
     assert strict(tmp_path / "dashboard.json")["outcome"] == "inconclusive"
-    assert "No stage was carried out" in (tmp_path / "dashboard.html").read_text()
+    assert "No stage ran" in (tmp_path / "dashboard.html").read_text()
     assert ET.parse(tmp_path / "junit.xml").getroot().get("tests") == "0"
 
 
@@ -429,13 +429,13 @@ def test_the_log_is_short(tmp_path: Path) -> None:
 def test_the_summary_is_appended_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = tmp_path / "summary.md"
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    assert report.run(context(tmp_path)).values["summary"] == "none asked for"
+    assert report.run(context(tmp_path)).values["summary"] == "not requested"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     summary.write_text("before\n")
     assert report.run(context(tmp_path)).values["summary"] == "appended"
     once = summary.read_text()
     assert once == "before\n\n" + (tmp_path / "report.md").read_text()
-    assert report.run(context(tmp_path)).values["summary"] == "was there"
+    assert report.run(context(tmp_path)).values["summary"] == "already written"
     assert summary.read_text() == once
     other = context(tmp_path)
     other.run = "20261120-031500-000"

@@ -1,4 +1,4 @@
-"""The runner: what a run leaves, what a kill leaves, what a person does, and what is refused."""
+"""The runner: what a run leaves, what a kill leaves, manual actions, and refusals."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def test_a_person_can_hold_and_end_the_quarantine(artifacts: Path, capsys: pytes
         assert run(artifacts) == 1
     assert "HEAL_LATCHED" in capsys.readouterr().out
     assert main(["reliability", "history", "--artifacts", str(artifacts)]) == 0
-    assert "act: reset, quarantined" in capsys.readouterr().out
+    assert "manual action: reset, quarantined" in capsys.readouterr().out
     assert reset("--unlatch") == 0
     assert reset("--active") == 0
     assert not (artifacts / "policy.toml.limits").exists()
@@ -366,7 +366,7 @@ def test_a_baseline_is_chosen_by_a_person(artifacts: Path, capsys: pytest.Captur
     assert main(words) == 0
     assert "of 10 runs" in capsys.readouterr().out
     record = runner.run(Options(artifacts))
-    assert "chosen in" in record.stages["metrics"].verdict.message
+    assert "the baseline of" in record.stages["metrics"].verdict.message
 
 
 def test_trials_prove_what_is_said() -> None:
@@ -433,10 +433,10 @@ def test_costs_are_judged() -> None:
         for name, seen in told.items():
             seen.add(record.stages[name].verdict.reason_id)
     assert told["metrics"] == {"METRICS_INSUFFICIENT_DATA", "METRICS_PASSED", "METRICS_SLOWER"}
-    assert record.passed("metrics")  # mended: told no more
+    assert record.passed("metrics")  # fixed: no longer a slow-down
     world.limits = Limits(first_token_ms=0.1)
     over = world.run(("startup",)).stages["startup"].verdict
-    assert "first_token_ms is 0.7, allowed are 0.1" in over.message
+    assert "first_token_ms is 0.7, the limit is 0.1" in over.message
     assert told["startup"] | {over.reason_id} == {id for id, row in REASONS.items() if row.family == "STARTUP"}
 
 

@@ -1,1 +1,1 @@
-"""What a run tells people: the report, the dashboard."""
+"""The report and the dashboard of a run."""

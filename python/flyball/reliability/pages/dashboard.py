@@ -1,10 +1,10 @@
-"""The dashboard: one document of all numbers that are shown, and two pages that show nothing else.
+"""The dashboard: a document with all numbers, and two pages that show them.
 
-dashboard.json    the document: each number as it is, and as text
+dashboard.json    the document: each number as value and as text
 dashboard.md      its tables
-dashboard.html    its tables and its trends over runs, in one file that asks nothing of a network
+dashboard.html    its tables and its trends over runs, in one self-contained file
 
-Numbers become text here, once; the pages only place them.
+Numbers are formatted here; the pages only place them.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from .report import (
 from .trends import TRENDS, Document, figure, figure_of, placed, run_ticks, trend_of
 
 FILES = ("dashboard.json", "dashboard.md", "dashboard.html")
-_PAGES = ("dashboard", "report")  # stages that say nothing of the program
-_WINDOW = 30  # newest runs that objectives look at
-_OBJECTIVES = {"scenario": 1.0, "explainability": 1.0, "coverage": 1.0}  # not a matter of measuring
+_PAGES = ("dashboard", "report")  # stages that do not judge the program
+_WINDOW = 30  # newest runs that count for objectives
+_OBJECTIVES = {"scenario": 1.0, "explainability": 1.0, "coverage": 1.0}  # they do not depend on measurements
 _OBJECTIVE = 0.9  # of the other stages
 _MOST_REASONS = 12
-_MOST_RUNS = 100  # of a trend: a point for each can be told from the next
-_MOST_STATE = 16  # values of the state
-_MOST_COLUMNS = 6  # of a benchmark case
+_MOST_RUNS = 100  # per trend, so that its points stay distinct
+_MOST_STATE = 16  # values of the state to show
+_MOST_COLUMNS = 6  # per benchmark case
 _DAY = 86400.0
 
 
 def collect(context: Context) -> Document:
-    """The document, from this run and those before it; acts of persons are no runs."""
+    """The document of this run and those before it; manual actions do not count as runs."""
     now = this_run(context)
     runs = [*(record for record in context.history if not record.act and record.run != now.run), now]
     acts = [record for record in context.history if record.act]
@@ -114,7 +114,7 @@ def _run(record: Record, n: int) -> Document:
 
 
 def _slo(runs: Sequence[Record], stages: Iterable[str]) -> Document:
-    """Inconclusive runs count neither way. The budget is how many of a full window may fail."""
+    """Objectives; inconclusive runs do not count. The budget is the number of runs in a full window that may fail."""
     rows = []
     for stage in dict.fromkeys([*stages, *(name for record in runs for name in record.stages)]):
         if stage in _PAGES:
@@ -142,15 +142,15 @@ def _slo(runs: Sequence[Record], stages: Iterable[str]) -> Document:
 
 
 def _tiles(now: Record, slo: Document) -> list[Document]:
-    """What is seen first."""
+    """The summary at the top."""
     outcomes = Counter(result.verdict.outcome for result in now.stages.values())
     n_passed, rows = outcomes[Outcome.PASS], slo["stages"]
     note = f"{outcomes[Outcome.FAIL]} failed, {outcomes[Outcome.INCONCLUSIVE]} inconclusive"
     tiles = [_tile("Stages passed", n_passed, f"{n_passed} of {len(now.stages)}", note)]
     for row in rows:
         if row["stage"] == "reason_drift":
-            n_told = row["passed"]["value"] + row["failed"]["value"]
-            note = f"{row['passed']['shown']} of {n_told} decided runs"
+            n_decided = row["passed"]["value"] + row["failed"]["value"]
+            note = f"{row['passed']['shown']} of {n_decided} conclusive runs"
             tiles.append(_tile("Drift pass rate", row["share"]["value"], row["share"]["shown"], note))
     n_kept = sum(not row["overspent"] for row in rows)
     tiles.append(_tile("Error budgets kept", n_kept, f"{n_kept} of {len(rows)}", ""))
@@ -158,7 +158,7 @@ def _tiles(now: Record, slo: Document) -> list[Document]:
         cost = number(now.values("metrics"), "cost", phase)
         if cost is not None:
             change = change_percent(number(now.values("metrics"), "drift", phase, "ratio"))
-            note = "no baseline" if change is None else f"{signed(change, '%')} to the baseline"
+            note = "no baseline" if change is None else f"{signed(change, '%')} vs. the baseline"
             tiles.append(_tile(f"{phase.capitalize()} cost", cost, quantity(cost, "×"), note))
     if now.heal.get("mode"):
         tiles.append(_tile("Self-heal", None, clip(now.heal["mode"], 20), "latched" if now.heal.get("latched") else ""))
@@ -170,7 +170,7 @@ def _tile(name: str, value: float | None, shown: str, note: str) -> Document:
 
 
 def _heal(now: Record, runs: Sequence[Record], acts: Sequence[Record]) -> Document:
-    """The state after this run, since when, and what a person did last."""
+    """The state after this run, for how many runs it has lasted, and the last manual action."""
     mode = now.heal.get("mode")
     n = 0
     for record in reversed([*runs[:-1], now]):
@@ -184,7 +184,7 @@ def _heal(now: Record, runs: Sequence[Record], acts: Sequence[Record]) -> Docume
 
 
 def _flat(found: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Single values of nested ones, by a name that says where."""
+    """(path, value) of all values in nested mappings."""
     rows: list[tuple[str, str]] = []
     for key, value in found.items():
         if isinstance(value, Mapping):
@@ -202,7 +202,7 @@ def _plain(value: object) -> str:
 
 
 def _reasons(runs: Sequence[Record], now: Record) -> Document:
-    """This week's reasons beside last week's; weeks as ISO 8601 has them, in UTC."""
+    """The reasons of this week and last week (ISO 8601 weeks in UTC)."""
     weeks = [date(now.time - days * _DAY, "%G-W%V") for days in (7, 0)]
     counts: dict[str, Counter[str]] = {week: Counter() for week in weeks}
     n_runs = Counter(date(record.time, "%G-W%V") for record in runs)
@@ -241,14 +241,14 @@ def _reason(name: str, last: Counter[str], this: Counter[str]) -> Document:
 
 
 def _curriculum(now: Record) -> list[Document]:
-    """What made the threshold."""
+    """The terms of the confidence threshold."""
     found = now.values("curriculum").get("provenance")
     rows = [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
     return [{"source": clip(row.get("source", "?"), 60), "shown": _plain(row.get("value", "–"))} for row in rows]
 
 
 def _metrics(now: Record) -> list[Document]:
-    """What a token cost in this run."""
+    """Cycles per token in this run."""
     rows = []
     for phase in ("prefill", "decode"):
         found = now.values("metrics").get(phase)
@@ -259,7 +259,7 @@ def _metrics(now: Record) -> list[Document]:
 
 
 def _benchmark(now: Record) -> Document:
-    """A row for each case; columns are what the cases have."""
+    """A row for each case; the columns are the members that cases have."""
     found = now.values("benchmark").get("cases")
     every = found if isinstance(found, Mapping) else {}
     cases = {name: case for name, case in every.items() if isinstance(case, Mapping)}
@@ -281,7 +281,7 @@ def _benchmark(now: Record) -> Document:
 
 
 def _typical(found: object) -> float | None:
-    """A number, or the median of some."""
+    """A number, or the median of a list of numbers."""
     if not isinstance(found, list):
         return number(found)
     known = [value for value in map(number, found) if value is not None]
@@ -307,7 +307,7 @@ def page(document: Document) -> str:
 
 
 def _rows(found: Sequence[Document], name: str, columns: Sequence[str]) -> list[list[str]]:
-    """Of what a table has: the name and the figures."""
+    """Rows of a table: the name and the figures."""
     return [[row[name], *(row[column]["shown"] for column in columns)] for row in found]
 
 
@@ -316,10 +316,10 @@ def markdown(document: Document) -> str:
     d = document
     parts = [
         f"# Reliability: {d['outcome']}\n",
-        f"Run {escaped(d['run'])}, {d['date']}. Of its kind: {d['n_runs']['shown']}.\n",
+        f"Run {escaped(d['run'])}, {d['date']}. Comparable runs: {d['n_runs']['shown']}.\n",
     ]
     if d["n_runs"]["value"] == 1:
-        parts.append("This is the first run: there is nothing to compare with yet.\n")
+        parts.append("This is the first run, so there is nothing to compare with yet.\n")
 
     head: tuple[str, ...]
 
@@ -331,7 +331,7 @@ def markdown(document: Document) -> str:
     stages = [
         (s["stage"], s["outcome"], s["reason_id"], s["message"], s["hint"], s["seconds"]["shown"]) for s in d["stages"]
     ]
-    table("Stages of this run", ("stage", "verdict", "reason", "message", "what to do", "time"), stages, 5)
+    table("Stages of this run", ("stage", "verdict", "reason", "message", "hint", "time"), stages, 5)
     title = f"Objectives, newest {d['slo']['n_runs']['shown']} of at most {d['slo']['window']['shown']} runs"
     head = ("stage", "passed", "failed", "inconclusive", "share passed", "objective", "failures left")
     table(
@@ -358,11 +358,11 @@ def markdown(document: Document) -> str:
 
 
 def run(context: Context) -> StageResult:
-    """Write them."""
+    """Write the dashboard."""
     document = collect(context)
     write_json(context.folder / "dashboard.json", document)
     files.write(context.folder / "dashboard.md", markdown(document))
     files.write(context.folder / "dashboard.html", page(document))
     n = document["n_runs"]["value"]
-    verdict = passed("DASHBOARD_WRITTEN", f"{', '.join(FILES)} tell of {'the first run' if n == 1 else f'{n} runs'}")
+    verdict = passed("DASHBOARD_WRITTEN", f"{', '.join(FILES)} show {'the first run' if n == 1 else f'{n} runs'}")
     return StageResult("dashboard", verdict, {"files": list(FILES), "runs": n})

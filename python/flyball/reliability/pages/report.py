@@ -1,6 +1,6 @@
-"""What a run said, in short: for a log, for the summary of a CI job, and as JUnit's XML.
+"""The report of a run: text for a log, Markdown for a CI job's summary, and JUnit XML.
 
-Nothing is judged here: marks say how far a metric is from its baseline, verdicts are the stages' own.
+Nothing is judged here: marks show the distance of a metric from its baseline, verdicts are those of the stages.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from ..results import Limits, Record, StageResult
 FILES = ("report.txt", "report.md", "junit.xml")
 _MOST_LINES = 25  # of report.txt
 _MOST_WIDTH = 120
-_CLIP = 300  # characters of a message in tables; whole ones are in the stages' files
+_CLIP = 300  # characters of a message in tables; the stages' files have the full text
 _NO_TEXT = re.compile(
-    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # terminals obey it, or XML 1.0 forbids it
-    "|[\u202a-\u202e\u2066-\u2069]"  # turns the text behind it around
+    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # control characters, and what XML 1.0 forbids
+    "|[\u202a-\u202e\u2066-\u2069]"  # bidirectional controls, which reorder the text after them
 )
 
 
 def clean(text: object) -> str:
-    """Text that is text alone to a terminal, a page and XML."""
+    """Text that is safe in a terminal, a page and XML."""
     return _NO_TEXT.sub("\ufffd", str(text))
 
 
 def clip(text: object, most: int = _CLIP) -> str:
-    """On one line, and no longer than that."""
+    """Text on one line, cut to a maximum length."""
     line = " ".join(clean(text).split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def number(found: object, *path: str) -> float | None:
-    """A number inside what a stage left; None where there is none, or none that can be shown."""
+    """The number at a path in a stage's values; None if it is missing or cannot be shown."""
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < 1e15:
@@ -54,7 +54,7 @@ def number(found: object, *path: str) -> float | None:
 
 
 def quantity(value: float | None, unit: str = "") -> str:
-    """Four digits, for people."""
+    """A number with four significant digits and its unit."""
     if value is None:
         return "–"
     scale, prefix = next((s, p) for s, p in ((1e9, " G"), (1e6, " M"), (1.0, "")) if abs(value) >= s or s == 1)
@@ -69,22 +69,22 @@ def quantity(value: float | None, unit: str = "") -> str:
 
 
 def percent(share: float | None) -> str:
-    """Of a share of one."""
+    """A share as a percentage."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def signed(value: float | None, unit: str) -> str:
-    """Of a change."""
+    """A change with its sign."""
     return "–" if value is None else f"{round(value, 1) + 0.0:+.1f} {unit}"
 
 
 def change_percent(ratio: float | None) -> float | None:
-    """Of a ratio to a baseline."""
+    """The change in percent of a ratio to a baseline."""
     return None if ratio is None else round(100 * (ratio - 1), 6)
 
 
 def date(seconds: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
-    """Seconds since 1970 in UTC."""
+    """A time in seconds since 1970, as text in UTC."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime(form)
     except (ValueError, OverflowError, OSError):
@@ -92,12 +92,12 @@ def date(seconds: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
 
 
 def overall(record: Record) -> Outcome:
-    """Of a run; without any stage nothing can be told."""
+    """The outcome of a run; inconclusive without any stage."""
     return record.outcome if record.stages else Outcome.INCONCLUSIVE
 
 
 def this_run(context: Context) -> Record:
-    """This run as a record, as far as it has come. Its time is in its name, so that pages come out the same again."""
+    """This run so far, as a record. Its time is that of its name, so that pages are reproducible."""
     try:
         started = float(timegm(time.strptime(context.run[:15], "%Y%m%d-%H%M%S")))
     except ValueError:
@@ -123,7 +123,7 @@ _PHASES = ("prefill", "decode")
 
 @dataclass(frozen=True)
 class Metric:
-    """A line of the report. `mark`: how a change is to be taken; empty where nothing is compared."""
+    """A line of the report. `mark`: the rating of the change; empty if nothing is compared."""
 
     name: str
     shown: str
@@ -132,7 +132,7 @@ class Metric:
 
 
 def metrics(record: Record, limits: Limits) -> list[Metric]:
-    """Of a run; what it did not measure is left out."""
+    """The metrics that a run measured."""
     startup, tokens = record.values("startup"), record.values("metrics")
     costs = [(phase, number(tokens, "cost", phase), number(tokens, "drift", phase, "ratio")) for phase in _PHASES]
     costs.append(("load", number(startup, "cost"), number(startup, "drift", "ratio")))
@@ -169,7 +169,7 @@ def _mark(change: float | None, limits: Limits) -> str:
 
 
 def _text(record: Record, measured: Sequence[Metric]) -> str:
-    """For a log."""
+    """The report as plain text."""
     seconds = sum(result.seconds for result in record.stages.values())
     about = f"profile {record.profile}, target {record.target}, {len(record.stages)} stages in {seconds:.1f} s"
     lines = [f"flyball reliability {record.run}: {overall(record).upper()} ({about})"]
@@ -188,25 +188,25 @@ def _text(record: Record, measured: Sequence[Metric]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """With its columns."""
+    """A line of the text report."""
     line = clean(text).replace("\n", " ").replace("\t", " ").rstrip()
     return line if len(line) <= _MOST_WIDTH else line[: _MOST_WIDTH - 1] + "…"
 
 
 def escaped(text: object) -> str:
-    """Inert in Markdown, inside a table too."""
+    """Text escaped for Markdown, inside tables too."""
     return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", clip(text))
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], n_left: int = 1) -> str:
-    """All text is escaped here; the first `n_left` columns are text, the others numbers."""
+    """A table with all text escaped. The first `n_left` columns are text, the others numbers."""
     rule = [":--" if i < n_left else "--:" for i in range(len(head))]
     cells = [[*map(escaped, head)], rule, *([*map(escaped, row)] for row in rows)]
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str:
-    """For the summary of a CI job."""
+    """The report as Markdown."""
     about = f"Profile {record.profile}, target {record.target}, {date(record.time)}."
     stages = [
         (name, r.verdict.outcome, r.verdict.reason_id, r.verdict.message, r.verdict.hint, f"{r.seconds:.1f}")
@@ -216,14 +216,14 @@ def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str
         _summary_mark(record),
         f"## Reliability: {overall(record)} ({escaped(record.run)})\n",
         escaped(about) + "\n",
-        markdown_table(("stage", "verdict", "reason", "message", "what to do", "seconds"), stages, n_left=5),
+        markdown_table(("stage", "verdict", "reason", "message", "hint", "seconds"), stages, n_left=5),
     ]
     if measured:
         rows = [(m.name, m.shown, signed(m.change_percent, "%"), m.mark) for m in measured]
         parts.append(markdown_table(("metric", "value", "change", "mark"), rows, n_left=2))
         parts.append(
-            f"Changes are to the baseline: warn from {limits.warn_percent:g} %, fail from {limits.fail_percent:g} %. "
-            "Marks do not decide; the verdict of the stage does.\n"
+            f"Changes are relative to the baseline; marks: warn from {limits.warn_percent:g} %, fail from"
+            f" {limits.fail_percent:g} %. Verdicts come from the stages, not from the marks.\n"
         )
     return "\n".join(parts)
 
@@ -233,23 +233,23 @@ def _summary_mark(record: Record) -> str:
 
 
 def _append_summary(text: str, record: Record) -> str:
-    """Where CI takes a job's summary from: once, also when the stage is carried out again. Says what came of it."""
+    """Append to the CI job's summary unless it is already there; returns what was done."""
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     if not name:
-        return "none asked for"
+        return "not requested"
     try:
         path = Path(name)
         if path.exists() and _summary_mark(record) in path.read_text(encoding="utf-8", errors="replace"):
-            return "was there"
+            return "already written"
         with open(path, "a", encoding="utf-8") as file:
             file.write("\n" + text)
-    except OSError as error:  # the report is there all the same
+    except OSError as error:  # the report itself was written
         return f"not written: {error.strerror or error}"
     return "appended"
 
 
 def _junit(record: Record) -> str:
-    """Each stage is a test; what could not be told is a skipped one."""
+    """JUnit XML: each stage is a test, and an inconclusive one is skipped."""
     results = list(record.stages.values())
     counts = {
         "tests": str(len(results)),
@@ -291,4 +291,4 @@ def run(context: Context) -> StageResult:
         "summary": _append_summary(summary, record),
         "limits": context.limits.effective("warn_percent", "fail_percent"),
     }
-    return StageResult("report", passed("REPORT_WRITTEN", f"{', '.join(FILES)} are written"), values)
+    return StageResult("report", passed("REPORT_WRITTEN", f"wrote {', '.join(FILES)}"), values)

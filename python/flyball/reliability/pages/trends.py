@@ -1,6 +1,6 @@
-"""Trends of the dashboard: a line over runs for each of some values, with its axis, and where in a plot all of it is.
+"""Trends of the dashboard: a value over runs, its axis, and the positions in a plot.
 
-Numbers become text here or in the dashboard, once; the pages only place them.
+Numbers are formatted here or in the dashboard; the pages only place them.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import Any
 from ..results import Limits, Record
 from .report import number, quantity
 
-Figure = dict[str, Any]  # {"value": as it is, "shown": as text}
+Figure = dict[str, Any]  # {"value": the number, "shown": its text}
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Trend:
-    """A line over runs: where its values are in what stages leave. `most`: the axis goes from zero, and not beyond."""
+    """A line over runs. `stage`, `path`: the place of its values. `most`: the axis goes from zero to this."""
 
     name: str
     title: str
     unit: str
     stage: str
     path: tuple[str, ...]
-    limit: str = ""  # a name in Limits
+    limit: str = ""  # its name in Limits
     factor: float = 1.0
     most: float | None = None
 
     def value(self, record: Record) -> float | None:
-        """Of a run."""
+        """The value of a run, or None."""
         value = number(record.values(self.stage), *self.path)
         return value if value is None or self.factor == 1 else value * self.factor
 
@@ -62,13 +62,13 @@ def figure_of(value: float | None, unit: str = "") -> Figure:
 
 
 def trend_of(trend: Trend, runs: Sequence[Record], first: int, limits: Limits) -> Document | None:
-    """None where no run has a value."""
+    """The trend's part of the document; None if no run has a value."""
     values = [trend.value(record) for record in runs[first:]]
     known = [value for value in values if value is not None]
     if not known:
         return None
     limit = _limit(trend, runs[-1], limits)
-    # A limit far above what was measured would press the line to the floor: it is told, and not drawn.
+    # A limit far above the values would flatten the line, so it is named but not drawn.
     drawn = limit is not None and (trend.most is not None or limit <= 1.5 * max(known))
     ticks = _ticks([*known, limit] if drawn and limit is not None else known, trend.most)
     return {
@@ -87,26 +87,26 @@ def trend_of(trend: Trend, runs: Sequence[Record], first: int, limits: Limits) -
 
 
 def _limit(trend: Trend, now: Record, limits: Limits) -> float | None:
-    """As the stage says that it was in force, adapted or not, else as it is set."""
+    """The limit that the stage reports as in force, else the configured one."""
     if not trend.limit:
         return None
     value = number(getattr(limits, trend.limit))
     found = now.values(trend.stage).get("limits")
     for row in found if isinstance(found, list) else []:
         if isinstance(row, Mapping) and row.get("name") in (trend.limit, f"{trend.limit}, effective"):
-            told = number(row, "value")
-            value = value if told is None else told
+            reported = number(row, "value")
+            value = value if reported is None else reported
     return None if value is None else value * trend.factor
 
 
 def _step(least: float) -> float:
-    """The next of 1, 2, 2.5 and 5 times a power of ten."""
+    """The next larger of 1, 2, 2.5 and 5 times a power of ten."""
     magnitude = 10.0 ** math.floor(math.log10(least))
     return next(m * magnitude for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * magnitude >= least * (1 - 1e-9))
 
 
 def _ticks(values: Sequence[float], most: float | None) -> list[Figure]:
-    """Of an axis that has room for all; noise of a percent is not drawn as a mountain."""
+    """Ticks of an axis for all values; its minimum span keeps small noise small."""
     low, high = min(values), max(values)
     room = max(0.08 * (high - low), 0.02 * max(abs(low), abs(high)), 1e-6)
     bottom, top = (max(low - room, 0.0) if low >= 0 else low - room), high + room
@@ -121,20 +121,20 @@ def _ticks(values: Sequence[float], most: float | None) -> list[Figure]:
 
 
 def run_ticks(first: int, last: int) -> list[int]:
-    """Numbers of runs that the axis names."""
+    """Run numbers to label on the axis."""
     if last - first < 6:
         return list(range(first, last + 1))
     step = max(1, round(_step((last - first) / 6)))
     return [n for n in range(first, last + 1) if n % step == 0]
 
 
-_WIDTH, _HEIGHT = 400.0, 200.0  # of a plot, in its own units
+_WIDTH, _HEIGHT = 400.0, 200.0  # of a plot, in SVG units
 _TOP, _RIGHT, _BOTTOM = 24.0, 12.0, 34.0
 _DIGIT = 6.1  # width of a digit in a label
 
 
 def placed(trend: Document, runs: Sequence[Document], run_ticks: Sequence[Figure]) -> Document:
-    """Where in a plot everything of a trend is; positions are no numbers that are shown."""
+    """The positions of a trend's parts in a plot."""
     left = 14 + _DIGIT * max(len(tick["shown"]) for tick in trend["ticks"])
     low, high = float(trend["ticks"][0]["value"]), float(trend["ticks"][-1]["value"])
     first, last = runs[0]["number"]["value"], runs[-1]["number"]["value"]

@@ -1,1 +1,1 @@
-"""What a run does, a stage a module."""
+"""The stages of a run, one per module."""

@@ -1,7 +1,7 @@
-"""Benchmark: the frozen cases, held against those of the newest run that had them and held.
+"""Benchmark: run the frozen cases and compare them with the newest run that did not fail.
 
-Digests and counters decide. Times are told, and decide nothing: they are not measured in turn with the earlier run's,
-as `flyball bench run --against` does it.
+Digests and counters decide. Times are only reported, as they are not measured in turn with the earlier run's; that is
+what `flyball bench run --against` does.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ...evidence.gates import inconclusive
 from ..context import Context
 from ..results import Record, StageResult
 
-_FILE = "bench.json"  # what flyball bench compare reads
+_FILE = "bench.json"  # for flyball bench compare
 
 
 def run(context: Context) -> StageResult:
-    """On this machine, whatever the target: what QEMU computes is the same, and its times mean nothing."""
+    """Always runs on this machine: QEMU computes the same, and its times are meaningless."""
     path = context.model or demo_model_path()
     with Model.load(path, vocab_only=True) as model:
         pack = Pack.make(model, context.profile.name)
@@ -55,7 +55,7 @@ def run(context: Context) -> StageResult:
 
 
 def _earlier(history: Sequence[Record]) -> Record | None:
-    """A run that failed is nothing to be held against; a baseline that a person chose forgets what was before."""
+    """The newest run since the last manual baseline that has the cases and did not fail, or None."""
     for record in reversed(history):
         if record.act == "baseline":
             return None
@@ -65,7 +65,7 @@ def _earlier(history: Sequence[Record]) -> Record | None:
 
 
 def _values(found: Results) -> dict[str, Any]:
-    """What later runs are held against. `pack`: SHA-256 of the corpus, since a pack's own tells the build, too."""
+    """Values for later runs. `pack`: SHA-256 of the corpus, as that of a pack depends on the build."""
     cases = {
         name: {
             "digest": case.digest,
@@ -84,7 +84,7 @@ def _rounded(value: float | None) -> int | None:
 
 
 def _cases(values: Fields) -> dict[str, CaseResult]:
-    """As _values() gives them."""
+    """Cases from _values()."""
     found = {}
     for name, case in values.sub("cases").subs():
         counters = case.sub("counters")

@@ -14,11 +14,11 @@ from ..results import StageResult
 from .scenario import markers
 
 _ROW = re.compile(r"^\| `([A-Z_]+)` \|", re.MULTILINE)
-_NAMED = re.compile(r"\b(?:governor|policy): ([A-Z_]+(?:, [A-Z_]+)*)")  # what the console names
+_NAMED = re.compile(r"\b(?:governor|policy): ([A-Z_]+(?:, [A-Z_]+)*)")  # reasons on the console
 
 
 def run(context: Context) -> StageResult:
-    """Of what the scenario left."""
+    """Check the files of the scenario."""
     folder = Path(context.values("scenario").get("folder", ""))
     log, kept, output = folder / "log.txt", folder / "journal.jsonl", context.folder / "scenario" / "output.txt"
     if not log.is_file() or not kept.is_file():
@@ -53,31 +53,31 @@ def judge(
     faults: list[str],
     documented: set[str] | None,
 ) -> Verdict:
-    """Strict: one marker is enough."""
+    """A single gap fails."""
     bare = [marker for marker, reason in found if reason is None]
     if bare or unknown or len(found) != n_lines:
-        told = [f"[{marker}] has no reason" for marker in bare] + [f"{reason} is not registered" for reason in unknown]
+        gaps = [f"[{marker}] has no reason" for marker in bare] + [f"{reason} is not registered" for reason in unknown]
         if len(found) != n_lines:
-            told.append(f"{n_lines - len(found)} lines of the log have no marker")
-        return failed("COVERAGE_GAPS", "; ".join(told[:5]), "every decision site names its reason", n=len(told))
-    if faults:
+            gaps.append(f"{n_lines - len(found)} lines of the log have no marker")
         return failed(
-            "COVERAGE_DIFFERS", "; ".join(faults[:5]), "flyball journal verify --log tells more", n=len(faults)
+            "COVERAGE_GAPS", "; ".join(gaps[:5]), "every decision in the code must name its reason", n=len(gaps)
         )
+    if faults:
+        return failed("COVERAGE_DIFFERS", "; ".join(faults[:5]), "see flyball journal verify --log", n=len(faults))
     if documented is not None and documented != set(REASONS):
         differ = ", ".join(sorted(documented ^ set(REASONS))[:5])
-        return failed("COVERAGE_UNDOCUMENTED", f"only in one of registry and documentation: {differ}", "make reasons")
+        return failed("COVERAGE_UNDOCUMENTED", f"registry and documentation differ in {differ}", "run make reasons")
     with_docs = "" if documented is None else ", and the documentation lists them"
     return passed("COVERAGE_PASSED", f"{len(found)} markers with registered reasons, as in the journal{with_docs}")
 
 
 def agreement(log: Counter[str], kept: Counter[str]) -> list[str]:
-    """Where counts of a reason differ."""
+    """Reasons whose counts in log and journal differ."""
     names = sorted(set(log) | set(kept))
     return [f"{name}: {log[name]} in the log, {kept[name]} in the journal" for name in names if log[name] != kept[name]]
 
 
 def documentation() -> set[str] | None:
-    """Reasons that the documentation of a source checkout lists; None where there is none."""
+    """Reasons in the documentation of a source checkout; None without a checkout."""
     page = Path(__file__).parents[4] / "docs" / "reasons.md"
     return set(_ROW.findall(page.read_text())) if page.is_file() else None

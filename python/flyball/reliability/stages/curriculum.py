@@ -1,4 +1,4 @@
-"""Curriculum: how much confidence a change needs, by phase, workload and outcomes."""
+"""Curriculum: the confidence that changes need, by phase, workload and outcomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..context import Context
 from ..results import StageResult
 from .quality import HARM
 
-_PHASES = (("early", 2, 75), ("warm", 6, 67), ("steady", None, 60))  # name, runs at most, base
+_PHASES = (("early", 2, 75), ("warm", 6, 67), ("steady", None, 60))  # name, maximum number of runs, base
 _WORKLOADS = {"latency": -5, "context_expansion": 10, "mixed": 3, "unknown": 0}
 _RECENT = 5  # runs whose outcomes count
 _MOST_ADAPTED = 10
@@ -17,7 +17,7 @@ LEAST, MOST = 55, 85
 
 
 def run(context: Context) -> StageResult:
-    """The threshold and each term of it."""
+    """Compute the threshold and its terms."""
     if not context.limits.curriculum:
         limits = context.limits.effective("curriculum")
         return StageResult(
@@ -37,18 +37,18 @@ def run(context: Context) -> StageResult:
         {"source": f"outcomes of {len(recent)} changes", "value": adapted},
         {"source": f"bounded by {LEAST} and {MOST}", "value": threshold},
     ]
-    told = f"changes need a confidence of {threshold}: {base} ({phase}), {_WORKLOADS[workload]:+} ({workload})"
+    message = f"changes need a confidence of {threshold}: {base} ({phase}), {_WORKLOADS[workload]:+} ({workload})"
     values = {"threshold": threshold, "phase": phase, "workload": workload, "provenance": provenance}
-    return StageResult("curriculum", passed("CURRICULUM_SET", f"{told}, {adapted:+} (outcomes)"), values)
+    return StageResult("curriculum", passed("CURRICULUM_SET", f"{message}, {adapted:+} (outcomes)"), values)
 
 
 def phase_of(n_runs: int) -> tuple[str, int]:
-    """Name and base."""
+    """Name and base of the phase."""
     return next((name, base) for name, most, base in _PHASES if most is None or n_runs <= most)
 
 
 def workload_of(chosen: Mapping[str, int]) -> str:
-    """By what was chosen: less of something is for speed, more context for long conversations."""
+    """The workload by the chosen actions: reductions serve speed, increases long conversations."""
     less = sum(n for action, n in chosen.items() if action.startswith("reduce_"))
     more = sum(n for action, n in chosen.items() if action.startswith("increase_"))
     if less + more == 0:
@@ -58,7 +58,7 @@ def workload_of(chosen: Mapping[str, int]) -> str:
 
 
 def adaptation(outcomes: list[str]) -> int:
-    """Lower after help, higher after harm, by at most _MOST_ADAPTED."""
+    """The change of the threshold: down after improvements, up after harm, by at most _MOST_ADAPTED."""
     if not outcomes:
         return 0
     score: float = sum((outcome in HARM) - (outcome == "improved") for outcome in outcomes)

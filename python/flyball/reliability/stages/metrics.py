@@ -1,4 +1,4 @@
-"""Metrics: what tokens cost in the scenario, and whether they cost more than in the baseline."""
+"""Metrics: the cost of tokens in the scenario, compared with the baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PHASES = ("prefill", "decode")
 
 
 def run(context: Context) -> StageResult:
-    """Cycles per token over the scenario's answers, and the drift of the measured costs."""
+    """Summarize cycles per token of the scenario's answers, and judge the drift of the measured costs."""
     found = context.values("scenario")
     values: dict[str, Any] = {"cost": found.get("cost", {}), "limits": context.limits.effective("least_slow_down")}
     for phase in PHASES:
@@ -30,12 +30,13 @@ def _judge(context: Context, values: dict[str, Any]) -> Verdict:
             return inconclusive("METRICS_INSUFFICIENT_DATA", "the scenario measured no costs")
         drift, baseline = series.judge(context.history, values["cost"][phase], phase, context.limits.least_slow_down)
         if drift is None:
-            told = f"too few runs to see a drift: {baseline}"
-            return inconclusive("METRICS_INSUFFICIENT_DATA", told, "runs on this machine and model add up")
+            message = f"too few runs to detect a drift: {baseline}"
+            return inconclusive("METRICS_INSUFFICIENT_DATA", message, "run again on this machine with this model")
         drifts[phase] = drift._asdict()
     values["drift"] = drifts
-    told = ", ".join(f"{phase} at {drift['ratio']:.2f}" for phase, drift in drifts.items()) + f" of {baseline}"
+    ratios = ", ".join(f"{phase} costs {drift['ratio']:.2f}" for phase, drift in drifts.items())
+    message = f"{ratios} times as much as {baseline}"
     if any(drift["slower"] for drift in drifts.values()):
-        hint = "flyball bench compare says which change did it; flyball reliability baseline accepts it"
-        return failed("METRICS_SLOWER", f"{told}, beyond chance", hint, **drifts)
-    return passed("METRICS_PASSED", told, **drifts)
+        hint = "flyball bench compare can find the cause; flyball reliability baseline accepts the new cost"
+        return failed("METRICS_SLOWER", f"{message}, statistically significant", hint, **drifts)
+    return passed("METRICS_PASSED", message, **drifts)

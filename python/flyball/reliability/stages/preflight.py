@@ -1,4 +1,4 @@
-"""Preflight: tools, disk, memory, model and configuration, before anything is run."""
+"""Preflight: check tools, disk, memory, model and configuration before anything runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAST_DISK = 256 << 20
 
 
 def run(context: Context) -> StageResult:
-    """Each problem as cause, hint and fallback."""
+    """Report each problem with cause, hint and fallback."""
     problems: list[dict[str, str]] = []
     refused = False
 
@@ -32,16 +32,16 @@ def run(context: Context) -> StageResult:
             shape = {"width": loaded.info.n_embd, "layers": loaded.info.n_layer}
     except Error as error:
         refused = True
-        lacks(f"model: {error}", "flyball info tells more of the file", "without --model the bundled one is used")
+        lacks(f"model: {error}", "see flyball info", "without --model the bundled model is used")
     try:
         resolve(context.config)
     except Error as error:
         refused = True
-        lacks(f"configuration: {error}", "mend the line", "without --config the defaults hold")
+        lacks(f"configuration: {error}", "correct the line", "without --config the defaults are used")
     n_bytes = model.stat().st_size if model.is_file() else 0
     if context.target == "qemu":
         for what, why in image.preflight(context.folder, n_bytes):
-            lacks(f"{what} {why}", "make image installs what is missing", "--target host needs none of it")
+            lacks(f"{what} {why}", "make image installs what is missing", "--target host does not need it")
     else:
         try:
             image.beside_python("flyball-repl")
@@ -53,19 +53,19 @@ def run(context: Context) -> StageResult:
         lacks(str(error), "pip install 'flyball[reliability]'", "none")
     free = shutil.disk_usage(context.folder).free
     if free < _LEAST_DISK:
-        lacks(f"{context.root} has {free >> 20} MiB free", "make room", "--artifacts names another folder")
+        lacks(f"{context.root} has {free >> 20} MiB free", "free some space", "use another folder by --artifacts")
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE")
     if available < 3 * n_bytes:
         lacks(
             f"{available >> 20} MiB of memory are free, the model takes {3 * n_bytes >> 20}",
             "end other programs",
-            "--model names a smaller one",
+            "use a smaller model by --model",
         )
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") >> 20
     values = {"problems": problems, "model": str(model), "shape": shape, "memory_mb": memory}
     if not problems:
-        return StageResult("preflight", passed("PREFLIGHT_READY", "nothing is missing"), values)
+        return StageResult("preflight", passed("PREFLIGHT_READY", "all requirements are met"), values)
     say = failed if refused else inconclusive
     reason = "PREFLIGHT_REFUSED" if refused else "PREFLIGHT_MISSING"
-    told = "; ".join(problem["cause"] for problem in problems)
-    return StageResult("preflight", say(reason, told, problems[0]["hint"]), values)
+    causes = "; ".join(problem["cause"] for problem in problems)
+    return StageResult("preflight", say(reason, causes, problems[0]["hint"]), values)

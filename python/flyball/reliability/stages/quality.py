@@ -1,4 +1,4 @@
-"""Quality: how many of the changes that the policy applied did harm, in all and in a row."""
+"""Quality: the share and the longest streak of harmful changes by the policy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..context import Context
 from ..results import Record, StageResult
 
 HARM = ("regressed", "failed")
-LEAST = 5  # judged changes that say anything
-_CONFIDENCE = 0.999  # the gate is asked after each run
+LEAST = 5  # judged changes for a verdict
+_CONFIDENCE = 0.999  # high, as the gate is evaluated after every run
 
 
 def run(context: Context) -> StageResult:
-    """Over the newest judged changes since the policy was last let free."""
+    """Evaluate the newest judged changes since the last quarantine."""
     about = context.values("preflight")
     model, memory = model_class(about.get("shape", {})), memory_tier(about.get("memory_mb", 0))
     share, streak, provenance = effective(context, model, memory)
@@ -37,23 +37,23 @@ def run(context: Context) -> StageResult:
 
 
 def judge(outcomes: Sequence[str], share: float, streak: int) -> Verdict:
-    """A share is only held against its limit by its lower bound: few changes prove little."""
+    """Compare the streak, and the lower bound of the share, with their limits."""
     n_harm, longest = sum(outcome in HARM for outcome in outcomes), longest_streak(outcomes)
-    told = f"{n_harm} of {len(outcomes)} applied changes did harm, {longest} in a row"
-    hint = "the policy is bounded now; flyball journal explain tells what each change did"
+    message = f"{n_harm} of {len(outcomes)} applied changes did harm, {longest} in a row"
+    hint = "the policy is bounded now; flyball journal explain shows the effect of each change"
     if longest >= streak:
-        return failed("QUALITY_HARMFUL_STREAK", f"{told}; {streak} may not be", hint, streak=longest, limit=streak)
+        return failed("QUALITY_HARMFUL_STREAK", f"{message}; the limit is {streak}", hint, streak=longest, limit=streak)
     lower, upper = share_bounds(n_harm, len(outcomes), _CONFIDENCE)
     if lower > share:
-        told += f": at least {lower:.0%}, {share:.0%} may be"
-        return failed("QUALITY_HARMFUL_SHARE", told, hint, lower=lower, limit=share)
+        message += f": at least {lower:.0%}, the limit is {share:.0%}"
+        return failed("QUALITY_HARMFUL_SHARE", message, hint, lower=lower, limit=share)
     if len(outcomes) < LEAST:
-        return inconclusive("QUALITY_INSUFFICIENT_DATA", f"{told}; {LEAST} are needed to judge", "more runs add up")
-    return passed("QUALITY_PASSED", told, lower=lower, upper=upper, limit=share)
+        return inconclusive("QUALITY_INSUFFICIENT_DATA", f"{message}; a verdict needs {LEAST} changes", "run again")
+    return passed("QUALITY_PASSED", message, lower=lower, upper=upper, limit=share)
 
 
 def judged(history: Sequence[Record], counted_from: str) -> list[str]:
-    """Outcomes of applied changes, oldest first, of the runs after that one."""
+    """Outcomes of applied changes in the runs after `counted_from`, oldest first."""
     found = []
     for record in reversed(history):
         if record.run <= counted_from:
@@ -63,7 +63,7 @@ def judged(history: Sequence[Record], counted_from: str) -> list[str]:
 
 
 def longest_streak(outcomes: Sequence[str]) -> int:
-    """Harmful ones in a row; an inconclusive one ends a streak, since half of chance's verdicts are harm."""
+    """The longest run of harmful outcomes; an inconclusive one ends a streak."""
     longest = current = 0
     for outcome in outcomes:
         current = current + 1 if outcome in HARM else 0
@@ -72,7 +72,7 @@ def longest_streak(outcomes: Sequence[str]) -> int:
 
 
 def model_class(shape: dict[str, int]) -> str:
-    """tiny, medium or large by width and layers; unknown without them."""
+    """tiny, medium or large by width and layers; unknown without a shape."""
     if not shape:
         return "unknown"
     for name, width, layers in (("tiny", 320, 8), ("medium", 1024, 20)):
@@ -86,12 +86,12 @@ def memory_tier(memory_mb: int) -> str:
     return "low" if memory_mb < 2048 else "mid" if memory_mb < 4096 else "high"
 
 
-# A tiny model with room has no excuse; a large one, or little memory, makes changes riskier and rarer.
+# Stricter for a tiny model with much memory; more lenient for a large one or little memory, where changes are riskier.
 _STRICT, _LENIENT, _UNKNOWN = (-0.10, -1), (0.15, 1), (0.05, 0)
 
 
 def effective(context: Context, model: str, memory: str) -> tuple[float, int, list[dict[str, Any]]]:
-    """Share and streak that may not be, and how they came about."""
+    """The limits of share and streak, and their provenance."""
     limits = context.limits
     by, source = (0.0, 0), ""
     if limits.adapt_quality:

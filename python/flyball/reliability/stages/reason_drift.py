@@ -1,4 +1,4 @@
-"""Reason drift: whether decisions have the reasons that they had, in the runs of the same build line."""
+"""Reason drift: compare the distribution of reasons with earlier runs of the same build line."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..results import Limits, Record, StageResult
 UNSEEN = "UNSEEN"
 HARMFUL = {"OUTCOME_REGRESSED", "APPLY_NOT_VERIFIED", "APPLY_UNDONE", "PLAN_HARD_STOP", "PLAN_NOT_RESTORED"}
 _BASELINE_RUNS = 60
-_LEAST_BASELINE = 3  # times as many events as are compared with it
-# How busy a machine is moves these, and no decision about an answer is among them.
+_LEAST_BASELINE = 3  # minimum size of the baseline, in multiples of the compared events
+# These depend on the machine's load, and none of them is a decision about an answer.
 _OF_TIME = {"AUTOTUNE_CALIBRATED", "AUTOTUNE_BASELINE_LOWERED", "AUTOTUNE_THREADS", "AUTOTUNE_TOO_SHORT"}
 
 
 def run(context: Context) -> StageResult:
-    """The newest runs that have enough decisions together, against those before them."""
+    """Compare the newest runs that have enough decisions together with the runs before them."""
     line = context.subjects.get("line", "")
     runs = [record for record in context.history if record.stages and record.subjects.get("line", "") == line]
     own = decisions(context.values("scenario").get("reasons", {}))
@@ -40,7 +40,7 @@ def run(context: Context) -> StageResult:
 
 
 def decisions(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Those that decide something about answers."""
+    """The counts of reasons that are decisions about answers."""
     return {
         reason: n
         for reason, n in reasons.items()
@@ -49,7 +49,7 @@ def decisions(reasons: Mapping[str, int]) -> dict[str, int]:
 
 
 def total(runs: Iterable[Record]) -> Counter[str]:
-    """Of all runs."""
+    """The decisions of all runs."""
     counts: Counter[str] = Counter()
     for record in runs:
         counts.update(record.values("reason_drift").get("decisions", {}))
@@ -57,11 +57,12 @@ def total(runs: Iterable[Record]) -> Counter[str]:
 
 
 def judge(baseline: Mapping[str, int], current: Mapping[str, int], limits: Limits) -> Verdict:
-    """Three tests at one level: the whole distribution, reasons never seen, reasons of harm."""
+    """Three tests at one level: the whole distribution, unseen reasons, harmful reasons."""
     n, of = sum(current.values()), sum(baseline.values())
     if n < limits.drift_events or of < _LEAST_BASELINE * limits.drift_events:
-        told = f"{n} decisions and {of} before them; {limits.drift_events} and three times as many are needed"
-        return inconclusive("DRIFT_INSUFFICIENT_DATA", told, "runs of this build line add up")
+        needed = f"{limits.drift_events} and {_LEAST_BASELINE * limits.drift_events} are needed"
+        message = f"{n} decisions, and {of} before them; {needed}"
+        return inconclusive("DRIFT_INSUFFICIENT_DATA", message, "run again with this build line")
     table = contingency(baseline, current, UNSEEN)
     unseen = int(table.current[-1])
     harmful = sum(count for reason, count in current.items() if reason in HARMFUL)
@@ -75,12 +76,14 @@ def judge(baseline: Mapping[str, int], current: Mapping[str, int], limits: Limit
     sizes = effect_sizes(table)
     evidence: dict[str, Any] = {"p": adjusted, "unseen": unseen, "harmful": harmful, **sizes}
     hint = "flyball journal stats on the scenario's journal lists the reasons"
-    for test, reason_id, told in (
-        ("harmful", "DRIFT_HARMFUL", f"{harmful} of {n} decisions tell of harm, {harmful_before} of {of} did"),
-        ("unseen", "DRIFT_UNSEEN", f"{unseen} of {n} decisions have reasons that were never seen before"),
-        ("distribution", "DRIFT_DISTRIBUTION", "reasons are distributed otherwise than before"),
+    for test, reason_id, message in (
+        ("harmful", "DRIFT_HARMFUL", f"{harmful} of {n} decisions are harmful, {harmful_before} of {of} were"),
+        ("unseen", "DRIFT_UNSEEN", f"{unseen} of {n} decisions have reasons that are new"),
+        ("distribution", "DRIFT_DISTRIBUTION", "the distribution of reasons has changed"),
     ):
         if adjusted[test] < limits.drift_level:
-            return failed(reason_id, f"{told} (p = {adjusted[test]:.2g})", hint, **evidence)
+            return failed(reason_id, f"{message} (p = {adjusted[test]:.2g})", hint, **evidence)
     smallest = min(adjusted.values())
-    return passed("DRIFT_PASSED", f"{n} decisions are as the {of} before them (smallest p {smallest:.2g})", **evidence)
+    return passed(
+        "DRIFT_PASSED", f"{n} decisions do not differ from the {of} before them (smallest p {smallest:.2g})", **evidence
+    )

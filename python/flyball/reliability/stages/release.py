@@ -1,4 +1,4 @@
-"""Release: a program of the checkout (ops/release) makes one in release/ of the run's folder, and judges it."""
+"""Release: ops/release of the checkout makes a release in the run's folder and judges it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..results import StageResult
 
 
 def run(context: Context) -> StageResult:
-    """By a program of the checkout that the package lies in; an installed package has none."""
+    """Make a release by the checkout of this package; inconclusive if there is none."""
     package = Path(__file__).resolve().parents[2]
     checkout = package.parents[1]
     if not (checkout / "ops/release").is_dir() or not (checkout / ".git").exists():
-        told = f"{package} is in no checkout of the sources"
-        hint = "a release is made from one: make run, and again"
-        return StageResult("release", inconclusive("PREFLIGHT_MISSING", told, hint))
+        message = f"{package} is not in a checkout of the sources"
+        hint = "run it from a checkout, after make run"
+        return StageResult("release", inconclusive("PREFLIGHT_MISSING", message, hint))
     folder, kept = context.folder.resolve() / "release", context.root.resolve()
     command = [sys.executable, "-m", "ops.release", str(folder), "--kept", str(kept)]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
-"""Scenario: the frozen script of turns, consults and faults, on the host or in QEMU, and what it leaves.
+"""Scenario: run the frozen script of turns, consults and faults, on the host or in QEMU.
 
-The REPL runs it, as a program of its own. A policy's limits from earlier runs bound it, as they would bound anybody's.
+The REPL program runs it, with the policy limits of earlier runs.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _MARKER = re.compile(r"^\[([a-z_]+)\] (\S+)(?: reason_id=(\S+))?", re.MULTILINE)
 
 
 def script() -> list[str]:
-    """The lines, with comments left out."""
+    """The lines of the script without comments."""
     text = files("flyball").joinpath("data/scenario.txt").read_text()
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def run(context: Context) -> StageResult:
-    """Run it, and read what it left."""
+    """Run the script and evaluate its files."""
     folder = context.folder / "scenario"
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed in it
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in this stage
     folder.mkdir(parents=True)
     model = context.model or demo_model_path()
     (folder / BROKEN).write_bytes(model.read_bytes()[:5000])
@@ -53,7 +53,7 @@ def run(context: Context) -> StageResult:
     missing = [name for name in _LEFT if not (left / name).exists()]
     events = list(read(left / "journal.jsonl")) if "journal.jsonl" not in missing else []
     wrong = [why] if why else []
-    wrong += [f"it left no {name}" for name in missing]
+    wrong += [f"{name} is missing" for name in missing]
     wrong += _faults(output, events)
     if wrong:
         return StageResult("scenario", judge(wrong), {"folder": str(left), **observed(events)})
@@ -65,16 +65,16 @@ def run(context: Context) -> StageResult:
 
 
 def limits_file(root: Path) -> Path:
-    """What bounds the policy of the next scenario."""
+    """The file with the limits of the next scenario's policy."""
     return root / f"{POLICY}.limits"
 
 
 def judge(wrong: list[str]) -> Verdict:
-    """Of what went wrong; nothing did: it holds."""
+    """Pass without errors, else fail."""
     if wrong:
-        hint = "scenario/output.txt in the run's folder is what a person would have seen"
+        hint = "see scenario/output.txt in the run's folder"
         return failed("SCENARIO_BROKEN", "; ".join(wrong), hint, wrong=wrong)
-    return passed("SCENARIO_COMPLETE", "the script ran to its end, its faults were met as they should be")
+    return passed("SCENARIO_COMPLETE", "the script ran to its end and its faults were handled")
 
 
 def _on_host(context: Context, model: Path, folder: Path) -> tuple[Path, str, str]:
@@ -87,8 +87,12 @@ def _on_host(context: Context, model: Path, folder: Path) -> tuple[Path, str, st
         )
     except subprocess.TimeoutExpired:
         return folder, "", f"it did not end within {_TIMEOUT['host']:g} s"
-    # The broken model is an error that the REPL counts; nothing else may be one.
-    why = "" if done.returncode == 1 else f"the REPL ended with {done.returncode}, not with the one expected error"
+    # Exit code 1: the REPL counts the broken model as an error, the only expected one.
+    why = (
+        ""
+        if done.returncode == 1
+        else f"the REPL's exit code is {done.returncode} instead of 1 for the one expected error"
+    )
     return folder, done.stdout + done.stderr, why
 
 
@@ -101,21 +105,25 @@ def _in_qemu(context: Context, model: Path, folder: Path) -> tuple[Path, str, st
     ended = image.run(path, script(), machine, timeout=_TIMEOUT["qemu"])
     left = folder / "volume"
     image.extract(path, left)
-    path.unlink()  # what it held is extracted; images of many runs would fill the disk
-    return left, ended.output, "" if ended.why == image.WENT_WRONG else f"the machine: {ended.why or 'met no fault'}"
+    path.unlink()  # its files are extracted; images of many runs would fill the disk
+    return (
+        left,
+        ended.output,
+        "" if ended.why == image.WENT_WRONG else f"the machine: {ended.why or 'no fault occurred'}",
+    )
 
 
 def _faults(output: str, events: list[Event]) -> list[str]:
-    """What should have been met, and was not; and errors that should not be."""
-    told = {event.reason_id for event in events}
-    wrong = [f"said: {line}" for line in output.splitlines() if line.startswith("error:")]
+    """Expected faults that did not occur, and unexpected errors."""
+    reasons = {event.reason_id for event in events}
+    wrong = [f"unexpected {line}" for line in output.splitlines() if line.startswith("error:")]
     if f"The model {BROKEN} cannot be used." not in output:
         wrong.append("a broken model was not refused")
-    if "GUARD_TURN_STOP" not in told:
+    if "GUARD_TURN_STOP" not in reasons:
         wrong.append("the guard did not end the answer that passed its limit")
     if "verified:" not in output:
         wrong.append("the receipt of an answer did not verify")
-    if not any(reason in told for reason in ("POLICY_CHOICE", "POLICY_STAY")):
+    if not any(reason in reasons for reason in ("POLICY_CHOICE", "POLICY_STAY")):
         wrong.append("the model was not asked")
     if events and events[-1].reason_id != "SESSION_CLOSED":
         wrong.append("the journal does not end with the session")
@@ -123,7 +131,7 @@ def _faults(output: str, events: list[Event]) -> list[str]:
 
 
 def observed(events: Iterable[Event]) -> dict[str, Any]:
-    """What later stages judge: counts of reasons, what became of applied changes, what was chosen, what tokens cost."""
+    """Values for later stages: counts of reasons, outcomes of applied changes, chosen actions, token costs."""
     reasons: Counter[str] = Counter()
     chosen: Counter[str] = Counter()
     applied: list[dict[str, str]] = []
@@ -153,6 +161,6 @@ def observed(events: Iterable[Event]) -> dict[str, Any]:
 
 
 def markers(text: str) -> list[tuple[str, str | None]]:
-    """(Marker, its reason or None) of each marked line of a log."""
+    """(marker, reason or None) of each marked line of a log."""
     families = {row.family.lower() for row in REASONS.values()} | {"startup", "policy"}
     return [(found[1], found[3]) for found in _MARKER.finditer(text) if found[1] in families]

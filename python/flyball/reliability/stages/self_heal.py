@@ -1,7 +1,7 @@
-"""Self-heal: quarantine when changes do harm, a bounded trial after stable runs, release or rolling back.
+"""Self-heal: quarantine the policy when its changes do harm, then a bounded trial, then release or rollback.
 
-One state machine, a pure function of the state before, this run's gates and its judged changes; the state after a run
-is in its record. A person's latch holds the quarantine.
+A state machine: a pure function of the previous state, this run's gates and its judged changes. The state after a run
+is in its record. A manual latch keeps the quarantine.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..context import Context
 from ..results import Limits, StageResult
 from .quality import HARM
 
-GATES = ("scenario", "startup", "metrics", "coverage")  # that must not fail in a stable run
-_MISS, _ALARM = 0.01, 0.001  # of a trial: a harmful policy is released, a good one is rolled back
+GATES = ("scenario", "startup", "metrics", "coverage")  # these must not fail in a stable run
+_MISS, _ALARM = 0.01, 0.001  # error rates of a trial: release of a harmful policy, rollback of a good one
 _MOST_DOUBLINGS = 3
 
 
 @dataclass(frozen=True)
 class State:
-    """`stable`: runs in a row, of `needed`. `trial_n`, `trial_harm`: judged changes of the trial.
+    """`stable`: stable runs in a row, of `needed`. `trial_n`, `trial_harm`: judged and harmful changes of the trial.
 
-    `counted_from`: the run after which changes count for the quality gate. `rollbacks` in a row make the next
-    quarantine longer.
+    `counted_from`: the run after which changes count for the quality gate. `rollbacks`: how many in a row; each makes
+    the next quarantine longer.
     """
 
     mode: str = "active"
@@ -41,12 +41,12 @@ class State:
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> State:
-        """As a record has it; the first state where there is none."""
+        """The state in a record; the initial state if it has none."""
         return cls(**{key: found[key] for key in asdict(cls()) if key in found})
 
 
 def run(context: Context) -> StageResult:
-    """One step."""
+    """Advance the state by this run."""
     before = State.of(context.heal)
     broken = [
         gate for gate in GATES if gate in context.results and context.results[gate].verdict.outcome is Outcome.FAIL
@@ -65,11 +65,11 @@ def step(
     """The state after a run in which the quality gate failed (`harmful`) or others did (`broken`)."""
     if state.mode == "active":
         if not harmful:
-            return state, passed("HEAL_ACTIVE", "nothing is bounded")
+            return state, passed("HEAL_ACTIVE", "the policy is not bounded")
         needed = int(limits.stable_streak)
         quarantined = replace(state, mode="quarantined", stable=0, needed=needed, counted_from=run)
-        told = f"changes did harm: the policy may change nothing until {needed} runs in a row are stable"
-        return quarantined, fails("HEAL_QUARANTINED", told, "mend the policy, then let runs add up")
+        message = f"changes did harm: the policy may change nothing until {needed} runs in a row are stable"
+        return quarantined, fails("HEAL_QUARANTINED", message, "fix the policy, then run again")
     if state.mode == "quarantined":
         return _in_quarantine(state, run, broken)
     return _in_trial(state, run, [*broken, *["quality"] * harmful], outcomes, limits)
@@ -79,13 +79,15 @@ def _in_quarantine(state: State, run: str, broken: Sequence[str]) -> tuple[State
     stable = 0 if broken else state.stable + 1
     state = replace(state, stable=stable, counted_from=run)
     if state.latched:
-        told = "a person holds the quarantine"
-        return state, fails("HEAL_LATCHED", told, "flyball reliability reset --active ends it")
+        message = "the quarantine is latched"
+        return state, fails("HEAL_LATCHED", message, "flyball reliability reset --active ends it")
     if stable < state.needed:
-        why = f"; {', '.join(broken)} did not hold" if broken else ""
-        return state, fails("HEAL_KEPT", f"{stable} of {state.needed} stable runs{why}", "let runs add up")
+        why = f"; {', '.join(broken)} failed" if broken else ""
+        return state, fails("HEAL_KEPT", f"{stable} of {state.needed} stable runs{why}", "run again")
     trial = replace(state, mode="canary", trial_n=0, trial_harm=0)
-    return trial, passed("HEAL_CANARY_BEGUN", f"{stable} runs in a row were stable: the next ones try the policy")
+    return trial, passed(
+        "HEAL_CANARY_BEGUN", f"{stable} runs in a row were stable: the next ones are a trial of the policy"
+    )
 
 
 def _in_trial(
@@ -95,28 +97,28 @@ def _in_trial(
     harm = state.trial_harm + sum(outcome in HARM for outcome in outcomes)
     evidence = {"n": n, "harm": harm, "bound": bound(n) if not harm else None}
     bad = Sprt(limits.canary_good, limits.canary_bad, _MISS, _ALARM).decide(harm, n)
-    told = f"{harm} of {n} changes in the trial did harm"
+    message = f"{harm} of {n} changes in the trial did harm"
     if bad or broken:
         rollbacks = state.rollbacks + 1
         needed = int(limits.stable_streak) * 2 ** min(rollbacks, _MOST_DOUBLINGS)
-        why = f"{', '.join(broken)} did not hold" if broken else told
+        why = f"{', '.join(broken)} failed" if broken else message
         back = State("quarantined", state.latched, 0, needed, counted_from=run, rollbacks=rollbacks)
-        told = f"{why}: quarantine again, for {needed} stable runs"
-        return back, fails("HEAL_ROLLED_BACK", told, "the policy is not mended", **evidence)
+        message = f"{why}: quarantine again, for {needed} stable runs"
+        return back, fails("HEAL_ROLLED_BACK", message, "fix the policy, then run again", **evidence)
     if bad is None:
-        proven = f"; without any, {n} bound it to {bound(n):.0%}" if n and not harm else ""
-        return replace(state, trial_n=n, trial_harm=harm), passed("HEAL_CANARY_GOES_ON", told + proven, **evidence)
-    told += f"; harm in more than {limits.canary_bad:.0%} is ruled out, at {_MISS:.0%}"
-    return State(counted_from=run), passed("HEAL_RELEASED", told, **evidence)
+        proven = f", so the share of harm is below {bound(n):.0%} (95 % confidence)" if n and not harm else ""
+        return replace(state, trial_n=n, trial_harm=harm), passed("HEAL_CANARY_GOES_ON", message + proven, **evidence)
+    message += f"; a share of harm above {limits.canary_bad:.0%} is ruled out (error rate {_MISS:.0%})"
+    return State(counted_from=run), passed("HEAL_RELEASED", message, **evidence)
 
 
 def bound(n: int) -> float:
-    """What n changes without harm prove: its share is below this, at 95 %. 3 say 63 %, 59 say 5 %."""
+    """Upper 95 % bound of the share of harm after n harmless changes: 63 % for 3, 5 % for 59."""
     return 1 - 0.05 ** (1 / n) if n else 1.0
 
 
 def limits_text(state: State, threshold: int, canary_threshold: int) -> str:
-    """What bounds the policy in the runs to come, in the syntax of a configuration; empty: nothing does."""
+    """The limits of the policy in later runs, in the syntax of a configuration; empty without limits."""
     lines = []
     if state.mode != "active":
         lines.append(f'policy.auto_apply = "{"off" if state.mode == "quarantined" else "conservative"}"')
