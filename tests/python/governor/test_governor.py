@@ -268,7 +268,7 @@ def test_what_if(model: flyball.Model, file: Path, capsys: pytest.CaptureFixture
     assert main(["replay", str(file), "--what-if", "guard.mode=on", "--what-if", "guard.budget_cycles=1"]) == 0
     out = capsys.readouterr().out
     assert "would differ: " in out
-    assert "recorded nothing\n  decided  GUARD_BUDGET_STOP" in out
+    assert "recorded nothing\n  replayed GUARD_BUDGET_STOP" in out
     assert main(["replay", str(file), "--what-if", "guard.hard_stop_overruns=3"]) == 0
     assert "nothing would differ" in capsys.readouterr().out
     assert main(["replay", str(file), "--what-if", "guard.nothing=3"]) == 2
@@ -289,7 +289,7 @@ def test_log_and_journal_agree(model: flyball.Model, file: Path, capsys: pytest.
     assert main(["journal", "verify", str(file), "--log", str(log)]) == 0
     log.write_text("\n".join([*lines[:3], *lines[4:]]) + "\n")
     assert main(["journal", "verify", str(file), "--log", str(log)]) == 1
-    assert f"{log}:4: is not the journal's event" in capsys.readouterr().out
+    assert f"{log}:4: differs from the journal's event" in capsys.readouterr().out
     log.write_text("\n".join(lines[:-1]) + "\n")
     assert main(["journal", "verify", str(file), "--log", str(log)]) == 1
 
@@ -318,7 +318,7 @@ def test_run_shows_what_was_decided(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\ngovernor     safe mode for the next 2 answers\n" in shown
 
 
-def test_chat_shows_one_quiet_line(
+def test_chat_shows_one_line_about_decisions(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = iter(["/explain", "Hello", "/explain", "/quit"])
@@ -326,7 +326,7 @@ def test_chat_shows_one_quiet_line(
     limits = ["--set", "guard.mode=on", "--set", "guard.budget_cycles=1"]
     assert main(["chat", *limits, "--speculate", "off"]) == 0
     shown = capsys.readouterr()
-    assert "need an answer first" in shown.err
+    assert "need an answer; send a message first" in shown.err
     assert "(governor: GUARD_BUDGET_STOP, GUARD_SAFE_ENTERED; /explain tells why)" in shown.out
     assert (
         "6 steps took longer than their budget, the last of 1 cycles\n  safe mode for the next 2 answers\n" in shown.out
