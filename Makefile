@@ -168,16 +168,16 @@ bench-peers: ## Flyball beside llama.cpp and others, interleaved (hours; ARGS=--
 	@ops/setup/system_packages.sh check
 	@bench/peers/run $(ARGS)
 
-FREE_ORDER := build/free-order
-FREE_ORDER_PACKAGE := $(FREE_ORDER)/package.stamp
+UNORDERED_SUMS := build/unordered-sums
+UNORDERED_SUMS_PACKAGE := $(UNORDERED_SUMS)/package.stamp
 
-$(FREE_ORDER_PACKAGE): $(TOOLS) $(NATIVE) $(shell find python -name '*.py')
-	$(VENV)/bin/python -m pip install -q --no-build-isolation --no-deps --upgrade --target $(FREE_ORDER)/site . \
-	  --config-settings=build-dir=$(FREE_ORDER)/build --config-settings=cmake.define.FLYBALL_FREE_ORDER=ON
+$(UNORDERED_SUMS_PACKAGE): $(TOOLS) $(NATIVE) $(shell find python -name '*.py')
+	$(VENV)/bin/python -m pip install -q --no-build-isolation --no-deps --upgrade --target $(UNORDERED_SUMS)/site . \
+	  --config-settings=build-dir=$(UNORDERED_SUMS)/build --config-settings=cmake.define.FLYBALL_UNORDERED_SUMS=ON
 	@touch $@
 
-bench-exactness: $(PACKAGE) $(FREE_ORDER_PACKAGE) ## what the fixed order of sums costs; MODELS="a.gguf b.gguf"
-	$(VENV)/bin/python -m bench.exactness $(FREE_ORDER)/site $(MODELS) $(ARGS)
+bench-exactness: $(PACKAGE) $(UNORDERED_SUMS_PACKAGE) ## what the fixed order of sums costs; MODELS="a.gguf b.gguf"
+	$(VENV)/bin/python -m bench.exactness $(UNORDERED_SUMS)/site $(MODELS) $(ARGS)
 
 parity: $(PACKAGE) $(GROUP)-test.stamp ## accuracy against llama.cpp, live (builds llama-cpp-python with clang once)
 	@ops/setup/system_packages.sh check

@@ -23,8 +23,8 @@ if(FLYBALL_SANITIZE)
   target_link_options(flyball_flags INTERFACE -fsanitize=${FLYBALL_SANITIZE})
 endif()
 
-if(FLYBALL_FREE_ORDER)
-  target_compile_definitions(flyball_flags INTERFACE FLYBALL_FREE_ORDER)
+if(FLYBALL_UNORDERED_SUMS)
+  target_compile_definitions(flyball_flags INTERFACE FLYBALL_UNORDERED_SUMS)
   target_compile_options(flyball_flags INTERFACE -fassociative-math -fno-signed-zeros -fno-trapping-math)
 endif()
 

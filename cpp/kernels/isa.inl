@@ -55,7 +55,7 @@ FLYBALL_INLINE void unroll(Function f) {
 
 // Chains that a sum of so many independent neighbours is divided into. One keeps the order that docs/numerics.md
 // defines; a build for bench/exactness.py frees it where additions wait for each other.
-#ifdef FLYBALL_FREE_ORDER
+#ifdef FLYBALL_UNORDERED_SUMS
 constexpr u32 sum_chains(u32 neighbours) { return neighbours <= 4 ? 2 : 1; }
 #else
 constexpr u32 sum_chains(u32) { return 1; }
