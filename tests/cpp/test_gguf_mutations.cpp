@@ -1,11 +1,9 @@
 // Replays the fuzz corpus, and mutates valid files by fixed random numbers: the same in every run, on every machine.
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
 
 #include "../fuzz/gguf_target.h"
+#include "corpus.h"
 #include "gguf_writer.h"
 #include "opened_gguf.h"
 #include "test.h"
@@ -142,14 +140,9 @@ TEST(ten_thousand_mutations) {
 }
 
 TEST(the_fuzz_corpus) {
-  const auto corpus = std::filesystem::path(__FILE__).parent_path().parent_path() / "fuzz" / "corpus" / "gguf";
-  u64 n_files = 0, n_valid = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
-    std::ifstream in(entry.path(), std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-    n_valid += survives(bytes);
-    ++n_files;
-  }
-  CHECK(n_files > 20 && n_valid > 0);
-  test::note(std::to_string(n_files) + " files of the corpus, " + std::to_string(n_valid) + " of them valid");
+  const auto corpus = test::fuzz_corpus("gguf");
+  u64 n_valid = 0;
+  for (const auto& file : corpus) n_valid += survives(file.bytes);
+  CHECK(corpus.size() > 20 && n_valid > 0);
+  test::note(std::to_string(corpus.size()) + " files of the corpus, " + std::to_string(n_valid) + " of them valid");
 }

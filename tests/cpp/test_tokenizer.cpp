@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
 #include <set>
 
 #include "../fuzz/tokenizer_target.h"
+#include "corpus.h"
 #include "opened_gguf.h"
 #include "tokenizer/pretokenizer.h"
 #include "vocabularies.h"
@@ -487,19 +485,15 @@ TEST(random_changes_keep_the_promises) {
 }
 
 TEST(the_fuzz_corpus_keeps_the_promises) {
-  const auto corpus = std::filesystem::path(__FILE__).parent_path().parent_path() / "fuzz" / "corpus" / "tokenizer";
-  int n_files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(corpus)) {
-    std::ifstream file(entry.path(), std::ios::binary);
-    const std::string input((std::istreambuf_iterator<char>(file)), {});
+  const auto corpus = test::fuzz_corpus("tokenizer");
+  for (const auto& [name, bytes] : corpus) {
     try {
-      fuzz::check_tokenizer(reinterpret_cast<const u8*>(input.data()), input.size());
+      fuzz::check_tokenizer(reinterpret_cast<const u8*>(bytes.data()), bytes.size());
     } catch (const std::logic_error& error) {
-      test::failed(__FILE__, __LINE__, entry.path().filename().string() + ": " + error.what());
+      test::failed(__FILE__, __LINE__, name + ": " + error.what());
     }
-    ++n_files;
   }
-  CHECK(n_files > 50);
+  CHECK(corpus.size() > 50);
 }
 
 TEST(hostile_texts_take_linear_time) {
