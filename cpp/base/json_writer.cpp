@@ -55,7 +55,7 @@ JsonWriter& JsonWriter::hex(u64 high, u64 low) {
 namespace {
 
 // `digits` significant decimal digits of a positive finite value: digits d and exponent e with value ~ 0.d * 10^e.
-// The scaling's error is far below what could turn nine digits into a neighbouring f32, and the caller checks.
+// The scaling's error is far below what could turn nine digits into a neighboring f32, and the caller checks.
 u64 significant(f64 value, u32 digits, i32* exponent) {
   i32 e = 0;
   f64 scaled = value;

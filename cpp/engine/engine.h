@@ -122,7 +122,7 @@ class Session {
 
   // Final hidden states (after the last norm) pooled over positions, L2-normalized when asked. out: (n_embd).
   enum class Pooling : u8 { mean, last, first };
-  Status embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, CancelToken cancel, Span<f32> out);
+  Status embed(Span<const Token> ids, Pooling pooling, bool normalize, u32 batch, CancelToken cancel, Span<f32> out);
 
   // One file: fingerprint, settings, tokens, cache, checksum. A restored file is validated like any hostile file and
   // refused when model or settings differ; the session is then unchanged.

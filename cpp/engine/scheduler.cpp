@@ -54,11 +54,11 @@ Status Batch::run() {
 
   Session::State& session = parts_[0].generation->session;
   const model::Engine engine{&platform, &model_.table(), n_threads()};
-  const CancelCheck cancelled(platform, cancel_);
+  const CancelCheck canceled(platform, cancel_);
   model::ForwardCycles spent;
   const bool finished =
       model::forward(engine, config, weights, session.rope, workspace->scratch, workspace->batch.subspan(0, n),
-                     workspace->logits.data, cancelled.check(), &spent);
+                     workspace->logits.data, canceled.check(), &spent);
   const u64 total = cycles(platform) - start_cycles_;
   if (!finished) return interrupted_error(platform, cancel_, 0, n);
   for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {

@@ -145,7 +145,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   WorkspaceLease workspace(model.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, u32(min(u64(step), ids.size))));
   const model::Engine engine{&platform, &model.table(), ids.size == 1 ? options.decode_threads : options.threads};
-  const CancelCheck cancelled(platform, cancel);
+  const CancelCheck canceled(platform, cancel);
   for (u64 done = 0; done < ids.size;) {
     const u32 n = u32(min(u64(step), ids.size - done));
     for (u32 i = 0; i < n; ++i) {
@@ -156,7 +156,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
     const u64 start = cycles(platform);
     model::ForwardCycles spent;
     const bool finished = model::forward(engine, config, weights, rope, workspace->scratch,
-                                         workspace->batch.subspan(0, n), out, cancelled.check(), &spent);
+                                         workspace->batch.subspan(0, n), out, canceled.check(), &spent);
     metrics.prefill.add({finished, finished ? n : 0, cycles(platform) - start, spent.matrices, spent.attention});
     if (!finished) return interrupted_error(platform, cancel, done, ids.size);
     n_tokens += n;
@@ -179,7 +179,7 @@ Status Session::logits(Span<const Token> ids, u32 batch, CancelToken cancel, Pro
   return state_->compute(ids, batch, State::Want::all, out.data, {}, cancel, progress);
 }
 
-Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u32 batch, CancelToken cancel,
+Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalize, u32 batch, CancelToken cancel,
                       Span<f32> out) {
   const FloatMode standard;
   const model::Config& config = state_->model.config();
@@ -213,7 +213,7 @@ Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalise, u3
     if (pooling == Pooling::mean) x /= f32(ids.size);
     squares += f64(x) * x;
   }
-  if (normalise && squares > 0) {
+  if (normalize && squares > 0) {
     const f64 length = __builtin_sqrt(squares);
     for (f32& x : out) x = f32(x / length);
   }

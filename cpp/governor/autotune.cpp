@@ -20,32 +20,32 @@ T lowered(T asked, T step, T floor, u64 tightness) {
 
 f32 hundredths(u64 percent) { return f32(f64(percent) / 100); }
 
-struct Judgement {
+struct Judgment {
   enum { none, too_short, low, between, high } verdict = none;
   u64 measured = 0;
   u64 mark = 0;  // the one that was passed
   Str unit;
 };
 
-Judgement judge(const Settings& s, const State& state) {
+Judgment judge(const Settings& s, const State& state) {
   const State::Turn& turn = state.turn;
-  Judgement j;
+  Judgment j;
   u64 low = s.low_percent, high = s.high_percent;
   if (s.high_cycles != 0) {
     j.unit = "cycles_per_token";
-    if (turn.decode_tokens < s.min_tokens) return j.verdict = Judgement::too_short, j;
+    if (turn.decode_tokens < s.min_tokens) return j.verdict = Judgment::too_short, j;
     j.measured = turn.decode_cycles / turn.decode_tokens;
     low = s.low_cycles, high = s.high_cycles;
   } else {
     j.unit = "percent";
     if (!calibrated(s, state)) return j;
-    if (turn.plain_calls < s.min_tokens) return j.verdict = Judgement::too_short, j;
+    if (turn.plain_calls < s.min_tokens) return j.verdict = Judgment::too_short, j;
     const u64 expected =
         turn.plain_calls * state.baseline.rest_cycles + state.baseline.attention_cycles * turn.plain_depth / 1024;
     j.measured = 100 * turn.plain_cycles / max(expected, u64(1));
   }
-  j.verdict = j.measured > high ? Judgement::high : j.measured < low ? Judgement::low : Judgement::between;
-  j.mark = j.verdict == Judgement::high ? high : low;
+  j.verdict = j.measured > high ? Judgment::high : j.measured < low ? Judgment::low : Judgment::between;
+  j.mark = j.verdict == Judgment::high ? high : low;
   return j;
 }
 
@@ -94,7 +94,7 @@ bool calibrate(const Settings& settings, State& state, Record record) {
 void autotune(const Settings& settings, State& state, Record record) {
   if (settings.autotune_mode == Settings::off) return;
   ++state.since_change;
-  const Judgement j = judge(settings, state);
+  const Judgment j = judge(settings, state);
   const u64 before = state.tightness;
   const auto decide = [&](Reason reason) {
     EventData<> data;
@@ -102,9 +102,9 @@ void autotune(const Settings& settings, State& state, Record record) {
     data.json.field("tightness", before).field("becomes", state.tightness);
     record(reason, data.done());
   };
-  if (j.verdict == Judgement::too_short && before != 0) return decide(Reason::AUTOTUNE_TOO_SHORT);
-  const bool tighten = j.verdict == Judgement::high;
-  if (!tighten && (j.verdict != Judgement::low || before == 0)) return;
+  if (j.verdict == Judgment::too_short && before != 0) return decide(Reason::AUTOTUNE_TOO_SHORT);
+  const bool tighten = j.verdict == Judgment::high;
+  if (!tighten && (j.verdict != Judgment::low || before == 0)) return;
   if (tighten && tightened(settings, state.turn.asked, before + 1) == tightened(settings, state.turn.asked, before))
     return decide(Reason::AUTOTUNE_AT_FLOOR);
   if (!tighten && state.safe_turns_left != 0) return decide(Reason::AUTOTUNE_SAFE_MODE);

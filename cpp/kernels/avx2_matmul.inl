@@ -1,4 +1,4 @@
-// Matrix products of quantised weights on AVX2. Part of avx2.cpp.
+// Matrix products of quantized weights on AVX2. Part of avx2.cpp.
 // A tile is a group of 16 rows, as two halves of eight, by up to four tokens: eight sums in registers, and each broadcast
 // of activations meets two vectors of weights. A few tokens take codes straight from the packed block. More: up to 256
 // values of each row are unpacked once, into a panel in L1, and meet up to panel_tokens.

@@ -1,4 +1,4 @@
-// How each quantised type's packed block becomes vectors of codes: 32 bytes, 8 rows x 4 values, for VPMADDUBSW.
+// How each quantized type's packed block becomes vectors of codes: 32 bytes, 8 rows x 4 values, for VPMADDUBSW.
 // Part of avx2.cpp. `half` 0 or 1: rows 0..7 or 8..15. `code(body, v, half)` gives values 4v .. 4v+3 of a block.
 // `adds`: how many products of pairs (VPMADDUBSW results) of codes up to `largest` times 127 add up in i16; 0: the
 // codes are signed and go through the sign trick, |w| x sign(a, w), whose pairs fit one at a time. A signed weight is

@@ -1,4 +1,4 @@
-// Matrix products of quantised weights on AVX-512 VNNI. Part of avx512.cpp.
+// Matrix products of quantized weights on AVX-512 VNNI. Part of avx512.cpp.
 // A tile is two groups of 16 rows by up to six tokens: 12 dot products and 12 totals in registers, and each broadcast
 // of activations meets two vectors of weights. Up to four tokens take codes straight from the packed block. More: 256
 // values of each row are unpacked once, into panels in L1, and meet up to panel_tokens.
@@ -116,10 +116,10 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[gr
 
   __m512i total[tokens][groups];
   start_dots<groups, tokens>(total, [](u32) FLYBALL_LAMBDA { return _mm512_setzero_si512(); });
-  if constexpr (W::centred) {
+  if constexpr (W::centered) {
     each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
       each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
-        total[t][g] = add_pairs(t, g, total[t][g], [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.uncentre(h, i); });
+        total[t][g] = add_pairs(t, g, total[t][g], [&](u32 h, u32 i) FLYBALL_LAMBDA { return block.uncenter(h, i); });
       });
     });
   }
@@ -152,7 +152,7 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[gr
   });
 }
 
-// Blocks of neighbouring groups as they are packed.
+// Blocks of neighboring groups as they are packed.
 template <class W, u32 groups>
 struct PackedBlocks {
   const u8* head;
@@ -180,7 +180,7 @@ struct PackedBlocks {
     const __m512i x = W::scale(body_of(g), s);
     return W::narrow ? _mm512_and_si512(x, _mm512_set1_epi32(0xffff)) : x;
   }
-  FLYBALL_INLINE __m512i uncentre(u32 g, u32 i) const { return W::uncentre(body_of(g), i); }
+  FLYBALL_INLINE __m512i uncenter(u32 g, u32 i) const { return W::uncenter(body_of(g), i); }
   FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return W::pair(body_of(g), i); }
   FLYBALL_INLINE __m512 d(u32 g) const { return load_halves(head + g * group_bytes); }
   FLYBALL_INLINE __m512 m(u32 g) const {
@@ -210,7 +210,7 @@ struct Panel<W, false> {
   alignas(64) u8 codes[64][64];
   alignas(64) i32 scale[n_subs][16];
   alignas(64) i32 pair[n_subs / 2][16];
-  alignas(64) i32 uncentre[n_subs / 2][16];
+  alignas(64) i32 uncenter[n_subs / 2][16];
   alignas(64) f32 d[16];
   alignas(64) f32 m[16];
   FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32) {
@@ -222,7 +222,7 @@ struct Panel<W, false> {
     unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA { _mm512_store_si512(scale[s], block.scale(0, s)); });
     unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA {
       if constexpr (W::has_min) _mm512_store_si512(pair[i], block.pair(0, i));
-      if constexpr (W::centred) _mm512_store_si512(uncentre[i], block.uncentre(0, i));
+      if constexpr (W::centered) _mm512_store_si512(uncenter[i], block.uncenter(0, i));
     });
     _mm512_store_ps(d, block.d(0));
     if constexpr (W::has_min) _mm512_store_ps(m, block.m(0));
@@ -248,7 +248,7 @@ struct PanelBlock256 {
   }
   FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return _mm512_load_si512(panels[g]->codes[v]); }
   FLYBALL_INLINE __m512i scale(u32 g, u32 s) const { return _mm512_load_si512(panels[g]->scale[s]); }
-  FLYBALL_INLINE __m512i uncentre(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->uncentre[i]); }
+  FLYBALL_INLINE __m512i uncenter(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->uncenter[i]); }
   FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->pair[i]); }
   FLYBALL_INLINE __m512 d(u32 g) const { return _mm512_load_ps(panels[g]->d); }
   FLYBALL_INLINE __m512 m(u32 g) const { return W::has_min ? _mm512_load_ps(panels[g]->m) : _mm512_setzero_ps(); }

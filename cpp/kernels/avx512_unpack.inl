@@ -1,4 +1,4 @@
-// How each quantised type's packed block becomes vectors of unsigned codes: 64 bytes, 16 rows x 4 values, for VPDPBUSD.
+// How each quantized type's packed block becomes vectors of unsigned codes: 64 bytes, 16 rows x 4 values, for VPDPBUSD.
 // Part of avx512.cpp. `code(body, v)` gives values 4v .. 4v+3 of a block; v is a constant after unrolling.
 // A signed weight is its code plus `bias`, which enters the sums through the sums of the activations.
 
@@ -77,8 +77,8 @@ struct Iq4Nl {
 // Blocks of 256. `sub_values`: values that share a scale. `scale(body, s)`: the scale of sub-block s as i32 for 16
 // rows. `pair(body, i)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the activations: the
 // minima where the type has them, else the scales (for the bias). A sub-block's dot product starts at `start` times the
-// sum of its activations; `narrow`: it then fits i16. Where the start is not the weights' bias (`centred`),
-// `uncentre(body, i)` gives the factors, as pairs, that take it out again.
+// sum of its activations; `narrow`: it then fits i16. Where the start is not the weights' bias (`centered`),
+// `uncenter(body, i)` gives the factors, as pairs, that take it out again.
 
 FLYBALL_INLINE __m512i widen(__m128i x) { return _mm512_cvtepi8_epi32(x); }
 FLYBALL_INLINE __m512i pair_bytes(__m128i first, __m128i second) {  // i8 [16] twice to (first, second) i16 in each i32
@@ -101,7 +101,7 @@ struct Q2K {
   static constexpr Type type = Type::q2_k;
   static constexpr u32 sub_values = 16;
   static constexpr i32 bias = 0, start = 0;
-  static constexpr bool has_min = true, narrow = true, centred = false;
+  static constexpr bool has_min = true, narrow = true, centered = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
     const __m512i x = load_vector(body + 256 + 64 * (v / 32 * 8 + v % 8));
     return low_bits(_mm512_srli_epi16(x, 2 * (v / 8 % 4)), 3);
@@ -121,7 +121,7 @@ struct Q3K {
   static constexpr Type type = Type::q3_k;
   static constexpr u32 sub_values = 16;
   static constexpr i32 bias = -4, start = -4;
-  static constexpr bool has_min = false, narrow = true, centred = false;
+  static constexpr bool has_min = false, narrow = true, centered = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
     const __m512i x = load_vector(body + 256 + 512 + 64 * (v / 32 * 8 + v % 8));
     const __m512i low = low_bits(_mm512_srli_epi16(x, 2 * (v / 8 % 4)), 3);
@@ -137,7 +137,7 @@ struct Q4K {
   static constexpr Type type = Type::q4_k;
   static constexpr u32 sub_values = 32;
   static constexpr i32 bias = 0, start = -8;
-  static constexpr bool has_min = true, narrow = true, centred = true;
+  static constexpr bool has_min = true, narrow = true, centered = true;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
     return nibbles(body + 192 + 64 * (v / 16 * 8 + v % 8), v / 8 % 2);
   }
@@ -153,7 +153,7 @@ struct Q4K {
     return byte_to_i32(six_bits(body, false, s >= 4), s % 4);
   }
   FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return byte_pair(six_bits(body, true, i >= 2), i % 2); }
-  FLYBALL_INLINE static __m512i uncentre(const u8* body, u32 i) {
+  FLYBALL_INLINE static __m512i uncenter(const u8* body, u32 i) {
     return _mm512_slli_epi16(byte_pair(six_bits(body, false, i >= 2), i % 2), 3);
   }
 };
@@ -162,7 +162,7 @@ struct Q5K {
   static constexpr Type type = Type::q5_k;
   static constexpr u32 sub_values = 32;
   static constexpr i32 bias = 0, start = 0;
-  static constexpr bool has_min = true, narrow = false, centred = false;
+  static constexpr bool has_min = true, narrow = false, centered = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
     const __m512i low = nibbles(body + 192 + 512 + 64 * (v / 16 * 8 + v % 8), v / 8 % 2);
     return _mm512_mask_add_epi8(low, load_mask(body + 192, v), low, _mm512_set1_epi8(16));
@@ -175,7 +175,7 @@ struct Q6K {
   static constexpr Type type = Type::q6_k;
   static constexpr u32 sub_values = 16;
   static constexpr i32 bias = -32, start = -32;
-  static constexpr bool has_min = false, narrow = false, centred = false;
+  static constexpr bool has_min = false, narrow = false, centered = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
     const u32 half = v / 32, quarter = v / 8 % 4;
     const __m512i low = nibbles(body + 256 + 64 * (16 * half + v % 16), quarter >= 2);
@@ -191,7 +191,7 @@ struct Iq4Xs {
   static constexpr Type type = Type::iq4_xs;
   static constexpr u32 sub_values = 32;
   static constexpr i32 bias = -128, start = -128;
-  static constexpr bool has_min = false, narrow = false, centred = false;
+  static constexpr bool has_min = false, narrow = false, centered = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
     return iq4_codes(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4), v / 4 % 2));
   }

@@ -53,15 +53,15 @@ FLYBALL_INLINE void unroll(Function f) {
   for (u32 i = 0; i < n; ++i) f(i);
 }
 
-// Chains that a sum of so many independent neighbours is divided into. One keeps the order that docs/numerics.md
+// Chains that a sum of so many independent neighbors is divided into. One keeps the order that docs/numerics.md
 // defines; a build for bench/exactness.py frees it where additions wait for each other.
 #ifdef FLYBALL_UNORDERED_SUMS
-constexpr u32 sum_chains(u32 neighbours) { return neighbours <= 4 ? 2 : 1; }
+constexpr u32 sum_chains(u32 neighbors) { return neighbors <= 4 ? 2 : 1; }
 #else
 constexpr u32 sum_chains(u32) { return 1; }
 #endif
 
-// f(i, chain) for i of [begin, end): neighbours in turn to chains 0 .. n - 1.
+// f(i, chain) for i of [begin, end): neighbors in turn to chains 0 .. n - 1.
 template <u32 n, class Function>
 FLYBALL_INLINE void each_in_chains(u64 begin, u64 end, Function f) {
   for (; begin + n <= end; begin += n)

@@ -7,7 +7,7 @@ namespace {
 constexpr u64 resident_bytes = 1 << 20;
 
 template <class W>
-void matmul_quantised(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
+void matmul_quantized(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
   const u64 fitting = resident_bytes / x.cols / panel_tokens * panel_tokens;
   const u32 resident = fitting < panel_tokens ? panel_tokens : fitting > x.n_tokens ? x.n_tokens : u32(fitting);
   for (u32 begin = 0; begin < x.n_tokens; begin += resident) {
@@ -32,18 +32,18 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
     case Type::f32: return matmul_float<Type::f32>(w, x, group_begin, group_end, y, y_stride);
     case Type::f16: return matmul_float<Type::f16>(w, x, group_begin, group_end, y, y_stride);
     case Type::bf16: return matmul_float<Type::bf16>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_0: return matmul_quantised<Q4_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_1: return matmul_quantised<Q4_1>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_0: return matmul_quantised<Q5_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_1: return matmul_quantised<Q5_1>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q8_0: return matmul_quantised<Q8_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq4_nl: return matmul_quantised<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q2_k: return matmul_quantised<Q2K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q3_k: return matmul_quantised<Q3K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_k: return matmul_quantised<Q4K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_k: return matmul_quantised<Q5K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q6_k: return matmul_quantised<Q6K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq4_xs: return matmul_quantised<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q4_0: return matmul_quantized<Q4_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q4_1: return matmul_quantized<Q4_1>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q5_0: return matmul_quantized<Q5_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q5_1: return matmul_quantized<Q5_1>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q8_0: return matmul_quantized<Q8_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq4_nl: return matmul_quantized<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q2_k: return matmul_quantized<Q2K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q3_k: return matmul_quantized<Q3K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q4_k: return matmul_quantized<Q4K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q5_k: return matmul_quantized<Q5K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q6_k: return matmul_quantized<Q6K>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq4_xs: return matmul_quantized<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
   }
 }
 

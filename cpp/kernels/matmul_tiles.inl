@@ -102,7 +102,7 @@ struct Output {
   }
 };
 
-// Neighbouring groups that a tile takes together. A group without a neighbour stands for both: the distance is 0, and
+// Neighboring groups that a tile takes together. A group without a neighbor stands for both: the distance is 0, and
 // what is computed twice is stored once.
 struct Groups {
   const u8* data;

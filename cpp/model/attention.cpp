@@ -111,7 +111,7 @@ void Attention::divide_tiles() {
   }
 }
 
-// Neighbouring items share a head, so its keys and values stay in the processor's cache from one to the next.
+// Neighboring items share a head, so its keys and values stay in the processor's cache from one to the next.
 void Attention::run_item(u32 item, f32* floats) const {
   const u32 h = item / n_parts_, part = item % n_parts_;
   u32 low = 0;

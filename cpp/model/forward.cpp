@@ -238,7 +238,7 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   }
 
   const u64 widest = round_up(max(max(config.n_embd, out_dim), config.n_ff), 256);
-  const auto quantised = [&](u32 block, u32 sum_block, i8** q, f32** d, i32** sums) {
+  const auto quantized = [&](u32 block, u32 sum_block, i8** q, f32** d, i32** sums) {
     *d = floats(n * widest / block);
     const Span<i8> codes = arena.allocate<i8>(n * widest);
     const Span<i32> sum = arena.allocate<i32>(n * widest / sum_block);
@@ -246,8 +246,8 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
     *q = codes.data, *sums = sum.data;
   };
   kernels::Activations& a = s.activations;
-  if (used & 1u << u32(kernels::ActivationKind::q8_32)) quantised(32, 32, &a.q32, &a.d32, &a.sum32);
-  if (used & 1u << u32(kernels::ActivationKind::q8_256)) quantised(256, 16, &a.q256, &a.d256, &a.sum16);
+  if (used & 1u << u32(kernels::ActivationKind::q8_32)) quantized(32, 32, &a.q32, &a.d32, &a.sum32);
+  if (used & 1u << u32(kernels::ActivationKind::q8_256)) quantized(256, 16, &a.q256, &a.d256, &a.sum16);
   if (!enough) return no_memory();
   return s;
 }

@@ -155,7 +155,7 @@ void add_bias(Span<const LogitBias> bias, Span<f32> logits) {
   }
 }
 
-void penalise_repeats(Span<const Token> window, f32 penalty, Span<f32> logits, Span<u8> seen) {
+void penalize_repeats(Span<const Token> window, f32 penalty, Span<f32> logits, Span<u8> seen) {
   for (const Token token : window) {
     f32& logit = logits[u64(token)];
     if (seen[u64(token)] != 0 || logit == banned) continue;
@@ -233,7 +233,7 @@ Span<const f32> Sampler::adjust(Span<const f32> logits, Span<const Token> histor
 
   memcpy(adjusted_.data, logits.data, logits.size * sizeof(f32));
   add_bias(settings.bias, adjusted_);
-  if (penalty) penalise_repeats(window, settings.repeat_penalty, adjusted_, seen_);
+  if (penalty) penalize_repeats(window, settings.repeat_penalty, adjusted_, seen_);
   if (settings.no_repeat_ngram != 0) ban_repeated_ngrams(history, settings.no_repeat_ngram, adjusted_);
   return adjusted_;
 }

@@ -71,7 +71,7 @@ struct ConfigValue {
 };
 
 Span<const ConfigKey> config_keys();
-// Index in config_keys(); an unknown key is an error that names its nearest neighbour.
+// Index in config_keys(); an unknown key is an error that names its nearest neighbor.
 // A former name finds the key, too, and says so in `renamed` where that is given.
 Result<u32> find_config_key(Str key, const Renamed** renamed = nullptr);
 Span<const Renamed> renamed_config();

@@ -142,7 +142,7 @@ TEST(missing_swapped_and_repeated_lines_are_found) {
   CHECK(faults(lines).empty());
 }
 
-TEST(a_line_that_was_written_anew_does_not_fit_its_neighbours) {
+TEST(a_line_that_was_written_anew_does_not_fit_its_neighbors) {
   const Chain journal = chain_of(4);
   Chain forged;
   for (u32 i = 0; i < 3; ++i) forged.add(Reason::SESSION_OPENED);

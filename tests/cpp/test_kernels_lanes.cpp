@@ -1,4 +1,4 @@
-// Elementwise kernels, quantisation and reductions: every table against the scalar reference, bit by bit.
+// Elementwise kernels, quantization and reductions: every table against the scalar reference, bit by bit.
 #include <algorithm>
 #include <cmath>
 

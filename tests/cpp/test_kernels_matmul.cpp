@@ -163,7 +163,7 @@ MATMUL_TEST(q6_k)
 MATMUL_TEST(iq4_nl)
 MATMUL_TEST(iq4_xs)
 
-// Exponents near each other and far apart, cancelling sums, ties, and all that is left to fma32.
+// Exponents near each other and far apart, canceling sums, ties, and all that is left to fma32.
 TEST(kernel_fma_integer_has_the_bits_of_fma) {
   std::mt19937_64 random(9);
   u64 n_wrong = 0;

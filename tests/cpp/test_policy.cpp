@@ -146,8 +146,9 @@ TEST(a_policy_writes_verifies_and_goes_on) {
 }
 
 TEST(a_file_that_holds_nothing_valid_gives_way_to_the_checkpoint) {
-  for (const char* broken : {"", "context = 512\n", "context = 512\nmax_tokens = 128\ncache_type = \"f17\"\n",
-                             "context = 9999\nmax_tokens = 128\ncache_type = \"f16\"\n", "isa = \"auto\"\n", "\xff\xfe"}) {
+  for (const char* broken :
+       {"", "context = 512\n", "context = 512\nmax_tokens = 128\ncache_type = \"f17\"\n",
+        "context = 9999\nmax_tokens = 128\ncache_type = \"f16\"\n", "isa = \"auto\"\n", "\xff\xfe"}) {
     World world;
     world.fake.files["policy.toml"] = broken;
     REQUIRE(world.open().ok());

@@ -3,7 +3,7 @@
     python tests/fuzz/make_corpus.py DIRECTORY
 
 DIRECTORY/gguf: small files of every kind that the reader knows. DIRECTORY/model: models of every architecture, some
-kilobytes each, that load and run. The kept corpora in tests/fuzz/corpus were grown from these, minimised with -merge=1.
+kilobytes each, that load and run. The kept corpora in tests/fuzz/corpus were grown from these, minimized with -merge=1.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def seeds() -> dict[str, bytes]:
 
 
 def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = None, **sizes: int) -> bytes:
-    """One layer, 32 wide: the smallest that has whole blocks of the small quantisations."""
+    """One layer, 32 wide: the smallest that has whole blocks of the small quantizations."""
     n_embd, n_head, n_kv, head, n_ff = (sizes.get(k, v) for k, v in SIZES.items())
     if vocabulary == "spm":
         pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in (10, 32, 255)), "\u2581", "a", "b", "\u2581a", "ab"]
