@@ -34,9 +34,9 @@ py::list list(const std::string& folder, const std::string& cache) {
   return rows;
 }
 
-py::dict summarise(const std::string& file, const std::string& cache) {
+py::dict summarize(const std::string& file, const std::string& cache) {
   catalog::Catalog catalog(host::host_platform(), str(cache));
-  return dict_of(call_core([&] { return catalog.summarise(str(file)); }));
+  return dict_of(call_core([&] { return catalog.summarize(str(file)); }));
 }
 
 void write_file(const std::string& path, const py::bytes& content) {
@@ -53,7 +53,7 @@ void bind_catalog(py::module_& module) {
   using namespace py::literals;
   module.def("write_file", &write_file, "path"_a, "content"_a);
   module.def("catalog_list", &list, "folder"_a, "cache"_a);
-  module.def("catalog_summarize", &summarise, "file"_a, "cache"_a);
+  module.def("catalog_summarize", &summarize, "file"_a, "cache"_a);
 }
 
 }  // namespace flyball::bind

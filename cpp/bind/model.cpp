@@ -155,7 +155,7 @@ py::dict info(const ModelCore& core) {
   py::dict d;
   d["name"] = text(config.name);
   d["architecture"] = text(config.architecture_name);
-  d["quantization"] = text(model.quantisation());
+  d["quantization"] = text(model.quantization());
   d["n_parameters"] = model.n_parameters();
   d["file_bytes"] = model.file_bytes();
   d["weight_bytes"] = model.weight_bytes();

@@ -132,7 +132,7 @@ void Catalog::read(ModelSummary* summary) {
   const gguf::File& file = *opened.value();
   summary->name = string_of(arena_, file, "general.name");
   summary->architecture = string_of(arena_, file, "general.architecture");
-  summary->type = engine::quantisation_of(file);
+  summary->type = engine::quantization_of(file);
   for (const gguf::Tensor& tensor : file.tensors()) summary->n_parameters += tensor.rows() * tensor.cols();
   summary->context = integer_of(file, summary->architecture, "context_length");
   const Result<gguf::Value> vocabulary = file.get_array("tokenizer.ggml.tokens", gguf::ValueType::string);
@@ -174,7 +174,7 @@ Result<Span<const ModelSummary>> Catalog::list(Str directory) {
   return Span<const ModelSummary>(summaries);
 }
 
-Result<ModelSummary> Catalog::summarise(Str path) {
+Result<ModelSummary> Catalog::summarize(Str path) {
   arena_.clear();
   n_opened_ = 0;
   load_cache();

@@ -30,7 +30,7 @@ class Catalog {
 
   // The *.gguf files directly in a directory by name, later parts of split models left out. Valid until the next call.
   Result<Span<const ModelSummary>> list(Str directory);
-  Result<ModelSummary> summarise(Str path);
+  Result<ModelSummary> summarize(Str path);
   u32 n_opened() const { return n_opened_; }  // by the last call: files that the cache did not know
 
  private:

@@ -54,7 +54,7 @@ class Model {
   u32 decode_threads() const;
   u64 prefix_cache_bytes() const;  // in use
   bool vocab_only() const;
-  Str quantisation()
+  Str quantization()
       const;               // the type that holds most weights: "Q4_K"; with mixed types the file's own name if it says
   u64 file_bytes() const;  // all parts
   u64 weight_bytes() const;  // packed, in memory
@@ -72,7 +72,7 @@ class Model {
   State* state_ = nullptr;
 };
 
-Str quantisation_of(const gguf::File& file);
+Str quantization_of(const gguf::File& file);
 
 constexpr u32 default_max_tokens = 512;  // of an answer, everywhere
 constexpr u32 default_context = 8192;    // at most, where the model has more

@@ -37,7 +37,7 @@ void record_event(const Session::State& session, u64 turn, Reason reason, Span<c
 void record_loaded(const Model& model) {
   if (!journaled(model)) return;
   Data data;
-  data.json.field("architecture", model.config().architecture_name).field("quantization", model.quantisation());
+  data.json.field("architecture", model.config().architecture_name).field("quantization", model.quantization());
   data.json.field("file_bytes", model.file_bytes()).field("weight_bytes", model.weight_bytes());
   data.json.field("isa", model.table().name).field("threads", model.threads());
   data.json.field("select_ns", model.startup().model_select_ns).field("prepare_ns", model.startup().model_prepare_ns);

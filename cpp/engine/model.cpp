@@ -134,9 +134,9 @@ u64 Model::n_parameters() const {
   return n;
 }
 
-Str Model::quantisation() const { return quantisation_of(file()); }
+Str Model::quantization() const { return quantization_of(file()); }
 
-Str quantisation_of(const gguf::File& file) {
+Str quantization_of(const gguf::File& file) {
   u64 bytes[64] = {};
   const gguf::TypeInfo* most = nullptr;
   for (const gguf::Tensor& tensor : file.tensors()) {

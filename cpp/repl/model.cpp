@@ -137,7 +137,7 @@ Status open_model(Context& repl, Str path) {
   Writer size(text, sizeof text);
   catalog::put_bytes(size, repl.model->file_bytes());
   repl.out.printable(config.name.empty() ? path : config.name)
-      << ": " << config.architecture_name << ", " << repl.model->quantisation() << ", " << size.text()
+      << ": " << config.architecture_name << ", " << repl.model->quantization() << ", " << size.text()
       << ", loaded in ";
   repl.out.fixed(f64(now_ns(repl.platform) - start) / 1e6, 0) << " ms\n";
   repl.out << repl.model->table().name << " on " << repl.model->threads()

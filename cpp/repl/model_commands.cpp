@@ -66,7 +66,7 @@ void describe_model(Context& repl) {
   row("name").printable(c.name.empty() ? Str("(none)") : c.name) << '\n';
   line.writer.clear();
   catalog::put_parameters(line.writer, model.n_parameters());
-  row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantisation()
+  row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantization()
                       << '\n';
   row("layers") << c.n_layer << " of width " << c.n_embd << ", feed-forward " << c.n_ff << '\n';
   row("attention") << c.n_head << " heads of " << c.head_dim << ", " << c.n_head_kv << " for keys and values";
@@ -93,7 +93,7 @@ Status model_info(Context& repl, Str argument) {
     return {};
   }
   catalog::ModelSummary summary;
-  FLYBALL_ASSIGN(summary, repl.catalog.summarise(argument));
+  FLYBALL_ASSIGN(summary, repl.catalog.summarize(argument));
   Line line;
   if (!summary.name.empty()) line.writer.put_safe(summary.name).put(": ");
   catalog::put_summary(line.writer, summary);

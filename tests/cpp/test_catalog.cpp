@@ -73,7 +73,7 @@ TEST(a_second_listing_opens_no_file) {
   CHECK(!listed.value()[2].problem.empty());
   CHECK(catalog.list("other").ok());
   CHECK_EQ(catalog.n_opened(), 0);
-  CHECK(catalog.summarise("models/a.gguf").ok());
+  CHECK(catalog.summarize("models/a.gguf").ok());
   CHECK_EQ(catalog.n_opened(), 0);
 
   world.modified_ns["models/a.gguf"] = 5;  // rewritten at the same size
