@@ -37,9 +37,9 @@ static constexpr PackedShape packed_shape(gguf::Type type) {
   using gguf::Type;
   switch (type) {
     case Type::f32: return {1, 0, 64};
-    case Type::f16: return {1, 0, 32};
+    case Type::f16:
     case Type::bf16: return {1, 0, 32};
-    case Type::q4_0: return {32, 32, 4 * 64};
+    case Type::q4_0:
     case Type::iq4_nl: return {32, 32, 4 * 64};
     case Type::q4_1: return {32, 64, 4 * 64};
     case Type::q5_0: return {32, 32, 8 * 8 + 4 * 64};

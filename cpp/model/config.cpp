@@ -161,7 +161,6 @@ void read_rope(Reader& reader, Config& config) {
 
 void read_architecture(Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.head_dim));
-  const auto per_head_of_embedding = [&] { return 1 / sqrt32(f32(config.n_embd / config.n_head)); };
   switch (config.architecture) {
     case Architecture::llama: {
       const f64 scale = reader.real("attention.scale", 0, 0, 1e6);
@@ -177,7 +176,8 @@ void read_architecture(Reader& reader, Config& config) {
       config.final_softcap = f32(reader.real("final_logit_softcapping", second ? 30 : 0, 0, 1e6));
       if (second) config.attention_softcap = f32(reader.real("attn_logit_softcapping", 50, 0, 1e6));
       // The 27B models scale by the embedding's share of a head, and the file does not say so.
-      if (config.n_layer == (second ? 46u : 62u)) config.attention_scale = per_head_of_embedding();
+      const u32 per_head = config.n_embd / config.n_head;
+      if (config.n_layer == (second ? 46u : 62u)) config.attention_scale = 1 / sqrt32(f32(per_head));
       read_sliding(reader, config, reader.optional("attention.sliding_window", second ? 4096 : 0, 0, u64(1) << 31),
                    second ? 2 : 6);
       break;

@@ -126,7 +126,7 @@ Status ActionScorer::ask(Str situation, CancelToken cancel, Span<f32> scores) {
     FLYBALL_TRY(Question(model_, cancel).ask(no_situation, unasked_));
     has_unasked_ = true;
   }
-  f32 asked[n_actions];
+  f32 asked[n_actions] = {};
   FLYBALL_TRY(Question(model_, cancel).ask(situation, asked));
   for (u32 i = 0; i < n_actions; ++i) scores[i] = asked[i] - unasked_[i];
   return {};

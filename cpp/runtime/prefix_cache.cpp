@@ -60,8 +60,8 @@ void PrefixCache::destroy(Node* node) const { platform_.release(platform_.self, 
 void PrefixCache::touch(Node* leaf) {
   // Towards the root, so that a parent is always more recent than its children and leaves are given up first.
   for (Node* node = leaf; node; node = node->parent) {
-    if (node == newest_) continue;
-    (node->newer ? node->newer->older : newest_) = node->older;
+    if (!node->newer) continue;  // it is the newest
+    node->newer->older = node->older;
     (node->older ? node->older->newer : oldest_) = node->newer;
     node->older = newest_;
     node->newer = nullptr;
