@@ -36,7 +36,7 @@ class Buffer {
   [[nodiscard]] bool append(const T& item) { return append({&item, 1}); }
 
   void truncate(u64 n) { size_ = min(size_, n); }
-  void resize_within(u64 n) { size_ = min(n, capacity_); }  // after somebody has written into space()
+  void resize_within(u64 n) { size_ = min(n, capacity_); }  // after writing into space()
   Span<T> space() { return {data_ + size_, capacity_ - size_}; }
   void release() {
     if (data_ != nullptr) platform_->release(platform_->self, data_, capacity_ * sizeof(T));

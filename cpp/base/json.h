@@ -1,5 +1,5 @@
-// JSON (RFC 8259) without a library: a writer on the bounded Writer, and a strict reader that allocates nothing and takes
-// any text for hostile.
+// JSON (RFC 8259) without a library: a writer on the bounded Writer, and a strict reader for hostile text that
+// allocates nothing.
 #pragma once
 
 #include "base/arena.h"

@@ -23,8 +23,8 @@ void parallel(const Platform& platform, u32 n_threads, u32 n_tasks, Function&& f
       [](void* context, u32 task) { (**static_cast<decltype(pointer)*>(context))(task); }, &pointer);
 }
 
-// Threads take parts of [0, n) that shrink with what is left: long streams of memory first, short ones at the end, where
-// somebody else would have to wait for them, but never less than `least`, where taking a part would cost more than doing it.
+// Threads take parts of [0, n) that shrink with what is left: long streams of memory first, and short parts at the end,
+// so that all threads finish together. A part of less than `least` would cost more to take than to do.
 template <class Function>
 void parallel_parts(const Platform& platform, u32 n_threads, u32 n, u32 least, Function&& function) {
   u32 next = 0;

@@ -1,5 +1,4 @@
-// All that the core asks of the world, as a plain struct of function pointers. host/ and uefi/ fill it in; tests inject
-// it.
+// All that the core asks of the world, as a plain struct of function pointers. host/, uefi/ and tests fill it in.
 #pragma once
 
 #include "base/result.h"
@@ -18,7 +17,7 @@ struct Platform {
   void* self = nullptr;
   const char* name = "unknown";  // for people: "linux", "uefi"
 
-  // Memory: zeroed, aligned to 64 bytes; null when there is none. `bytes` is given back unchanged to release.
+  // Memory: zeroed, aligned to 64 bytes; null when there is none. release() gets the same `bytes` as allocate().
   void* (*allocate)(void* self, u64 bytes) = nullptr;
   void (*release)(void* self, void* memory, u64 bytes) = nullptr;
   void (*prefault)(void* self, void* memory, u64 bytes) = nullptr;  // all of it will be written now; may be null
@@ -26,7 +25,7 @@ struct Platform {
   u64 (*resident_memory)(void* self) = nullptr;                     // bytes that this program holds; may be null
 
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
-  // `forget` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically
+  // `discard` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically
   // (written aside, flushed, renamed), `append_file` adds all of the bytes or none. `list` calls `each` for every regular file directly in `directory`.
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
@@ -50,7 +49,7 @@ struct Platform {
 
   // Console.
   void (*write)(void* self, Str text) = nullptr;
-  // True when the person asked to stop what is running (Ctrl-C on a terminal, a key on firmware). Reading clears it.
+  // True when the user asked to stop what is running (Ctrl-C on a terminal, a key on firmware). Reading clears it.
   bool (*stop_requested)(void* self) = nullptr;
 };
 
@@ -58,8 +57,8 @@ inline u64 now_ns(const Platform& platform) { return platform.now_ns(platform.se
 inline u64 cycles(const Platform& platform) { return platform.cycles(platform.self); }
 inline u64 cycles_per_second(const Platform& platform) { return platform.cycles_per_second(platform.self); }
 
-// Whether the processor's tile registers may be used: a system grants them on request only. A platform that has them
-// says so before the first kernel table is asked for.
+// Whether the processor's tile registers may be used: an operating system grants them on request only. A platform that
+// has them sets it before the first use of a kernel table.
 extern bool tiles_permitted;
 
 }  // namespace flyball

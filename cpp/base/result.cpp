@@ -3,7 +3,7 @@
 namespace flyball {
 namespace {
 
-// Names and texts from files may carry anything: what a person will read goes through put_safe.
+// Names and texts from files may carry anything, terminal escapes too: what goes to a user goes through put_safe.
 template <u64 N>
 void append(Text<N>& text, Str s) {
   Writer out(text.data + text.size, N - text.size);

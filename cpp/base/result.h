@@ -1,4 +1,4 @@
-// Errors are values: code, place, detail, hint. The binding alone turns them into exceptions.
+// Errors are values: code, place, detail. Only the binding turns them into exceptions.
 #pragma once
 
 #include "base/text.h"

@@ -75,7 +75,7 @@ class MappedModel {
       if (name.count == 0)
         part.put(path);
       else if (!gguf::split_part_path(path, i, name.count, part))
-        return fail(Code::invalid_argument, path) << "is no first part of a split model";
+        return fail(Code::invalid_argument, path) << "is not the first part of a split model";
       if (part.truncated())
         return fail(Code::invalid_argument, "path") << "is longer than " << u64(sizeof buffer) << " bytes";
       FLYBALL_ASSIGN(parts_[i], platform_.map(platform_.self, part.text()));
@@ -230,7 +230,7 @@ void Catalog::load_cache() {
     Json schema, models;
     if (!root.ok() || !root.value().find("schema_version", &schema) || !root.value().find("models", &models)) return;
     if (!schema.as_u64("schema_version", cache_schema, cache_schema).ok()) return;
-    // What can be run, and why not, is for each version to say.
+    // Each version decides what it can run, so entries of another version do not count.
     Json writer;
     if (!root.value().find("flyball", &writer)) return;
     const Result<Str> written_by = writer.as_string(arena_, "flyball");
@@ -304,7 +304,7 @@ void put_model_problem(Writer& out, const Error& error, Str fallback) {
   out.put("\nhint:     ");
   switch (error.code) {
     case Code::not_found: out.put("check the path; /models DIRECTORY lists what there is"); break;
-    case Code::io: out.put("check that the file can be read and the disk is well"); break;
+    case Code::io: out.put("check the file's permissions and the disk"); break;
     case Code::corrupt:
       out.put("the file is damaged or not a GGUF model; copy or download it again and compare its checksum");
       break;
@@ -313,8 +313,8 @@ void put_model_problem(Writer& out, const Error& error, Str fallback) {
       for (const gguf::TypeInfo& type : gguf::supported_types()) out.put(' ').put(type.name);
       break;
     case Code::out_of_memory: out.put("take a smaller model or type, or a smaller context (/ctx)"); break;
-    case Code::interrupted: out.put("it was stopped before it was complete; load it again"); break;
-    default: out.put("correct the setting that is named above");
+    case Code::interrupted: out.put("loading was stopped; load it again"); break;
+    default: out.put("correct the setting named above");
   }
   out.put("\nfallback: ").put(fallback).put('\n');
 }

@@ -17,15 +17,15 @@ struct ModelSummary {
   u64 n_parameters = 0;
   u64 context = 0;  // that it was trained for
   u64 n_vocab = 0;
-  Str problem;  // why it cannot be run; empty: it can, as far as its metadata tells
+  Str problem;  // why it cannot run; empty: by its metadata it can
 };
 
 class Catalog {
  public:
   static constexpr u32 max_files = 4096;
 
-  // The cache is an optional convenience: where it cannot be read or is not valid, the files are; where it cannot be
-  // written, nothing is said. An empty path: no cache.
+  // The cache is optional: without a valid one the catalog reads the files themselves, and ignores that it cannot write
+  // one. An empty path: no cache.
   Catalog(const Platform& platform, Str cache_path) : platform_(platform), cache_path_(cache_path), arena_(platform) {}
 
   // The *.gguf files directly in a directory by name, later parts of split models left out. Valid until the next call.
@@ -47,7 +47,7 @@ class Catalog {
   u32 n_opened_ = 0;
 };
 
-// "llama, 1.2 B parameters, context 8192", or why it cannot be run.
+// "llama, 1.2 B parameters, context 8192", or why it cannot run.
 void put_summary(Writer& out, const ModelSummary& summary);
 void put_bytes(Writer& out, u64 bytes);       // "7.4 MB"
 void put_parameters(Writer& out, u64 count);  // "1.2 B"

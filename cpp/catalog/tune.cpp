@@ -66,7 +66,7 @@ class Memory {
     platform.unmap(platform.self, bytes);
   }
 
-  // Anything that is no such line, or no such machine's, is as if it were not there.
+  // Skips other lines, such as those of other machines.
   bool find(const Digest& key, Tuned* tuned) const {
     bool found = false;
     each_line([&](Str line) {
@@ -94,7 +94,7 @@ class Memory {
     hex(key, digits);
     out.put({digits, sizeof digits}).put(' ').put_u64(tuned.threads).put(' ').put_u64(tuned.decode_threads).put('\n');
     const Str text = out.text();
-    // A memory that cannot be written is none: the next load measures again.
+    // Where the file cannot be written, the next load measures again.
     (void)platform_.write_file(platform_.self, path_, {reinterpret_cast<const u8*>(text.data), text.size});
   }
 
@@ -183,7 +183,7 @@ class Probes {
     return session_->state().compute({ids_, n}, n, Session::State::Want::last, logits_.data, {}, options_.cancel, {});
   }
 
-  // Each candidate's cost of `rows` tokens at once, and the one to take. Ends at `until_ns`, with what is known by then.
+  // Each candidate's cost of `rows` tokens at once, and the one to take: at `until_ns` the best so far.
   Status race(Tuned* tuned, u32 rows, u64 Tuned::Candidate::* cost, u64 until_ns, u32* chosen) {
     governor::Race race(tuned->n_candidates);
     rows = min(rows, session_->context() - n_cached_);
@@ -300,7 +300,7 @@ Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
   Session* session = nullptr;
   FLYBALL_ASSIGN(session, Session::create(model, wanted));
   const kernels::Table* const before = model.state().table;
-  const Token tokens[4] = {};  // a little of both: one alone waits for memory, many are a prompt
+  const Token tokens[4] = {};  // between decode (one token, which waits for memory) and prefill (many)
   constexpr u64 enough_ns = 30'000'000;
   IsaTimes times;
   Status status;
@@ -308,7 +308,7 @@ Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
     if (times.n == IsaTimes::max_isas || !status.ok()) break;
     model.state().table = table;
     u64& best = times.ns[times.n];
-    // The first step also wakes what sleeps. Fast ones are repeated: the quickest is what the others were disturbed from.
+    // The first step also wakes sleeping threads. Fast ones repeat: the minimum is the least disturbed.
     const u64 start = now_ns(platform);
     for (u32 round = 0; status.ok() && (round < 2 || now_ns(platform) - start < enough_ns); ++round) {
       session->state().truncate(0);
@@ -322,7 +322,7 @@ Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
   Session::release(session);
   model.state().table = before;
   FLYBALL_TRY(status);
-  // Noise must not choose: another than the widest has to be clearly faster.
+  // Against noise: the widest stays unless another is clearly faster.
   for (u32 i = 1; i < times.n; ++i) {
     if (10 * times.ns[i] < 8 * times.ns[times.chosen]) times.chosen = i;
   }

@@ -1,5 +1,5 @@
-// Free knobs: how many threads compute. No number of them changes an answer (contract 1), so no user has to choose; the
-// right one depends on processor and model, and is measured once and cached.
+// Free knobs: how many threads compute. No number of them changes an answer (contract 1), so probes choose it, once for
+// each processor and model.
 #pragma once
 
 #include "engine/engine.h"
@@ -42,7 +42,7 @@ struct Tuned {
   u32 n_candidates = 0;
 };
 
-// Later sessions of the model that ask for no number of threads get these. Not while others use the model.
+// The default of the model's later sessions. Not while others use the model.
 Result<Tuned> tune(Model& model, const TuneOptions& options);
 
 // What instruction sets took for four tokens on one thread, best first as kernels::usable_tables() has them.
@@ -54,7 +54,7 @@ struct IsaTimes {
   u32 chosen = 0;
 };
 
-// The model computes with the fastest from now on: where a processor is emulated, that is seldom the one with the widest
+// The model computes with the fastest from now on: on an emulated processor that is rarely the one with the widest
 // registers. Not while others use the model.
 Result<IsaTimes> choose_isa(Model& model, CancelToken cancel);
 

@@ -207,7 +207,7 @@ Status Conversation::token(Token id) {
   return {};
 }
 
-// Some vocabularies strip white space next to a special token (phi-3): asked of the tokenizer itself.
+// Some vocabularies (phi-3) strip white space next to a special token; a trial encoding shows it.
 bool Conversation::swallows_space(Token id, bool after) const {
   const Str piece = tokenizer_->piece(id, true);
   char buffer[64];
@@ -245,9 +245,9 @@ Status Conversation::encode_into_scratch(Str text, u64* n) {
   }
 }
 
-// Plain text. Vocabularies may list their markers as user-defined tokens, which encoding finds in any text: there the text
-// is encoded in two parts that meet inside the marker. Markers that are known to be found are cut beforehand, so that a
-// text full of them is encoded once; whatever else comes out as reserved is cut when it does.
+// Plain text. A vocabulary may list markers as user-defined tokens, which encoding finds in any text: so the text is
+// encoded in two parts that meet inside the marker. Markers already found so are cut first: a text full of them is then
+// encoded once.
 Status Conversation::encode(Str rest) {
   while (!rest.empty()) {
     u64 cut = rest.size;

@@ -33,13 +33,13 @@ class Conversation {
   explicit Conversation(const Platform& platform)
       : platform_(platform), tokens_(platform), text_(platform), scratch_(platform) {}
 
-  // Empty, in a format. Before anything else.
+  // Empties it and sets its format. Call it first.
   void start(const tokenizer::Tokenizer& tokenizer, const ChatFormat& format);
   Status continue_from(Span<const Token> tokens);  // a restored session's
 
-  // A user's message, in front of it the system text (first message only; may be empty), behind it what opens the answer.
+  // A user's message: the system text before it (first message only; may be empty), the answer's opening after it.
   Status add_user(Str message, Str system);
-  // What was answered. `tokens` end before the token that ended the generation, if one did.
+  // The answer. `tokens` end before the token that ended the generation, if one did.
   Status add_answer(Span<const Token> tokens);
   Status add_answer(Str text);
   void truncate(u64 n) { tokens_.truncate(n), text_.truncate(0), skip_space_ = false; }  // takes back a turn

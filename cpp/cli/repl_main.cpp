@@ -28,7 +28,7 @@ constexpr char usage[] =
     "  MODEL                 a GGUF file; without one the bundled demonstration model\n"
     "  --isa NAME            instruction set (default: auto, the best that this processor runs)\n"
     "  --threads N           threads that compute (default: one per processor)\n"
-    "  --decode-threads N    threads that compute where no prompt is computed (default: as many as --threads)\n"
+    "  --decode-threads N    threads for steps without a prompt (default: as many as --threads)\n"
     "  --ctx N               context in tokens (default: the model's, at most 8192)\n"
     "  --cache-type TYPE     type of cached keys and values: f16, f32, q8_0 (default: f16)\n"
     "  --tune HOW            choose threads by short probes and cache them: auto, off, refresh (default: auto)\n"
@@ -36,12 +36,12 @@ constexpr char usage[] =
     "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
     "  --speculate HOW       verify draft tokens, several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that drafts (default: prompt lookup)\n"
-    "  --journal FILE        append what is done and decided, and why; see flyball journal\n"
+    "  --journal FILE        append events and decisions with their reasons; see flyball journal\n"
     "  --log FILE            the same as lines of text\n"
     "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*, policy.*); may be repeated\n"
-    "  --policy-file FILE    gets what the policy changes\n"
+    "  --policy-file FILE    file for the policy's changes\n"
     "  --models DIR          where /models looks (default: beside the model)\n"
-    "  --script FILE         read REPL lines from a file, then end: 0 if all went well, 1 if something did not\n"
+    "  --script FILE         read REPL lines from a file, then exit: 0 if all succeeded, else 1\n"
     "  -h, --help            this text\n";
 
 struct Arguments {
@@ -56,7 +56,7 @@ Str str(const std::string& text) { return {text.data(), text.size()}; }
   exit(2);
 }
 
-// What an option may be is what the configuration's key may be.
+// An option takes what the configuration's key takes.
 void warn_renamed(const std::string& before, Str now) {
   fprintf(stderr, "flyball-repl: warning: %s is now %.*s; the old name goes with version 0.3\n", before.c_str(),
           static_cast<int>(now.size), now.data);
@@ -160,7 +160,7 @@ std::string bundled_model() {
   return {};
 }
 
-// Where flyball keeps what it can find out again; empty where there is no such place.
+// A file in flyball's cache directory; empty where there is none.
 std::string cache_file(const char* name) {
   const char* const cache = getenv("XDG_CACHE_HOME");
   const char* const home = getenv("HOME");
@@ -175,7 +175,7 @@ std::string cache_file(const char* name) {
 std::atomic<int> n_interrupts = 0;  // since the last line was read
 
 void interrupt(int) {
-  if (++n_interrupts == 3) _exit(130);  // whatever runs does not stop: the person insists
+  if (++n_interrupts == 3) _exit(130);  // what runs does not stop: the user insists
   flyball::host::request_stop();
 }
 

@@ -19,14 +19,14 @@ u32 PromptLookup::hash(const Token* tokens) {
 u32 PromptLookup::propose(Span<const Token> history, Span<Token> drafts) {
   if (latest_.empty() || history.size < gram) return 0;
   const u64 mask = latest_.size - 1;
-  // The last three are not entered yet, so what is found is an earlier place.
+  // The last three are not entered yet, so a match is an earlier place.
   for (; n_seen_ < history.size; ++n_seen_) latest_[hash(&history[n_seen_ - gram]) & mask] = n_seen_;
   const u32 next = latest_[hash(&history[history.size - gram]) & mask];
   if (next == 0) return 0;
   for (u32 i = 1; i <= gram; ++i) {
     if (history[next - i] != history[history.size - i]) return 0;
   }
-  // Where the earlier place is less than a draft away, the text goes round: so does the draft.
+  // A match less than a draft away means that the text repeats: the draft repeats it as well.
   for (u64 i = 0; i < drafts.size; ++i) drafts[i] = history[next + i % (history.size - next)];
   return u32(drafts.size);
 }
@@ -74,7 +74,7 @@ Status check_draft(const Session& session, const SpeculationOptions& options) {
     for (u32 i = 0; same && i < a.size(); ++i) same = a.piece(Token(i), true) == b.piece(Token(i), true);
     if (!same)
       return fail(Code::invalid_argument, "draft")
-             << "has another vocabulary than the model; both must have the same tokens";
+             << "has another vocabulary than the model; choose a draft model with the same tokens";
   }
   if (draft.logits.empty()) draft.logits = draft.arena.allocate<f32>(draft.model.config().n_vocab);
   if (draft.logits.empty()) return fail(Code::out_of_memory, "draft") << "no memory for its logits";

@@ -1,5 +1,5 @@
-// Drafting the next tokens, to be checked by the model in one call. A draft can be wrong, never harmful: what the answer
-// holds is chosen from the model's own logits (docs/speculation.md). Private to engine/.
+// Draft tokens, which the model checks in one call. A wrong draft only costs time: each token of the answer comes from
+// the model's own logits (docs/speculation.md). Private to engine/.
 #pragma once
 
 #include "base/arena.h"
@@ -11,7 +11,7 @@ namespace flyball::engine {
 // form.
 class PromptLookup {
  public:
-  Status make_room(Arena& arena, u32 capacity);  // of tokens; without it nothing is ever found
+  Status make_room(Arena& arena, u32 capacity);  // of tokens; without it there are no drafts
 
   // Writes what may follow `history`, whose first tokens are those of the call before; returns how many tokens.
   u32 propose(Span<const Token> history, Span<Token> drafts);
@@ -24,8 +24,8 @@ class PromptLookup {
   u32 n_seen_ = gram;  // tokens whose predecessors are in the table
 };
 
-// A smaller model's likeliest continuation. Its session follows `history`; what it has of it already is not computed
-// again. None where that fails or does not fit: drafting is never worth an error.
+// A smaller model's likeliest continuation. Its session follows `history` and computes what it does not have yet. No
+// drafts where that fails or does not fit: drafting is never worth an error.
 u32 draft_by_model(Session::State& draft, Span<const Token> history, Span<Token> drafts, const CancelToken& cancel);
 
 }  // namespace flyball::engine

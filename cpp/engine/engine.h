@@ -84,10 +84,10 @@ struct SessionOptions {
   u32 decode_threads = 0;
   u64 sequence = 0;  // names the sequence for the counter-based random numbers
   GovernorSettings governor;
-  bool journaled = true;  // false: the journal hears nothing of it, for it serves the engine itself
+  bool journaled = true;  // false: no events, for sessions that serve the engine itself
 };
 
-struct CancelToken {  // looked at between matrices, and inside those that take long
+struct CancelToken {  // checked between matrices, and inside those that take long
   void* context = nullptr;
   bool (*stop)(void* context) = nullptr;
   u64 deadline_ns = 0;  // Platform.now_ns; 0: none
@@ -124,8 +124,8 @@ class Session {
   enum class Pooling : u8 { mean, last, first };
   Status embed(Span<const Token> ids, Pooling pooling, bool normalize, u32 batch, CancelToken cancel, Span<f32> out);
 
-  // One file: fingerprint, settings, tokens, cache, checksum. A restored file is validated like any hostile file and
-  // refused when model or settings differ; the session is then unchanged.
+  // One file: fingerprint, settings, tokens, cache, checksum. Restoring validates it as hostile, and refuses another
+  // model or other settings; the session is then unchanged.
   Status save(Str path) const;
   Status restore(Str path);
 
@@ -150,7 +150,7 @@ enum class StopReason : u8 {
   memory_guard,
 };
 Str stop_reason_name(StopReason reason);
-// Whether something outside the answer ended it: time decides nothing twice.
+// Whether something outside the answer ended it, which a repetition cannot reproduce.
 inline bool cut_short(StopReason reason) { return reason >= StopReason::interrupted; }
 
 // What the governor decided in an answer.
@@ -171,7 +171,7 @@ struct SpeculationOptions {
   bool lookup = true;          // drafts by prompt lookup, where that has paid
   bool always = false;         // also where it does not pay: for measurements
   Session* draft = nullptr;    // drafts by a smaller model with the same vocabulary; not shared meanwhile
-  Span<const Token> expected;  // drafts that are known: a receipt's tokens
+  Span<const Token> expected;  // a receipt's tokens, as drafts
   u32 max_drafts = 16;         // at most 16; expected tokens are checked in larger pieces
 };
 Str speculation_name(const SpeculationOptions& options);  // "auto", "off", "always"
@@ -188,20 +188,20 @@ struct GenerateOptions {
   bool ignore_eos = false;
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
-  governor::Changed policy_change;  // Policy::give() says it, and max_tokens
+  governor::Changed policy_change;  // set by Policy::give(), like max_tokens
 };
 
 struct Step {
   Token token = tokenizer::no_token;
   f32 logprob = 0;
-  Str text;  // complete characters ready to be shown; held back while they might begin a stop string
+  Str text;  // complete characters, without those that may begin a stop string
   bool done = false;
   StopReason stop_reason = StopReason::none;
 };
 
 // One answer: begin() it, then each step() yields one token until done. prefill() computes the prompt (but for the longest
-// prefix that the session or the model has cached) at once; without it the first steps do. Interrupting leaves the session
-// usable: it holds exactly the tokens that were computed.
+// cached prefix) at once; without it the first steps do. An interrupted session holds exactly the computed tokens, and
+// can go on.
 class Generation {
  public:
   static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options);

@@ -1,5 +1,5 @@
-// The main path: begin, prefill, then step after step (decode -> choose -> stop?). What one transformer call does is in
-// scheduler.cpp, what an answer holds and how it ends in generation_state.cpp.
+// The main path: begin, prefill, then step after step (decode -> choose -> stop?). scheduler.cpp makes the transformer
+// calls; generation_state.cpp holds an answer and ends it.
 #include "base/math.h"
 #include "engine/generation_state.h"
 

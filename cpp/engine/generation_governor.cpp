@@ -34,7 +34,7 @@ governor::Record GenerationGovernor::record() {
           [](void* self, Reason reason, Str data) { static_cast<GenerationGovernor*>(self)->decided(reason, data); }};
 }
 
-// A decision: the journal gets what it follows from first.
+// A decision: the journal gets the observations that it follows from first.
 void GenerationGovernor::decided(Reason reason, Str data) {
   flush_calls();
   record_event(generation_->session, generation_->turn, reason, data);
@@ -137,7 +137,7 @@ void GenerationGovernor::record_receipt() {
   const Session::State& session = generation_->session;
   Arena arena(session.platform);
   const Result<Str> written = session.model.state().receipt(arena, generation_->handle);
-  if (!written.ok()) return;  // no memory for it: the answer is there, and its receipt can still be asked for
+  if (!written.ok()) return;  // no memory for it; the caller can still ask for the answer's receipt
   Str text = written.value();
   if (text.ends_with("\n")) text.size -= 1;
   for (u64 part = 0; !text.empty(); ++part) {

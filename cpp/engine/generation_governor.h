@@ -1,4 +1,4 @@
-// The governor's side of one answer: what it observes, what it may decide, and what was decided. Private to engine/.
+// The governor's side of one answer: its observations and its decisions. Private to engine/.
 #pragma once
 
 #include "engine/engine.h"
@@ -11,7 +11,7 @@ class GenerationGovernor {
   // Begins the answer: its settings may come out smaller. Memory for the journal comes from the arena.
   Status begin(Generation::State& generation, Arena& arena);
 
-  // After each transformer call that this answer took part in, each token that is shown, and a call that a clock ended.
+  // After each transformer call of this answer, each shown token, and a call that a deadline ended.
   void called(governor::Call call);  // but for its time, which is now
   void showed(Span<const Token> tokens);
   void cut_short();
@@ -26,7 +26,7 @@ class GenerationGovernor {
   static constexpr u32 max_decisions = 16;
   static constexpr u64 calls_between_memory = 64;
 
-  // Whether this answer is still the one that the session's governor is at.
+  // Whether this is still the current answer of the session's governor.
   bool current() const;
   bool watched() const;  // a journal records it, or a governor may decide
   governor::State& state();

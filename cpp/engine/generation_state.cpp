@@ -10,7 +10,7 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
   if (prompt.size > session.options.context) {
     return fail(Code::context_full, "prompt")
            << "has " << prompt.size << " tokens, the context holds " << session.options.context
-           << "; ask for a larger context or a shorter prompt";
+           << "; choose a larger context or a shorter prompt";
   }
   if (options.max_tokens == 0) return fail(Code::invalid_argument, "max_tokens") << "is 0, expected at least 1";
   if (options.stops.size > Generation::State::max_stops) {
@@ -61,7 +61,7 @@ Status Generation::State::make_room(Span<const Token> prompt) {
     memcpy(kept.data, bias.data, bias.size * sizeof(runtime::LogitBias));
     options.sampler.bias = kept;
   }
-  // Held back at most: the beginning of a stop string or of a character; a step adds at most one token's text.
+  // Pending at most: the beginning of a stop string or of a character, and one token's text.
   pending_ = arena.allocate<char>(longest_stop + 4 + 2 * u64(session.model.state().longest_piece) + 16);
   if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty()) {
     return fail(Code::out_of_memory, "generation") << "no memory for " << capacity << " tokens";
@@ -91,7 +91,7 @@ void Generation::State::reuse_prefix(Span<const Token> prompt) {
 Status Generation::State::check_session() const {
   if (epoch == session.epoch) return {};
   return fail(Code::invalid_argument, "session")
-         << "was used by other work while this generation was running; finish one before the next";
+         << "was used by other work during this generation; finish one before the next";
 }
 
 Status Generation::State::compute(u32 batch, CancelToken cancel) {
@@ -180,7 +180,7 @@ void Generation::State::decide_stop(Token token) {
   } else if (n_tokens == capacity) {
     stop_reason = StopReason::context_full;
   } else {
-    // A loop ends the answer here; what a call cost ends it when all that it gave has been shown.
+    // A loop ends the answer here; a call's cost ends it after all of the call's tokens have been shown.
     governor.showed({tokens.data, n_tokens});
     if (governor.stop() == StopReason::loop_guard || !has_ready()) stop_reason = governor.stop();
   }
@@ -242,7 +242,7 @@ Step Generation::State::show() {
 }
 
 Step Generation::State::finished() {
-  // What an early stop held back is shown once; a second call shows nothing.
+  // Shows what was pending at an early stop, once.
   drop_shown();
   n_shown_ = ready_bytes();
   Step step;

@@ -1,4 +1,4 @@
-// What one answer in progress holds: its tokens, its text not yet shown, and the decisions to stop. Private to engine/.
+// One answer in progress: its tokens, its pending text, and the decisions to stop. Private to engine/.
 #pragma once
 
 #include "engine/generation_governor.h"
@@ -17,7 +17,7 @@ struct Generation::State : InPlace {
 
   Status check_session() const;  // an error: other work has used the session meanwhile
 
-  // Computing: tokens of the history that are not in the cache yet are fed; the last one's logits choose the next.
+  // Computing: feeds tokens of the history that are not in the cache yet; the last one's logits choose the next.
   bool has_ready() const { return n_tokens < n_sampled; }
   bool is_end(Token token) const {
     return !options.ignore_eos && session.model.tokenizer().is_end_of_generation(token);
@@ -25,7 +25,7 @@ struct Generation::State : InPlace {
   bool in_prompt() const { return session.n_tokens < n_prompt; }
   u32 n_known() const { return n_prompt + n_sampled; }
   u32 draft(const CancelToken& cancel);  // writes draft tokens; how many
-  // Chooses one token more from the logits (n_vocab) that follow the history. A draft token that it confirms goes on.
+  // Chooses the next token from the logits (n_vocab) after the history. It may accept a draft token.
   Result<Token> choose(runtime::Sampler& sampler, Span<const f32> logits);
   Status compute(u32 batch, CancelToken cancel);  // one transformer call for this generation alone
 

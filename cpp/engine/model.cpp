@@ -45,8 +45,7 @@ class Loader {
   }
 
  private:
-  // A name that ends in -00001-of-NNNNN.gguf is the first of several; the parts' own metadata is checked when they
-  // open.
+  // A name that ends in -00001-of-NNNNN.gguf is the first of several parts; opening them checks their metadata.
   Status map_parts(Str path) {
     const gguf::SplitName name = gguf::split_name(path);
     if (name.index != 0)
@@ -144,7 +143,7 @@ Str quantization_of(const gguf::File& file) {
     if (!most || bytes[u32(tensor.type)] > bytes[u32(most->type)]) most = gguf::type_info(u32(tensor.type));
   }
   if (!most) return "none";
-  // Mixtures go by the name that general.file_type gives them, where it agrees with what the tensors are.
+  // Mixed types take general.file_type's name, where it agrees with the tensors.
   static constexpr struct {
     u32 file_type;
     Str name;

@@ -6,7 +6,7 @@ namespace flyball::engine {
 
 namespace {
 
-// Prompt tokens computed beside other sequences' next tokens, which wait for them.
+// Prompt tokens of one call with other sequences' next tokens, which wait for them.
 constexpr u32 prompt_tokens_beside = 128;
 
 }  // namespace
@@ -62,7 +62,7 @@ Status Batch::run() {
   const u64 total = cycles(platform) - start_cycles_;
   if (!finished) return interrupted_error(platform, cancel_, 0, n);
   for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {
-    // Each sequence is charged by its share of the call's tokens.
+    // Each sequence bears its share of the call by tokens.
     const f64 share = f64(parts_[i].n_fed + parts_[i].n_drafts) / n;
     settle(parts_[i], *workspace, row,
            {1, parts_[i].n_fed, u64(f64(total) * share), u64(f64(spent.matrices) * share),
@@ -81,7 +81,7 @@ u32 Batch::choose(const Part& part, Workspace& workspace, u32 row) const {
       return i;
     }
     if (i == part.n_drafts || chosen.value() != g.drafts[i] || g.is_end(chosen.value())) return i;
-    // The draft token was right: its keys and values are in the cache, and the next row follows it.
+    // Accepted: the draft token's keys and values are in the cache, and the next row follows it.
     g.session.tokens[g.session.n_tokens++] = chosen.value();
   }
 }
@@ -165,7 +165,7 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
       }
       continue;
     }
-    // A deadline ends those that it belongs to; the others go on with the next step. All else concerns all.
+    // A deadline ends its own generations, and the others go on with the next step. Other errors end all.
     const u64 later = now_ns(platform);
     const bool by_clock = status.error().code == Code::interrupted && status.error().where.str() == "deadline";
     for (u64 i = 0; i < generations.size; ++i) {

@@ -10,12 +10,12 @@ class Batch {
  public:
   Batch(Model& model, const CancelToken& cancel);
 
-  // Takes up to `most` of what the generation has to feed; `alone` lets it check draft tokens as well. Returns how many
-  // tokens it took, 0 where the call is full. `status` gets what goes wrong with this generation alone.
+  // Takes up to `most` tokens that the generation has to feed; `alone` lets it check draft tokens as well. Returns how
+  // many it took, 0 where the call is full. `status` gets an error of this generation alone.
   u32 add(Generation::State& generation, u32 most, bool alone, Status* status);
   bool empty() const { return n_parts_ == 0; }
 
-  // Computes, and chooses tokens where all that is known has been fed. After an error nothing has changed.
+  // Computes, and chooses a token for each generation with all its tokens fed. After an error nothing has changed.
   Status run();
 
  private:
@@ -35,7 +35,7 @@ class Batch {
     return n_parts_ == 1 ? governor::decode_threads(session.governor) : session.options.decode_threads;
   }
   void fill(Part& part, model::BatchToken* to) const;
-  u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many draft tokens were right
+  u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many draft tokens it accepted
   void settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call);
 
   Model& model_;

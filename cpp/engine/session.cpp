@@ -35,7 +35,7 @@ namespace {
 
 constexpr u32 max_context = 1 << 22;
 
-// Sessions share keys and values where nothing but the tokens decides them.
+// Sessions of one kind share keys and values: these then depend on the tokens alone.
 u64 prefix_kind(const Session::State& state) {
   u64 mixed = u64(state.options.cache) + 1;
   const auto mix = [&mixed](u64 bits) { mixed = (mixed ^ bits) * 0x9e3779b97f4a7c15u; };
@@ -56,7 +56,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   SessionOptions chosen = options;
   if (chosen.context == 0) chosen.context = min(config.n_ctx_train, default_context);
   if (chosen.context > max_context)
-    return fail(Code::invalid_argument, "context") << "is " << chosen.context << ", at most " << max_context;
+    return fail(Code::invalid_argument, "context") << "is " << chosen.context << ", must be at most " << max_context;
   if (chosen.decode_threads == 0) chosen.decode_threads = chosen.threads ? chosen.threads : model.decode_threads();
   if (chosen.threads == 0) chosen.threads = model.threads();
 
@@ -136,7 +136,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   if (ids.size > options.context - n_tokens) {
     return fail(Code::context_full, "context")
            << "holds " << options.context << " tokens, " << n_tokens << " are used and " << ids.size
-           << " more are needed; ask for a larger context or a shorter text";
+           << " more are needed; choose a larger context or a shorter text";
   }
   if (batch_tokens == 0) return fail(Code::invalid_argument, "batch") << "is 0, expected at least 1";
   const model::Config& config = model.config();

@@ -1,4 +1,4 @@
-// A session in a file: header, tokens, cache, SHA-256 of all before it. Hostile until every field and the sum have been
+// A session in a file: header, tokens, cache, SHA-256 of all before it. Hostile until every field and the sum are
 // checked.
 #include "engine/state.h"
 
@@ -79,7 +79,7 @@ Status check(const Session::State& state, Str path, Span<const u8> file) {
   const Digest sum = hash.finish();
   if (memcmp(sum.bytes, file.data + bytes - sizeof(Digest), sizeof(Digest)) != 0)
     return fail(Code::corrupt, path, bytes - sizeof(Digest))
-           << "the checksum does not match: the file was changed or cut";
+           << "the checksum does not match: the file was changed or cut; save the session again";
   for (u32 i = 0; i < header.n_tokens; ++i) {
     Token token = 0;
     memcpy(&token, file.data + sizeof header + i * sizeof token, sizeof token);

@@ -9,7 +9,7 @@
 
 namespace flyball::engine {
 
-// What a token was found to cost, for sessions that compute in the same way.
+// The measured cost of a token, for sessions that compute in the same way.
 class KnownCost {
  public:
   void keep(const SessionOptions& options, const governor::Baseline& baseline) {
@@ -84,7 +84,7 @@ struct Session::State : InPlace {
   model::Rope rope;
   u64 number = 0;  // in the journal; 0: no journal
   GovernorState governor;
-  u64 governed_turn = 0;  // the answer that it is at
+  u64 governed_turn = 0;  // its current answer
   u64 prefix_kind = 0;    // sessions with the same may share keys and values
   Span<Token> tokens;     // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
@@ -104,10 +104,10 @@ struct Session::State : InPlace {
   void truncate(u32 n);  // keeps the first n tokens
 };
 
-// What a stopped call left: the reason, in the words that StopReason follows from.
+// The error of a stopped call; its place, "deadline" or "stop", gives the StopReason.
 Error interrupted_error(const Platform& platform, const CancelToken& cancel, u64 done, u64 total);
 
-// Both reasons to stop as the one question that forward() asks.
+// Both reasons to stop as forward()'s one check.
 class CancelCheck {
  public:
   CancelCheck(const Platform& platform, const CancelToken& cancel) : platform_(platform), cancel_(cancel) {}

@@ -1,5 +1,5 @@
 // What a transformer call borrows from its model: scratch, a sampler's scratch, rows of logits. The sessions of a model
-// share a few, so a session costs its cache and no more. Private to engine/.
+// share a few, so a session costs only its cache. Private to engine/.
 #pragma once
 
 #include "base/lock.h"
@@ -10,7 +10,7 @@
 namespace flyball::engine {
 
 constexpr u32 max_batch = 512;     // tokens of one transformer call
-constexpr u32 max_step_rows = 64;  // rows of logits that one call yields to be sampled
+constexpr u32 max_step_rows = 64;  // rows of logits of one call
 
 struct Workspace : InPlace {
   explicit Workspace(const Platform& platform) : arena(platform), logits_arena(platform) {}

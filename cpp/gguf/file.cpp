@@ -30,7 +30,7 @@ Result<const Value*> split_key(const Part& part, Span<Entry> entries, Span<u32> 
 struct Split {
   u32 number = 0;
   u32 count = 0;
-  i64 n_tensors = -1;  // -1: not said
+  i64 n_tensors = -1;  // -1: missing
   u64 number_at = 0, count_at = 0, n_tensors_at = 0;
 };
 
@@ -68,10 +68,10 @@ Status check_split(const Part& part, const Split& split, const Split& first, u32
   }
   if (count != n_parts)
     return part.error(Code::corrupt, split.count_at, "key", "split.count")
-           << "says that the model has " << count << " files, " << n_parts << " were given";
+           << "says that the model has " << count << " files; open all of them, not " << n_parts;
   if (split.number != number)
     return part.error(Code::corrupt, split.number_at, "key", "split.no")
-           << "says that this is part " << split.number + 1 << ", it was given as part " << number + 1;
+           << "says that this is part " << split.number + 1 << ", but it was opened as part " << number + 1;
   const bool differs = split.n_tensors >= 0 && split.n_tensors != first.n_tensors;
   if (differs || (number == 0 && u64(split.n_tensors) != n_tensors))
     return part.error(Code::corrupt, split.n_tensors_at, "key", "split.tensors.count")

@@ -1,5 +1,5 @@
-// GGUF reader: mapped bytes -> metadata and bounds-checked tensor views. The file is hostile until proven otherwise:
-// everything is checked here, at the door; whoever holds a File may trust its spans.
+// GGUF reader: mapped bytes -> metadata and bounds-checked tensor views. The file is hostile: the reader checks
+// everything, so users of a File may trust its spans.
 #pragma once
 
 #include "base/arena.h"

@@ -29,7 +29,7 @@ bool has_nul(Str s) {
   return false;
 }
 
-// What people rename or download by mistake, told by its first bytes.
+// Files often renamed or downloaded by mistake, known by their first bytes.
 constexpr struct {
   Str magic;
   Str name;
@@ -202,7 +202,7 @@ Status Part::read_array(Str key, Value* value) {
   if (!strings) {
     at_ += value->count * least;
   } else {
-    // One walk, so that whoever reads the strings later need not look at the file's end again.
+    // Check all lengths once, so that later readers of the strings need no bounds checks.
     for (u64 i = 0; i < value->count; ++i) {
       u64 length = 0;
       if (!take_u64(&length)) return ends("string of array", 8, key) << " (element " << i << ")";

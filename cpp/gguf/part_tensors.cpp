@@ -28,7 +28,7 @@ void sort_by_offset(Span<Tensor> tensors, Span<u32> order) {
 
 }  // namespace
 
-// The name is a view into the file, so it tells where this tensor's description is.
+// The name is a view into the file: its address gives the offset of the tensor's description.
 u64 Part::offset_field(const Tensor& tensor) const {
   const u64 name_at = u64(reinterpret_cast<const u8*>(tensor.name.data) - bytes_.data);
   return name_at + tensor.name.size + 4 + 8 * u64(tensor.n_dims) + 4;
@@ -105,7 +105,7 @@ Status Part::place_tensors(Span<Tensor> tensors, Span<u32> order) {
     if (tensor.offset > room || tensor.data.size > room - tensor.offset)
       return error(Code::corrupt, offset_field(tensor), "data of tensor", tensor.name)
              << "takes " << tensor.data.size << " bytes at " << tensor.offset << " of a data section of " << room
-             << " bytes: the file is cut off, or lies";
+             << " bytes: the file is cut off or damaged; copy or download it again";
     tensor.offset += data_at;
     tensor.data.data = bytes_.data + tensor.offset;
   }

@@ -7,7 +7,7 @@ namespace {
 constexpr TypeInfo supported[] = {FLYBALL_TYPES(FLYBALL_TYPE)};
 #undef FLYBALL_TYPE
 
-// The other numbers that were ever given out; the ones in brackets were withdrawn from the format.
+// GGUF's other type numbers; the format has withdrawn those in brackets.
 constexpr struct {
   u32 number;
   Str name;

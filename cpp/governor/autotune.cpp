@@ -1,5 +1,5 @@
-// What a token costs, and what follows when it costs more: settings of later answers are bounded, step by step, and
-// given back when the cause is gone.
+// The cost of a token. While it is high, autotune bounds the settings of later answers step by step, and relaxes the
+// bounds when the cause is gone.
 #include "base/types.h"
 #include "governor/governor.h"
 #include "journal/event_data.h"
@@ -10,7 +10,7 @@ using journal::EventData;
 
 namespace {
 
-// A bound that falls by a step and never below the floor; what was asked for below it stays as it is.
+// A bound that falls by a step, but not below the floor; a smaller requested value stays.
 template <class T>
 T lowered(T asked, T step, T floor, u64 tightness) {
   const T reach = asked > floor ? asked - floor : T(0);
@@ -23,7 +23,7 @@ f32 hundredths(u64 percent) { return f32(f64(percent) / 100); }
 struct Judgment {
   enum { none, too_short, low, between, high } verdict = none;
   u64 measured = 0;
-  u64 mark = 0;  // the one that was passed
+  u64 mark = 0;  // the one passed
   Str unit;
 };
 
@@ -74,7 +74,7 @@ bool calibrate(const Settings& settings, State& state, Record record) {
   // A quiet machine shows what a token costs; a busy one only that it can cost more.
   Baseline& known = state.baseline;
   const bool was_calibrated = calibrated(settings, state);
-  const u64 most = was_calibrated ? 97 : 100;  // per cent: once it is known, noise does not change it
+  const u64 most = was_calibrated ? 97 : 100;  // percent: noise does not change a calibrated cost
   const bool first = state.n_calibrated == 0;
   const bool lower = first || 100 * seen.rest_cycles < most * known.rest_cycles ||
                      100 * seen.attention_cycles < most * known.attention_cycles;

@@ -4,10 +4,10 @@ namespace flyball::governor {
 namespace {
 
 constexpr f64 worthwhile = 1.05;    // gain over plain decoding below which drafting is not worth its noise
-constexpr f64 assumed_slope = 0.1;  // of a step's cost, for each further token, until it has been measured
+constexpr f64 assumed_slope = 0.1;  // of a step's cost, for each further token, before the first measurement
 constexpr f64 memory = 12;          // draft tokens that the acceptance remembers
 constexpr f64 cost_share = 0.25;    // of a new measurement in the average
-constexpr f64 outlier = 2;          // a step that was interrupted counts as this many times the average at most
+constexpr f64 outlier = 2;          // an interrupted step counts as at most this many times the average
 constexpr u32 trial_drafts = 1;
 constexpr u32 first_pause = 4;
 constexpr u32 longest_pause = 512;
@@ -16,7 +16,7 @@ constexpr u32 longest_pause = 512;
 
 f64 DraftPolicy::cost(u32 drafts) const {
   if (cycles_[drafts] > 0) return cycles_[drafts];
-  // Along the flattest line that has been measured: on the low side, so that it will be tried where it might pay.
+  // Along the flattest measured line: an estimate on the low side tries a size that might pay.
   f64 slope = -1;
   for (u32 n = 1; n <= max_drafts; ++n) {
     if (cycles_[n] == 0) continue;
@@ -64,7 +64,7 @@ void DraftPolicy::observe(u32 drafted, u32 accepted, u64 cycles) {
     average += cost_share * (measured - average);
   }
   if (drafted > 0 && accepted == drafted) pause_ = max(pause_ / 4, first_pause);
-  const u32 looked_at = min(accepted + 1, drafted);  // nothing is known of a draft token after a rejected one
+  const u32 looked_at = min(accepted + 1, drafted);  // draft tokens after a rejected one give no evidence
   for (u32 i = 0; i < looked_at; ++i) {
     n_drafts_ = min(n_drafts_ + 1, memory);
     accepted_share_ += ((i < accepted ? 1.0 : 0.0) - accepted_share_) / n_drafts_;

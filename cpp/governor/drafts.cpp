@@ -1,4 +1,4 @@
-// Draft tokens: another free knob while it runs. Whether they pay is recorded once an answer at most.
+// Draft tokens: another free knob at run time. The journal gets at most one event an answer on whether they pay.
 #include "base/types.h"
 #include "governor/governor.h"
 #include "journal/event_data.h"

@@ -1,5 +1,5 @@
-// The governor of a session: (settings, state, observation) -> (state, what to do, decisions recorded). No clock, no file and
-// no model is asked here, so that a journal's observations give the journal's decisions again.
+// The governor of a session: (settings, state, observation) -> (state, what to do, decisions recorded). It reads no
+// clock, no file and no model, so that replaying a journal's observations gives the journal's decisions.
 #pragma once
 
 #include "base/span.h"
@@ -20,18 +20,18 @@ struct Record {
 
 struct State {
   Baseline baseline;
-  u64 n_calibrated = 0;             // answers that the baseline comes from
-  u64 tightness = 0;                // steps by which settings are bounded below what was asked for
+  u64 n_calibrated = 0;             // answers behind the baseline
+  u64 tightness = 0;                // steps by which settings are bounded below the requested values
   u64 since_change = u64(1) << 32;  // answers since tightness changed; at first it never has
   bool tightened = false;           // the last change
   u64 safe_turns_left = 0;          // 0: not in safe mode
 
   // Windows of plain decode steps, and between them trials of another number of threads.
   struct Threads {
-    u32 most = 1;   // what the session was given
+    u32 most = 1;   // the session's
     u32 now = 1;    // in use
     u32 trial = 0;  // being tried; 0: none
-    u32 pause = 0;  // steps of a window; twice as many after each trial that was in vain
+    u32 pause = 0;  // steps of a window; doubles after each failed trial
     u32 n = 0;      // steps of the window or trial so far, and what they cost and should have
     u64 cycles = 0;
     u64 expected = 0;
@@ -61,11 +61,11 @@ struct State {
   } turn;
 };
 
-// A session begins: with what is known of the machine, or nothing (an answer or three then show it).
+// Begins a session: with the machine's baseline, or none (the first answers then calibrate it).
 State begin(const Settings& settings, const Baseline& known, u32 decode_threads = 1);
 bool calibrated(const Settings& settings, const State& state);
 
-// The settings that the answer gets: those that were asked for, or less.
+// The answer's settings: the requested ones, or less.
 Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Record record);
 
 // Whether the answer ends here, and why.
@@ -81,7 +81,8 @@ Verdict observe(const Settings& settings, State& state, const LoopSeen& seen, Re
 // Threads for the next decode step of the session alone.
 inline u32 decode_threads(const State& state) { return state.threads.trial ? state.threads.trial : state.threads.now; }
 
-// How many of `most` draft tokens to check with the next decode step of the session alone. Only a call that was made counts.
+// How many of `most` draft tokens to check with the next decode step of the session alone. Changes nothing:
+// observe_drafts() updates the policy.
 inline u32 draft_count(const State& state, u32 most) { return DraftPolicy(state.drafts).choose(most); }
 void observe_drafts(State& state, const Call& call);  // a part of observe(), for a session without governor and journal
 

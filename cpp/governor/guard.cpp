@@ -1,5 +1,5 @@
-// What a single answer may cost: steps over budget, clocks, memory, loops. An answer that passes a limit ends, and the
-// next ones are smaller for a while.
+// The limits of a single answer: steps over budget, clocks, memory, loops. The guard ends an answer that passes one,
+// and bounds the next ones for a while.
 #include "base/types.h"
 #include "governor/governor.h"
 #include "journal/event_data.h"
@@ -10,7 +10,7 @@ using journal::EventData;
 
 namespace {
 
-// What a limit's event says: what was seen, and the limit.
+// The data of a limit's event: the measured value and the limit.
 struct Measured {
   Str name;
   u64 seen = 0;
@@ -32,7 +32,7 @@ Verdict trip(const Settings& settings, State& state, Reason reason, const Measur
   return {true, reason};
 }
 
-// Whichever clock has run out, the narrowest question first.
+// Which clock has run out, the narrowest first.
 Verdict look_at_clocks(const Settings& s, State& state, u64 elapsed_us, bool first_token, Record record) {
   const auto late = [&](u64 since_us, u64 limit_ms, Reason reason) -> Verdict {
     const u64 seen = elapsed_us - min(elapsed_us, since_us);
@@ -66,7 +66,7 @@ Verdict observe(const Settings& settings, State& state, const Call& call, Record
   bool overrun = false;
   u64 budget = 0;
   if (call.kind != Call::prompt) {
-    // Draft tokens and neighbors cost time that saves more: each row that was computed has its budget.
+    // Draft tokens and other sequences cost time but save more: each computed row has its own budget.
     budget = budget_at(settings, state, turn.depth) * max(call.rows, 1u);
     overrun = budget != 0 && call.cycles > budget;
     turn.decode_tokens += call.gained;

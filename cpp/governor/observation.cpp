@@ -36,7 +36,7 @@ Status check_columns(const Json& columns) {
     if (k == n_call_columns || name != call_columns[k]) break;
   }
   if (k == n_call_columns && columns.count() == n_call_columns) return {};
-  return fail(Code::corrupt, "columns", columns.offset()) << "are not those of calls";
+  return fail(Code::corrupt, "columns", columns.offset()) << "are not the columns of calls";
 }
 
 Status read_call(const Json& row, Call* out) {
@@ -52,7 +52,7 @@ Status read_call(const Json& row, Call* out) {
     while (numbers[0] <= Call::shared && call_kinds[numbers[0]] != kind) ++numbers[0];
   }
   if (row.count() != n_call_columns || numbers[0] > Call::shared)
-    return fail(Code::corrupt, "rows", row.offset()) << "has one that is no call";
+    return fail(Code::corrupt, "rows", row.offset()) << "has a row that is not a call";
   *out = {Call::Kind(numbers[0]), u32(numbers[1]), u32(numbers[2]), numbers[3], numbers[4], numbers[5],
           u32(numbers[6]),        u32(numbers[7])};
   return {};
@@ -94,7 +94,7 @@ Status read_cache_type(const Json& object, Str name, u32* bits) {
     *bits = type.bits;
     return {};
   }
-  return fail(Code::corrupt, name, value.offset()) << "is no cache type: f16, f32 or q8_0";
+  return fail(Code::corrupt, name, value.offset()) << "must be a cache type: f16, f32 or q8_0";
 }
 
 void write_limits(JsonWriter& json, const TunableLimits& c) {
@@ -161,7 +161,7 @@ Status read(const Json& object, Call (&out)[max_calls_per_line], u64* n) {
   *n = 0;
   for (JsonItems items(rows); items.next();) {
     if (*n == max_calls_per_line)
-      return fail(Code::corrupt, "rows", rows.offset()) << "are more than " << max_calls_per_line;
+      return fail(Code::corrupt, "rows", rows.offset()) << "must be at most " << max_calls_per_line;
     FLYBALL_TRY(read_call(items.value(), &out[(*n)++]));
   }
   return {};

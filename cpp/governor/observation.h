@@ -1,4 +1,4 @@
-// What the governor observes. Each observation is an event of the journal too, and reads back as it was.
+// The governor's observations. Each is an event of the journal too, and reads back unchanged.
 #pragma once
 
 #include "base/json.h"
@@ -8,7 +8,7 @@ namespace flyball::governor {
 
 using journal::Reason;
 
-// The settings of an answer that change what a person gets.
+// The settings of an answer that a bound changes: they change the answer itself.
 struct Knobs {
   u32 max_tokens = 0;
   u32 top_k = 0;  // 0: all
@@ -28,7 +28,7 @@ struct Baseline {
 void write_baseline(JsonWriter& json, const Baseline& baseline);
 Result<Baseline> read_baseline(const Json& object);
 
-// What a policy may change for good.
+// The settings that a policy may change permanently.
 struct TunableLimits {
   u32 context = 0;     // tokens
   u32 max_tokens = 0;  // of an answer
@@ -40,7 +40,7 @@ Status read_cache_type(const Json& object, Str name, u32* bits);
 void write_limits(JsonWriter& json, const TunableLimits& limits);
 Status read(const Json& object, TunableLimits* out);
 
-// What a policy has made of what was asked for. The same twice: nothing.
+// The requested limits and what the policy made of them. Equal: no change.
 struct Changed {
   TunableLimits asked, given;
   bool any() const { return asked != given; }
@@ -57,23 +57,23 @@ struct TurnBegun {
 struct Call {
   enum Kind : u8 {
     prompt,       // computed prompt tokens
-    plain,        // one token of this sequence and nothing else: what the baseline is about
-    speculative,  // and draft tokens behind it
+    plain,        // one token of this sequence alone: the baseline measures these
+    speculative,  // one token and its draft tokens
     shared,       // with other sequences, or with a receipt's tokens
   };
   Kind kind = plain;
-  u32 rows = 0;              // tokens that were computed for this sequence
-  u32 gained = 0;            // tokens of the answer that came of it
+  u32 rows = 0;              // computed tokens of this sequence
+  u32 gained = 0;            // new tokens of the answer
   u64 cycles = 0;            // this sequence's share
   u64 attention_cycles = 0;  // of these
-  u64 elapsed_us = 0;        // since the answer was asked for
-  u32 threads = 1;           // that it was offered
-  u32 drafts = 0;            // that were at hand to be checked with it, if that pays
+  u64 elapsed_us = 0;        // since the request
+  u32 threads = 1;           // available to it
+  u32 drafts = 0;            // draft tokens available to it
   friend bool operator==(const Call&, const Call&) = default;
 };
 constexpr u64 max_calls_per_line = 256;
 
-struct CutShort {  // a clock ended the call that was being computed
+struct CutShort {  // a deadline ended a call before it was complete
   u64 elapsed_us = 0;
 };
 
@@ -86,7 +86,7 @@ struct LoopSeen {  // the last `tokens` repeat with this period
   u32 tokens = 0;
 };
 
-// Data of their events, and back. An object with other members, or numbers out of range, is an error.
+// To and from the data of their events. An object with other members, or numbers out of range, is an error.
 void write(JsonWriter& json, const TurnBegun& seen);
 void write(JsonWriter& json, Span<const Call> calls);
 void write(JsonWriter& json, const CutShort& seen);

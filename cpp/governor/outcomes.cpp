@@ -1,4 +1,4 @@
-// What came of a change: answers before and after it, compared in pairs, or nothing is said.
+// The outcome of a change: compares pairs of answers before and after it; without enough pairs there is no verdict.
 #include "governor/policy.h"
 #include "journal/event_data.h"
 
@@ -25,7 +25,7 @@ u64 value(Metric metric, const TurnSeen& seen) {
 
 u64 distance(u64 a, u64 b) { return a > b ? a - b : b - a; }
 
-// A machine that others use was slower or faster for all: such answers are not compared. Memory grows with the text.
+// Compares only answers at equal speed of the machine, which other programs change. Memory grows with the text.
 bool comparable(Metric metric, const TurnSeen& a, const TurnSeen& b) {
   if (100 * distance(a.step_cycles, b.step_cycles) > same_speed_percent * min(a.step_cycles, b.step_cycles))
     return false;
@@ -120,7 +120,7 @@ bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen
                      : Reason::OUTCOME_INCONCLUSIVE,
          data.done());
   state.trial = Action::stay;
-  state.before = state.after;  // answers under the configuration that holds now
+  state.before = state.after;  // answers under the current configuration
   return regressed;
 }
 

@@ -16,7 +16,7 @@ static_assert(sizeof infos / sizeof infos[0] == n_actions);
 
 bool low_memory(const Settings& s, u64 available_mb) { return available_mb < s.headroom_mb; }
 
-// The configuration after an action: the same where the setting is at its limit.
+// The configuration after an action; unchanged where the setting is at its limit.
 TunableLimits after(const Settings& s, const State& state, Action action) {
   const TunableLimits limit = most(s, state);
   TunableLimits c = state.now;
@@ -43,7 +43,7 @@ void record_change(Record record, Reason reason, const TunableLimits& from, cons
   record(reason, data.done());
 }
 
-// Asks for a change. The first of a session is preceded by a checkpoint.
+// Plans a change. A checkpoint precedes the first of a session.
 PlannedChange change(State& state, const TunableLimits& to, Action action, Record record) {
   PlannedChange planned{PlannedChange::apply, !state.has_checkpoint, to};
   if (planned.checkpoint) {
@@ -69,7 +69,7 @@ void change_mode(State& state, Mode mode, Reason reason, Record record) {
   record(reason, data.done());
 }
 
-// Trouble adds up until there was calm for long enough, so that a mode is left as slowly as it is entered. Says whether the
+// Trouble adds up until enough calm answers in a row, so that a mode ends as slowly as it begins. Returns whether the
 // answer was calm.
 bool judge_mode(const Settings& s, State& state, const TurnSeen& seen, Record record) {
   if (seen.step_cycles != 0 && (state.usual_step_cycles == 0 || seen.step_cycles < state.usual_step_cycles))
@@ -88,7 +88,7 @@ bool judge_mode(const Settings& s, State& state, const TurnSeen& seen, Record re
   return !bad;
 }
 
-// A start is stable after as long a calm as makes a mode better; what was changed before has proven itself then.
+// A start is stable after as many calm answers as improve the mode; that proves the changes made before it.
 void judge_start(const Settings& s, State& state, bool calm, Record record) {
   History::Starts& starts = state.history.starts;
   state.calm_since = calm ? state.calm_since + 1 : 0;
@@ -101,7 +101,7 @@ void judge_start(const Settings& s, State& state, bool calm, Record record) {
   record(Reason::POLICY_START_STABLE, data.done());
 }
 
-// One setting at a time goes back to what was asked for, after calm in the normal mode.
+// One setting at a time returns to the requested value, after calm in the normal mode.
 PlannedChange give_back(const Settings& s, State& state, const TurnSeen& seen, Record record) {
   if (s.auto_apply == Settings::nothing || state.hard_stopped || state.trial != Action::stay) return {};
   if (state.history.mode != Mode::normal || state.calm < s.calm_turns || low_memory(s, seen.available_mb)) return {};
@@ -120,7 +120,7 @@ PlannedChange give_back(const Settings& s, State& state, const TurnSeen& seen, R
   return change(state, to, Action::stay, record);
 }
 
-// Why the action is not taken, if it is not.
+// The reason that blocks the action, if there is one.
 bool blocked(const Settings& s, const State& state, const Consulted& seen, Action action, Reason* why) {
   const auto by = [&](bool holds, Reason reason) {
     if (holds) *why = reason;
@@ -134,7 +134,7 @@ bool blocked(const Settings& s, const State& state, const Consulted& seen, Actio
   if (reduces(action))
     return by(state.history.mode == Mode::normal && state.bad == 0 && !low, Reason::BLOCK_NO_CAUSE) ||
            by(s.auto_apply == Settings::nothing, Reason::APPLY_SIMULATED);
-  // At most it takes as much memory again as the cache has now.
+  // An increase takes at most as much memory again as the cache has now.
   const bool needs_memory = action != Action::increase_answer;
   return by(state.history.mode != Mode::normal, Reason::BLOCK_MODE) ||
          by(low_memory(s, seen.available_mb - (needs_memory ? min(seen.available_mb, seen.cache_mb) : 0)),
@@ -213,18 +213,18 @@ Confidence confidence(const Settings& s, const State& state, const Consulted& se
   const Mode mode = state.history.mode;
   const Action action = choice.action;
   const bool low = low_memory(s, seen.available_mb);
-  // Trouble speaks for less, calm for more.
+  // Trouble favors reductions, calm favors increases.
   constexpr i64 for_less[] = {0, 10, 20}, for_more[] = {20, -10, -20};
   c.mode = only_suggested(action) ? 0 : reduces(action) ? for_less[u64(mode)] : for_more[u64(mode)];
   if (action == Action::increase_context || action == Action::increase_cache)
     c.memory = low_memory(s, seen.available_mb - min(seen.available_mb, 2 * seen.cache_mb)) ? -20 : 10;
   else if (action == Action::reduce_context || action == Action::reduce_cache)
     c.memory = low ? 15 : 0;
-  // A conversation that fills its context gains by more of it, and loses by less.
+  // A conversation that fills its context needs more of it, and suffers with less.
   const u64 used_percent = 100 * seen.depth / max(state.now.context, 1u);
   if (action == Action::increase_context) c.context = used_percent >= 75 ? 10 : used_percent < 25 ? -10 : 0;
   if (action == Action::reduce_context) c.context = used_percent >= 50 ? -15 : used_percent < 25 ? 5 : 0;
-  // A model to which two actions are as good has not chosen between them.
+  // Two equally likely actions are no choice.
   c.margin = min(i64(choice.margin_percent), i64(40)) - 20;
   c.outcomes = state.history.outcomes[u64(action)].history / 20;
   return c;
@@ -323,8 +323,8 @@ PlannedChange observe(const Settings&, State& state, const Restored& seen, Recor
   return {};
 }
 
-// A start that follows a failed one risks less. A change that no start has proven goes back: to the checkpoint, and where
-// that is what failed, to what was asked for.
+// A start after a failed one risks less. An unproven change rolls back to the checkpoint, or, if that is what failed,
+// to the requested values.
 PlannedChange observe(const Settings& s, State& state, const StartSeen& seen, Record record) {
   History::Starts& starts = state.history.starts;
   const bool failed = starts.running && !starts.stable;
@@ -345,7 +345,7 @@ PlannedChange observe(const Settings& s, State& state, const StartSeen& seen, Re
   record_change(record, Reason::PLAN_ROLLED_BACK, state.now, to);
   state.has_checkpoint = false;
   const TunableLimits from = state.now;
-  state.now = to;  // the checkpoint that is written first
+  state.now = to;  // becomes the checkpoint
   const PlannedChange planned = change(state, to, Action::stay, record);
   state.now = from;
   return planned;

@@ -1,6 +1,6 @@
-// The policy: what changes between answers, and for good. Modes from evidence, one action at a time that a model was asked
-// for, a plan of few steps with a checkpoint, and what came of each. Like the governor of a session: (settings, state,
-// observation) -> (state, what to do, decisions recorded), with no clock, no file and no model in it.
+// The policy: permanent changes between answers. Modes follow evidence, a model chooses one action at a time, a plan
+// has few steps and a checkpoint, and each change has an outcome. Like the governor of a session: (settings, state,
+// observation) -> (state, what to do, decisions recorded), without clock, file or model.
 #pragma once
 
 #include "base/span.h"
@@ -22,7 +22,7 @@ enum class Metric : u8 {
 };
 Str metric_name(Metric metric);
 
-// ACTION(name, metric that it should lower, by how many per cent at least; of answers that are or are not, 100)
+// ACTION(name, the metric that it should lower, by at least so many percent; 100 for metrics that are yes or no)
 #define FLYBALL_POLICY_ACTIONS(ACTION)        \
   ACTION(stay, none, 0)                       \
   ACTION(reduce_context, cycles_per_token, 5) \
@@ -54,11 +54,11 @@ inline bool reduces(Action a) {
   return a == Action::reduce_context || a == Action::reduce_answer || a == Action::reduce_cache;
 }
 
-// What an answer has shown.
+// The measurements of an answer.
 struct TurnSeen {
-  u64 step_cycles = 0;       // of a plain step but for attention: how fast the machine was; 0: not known
+  u64 step_cycles = 0;       // of a plain step without attention: the machine's speed; 0: not known
   u64 cycles_per_token = 0;  // of decoding; 0: nothing was decoded
-  u64 resident_kb = 0;       // memory of the process, or what stands for it
+  u64 resident_kb = 0;       // memory of the process, or an estimate
   u64 available_mb = 0;
   u32 depth = 0;         // tokens in the cache at its end
   bool stopped = false;  // by the guard
@@ -66,27 +66,27 @@ struct TurnSeen {
   friend bool operator==(const TurnSeen&, const TurnSeen&) = default;
 };
 
-// What a model (or a mock of one) makes of the actions.
+// A model's scores of the actions, or a mock's.
 struct Consulted {
   bool mock = false;
   f32 scores[n_actions] = {};  // log-probabilities, up to a constant
   u64 available_mb = 0;
   u64 cache_mb = 0;  // memory of the session's cache
   u64 depth = 0;     // tokens in it
-  Str situation;     // the prompt's, so that the model can be asked again; decides nothing here
+  Str situation;     // of the prompt, for repeating it; decides nothing here
 };
 
-// The configuration's file, read again after a change. Without one that can be read: zeros.
+// The configuration's file, read again after a change. Zeros: not readable.
 struct Applied {
   TunableLimits found;
-  bool same_bytes = false;  // by digest, as were to be written
+  bool same_bytes = false;  // as written, by digest
 };
 
 struct Restored {
   bool done = false;
 };
 
-// A program that keeps its policy in a file has started, and the checkpoint that lies beside the file. Zeros: none.
+// The start of a program whose policy is in a file, and the checkpoint beside that file. Zeros: none.
 struct StartSeen {
   TunableLimits checkpoint;
 };
@@ -117,8 +117,8 @@ struct History {
   Outcomes outcomes[n_actions];
   struct Starts {
     u64 n = 0;
-    u64 failed = 0;         // in a row: ended out of order before they were stable
-    bool running = false;   // not ended in order
+    u64 failed = 0;         // starts in a row that crashed before they were stable
+    bool running = false;   // no orderly end yet
     bool stable = false;    // enough calm answers since the start, and since the last change
     bool unproven = false;  // no start has been stable since the last change
     friend bool operator==(const Starts&, const Starts&) = default;
@@ -129,16 +129,16 @@ struct History {
 void write(JsonWriter& json, const History& history);
 Status read(const Json& object, History* out);
 
-// What is to be done with the configuration.
+// What to do with the configuration.
 struct PlannedChange {
   enum What : u8 { nothing, apply, restore } what = nothing;
-  bool checkpoint = false;  // before it is applied
+  bool checkpoint = false;  // write one first
   TunableLimits limits;
 };
 
-// What the model allows.
+// The model's limits.
 struct Possible {
-  u32 most_context = 0;  // that it was made for
+  u32 most_context = 0;  // its trained context
   u32 least_cache_bits = 8;
 };
 
@@ -149,7 +149,7 @@ struct Answers {
 };
 
 struct State {
-  TunableLimits base;  // what was asked for: taken back to when a cause is gone
+  TunableLimits base;  // requested: settings return to it when a cause is gone
   Possible possible;
   TunableLimits now;
   History history;
@@ -162,12 +162,12 @@ struct State {
   u64 steps = 0;
   bool has_checkpoint = false;
   bool hard_stopped = false;
-  Action applying = Action::stay;  // waits for its verification; stay: a change is taken back
+  Action applying = Action::stay;  // waits for its verification; stay: an undo
   PlannedChange pending;
   TunableLimits checkpoint;
 
-  Answers before;               // the change that is judged, or the newest
-  Action trial = Action::stay;  // stay: nothing is judged
+  Answers before;               // the change on trial, or the newest
+  Action trial = Action::stay;  // stay: none
   u32 trial_turns = 0;          // answers since, usable or not
   TunableLimits trial_from;
   Answers after;
@@ -182,11 +182,11 @@ PlannedChange observe(const Settings& settings, State& state, const Applied& see
 PlannedChange observe(const Settings& settings, State& state, const Restored& seen, Record record);
 PlannedChange observe(const Settings& settings, State& state, const StartSeen& seen, Record record);
 
-// Members of SESSION_POLICY_OPENED that a replay needs, and back.
+// To and from the members of SESSION_POLICY_OPENED that a replay needs.
 void write_opening(JsonWriter& json, const Settings& settings, const State& state);
 Status read_opening(const Json& data, State* out);  // but for the settings
 
-// Whether something is different after that decision: a person wants to know.
+// Whether the decision changes something that a user should know.
 bool acted(Reason reason);
 
 // Parts of the above.
@@ -203,7 +203,7 @@ struct Confidence {  // terms of the score, which is their sum between 0 and 100
 struct Choice {
   Action action = Action::stay;
   u64 percent = 0;         // its probability among the actions
-  u64 margin_percent = 0;  // before the next likely
+  u64 margin_percent = 0;  // over the second likeliest
 };
 Choice choose(const Consulted& seen);
 Confidence confidence(const Settings& settings, const State& state, const Consulted& seen, const Choice& choice);

@@ -1,4 +1,4 @@
-// The policy's observations and state as data of events, and back.
+// To and from the data of events: the policy's observations and state.
 #include "base/math.h"
 #include "governor/policy.h"
 #include "journal/fields.h"
@@ -29,7 +29,7 @@ Status read_outcomes(const Json& object, History::Outcomes (&out)[n_actions]) {
                      &out[i].inconclusive));
   }
   if (object.count() == n_known) return {};
-  return fail(Code::corrupt, "outcomes", object.offset()) << "has an action that there is not";
+  return fail(Code::corrupt, "outcomes", object.offset()) << "has an unknown action";
 }
 
 Status read_member(const Json& object, Str name, TunableLimits* out) {
@@ -72,7 +72,7 @@ Status read(const Json& object, Consulted* out) {
   for (u32 i = 0; i < n_actions; ++i) {
     FLYBALL_TRY(take(scores, info(Action(i)).name, &out->scores[i]));
     if (!(abs32(out->scores[i]) <= most_score))
-      return fail(Code::corrupt, "scores", scores.offset()) << "has one that no model gives";
+      return fail(Code::corrupt, "scores", scores.offset()) << "must be numbers from -1e6 to 1e6";
   }
   FLYBALL_TRY(take(object, "available_mb", most_number, &out->available_mb));
   FLYBALL_TRY(take(object, "cache_mb", most_number, &out->cache_mb));

@@ -32,8 +32,8 @@ void Race::end_round() {
   for (u32 arm = 0; arm < n_arms_; ++arm) {
     if (left_[arm]) best = min(best, cost(arm));
   }
-  // One measurement can be anything. What took twice as long both times is out; later, whatever was not even once as fast
-  // as the best one usually is. The best one itself stays: its lowest cost is at most its median.
+  // One measurement proves nothing. An arm drops out after two rounds at twice the cost; later, when its minimum is
+  // above the best arm's median. The best arm stays: its minimum is at most its median.
   if (n_rounds_ == 1) return;
   for (u32 arm = 0; arm < n_arms_; ++arm) {
     if (!left_[arm]) continue;

@@ -1,5 +1,5 @@
-// Which of several ways costs least, from few noisy measurements: all take turns, and those that cannot win any more drop
-// out. Pure: costs in, the next to be measured out.
+// The cheapest of several arms, from few noisy measurements: all take turns, and those that cannot win any more drop
+// out. Pure: costs in, the next arm out.
 #pragma once
 
 #include "base/types.h"
@@ -18,11 +18,11 @@ class Race {
   }
 
   bool decided() const { return n_left_ == 1 || n_rounds_ == most_rounds; }
-  u32 next() const { return arm_; }  // to be measured now
+  u32 next() const { return arm_; }  // to measure now
   void observe(u64 cost);            // of next()
   u64 cost(u32 arm) const;           // median of its measurements; unknown: none
 
-  // The first arm that costs at most `slack_percent` more than the best one: put first what is preferred.
+  // The first arm that costs at most `slack_percent` more than the best one: order them by preference.
   u32 choose(u64 slack_percent) const;
 
  private:

@@ -7,7 +7,7 @@ void write_opening(JsonWriter& json, const Settings& settings, const Baseline& b
   write_baseline(json.key("baseline"), baseline);
 }
 
-// An answer that is under way is not governed any more.
+// The answer under way is no longer governed.
 Status Replay::read_changed(const Json& data) {
   turn_ = 0;
   Json member;
@@ -74,7 +74,7 @@ Status Replay::observe(Reason reason, u64 turn, Str text, Record record) {
     case Reason::SESSION_RESTORED: return observe_policy<policy::Restored>(data, record);
     default: break;
   }
-  if (turn != turn_) return {};  // of an answer that another one has overtaken: it decides nothing any more
+  if (turn != turn_) return {};  // of an earlier answer: it decides nothing any more
   switch (reason) {
     case Reason::SESSION_CALLS: {
       Call calls[max_calls_per_line];

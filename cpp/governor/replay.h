@@ -1,11 +1,11 @@
-// Deciding again from a journal: the observations of one session, or of a policy, in, its decisions out.
+// Replay of a journal: the observations of one session, or of a policy, in, its decisions out.
 #pragma once
 
 #include "governor/policy.h"
 
 namespace flyball::governor {
 
-// What a governor or a policy decided, as against what happened and what a reliability run says of it.
+// Decisions of a governor or a policy, as opposed to observations and a reliability run's verdicts.
 inline bool is_decision(Reason reason) {
   const Str family = info(reason).family;
   return family != "MODEL" && family != "SESSION" && reason <= Reason::OUTCOME_INCONCLUSIVE;
@@ -19,7 +19,7 @@ class Replay {
   };
   explicit Replay(Span<const Change> changes = {}) : changes_(changes) {}  // outlive the replay
 
-  // The next event of the session: what it decides goes to `record`. Decisions of the journal itself change nothing. Data that
+  // The next event of the session; its decisions go to `record`. The journal's own decisions change nothing. Data that
   // no session writes is an error.
   Status observe(Reason reason, u64 turn, Str data, Record record);
 

@@ -36,7 +36,7 @@ Status set(Settings* settings, Str key, Str word) {
            << "is '" << word.substr(0, min<u64>(word.size, 40)) << "', must be one of: " << info.choices;
   }
   return fail(Code::invalid_argument, key.substr(0, min<u64>(key.size, 64)))
-         << "is no setting of the governor; flyball config lists autotune.*, guard.* and policy.*";
+         << "is not a setting of the governor; flyball config lists autotune.*, guard.* and policy.*";
 }
 
 Status check(const Settings& s) {
@@ -64,7 +64,7 @@ void write_settings(JsonWriter& json, const Settings& settings) {
 Result<Settings> read_settings(const Json& object) {
   Settings settings;
   for (JsonItems items(object); items.next();) {
-    // Numbers stand as they are written, choices in quotes; no key and no choice has escapes.
+    // Numbers are bare, choices quoted; no key and no choice has escapes.
     Str word = items.value().raw();
     if (items.value().type() == JsonType::string) word = word.substr(1, word.size - 2);
     FLYBALL_TRY(set(&settings, items.raw_key(), word));

@@ -1,4 +1,4 @@
-// A free knob while it runs: threads that wait for one that was put aside are slower than fewer that are not.
+// A free knob at run time: threads that wait for a descheduled one are slower than fewer that run undisturbed.
 #include "base/types.h"
 #include "governor/governor.h"
 #include "journal/event_data.h"
@@ -12,7 +12,7 @@ namespace {
 constexpr u32 first_pause = 32;
 constexpr u32 longest_pause = 1024;
 constexpr u32 trial_steps = 8;
-constexpr u64 worth_percent = 95;  // of the usual cost: a trial must be cheaper than that
+constexpr u64 worth_percent = 95;  // of the usual cost; a trial must be cheaper
 
 }  // namespace
 

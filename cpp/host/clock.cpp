@@ -21,8 +21,8 @@ struct Instant {
   u64 ns;
 };
 
-// Counter and clock at the same moment: of several tries the one that took the shortest, so that being descheduled
-// between the two readings does not count. RAW, because a clock that is slewed by NTP is not a yardstick.
+// Counter and clock at the same moment: the shortest of several tries, so that a deschedule between the two readings
+// does not count. RAW, because NTP slews the other clocks.
 Instant read_both() {
   Instant best{};
   u64 best_width = ~u64(0);
@@ -68,8 +68,8 @@ u64 frequency_from_cpuid() {
   return static_cast<u64>(crystal_hz) * numerator / denominator;
 }
 
-// CPUID's figure where the measurement confirms it: hypervisors that scale the counter pass the physical processor's leaf
-// on. Leaf 0x16 is a rounded name plate, not used.
+// CPUID's figure where the measurement confirms it: hypervisors that scale the counter still show the physical
+// processor's leaf. Leaf 0x16 is rounded, so it has no use here.
 u64 confirmed(u64 measured) {
   const u64 exact = frequency_from_cpuid();
   const u64 difference = exact > measured ? exact - measured : measured - exact;
@@ -85,8 +85,8 @@ u64 wall_ns(void*) { return clock_ns(CLOCK_REALTIME); }
 
 void start_calibration() { started = read_both(); }
 
-// Asked for when something is reported, which is usually long after the start: then the time since is one window that is
-// better than any that could be waited for. Else the median of three short ones.
+// Reports need it, usually long after the start: the time since then is one long, exact window. Else the median of
+// three short ones.
 u64 cycles_per_second(void*) {
   u64 known = calibrated.load();
   if (known == 0 && calibrated.compare_exchange_strong(known, confirmed(measure()))) known = calibrated.load();

@@ -44,7 +44,7 @@ Error system_error(Str path, const char* doing, int error) {
   return fail(code, path) << "cannot " << doing << ": " << strerror(error);
 }
 
-// A path as the system wants it: zero-terminated, hence without zeros inside.
+// A path for the system: zero-terminated, hence without zeros inside.
 Result<std::string> system_path(Str path) {
   std::string text(path.data, path.size);
   if (text.empty()) return fail(Code::invalid_argument, "path") << "is empty";
@@ -88,7 +88,7 @@ FileInfo file_info(Str path, const struct stat& info) {
   return out;
 }
 
-// The file that a name stands for: a link stays a link when the file behind it is replaced.
+// The file behind a name: replacing it keeps a link a link.
 std::string resolve_link(const std::string& path) {
   char* const real = realpath(path.c_str(), nullptr);
   const std::string resolved = real ? real : path;
@@ -115,7 +115,7 @@ Status write_and_flush(const std::string& name, Str path, mode_t mode, Span<cons
 Result<Span<const u8>> map(void*, Str path) {
   const Result<std::string> name = system_path(path);
   if (!name.ok()) return name.error();
-  // Non-blocking, so that a pipe in a file's place is refused below instead of waiting for its writer.
+  // Non-blocking, so that the check below refuses a pipe instead of waiting for its writer.
   const Descriptor file(open(name.value().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.ok()) return system_error(path, "open", errno);
   struct stat info;
@@ -160,14 +160,14 @@ Status write_file(void*, Str path, Span<const u8> bytes) {
     ::unlink(aside.c_str());
     return written.ok() ? Status(system_error(path, "replace", error)) : written;
   }
-  // The rename is durable only once its directory is. A file system that cannot flush directories is left as it is.
+  // The rename is durable only once its directory is. Not every file system can flush directories.
   const Descriptor directory(open(directory_of(target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.ok()) (void)fsync(directory.get());
   return {};
 }
 
-// Not flushed to the device: a line costs microseconds, and a torn last line is the journal's to recover. Locked, since the
-// Python package holds the lock of a journal that it writes.
+// Not flushed to the device, so that a line costs microseconds; the journal recovers from a torn last line. Locked,
+// since the Python package holds the lock of a journal that it writes.
 Status append_file(void*, Str path, Span<const u8> bytes) {
   const Result<std::string> name = system_path(path);
   if (!name.ok()) return name.error();
@@ -177,7 +177,7 @@ Status append_file(void*, Str path, Span<const u8> bytes) {
   if (fstat(file.get(), &info) != 0) return system_error(path, "stat", errno);
   FLYBALL_TRY(check_regular(path, info));
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    return fail(Code::io, path) << "is being written by another program";
+    return fail(Code::io, path) << "is in use by another program that writes to it; stop it or choose another file";
   const off_t end = lseek(file.get(), 0, SEEK_END);
   if (const Status written = write_all(file.get(), path, bytes); !written.ok()) {
     if (end >= 0) (void)!ftruncate(file.get(), end);
@@ -187,7 +187,7 @@ Status append_file(void*, Str path, Span<const u8> bytes) {
   return {};
 }
 
-// In the order of names, so that what is shown does not depend on the file system.
+// In the order of names, so that a listing does not depend on the file system.
 Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) {
   const Result<std::string> name = system_path(directory);
   if (!name.ok()) return name.error();
@@ -200,7 +200,7 @@ Status list(void*, Str directory, void* context, void (*each)(void* context, con
   const std::string prefix = name.value().back() == '/' ? name.value() : name.value() + "/";
   for (const std::string& entry : names) {
     struct stat info;
-    // Links are followed: caches of downloaded models keep the files behind them.
+    // Follow links: caches of downloaded models keep the files behind them.
     if (fstatat(dirfd(stream), entry.c_str(), &info, 0) != 0 || !S_ISREG(info.st_mode)) continue;
     const std::string path = prefix + entry;
     each(context, file_info(Str(path.data(), path.size()), info));

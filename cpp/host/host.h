@@ -8,7 +8,7 @@ namespace flyball::host {
 // One for the process. Safe to call from many threads.
 const Platform& host_platform();
 
-// Memory asked for by allocate() since the process began: work that a benchmark counts.
+// Bytes that allocate() has returned since the process began: work that a benchmark counts.
 u64 n_allocations();
 
 // Makes the next stop_requested() true. Async-signal-safe: meant for a SIGINT handler.

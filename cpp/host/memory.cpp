@@ -36,7 +36,7 @@ u64 number_in(const char* path, Str name) {
 
 }  // namespace
 
-// What the kernel would give without swapping, and what the control group (a container's limit) leaves.
+// Memory that the kernel has without swapping, at most what the control group (a container's limit) leaves.
 u64 available_memory(void*) {
   const u64 kib = number_in("/proc/meminfo", "MemAvailable:");
   u64 bytes = kib == unknown ? unknown : kib << 10;
@@ -51,9 +51,9 @@ u64 resident_memory(void*) {
   return kib == unknown ? 0 : kib << 10;
 }
 
-// Anonymous maps: zeroed by the kernel page by page as they are touched, and given back at once on release. Huge pages
-// are not asked for: they made decode 2 % faster, but a first load up to four times slower where the kernel, or a
-// hypervisor below it, has to find them, and a cache resident as a whole that is used in part.
+// Anonymous maps: the kernel zeroes pages at first touch and frees them at release. No huge pages: they made decode 2 %
+// faster, but a first load up to four times slower where the kernel, or a hypervisor below it, has to find them, and a
+// partly used cache wholly resident.
 void* allocate(void*, u64 bytes) {
   if (bytes == 0 || bytes > (u64(1) << 47)) return nullptr;
   n_allocated.fetch_add(1, std::memory_order_relaxed);
@@ -67,8 +67,8 @@ void release(void*, void* memory, u64 bytes) {
   if (memory) munmap(memory, round_up(bytes, page_bytes));
 }
 
-// One call instead of a trap for every page: a third of the time that fresh memory takes. A kernel before 5.14 does not
-// know the advice, and pages then come one by one.
+// One call instead of a trap for every page: a third of the time that fresh memory takes. Kernels before 5.14 do not
+// know the advice; pages then come one by one.
 void prefault(void*, void* memory, u64 bytes) {
   constexpr int populate_write = 23;  // MADV_POPULATE_WRITE, younger than some headers
   const u64 begin = reinterpret_cast<u64>(memory) / page_bytes * page_bytes;

@@ -1,4 +1,4 @@
-// The pieces that host_platform() is put together from.
+// The parts of host_platform().
 #pragma once
 
 #include "base/platform.h"

@@ -14,7 +14,7 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler sets
 
 bool stop_requested(void*) { return stop_flag.load(std::memory_order_relaxed) && stop_flag.exchange(false); }
 
-// A closed or broken stdout loses text: there is nobody left to tell.
+// A closed or broken stdout loses text: there is no other place for the error.
 void write(void*, Str text) {
   while (text.size > 0) {
     const ssize_t n = ::write(STDOUT_FILENO, text.data, text.size);

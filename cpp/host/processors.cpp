@@ -41,7 +41,7 @@ u32 quota_of_v1(const std::string& folder) {
   return static_cast<u32>(std::max<i64>((quota + period - 1) / period, 1));
 }
 
-// The own group and all groups above it: each of them limits.
+// This process's group and all groups above it: each sets a limit.
 template <class Quota>
 u32 smallest_quota(const std::string& root, std::string group, Quota quota) {
   u32 smallest = ~0u;

@@ -1,5 +1,5 @@
-// Persistent workers, tasks claimed one by one from a counter: a worker that the kernel has put aside delays a job by its one
-// task and no more. Waiting spins for some microseconds (the gap between two layers' products), then sleeps in the kernel.
+// Persistent workers claim tasks one by one from a counter: a descheduled worker delays a job by one task at most.
+// Waiting spins for some microseconds (the gap between two layers' products), then sleeps in the kernel.
 #include <immintrin.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -42,9 +42,9 @@ struct alignas(64) Worker {
   std::atomic<u32> asleep = 0;
 };
 
-// One job at a time. `ticket` holds the job's number (high half) and how many tasks are left to take (low half); taking one is
-// a compare-and-swap of the whole. The description changes only while nothing is left to take, so whoever takes a task has
-// read the description that belongs to it, and a worker that comes late with an old job's number takes nothing.
+// One job at a time. `ticket` holds the job's number (high half) and how many tasks are left to take (low half); a
+// compare-and-swap of the whole takes one. The description changes only while no task is left, so a thread that takes a
+// task has read that task's description, and a late worker with an old job's number takes nothing.
 struct Pool {
   alignas(64) std::atomic<u64> ticket = 0;
   alignas(64) std::atomic<TaskFunction> task = nullptr;
@@ -55,7 +55,7 @@ struct Pool {
   alignas(64) std::atomic<u32> n_done_by_workers = 0;
   std::atomic<u32> caller_asleep = 0;
   alignas(64) std::atomic<bool> busy = false;
-  u32 n_workers = 0;  // owned by whoever holds `busy`
+  u32 n_workers = 0;  // for the thread that holds `busy`
   Worker workers[max_workers];
 };
 
@@ -99,14 +99,14 @@ void* work(void* argument) {
   const u32 index = static_cast<u32>(reinterpret_cast<u64>(argument));
   Worker& self = pool.workers[index];
   inside_task = true;                         // a parallel_for inside a task runs inline
-  const FloatMode standard;                   // not the mode of the thread that happened to start this one
-  u32 seen = job_of(pool.ticket.load()) - 1;  // the job that this worker was started for counts as new
+  const FloatMode standard;                   // not the mode of the thread that started this one
+  u32 seen = job_of(pool.ticket.load()) - 1;  // the current job counts as new
   u64 spin_limit = pool.spin_limit.load(std::memory_order_relaxed);
   for (;;) {
     const auto new_job = [&] { return job_of(pool.ticket.load(std::memory_order_acquire)) != seen; };
     if (!spin(spin_limit, new_job)) sleep_until_new_job(self, seen);
     seen = job_of(pool.ticket.load(std::memory_order_acquire));
-    // Spinning is for those who take part: threads beyond the job's share would only heat the machine.
+    // Only threads with a share of the job spin: others would only heat the machine.
     const bool takes_part = index < pool.n_helpers.load(std::memory_order_relaxed);
     if (takes_part) report_done(run_tasks(seen));
     spin_limit = takes_part ? pool.spin_limit.load(std::memory_order_relaxed) : 0;
@@ -116,7 +116,7 @@ void* work(void* argument) {
 
 void start_workers(u32 n_wanted) {
   if (pool.n_workers >= n_wanted) return;
-  // Signals belong to the program's own threads: a worker must not be where Ctrl-C arrives.
+  // Signals belong to the program's own threads: a worker must not receive Ctrl-C.
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -174,8 +174,8 @@ void run_inline(u32 n_tasks, TaskFunction task, void* context) {
 
 }  // namespace
 
-// A pool that is busy with another caller's job is not waited for: this caller's tasks then run on its own thread, which can
-// never deadlock and keeps as many threads computing as there are callers and workers.
+// While the pool is busy with another caller's job, this caller runs its tasks on its own thread: this cannot deadlock,
+// and keeps as many threads computing as there are callers and workers.
 void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* context) {
   if (n_threads <= 1 || n_tasks <= 1 || inside_task || pool.busy.exchange(true, std::memory_order_acquire)) {
     run_inline(n_tasks, task, context);
@@ -186,7 +186,7 @@ void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* co
   const u32 n_helpers = min(min(n_threads, n_tasks) - 1, max_workers);
   start_workers(n_helpers);
 
-  // With more threads than processors spinning only keeps those from running who have work.
+  // With more threads than processors, spinning only takes time from threads with work.
   static const u32 n_processors = count_processors();
   const u64 spin_limit = n_threads <= n_processors ? spin_cycles : 0;
   publish(n_tasks, task, context, min(n_helpers, pool.n_workers), spin_limit);

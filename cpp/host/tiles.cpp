@@ -1,6 +1,6 @@
-// Tile registers (AMX) are 8 KiB that Linux neither saves nor lets anybody touch before the process asks for them. The
-// permission is the whole process's, for threads that exist and for those to come; a thread's larger state is allocated
-// when it first uses a tile. The kernel refuses while a thread has an alternate signal stack that is too small for them.
+// Tile registers (AMX) are 8 KiB that Linux neither saves nor permits before the process requests them. The permission
+// is for all threads of the process, later ones too; the kernel allocates a thread's larger state when it first uses a
+// tile. It refuses while a thread has an alternate signal stack that is too small for them.
 #include <sys/syscall.h>
 #include <unistd.h>
 

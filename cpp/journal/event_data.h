@@ -9,7 +9,7 @@ template <u64 N = 4096>
 class EventData {
  public:
   EventData() { json.begin_object(); }
-  // What does not fit is a bug of ours, and makes an event without data.
+  // Data that does not fit is our own bug, and makes an event without data.
   Str done() {
     json.end_object();
     return out_.truncated() ? Str("{}") : out_.text();

@@ -5,7 +5,7 @@
 
 namespace flyball::journal {
 
-constexpr u64 most_number = u64(1) << 53;  // also what other readers of JSON hold exactly
+constexpr u64 most_number = u64(1) << 53;  // exact in other readers of JSON, too
 constexpr u64 most_u32 = ~u32(0);
 
 template <class T>

@@ -45,7 +45,7 @@ class Members {
     FLYBALL_ASSIGN(*out, value.as_u64(name, 0, ~u64(0)));
     return {};
   }
-  // A string without escapes: what the writer puts there needs none.
+  // A string without escapes, as the writer never needs any.
   Status word(Str name, Str* out) {
     Json value;
     FLYBALL_ASSIGN(value, next(name));
@@ -65,7 +65,7 @@ class Members {
   JsonItems items_;
 };
 
-// Version 1 named two events otherwise.
+// Version 1 had other names for two events.
 bool is_event(Str name, Str event, u64 version) {
   if (name == event) return true;
   return version == 1 && ((name == "guesses" && event == "speculation") || (name == "give_back" && event == "revert"));
@@ -80,7 +80,7 @@ Status read_reason(Members& members, Line* line) {
     return fail(Code::corrupt, "reason_id")
            << "is '" << id.substr(0, min<u64>(id.size, 64)) << "', not in the registry";
   if (!is_event(line->event_name, info(reason).event, line->version))
-    return fail(Code::corrupt, "event") << "is not that of " << id;
+    return fail(Code::corrupt, "event") << "is not the event of " << id;
   return {};
 }
 
@@ -115,7 +115,7 @@ Status write_event(Writer& out, Head* head, const Event& event) {
   const ReasonInfo& reason = info(event.reason);
   const Result<Json> data = Json::parse(event.data);
   if (!data.ok() || data.value().type() != JsonType::object || !on_one_line(event.data))
-    return fail(Code::internal, reason.id) << "has data that is no JSON object on one line";
+    return fail(Code::internal, reason.id) << "has data that is not a JSON object on one line";
   const u64 begin = out.text().size;
   JsonWriter json(out);
   json.begin_object().field("v", journal_version).field("seq", head->n_lines).field("time_ns", event.time_ns);
@@ -164,7 +164,7 @@ Result<Line> read_line(Str text) {
   line.event.data = data.raw();
   FLYBALL_TRY(members.digest(line.version == 1 ? "before" : "prev_hash", &line.prev_hash));
   FLYBALL_ASSIGN(data, members.next("hash"));
-  if (members.more()) return bad_line("has more members than it may");
+  if (members.more()) return bad_line("has unknown members");
   return line;
 }
 

@@ -1,5 +1,5 @@
-// The journal (contract 3): one JSON object a line, each with the hash of the line before and its own. Here is the one
-// serializer and the one reader, for the host and for bare metal; who keeps the bytes where is their business.
+// The journal (contract 3): one JSON object a line, each with the hash of the line before and its own. The only
+// serializer and the only reader, for the host and for bare metal; storage is the caller's.
 #pragma once
 
 #include "base/buffer.h"
@@ -30,8 +30,8 @@ struct Head {
   friend bool operator==(const Head&, const Head&) = default;
 };
 
-// Appends the event's line, newline included, to `out` and moves the head on. Data that is no JSON object on one line, or a
-// line that does not fit, is refused and leaves the head as it was.
+// Appends the event's line, newline included, to `out` and advances the head. Data other than a JSON object on one
+// line, or a line that does not fit, is an error that leaves the head unchanged.
 Status write_event(Writer& out, Head* head, const Event& event);
 
 struct Line {
@@ -43,8 +43,8 @@ struct Line {
   Str event_name, reason_id;  // as written: version 1 had other names for some
 };
 
-// One line without its newline: the keys that write_event() writes, in its order, and the hash that its bytes have. A line
-// that was changed is an error.
+// One line without its newline: write_event()'s keys in its order, and the hash of its bytes. A changed line is an
+// error.
 Result<Line> read_line(Str text);
 
 // The same event for a log, newline included:  [guard] stop reason_id=GUARD_TURN_STOP seq=7 session=1 turn=2 at_token=5 ...
@@ -54,11 +54,11 @@ void write_log_line(Writer& out, const Line& line);
 // Whether lines follow each other without a gap: feed them in order.
 class ChainCheck {
  public:
-  ChainCheck() = default;  // the first line says where it continues
+  ChainCheck() = default;  // begins at the first line's own number
   explicit ChainCheck(const Head& start) : head_(start), number_known_(true), hash_known_(true) {}
 
   // An error says what is wrong with this line: changed, out of order, or how many are missing before it. The check then
-  // goes on from here: a line that cannot be read still has its place.
+  // continues from here, and counts an unreadable line as one.
   Status next(Str text, Line* out);
 
   const Head& head() const { return head_; }
@@ -69,7 +69,7 @@ class ChainCheck {
   bool hash_known_ = false;
 };
 
-// Takes what happens, from any thread. Empty: no journal.
+// Receives events, from any thread. Empty: no journal.
 struct EventSink {
   void* context = nullptr;
   void (*record)(void* context, u64 session, u64 turn, Reason reason, Str data) = nullptr;
@@ -79,7 +79,7 @@ struct EventSink {
   }
 };
 
-// One chain for all sessions: stamps events, makes their lines and holds these until they are taken to a file.
+// One chain for all sessions: stamps events, makes their lines and holds these until take() hands them to a file.
 class Journal {
  public:
   static constexpr u64 max_pending_bytes = u64(64) << 20;
@@ -96,8 +96,8 @@ class Journal {
         [](void* self) { return __atomic_add_fetch(&static_cast<Journal*>(self)->n_sessions_, 1, __ATOMIC_RELAXED); }};
   }
 
-  // Hands all waiting lines to `keep(Str) -> bool`; they are forgotten where it says true. Returns how many events were
-  // lost since the last time, for want of memory or because nothing took them.
+  // Hands all waiting lines to `keep(Str) -> bool`, and drops them where it returns true. Returns how many events were
+  // lost since the last call, because memory ran out or too many lines waited.
   template <class Keep>
   u64 take(Keep&& keep) {
     const Locked locked(lock_);

@@ -1,5 +1,5 @@
-// The closed registry of reasons (contract 3): whatever decides names one, and an id that is not here cannot be written.
-// Python, docs/reasons.md and the tests read this list.
+// The closed registry of reasons (contract 3): each decision names one, and the journal takes no other id. Python,
+// docs/reasons.md and the tests read this list.
 #pragma once
 
 #include "base/span.h"
@@ -142,7 +142,7 @@ namespace flyball::journal {
   REASON(RUN, CRASHED, "run", "a stage crashed: it has no verdict")                                                   \
   REASON(RUN, CLEARED, "run", "an interrupted run was abandoned, and a new one began")
 
-// RENAMED(old id, new id): version 0.1 wrote the old ones; they are read until version 0.3.
+// RENAMED(old id, new id): version 0.1 wrote the old ones; readers accept them until version 0.3.
 #define FLYBALL_RENAMED_REASONS(RENAMED)                \
   RENAMED(MODEL_TUNING_REMEMBERED, MODEL_TUNING_CACHED) \
   RENAMED(AUTOTUNE_SETTLING, AUTOTUNE_COOLDOWN)         \

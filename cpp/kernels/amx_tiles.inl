@@ -1,6 +1,6 @@
 // The tile instructions that the AMX kernels use. Tests replace this part by an emulation of the same functions.
 // Written as assembly: gcc 12's intrinsics neither order tile loads after the stores that fill the memory they read, nor
-// tell that LDTILECFG reads all 64 bytes.
+// declare that LDTILECFG reads all 64 bytes.
 
 namespace flyball::kernels {
 namespace {

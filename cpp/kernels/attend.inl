@@ -265,7 +265,7 @@ void gather_queries(const Tile& tile) {
       each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(to + i, get(from + i)); });
     }
     if (!tile.direct) continue;
-    // Rows that only fill a tile of registers: finite, and nobody's.
+    // Rows that only fill a tile of registers need finite values.
     const u32 end = task.n_tokens == 1 ? padded_rows(tile, tile.n_rows) : tile.n_rows + 8;
     for (u32 row = tile.n_rows; row < end; ++row) memset(row_of(row, d), 0, n * sizeof(f32));
   }

@@ -31,7 +31,7 @@ u64 cpu_features() {
   if (cpuid(0, 0).a < 7) return 0;
   const Registers one = cpuid(1, 0);
   const Registers seven = cpuid(7, 0);
-  // OSXSAVE: without it XGETBV faults, and nobody saves the wide registers.
+  // OSXSAVE: without it XGETBV faults, and the system does not save the wide registers.
   if (!bits(one.c, bit(27) | bit(28))) return 0;
   const u64 state = xcr0();
 

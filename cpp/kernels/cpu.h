@@ -1,4 +1,4 @@
-// What the processor and the system around it allow: CPUID, and XCR0 for the registers that the system saves.
+// What processor and operating system allow: CPUID, and XCR0 for the registers that the system saves.
 #pragma once
 
 #include "base/types.h"
@@ -15,7 +15,7 @@ constexpr u64 cpu_amx_int8 = 1 << 6;  // AMX-TILE and AMX-INT8, with the tile st
 
 u64 cpu_features();
 
-// What tells processors apart whose speeds may differ: brand, family, model, stepping.
+// Identifies the processor, for caching measured speeds: brand, family, model, stepping.
 constexpr u32 processor_name_bytes = 52;
 void processor_name(char (&out)[processor_name_bytes]);
 

@@ -65,8 +65,8 @@ struct CacheHead {
 // Positions reduced together; fixed, so that results depend on nothing but the contents. Chunks start at its multiples.
 constexpr u32 attention_chunk = 256;
 
-// What is known of a tile's rows after some chunks: sums of weight * value, relative to the largest score. Rows and the
-// elements of each are padded, because kernels compute whole vectors of either.
+// A tile's rows after some chunks: sums of weight * value, relative to the largest score. Rows and the elements of each
+// are padded, because kernels compute whole vectors of either.
 struct AttentionSums {
   f32* values;   // (rows + 8, value_dim), each row of a multiple of 16
   f32* largest;  // (rows + 16)
@@ -152,8 +152,8 @@ struct Table {
   // Over n values: sum of exp(x - shift), 16 lanes and the fixed tree.
   f32 (*sum_exp)(const f32* x, f32 shift, u64 n);
 
-  // The peak that matrix products are held against: the table's int8 dot-product instruction on registers alone, as
-  // fast as it goes. Returns how many multiply-adds it did: in proportion to `rounds`.
+  // The peak for matrix products: the table's int8 dot-product instruction on registers alone. Returns how many
+  // multiply-adds it did, in proportion to `rounds`.
   u64 (*probe)(u64 rounds);
 };
 

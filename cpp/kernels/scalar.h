@@ -3,7 +3,7 @@
 
 #include "kernels/kernels.h"
 
-// What 64-bit words do better where vector instructions are emulated.
+// The swar table's matrix products, faster where vector instructions are emulated.
 namespace flyball::kernels::swar {
 
 void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);

@@ -22,7 +22,7 @@ Span<const Table* const> usable_tables() {
 
 Result<const Table*> select_table(Str name) {
   const Span<const Table* const> usable = usable_tables();
-  if (name == "word64") name = swar_table.name;  // its name before, for one version; who loads a model warns
+  if (name == "word64") name = swar_table.name;  // the old name, read for one version; callers warn of it
   if (name.empty() || name == "auto") return usable[0];
   for (const Table* table : usable) {
     if (name == table->name) return table;

@@ -15,7 +15,7 @@ f32 fma_integer(i32 n, f32 d, f32 c) {
   constexpr u32 exact = 1u << 24;  // integers below are floats
   if (size - 1 >= exact - 1 || u32(d_exponent - 1) >= 253 || u32(c_exponent - 1) >= 253) return fma32(f32(n), d, c);
   constexpr u32 hidden = 1u << 23, fraction = hidden - 1;
-  // Both as integers of at most 62 bits times 2^exponent, what is shifted out kept as a last bit that says there was some.
+  // Both as integers of at most 62 bits times 2^exponent, with a sticky last bit for what was shifted out.
   const auto shifted = [](u64 value, i32 by) {
     if (by >= 63) return u64(value != 0);
     return value >> by | u64((value & ((u64(1) << by) - 1)) != 0);
@@ -65,7 +65,7 @@ using gguf::Type;
 
 constexpr u32 n_pairs = group_rows / 2;  // of rows, whose values share a word
 
-// Codes as unsigned bytes, and what each is more than its value.
+// Codes as unsigned bytes, and the offset of each from its value.
 template <Type type>
 u64 unsigned_codes(u64 codes) {
   if constexpr (type == Type::q8_0) return codes ^ all_bytes<u64>(128);
@@ -77,8 +77,8 @@ constexpr i32 unsigned_offset(Type type) {
   return biased ? 128 : i32(code_offset(type));
 }
 
-// Sums of two rows in the halves of a word: a multiplication by a signed activation serves both. What the lower one borrows
-// from the upper is given back when they are taken apart.
+// Sums of two rows in the halves of a word: a multiplication by a signed activation serves both. Splitting the word
+// returns what the lower half borrowed from the upper.
 constexpr u64 low_bytes = 0x000000ff000000ffu;
 
 void add_products(u64 codes, const i64* a, u64* sum) {

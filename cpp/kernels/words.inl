@@ -64,7 +64,7 @@ Word codes256(const u8* body, u32 i, u32 v) {
   }
 }
 
-// What a code is more than its value.
+// The offset of a code from its value.
 constexpr u32 code_offset(Type type) {
   return type == Type::q3_k ? 4 : type == Type::q4_0 ? 8 : type == Type::q5_0 ? 16 : type == Type::q6_k ? 32 : 0;
 }

@@ -12,7 +12,7 @@ constexpr u32 tile_rows = 64;      // rows (a token's head each) that share keys
 constexpr u32 max_tasks = 64;      // at once; each has scratch of its own
 constexpr u32 max_splits = 1024;   // tiles of one head whose chunks are divided
 constexpr u32 kept_chunks = 256;   // divided chunks of each key/value head whose sums find room
-constexpr u32 items_a_thread = 4;  // so that a disturbed thread holds up little
+constexpr u32 items_a_thread = 4;  // small, so that a descheduled thread delays the others little
 
 u32 heads_per_kv(const Config& config) { return config.n_head / config.n_head_kv; }
 u32 max_tile_tokens(const Config& config) { return max(1u, tile_rows / heads_per_kv(config)); }

@@ -5,7 +5,7 @@
 namespace flyball::model {
 namespace {
 
-// What follows from an architecture's name alone. What a file says beside it is read in read_architecture().
+// What follows from an architecture's name alone; read_architecture() reads the rest from the file.
 struct Traits {
   Str name;
   Architecture architecture;

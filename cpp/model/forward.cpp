@@ -6,8 +6,8 @@
 namespace flyball::model {
 namespace {
 
-constexpr u64 least_given_back = u64(16) << 20;  // bytes of an embedding whose pages are not kept
-constexpr u32 embedded_rows = 8;                 // read between two times they are given back
+constexpr u64 least_discarded = u64(16) << 20;  // bytes of an embedding from which on its pages are discarded
+constexpr u32 embedded_rows = 8;                // rows read between two discards
 
 // One call of forward(): the borrowed parts and the steps, in the order in which they run.
 class Pass {
@@ -56,18 +56,18 @@ bool Pass::run(const Rope& rope, f32* logits) {
   return output_head(logits);
 }
 
-// Each row that is read brings the pages around it into memory, in time the whole table, which most models hold in packed
-// form as well: so they are given back.
+// Each row brings the pages around it into memory, in time the whole table, which most models also hold packed: so
+// discard them.
 void Pass::embed() {
   const gguf::Tensor& tensor = *weights_.embedding;
   const u64 row_bytes = tensor.data.size / tensor.rows();
   const Platform& platform = *engine_.platform;
-  const bool gives_back = platform.discard && tensor.data.size > least_given_back;
+  const bool discards = platform.discard && tensor.data.size > least_discarded;
   for (u32 t = 0; t < n_tokens_; ++t) {
     f32* x = scratch_.residual + u64(t) * config_.n_embd;
     kernels::dequantize_row(tensor.type, tensor.data.data + u64(batch_[t].token) * row_bytes, config_.n_embd, x);
     if (config_.embedding_scale != 1) table_.scale(x, config_.embedding_scale, config_.n_embd);
-    if (++scratch_.n_embedded % embedded_rows == 0 && gives_back) platform.discard(platform.self, tensor.data);
+    if (++scratch_.n_embedded % embedded_rows == 0 && discards) platform.discard(platform.self, tensor.data);
   }
 }
 
@@ -89,9 +89,9 @@ void Pass::rotate_tables(const Rope& rope) {
   });
 }
 
-// What attention or feed-forward gave lies in `normed`. It joins the residual only here, when the next norm reads the row:
-// so one pass over the row, in a parallel section that is there anyway, adds, norms and quantizes it. An addition of its
-// own would cost every layer two more sections, whose threads wait for each other.
+// The output of attention or feed-forward is in `normed`. It joins the residual only here, when the next norm reads the
+// row: one pass then adds, norms and quantizes it. A separate addition would cost every layer two more parallel
+// sections.
 void Pass::add_residual(u32 t, const f32* post_norm) {
   const u32 n = config_.n_embd;
   f32* branch = scratch_.normed + u64(t) * n;
@@ -99,7 +99,7 @@ void Pass::add_residual(u32 t, const f32* post_norm) {
   table_.add(scratch_.residual + u64(t) * n, branch, n);
 }
 
-// Norms and rotations of queries and keys, and the new rows of the cache: before anybody attends, for all tokens.
+// Norms and rotations of queries and keys, and the new rows of the cache: for all tokens, before attention.
 void Pass::rope_and_store_kv(u32 layer) {
   const Layer& weights = weights_.layers[layer];
   const u32 n_pairs = config_.n_rot / 2;
@@ -166,7 +166,7 @@ bool Pass::feed_forward(u32 layer) {
   return linear_.multiply(down, x, n_tokens_);
 }
 
-// The last norm and, where asked for, the logits of the wanted tokens: their residuals are moved to the front first.
+// The last norm and, if `logits`, the logits of the wanted tokens: moves their residuals to the front first.
 bool Pass::output_head(f32* logits) {
   const u32 n = config_.n_embd;
   u32 n_wanted = 0;

@@ -14,7 +14,7 @@ struct BatchToken {
   Token token = 0;
   u32 position = 0;
   const kernels::CacheHead* cache = nullptr;  // (n_layer, n_head_kv) of its sequence; positions < position are filled
-  bool wanted = false;  // compute its hidden state after the last norm, and logits where asked for
+  bool wanted = false;  // compute its hidden state after the last norm, and logits if the call has them
 };
 
 struct AttentionTile {  // consecutive tokens of one sequence
@@ -39,7 +39,7 @@ struct Scratch {
   u32 n_embedded = 0;       // rows of the embedding read so far
   f32* residual = nullptr;  // (max_tokens, n_embd)
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
-  // Attention's four and the feed-forward's two lie over each other: they are never alive together.
+  // Attention's four and the feed-forward's two share memory: they are never alive together.
   f32* query = nullptr;     // (max_tokens, q_dim)
   f32* key = nullptr;       // (max_tokens, k_dim)
   f32* value = nullptr;     // (max_tokens, v_dim)
@@ -68,7 +68,7 @@ struct Engine {  // what forward() runs on
 
 struct StopCheck {
   void* context = nullptr;
-  bool (*stop)(void* context) = nullptr;  // asked before each matrix, and inside long ones
+  bool (*stop)(void* context) = nullptr;  // called before each matrix, and inside long ones
 };
 
 struct ForwardCycles {  // of one call; what is in neither is norms, rotations, activations

@@ -2,7 +2,7 @@
 
 namespace flyball::model {
 
-// All products of one input share parallel sections: rows are divided, so no sum is ever split.
+// All products of one input share parallel sections. Threads divide the rows, so no sum is ever split.
 bool Linear::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
   kernels::Activations activations = scratch_.activations;
   activations.x = x;

@@ -1,5 +1,5 @@
-// Linear layers: what a norm reads and a matrix multiplies, divided over threads, and cut into slices so that a stop need
-// not wait for the end of a large matrix.
+// Linear layers: norms and matrix products, divided over threads, in slices so that a stop does not wait for the end of
+// a large matrix.
 #pragma once
 
 #include "base/parallel.h"

@@ -7,7 +7,7 @@ namespace {
 
 constexpr u64 piece_bytes = u64(16) << 20;  // of a tensor in the file
 
-// Fetches by name, checks shape, and packs. The first error stops everything and is kept.
+// Fetches by name, checks shape, and packs. Stops at the first error and keeps it.
 class Loader {
  public:
   Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress)
@@ -57,7 +57,7 @@ class Loader {
     matrix.data = to;
     const u64 row_bytes = tensor->data.size / tensor->rows();
     const u8* from = tensor->data.data + first * row_bytes;
-    // Piece by piece, and each piece of the mapping given back: the peak is the packed weights and no second copy.
+    // Discards each piece of the mapping after packing it: the peak is the packed weights, without a second copy.
     const u64 group_row_bytes = kernels::group_rows * row_bytes;
     const u32 piece = u32(max(piece_bytes / group_row_bytes, u64(1)));
     for (u32 at = 0; at < matrix.groups(); at += piece) {

@@ -46,8 +46,8 @@ struct LoadProgress {
   bool (*report)(void* context, u64 done_bytes, u64 total_bytes) = nullptr;
 };
 
-// Small tensors go to the arena; each matrix is packed into arena memory by `threads` threads, and its pages of the
-// mapping are given back, so the peak is one copy of the weights.
+// Small tensors go to the arena; `threads` threads pack each matrix into arena memory and discard its pages of the
+// mapping, so the peak is one copy of the weights.
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
                              u32 threads, LoadProgress progress);
 

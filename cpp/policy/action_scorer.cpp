@@ -34,7 +34,7 @@ class Question {
     wanted.context = u32(prompt_.size()) + longest_;
     if (wanted.context > model_.config().n_ctx_train)
       return fail(Code::context_full, "consult")
-             << "takes " << wanted.context << " tokens; the model was made for " << model_.config().n_ctx_train;
+             << "needs " << wanted.context << " tokens; the model's context is " << model_.config().n_ctx_train;
     FLYBALL_ASSIGN(session_, Session::create(model_, wanted));
     const u64 n_vocab = model_.config().n_vocab;
     const Span<f32> first = arena_.allocate<f32>(n_vocab), rest = arena_.allocate<f32>(n_vocab * longest_);

@@ -1,5 +1,5 @@
-// A model is asked what to change: its probabilities of a closed set of answers, no text of its own. In a session of its
-// own, so no other's cache is touched; exact, so the same question has the same scores on every machine. Private to policy/.
+// Scores actions by a model: its probabilities of a closed set of answers, no free text. It has its own session, so it
+// changes no other cache; exact, so the same prompt has the same scores on every machine. Private to policy/.
 #pragma once
 
 #include "engine/engine.h"
@@ -14,7 +14,7 @@ class ActionScorer {
  public:
   explicit ActionScorer(Model& model) : model_(model) {}
 
-  // How much likelier each action is with this situation than with none: a model prefers some words whatever is asked
+  // log P(action | situation) - log P(action | no situation), because a model prefers some words in any situation
   // (Holtzman et al. 2021, domain-conditional pointwise mutual information). Natural logarithms.
   Status ask(Str situation, CancelToken cancel, Span<f32> scores);
 

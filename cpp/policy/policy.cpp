@@ -57,7 +57,7 @@ void write_file_text(Writer& out, const TunableLimits& c) {
   out.put("\ncache_type = \"").put(engine::cache_type_name(cache_of(c.cache_bits))).put("\"\n");
 }
 
-// The three keys of a configuration's text; others are an error, as a missing one is.
+// The three keys of a configuration's text; another or a missing key is an error.
 Status read_file_text(Arena& arena, Str path, Str text, TunableLimits* out) {
   const Span<ConfigValue> values = arena.allocate<ConfigValue>(config_keys().size);
   if (values.empty()) return fail(Code::out_of_memory, path) << "no memory to read it";
@@ -74,7 +74,7 @@ Status read_file_text(Arena& arena, Str path, Str text, TunableLimits* out) {
   return {};
 }
 
-// Three keys at most, of which each may be absent.
+// At most these three keys; each may be absent.
 Status read_limits(const Platform& platform, Str path, GovernorSettings* out) {
   Arena arena(platform);
   const Span<ConfigValue> values = arena.allocate<ConfigValue>(config_keys().size);
@@ -86,7 +86,8 @@ Status read_limits(const Platform& platform, Str path, GovernorSettings* out) {
     if (!values[i].set) continue;
     const Str key = config_keys()[i].key;
     if (key != "policy.auto_apply" && key != "policy.gate" && key != "policy.threshold")
-      return fail(Code::corrupt, path) << "has " << key << ", which is no limit";
+      return fail(Code::corrupt, path) << "has " << key
+                                       << "; allowed: policy.auto_apply, policy.gate, policy.threshold";
     FLYBALL_TRY(governor::set(out, key, values[i].text.str()));
   }
   return {};
@@ -195,7 +196,7 @@ Status Policy::read_file(Str path, const TunableLimits& base, TunableLimits* out
   return {};
 }
 
-// What the file holds, or its checkpoint; says which.
+// The configuration of the file or of its checkpoint; returns which.
 Str Policy::read_now(const TunableLimits& base, TunableLimits* now) const {
   const Platform& platform = model_.platform();
   if (settings_.auto_apply == GovernorSettings::nothing || !platform.stat(platform.self, file_.str()).ok())
@@ -204,8 +205,8 @@ Str Policy::read_now(const TunableLimits& base, TunableLimits* now) const {
   return read_file(Name(file_.str(), ".before").str(), base, now).ok() ? "checkpoint" : "nothing_valid";
 }
 
-// The bounds of a reliability run, which only make the settings more careful. Without a file: none. What cannot be read
-// allows no change.
+// The bounds of a reliability run, which only make the settings stricter. No file: no bounds. An unreadable one allows
+// no change.
 GovernorSettings Policy::limit(const GovernorSettings& settings) {
   GovernorSettings bounds = settings;
   const Name path(file_.str(), ".limits");
@@ -225,7 +226,7 @@ void Policy::start(const TunableLimits& base) {
   observe(Reason::SESSION_START_SEEN, seen);
 }
 
-// What cannot be read is learned again.
+// An unreadable history starts again from nothing.
 History Policy::read_history() const {
   const Platform& platform = model_.platform();
   Arena arena(platform);
@@ -243,14 +244,13 @@ Status Policy::ask_for(u32 context, CacheType cache, u32 max_tokens) {
   if (base == state_.base && base == state_.now) return {};
   begin(base, base, "requested", state_.history);
   if (settings_.auto_apply == GovernorSettings::nothing || apply(base, false).same_bytes) return {};
-  return fail(Code::io, file_.str()) << "cannot be written; what it has holds again the next time";
+  return fail(Code::io, file_.str()) << "cannot be written; the next start uses its old values";
 }
 
 Status Policy::check_file(const GovernorSettings& settings) const {
   FLYBALL_TRY(governor::check(settings));
   if (settings.auto_apply == GovernorSettings::nothing || file_.size != 0) return {};
-  return fail(Code::invalid_argument, "policy.auto_apply")
-         << "needs a file that gets what is changed; policy_file names it";
+  return fail(Code::invalid_argument, "policy.auto_apply") << "needs a file for the changes; set policy_file";
 }
 
 Status Policy::govern(const GovernorSettings& settings) {
@@ -264,7 +264,7 @@ Status Policy::govern(const GovernorSettings& settings) {
   return {};
 }
 
-// Who asks for as many tokens as were asked for in the beginning gets what the policy made of that, even more.
+// A request equal to the base gets the policy's value, even a larger one; other requests get at most that.
 void Policy::give(const Session& session, GenerateOptions* options) const {
   const TunableLimits &base = state_.base, &now = state_.now;
   const u32 asked = options->max_tokens;
@@ -282,7 +282,7 @@ void Policy::decided(Reason reason, Str data) {
   if (n_decisions_ < max_decisions) decisions_[n_decisions_++] = reason;
 }
 
-// What is seen is recorded, decided on, and done; what was done is seen in turn.
+// Records an observation, decides, acts, and observes the result of the action in turn.
 template <class Seen>
 void Policy::observe(Reason reason, const Seen& seen) {
   char buffer[1024];
@@ -301,7 +301,7 @@ void Policy::observe(Reason reason, const Seen& seen) {
     observe(Reason::SESSION_RESTORED, Restored{apply(planned.limits, false).same_bytes});
 }
 
-// Writes the configuration, and says what the file has then.
+// Writes the configuration, and returns what the file has then.
 Applied Policy::apply(const TunableLimits& wanted, bool checkpoint) const {
   const Platform& platform = model_.platform();
   Arena arena(platform);
@@ -320,7 +320,7 @@ Applied Policy::apply(const TunableLimits& wanted, bool checkpoint) const {
   return write(file_.str(), wanted);
 }
 
-// What cannot be kept is learned again.
+// Ignores errors: a history that is not written starts again.
 void Policy::keep_history() const {
   if (file_.size == 0) return;
   char buffer[2048];
@@ -357,7 +357,7 @@ Status Policy::consult(const Session& session, CancelToken cancel) {
   return ask(session, cancel);
 }
 
-// The newest answers as a line of the kind that models have seen in logs; in steps, so that noise asks nothing else.
+// The newest answers as a line like those of logs; rounded to steps, so that noise does not change the prompt.
 void Policy::describe(const Consulted& seen, Writer& text) const {
   const governor::policy::Answers& answers = state_.trial == Action::stay ? state_.before : state_.after;
   u64 stopped = 0, cut = 0;

@@ -1,5 +1,5 @@
-// The policy at work: it sees answers, asks the model, and keeps what sessions are to use in a file of its own, which is
-// written aside, read again and verified (docs/policy.md).
+// The policy at work: it observes answers, scores actions by the model, and keeps the limits of sessions in a file of
+// its own, which it writes aside, reads again and verifies (docs/policy.md).
 #pragma once
 
 #include "base/object.h"
@@ -13,15 +13,15 @@ using engine::Generation;
 using engine::GovernorSettings;
 using engine::Session;
 
-CacheType cache_of(u32 bits);  // of Configuration::cache_bits
+CacheType cache_of(u32 bits);  // of TunableLimits::cache_bits
 
 struct PolicyOptions {
   GovernorSettings settings;
-  u32 context = 0;  // what was asked for; 0: the model's, at most 8192
+  u32 context = 0;  // requested; 0: the model's, at most 8192
   CacheType cache = CacheType::f16;
   u32 max_tokens = engine::default_max_tokens;
-  Str file;  // FILE gets the configuration, FILE.before the checkpoint, FILE.history the outcomes of actions; empty: none
-  bool counts_starts = false;  // the program is the only one with the file, and ends in order unless something is wrong
+  Str file;  // FILE: the configuration, FILE.before: the checkpoint, FILE.history: the outcomes of actions; empty: none
+  bool counts_starts = false;  // the program is the file's only user, and ends in order unless it crashes
 };
 
 class Policy : public InPlace {
@@ -29,32 +29,32 @@ class Policy : public InPlace {
   using State = governor::policy::State;
   using Action = governor::policy::Action;
 
-  // Applying needs a file. One that is there and valid holds from the beginning; else its checkpoint, else nothing.
+  // Applying needs a file. The policy starts from a valid one, else from its checkpoint, else from the base.
   static Result<Policy*> create(Model& model, const PolicyOptions& options);
   static void release(Policy* policy);  // in order, and before the model
 
-  // FILE.limits bounds it: what a reliability run found makes it more careful, whatever the settings allow.
+  // Whether FILE.limits, written by a reliability run, bounds the settings.
   bool limited() const { return limited_; }
 
-  // What new sessions and answers are to use.
+  // The limits of new sessions and answers.
   u32 context() const { return state_.now.context; }
   u32 max_tokens() const { return state_.now.max_tokens; }
-  void give(const Session& session, GenerateOptions* options) const;  // to an answer for which these are asked
+  void give(const Session& session, GenerateOptions* options) const;  // applies them to an answer's requested options
   CacheType cache() const;
   const State& state() const { return state_; }
   const GovernorSettings& settings() const { return settings_; }
   Status govern(const GovernorSettings& settings);
 
-  // A person asks for something else: that holds, whatever was changed before.
+  // A user's explicit request replaces the base and the policy's changes.
   Status ask_for(u32 context, CacheType cache, u32 max_tokens);
 
   // After each answer, and at a session's end: either may be the time to ask the model.
   Status turn_ended(const Generation& generation, CancelToken cancel = {});
   Status session_ended(const Session& session, CancelToken cancel = {});
   Status consult(const Session& session, CancelToken cancel = {});
-  Status consult_mock(const Session& session, Action action);  // as if a model had chosen it, without a doubt
+  Status consult_mock(const Session& session, Action action);  // as if a model had chosen it with full confidence
 
-  // What the model makes of a situation: the scores of all actions. Changes nothing.
+  // The model's scores of all actions in a situation. Changes nothing.
   Status ask_model(Str situation, CancelToken cancel, Span<f32> scores);
 
   // Decisions of the last of these calls, the newest at most.

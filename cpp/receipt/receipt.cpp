@@ -12,7 +12,7 @@ using engine::Token;
 
 namespace {
 
-// The answer's text from its tokens, as its steps have shown it: without the token that ended it, up to the first stop
+// The answer's text from its tokens, as its steps showed it: without an end-of-generation token, up to the first stop
 // string, in whole characters.
 Result<Str> answer_text(Arena& arena, const Generation& generation) {
   const tokenizer::Tokenizer& tokenizer = generation.session().model().tokenizer();

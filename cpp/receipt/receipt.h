@@ -1,4 +1,4 @@
-// Receipts: all that it takes to repeat an answer on another machine and compare it. The format is docs/receipts.md.
+// Receipts: everything needed to repeat an answer on another machine and compare it. The format is docs/receipts.md.
 #pragma once
 
 #include "base/json.h"
@@ -15,14 +15,14 @@ using engine::Progress;
 struct Receipt {
   static constexpr u64 schema_version = 1;
 
-  // What the digest covers.
+  // Covered by the digest.
   runtime::DigestInput content;
 
-  // What follows from it, and is compared too.
+  // Follows from it; verify compares it too.
   Str text;
   Digest digest;
 
-  // What identifies the model to people, and what is information only.
+  // Names the model for users, and further information.
   Str flyball_version;
   Str model_name;
   u64 model_bytes = 0;
@@ -32,7 +32,7 @@ struct Receipt {
   Str metrics;  // a JSON object
 };
 
-// Of an answer that is done. Borrows from the generation, and keeps what it has to make in `arena`.
+// Of an answer that is done. Borrows from the generation, and allocates from `arena`.
 Result<Receipt> make_receipt(Arena& arena, const Generation& generation);
 Result<Digest> digest(const Generation& generation);  // the receipt's, without the rest
 
@@ -56,9 +56,9 @@ struct VerifyReport {
   Text<400> message;
 };
 
-// Repeats the answer with the recorded settings on this machine, whatever its instruction set and number of threads, and
-// compares model, logits, tokens, text and digest in this order. A run that a user or the clock ended is repeated up to
-// its recorded end. An Error means that there is no verdict (out of memory, interrupted), never a mismatch.
+// Repeats the answer with the recorded settings on this machine, on any instruction set and number of threads, and
+// compares model, logits, tokens, text and digest in this order. Where a user or the clock ended the run, it stops at
+// the recorded end. An Error means that there is no verdict (out of memory, interrupted), never a mismatch.
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel = {},
                                     Progress progress = {});
 

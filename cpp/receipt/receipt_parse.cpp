@@ -81,7 +81,7 @@ class ReceiptParser {
     return {};
   }
 
-  // Adapters come with a later schema: a receipt that names some needs a newer reader.
+  // Reserved for adapters: a receipt with some needs a newer reader.
   Status none_yet(const Json& parent, Str name) {
     Json list;
     FLYBALL_TRY(array(parent, name, &list));
@@ -248,7 +248,7 @@ class ReceiptParser {
       known = known || stop_reason_name(StopReason(reason)) == content->stop_reason;
     }
     if (!known)
-      return fail(Code::corrupt, "reason", part.offset()) << "'" << content->stop_reason << "' is no stop reason";
+      return fail(Code::corrupt, "reason", part.offset()) << "'" << content->stop_reason << "' is not a stop reason";
     u64 position = 0;
     return number(part, "position", content->tokens.size, content->tokens.size, &position);
   }

@@ -66,7 +66,7 @@ class Verifier {
     FLYBALL_ASSIGN(session_, Session::create(model_, session));
     GenerateOptions options;
     options.sampler = content_.sampler;
-    // Time and people decide nothing twice: where they ended the run, its recorded length does.
+    // A clock or a user does not end the repetition: the recorded length does.
     options.max_tokens = ended_early() ? u32(content_.tokens.size) : content_.max_tokens;
     options.stops = content_.stops;
     options.ignore_eos = content_.ignore_eos;
@@ -154,7 +154,7 @@ class Verifier {
     return compare_digest();
   }
 
-  // A receipt shows bytes that are no UTF-8 as U+FFFD, so texts are compared in their written form.
+  // A receipt has U+FFFD for bytes that are not UTF-8, so compare texts in their written form.
   static constexpr u64 same = ~u64(0);
   Result<u64> first_difference(Arena& arena, Str a, Str b) {
     const Span<char> room = arena.allocate<char>(6 * (a.size + b.size) + 4);

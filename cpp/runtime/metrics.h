@@ -7,8 +7,8 @@ namespace flyball::runtime {
 
 struct PhaseMetrics {
   u64 calls = 0;          // transformer calls: batches in prefill, steps in decode
-  u64 tokens = 0;         // prefill counts every prompt token it computed; decode every token it fed that stayed
-  u64 cycles = 0;         // of a call that several sequences shared: this one's share, by tokens
+  u64 tokens = 0;         // prefill: prompt tokens computed; decode: tokens fed, without rejected draft tokens
+  u64 cycles = 0;         // of a shared call: this sequence's share, by tokens
   u64 matrix_cycles = 0;  // of these: products with weights
   u64 attention_cycles = 0;
   void add(const PhaseMetrics& other) {
@@ -18,9 +18,9 @@ struct PhaseMetrics {
 };
 
 struct SpeculationMetrics {
-  u64 calls = 0;     // decode steps that checked draft tokens
-  u64 drafted = 0;   // draft tokens checked
-  u64 accepted = 0;  // that were right
+  u64 calls = 0;    // decode steps that checked draft tokens
+  u64 drafted = 0;  // draft tokens checked
+  u64 accepted = 0;
   void add(const SpeculationMetrics& other) {
     calls += other.calls, drafted += other.drafted, accepted += other.accepted;
   }

@@ -58,7 +58,7 @@ PrefixCache::Node* PrefixCache::create(u64 kind, const Token* tokens, u64 data_b
 void PrefixCache::destroy(Node* node) const { platform_.release(platform_.self, node, node->bytes); }
 
 void PrefixCache::touch(Node* leaf) {
-  // Towards the root, so that a parent is always more recent than its children and leaves are given up first.
+  // Towards the root, so that a parent is always more recent than its children and eviction starts at leaves.
   for (Node* node = leaf; node; node = node->parent) {
     if (!node->newer) continue;  // it is the newest
     node->newer->older = node->older;
@@ -117,7 +117,7 @@ u32 PrefixCache::restore(u64 kind, Span<const Token> tokens, u32 n_held, const K
     u32 n_found = 0;
     {
       const Locked locked(lock_);
-      // `parent` was pinned by the round before, so it is still there.
+      // The round before has pinned `parent`, so it is still there.
       Node* const pinned = parent;
       while (n_found < most_at_once && n + (n_found + 1) * block_tokens <= tokens.size) {
         Node* const node = find(kind, parent, &tokens[n + n_found * block_tokens]);

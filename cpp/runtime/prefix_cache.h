@@ -1,6 +1,6 @@
 // Keys and values of token sequences that were computed before, shared by all sessions of a model: a tree of blocks of
-// 64 tokens, bounded in bytes, the least recently used leaf given up first. Thread-safe; copying is done outside the
-// lock. The rows are what computing would write, bit by bit, so using them changes the time and nothing else.
+// 64 tokens, bounded in bytes, the least recently used leaf evicted first. Thread-safe; copies outside the lock. The
+// rows have the bits that computing would write, so using them only changes the time.
 #pragma once
 
 #include "base/lock.h"
@@ -20,7 +20,7 @@ class PrefixCache {
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
-  // `kind` tells settings apart under which the same tokens have other keys: cache type, rotary frequencies.
+  // `kind` separates settings under which the same tokens have other keys: cache type, rotary frequencies.
   // Fills `cache` with the longest known prefix of `tokens`, of which it holds the first `n_held` already. Returns how
   // many it holds then: n_held, or a larger multiple of 64.
   u32 restore(u64 kind, Span<const Token> tokens, u32 n_held, const KvCache& cache);
@@ -40,7 +40,7 @@ class PrefixCache {
   Node* create(u64 kind, const Token* tokens, u64 data_bytes) const;
   void destroy(Node* node) const;
   void touch(Node* leaf);  // leaf and its ancestors become the most recently used
-  // Unlinks unused leaves, to be destroyed outside the lock; false: what is left is in use.
+  // Unlinks unused leaves, which the caller destroys outside the lock; false: all others are in use.
   bool make_room(u64 bytes, Node** given_up);
   void unlink(Node* node);
   void insert(Node* node, Node* parent);

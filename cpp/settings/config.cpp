@@ -29,7 +29,7 @@ constexpr Renamed renamed[] = {FLYBALL_RENAMED_CONFIG(FLYBALL_KEY, FLYBALL_WORD)
 #undef FLYBALL_KEY
 #undef FLYBALL_WORD
 
-// Null: `before` is no former name of a choice of the key, or of a key where `key` is empty.
+// Null: `before` is not a former name of one of the key's choices, or of a key where `key` is empty.
 const Renamed* find_renamed(Str key, Str before) {
   for (const Renamed& name : renamed) {
     if (name.key == key && name.before == before) return &name;
@@ -112,7 +112,7 @@ bool read_quoted(Str s, Text<1024>* out, bool* fits) {
   return i + 1 == s.size;
 }
 
-// The value of a line without the comment behind it; a '#' inside quotes is no comment.
+// The value of a line without the comment after it; a '#' inside quotes does not begin one.
 Str without_comment(Str s) {
   char quote = 0;
   for (u64 i = 0; i < s.size; ++i) {
@@ -162,7 +162,7 @@ Status read_line(Str line, u32 number, Span<ConfigValue> values) {
   const Renamed* former = nullptr;
   FLYBALL_ASSIGN(index, find_config_key(name, &former));
   ConfigValue& value = values[index];
-  if (value.set) return fail(Code::invalid_argument, name) << "was set before, in line " << value.line;
+  if (value.set) return fail(Code::invalid_argument, name) << "is already set in line " << value.line;
   FLYBALL_TRY(read_literal(keys[index], without_comment(rest.from(1)), &value));
   value.set = true;
   value.line = number;
@@ -206,7 +206,7 @@ Result<u32> find_config_key(Str key, const Renamed** former) {
     if (likeness(keys[i].key, key) > likeness(keys[nearest].key, key)) nearest = i;
   }
   ErrorBuilder error = fail(Code::invalid_argument, key.substr(0, min<u64>(key.size, 64)));
-  error << "is no configuration key; ";
+  error << "is not a configuration key; ";
   if (2 * likeness(keys[nearest].key, key) >= max(keys[nearest].key.size, key.size))
     return error << "did you mean " << keys[nearest].key << "?";
   return error << "flyball config lists them";

@@ -8,33 +8,33 @@ namespace flyball::settings {
 // TEXT(key, default, meaning)  CHOICE(key, default, choices, meaning)
 // INTEGER(key, default, least, most, meaning)  REAL(key, default, least, most, meaning)
 // The governor's own keys follow these: governor/settings.h.
-#define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                  \
-  TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                 \
-  TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                 \
-  INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                     \
-  INTEGER("decode_threads", "0", 0, 1024, "threads that compute where no prompt is computed; 0: as many as threads") \
-  CHOICE("tune", "auto", "auto off refresh", "choose threads by short probes, where none are set, and cache them")   \
-  CHOICE("objective", "latency", "latency throughput quiet", "of tune: one answer, many at once, or few threads")    \
-  INTEGER("context", "0", 0, 4194304, "context limit in tokens; 0: the model's own, at most 8192")                   \
-  CHOICE("cache_type", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                  \
-  INTEGER("batch", "192", 1, 65536, "prompt tokens per transformer call; cannot change a result")                    \
-  INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none")  \
-  CHOICE("speculate", "auto", "auto off always", "verify draft tokens, several in a call; cannot change a result")   \
-  TEXT("journal", "", "path of the journal, a file of events and decisions; empty: none")                            \
-  TEXT("log", "", "path of the log, the same as lines of text; empty: none")                                         \
-  TEXT("policy_file", "", "path of the file for the policy's changes; empty: it applies none")                       \
-  TEXT("draft", "", "path of a draft model with the same vocabulary; empty: prompt lookup")                          \
-  INTEGER("max_tokens", "512", 1, 16777216, "tokens of an answer, at most")                                          \
-  REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                       \
-  INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                              \
-  REAL("sampling.top_p", "0.95", 0.000001, 1, "only the likeliest tokens that together reach p; 1: all")             \
-  REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")            \
-  REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")            \
-  INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                      \
-  INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off")  \
+#define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                 \
+  TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                \
+  TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                \
+  INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                    \
+  INTEGER("decode_threads", "0", 0, 1024, "threads for steps without a prompt; 0: as many as threads")              \
+  CHOICE("tune", "auto", "auto off refresh", "choose threads by short probes, where none are set, and cache them")  \
+  CHOICE("objective", "latency", "latency throughput quiet", "goal of tune: one answer, many at once, few threads") \
+  INTEGER("context", "0", 0, 4194304, "context limit in tokens; 0: the model's own, at most 8192")                  \
+  CHOICE("cache_type", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                 \
+  INTEGER("batch", "192", 1, 65536, "prompt tokens per transformer call; cannot change a result")                   \
+  INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none") \
+  CHOICE("speculate", "auto", "auto off always", "verify draft tokens, several in a call; cannot change a result")  \
+  TEXT("journal", "", "path of the journal, a file of events and decisions; empty: none")                           \
+  TEXT("log", "", "path of the log, the journal as lines of text; empty: none")                                     \
+  TEXT("policy_file", "", "path of the file for the policy's changes; empty: none")                                 \
+  TEXT("draft", "", "path of a draft model with the same vocabulary; empty: prompt lookup")                         \
+  INTEGER("max_tokens", "512", 1, 16777216, "tokens of an answer, at most")                                         \
+  REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                      \
+  INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                             \
+  REAL("sampling.top_p", "0.95", 0.000001, 1, "only the likeliest tokens that together reach p; 1: all")            \
+  REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")           \
+  REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")           \
+  INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                     \
+  INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off") \
   INTEGER("sampling.seed", "0", 0, 18446744073709551615u, "the same seed draws the same tokens")
 
-// What version 0.1 called otherwise; read until version 0.3.
+// Names of version 0.1; readers accept them until version 0.3.
 // KEY(old, new)  WORD(key, old, new): a choice of a key
 #define FLYBALL_RENAMED_CONFIG(KEY, WORD) \
   KEY("kv", "cache_type")                 \
@@ -63,8 +63,8 @@ struct Renamed {
 
 struct ConfigValue {
   bool set = false;
-  const Renamed* renamed = nullptr;  // the former name that was used, of which the caller should warn
-  u32 line = 0;                      // of the file that set it; 0: none
+  const Renamed* renamed = nullptr;  // a former name was used: the caller should warn
+  u32 line = 0;                      // in its file; 0: none
   u64 integer = 0;
   f64 real = 0;
   Text<1024> text;
@@ -72,11 +72,11 @@ struct ConfigValue {
 
 Span<const ConfigKey> config_keys();
 // Index in config_keys(); an unknown key is an error that names its nearest neighbor.
-// A former name finds the key, too, and says so in `renamed` where that is given.
+// A former name finds the key, too, and sets `renamed` if that is not null.
 Result<u32> find_config_key(Str key, const Renamed** renamed = nullptr);
 Span<const Renamed> renamed_config();
 
-// One value as a person types it on a command line: text needs no quotes. The range is checked.
+// One value as on a command line: text needs no quotes. Checks the range.
 Status read_config_word(const ConfigKey& key, Str word, ConfigValue* out);
 
 // A whole file into `values`, one per key, in config_keys()'s order. Unknown keys, duplicates, values of another type or

@@ -9,14 +9,14 @@ constexpr u64 max_text_bytes = u64(1) << 30;  // symbols and fragments count in 
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// A piece of the text that is still to be tokenized, or a special token that was found in it.
+// A piece of text still to tokenize, or a special token found in it.
 struct Fragment {
   Str text;
   Token token = no_token;
   Fragment* next = nullptr;
 };
 
-// Memory that is wanted again and again: grows, and forgets what it held.
+// Reusable memory: growing drops its contents.
 template <class T>
 class Buffer {
  public:
@@ -77,7 +77,7 @@ class Encoder {
     }
   }
 
-  // Longest special token first, and of one length the leftmost: what is found is cut out, and the search goes on in the
+  // Longest special token first, and of one length the leftmost: a match is cut out, and the search continues in the
   // text left and right of it.
   bool split_special_tokens(Fragment* first, bool parse_special) {
     for (const SpecialLength& length : s_.special_lengths) {

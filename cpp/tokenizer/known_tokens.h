@@ -18,7 +18,7 @@ inline constexpr Str end_of_generation_texts[] = {
     "[PAD]",      "<|fim_repo|>", "<|repo_name|>",    "<fim-repo>",  "<REPO>",    "<reponame>", "<|file_sep|>",
 };
 
-// Control tokens even where a file's converter forgot to say so.
+// Control tokens even where a file does not mark them so.
 inline constexpr Str control_texts[] = {
     "<|fim_prefix|>",  "<fim-prefix>",  "<fim_prefix>",    "<｜fim▁begin｜>", "<PRE>",           "▁<PRE>",
     "<|code_prefix|>", "<|prefix|>",    "<|fim_suffix|>",  "<fim-suffix>",    "<fim_suffix>",    "<｜fim▁hole｜>",

@@ -1,5 +1,5 @@
 // Pre-tokenizers of byte-level BPE by the name in `tokenizer.ggml.pre`: one or more regexes, applied in order, each to
-// the pieces of the one before. A name is in the table only when its expressions are known: others are refused.
+// the pieces of the one before. Other names than the table's are an error.
 #pragma once
 
 #include "tokenizer/regex.h"
@@ -10,7 +10,7 @@ struct PreTokenizer {
   Str name;
   Span<const regex::Program* const> stages;
   bool whole_words = false;  // a word that is a token stays one, whatever the merges say ("ignore_merges")
-  bool add_bos = false;      // what holds where the file has no tokenizer.ggml.add_bos_token
+  bool add_bos = false;      // the default where the file has no tokenizer.ggml.add_bos_token
 };
 
 const PreTokenizer* find_pre_tokenizer(Str name);  // null: not known

@@ -1,6 +1,6 @@
-// Where people and scripts talk to the program. People: the firmware's console, with history and editing. Scripts: the raw
-// first serial line, in a machine whose debug port answers (flyball image run), since the firmware's terminal takes ten
-// milliseconds for a character.
+// The console. For users: the firmware's, with history and editing. For scripts: the raw first serial line, in a
+// machine whose debug port answers (flyball image run), since the firmware's terminal takes ten milliseconds for a
+// character.
 #include "uefi/parts.h"
 
 namespace flyball::uefi {
@@ -34,7 +34,7 @@ constexpr u64 most_line = 64 << 10;
 u8 line[most_line];
 u64 n_line = 0;
 
-// Bytes that came while something was computed.
+// Bytes that arrived during computing.
 u8 early[256];
 u64 n_early = 0;
 
@@ -93,7 +93,7 @@ bool read_key(efi::Key* key) {
   return !efi::failed(input->read_key(input, key));
 }
 
-// Keys that were typed while something was computed.
+// Keys typed during computing.
 constexpr u64 most_early_keys = 4096;
 efi::Key early_keys[most_early_keys];
 u64 n_early_keys = 0, n_taken_keys = 0;
@@ -190,7 +190,7 @@ Str read_edited_line(Str prompt) {
 void start_console() {
   scripted = privileged() && in8(debug_port) == debug_port;
   if (!scripted) return (void)firmware.system->console_out->clear(firmware.system->console_out);
-  // The firmware's own terminal reads the line, too, whenever its timer runs: a script's bytes would be lost.
+  // Stops the firmware's own terminal, which would take a script's bytes from the line whenever its timer runs.
   u64 n = 0;
   efi::Handle* handles = nullptr;
   if (efi::failed(boot().locate_handle_buffer(efi::by_protocol, &efi::serial_io_guid, nullptr, &n, &handles))) return;
@@ -236,7 +236,7 @@ bool stop_requested(void*) {
 }
 
 void power_off(bool well) {
-  // In a machine made by `flyball image run` the exit code tells; elsewhere nobody listens at that port.
+  // Sets the exit code of a machine made by `flyball image run`; other machines ignore the port.
   if (scripted) out32(exit_port, well ? 0x10 : 0x11);
   firmware.system->runtime->reset_system(efi::reset_shutdown, well ? efi::success : efi::error_bit, 0, nullptr);
   for (;;) __builtin_ia32_pause();

@@ -4,7 +4,7 @@
 namespace flyball::uefi {
 namespace {
 
-constexpr u64 piece_bytes = u64(1) << 20;  // what firmware reads at its best
+constexpr u64 piece_bytes = u64(1) << 20;  // the fastest size for firmware to read
 constexpr u64 most_name = 240;
 constexpr u64 progress_bytes = u64(64) << 20;
 
@@ -17,7 +17,7 @@ Error failed(Str path, Str doing, efi::Status status) {
   return error << "firmware error " << (status & ~efi::error_bit);
 }
 
-// A path as the firmware wants it: backslashes, two bytes a character, a zero.
+// A path for the firmware: backslashes, two bytes a character, a zero.
 struct Name {
   efi::Char text[most_name + 5];
   u64 size = 0;
@@ -108,7 +108,7 @@ efi::Status rename(OpenFile& file, const Name& to) {
 
 constexpr Str aside = ".new";
 
-// The file, or what a power cut between the removal of the old and the renaming of the new has left.
+// The file, or the new one that a power cut left between removing the old and renaming the new.
 efi::Status open_to_read(Str path, OpenFile& file, flyball::Status* wrong) {
   Name name, left;
   *wrong = name.set(path);
@@ -173,7 +173,7 @@ Result<Span<const u8>> map(void*, Str path) {
 }
 
 void unmap(void*, Span<const u8> file) { release(nullptr, const_cast<u8*>(file.data), file.size); }
-void discard(void*, Span<const u8>) {}  // giving pages back one by one takes firmware longer than it is worth
+void discard(void*, Span<const u8>) {}  // firmware frees single pages too slowly
 
 // Written aside and flushed; then the old goes and the new gets its name. Between the two, map() and stat() find the new.
 flyball::Status write_file(void*, Str path, Span<const u8> bytes) {

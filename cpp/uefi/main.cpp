@@ -1,4 +1,4 @@
-// The boot image's program: sets up the machine, reads flyball.toml, and runs the REPL until it is left.
+// The boot image's program: sets up the machine, reads flyball.toml, and runs the REPL until it ends.
 #include "repl/options.h"
 #include "repl/repl.h"
 #include "settings/config.h"
@@ -40,7 +40,7 @@ Platform make_platform() {
 
 void say(Str text) { write(nullptr, text); }
 
-// The first model that there is: in models/, or beside the program.
+// The first model in models/, or beside the program.
 struct FirstModel {
   Text<256> path;
   void look_in(const Platform& platform, Str directory) {
@@ -54,10 +54,10 @@ struct FirstModel {
 };
 
 constexpr Str differences =
-    "Here, without an operating system: files are on the volume that was booted, with names in ASCII; what is told is "
-    "kept\n"
-    "in journal.jsonl, log.txt, policy.toml and metrics.json unless flyball.toml names others; instruction set and\n"
-    "threads are measured at boot; up and down bring earlier lines; /quit, and a script's --shutdown, power off.\n";
+    "Without an operating system: files are on the boot volume, with names in ASCII; events, policy and metrics go to\n"
+    "journal.jsonl, log.txt, policy.toml and metrics.json unless flyball.toml names others; probes choose instruction "
+    "set\n"
+    "and threads at boot; up and down recall earlier lines; /quit, and a script's --shutdown, power off.\n";
 
 struct Program {
   Platform platform;
@@ -96,8 +96,7 @@ void run(void* context) {
   program.well = repl.n_errors() == 0;
 }
 
-// Below the stack lies a page that may not be touched, where the firmware can do that: a program that needs more stack than
-// it has stops there instead of writing on.
+// A guard page below the stack, where the firmware can set one: a stack overflow then stops instead of writing on.
 void guard(u64 address) {
   void* found = nullptr;
   if (efi::failed(boot().locate_protocol(&efi::cpu_arch_guid, nullptr, &found))) return;

@@ -1,4 +1,4 @@
-// Pages from the firmware. Giving large blocks back takes it seconds, so these wait for the next who asks.
+// Pages from the firmware. It takes seconds to free large blocks, so these wait for the next allocation.
 #include "uefi/parts.h"
 
 namespace flyball::uefi {

@@ -1,4 +1,4 @@
-// The parts of the Platform for UEFI. One program, one set of firmware tables: they are found here.
+// The parts of the Platform for UEFI, and the program's firmware tables.
 #pragma once
 
 #include "base/platform.h"

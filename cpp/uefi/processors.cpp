@@ -4,7 +4,7 @@
 namespace flyball::uefi {
 namespace {
 
-// One piece of work at a time, announced by its number. Who takes a task is free; all have to be back before it ends.
+// One piece of work at a time, announced by its number. Any processor may take a task; the work ends when all are back.
 struct Work {
   u64 number = 0;
   TaskFunction task = nullptr;
@@ -30,7 +30,7 @@ void take_tasks() {
 void help(void*) {
   set_up_processor();
   const u32 me = __atomic_fetch_add(&n_started, 1, __ATOMIC_ACQ_REL);
-  if (me & closed) return;  // too late: nobody counts on this processor
+  if (me & closed) return;  // too late: the work runs without this processor
   for (u64 seen = 0;;) {
     while (__atomic_load_n(&work.number, __ATOMIC_ACQUIRE) == seen) __builtin_ia32_pause();
     seen = __atomic_load_n(&work.number, __ATOMIC_ACQUIRE);
@@ -47,7 +47,7 @@ u32 start_processors() {
   auto* const services = static_cast<efi::MpServices*>(found);
   u64 all = 0, enabled = 0;
   if (efi::failed(services->get_number(services, &all, &enabled)) || enabled < 2) return 1;
-  // With an event the call does not wait for procedures that never end; nobody will signal it.
+  // With an event, which never fires, the call does not wait for procedures that never end.
   efi::Event never = nullptr;
   if (efi::failed(boot().create_event(0, efi::tpl_application, nullptr, nullptr, &never))) return 1;
   if (efi::failed(services->startup_all(services, help, false, never, 0, nullptr, nullptr))) return 1;
@@ -73,7 +73,7 @@ void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* co
   work.next = work.n_back = 0;
   __atomic_fetch_add(&work.number, 1, __ATOMIC_RELEASE);
   take_tasks();
-  // Every helper has to have seen this work, or it would look at the next with a count of its own.
+  // Wait until every helper has seen this work: a late one would take part in the next with an old count.
   while (__atomic_load_n(&work.n_back, __ATOMIC_ACQUIRE) != n_helpers) __builtin_ia32_pause();
 }
 

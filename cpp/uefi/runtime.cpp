@@ -5,7 +5,7 @@ extern "C" {
 
 int _fltused = 0;  // the target's mark of code that uses floating point
 
-// String instructions: a loop would be recognized as the very function that it is in.
+// String instructions: the compiler would turn a loop into a call of the function that it is in.
 void* memcpy(void* to, const void* from, size_t n) {
   void* const result = to;
   __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");

@@ -1,4 +1,4 @@
-// A Platform with memory only, which counts what is asked of it and can be told to refuse.
+// A Platform with memory only, which counts allocations and can refuse them.
 // Fresh mappings are zero without being touched: tests open thousands of files, each with an arena of its own.
 #pragma once
 

@@ -175,7 +175,7 @@ TEST(other_formats) {
   }
 }
 
-TEST(what_somebody_writes_never_becomes_special) {
+TEST(message_text_never_becomes_special) {
   const std::vector<std::string> markers = {
       "<|im_start|>", "<|im_end|>",      "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",    "[INST]",
       "[/INST]",      "<start_of_turn>", "<end_of_turn>",       "<|user|>",          "<|assistant|>", "<|end|>"};

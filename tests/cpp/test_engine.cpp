@@ -37,7 +37,7 @@ std::vector<Hash128> answer(test::FakePlatform& world, u32 mode) {
   options.max_tokens = 20;
   Generation* generation = Generation::begin(*session, {prompt, 2}, options).value();
   while (generation->stop_reason() == StopReason::none) REQUIRE(generation->step().ok());
-  CHECK_EQ(float_mode() & ~0x3fu, mode & ~0x3fu);  // given back as it was; the low bits are sticky flags
+  CHECK_EQ(float_mode() & ~0x3fu, mode & ~0x3fu);  // restored; the low bits are sticky flags
   const std::vector<Hash128> hashes(generation->logits_hashes().begin(), generation->logits_hashes().end());
   Generation::release(generation);
   Session::release(session);

@@ -137,7 +137,7 @@ Settings governed() {
   return settings;
 }
 
-// The same machine for everybody: quiet, slower, stalled, and quiet again.
+// The same machine for all sessions: quiet, slower, stalled, and quiet again.
 const std::vector<u64> arc = {quiet, quiet, quiet, quiet, busy,  busy,  busy,  stalled,
                               quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet};
 
@@ -170,7 +170,7 @@ TEST(a_slow_down_shows_the_whole_arc_in_one_journal) {
   for (const Reason reason : expected) CHECK(seen.count(reason) == 1);
   CHECK(reasons.front() == Reason::AUTOTUNE_CALIBRATED);
   CHECK(answers[7].stop == StopReason::budget_guard);
-  CHECK_EQ(answers.back().tokens.size(), size_t(100));  // all is given back
+  CHECK_EQ(answers.back().tokens.size(), size_t(100));  // without any bound
   CHECK(answers.back().decided.empty());
   // Less of an answer is a beginning of the whole one, but where safe mode bounds the sampler, too.
   for (const World::Answer& answer : answers) {
@@ -201,7 +201,7 @@ TEST(without_a_governor_the_same_machine_overshoots) {
   CHECK(replay(plain.lines()).recorded.empty());
 }
 
-TEST(a_journal_that_nobody_takes_costs_no_answer) {
+TEST(a_journal_without_a_reader_costs_no_answer) {
   Settings settings = governed();
   settings.hard_stop_overruns = 1'000'000;
   World journaled(settings), unjournaled(settings, false);

@@ -162,7 +162,7 @@ TEST(governor_tightens_and_relaxes) {
   CHECK_EQ(given.max_tokens, 96u);
   g.answer(1000);
   CHECK_EQ(g.state.tightness, u64(0));
-  g.answer(1000, 20, &given);  // never beyond what was asked for
+  g.answer(1000, 20, &given);  // never beyond the request
   CHECK_EQ(g.state.tightness, u64(0));
   CHECK_EQ(given.max_tokens, 128u);
   CHECK_EQ(g.count(Reason::AUTOTUNE_TIGHTEN), u64(2));
@@ -300,7 +300,7 @@ TEST(guard_looks_at_clocks) {
 
   Governed g(with({{"guard.mode", "on"}, {"guard.first_token_ms", "100"}}));
   g.begin_turn();
-  CHECK(!observe(g.settings, g.state, CutShort{99'999}, g.record()).stop);  // somebody else's clock
+  CHECK(!observe(g.settings, g.state, CutShort{99'999}, g.record()).stop);  // of another clock
   CHECK(observe(g.settings, g.state, CutShort{100'000}, g.record()).reason == Reason::GUARD_FIRST_TOKEN_STOP);
 }
 

@@ -23,7 +23,7 @@ constexpr TunableLimits asked{4096, 256, 16};
 constexpr TurnSeen calm{1000, 1000, 50'000, 8000, 100, false, false};
 constexpr TurnSeen stopped{1000, 1000, 50'000, 8000, 100, true, false};
 
-// A policy on a file that does what it is told, unless the test says otherwise.
+// A policy on a file that takes each change, unless the test says otherwise.
 struct World {
   Settings settings;
   policy::State state;
@@ -149,7 +149,7 @@ TEST(policy_applies_a_step_and_verifies_it) {
   CHECK_EQ(world.state.now.max_tokens, 128u);
   CHECK(world.state.checkpoint == asked);
   CHECK(world.state.trial == Action::reduce_answer);
-  world.choose(Action::reduce_cache);  // one change at a time, or nobody knows which one it was
+  world.choose(Action::reduce_cache);  // one change at a time, so that each has its own outcome
   CHECK(world.reasons() == (Reasons{Reason::POLICY_CHOICE, Reason::CONFIDENCE_PASSED, Reason::BLOCK_TRIAL_PENDING}));
   world.choose(Action::stay);
   CHECK(world.reasons() == Reasons{Reason::POLICY_STAY});

@@ -217,7 +217,7 @@ TEST(append_file_adds_all_or_nothing) {
   CHECK_EQ(read_back(path), line);
 }
 
-TEST(append_file_leaves_a_file_alone_that_somebody_holds) {
+TEST(append_file_leaves_a_locked_file_alone) {
   const TemporaryFolder folder;
   const std::string path = folder.file("journal");
   const int held = open(path.c_str(), O_WRONLY | O_CREAT, 0600);

@@ -138,7 +138,7 @@ TEST(missing_swapped_and_repeated_lines_are_found) {
   lines.insert(lines.begin() + 4, lines[3]);
   CHECK(!faults(lines).empty() && faults(lines)[0] == 4);
   lines = journal.lines;
-  lines.pop_back();  // what is missing at the end only the exported head tells
+  lines.pop_back();  // only the exported head shows what is missing at the end
   CHECK(faults(lines).empty());
 }
 

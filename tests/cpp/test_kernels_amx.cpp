@@ -119,7 +119,7 @@ TEST(amx_tables_that_run) {
   test::note("tables with tiles: " + (names.empty() ? "none: needs AVX-512" : names));
 }
 
-// A table that somebody has added an operation to must have it here as well.
+// An operation added to the table must be here as well.
 TEST(amx_table_is_complete) {
   for (const Table* table : {&amx_emulated_table, &kernels::amx_table}) {
     u64 words[sizeof(Table) / 8];

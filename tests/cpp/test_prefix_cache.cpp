@@ -128,7 +128,7 @@ TEST(texts_of_other_lengths_share_what_is_equal) {
 
   const u64 before = shared.prefixes.bytes();
   shared.remember(joined(Tokens(text.begin(), text.begin() + 128), tokens(6, 64)));
-  CHECK_EQ(shared.prefixes.bytes(), before + Shared::bytes_of_a_block());  // two of its three blocks are known
+  CHECK_EQ(shared.prefixes.bytes(), before + Shared::bytes_of_a_block());  // two of its three blocks are there already
   CHECK_EQ(shared.restored(text), 256);
 }
 
@@ -182,7 +182,7 @@ TEST(long_prefixes_are_restored_in_rounds) {
   CHECK_EQ(shared.restored(text), 0);
 }
 
-// While a block's child is made, others fill the memory: only what nobody uses may go.
+// Others fill the memory while a block's child is being made: eviction may take only unused blocks.
 TEST(a_block_in_use_is_kept) {
   Shared shared(2);
   const Tokens used = tokens(1, 2 * block), others[] = {tokens(2, block), tokens(3, block), tokens(4, block)};

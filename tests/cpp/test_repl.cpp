@@ -432,7 +432,7 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
   CHECK(has(screen.say("/outcomes"), "reduce_cache      0         0          0             0        resident_memory"));
   CHECK(has(screen.say("Hello again"), "[10 tokens"));
   CHECK(has(screen.world.files["policy.toml"], "max_tokens = 10\n"));
-  screen.say("/max_tokens 20");  // what a person asks for holds
+  screen.say("/max_tokens 20");  // an explicit request wins
   CHECK(has(screen.world.files["policy.toml"], "max_tokens = 20\n"));
   CHECK(has(screen.say("/journal 2"), "[session] policy_open reason_id=SESSION_POLICY_OPENED"));
 }

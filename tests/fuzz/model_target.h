@@ -104,7 +104,7 @@ inline bool check_model(const u8* data, u64 size) {
       if (!vocab_only) generate(*model.value()), loads = true;
       engine::Model::release(model.value());
     }
-    model_promise(world.memory.in_use == 0, "memory is not given back");
+    model_promise(world.memory.in_use == 0, "memory leaks");
   }
   model_promise(world.memory.peak <= 64 * size + (u64(32) << 20), "more memory than the file can justify");
   return loads;

@@ -95,7 +95,7 @@ def test_what_is_wrong_is_said_at_the_prompt(tmp_path: Path) -> None:
     ended = image.run(path, ["Hello"])
     assert not ended.well
     assert ended.why == "a command or a prompt of the script failed"
-    assert "flyball.toml:2: threads: was set before, in line 1; the defaults hold" in ended.output
+    assert "flyball.toml:2: threads: is already set in line 1; the defaults hold" in ended.output
     assert "cause:    " in ended.output
     assert "no model: commands work" in ended.output
 
