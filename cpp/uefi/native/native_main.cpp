@@ -41,7 +41,7 @@ constexpr efi::Status unsupported = efi::error_bit | 3, device_error = efi::erro
 
 template <class T>
 T at(const std::vector<char>& bytes, u64 offset) {
-  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) end("the program is no whole PE file");
+  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) end("the program is not a whole PE file");
   T value;
   memcpy(&value, bytes.data() + offset, sizeof value);
   return value;
@@ -54,7 +54,7 @@ Entry load(const std::string& path) {
   if (!file) end("cannot read " + path);
   const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
   const u64 pe = at<u32>(bytes, 0x3c);
-  if (at<u32>(bytes, pe) != 0x4550) end(path + " is no PE file");
+  if (at<u32>(bytes, pe) != 0x4550) end(path + " is not a PE file");
   const u32 n_sections = at<u16>(bytes, pe + 6), optional_bytes = at<u16>(bytes, pe + 20);
   const u64 optional = pe + 24;
   const u32 entry = at<u32>(bytes, optional + 16), image_bytes = at<u32>(bytes, optional + 56);
@@ -272,7 +272,7 @@ EFI efi::Status output(efi::TextOutput*, const efi::Char* text) {
 
 EFI efi::Status clear(efi::TextOutput*) { return efi::success; }
 
-std::string typed;  // and not yet read; at the end of the input the program is asked to end
+std::string typed;  // and not yet read; at the end of the input the firmware asks the program to end
 bool input_ended = false;
 
 bool fill_input(int wait_ms) {
@@ -358,7 +358,7 @@ int main(int argc, char** argv) {
   if (argc < 3 || argc > 4) return fputs(usage, stderr), 2;
   const Entry entry = load(argv[1]);
   root = argv[2];
-  if (!fs::is_directory(root)) end(root.string() + " is no folder");
+  if (!fs::is_directory(root)) end(root.string() + " is not a folder");
   if (argc == 4) n_processors = std::max(1l, atol(argv[3]));
 
   efi::BootServices boot{};
