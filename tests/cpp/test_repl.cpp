@@ -55,8 +55,8 @@ TEST(starts_without_a_model_and_says_why) {
                               "/logprobs on", "/speculate off", "/draft"}) {
     CHECK(screen.say(command).find("error") == std::string::npos || std::string(command) == "/models");
   }
-  for (const char* command : {"/ctx 5", "/cache_type f32", "/metrics", "/reset", "/clear", "/save x", "/restore x", "/verify x",
-                              "/tokens x", "/format chatml", "/model_info", "/draft m.gguf"}) {
+  for (const char* command : {"/ctx 5", "/cache_type f32", "/metrics", "/reset", "/clear", "/save x", "/restore x",
+                              "/verify x", "/tokens x", "/format chatml", "/model_info", "/draft m.gguf"}) {
     CHECK(has(screen.say(command), "error: not found: model"));
   }
   CHECK(has(screen.say("/receipt x"), "there is no answer yet"));
@@ -99,10 +99,10 @@ TEST(help_lists_every_command_in_a_line) {
   screen.start();
   const std::string help = screen.say("/help");
   for (const char* name :
-       {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",   "top_p",
-        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "cache_type",      "cpu",
-        "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens",  "logprobs",
-        "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft",   "autotune",
+       {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",      "top_p",
+        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "cache_type", "cpu",
+        "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens",     "logprobs",
+        "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft",      "autotune",
         "guard",   "journal", "explain",    "tune",       "policy",   "consult",   "outcomes"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
