@@ -19,7 +19,7 @@ struct CacheBits {
   Str name;
   u32 bits;
 };
-constexpr CacheBits cache_types[] = {{"q8_0", 8}, {"f16", 16}, {"f32", 32}};
+constexpr CacheBits cache_types[] = {{"none", 0}, {"q8_0", 8}, {"f16", 16}, {"f32", 32}};  // none: no valid file
 
 // The text of a string without escapes.
 Result<Str> word_of(const Json& value, Str name) {

@@ -35,7 +35,7 @@ struct TunableLimits {
   u32 cache_bits = 0;  // of a cached key or value: 8 (q8_0), 16 (f16), 32 (f32)
   friend bool operator==(const TunableLimits&, const TunableLimits&) = default;
 };
-Str cache_type_name(u32 bits);  // "q8_0", "f16", "f32": as journals have it
+Str cache_type_name(u32 bits);  // "q8_0", "f16", "f32"; "none" where no file was valid
 Status read_cache_type(const Json& object, Str name, u32* bits);
 void write_limits(JsonWriter& json, const TunableLimits& limits);
 Status read(const Json& object, TunableLimits* out);

@@ -6,7 +6,6 @@
 
 namespace flyball::policy {
 
-using engine::SessionOptions;
 using governor::policy::Applied;
 using governor::policy::Consulted;
 using governor::policy::History;

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import flyball
-from flyball import Policy
+from flyball import Policy, _core
 from flyball.cli import main
 from flyball.config import configuration
 from flyball.journal import journal
+from flyball.journal.events import upgraded
 from flyball.journal.replay import receipts, replay
 from flyball.reliability.store import Store
 
@@ -141,3 +142,17 @@ def test_a_history_of_reliability_runs_is_read() -> None:
     records = Store(OLD / "reliability").history()
     assert [str(record.outcome.value) for record in records] == ["inconclusive", "inconclusive"]
     assert records[0].stages["quality"].verdict.reason_id == "QUALITY_INSUFFICIENT_DATA"
+
+
+def test_every_kind_of_data_of_version_1_gets_todays_names() -> None:
+    limits = '{"context":0,"max_tokens":0,"cache_bits":0}'
+    none = '{"context":0,"max_tokens":0,"cache_type":"none"}'
+    assert upgraded(f'{{"checkpoint":{limits}}}') == f'{{"checkpoint":{none}}}'  # a start without a checkpoint
+    assert upgraded('{"calls":[[0,5,0,9,1,2,2,0],[2,3,2,8,1,3,1,2]]}') == (
+        '{"columns":["kind","rows","gained","cycles","attention_cycles","elapsed_us","threads","drafts"],'
+        '"rows":[["prompt",5,0,9,1,2,2,0],["speculative",3,2,8,1,3,1,2]]}'
+    )
+    said = '{"part":0,"last":true,"text":"{\\"cache_bits\\":8,\\"calls\\":[[1,1]]}"}'  # inside a text: untouched
+    assert upgraded(said) == said
+    core = _core.ReplayCore([])
+    core.observe("SESSION_START_SEEN", 0, f'{{"checkpoint":{none}}}')

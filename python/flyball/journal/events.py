@@ -63,7 +63,7 @@ class Event:
 # backslashes before its quotes and does not match.
 _KINDS = ("prompt", "plain", "speculative", "shared")
 _COLUMNS = '"columns":["kind","rows","gained","cycles","attention_cycles","elapsed_us","threads","drafts"],"rows":'
-_CACHE_TYPES = {"8": "q8_0", "16": "f16", "32": "f32"}
+_CACHE_TYPES = {"0": "none", "8": "q8_0", "16": "f16", "32": "f32"}
 _RENAMED_MEMBERS = {
     "bad": "troubled_turns",
     "by_policy": "policy_change",

@@ -256,7 +256,7 @@ def test_the_whole_flow_is_one_command(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 0
     steps = capsys.readouterr().out.splitlines()
     assert [step.partition(":")[0] for step in steps] == ["preflight", "build", "run", "extract", "verify"]
-    assert steps[-1].endswith("1 receipts hold")
+    assert steps[-1].endswith("1 receipts verified")
     script.write_text("/nonsense\n")
     assert main(["image", "flow", str(tmp_path / "flow"), "--script", str(script)]) == 1
     assert "failed" in capsys.readouterr().out
