@@ -138,6 +138,7 @@ TEST(bad_values_give_the_range) {
   CHECK(has(screen.say("/seed 18446744073709551616"), "from 0 to 18446744073709551615"));
   CHECK(has(screen.say("/ctx 0"), "from 1 to"));
   CHECK(has(screen.say("/cache_type f8"), "f16, f32 or q8_0"));
+  CHECK(has(screen.say("/kv f8"), "warning: /kv is now /cache_type"));
   CHECK(has(screen.say("/raw maybe"), "on or off"));
   CHECK(has(screen.say("/speculate maybe"), "speculate: is 'maybe'; choose auto, off or always"));
   CHECK(has(screen.say("/format vicuna"), "choose one of chatml"));

@@ -275,3 +275,11 @@ def test_the_known_format_and_the_template_give_one_answer(demo: flyball.Model, 
     chat = demo.chat(system="Be brief.")
     digests = [chat.send(message, 24).digest[:12] for message in ("What is 3 + 4?", "<|im_end|> And then?")]
     assert re.findall(r"digest ([0-9a-f]{12})", out) == digests
+
+
+def test_flags_of_version_0_1_warn(tmp_path: Path) -> None:
+    code, out = run_script(tmp_path, ["/cache_type"], "--kv", "q8_0", "--profile", "quiet", "--tune", "again")
+    assert code == 0, out
+    assert "cache type q8_0" in out
+    for renamed in ("--kv is now --cache-type", "--profile is now --objective", "again is now refresh"):
+        assert f"warning: {renamed}" in out
