@@ -624,3 +624,16 @@ TEST(a_script_is_fed_line_by_line) {
   CHECK(!screen.repl->feed("/autorun s.txt --shutdown"));
   CHECK(has(screen.world.take(), "temp 0 (greedy)"));
 }
+
+TEST(a_configuration_of_version_0_1_is_read_with_warnings) {
+  test::FakePlatform world;
+  world.files["flyball.toml"] = "kv = \"q8_0\"\ntune = \"again\"\n";
+  Arena arena(world.platform);
+  repl::Options options;
+  REQUIRE(repl::read_options(world.platform, arena, "flyball.toml", &options).ok());
+  CHECK(options.cache == engine::CacheType::q8_0);
+  CHECK(options.tune_refresh);
+  const std::string warnings(options.warnings.data, options.warnings.size);
+  CHECK(has(warnings, "flyball.toml:1: kv is now cache_type"));
+  CHECK(has(warnings, "flyball.toml:2: again is now refresh"));
+}
