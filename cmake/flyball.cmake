@@ -15,6 +15,7 @@ add_library(flyball_flags INTERFACE)
 target_compile_options(flyball_flags INTERFACE
   -ffp-contract=off -fno-math-errno
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # gcc 12 warns of its own std::string (gcc bug 105651)
+  $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=524288>  # KiB before it collects garbage: 8 % of its time, in 1.2 GB
   $<BUILD_INTERFACE:-Wall;-Wextra;-Wshadow;-Werror=return-type;-Werror=switch>
   $<$<BOOL:${FLYBALL_WERROR}>:-Werror>)
 if(FLYBALL_SANITIZE)

@@ -157,10 +157,13 @@ struct PackedBlock {
   }
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    unroll<256 / W::sub_values>([&](u32 s) FLYBALL_LAMBDA {
-      keep_order();
-      f(s);
-    });
+    constexpr u32 half = 128 / W::sub_values;  // code of one half stays in the instruction caches
+    for (u32 first = 0; first < 2 * half; first += half) {
+      unroll<half>([&](u32 s) FLYBALL_LAMBDA {
+        keep_order();
+        f(first + s);
+      });
+    }
   }
   FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return W::code(body, v, h); }
   FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }

@@ -169,10 +169,13 @@ struct PackedBlocks {
   }
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    unroll<256 / W::sub_values>([&](u32 s) FLYBALL_LAMBDA {
-      keep_order();
-      f(s);
-    });
+    constexpr u32 half = 128 / W::sub_values;  // code of one half stays in the instruction caches
+    for (u32 first = 0; first < 2 * half; first += half) {
+      unroll<half>([&](u32 s) FLYBALL_LAMBDA {
+        keep_order();
+        f(first + s);
+      });
+    }
   }
   FLYBALL_INLINE const u8* body_of(u32 g) const { return body + g * group_bytes; }
   FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return W::code(body_of(g), v); }
