@@ -1,5 +1,7 @@
 // Persistent workers claim tasks one by one from a counter: a descheduled worker delays a job by one task at most.
-// Waiting spins for some microseconds (the gap between two layers' products), then sleeps in the kernel.
+// Waiting spins for some microseconds (the gap between two layers' products), then sleeps in the kernel. Where other
+// programs want the processors, everybody may wait for a worker that was put aside with a task: then the caller works
+// alone for a while. How many threads share the work changes no bit of a result.
 #include <immintrin.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -42,6 +44,32 @@ struct alignas(64) Worker {
   std::atomic<u32> asleep = 0;
 };
 
+// Whether help pays. A job's tasks that the caller ran tell how long it would have needed for all of them. When that is
+// less than what jobs take, because workers are put aside while they hold a task, the caller works alone for a while;
+// each trial in a row that ends so doubles it. Times are cycles of the wall clock.
+class HelpPays {
+ public:
+  bool now(u64 time) const { return time >= alone_until_; }
+  // A job from `begin` to `end`; until `idle` the caller ran `n_run` of its `n_tasks`.
+  void note(u64 begin, u64 idle, u64 end, u32 n_run, u32 n_tasks) {
+    if (n_run == 0) return;  // says nothing about the caller's pace
+    alone_ += (idle - begin) * n_tasks / n_run;
+    together_ += end - begin;
+    if (together_ < trial_cycles) return;
+    alone_cycles_ = alone_ > together_ ? 0 : min(max(2 * alone_cycles_, 4 * trial_cycles), most_alone_cycles);
+    alone_until_ = end + alone_cycles_;
+    alone_ = together_ = 0;
+  }
+
+ private:
+  static constexpr u64 trial_cycles = 50'000'000;        // some of a scheduler's time slices
+  static constexpr u64 most_alone_cycles = 800'000'000;  // how late the end of other load is noticed
+  u64 alone_ = 0;
+  u64 together_ = 0;
+  u64 alone_cycles_ = 0;
+  u64 alone_until_ = 0;
+};
+
 // One job at a time. `ticket` holds the job's number (high half) and how many tasks are left to take (low half); a
 // compare-and-swap of the whole takes one. The description changes only while no task is left, so a thread that takes a
 // task has read that task's description, and a late worker with an old job's number takes nothing.
@@ -55,7 +83,8 @@ struct Pool {
   alignas(64) std::atomic<u32> n_done_by_workers = 0;
   std::atomic<u32> caller_asleep = 0;
   alignas(64) std::atomic<bool> busy = false;
-  u32 n_workers = 0;  // for the thread that holds `busy`
+  u32 n_workers = 0;  // for the thread that holds `busy`, as is:
+  HelpPays help_pays;
   Worker workers[max_workers];
 };
 
@@ -181,6 +210,11 @@ void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* co
     run_inline(n_tasks, task, context);
     return;
   }
+  if (!pool.help_pays.now(__rdtsc())) {
+    run_inline(n_tasks, task, context);
+    pool.busy.store(false, std::memory_order_release);
+    return;
+  }
   static const bool registered = pthread_atfork(nullptr, nullptr, reset_after_fork) == 0;
   (void)registered;
   const u32 n_helpers = min(min(n_threads, n_tasks) - 1, max_workers);
@@ -189,11 +223,14 @@ void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* co
   // With more threads than processors, spinning only takes time from threads with work.
   static const u32 n_processors = count_processors();
   const u64 spin_limit = n_threads <= n_processors ? spin_cycles : 0;
+  const u64 begin = __rdtsc();
   publish(n_tasks, task, context, min(n_helpers, pool.n_workers), spin_limit);
   inside_task = true;
   const u32 n_run = run_tasks(job_of(pool.ticket.load(std::memory_order_relaxed)));
   inside_task = false;
+  const u64 idle = __rdtsc();
   if (n_run < n_tasks) wait_for_workers(n_tasks - n_run, spin_limit);
+  pool.help_pays.note(begin, idle, __rdtsc(), n_run, n_tasks);
   pool.busy.store(false, std::memory_order_release);
 }
 
