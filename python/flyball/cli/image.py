@@ -47,7 +47,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("--smp", type=int, default=min(os.cpu_count() or 1, 4), metavar="N", help="processors")
     one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="memory of the machine (default: 2048)")
     one.add_argument(
-        "--timeout", type=float, default=120, metavar="SECONDS", help="time limit of a script (default: 120)"
+        "--timeout",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="time limit of a script, without waiting for a busy machine (default: 120)",
     )
     one.add_argument("--serial", action="store_true", help="without a script: use the raw serial line, which is faster")
     one.add_argument("--read-only", action="store_true", help="make the image read-only")

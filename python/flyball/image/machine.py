@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import NotFound
+from .patience import Patience
 from .tools import beside_python, existing, firmware, program_path, tool
 
 _ENDED_WELL = 33  # exit status by the debug-exit device: 2 * value + 1
@@ -76,7 +77,10 @@ def run(
     timeout: float = 120,
     on_output: Callable[[str], object] | None = None,
 ) -> Ended:
-    """Boot an image and send the lines of a script, one per prompt of the program; `/quit` is appended."""
+    """Boot an image and send the lines of a script, one per prompt of the program; `/quit` is appended.
+
+    `timeout` is in seconds; waiting for a processor of a busy machine does not count.
+    """
     lines = [line.rstrip("\n") for line in script]
     if "/quit" not in lines:
         lines.append("/quit")
@@ -109,15 +113,15 @@ def _converse(
     """Answer each prompt with the next line until the program ends."""
     assert process.stdin is not None
     assert process.stdout is not None
-    start = time.monotonic()
+    patience = Patience(process.pid, timeout)
     output = b""
     waiting = list(lines)
 
     def ended(why: str, well: bool = False) -> Ended:
-        return Ended(well, why, _text(_ESCAPES.sub(b"", output)), time.monotonic() - start)
+        return Ended(well, why, _text(_ESCAPES.sub(b"", output)), patience.elapsed())
 
     while True:
-        left = timeout - (time.monotonic() - start)
+        left = patience.left()
         if left <= 0:
             return ended(f"timeout after {timeout:g} s, {len(waiting)} lines not read")
         if not select.select([process.stdout], [], [], min(left, 0.5))[0]:
@@ -157,22 +161,28 @@ def native(
 ) -> Ended:
     """Run a script in the boot image's program as a Linux process, with `folder` as its volume.
 
-    It is the same binary that boots, at native speed; its output includes the echoed script.
+    It is the same binary that boots, at native speed; its output includes the echoed script. `timeout` as for `run`.
     """
     if not Path(folder).is_dir():
         raise NotFound(str(folder), "is not a folder")
     lines = "".join(line.rstrip("\n") + "\n" for line in script)
     command = [beside_python("flyball-native"), str(program or program_path()), str(folder), str(processors)]
-    start = time.monotonic()
-    try:
-        done = subprocess.run(command, input=lines.encode(), capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired as error:
-        return Ended(False, f"timeout after {timeout:g} s", _text(error.stdout or b""), time.monotonic() - start)
-    seconds = time.monotonic() - start
-    if done.returncode < 0:
-        return Ended(False, f"killed by signal {-done.returncode}", _text(done.stdout), seconds)
-    why = "" if done.returncode == 0 else "a command or a prompt failed " + _text(done.stderr).strip()
-    return Ended(done.returncode == 0, why.strip(), _text(done.stdout), seconds)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        patience = Patience(process.pid, timeout)
+        said: bytes | None = lines.encode()
+        while True:
+            try:
+                output, errors = process.communicate(said, timeout=max(0.0, min(patience.left(), 0.5)))
+                break
+            except subprocess.TimeoutExpired as error:
+                said = None
+                if patience.left() <= 0:
+                    process.kill()
+                    return Ended(False, f"timeout after {timeout:g} s", _text(error.stdout or b""), patience.elapsed())
+    if process.returncode < 0:
+        return Ended(False, f"killed by signal {-process.returncode}", _text(output), patience.elapsed())
+    why = "" if process.returncode == 0 else "a command or a prompt failed " + _text(errors).strip()
+    return Ended(process.returncode == 0, why.strip(), _text(output), patience.elapsed())
 
 
 def interact(path: str | os.PathLike[str], machine: Machine | None = None, serial: bool = False) -> bool:

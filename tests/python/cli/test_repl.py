@@ -37,7 +37,7 @@ def run_script(folder: Path, lines: Sequence[str], *arguments: str | Path) -> tu
     script = folder / "script.txt"
     script.write_text("".join(line + "\n" for line in lines))
     command = [program(), *map(str, arguments), "--script", str(script)]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=300, check=False)
     return done.returncode, done.stdout.decode() + done.stderr.decode()
 
 
@@ -203,13 +203,13 @@ def test_models_are_listed_from_the_cache(tmp_path: Path, model_file: Any) -> No
     ],
 )
 def test_wrong_use_is_exit_code_2(arguments: list[str]) -> None:
-    done = subprocess.run([program(), *arguments], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([program(), *arguments], capture_output=True, timeout=300, check=False)
     assert done.returncode == 2
     assert b"usage:" in done.stderr
 
 
 def test_help_shows_usage() -> None:
-    done = subprocess.run([program(), "--help"], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([program(), "--help"], capture_output=True, timeout=300, check=True)
     assert done.stdout.startswith(b"usage: flyball-repl")
 
 
@@ -243,7 +243,7 @@ def test_ctrl_c_stops_an_answer(tmp_path: Path) -> None:
             if reason == b"interrupted":
                 break
         assert reason == b"interrupted"
-        rest, _ = process.communicate(b"/temp 0\n/max_tokens 3\nHello\n/quit\n", timeout=60)
+        rest, _ = process.communicate(b"/temp 0\n/max_tokens 3\nHello\n/quit\n", timeout=300)
         assert METRICS_LINE.search(rest)
     assert process.returncode == 0
 

@@ -42,11 +42,13 @@ def test_more_sequences_than_one_call_holds(demo: flyball.Model) -> None:
 
 
 def test_cycles_are_shared_out(demo: flyball.Model) -> None:
-    one = demo.generate_many(["Once upon a time"], 64, ignore_eos=True)[0].metrics.decode
-    many = [r.metrics.decode for r in demo.generate_many(["Once upon a time"] * 8, 64, ignore_eos=True)]
-    assert {phase.tokens for phase in many} == {one.tokens}
-    # Each is charged its share of the calls: far from eight times one sequence's cycles in all.
-    assert sum(phase.cycles for phase in many) < 6 * one.cycles
+    start = time.perf_counter()
+    many = [r.metrics for r in demo.generate_many(["Once upon a time"] * 8, 64, ignore_eos=True)]
+    seconds = time.perf_counter() - start
+    assert {metrics.decode.tokens for metrics in many} == {63}
+    # Each is charged its share of the calls: together no more than there were, not eight times as many.
+    cycles = sum(metrics.prefill.cycles + metrics.decode.cycles for metrics in many)
+    assert 0 < cycles < 1.05 * seconds * many[0].cycles_per_second
 
 
 def test_async_twins(demo: flyball.Model) -> None:
@@ -176,7 +178,7 @@ def test_from_many_threads(demo: flyball.Model) -> None:
 def test_the_thread_ends_when_there_is_nothing_to_do() -> None:
     with flyball.Model.load(flyball.demo_model_path()) as model:
         model.generate_many(["a"], 2)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 100
     while any(thread.name == "flyball-batch" for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(thread.name == "flyball-batch" for thread in threading.enumerate())

@@ -244,7 +244,7 @@ def test_hostile_volumes_cost_no_fault(tmp_path: Path) -> None:
             if random.random() < 0.2:
                 del changed[random.randrange(len(changed)) :]
             (folder / name).write_bytes(changed)
-        ended = image.native(folder, ["/max_tokens 4", "Hello"], processors=1 + n % 2, timeout=60)
+        ended = image.native(folder, ["/max_tokens 4", "Hello"], processors=1 + n % 2)
         assert "fault" not in ended.why, (n, ended)
         assert "no end" not in ended.why, (n, ended)
         assert "flyball 0." in ended.output
