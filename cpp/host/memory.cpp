@@ -1,10 +1,9 @@
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <atomic>
+#include <initializer_list>
 
-#include "base/text.h"
+#include "host/cgroups.h"
 #include "host/host.h"
 #include "host/parts.h"
 
@@ -12,43 +11,50 @@ namespace flyball::host {
 namespace {
 
 constexpr u64 page_bytes = 4096;
-constexpr u64 unknown = ~u64(0);
-
 std::atomic<u64> n_allocated{0};
 
-// The first number behind `name` in a small text file of the kernel.
-u64 number_in(const char* path, Str name) {
-  char buffer[4096];
-  const int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return unknown;
-  const ssize_t n = read(file, buffer, sizeof buffer);
-  close(file);
-  Str text(buffer, n > 0 ? static_cast<u64>(n) : 0);
-  while (!text.empty() && !text.starts_with(name)) text = text.from(1);
-  if (text.empty()) return unknown;
-  text = text.from(name.size);
-  while (text.starts_with(" ") || text.starts_with("\t")) text = text.from(1);
-  u64 digits = 0;
-  while (digits < text.size && text[digits] >= '0' && text[digits] <= '9') ++digits;
-  u64 value = 0;
-  return parse_u64(text.substr(0, digits), &value) ? value : unknown;
+u64 sum_of(const std::string& text, std::initializer_list<const char*> names) {
+  u64 sum = 0;
+  for (const char* name : names) {
+    if (const u64 value = number_in(text, name); value != no_number) sum += value;
+  }
+  return sum;
+}
+
+// What a group has left. Page cache counts as used there, but makes room when memory is wanted.
+u64 left_in(const ControlGroup& group) {
+  const auto number = [&](const char* file) { return number_in(read_text(group.folder + file)); };
+  const std::string stat = read_text(group.folder + "/memory.stat");
+  u64 limit = 0, used = 0, cache = 0;
+  if (group.unified) {
+    limit = min(number("/memory.max"), number("/memory.high"));  // "max" is no number
+    used = number("/memory.current");
+    cache = sum_of(stat, {"inactive_file", "active_file", "slab_reclaimable"});
+  } else {
+    limit = min(number("/memory.limit_in_bytes"), number_in(stat, "hierarchical_memory_limit"));
+    used = number("/memory.usage_in_bytes");
+    cache = sum_of(stat, {"total_inactive_file", "total_active_file"});
+  }
+  if (limit == no_number) return no_number;
+  if (used == no_number) return limit;
+  return limit - min(limit, used - min(used, cache));
 }
 
 }  // namespace
 
-// Memory that the kernel has without swapping, at most what the control group (a container's limit) leaves.
-u64 available_memory(void*) {
-  const u64 kib = number_in("/proc/meminfo", "MemAvailable:");
-  u64 bytes = kib == unknown ? unknown : kib << 10;
-  const u64 limit = number_in("/sys/fs/cgroup/memory.max", "");
-  const u64 used = number_in("/sys/fs/cgroup/memory.current", "");
-  if (limit != unknown && used != unknown) bytes = min(bytes, limit - min(limit, used));
+// Memory that the kernel has without swapping, at most what every control group above this process leaves.
+u64 available_memory_below(const std::string& root) {
+  const u64 kib = number_in(read_text(root + "/proc/meminfo"), "MemAvailable");
+  u64 bytes = kib == no_number ? no_number : kib << 10;
+  for (const ControlGroup& group : control_groups(root, "memory")) bytes = min(bytes, left_in(group));
   return bytes;
 }
 
+u64 available_memory(void*) { return available_memory_below(""); }
+
 u64 resident_memory(void*) {
-  const u64 kib = number_in("/proc/self/status", "VmRSS:");
-  return kib == unknown ? 0 : kib << 10;
+  const u64 kib = number_in(read_text("/proc/self/status"), "VmRSS");
+  return kib == no_number ? 0 : kib << 10;
 }
 
 // Anonymous maps: the kernel zeroes pages at first touch and frees them at release. No huge pages: they made decode 2 %

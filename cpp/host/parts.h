@@ -1,6 +1,8 @@
 // The parts of host_platform().
 #pragma once
 
+#include <string>
+
 #include "base/platform.h"
 
 namespace flyball::host {
@@ -9,6 +11,7 @@ void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
 void prefault(void*, void* memory, u64 bytes);
 u64 available_memory(void*);
+u64 available_memory_below(const std::string& root);  // with `root` before every path that it reads, for tests
 u64 resident_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);
@@ -26,7 +29,8 @@ void start_calibration();  // before cycles_per_second()
 u64 cycles_per_second(void*);
 
 void parallel_for(void*, u32 n_threads, u32 n_tasks, TaskFunction task, void* context);
-bool request_tiles();    // whether this process may use AMX's tile registers from now on
-u32 count_processors();  // that this process may use: affinity mask and cgroup quota
+bool request_tiles();                      // whether this process may use AMX's tile registers from now on
+u32 count_processors();                    // that this process may use: affinity mask and cgroup quota
+u32 quota_below(const std::string& root);  // processors that the cgroups allow, rounded up; ~0u: all
 
 }  // namespace flyball::host
