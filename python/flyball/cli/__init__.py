@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import Error, VerificationError
-from .common import ERROR, FAILURE, say_error
+from ..errors import Error
+from . import streams
+from .common import ERROR, say_error
 from .renamed import current_words
 
 COMMANDS = ("run", "chat", "info", "models", "config", "verify", "journal", "replay", "bench", "image", "reliability")
@@ -32,24 +33,37 @@ def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code. An error is one line, never a traceback."""
-    words = current_words(list(sys.argv[1:] if argv is None else argv))
-    warnings.showwarning = lambda message, *_: say_error(f"warning: {message}")
-    asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
-    args = make_parser(asked).parse_args(words)
+    """Run one command and give its exit code. An error is one line, and never has a verdict's code."""
     try:
-        code: int = args.run(args)
-        sys.stdout.flush()
-    except VerificationError as error:
-        say_error(error)
-        return FAILURE
+        streams.prepare()
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        streams.flush()
+        return code
     except Error as error:
         say_error(error)
-        return ERROR
-    except BrokenPipeError:  # the reader closed the pipe; Python must not complain at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
+    except BrokenPipeError:
+        pass  # the reader has what it wanted
     except KeyboardInterrupt:
         say_error("stopped")
-        return ERROR
+    except MemoryError:
+        say_error("out of memory")
+    except OSError as error:
+        say_error(f"{error.filename or 'system'}: {error.strerror or error}")
+    except Exception as error:
+        if sys.flags.dev_mode:
+            traceback.print_exc()
+        say_error(f"internal error, {type(error).__name__}: {error}; python -X dev -m flyball shows where: report it")
+    return ERROR
+
+
+def _run(words: list[str]) -> int:
+    warnings.showwarning = lambda message, *_: say_error(f"warning: {message}")
+    words = current_words(words)
+    asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
+    try:
+        args = make_parser(asked).parse_args(words)
+    except SystemExit:
+        streams.flush()  # the text of --help
+        raise
+    code: int = args.run(args)
     return code

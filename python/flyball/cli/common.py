@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import pwd
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..config.configuration import Setting, resolve
 from ..engine.model import Model, demo_model_path
 from ..engine.options import GenerateKeywords
 from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
+from .streams import write, write_error, write_json
 
 if TYPE_CHECKING:
     from ..engine.session import Session
     from ..governor.policy import Policy
     from ..journal.journal import Journal
+
+__all__ = ["write", "write_error", "write_json"]  # for the commands, which use this module's names alone
 
 _GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
 SUCCESS, FAILURE, ERROR = 0, 1, 2
@@ -141,7 +144,7 @@ class Progress:
     """A progress line on standard error; none if that is not a terminal."""
 
     def __init__(self) -> None:
-        self._watched = sys.stderr.isatty()
+        self._watched = sys.stderr is not None and sys.stderr.isatty()
         self._start = time.monotonic()
         self._shown = False
 
@@ -153,13 +156,13 @@ class Progress:
             self.clear()
         elif time.monotonic() - self._start > 0.5:
             bar = "#" * (30 * done // total)
-            print(f"\r{phase:8} [{bar:30}] {100 * done // total:3} %", end="", file=sys.stderr, flush=True)
+            write_error(f"\r{phase:8} [{bar:30}] {100 * done // total:3} %")
             self._shown = True
 
     def clear(self) -> None:
         """Erase the line."""
         if self._shown:
-            print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
+            write_error("\r" + " " * 50 + "\r")
             self._shown = False
         self._start = time.monotonic()
 
@@ -171,10 +174,7 @@ def open_model(
     model = _open(settings["model"].value or demo_model_path(), settings, progress, journal)
     how = settings["tune"].value
     if how != "off" and not settings["threads"].value and not settings["decode_threads"].value:
-        cache_file = cache_folder() / "tuned.txt"
-        with suppress(OSError):
-            cache_file.parent.mkdir(parents=True, exist_ok=True)
-        model.tune(settings["objective"].value, cache_file, refresh=how == "refresh")
+        model.tune(settings["objective"].value, cache_file("tuned.txt"), refresh=how == "refresh")
     return model
 
 
@@ -249,29 +249,40 @@ def read_text(name: str) -> str:
 
 
 def argument_text(text: str) -> str:
-    """Text from the command line; refuses bytes that are not UTF-8 (Python passes them on as surrogates)."""
-    try:
+    """Text from the command line, whose bytes are UTF-8 whatever the locale; Python passes on others as surrogates."""
+    with suppress(UnicodeEncodeError):
         text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument("command line", f"is not UTF-8 at character {error.start}") from None
-    return text
+        return text
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError as error:
+        raise InvalidArgument("command line", f"is not UTF-8: {error}") from None
 
 
-def state_folder() -> Path:
-    """The folder of receipts: flyball/ in the user's state folder."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "flyball"
+def state_folder() -> Path | None:
+    """The folder of receipts: flyball/ in the user's state folder; None for a user without a home."""
+    return _user_folder("XDG_STATE_HOME", ".local/state")
 
 
-def cache_folder() -> Path:
-    """The folder of cached model summaries."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flyball"
+def cache_file(name: str) -> Path | None:
+    """A file in flyball/ in the user's cache folder, which is made; None for a user without a home."""
+    folder = _user_folder("XDG_CACHE_HOME", ".cache")
+    if folder is None:
+        return None
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
 
 
-def write(text: str) -> None:
-    """Write text to standard output and flush; escape what the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+def _user_folder(variable: str, below_home: str) -> Path | None:
+    """Relative paths count as unset, as the XDG specification has it: they would follow the current folder."""
+    if os.path.isabs(named := os.environ.get(variable, "")):
+        return Path(named) / "flyball"
+    home = os.environ.get("HOME", "")
+    if not home:
+        with suppress(KeyError):  # containers run as users that no file knows
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    return Path(home) / below_home / "flyball" if os.path.isabs(home) else None
 
 
 def sentences(result: Result) -> list[str]:
@@ -281,11 +292,6 @@ def sentences(result: Result) -> list[str]:
     from ..journal import explain  # importing it takes longer than a short answer
 
     return [explain.sentence(each.reason_id, each.data) or each.reason_id for each in result.decisions]
-
-
-def write_json(value: object) -> None:
-    """One JSON document on standard output."""
-    write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> None:
@@ -301,8 +307,7 @@ def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> 
 
 def say_error(error: object) -> None:
     """One line on standard error."""
-    line = " ".join(str(error).split())
-    print(f"flyball: {line.encode('utf-8', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
+    write_error(f"flyball: {' '.join(str(error).split())}\n")
 
 
 def printable(text: str) -> str:
@@ -333,14 +338,45 @@ def rate(value: float | None, decimals: int = 0) -> str:
     return "-" if value is None else f"{value:,.{decimals}f}"
 
 
-def answer_as_dict(result: Any, receipt_path: Path | None) -> dict[str, object]:
+class Kept(NamedTuple):
+    """What became of an answer's digest and receipt; the answer is delivered whatever `why` there is none."""
+
+    digest: str | None
+    path: Path | None
+    why: str = ""
+    code: int = SUCCESS
+
+
+NOT_WANTED = "--no-receipt"
+
+
+def keep_receipt(result: Result, file: str | None, wanted: bool = True) -> Kept:
+    """Write the receipt, if `wanted`, to `file` or to the user's state folder, which need not be writable."""
+    try:
+        digest = result.digest
+    except Error as error:  # the model's file has changed
+        return Kept(None, None, str(error), ERROR)
+    except KeyboardInterrupt:
+        return Kept(None, None, "stopped while the model file was hashed", ERROR)
+    if not wanted:
+        return Kept(digest, None, NOT_WANTED)
+    folder = state_folder()
+    if not file and folder is None:
+        return Kept(digest, None, "there is no home folder to keep it in; --receipt FILE names a file")
+    try:
+        return Kept(digest, result.receipt.save(file or cast(Path, folder) / "receipts" / f"{digest[:16]}.json"))
+    except FileError as error:
+        return Kept(digest, None, str(error), ERROR if file else SUCCESS)
+
+
+def answer_as_dict(result: Result, kept: Kept) -> dict[str, object]:
     """A Result for JSON."""
     return {
         "text": result.text,
         "tokens": list(result.tokens),
         "logprobs": list(result.logprobs),
         "stop_reason": result.stop_reason,
-        "digest": result.digest,
-        "receipt": None if receipt_path is None else str(receipt_path),
+        "digest": kept.digest,
+        "receipt": None if kept.path is None else str(kept.path),
         "metrics": result.metrics.as_dict(),
     }

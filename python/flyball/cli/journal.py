@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -53,7 +52,7 @@ def explain(args: argparse.Namespace) -> int:
     events = _Events(args.file)
     for sentence in tell(events, args.session, args.turn):
         if args.json:
-            common.write(json.dumps(sentence._asdict()) + "\n")
+            common.write_json(sentence._asdict(), indent=None)
         else:
             common.write(common.printable(str(sentence)) + "\n")
     return events.end()
@@ -154,7 +153,7 @@ def _must_exist(file: str) -> None:
 
 def _write(event: Event, as_json: bool) -> None:
     if as_json:
-        common.write(json.dumps(event.__dict__) + "\n")
+        common.write_json(event.__dict__, indent=None)
         return
     time = datetime.fromtimestamp(event.time_ns / 1e9, tz=UTC).isoformat(timespec="milliseconds")
     place = f"session {event.session}" + (f" turn {event.turn}" if event.turn else "") if event.session else ""

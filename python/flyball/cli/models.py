@@ -39,24 +39,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rows(folders: list[Path]) -> list[dict[str, Any]]:
-    cache = _cache_file()
+    # Summaries by path, size and modification time, shared with flyball-repl.
+    cache = os.fsencode(common.cache_file("models.json") or b"")
     rows = []
     if not folders:
         named = [Path(p) for p in os.environ.get("FLYBALL_MODELS", "").split(os.pathsep) if p]
-        folders = named or [folder for folder in (Path("."), Path("models")) if folder.is_dir()]
-        if demo_model_path().is_file():
+        folders = named or [folder for folder in (Path("."), Path("models")) if os.path.isdir(folder)]
+        if os.path.isfile(demo_model_path()):
             rows.append(_core.catalog_summarize(os.fsencode(demo_model_path()), cache))
     for folder in folders:
         rows += _core.catalog_list(os.fsencode(folder), cache)
     by_path = {os.path.realpath(row["file"]): row | {"file": os.fsdecode(row["file"])} for row in rows}
     return list(by_path.values())
-
-
-def _cache_file() -> bytes:
-    """Cached summaries by path, size and modification time, shared with flyball-repl; no cache without a folder."""
-    folder = common.cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return b""
-    return os.fsencode(folder / "models.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..engine.model import Model
 from ..engine.options import GenerateKeywords
@@ -63,16 +62,18 @@ def run(args: argparse.Namespace) -> int:
         session = policy.session() if policy else model.session()
         stream = _stream(model, session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
-        path = None if args.no_receipt else result.receipt.save(args.receipt or _default_path(result))
+        kept = _keep(result, args)
         if args.json:
             about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
-            common.write_json(about | common.answer_as_dict(result, path))
+            common.write_json(about | common.answer_as_dict(result, kept))
         elif args.quiet:
             common.write("\n")
         else:
-            _summary(model, result, path)
+            _summary(model, result, kept)
+        if kept.why not in ("", common.NOT_WANTED):
+            common.say_error(f"no receipt: {kept.why}")
         common.end_policy(policy, session)
-    return common.SUCCESS
+    return kept.code
 
 
 def _prompt(args: argparse.Namespace) -> str:
@@ -114,11 +115,13 @@ def _show(stream: Stream, silent: bool) -> Result:
     return stream.result
 
 
-def _default_path(result: Result) -> Path:
-    return common.state_folder() / "receipts" / f"{result.digest[:16]}.json"
+def _keep(result: Result, args: argparse.Namespace) -> common.Kept:
+    if args.no_receipt and args.quiet and not args.json:
+        return common.Kept(None, None, common.NOT_WANTED)  # no need to hash the model file
+    return common.keep_receipt(result, args.receipt, wanted=not args.no_receipt)
 
 
-def _summary(model: Model, result: Result, path: Path | None) -> None:
+def _summary(model: Model, result: Result, kept: common.Kept) -> None:
     metrics, info = result.metrics, model.info
     ghz = metrics.cycles_per_second / 1e9
     common.write("\n\n")
@@ -134,8 +137,8 @@ def _summary(model: Model, result: Result, path: Path | None) -> None:
         ("first token", f"{metrics.first_token_ms:.1f} ms; a cycle is a tick of the {ghz:.3f} GHz time-stamp counter"),
         ("stopped", f"{result.stop_reason}, {len(result.tokens)} tokens"),
         *(("governor", sentence) for sentence in common.sentences(result)),
-        ("digest", result.digest),
-        ("receipt", str(path) if path else "none (--no-receipt)"),
+        ("digest", kept.digest or "none"),
+        ("receipt", str(kept.path or f"none ({kept.why})")),
     ]
     for label, text in lines:
         common.write(f"{label:12} {text}\n")

@@ -99,7 +99,7 @@ def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings with a policy's changes, which its file holds in the syntax of a configuration."""
     changed = dict(settings)
     path = Path(settings["policy_file"].value)
-    if settings["policy.auto_apply"].value != "off" and path.is_file():
+    if settings["policy.auto_apply"].value != "off" and os.path.isfile(path):
         for key, (value, line, _) in _core.config_parse(os.fspath(path), _read(path)).items():
             changed[key] = replace(changed[key], value=value, origin=f"policy {path}:{line}")
     return changed
@@ -110,7 +110,8 @@ def find_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     if named := environment.get("FLYBALL_CONFIG"):
         return Path(named)
     home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
-    return next((path for path in (Path("flyball.toml"), home / "flyball" / "flyball.toml") if path.is_file()), None)
+    places = (Path("flyball.toml"), home / "flyball" / "flyball.toml")
+    return next((path for path in places if os.path.isfile(path)), None)  # Path.is_file() raises in a closed folder
 
 
 def _read(path: Path) -> bytes:
