@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ._core import version as __version__
 from .engine.batching import AsyncStream
-from .engine.chat import Chat, Message
+from .engine.chat import Chat
+from .engine.messages import Message
 from .engine.model import Model, demo_model_path, isas
 from .engine.options import GenerateOptions
 from .engine.receipt import Receipt

@@ -65,7 +65,7 @@ PYTHON_ROWS = (
 )
 PYTHON_ORDERED = {
     "engine": (
-        ("options", "receipt"),
+        ("options", "receipt", "messages"),
         ("results",),
         ("batching",),
         ("handle",),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ContextFull, InvalidArgument
 from .handle import Progress
-from .options import DEFAULT_MAX_TOKENS
+from .messages import Conversation, Message
+from .options import DEFAULT_MAX_TOKENS, integer
 from .results import Result
 from .session import Session, Stream
 
@@ -18,34 +21,108 @@ if TYPE_CHECKING:
     from .options import GenerateKeywords
 
 
-@dataclass(frozen=True)
-class Message:
-    """One turn: role is system, user, assistant or tool."""
-
-    role: str
-    content: str
-
-
 class Chat:
-    """Messages and the session that caches them. A message's text can never become a control token."""
+    """Messages and the session that caches them. A message's text can never become a control token.
+
+    An answer depends on the messages of its prompt, the settings and the seed alone: it is the same, with the same
+    digest, whether these messages were exchanged here, given, edited or loaded from a file.
+    """
 
     def __init__(
-        self, session: Session, template: ChatTemplate, system: str | None, variables: Mapping[str, Any] | None = None
+        self,
+        session: Session,
+        template: ChatTemplate,
+        system: str | None,
+        variables: Mapping[str, Any] | None = None,
+        messages: Iterable[Message | Mapping[str, Any]] = (),
     ) -> None:
         self.session = session
+        self.variables = dict(variables or {})  # passed to the template
         self._template = template
-        self._variables = dict(variables or {})
-        self._history: list[Message] = [Message("system", system)] if system else []
+        self._history: list[Message] = []
+        self._left_out = 0
+        self.history = (*([Message("system", system)] if system else []), *messages)
 
     @property
     def history(self) -> tuple[Message, ...]:
-        """All messages so far, the system message first."""
+        """All messages so far, the system message first. Assign others to replace them (Message or mappings)."""
         return tuple(self._history)
+
+    @history.setter
+    def history(self, messages: Iterable[Message | Mapping[str, Any]]) -> None:
+        self._history = [Message.of(message) for message in messages]
+        self._left_out = 0
+
+    @property
+    def system(self) -> str | None:
+        """The text of the system message, or None. Assign another, and the conversation goes on with it."""
+        return self._history[0].content if self._first() else None
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        self._history[: self._first()] = [Message("system", text)] if text else []
+
+    @property
+    def left_out(self) -> int:
+        """How many messages after the system message prompts leave out (make_room)."""
+        return self._left_out
+
+    def edit(self, index: int, content: str) -> None:
+        """Replace the content of a message, counted as in `history`; the others stay."""
+        try:
+            old = self._history[index]
+        except IndexError:
+            raise InvalidArgument("index", f"is {index}; there are {len(self._history)} messages") from None
+        self._history[index] = Message(old.role, content, old.more)
+
+    def undo(self) -> tuple[Message, ...]:
+        """Remove the last user message and what follows it; gives them. Raises InvalidArgument if there is none."""
+        turns = self._turns()
+        if not turns:
+            raise InvalidArgument("undo", "there is no user message to remove")
+        removed = tuple(self._history[turns[-1] :])
+        del self._history[turns[-1] :]
+        self._left_out = min(self._left_out, len(self._history) - self._first())
+        return removed
+
+    def reset(self) -> None:
+        """Remove all messages but the system message."""
+        del self._history[self._first() :]
+        self._left_out = 0
+        self.session.reset()
+
+    def make_room(self, text: str, max_tokens: int = DEFAULT_MAX_TOKENS) -> int:
+        """If `text` and its answer do not fit the context, leave the oldest turns out of this and later prompts.
+
+        Room for an answer is max_tokens, at most a quarter of the context. Turns are left out until the prompt fills
+        half of the context, so that the next turns find a cache that still serves. The system message and `text` stay,
+        and so does the last turn where it fits. Gives the number of messages left out by this call; raises ContextFull
+        if `text` alone does not fit. The history keeps all messages.
+        """
+        context, first = self.session.context, self._first()
+        room = min(integer("max_tokens", max_tokens, 1), context // 4)
+        before = self._left_out
+        for limit, cut in self._cuts(context, room):
+            self._left_out = cut - first
+            if (size := len(self.prompt(text))) <= limit:
+                return self._left_out - before
+        self._left_out = before
+        raise ContextFull("message", f"has {size} tokens with all around it; the context has room for {context}")
+
+    def _cuts(self, context: int, room: int) -> Iterator[tuple[int, int]]:
+        """Limits of a prompt in tokens, with the index of the first message to keep, in the order to try them."""
+        now = self._first() + self._left_out
+        later = [turn for turn in self._turns() if turn > now]
+        yield context - room, now
+        yield from ((context // 2, cut) for cut in later)
+        yield from ((context - room, cut) for cut in later)
+        yield context - 1, len(self._history)
 
     def prompt(self, text: str) -> list[int]:
         """The token ids of the prompt that send(text) would use."""
-        messages = [{"role": m.role, "content": m.content} for m in [*self._history, Message("user", text)]]
-        return self._template.ids(messages, **self._variables)
+        first = self._first()
+        messages = [*self._history[:first], *self._history[first + self._left_out :], Message("user", text)]
+        return self._template.ids([message.as_dict() for message in messages], **self.variables)
 
     def send(
         self,
@@ -81,10 +158,23 @@ class Chat:
         self._keep(text, result)
         return result
 
-    def reset(self) -> None:
-        """Remove all messages but the system message."""
-        self._history = [message for message in self._history[:1] if message.role == "system"]
-        self.session.reset()
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the messages and the template's variables to a JSON file; load() goes on from there."""
+        return Conversation(self.history, self._left_out, self.variables).save(path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Replace messages and variables by a saved file's (untrusted input). On an error this chat is unchanged."""
+        read = Conversation.load(path)
+        self.history, self.variables = read.messages, read.variables
+        self._left_out = min(read.left_out, len(self._history) - self._first())
+
+    def _first(self) -> int:
+        """The index of the first message after the system message."""
+        return int(self._history[:1] != [] and self._history[0].role == "system")
+
+    def _turns(self) -> list[int]:
+        """The indices of the user messages; a turn is one with what follows it."""
+        return [index for index, message in enumerate(self._history) if message.role == "user"]
 
     def _keep(self, text: str, result: Result) -> None:
         self._history += [Message("user", text), Message("assistant", result.text)]

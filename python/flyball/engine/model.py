@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..templates.template import ChatTemplate
     from .chat import Chat
+    from .messages import Message
 
 _IDLE_SESSIONS = 2  # kept for the next generate(); more would only waste memory
 
@@ -278,12 +279,20 @@ class Model:
         return Job(start, finish, on_piece)
 
     def chat(
-        self, system: str | None = None, template: str | None = None, session: Session | None = None, **variables: Any
+        self,
+        system: str | None = None,
+        template: str | None = None,
+        session: Session | None = None,
+        messages: Iterable[Message | Mapping[str, Any]] = (),
+        **variables: Any,
     ) -> Chat:
-        """A conversation in the model's own chat template, or in `template`; `variables` are passed to it."""
+        """A conversation in the model's own chat template, or in `template`; `variables` are passed to it.
+
+        messages  what was said so far, such as examples: Message or mappings with role and content
+        """
         from .chat import Chat
 
-        return Chat(session or self.session(), self.chat_template(template), system, variables)
+        return Chat(session or self.session(), self.chat_template(template), system, variables, messages)
 
     def chat_template(self, source: str | None = None) -> ChatTemplate:
         """The model's own template, or `source`, ready to render messages into token ids."""

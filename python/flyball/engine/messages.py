@@ -1,0 +1,123 @@
+"""The messages of a conversation, and the JSON file that keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import FileError, FormatError, InvalidArgument, NotFound
+
+_FORMAT, _VERSION = "flyball chat", 1
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message: its role (system, user, assistant, tool, ...), its content (text, or parts as templates have them),
+    and in `more` the other members that a template reads, such as tool_calls."""
+
+    role: str
+    content: Any
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, message: Message | Mapping[str, Any]) -> Message:
+        """A checked Message from one or from a mapping; raises InvalidArgument."""
+        members = message.as_dict() if isinstance(message, Message) else message
+        if not isinstance(members, Mapping):
+            raise InvalidArgument("messages", f"have a {type(message).__name__}; each must be a Message or a mapping")
+        content = members.get("content")
+        if content is not None and not isinstance(content, str | list | tuple):
+            raise InvalidArgument(
+                "messages", f"have a content of type {type(content).__name__}, must be text or a list"
+            )
+        return cls(
+            _role(members.get("role")),
+            content,
+            {str(key): value for key, value in members.items() if key not in ("role", "content")},
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As templates and JSON have it."""
+        return {"role": self.role, "content": self.content, **self.more}
+
+
+def _role(role: object) -> str:
+    from ..templates.template import ROLES  # a chat has imported it; the package alone does without jinja2
+
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidArgument("messages", f"have the role {role!r}; known roles: {', '.join(sorted(ROLES))}")
+    return role
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a file keeps: messages, how many of them after the system message prompts leave out, template variables."""
+
+    messages: tuple[Message, ...]
+    left_out: int
+    variables: dict[str, Any]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a JSON file; raises FileError, and InvalidArgument for what JSON has no form for."""
+        document = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "messages": [message.as_dict() for message in self.messages],
+            "left_out": self.left_out,
+            "variables": self.variables,
+        }
+        try:
+            text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2)
+            return files.write(path, text.encode() + b"\n")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArgument("messages", f"cannot be written as JSON: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Conversation:
+        """Read a file, which is untrusted; raises NotFound, FileError or FormatError."""
+        name = os.fspath(path)
+        members = _document(name, _read(name))
+        try:
+            messages = tuple(Message.of(message) for message in members["messages"])
+        except (InvalidArgument, KeyError, TypeError) as error:
+            what = error.what if isinstance(error, InvalidArgument) else "are no list of messages"
+            raise FormatError(f"{name}: messages", what) from None
+        left_out, variables = members.get("left_out", 0), members.get("variables", {})
+        if type(left_out) is not int or not 0 <= left_out <= len(messages):
+            raise FormatError(f"{name}: left_out", f"is {left_out!r}, must be a number of messages")
+        if not isinstance(variables, dict):
+            raise FormatError(f"{name}: variables", "must be an object")
+        return cls(messages, left_out, variables)
+
+
+def _read(name: str) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(name, "does not exist") from None
+    except OSError as error:
+        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
+    if len(raw) > _MAX_BYTES:
+        raise FormatError(name, f"is longer than {_MAX_BYTES >> 20} MiB, too long for a conversation")
+    return raw
+
+
+def _document(name: str, raw: bytes) -> dict[str, Any]:
+    """The members of a file of this format, all of whose texts have a UTF-8 form."""
+    try:
+        members = json.loads(raw)
+        json.dumps(members, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise FormatError(name, f"is not JSON in UTF-8: {error}") from None
+    if not isinstance(members, dict) or members.get("format") != _FORMAT:
+        raise FormatError(name, "is not a saved conversation; chat.save() and /save write one")
+    if members.get("version") != _VERSION:
+        raise FormatError(f"{name}: version", f"is {members.get('version')!r}; this Flyball reads {_VERSION}")
+    return members
