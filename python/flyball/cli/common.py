@@ -18,6 +18,7 @@ from ..engine.options import GenerateKeywords
 from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
 from .streams import write, write_error, write_json
+from .terminal import harmless
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -295,8 +296,8 @@ def sentences(result: Result) -> list[str]:
 
 
 def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> None:
-    """Rows in columns; columns in `right` are numbers."""
-    texts = [[str(cell) for cell in row] for row in rows]
+    """Rows in columns, each cell printable; columns in `right` are numbers."""
+    texts = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
         cells = [
@@ -306,8 +307,8 @@ def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> 
 
 
 def say_error(error: object) -> None:
-    """One line on standard error."""
-    write_error(f"flyball: {' '.join(str(error).split())}\n")
+    """One line on standard error, without control characters."""
+    write_error(f"flyball: {harmless(' '.join(str(error).split()))}\n")
 
 
 def printable(text: str) -> str:

@@ -6,11 +6,13 @@ import codecs
 import json
 import math
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
 from ..errors import FileError
+from .terminal import harmless
 
 
 def prepare() -> None:
@@ -33,7 +35,9 @@ def _occupy(number: int) -> None:
 
 
 def write(text: str) -> None:
-    """Write text to standard output and flush; escape what the terminal's encoding lacks."""
+    """Write text to standard output and flush; escape what its encoding lacks, and control characters on a terminal."""
+    if sys.stdout.isatty():
+        text = harmless(text)
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -49,6 +53,7 @@ def write_json(value: object, indent: int | None = 2) -> None:
         text = json.dumps(value, ensure_ascii=not utf8, indent=indent, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=not utf8, indent=indent)
+    text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)  # terminals obey what JSON allows
     buffer = getattr(sys.stdout, "buffer", None)
     if buffer is None:  # replaced by a program
         write(text + "\n")
