@@ -58,7 +58,7 @@ bench-tools release-tools reliability-tools: %-tools: $(PACKAGE) $(GROUP)-%.stam
 # --- the main job ------------------------------------------------------------------------------------------------------
 
 run: $(PACKAGE) ## build everything and generate from the bundled model
-	$(VENV)/bin/flyball run -p "Once upon a time" -n 120 --receipt build/receipt.json
+	$(VENV)/bin/flyball run -p "Once upon a time" -n 120 --receipt build/receipt.json </dev/null
 
 reliability: reliability-tools ## whether it still holds: measure, judge, heal (ops/reliability has options)
 	@ops/reliability run --allow-insufficient-data

@@ -32,6 +32,16 @@ def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; a prompt after a flag is one as well, for which argparse has stopped looking then."""
+    args, rest = parser.parse_known_args(words)
+    if rest and "words" in args and not any(word.startswith("-") for word in rest):
+        args.words += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. An error is one line, and never has a verdict's code."""
     try:
@@ -61,7 +71,7 @@ def _run(words: list[str]) -> int:
     words = current_words(words)
     asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
     try:
-        args = make_parser(asked).parse_args(words)
+        args = _parse(make_parser(asked), words)
     except SystemExit:
         streams.flush()  # the text of --help
         raise

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import select
+import stat
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..config.configuration import Setting, resolve
 from ..engine.model import Model, demo_model_path
@@ -30,6 +32,7 @@ __all__ = ["write", "write_error", "write_json"]  # for the commands, which use 
 _GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
 SUCCESS, FAILURE, ERROR = 0, 1, 2
 _MAX_TEXT = 64 << 20
+_PATIENCE_S = 3
 
 # flag -> (configuration key, metavar, help)
 _FLAGS = {
@@ -247,6 +250,24 @@ def read_text(name: str) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise FormatError(name, "is not UTF-8", error.start) from None
+
+
+def is_piped(file: IO[str] | None) -> bool:
+    """Whether a file, pipe or socket was given as standard input: not a terminal, not a device, not nothing."""
+    try:
+        kind = os.fstat(file.fileno()).st_mode if file is not None else 0
+    except (OSError, ValueError):  # closed, or replaced by what is no file
+        return False
+    return any(test(kind) for test in (stat.S_ISREG, stat.S_ISFIFO, stat.S_ISSOCK))
+
+
+def piped_text() -> str | None:
+    """The text piped into standard input; None if there is none. Says so when it has to wait."""
+    if not is_piped(sys.stdin):
+        return None
+    if not select.select([sys.stdin], [], [], _PATIENCE_S)[0]:
+        say_error("waiting for standard input, which is a part of the prompt; </dev/null gives none")
+    return read_text("-") or None
 
 
 def argument_text(text: str) -> str:

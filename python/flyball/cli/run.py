@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from ..engine.model import Model
 from ..engine.options import GenerateKeywords
 from ..engine.results import Phase, Result, Speculation
 from ..engine.session import Session, Stream
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotFound
 from . import common
 
 DEFAULT_PROMPT = "Once upon a time"
+_SHOWN = 60  # characters of what was taken for a file
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,8 +21,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "run", help="generate from a prompt", description=__doc__, parents=[common.MODEL, common.JSON]
     )
+    parser.add_argument("words", nargs="*", metavar="PROMPT", help="the prompt, after the model (or -p, -f)")
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("-p", "--prompt", metavar="TEXT", help=f"the prompt (default: {DEFAULT_PROMPT!r})")
+    prompt.add_argument(
+        "-p", "--prompt", metavar="TEXT", help=f"the prompt (default: standard input if piped, else {DEFAULT_PROMPT!r})"
+    )
     prompt.add_argument("-f", "--file", metavar="FILE", help="read the prompt from a file; '-': standard input")
     parser.add_argument(
         "--chat", action="store_true", help="send the prompt as a user message in the model's chat template"
@@ -48,6 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate, print, and write the receipt unless --no-receipt is given."""
+    _check_model(args.model)
     settings = common.read_settings(args)
     prompt = _prompt(args)
     progress = common.Progress()
@@ -76,12 +82,33 @@ def run(args: argparse.Namespace) -> int:
     return kept.code
 
 
+def _check_model(name: str | None) -> None:
+    """A prompt in the place of the model's file is no missing file."""
+    if not name or os.path.exists(name):
+        return
+    if any(map(str.isspace, name)) or not (name.endswith(".gguf") or os.sep in name):
+        short = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
+        how = "a prompt goes after the model, flyball run MODEL PROMPT, or after -p"
+        raise NotFound(repr(short), f"is no model file; {how}, or comes through a pipe")
+
+
 def _prompt(args: argparse.Namespace) -> str:
-    prompt = common.read_text(args.file) if args.file is not None else args.prompt
-    prompt = common.argument_text(DEFAULT_PROMPT if prompt is None else prompt)
+    """The prompt of the arguments and, unless -f names a file, the text of a pipe after it."""
+    asked = " ".join(args.words) if args.words else args.prompt
+    if args.words and (args.prompt is not None or args.file is not None):
+        raise InvalidArgument("prompt", "is given twice; give it after the model, or with -p or -f")
+    piped = common.read_text(args.file) if args.file is not None else common.piped_text()
+    if piped is not None:  # the line break at the end is that of a text file, as in a shell's $(...)
+        piped = piped.removesuffix("\n").removesuffix("\r")
+    prompt = common.argument_text(DEFAULT_PROMPT if asked is piped is None else _joined(asked or "", piped or ""))
     if not prompt:
         raise InvalidArgument("prompt", "is empty; give at least one character")
     return prompt
+
+
+def _joined(asked: str, piped: str) -> str:
+    between = "\n" if asked and piped and not asked[-1].isspace() else ""
+    return asked + between + piped
 
 
 def _stream(
