@@ -165,6 +165,8 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   o.sampler.min_p = options["min_p"].cast<float>();
   o.sampler.repeat_penalty = options["repeat_penalty"].cast<float>();
   o.sampler.repeat_window = options["repeat_window"].cast<u32>();
+  o.sampler.presence_penalty = options["presence_penalty"].cast<float>();
+  o.sampler.frequency_penalty = options["frequency_penalty"].cast<float>();
   o.sampler.no_repeat_ngram = options["no_repeat_ngram"].cast<u32>();
   o.sampler.seed = options["seed"].cast<u64>();
   read_bias(options["logit_bias"].cast<py::dict>(), n_vocab, keep.bias);

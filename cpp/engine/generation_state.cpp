@@ -134,7 +134,7 @@ Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f3
     return fail(Code::non_finite, "logits") << "the model computed NaN or infinity at position " << position
                                             << "; the file's weights are damaged or overflow";
   hashes[n_sampled] = logits_hash(logits);
-  const runtime::Sample sample = sampler.sample(session.model.table(), logits, {history.data, position},
+  const runtime::Sample sample = sampler.sample(session.model.table(), logits, {history.data, position}, n_prompt,
                                                 options.sampler, session.options.sequence, position);
   tokens[n_sampled] = sample.token;
   logprobs[n_sampled] = sample.logprob;

@@ -128,7 +128,10 @@ void write_sampler(JsonWriter& json, const runtime::DigestInput& content) {
   json.field("no_repeat_ngram", s.no_repeat_ngram).field("seed", s.seed).field("sequence", content.sequence);
   json.key("logit_bias").begin_array();
   for (const runtime::LogitBias& entry : s.bias) json.begin_array().value(entry.token).value(entry.bias).end_array();
-  json.end_array().end_object();
+  json.end_array();
+  if (runtime::layout_version(content) >= 2)
+    json.field("presence_penalty", s.presence_penalty).field("frequency_penalty", s.frequency_penalty);
+  json.end_object();
 }
 
 void write_tokens(JsonWriter& json, Str name, Span<const Token> tokens) {
@@ -142,7 +145,8 @@ void write_tokens(JsonWriter& json, Str name, Span<const Token> tokens) {
 void write_receipt(const Receipt& receipt, Writer& out) {
   const runtime::DigestInput& content = receipt.content;
   JsonWriter json(out);
-  json.begin_object().field("schema_version", Receipt::schema_version).field("flyball", receipt.flyball_version);
+  json.begin_object().field("schema_version", runtime::layout_version(content));
+  json.field("flyball", receipt.flyball_version);
   json.key("model").begin_object().field("name", receipt.model_name).field("bytes", receipt.model_bytes);
   json.field("fingerprint", HexDigest(content.fingerprint).str()).end_object();
   json.key("settings").begin_object().field("context", content.context).field("cache_type", content.cache_type);

@@ -13,7 +13,7 @@ using engine::Model;
 using engine::Progress;
 
 struct Receipt {
-  static constexpr u64 schema_version = 1;
+  static constexpr u64 newest_version = 2;  // runtime::layout_version() gives the one to write
 
   // Covered by the digest.
   runtime::DigestInput content;

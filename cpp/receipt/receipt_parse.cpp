@@ -17,7 +17,7 @@ class ReceiptParser {
   Result<Receipt> parse(const Json& root) {
     Receipt r;
     runtime::DigestInput& content = r.content;
-    FLYBALL_TRY(number(root, "schema_version", Receipt::schema_version, Receipt::schema_version, &version_));
+    FLYBALL_TRY(number(root, "schema_version", 1, Receipt::newest_version, &version_));
     FLYBALL_TRY(string(root, "flyball", &r.flyball_version));
     FLYBALL_TRY(model(root, &r));
     FLYBALL_TRY(settings(root, &content));
@@ -197,7 +197,10 @@ class ReceiptParser {
     FLYBALL_TRY(number(part, "no_repeat_ngram", 0, ~u32(0), &s.no_repeat_ngram));
     FLYBALL_TRY(number(part, "seed", 0, ~u64(0), &s.seed));
     FLYBALL_TRY(number(part, "sequence", 0, ~u64(0), &content->sequence));
-    return logit_bias(part, &s);
+    FLYBALL_TRY(logit_bias(part, &s));
+    if (version_ < 2) return {};
+    FLYBALL_TRY(real(part, "presence_penalty", &s.presence_penalty));
+    return real(part, "frequency_penalty", &s.frequency_penalty);
   }
 
   Status logit_bias(const Json& parent, runtime::SamplerSettings* s) {

@@ -57,6 +57,8 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.real("sampling.min_p", &o.sampler.min_p);
   values.real("sampling.repeat_penalty", &o.sampler.repeat_penalty);
   values.integer("sampling.repeat_window", &o.sampler.repeat_window);
+  values.real("sampling.presence_penalty", &o.sampler.presence_penalty);
+  values.real("sampling.frequency_penalty", &o.sampler.frequency_penalty);
   values.integer("sampling.no_repeat_ngram", &o.sampler.no_repeat_ngram);
   values.integer("sampling.seed", &o.sampler.seed);
   for (const governor::SettingInfo& setting : governor::setting_infos()) {

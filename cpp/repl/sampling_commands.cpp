@@ -20,8 +20,10 @@ Status sampling(Context& repl, Str) {
   real(", top_p", s.top_p);
   real(", min_p", s.min_p);
   real(", repeat", s.repeat_penalty);
-  repl.out << " over " << s.repeat_window << ", no_repeat " << s.no_repeat_ngram << ", max_tokens " << repl.max_tokens
-           << ", seed " << s.seed << '\n';
+  repl.out << " over " << s.repeat_window;
+  if (s.presence_penalty != 0) real(", presence", s.presence_penalty);
+  if (s.frequency_penalty != 0) real(", frequency", s.frequency_penalty);
+  repl.out << ", no_repeat " << s.no_repeat_ngram << ", max_tokens " << repl.max_tokens << ", seed " << s.seed << '\n';
   return {};
 }
 

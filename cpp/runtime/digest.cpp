@@ -22,10 +22,15 @@ class Fields {  // numbers are 64 bits, little-endian; texts carry their length 
 
 }  // namespace
 
+u32 layout_version(const DigestInput& in) {
+  return in.sampler.presence_penalty == 0 && in.sampler.frequency_penalty == 0 ? 1 : 2;
+}
+
 Digest answer_digest(const DigestInput& in) {
   constexpr u64 n_adapters = 0;  // reserved: the list of adapters
+  const u32 version = layout_version(in);
   Fields fields;
-  fields.text("flyball answer 1").raw(in.fingerprint.bytes);
+  fields.text(version == 1 ? "flyball answer 1" : "flyball answer 2").raw(in.fingerprint.bytes);
   fields.number(in.context).text(in.cache_type).number(n_adapters);
 
   const SamplerSettings& s = in.sampler;
@@ -34,6 +39,7 @@ Digest answer_digest(const DigestInput& in) {
   fields.number(s.seed).number(in.sequence);
   fields.number(s.bias.size);
   for (const LogitBias& entry : s.bias) fields.token(entry.token).real(entry.bias);
+  if (version >= 2) fields.real(s.presence_penalty).real(s.frequency_penalty);
 
   fields.number(in.max_tokens).number(in.ignore_eos ? 1 : 0);
   fields.number(in.stops.size);

@@ -28,6 +28,10 @@ struct DigestInput {
   Str stop_reason;
 };
 
+// The version of the digest's layout and of the receipt: the first one that has every setting in use, so that an answer
+// without newer settings keeps its digest, and a program that does not know them refuses its receipt.
+u32 layout_version(const DigestInput& input);
+
 Digest answer_digest(const DigestInput& input);
 
 }  // namespace flyball::runtime

@@ -155,14 +155,16 @@ void add_bias(Span<const LogitBias> bias, Span<f32> logits) {
   }
 }
 
-void penalize_repeats(Span<const Token> window, f32 penalty, Span<f32> logits, Span<u8> seen) {
-  for (const Token token : window) {
+// Calls penalize(logit, count) once for each token in `tokens` that is not banned.
+template <class Penalize>
+void for_each_count(Span<const Token> tokens, Span<f32> logits, Span<u32> counts, Penalize penalize) {
+  for (const Token token : tokens) ++counts[u64(token)];
+  for (const Token token : tokens) {
     f32& logit = logits[u64(token)];
-    if (seen[u64(token)] != 0 || logit == banned) continue;
-    seen[u64(token)] = 1;
-    logit = clamp_finite(logit > 0 ? logit / penalty : logit * penalty);
+    u32& count = counts[u64(token)];
+    if (count != 0 && logit != banned) logit = clamp_finite(penalize(logit, count));
+    count = 0;
   }
-  for (const Token token : window) seen[u64(token)] = 0;
 }
 
 void ban_repeated_ngrams(Span<const Token> history, u32 n, Span<f32> logits) {
@@ -186,6 +188,10 @@ Status check(const SamplerSettings& s, u32 n_vocab) {
   if (!in_range(s.min_p, 0, 1)) return refuse("min_p", s.min_p, "from 0 (off) to 1");
   if (!in_range(s.repeat_penalty, 0.01f, 100))
     return refuse("repeat_penalty", s.repeat_penalty, "from 0.01 to 100 (1: off)");
+  if (!in_range(s.presence_penalty, -100, 100))
+    return refuse("presence_penalty", s.presence_penalty, "from -100 to 100 (0: off)");
+  if (!in_range(s.frequency_penalty, -100, 100))
+    return refuse("frequency_penalty", s.frequency_penalty, "from -100 to 100 (0: off)");
   if (s.no_repeat_ngram > 64) return refuse("no_repeat_ngram", s.no_repeat_ngram, "from 0 (off) to 64");
   for (const LogitBias& entry : s.bias) {
     if (entry.token < 0 || u32(entry.token) >= n_vocab) {
@@ -206,34 +212,46 @@ Result<Sampler> Sampler::create(Arena& arena, u32 n_vocab) {
   sampler.keys_ = arena.allocate<u64>(n_vocab);
   sampler.spare_ = arena.allocate<u64>(n_vocab);
   sampler.weights_ = arena.allocate<f64>(n_vocab);
-  sampler.seen_ = arena.allocate<u8>(n_vocab);
+  sampler.counts_ = arena.allocate<u32>(n_vocab);
   if (n_vocab == 0 || sampler.adjusted_.empty() || sampler.keys_.empty() || sampler.spare_.empty() ||
-      sampler.weights_.empty() || sampler.seen_.empty()) {
+      sampler.weights_.empty() || sampler.counts_.empty()) {
     return fail(Code::out_of_memory, "sampler") << "no memory for " << n_vocab << " candidates";
   }
   return sampler;
 }
 
-Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history,
+Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history, u64 n_prompt,
                        const SamplerSettings& settings, u64 sequence, u64 position) {
   const f32 best = maximum(logits);
   Sample sample;
-  sample.token = choose(adjust(logits, history, settings), settings, sequence, position);
+  sample.token = choose(adjust(logits, history, n_prompt, settings), settings, sequence, position);
   if (sample.token == tokenizer::no_token) sample.token = first_equal(logits, best);  // all banned: the bans yield
   const f64 sum = table.sum_exp(logits.data, best, logits.size);
   sample.logprob = f32(f64(logits[u64(sample.token)]) - f64(best) - log64(sum));
   return sample;
 }
 
-Span<const f32> Sampler::adjust(Span<const f32> logits, Span<const Token> history, const SamplerSettings& settings) {
+Span<const f32> Sampler::adjust(Span<const f32> logits, Span<const Token> history, u64 n_prompt,
+                                const SamplerSettings& settings) {
   const Span<const Token> window = history.subspan(history.size - min(history.size, u64(settings.repeat_window)),
                                                    min(history.size, u64(settings.repeat_window)));
-  const bool penalty = settings.repeat_penalty != 1 && !window.empty();
-  if (settings.bias.empty() && !penalty && settings.no_repeat_ngram == 0) return logits;
+  const bool repeats = settings.repeat_penalty != 1;
+  const bool counts = settings.presence_penalty != 0 || settings.frequency_penalty != 0;
+  if (settings.bias.empty() && !repeats && !counts && settings.no_repeat_ngram == 0) return logits;
 
   memcpy(adjusted_.data, logits.data, logits.size * sizeof(f32));
   add_bias(settings.bias, adjusted_);
-  if (penalty) penalize_repeats(window, settings.repeat_penalty, adjusted_, seen_);
+  if (repeats) {
+    const f32 penalty = settings.repeat_penalty;
+    for_each_count(window, adjusted_, counts_,
+                   [=](f32 logit, u32) { return logit > 0 ? logit / penalty : logit * penalty; });
+  }
+  if (counts) {
+    // In double precision, rounded once: the order of the two penalties cannot matter.
+    const f64 presence = settings.presence_penalty, frequency = settings.frequency_penalty;
+    for_each_count(history.subspan(n_prompt, history.size - n_prompt), adjusted_, counts_,
+                   [=](f32 logit, u32 count) { return f32(f64(logit) - (f64(count) * frequency + presence)); });
+  }
   if (settings.no_repeat_ngram != 0) ban_repeated_ngrams(history, settings.no_repeat_ngram, adjusted_);
   return adjusted_;
 }

@@ -16,13 +16,15 @@ struct LogitBias {
 };
 
 struct SamplerSettings {
-  f32 temperature = 0.8f;   // 0: greedy
-  u32 top_k = 40;           // 0: all
-  f32 top_p = 0.95f;        // 1: all
-  f32 min_p = 0.05f;        // 0: all
-  f32 repeat_penalty = 1;   // 1: off; divides positive and multiplies negative logits of tokens in the window
-  u32 repeat_window = 64;   // last tokens of prompt and answer that it looks at
-  u32 no_repeat_ngram = 0;  // n > 0: a token that would complete an n-gram already present is banned
+  f32 temperature = 0.8f;     // 0: greedy
+  u32 top_k = 40;             // 0: all
+  f32 top_p = 0.95f;          // 1: all
+  f32 min_p = 0.05f;          // 0: all
+  f32 repeat_penalty = 1;     // 1: off; divides positive and multiplies negative logits of tokens in the window
+  u32 repeat_window = 64;     // last tokens of prompt and answer that it looks at
+  f32 presence_penalty = 0;   // 0: off; subtracted from the logit of each token that the answer has
+  f32 frequency_penalty = 0;  // 0: off; subtracted as often as the answer has the token
+  u32 no_repeat_ngram = 0;    // n > 0: a token that would complete an n-gram already present is banned
   u64 seed = 0;
   Span<const LogitBias> bias;
 };
@@ -42,21 +44,22 @@ class Sampler {
   // Scratch for `n_vocab` candidates comes from the arena, once: sampling allocates nothing.
   static Result<Sampler> create(Arena& arena, u32 n_vocab);
 
-  // Order: bias, repetition penalty, n-gram ban, top-k, top-p, min-p, temperature, draw. `history`: prompt and answer
-  // so far; `position`: index in the sequence of the token being chosen. Logits must be finite (the caller has
-  // checked).
-  Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history,
+  // Order: bias, repetition penalty, presence and frequency penalty, n-gram ban, top-k, top-p, min-p, temperature,
+  // draw. `history`: a prompt of `n_prompt` tokens, and the answer so far; `position`: index in the sequence of the token
+  // being chosen. Logits must be finite (the caller has checked).
+  Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history, u64 n_prompt,
                 const SamplerSettings& settings, u64 sequence, u64 position);
 
  private:
-  Span<const f32> adjust(Span<const f32> logits, Span<const Token> history, const SamplerSettings& settings);
+  Span<const f32> adjust(Span<const f32> logits, Span<const Token> history, u64 n_prompt,
+                         const SamplerSettings& settings);
   Token choose(Span<const f32> logits, const SamplerSettings& settings, u64 sequence, u64 position);
 
   Span<f32> adjusted_;  // each (n_vocab)
   Span<u64> keys_;      // candidates, best first
   Span<u64> spare_;
   Span<f64> weights_;
-  Span<u8> seen_;  // zero between calls
+  Span<u32> counts_;  // zero between calls
 };
 
 }  // namespace flyball::runtime

@@ -31,6 +31,8 @@ namespace flyball::settings {
   REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")           \
   REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")           \
   INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                     \
+  REAL("sampling.presence_penalty", "0.0", -100, 100, "subtracted from the logits of tokens in the answer; 0: off") \
+  REAL("sampling.frequency_penalty", "0.0", -100, 100, "subtracted once per time that the answer has the token")    \
   INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off") \
   INTEGER("sampling.seed", "0", 0, 18446744073709551615u, "the same seed draws the same tokens")
 

@@ -65,6 +65,26 @@ TEST(digest_is_the_documented_layout) {
   CHECK(answer_digest(input()) == hash.finish());
 }
 
+TEST(newer_settings_have_the_second_layout) {
+  DigestInput in = input();
+  CHECK_EQ(layout_version(in), 1);
+  in.sampler.presence_penalty = 0.5f, in.sampler.frequency_penalty = -0.25f;
+  CHECK_EQ(layout_version(in), 2);
+  Bytes expected;
+  expected.text("flyball answer 2");
+  for (u32 i = 0; i < 32; ++i) expected.out += char(i);
+  expected.number(4096).text("f16").number(0);
+  expected.real(0.8f).number(40).real(0.95f).real(0.05f).real(1).number(64).number(0).number(42).number(3);
+  expected.number(2).number(4).real(-1.5f).number(5).real(-__builtin_inff()).real(0.5f).real(-0.25f);
+  expected.number(128).number(0).number(2).text("\n\n").text("END").number(0);
+  expected.number(3).number(1).number(2).number(300);
+  expected.number(2).number(7).number(1).number(2).number(0).number(0xffffffffffffffffu).number(5);
+  expected.text("eos");
+  Sha256 hash;
+  hash.update(Str(expected.out.data(), expected.out.size()));
+  CHECK(answer_digest(in) == hash.finish());
+}
+
 TEST(every_field_changes_the_digest) {
   const Digest base = answer_digest(input());
   const auto changes = [&](auto change) {
@@ -83,6 +103,8 @@ TEST(every_field_changes_the_digest) {
   CHECK(changes([](DigestInput& in) { in.sampler.repeat_penalty = 1.1f; }));
   CHECK(changes([](DigestInput& in) { in.sampler.repeat_window = 65; }));
   CHECK(changes([](DigestInput& in) { in.sampler.no_repeat_ngram = 1; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.presence_penalty = 0.5f; }));
+  CHECK(changes([](DigestInput& in) { in.sampler.frequency_penalty = 0.5f; }));
   CHECK(changes([](DigestInput& in) { in.sampler.seed = 43; }));
   CHECK(changes([](DigestInput& in) { in.sampler.bias = in.sampler.bias.subspan(0, 1); }));
   CHECK(changes([](DigestInput& in) { in.max_tokens = 127; }));

@@ -140,6 +140,25 @@ TEST(all_settings_survive_the_file) {
   CHECK_EQ(engine.verdict(text), "verified");
 }
 
+TEST(newer_settings_survive_the_file) {
+  Engine engine;
+  GenerateOptions o = options(20);
+  CHECK(engine.answer(o).find("{\"schema_version\":1,") == 0);
+  o.sampler.presence_penalty = 0.5f, o.sampler.frequency_penalty = -0.25f;
+  const std::string text = engine.answer(o);
+  CHECK(text.find("{\"schema_version\":2,") == 0);
+  Arena arena(engine.world.platform);
+  const auto parsed = parse_receipt(arena, str(text));
+  REQUIRE(parsed.ok());
+  const runtime::DigestInput& content = parsed.value().content;
+  CHECK_EQ(content.sampler.presence_penalty, 0.5f);
+  CHECK_EQ(content.sampler.frequency_penalty, -0.25f);
+  CHECK(runtime::answer_digest(content) == parsed.value().digest);
+  CHECK_EQ(engine.verdict(text), "verified");
+  CHECK(engine.verdict(replaced(text, "\"frequency_penalty\":-0.25", "\"frequency_penalty\":5")) != "verified");
+  CHECK_EQ(engine.verdict(replaced(text, "\"presence_penalty\":0.5", "\"presence_penalty\":500")), "settings 0");
+}
+
 TEST(the_first_difference_is_named) {
   Engine engine;
   const std::string receipt = engine.answer(options());
@@ -200,7 +219,9 @@ TEST(hostile_receipts_are_refused_with_field_and_byte) {
   CHECK_EQ(engine.verdict(""), "corrupt JSON");
   CHECK_EQ(engine.verdict("[]"), "corrupt receipt");
   CHECK_EQ(engine.verdict("{}"), "corrupt schema_version");
-  CHECK_EQ(engine.verdict(replaced(receipt, "\"schema_version\":1", "\"schema_version\":2")), "corrupt schema_version");
+  CHECK_EQ(engine.verdict(replaced(receipt, "\"schema_version\":1", "\"schema_version\":3")), "corrupt schema_version");
+  CHECK_EQ(engine.verdict(replaced(receipt, "\"schema_version\":1", "\"schema_version\":2")),
+           "corrupt presence_penalty");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":-1")), "corrupt top_k");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":4294967296")), "corrupt top_k");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":40,\"top_k\":40")), "corrupt JSON");

@@ -47,9 +47,9 @@ struct Bench {
     REQUIRE(made.ok());
     sampler = made.value();
   }
-  Sample sample(const SamplerSettings& settings, std::vector<Token> history = {}, u64 position = 0) {
-    return sampler.sample(sum_table(), {logits.data(), logits.size()}, {history.data(), history.size()}, settings, 0,
-                          position);
+  Sample sample(const SamplerSettings& settings, std::vector<Token> history = {}, u64 position = 0, u64 n_prompt = 0) {
+    return sampler.sample(sum_table(), {logits.data(), logits.size()}, {history.data(), history.size()}, n_prompt,
+                          settings, 0, position);
   }
   // Which tokens come out of many draws.
   std::map<Token, u32> draws(const SamplerSettings& settings, u32 n = 2000, std::vector<Token> history = {}) {
@@ -224,6 +224,33 @@ TEST(repetition_penalty_looks_once_at_each_token_of_its_window) {
   CHECK_EQ(bench.sample(s, {1}).token, 0);  // nothing is left over from the call before
 }
 
+TEST(presence_penalty_counts_a_token_of_the_answer_once) {
+  SamplerSettings s = plain();
+  s.temperature = 0, s.presence_penalty = 1.5f;
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {0}).token, 1);        // 4 - 1.5 < 3
+  CHECK_EQ(Bench({6, 3, 1}).sample(s, {0, 0, 0}).token, 0);  // once, whatever the count
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {0}, 0, 1).token, 0);  // the prompt does not count
+  CHECK_EQ(Bench({-1, -2, -9}).sample(s, {0}).token, 1);     // subtracted, whatever the sign
+  s.presence_penalty = -3;
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {1}).token, 1);  // a negative one is a reward
+}
+
+TEST(frequency_penalty_counts_every_time) {
+  SamplerSettings s = plain();
+  s.temperature = 0, s.frequency_penalty = 0.5f;
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {0, 0}).token, 0);     // equal logits: the smaller id
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {0, 0, 0}).token, 1);  // 4 - 1.5 < 3
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {0, 0, 0}, 0, 1).token, 0);
+  Bench bench({4, 3, 1});
+  CHECK_EQ(bench.sample(s, {0, 0, 0}).token, 1);
+  CHECK_EQ(bench.sample(s, {}).token, 0);            // nothing is left over from the call before
+  s.repeat_penalty = 2, s.presence_penalty = 0.25f;  // after the repetition penalty: 4 / 2 - 0.25 - 0.5 < 1.5
+  CHECK_EQ(Bench({4, 1.5f, 1}).sample(s, {0}).token, 1);
+  const LogitBias ban[] = {{0, -INFINITY}};
+  s.bias = ban, s.frequency_penalty = -100;
+  CHECK_EQ(Bench({4, 3, 1}).sample(s, {0}).token, 1);  // a ban stays
+}
+
 TEST(no_repeat_ngram_bans_what_would_complete_one) {
   SamplerSettings s = plain();
   s.temperature = 0, s.no_repeat_ngram = 2;
@@ -250,6 +277,7 @@ TEST(extreme_logits_give_a_token) {
   for (const u32 top_k : {0u, 2u}) {
     SamplerSettings s = plain();
     s.top_k = top_k, s.top_p = 0.5f, s.repeat_penalty = 100;
+    s.presence_penalty = 100, s.frequency_penalty = -100;
     Bench bench({3.4e38f, -3.4e38f, 0});
     CHECK_EQ(bench.sample(s, {1}).token, 0);
     const Token token = bench.sample(s, {0, 1, 2}).token;
@@ -278,6 +306,8 @@ TEST(settings_out_of_range_are_named) {
   s.top_p = 1.5f, names(s, "top_p", "1.5"), s = {};
   s.min_p = -0.5f, names(s, "min_p", "-0.5"), s = {};
   s.repeat_penalty = 0, names(s, "repeat_penalty", "0"), s = {};
+  s.presence_penalty = 101, names(s, "presence_penalty", "101"), s = {};
+  s.frequency_penalty = NAN, names(s, "frequency_penalty", "nan"), s = {};
   s.no_repeat_ngram = 65, names(s, "no_repeat_ngram", "65"), s = {};
   const LogitBias outside[] = {{10, 1}};
   s.bias = outside, names(s, "logit_bias", "10"), s = {};
@@ -298,7 +328,7 @@ TEST(sampling_a_large_vocabulary_costs_little) {
       f64 best = 1e9;
       for (u64 i = 0; i < 20; ++i) {
         const auto start = std::chrono::steady_clock::now();
-        bench.sampler.sample(free_table, {logits.data(), logits.size()}, {}, s, 0, i);
+        bench.sampler.sample(free_table, {logits.data(), logits.size()}, {}, 0, s, 0, i);
         best = std::min(best, std::chrono::duration<f64, std::milli>(std::chrono::steady_clock::now() - start).count());
       }
       test::note(std::string(kind) + " 128256 logits, top_k " + std::to_string(top_k) + ": " + std::to_string(best) +

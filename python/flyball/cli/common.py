@@ -58,6 +58,12 @@ _FLAGS = {
     "--top-p": ("sampling.top_p", "P", "only the likeliest tokens whose probabilities add up to P (1: all)"),
     "--min-p": ("sampling.min_p", "P", "only tokens at least P times as likely as the likeliest (0: all)"),
     "--repeat-penalty": ("sampling.repeat_penalty", "X", "penalty for repeated tokens (1: off)"),
+    "--presence-penalty": ("sampling.presence_penalty", "X", "subtracted from logits of tokens in the answer (0: off)"),
+    "--frequency-penalty": (
+        "sampling.frequency_penalty",
+        "X",
+        "subtracted from a token's logit for each time that the answer has it (0: off)",
+    ),
     "--no-repeat-ngram": ("sampling.no_repeat_ngram", "N", "ban repeated n-grams of N tokens (0: off)"),
     "--seed": ("sampling.seed", "S", "random seed: the same seed draws the same tokens"),
 }
@@ -136,6 +142,8 @@ def generate_keywords(settings: Mapping[str, Setting], progress: Progress | None
         "min_p": settings["sampling.min_p"].value,
         "repeat_penalty": settings["sampling.repeat_penalty"].value,
         "repeat_window": settings["sampling.repeat_window"].value,
+        "presence_penalty": settings["sampling.presence_penalty"].value,
+        "frequency_penalty": settings["sampling.frequency_penalty"].value,
         "no_repeat_ngram": settings["sampling.no_repeat_ngram"].value,
         "seed": settings["sampling.seed"].value,
         "batch": settings["batch"].value,

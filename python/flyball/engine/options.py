@@ -32,6 +32,8 @@ class GenerateKeywords(TypedDict, total=False):
     stop: str | Iterable[str]
     repeat_penalty: float
     repeat_window: int
+    presence_penalty: float
+    frequency_penalty: float
     no_repeat_ngram: int
     logit_bias: Mapping[int, float] | None
     deadline: float | None
@@ -53,6 +55,8 @@ class GenerateOptions:
     seed             the same seed draws the same tokens, whatever was generated earlier
     stop             text or texts; the answer ends before the first occurrence of any of them
     repeat_penalty   divides positive and multiplies negative logits of tokens in the last `repeat_window`; 1: off
+    presence_penalty   subtracted from the logit of each token that the answer has (not the prompt), -100 to 100; 0: off
+    frequency_penalty  subtracted from a token's logit as many times as the answer has the token, -100 to 100; 0: off
     no_repeat_ngram  bans tokens that would repeat an n-gram of this length; 0: off
     logit_bias       token id -> number added to its logit; float("-inf") bans the token
     deadline         seconds from the call after which the answer ends with stop_reason "deadline"
@@ -72,6 +76,8 @@ class GenerateOptions:
     stop: str | Iterable[str] = ()
     repeat_penalty: float = 1.0
     repeat_window: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     no_repeat_ngram: int = 0
     logit_bias: Mapping[int, float] | None = None
     deadline: float | None = None
@@ -93,6 +99,8 @@ class GenerateOptions:
             "stop": _stops(self.stop),
             "repeat_penalty": real("repeat_penalty", self.repeat_penalty),
             "repeat_window": integer("repeat_window", self.repeat_window),
+            "presence_penalty": real("presence_penalty", self.presence_penalty),
+            "frequency_penalty": real("frequency_penalty", self.frequency_penalty),
             "no_repeat_ngram": integer("no_repeat_ngram", self.no_repeat_ngram),
             "logit_bias": {key: real(f"logit_bias[{key}]", value) for key, value in bias.items()},
             "deadline_ns": _deadline_ns(self.deadline),

@@ -83,13 +83,16 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
         return number(len(encoded)) + encoded
 
     sampler, limits = receipt["sampler"], receipt["limits"]
-    out = text("flyball answer 1") + bytes.fromhex(receipt["model"]["fingerprint"])
+    version = receipt["schema_version"]
+    out = text(f"flyball answer {version}") + bytes.fromhex(receipt["model"]["fingerprint"])
     out += number(receipt["settings"]["context"]) + text(receipt["settings"]["cache_type"]) + number(0)
     out += real(sampler["temperature"]) + number(sampler["top_k"]) + real(sampler["top_p"]) + real(sampler["min_p"])
     out += real(sampler["repeat_penalty"]) + number(sampler["repeat_window"]) + number(sampler["no_repeat_ngram"])
     out += number(sampler["seed"]) + number(sampler["sequence"]) + number(len(sampler["logit_bias"]))
     for token, bias in sampler["logit_bias"]:
         out += number(token) + real(bias)
+    if version >= 2:
+        out += real(sampler["presence_penalty"]) + real(sampler["frequency_penalty"])
     out += number(limits["max_tokens"]) + number(limits["ignore_eos"]) + number(len(limits["stops"]))
     for stop in limits["stops"]:
         out += text(stop)
@@ -103,14 +106,15 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
     return hashlib.sha256(out).hexdigest()
 
 
-def test_digest_follows_from_the_receipt(demo: flyball.Model) -> None:
+@pytest.mark.parametrize("more", [{}, {"presence_penalty": 0.5, "frequency_penalty": -0.1}])
+def test_digest_follows_from_the_receipt(demo: flyball.Model, more: dict[str, Any]) -> None:
     settings: dict[str, Any] = {
         "seed": 2**63 + 5,
         "temperature": 1.3,
         "logit_bias": {7: float("-inf"), 9: 0.1},
         "stop": ["é\n"],
     }
-    result = demo.generate("Once upon a time", 10, **settings)
+    result = demo.generate("Once upon a time", 10, **settings, **more)
     receipt = json.loads(result.receipt.json)
     assert receipt["digest"] == digest_by_definition(receipt)
 

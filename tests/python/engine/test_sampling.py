@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import flyball
+from flyball.journal.journal import read
+from flyball.journal.replay import receipts
 
 PROMPT = "Once upon a time"
 
@@ -28,6 +32,45 @@ def test_repeat_penalty_changes_the_answer(small: flyball.Model) -> None:
     free = small.generate([1, 2, 3], 40, temperature=0, ignore_eos=True).tokens
     punished = small.generate([1, 2, 3], 40, temperature=0, repeat_penalty=5, ignore_eos=True).tokens
     assert len(set(punished)) > len(set(free)) or punished != free
+
+
+def test_presence_and_frequency_penalty_as_defined(small: flyball.Model) -> None:
+    prompt = [1, 2, 3]
+    presence, frequency = np.float32(0.1), np.float32(0.3)
+    options: dict[str, Any] = {"presence_penalty": 0.1, "frequency_penalty": 0.3}
+    result = small.generate(prompt, 40, temperature=0, ignore_eos=True, **options)
+    assert result.tokens != small.generate(prompt, 40, temperature=0, ignore_eos=True).tokens
+    rows = small.logits([*prompt, *result.tokens])[len(prompt) - 1 :].astype(np.float64)
+    for i, token in enumerate(result.tokens):
+        count = np.bincount(result.tokens[:i], minlength=small.info.n_vocab)  # the prompt does not count
+        penalized = rows[i] - (count * float(frequency) + (count > 0) * float(presence))
+        assert token == penalized.astype(np.float32).argmax()
+
+
+def test_penalties_stand_in_receipt_and_journal(demo: flyball.Model, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"seed": 3, "presence_penalty": 0.5, "frequency_penalty": 0.25}
+    with (
+        flyball.Journal(tmp_path / "journal", content=True) as journal,
+        flyball.Model.load(flyball.demo_model_path(), journal=journal) as model,
+    ):
+        result = model.generate(PROMPT, 30, **options)
+    assert result.receipt["schema_version"] == 2
+    assert result.receipt["sampler"]["presence_penalty"] == 0.5
+    assert result.receipt["sampler"]["frequency_penalty"] == 0.25
+    assert flyball.verify(result.receipt, model=demo)
+    changed = dict(result.receipt) | {"sampler": result.receipt["sampler"] | {"frequency_penalty": 50.0}}
+    with pytest.raises(flyball.VerificationError):
+        flyball.verify(changed, model=demo)
+    recorded = [flyball.Receipt(text) for _, text in receipts(read(tmp_path / "journal"))]
+    assert recorded == [result.receipt]
+    assert flyball.verify(recorded[0], model=demo)
+
+
+def test_neutral_penalties_change_nothing(demo: flyball.Model) -> None:
+    plain = demo.generate(PROMPT, 20)
+    neutral = demo.generate(PROMPT, 20, presence_penalty=0, frequency_penalty=0)
+    assert neutral.digest == plain.digest
+    assert neutral.receipt["schema_version"] == 1
 
 
 @pytest.mark.parametrize(
@@ -53,6 +96,10 @@ def test_repeat_penalty_changes_the_answer(small: flyball.Model) -> None:
         {"repeat_penalty": 0},
         {"repeat_penalty": float("inf")},
         {"repeat_window": -1},
+        {"presence_penalty": 100.5},
+        {"presence_penalty": float("nan")},
+        {"frequency_penalty": -101},
+        {"frequency_penalty": "much"},
         {"no_repeat_ngram": -1},
         {"no_repeat_ngram": 1000},
         {"batch": 0},
