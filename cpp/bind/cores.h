@@ -35,6 +35,7 @@ struct GenerationCore {
   // What the core borrows for the whole generation.
   std::vector<std::string> stop_texts;
   std::vector<Str> stops;
+  std::vector<Token> stop_tokens;
   std::vector<runtime::LogitBias> bias;
   std::atomic<bool> cancelled = false;
   engine::Generation* generation = nullptr;

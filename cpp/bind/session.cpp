@@ -175,6 +175,8 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   keep.stop_texts = options["stop"].cast<std::vector<std::string>>();
   for (const std::string& stop : keep.stop_texts) keep.stops.push_back(str(stop));
   o.stops = {keep.stops.data(), keep.stops.size()};
+  keep.stop_tokens = tokens_from(options["stop_token_ids"], n_vocab, "stop_token_ids");
+  o.stop_tokens = {keep.stop_tokens.data(), keep.stop_tokens.size()};
   o.batch = options["batch"].cast<u32>();
   o.ignore_eos = options["ignore_eos"].cast<bool>();
   o.deadline_ns = options["deadline_ns"].cast<u64>();

@@ -142,6 +142,7 @@ enum class StopReason : u8 {
   eos,
   max_tokens,
   stop_string,
+  stop_token,
   context_full,
   interrupted,
   deadline,      // the caller's or the governor's
@@ -182,7 +183,8 @@ Status check_draft(const Session& session, const SpeculationOptions& options);
 struct GenerateOptions {
   runtime::SamplerSettings sampler;
   u32 max_tokens = default_max_tokens;
-  Span<const Str> stops;  // the answer ends before the first of them
+  Span<const Str> stops;          // the answer ends before the first of them
+  Span<const Token> stop_tokens;  // each ends the answer, like the vocabulary's own and whatever ignore_eos says
   // Prompt tokens per transformer call, 512 at most: whole panels of every kernel. Cannot change a result.
   u32 batch = 192;
   bool ignore_eos = false;

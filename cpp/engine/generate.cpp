@@ -79,6 +79,7 @@ Str stop_reason_name(StopReason reason) {
     case StopReason::eos: return "eos";
     case StopReason::max_tokens: return "max_tokens";
     case StopReason::stop_string: return "stop_string";
+    case StopReason::stop_token: return "stop_token";
     case StopReason::context_full: return "context_full";
     case StopReason::interrupted: return "interrupted";
     case StopReason::deadline: return "deadline";

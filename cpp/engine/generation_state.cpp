@@ -17,6 +17,7 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
     return fail(Code::invalid_argument, "stop")
            << "has " << options.stops.size << " strings, at most " << Generation::State::max_stops;
   }
+  if (!options.stop_tokens.empty()) FLYBALL_TRY(check_tokens(options.stop_tokens, n_vocab, "stop_token_ids"));
   FLYBALL_TRY(check_draft(session.handle, options.speculation));
   for (const Str& stop : options.stops) {
     if (stop.empty() || stop.size > Generation::State::max_stop_bytes) {
@@ -26,6 +27,21 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
   }
   return {};
 }
+
+namespace {
+
+// The caller's list as the generation's own.
+template <class T>
+Status keep(Arena& arena, Str name, Span<const T>* list) {
+  if (list->empty()) return {};
+  const Span<T> kept = arena.allocate<T>(list->size);
+  if (kept.empty()) return fail(Code::out_of_memory, name) << "no memory for " << list->size << " entries";
+  memcpy(kept.data, list->data, list->size * sizeof(T));
+  *list = kept;
+  return {};
+}
+
+}  // namespace
 
 u32 common_prefix(Span<const Token> a, Span<const Token> b) {
   const u64 n = min(a.size, b.size);
@@ -54,13 +70,8 @@ Status Generation::State::make_room(Span<const Token> prompt) {
     longest_stop = max(longest_stop, stops[i].size);
   }
   options.stops = {stops, options.stops.size};
-  const Span<const runtime::LogitBias> bias = options.sampler.bias;
-  if (!bias.empty()) {
-    Span<runtime::LogitBias> kept = arena.allocate<runtime::LogitBias>(bias.size);
-    if (kept.empty()) return fail(Code::out_of_memory, "logit bias") << "no memory for " << bias.size << " entries";
-    memcpy(kept.data, bias.data, bias.size * sizeof(runtime::LogitBias));
-    options.sampler.bias = kept;
-  }
+  FLYBALL_TRY(keep(arena, "logit_bias", &options.sampler.bias));
+  FLYBALL_TRY(keep(arena, "stop_token_ids", &options.stop_tokens));
   // Pending at most: the beginning of a stop string or of a character, and one token's text.
   pending_ = arena.allocate<char>(longest_stop + 4 + 2 * u64(session.model.state().longest_piece) + 16);
   if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty()) {
@@ -162,7 +173,7 @@ void Generation::State::append_text(Token token) {
 void Generation::State::decide_stop(Token token) {
   drop_shown();
   if (is_end(token)) {
-    stop_reason = StopReason::eos;
+    stop_reason = is_eos(token) ? StopReason::eos : StopReason::stop_token;
     return;
   }
   append_text(token);

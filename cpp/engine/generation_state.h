@@ -19,9 +19,16 @@ struct Generation::State : InPlace {
 
   // Computing: feeds tokens of the history that are not in the cache yet; the last one's logits choose the next.
   bool has_ready() const { return n_tokens < n_sampled; }
-  bool is_end(Token token) const {
+  bool is_stop(Token token) const {
+    for (const Token stop : options.stop_tokens) {
+      if (stop == token) return true;
+    }
+    return false;
+  }
+  bool is_eos(Token token) const {
     return !options.ignore_eos && session.model.tokenizer().is_end_of_generation(token);
   }
+  bool is_end(Token token) const { return is_eos(token) || is_stop(token); }
   bool in_prompt() const { return session.n_tokens < n_prompt; }
   u32 n_known() const { return n_prompt + n_sampled; }
   u32 draft(const CancelToken& cancel);  // writes draft tokens; how many

@@ -12,13 +12,13 @@ using engine::Token;
 
 namespace {
 
-// The answer's text from its tokens, as its steps showed it: without an end-of-generation token, up to the first stop
+// The answer's text from its tokens, as its steps showed it: without the token that ended it, up to the first stop
 // string, in whole characters.
 Result<Str> answer_text(Arena& arena, const Generation& generation) {
   const tokenizer::Tokenizer& tokenizer = generation.session().model().tokenizer();
   const StopReason reason = generation.stop_reason();
   Span<const Token> tokens = generation.tokens();
-  if (reason == StopReason::eos) tokens.size -= 1;
+  if (reason == StopReason::eos || reason == StopReason::stop_token) tokens.size -= 1;
   u64 size = 0;
   for (const Token token : tokens) size += tokenizer.piece(token).size;
   if (size == 0) return Str();
@@ -62,6 +62,7 @@ runtime::DigestInput content_of(const Generation& generation, const Applied& app
   content.max_tokens = options.max_tokens;
   content.ignore_eos = options.ignore_eos;
   content.stops = options.stops;
+  content.stop_tokens = options.stop_tokens;
   content.decisions = {applied.list, applied.n};
   content.prompt = generation.prompt();
   content.tokens = generation.tokens();
@@ -155,7 +156,9 @@ void write_receipt(const Receipt& receipt, Writer& out) {
   json.key("limits").begin_object().field("max_tokens", content.max_tokens).field("ignore_eos", content.ignore_eos);
   json.key("stops").begin_array();
   for (const Str stop : content.stops) json.value(stop);
-  json.end_array().end_object();
+  json.end_array();
+  if (runtime::layout_version(content) >= 2) write_tokens(json, "stop_tokens", content.stop_tokens);
+  json.end_object();
   json.key("decisions").begin_array();
   for (const runtime::Decided& decided : content.decisions) {
     json.begin_object().field("position", decided.position).field("reason_id", decided.reason_id);
@@ -180,7 +183,8 @@ Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
   const runtime::DigestInput& content = receipt.content;
   // Longest forms: a token is 12 bytes with its comma, a hash 35, a text byte 6 when escaped, a bias entry 40.
   u64 bytes = 4096 + receipt.metrics.size + 6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size);
-  bytes += 12 * content.prompt.size + 47 * content.tokens.size + 40 * content.sampler.bias.size;
+  bytes +=
+      12 * (content.prompt.size + content.stop_tokens.size) + 47 * content.tokens.size + 40 * content.sampler.bias.size;
   for (const Str stop : content.stops) bytes += 6 * stop.size + 3;
   for (const runtime::Decided& decided : content.decisions) bytes += 128 + decided.data.size;
   const Span<char> memory = arena.allocate<char>(bytes);

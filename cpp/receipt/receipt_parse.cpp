@@ -239,7 +239,7 @@ class ReceiptParser {
     u64 n = 0;
     for (JsonItems items(list); items.next(); ++n) FLYBALL_ASSIGN(stops[n], items.value().as_string(arena_, "stops"));
     content->stops = {stops.data, stops.size};
-    return {};
+    return version_ < 2 ? Status() : tokens(part, "stop_tokens", &content->stop_tokens);
   }
 
   Status stop(const Json& root, runtime::DigestInput* content) {

@@ -69,6 +69,7 @@ class Verifier {
     // A clock or a user does not end the repetition: the recorded length does.
     options.max_tokens = ended_early() ? u32(content_.tokens.size) : content_.max_tokens;
     options.stops = content_.stops;
+    options.stop_tokens = content_.stop_tokens;
     options.ignore_eos = content_.ignore_eos;
     options.speculation.expected = content_.tokens;  // checked many at a time: repeating is faster than producing
     FLYBALL_ASSIGN(generation_, Generation::begin(*session_, content_.prompt, options));

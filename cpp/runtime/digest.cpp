@@ -23,7 +23,8 @@ class Fields {  // numbers are 64 bits, little-endian; texts carry their length 
 }  // namespace
 
 u32 layout_version(const DigestInput& in) {
-  return in.sampler.presence_penalty == 0 && in.sampler.frequency_penalty == 0 ? 1 : 2;
+  const bool newer = in.sampler.presence_penalty != 0 || in.sampler.frequency_penalty != 0 || !in.stop_tokens.empty();
+  return newer ? 2 : 1;
 }
 
 Digest answer_digest(const DigestInput& in) {
@@ -44,6 +45,10 @@ Digest answer_digest(const DigestInput& in) {
   fields.number(in.max_tokens).number(in.ignore_eos ? 1 : 0);
   fields.number(in.stops.size);
   for (const Str stop : in.stops) fields.text(stop);
+  if (version >= 2) {
+    fields.number(in.stop_tokens.size);
+    for (const Token token : in.stop_tokens) fields.token(token);
+  }
   fields.number(in.decisions.size);
   for (const Decided& decided : in.decisions) fields.number(decided.position).text(decided.reason_id);
 

@@ -21,6 +21,7 @@ struct DigestInput {
   u32 max_tokens = 0;
   bool ignore_eos = false;
   Span<const Str> stops;
+  Span<const Token> stop_tokens;
   Span<const Decided> decisions;
   Span<const Token> prompt;
   Span<const Token> tokens;           // produced

@@ -144,7 +144,8 @@ TEST(newer_settings_survive_the_file) {
   Engine engine;
   GenerateOptions o = options(20);
   CHECK(engine.answer(o).find("{\"schema_version\":1,") == 0);
-  o.sampler.presence_penalty = 0.5f, o.sampler.frequency_penalty = -0.25f;
+  const Token stop_tokens[] = {3, 4};
+  o.sampler.presence_penalty = 0.5f, o.sampler.frequency_penalty = -0.25f, o.stop_tokens = stop_tokens;
   const std::string text = engine.answer(o);
   CHECK(text.find("{\"schema_version\":2,") == 0);
   Arena arena(engine.world.platform);
@@ -153,10 +154,13 @@ TEST(newer_settings_survive_the_file) {
   const runtime::DigestInput& content = parsed.value().content;
   CHECK_EQ(content.sampler.presence_penalty, 0.5f);
   CHECK_EQ(content.sampler.frequency_penalty, -0.25f);
+  CHECK_EQ(content.stop_tokens.size, 2);
+  CHECK_EQ(content.stop_tokens[1], 4);
   CHECK(runtime::answer_digest(content) == parsed.value().digest);
   CHECK_EQ(engine.verdict(text), "verified");
   CHECK(engine.verdict(replaced(text, "\"frequency_penalty\":-0.25", "\"frequency_penalty\":5")) != "verified");
   CHECK_EQ(engine.verdict(replaced(text, "\"presence_penalty\":0.5", "\"presence_penalty\":500")), "settings 0");
+  CHECK_EQ(engine.verdict(element_replaced(text, "stop_tokens", 0, "99999")), "settings 0");
 }
 
 TEST(the_first_difference_is_named) {

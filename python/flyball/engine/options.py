@@ -30,6 +30,7 @@ class GenerateKeywords(TypedDict, total=False):
     min_p: float
     seed: int
     stop: str | Iterable[str]
+    stop_token_ids: Iterable[int]
     repeat_penalty: float
     repeat_window: int
     presence_penalty: float
@@ -54,6 +55,7 @@ class GenerateOptions:
     min_p            only tokens at least p times as likely as the likeliest; 0: all
     seed             the same seed draws the same tokens, whatever was generated earlier
     stop             text or texts; the answer ends before the first occurrence of any of them
+    stop_token_ids   ids that end the answer, beside the model's own and even with ignore_eos
     repeat_penalty   divides positive and multiplies negative logits of tokens in the last `repeat_window`; 1: off
     presence_penalty   subtracted from the logit of each token that the answer has (not the prompt), -100 to 100; 0: off
     frequency_penalty  subtracted from a token's logit as many times as the answer has the token, -100 to 100; 0: off
@@ -74,6 +76,7 @@ class GenerateOptions:
     min_p: float = 0.05
     seed: int = 0
     stop: str | Iterable[str] = ()
+    stop_token_ids: Iterable[int] = ()
     repeat_penalty: float = 1.0
     repeat_window: int = 64
     presence_penalty: float = 0.0
@@ -97,6 +100,7 @@ class GenerateOptions:
             "min_p": real("min_p", self.min_p),
             "seed": integer("seed", self.seed, most=_U64),
             "stop": _stops(self.stop),
+            "stop_token_ids": _token_ids(self.stop_token_ids),
             "repeat_penalty": real("repeat_penalty", self.repeat_penalty),
             "repeat_window": integer("repeat_window", self.repeat_window),
             "presence_penalty": real("presence_penalty", self.presence_penalty),
@@ -153,6 +157,12 @@ def governor_words(governor: Mapping[str, object] | None) -> dict[str, str]:
 
 def _stops(stop: str | Iterable[str]) -> list[bytes]:
     return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
+
+
+def _token_ids(ids: Iterable[int]) -> list[int]:
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise InvalidArgument("stop_token_ids", f"is {ids!r}, must be a list of token ids")
+    return [integer("stop_token_ids", token) for token in ids]  # the core checks them against the vocabulary
 
 
 def _deadline_ns(seconds: float | None) -> int:

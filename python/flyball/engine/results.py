@@ -219,9 +219,9 @@ class Piece:
 class Result:
     """One finished answer.
 
-    `tokens` are the generated ids (with an end-of-turn token), `logprobs` their natural-log probabilities under the raw
-    logits. `stop_reason` is eos, max_tokens, stop_string, context_full, interrupted, deadline, or the
-    governor's: budget_guard, loop_guard, memory_guard; `decisions` are those of the governor. `digest`
+    `tokens` are the generated ids (with the token that ended the answer), `logprobs` their natural-log probabilities
+    under the raw logits. `stop_reason` is eos, max_tokens, stop_string, stop_token, context_full, interrupted,
+    deadline, or the governor's: budget_guard, loop_guard, memory_guard; `decisions` are those of the governor. `digest`
     and `receipt` are computed on first access; the first one of a model hashes its file.
     """
 

@@ -96,6 +96,8 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
     out += number(limits["max_tokens"]) + number(limits["ignore_eos"]) + number(len(limits["stops"]))
     for stop in limits["stops"]:
         out += text(stop)
+    if version >= 2:
+        out += number(len(limits["stop_tokens"])) + b"".join(map(number, limits["stop_tokens"]))
     out += number(0) + number(len(receipt["prompt_tokens"]))
     for token in receipt["prompt_tokens"]:
         out += number(token)
@@ -106,7 +108,7 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
     return hashlib.sha256(out).hexdigest()
 
 
-@pytest.mark.parametrize("more", [{}, {"presence_penalty": 0.5, "frequency_penalty": -0.1}])
+@pytest.mark.parametrize("more", [{}, {"presence_penalty": 0.5, "frequency_penalty": -0.1}, {"stop_token_ids": [7, 9]}])
 def test_digest_follows_from_the_receipt(demo: flyball.Model, more: dict[str, Any]) -> None:
     settings: dict[str, Any] = {
         "seed": 2**63 + 5,
