@@ -3,6 +3,7 @@
 
 #include "catalog/tune.h"
 #include "host/host.h"
+#include "model/weights.h"
 #include "receipt/receipt.h"
 #include "runtime/kv_cache.h"
 
@@ -135,6 +136,27 @@ py::dict metadata(const ModelCore& core, u64 limit) {
   py::dict dict;
   for (const gguf::Entry& entry : core.model().file().entries()) dict[text(entry.key)] = value_of(entry.value, limit);
   return dict;
+}
+
+// Keys that nothing asked for so far: they change nothing.
+py::list keys_not_read(const ModelCore& core) {
+  py::list list;
+  const gguf::File& file = core.model().file();
+  for (const gguf::Entry& entry : file.entries()) {
+    if (!file.was_read(entry)) list.append(text(entry.key));
+  }
+  return list;
+}
+
+// Why the file cannot be run, or None; a vocabulary alone may be loaded all the same.
+py::object problem(const ModelCore& core) {
+  const engine::Model& model = core.model();
+  const Status status = model::check_model(model.platform(), model.file(), model.tokenizer().size());
+  if (status.ok()) return py::none();
+  char buffer[1024];
+  Writer out(buffer, sizeof buffer);
+  status.error().describe(out);
+  return text(out.text());
 }
 
 py::list tensors(const ModelCore& core) {
@@ -293,6 +315,8 @@ void bind_model(py::module_& module) {
       .def("info", &info)
       .def("metadata", &metadata, "limit"_a)
       .def("tensors", &tensors)
+      .def("keys_not_read", &keys_not_read)
+      .def("problem", &problem)
       .def("startup", &startup)
       .def("tokenize", &tokenize, "utf8"_a, "add_special"_a, "parse_special"_a)
       .def("detokenize", &detokenize, "ids"_a, "special"_a)

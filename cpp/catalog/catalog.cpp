@@ -3,13 +3,14 @@
 #include "base/json.h"
 #include "engine/version.h"
 #include "gguf/split.h"
-#include "model/config.h"
+#include "model/weights.h"
+#include "tokenizer/tokenizer.h"
 
 namespace flyball::catalog {
 
 namespace {
 
-constexpr u64 cache_schema = 1;
+constexpr u64 cache_schema = 2;  // 1: verdicts from before tensors and vocabularies were looked at
 constexpr u64 max_cache_bytes = u64(16) << 20;
 
 bool is_model_path(Str path) {
@@ -138,8 +139,10 @@ void Catalog::read(ModelSummary* summary) {
   const Result<gguf::Value> vocabulary = file.get_array("tokenizer.ggml.tokens", gguf::ValueType::string);
   if (!vocabulary.ok()) return problem(vocabulary.error());
   summary->n_vocab = vocabulary.value().count;
-  const Result<model::Config> config = model::read_config(file, u32(min(summary->n_vocab, u64(0xffffffff))));
-  if (!config.ok()) return problem(config.error());
+  const Result<tokenizer::Tokenizer*> tokenizer = tokenizer::Tokenizer::load(tables, file);
+  if (!tokenizer.ok()) return problem(tokenizer.error());
+  const Status runs = model::check_model(platform_, file, tokenizer.value()->size());
+  if (!runs.ok()) return problem(runs.error());
 }
 
 Result<ModelSummary> Catalog::summary_of(const FileInfo& file) {

@@ -121,7 +121,11 @@ Result<File*> File::open(Arena& arena, Span<const Span<const u8>> parts) {
     FLYBALL_TRY(part.read_keys(entries, index));
     Split split;
     FLYBALL_ASSIGN(split, read_split(part, entries, index));
-    if (i == 0) first = split, file->entries_ = entries, file->entry_index_ = index;
+    if (i == 0) {
+      first = split, file->entries_ = entries, file->entry_index_ = index;
+      file->entries_read_ = arena.allocate<u8>(entries.size);
+      if (file->entries_read_.size != entries.size) return no_memory("n_kv");
+    }
     FLYBALL_TRY(check_split(part, split, first, i, n_parts, n_tensors));
 
     FLYBALL_TRY(part.read_tensors(file->tensors_, n_read, file->tensor_index_));
@@ -129,12 +133,20 @@ Result<File*> File::open(Arena& arena, Span<const Span<const u8>> parts) {
         part.place_tensors(file->tensors_.subspan(n_read, part.n_tensors()), order.subspan(0, part.n_tensors())));
     n_read += part.n_tensors();
   }
+  constexpr Str layout[] = {"general.alignment", "split.no", "split.count", "split.tensors.count"};
+  for (Str key : layout) (void)file->find(key);
   return file;
 }
 
 const Value* File::find(Str key) const {
   const auto found = probe(entry_index_, entries_, key);
-  return found.item == no_item ? nullptr : &entries_[found.item].value;
+  if (found.item == no_item) return nullptr;
+  __atomic_store_n(&entries_read_[found.item], 1, __ATOMIC_RELAXED);
+  return &entries_[found.item].value;
+}
+
+bool File::was_read(const Entry& entry) const {
+  return __atomic_load_n(&entries_read_[u64(&entry - entries_.data)], __ATOMIC_RELAXED);
 }
 
 const Tensor* File::tensor(Str name) const {

@@ -34,6 +34,12 @@ struct Tensor {
   u64 rows() const { return shape[1] * shape[2] * shape[3]; }
 };
 
+// Element `i` of an array of numbers or bools, as if it stood alone.
+Value element(const Value& array, u64 i);
+// The value of a non-negative integer of any width; other types are Code::corrupt with the key's name.
+Result<u64> integer(Str key, const Value& value);
+Result<bool> flag(Str key, const Value& value);  // a bool, or an integer that is 0 or 1
+
 // Walks an array of strings, which has no random access in the file.
 class StringArray {
  public:
@@ -56,8 +62,10 @@ class File {
   u32 version() const { return version_; }
   Span<const Entry> entries() const { return entries_; }
   Span<const Tensor> tensors() const { return tensors_; }
-  const Value* find(Str key) const;
+  const Value* find(Str key) const;  // also remembers that the key was asked for
   const Tensor* tensor(Str name) const;
+  // Whether anybody has asked for this key: what nobody asks for changes nothing, and people may want to know.
+  bool was_read(const Entry& entry) const;
 
   // Typed access. A missing key is Code::not_found with the key's name; another type is Code::corrupt with both types.
   // get_u64 and get_f64 accept every width of integer (non-negative) or float that represents the value.
@@ -75,6 +83,7 @@ class File {
  private:
   u32 version_ = 0;
   Span<Entry> entries_;
+  Span<u8> entries_read_;  // atomic: a loaded model is shared by threads
   Span<Tensor> tensors_;
   Span<u32> entry_index_;  // open-addressing hash tables over the names
   Span<u32> tensor_index_;

@@ -34,6 +34,8 @@ bool is_integer(ValueType type) {
   }
 }
 
+}  // namespace
+
 Result<u64> integer(Str key, const Value& value) {
   i64 number = 0;
   switch (value.type) {
@@ -51,7 +53,19 @@ Result<u64> integer(Str key, const Value& value) {
   return u64(number);
 }
 
-}  // namespace
+Result<bool> flag(Str key, const Value& value) {
+  if (value.type == ValueType::boolean) return value.raw[0] != 0;
+  if (!is_integer(value.type)) return wrong_type(key, value, "a bool, or 0 or 1");
+  u64 number = 0;
+  FLYBALL_ASSIGN(number, integer(key, value));
+  if (number > 1) return fail(Code::corrupt, key, value.offset) << "is " << number << "; must be 0 or 1";
+  return number != 0;
+}
+
+Value element(const Value& array, u64 i) {
+  const u64 bytes = array.raw.size / array.count;
+  return {array.element, ValueType::u8, 1, array.raw.subspan(i * bytes, bytes), array.offset + i * bytes};
+}
 
 Result<u64> File::get_u64(Str key) const {
   const Value* value = find(key);

@@ -1,6 +1,7 @@
 #include "model/config.h"
 
 #include "base/math.h"
+#include "model/metadata.h"
 
 namespace flyball::model {
 namespace {
@@ -30,133 +31,134 @@ const Traits* find_architecture(Str name) {
   return nullptr;
 }
 
-// Reads "<architecture>.<key>" and remembers the first error, so that a description reads as a list of fields.
-class Reader {
- public:
-  Reader(const gguf::File& file, Str architecture) : file_(file), architecture_(architecture) {}
-
-  u32 required(Str key, u64 low, u64 high) { return bounded(key, file_.get_u64(full(key)), low, high); }
-  u32 optional(Str key, u64 missing, u64 low, u64 high) {
-    return bounded(key, file_.get_u64_or(full(key), missing), low, high);
-  }
-  f64 real(Str key, f64 missing, f64 low, f64 high) {
-    Result<f64> value = file_.get_f64_or(full(key), missing);
-    if (!value) {
-      keep(value.error());
-      return missing;
-    }
-    const f64 x = value.value();
-    if (!(x >= low && x <= high) && !has(key))
-      keep(fail(Code::not_found, full(key)) << "is missing from the file's metadata");
-    if (!(x >= low && x <= high))
-      keep(fail(Code::corrupt, full(key), offset(key)) << "is " << x << ", expected " << low << " to " << high);
-    return x;
-  }
-  Str text(Str key) {
-    Result<Str> value = file_.get_str_or(full(key), "");
-    if (!value) keep(value.error());
-    return value ? value.value() : Str();
-  }
-  bool has(Str key) { return file_.find(full(key)) != nullptr; }
-  const gguf::Value* find(Str key) { return file_.find(full(key)); }
-  u64 offset(Str key) {
-    const gguf::Value* value = find(key);
-    return value ? value->offset : Error::no_offset;
-  }
-  // Valid until the next call: error messages copy it.
-  Str full(Str key) {
-    Writer out(buffer_, sizeof buffer_);
-    out.put(architecture_).put('.').put(key);
-    return out.text();
-  }
-  void keep(const Error& error) {
-    if (status_.ok()) status_ = error;
-  }
-  Status status() const { return status_; }
-
- private:
-  u32 bounded(Str key, const Result<u64>& value, u64 low, u64 high) {
-    if (!value) {
-      keep(value.error());
-      return u32(low);
-    }
-    const u64 x = value.value();
-    if (x < low || x > high) {
-      keep(fail(Code::corrupt, full(key), offset(key)) << "is " << x << ", expected " << low << " to " << high);
-      return u32(low);
-    }
-    return u32(x);
-  }
-
-  const gguf::File& file_;
-  Str architecture_;
-  char buffer_[128];
-  Status status_;
-};
-
-// head_count_kv and feed_forward_length may be arrays with an entry a layer; Flyball runs them when all entries agree.
-Result<u64> uniform(const gguf::File& file, Str key, u64 missing) {
-  const gguf::Value* value = file.find(key);
-  if (!value || value->type != gguf::ValueType::array) return file.get_u64_or(key, missing);
-  const bool wide = value->element == gguf::ValueType::i32 || value->element == gguf::ValueType::u32;
-  if (!wide || value->count == 0)
-    return fail(Code::corrupt, key, value->offset) << "expected a number, or an array of 32-bit integers";
-  u32 first = 0;
-  memcpy(&first, value->raw.data, 4);
-  for (u64 i = 1; i < value->count; ++i) {
-    u32 entry = 0;
-    memcpy(&entry, value->raw.data + i * 4, 4);
-    if (entry != first)
-      return fail(Code::unsupported, key, value->offset) << "differs from layer to layer (" << first << " and " << entry
-                                                         << "); Flyball runs models whose layers agree";
-  }
-  return u64(first);
-}
-
+// A period P: the last layer of P sees all, 0: none does. Or an entry for each layer, a bool or 0 and 1.
 void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
+  constexpr Str key = "attention.sliding_window_pattern";
   config.sliding_window = window;
   if (window == 0) return;
-  const gguf::Value* pattern = reader.find("attention.sliding_window_pattern");
+  const gguf::Value* pattern = reader.find(key);
   const bool per_layer = pattern && pattern->type == gguf::ValueType::array;
-  if (per_layer && (pattern->element != gguf::ValueType::boolean || pattern->count < config.n_layer)) {
-    reader.keep(fail(Code::corrupt, reader.full("attention.sliding_window_pattern"), pattern->offset)
-                << "expected a number, or a bool for each of the " << config.n_layer << " layers");
-    return;
+  if (!per_layer) period = reader.optional(key, period, 0, max_layers);
+  if (per_layer && pattern->count < config.n_layer) {
+    return reader.keep(fail(Code::corrupt, reader.full(key), pattern->offset)
+                       << "has " << pattern->count << " entries; the model has " << config.n_layer << " layers");
   }
-  if (!per_layer) period = reader.optional("attention.sliding_window_pattern", period, 1, max_layers);
   for (u32 layer = 0; layer < config.n_layer; ++layer) {
-    const bool sliding = per_layer ? pattern->raw[layer] != 0 : period == 1 || layer % period < period - 1;
+    bool sliding = period == 0 || layer % period < period - 1;
+    if (per_layer) {
+      const Result<bool> entry = gguf::flag(reader.full(key), gguf::element(*pattern, layer));
+      if (!entry) return reader.keep(entry.error());
+      sliding = entry.value();
+    }
     config.sliding_layers[layer / 64] |= u64(sliding) << (layer % 64);
   }
 }
 
-void read_rope(Reader& reader, Config& config) {
+// Ollama converted gemma3 with names and gaps of its own; what its files leave out has the values that it runs them with.
+bool is_from_ollama(const gguf::File& file) {
+  constexpr Str signs[] = {"gemma3.rope.global.freq_base", "gemma3.rope.local.freq_base", "gemma3.mm.tokens_per_image",
+                           "tokenizer.ggml.add_padding_token", "tokenizer.ggml.add_unknown_token"};
+  for (Str sign : signs) {
+    if (file.find(sign)) return true;
+  }
+  return !file.find("gemma3.attention.layer_norm_rms_epsilon");
+}
+
+void read_rope_bases(Reader& reader, Config& config, bool from_ollama) {
+  const bool gemma3 = config.architecture == Architecture::gemma3;
+  f64 base = from_ollama ? 1e6 : 10000, sliding = 10000;
+  if (gemma3) base = reader.real("rope.global.freq_base", base, 2, 1e15);
+  if (gemma3) sliding = reader.real("rope.local.freq_base", sliding, 2, 1e15);
+  config.rope_base = reader.real("rope.freq_base", base, 2, 1e15);
+  config.rope_base_sliding = reader.real("rope.freq_base_swa", gemma3 ? sliding : config.rope_base, 2, 1e15);
+}
+
+void read_yarn(Reader& reader, Config& config) {
+  config.rope_scaling = RopeScaling::yarn;
+  // Peng et al. 2023 (YaRN), eq. 22: attention is sharpened by scaling queries and keys alike.
+  if (config.rope_factor > 1) config.rope_magnitude *= 1 + 0.1 * log64(config.rope_factor);
+  constexpr Str what = "this form of YaRN";
+  reader.demand("rope.scaling.yarn_beta_fast", 32, what);
+  reader.demand("rope.scaling.yarn_beta_slow", 1, what);
+  reader.demand("rope.scaling.beta_fast", 32, what);  // Ollama's names
+  reader.demand("rope.scaling.beta_slow", 1, what);
+  reader.demand("rope.scaling.yarn_attn_factor", 1, what);
+  reader.demand("rope.scaling.yarn_log_multiplier", 0, what);
+  reader.demand("rope.scaling.extrapolation_factor", 1, what);
+  if (reader.real("rope.scaling.yarn_ext_factor", -1, -1e6, 1e6) >= 0)  // negative: not set
+    reader.demand("rope.scaling.yarn_ext_factor", 1, what);
+}
+
+void read_rope(Reader& reader, Config& config, bool from_ollama) {
   config.n_rot = reader.optional("rope.dimension_count", config.head_dim, 2, config.head_dim);
   if (config.n_rot % 2 != 0) {
     reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
                 << "is " << config.n_rot << "; pairs of dimensions rotate, so it must be even");
   }
-  config.rope_base = reader.real("rope.freq_base", 10000, 2, 1e15);
-  config.rope_base_sliding =
-      reader.real("rope.freq_base_swa", config.plain_local_rope ? 10000 : config.rope_base, 2, 1e15);
+  read_rope_bases(reader, config, from_ollama);
   config.rope_original_context =
       reader.optional("rope.scaling.original_context_length", config.n_ctx_train, 1, u64(1) << 31);
   config.rope_magnitude = reader.real("rope.scaling.attn_factor", 1, 1e-3, 1e3);
   const Str type = reader.text("rope.scaling.type");
-  const f64 old_factor = reader.real("rope.scale_linear", 1, 0.01, 1e6);  // files from before rope.scaling.*
-  config.rope_factor = reader.real("rope.scaling.factor", old_factor, 0.01, 1e6);
+  f64 factor = reader.real("rope.scale_linear", 0, 0, 1e6);     // files from before rope.scaling.*
+  if (from_ollama && config.n_ctx_train >= 131072) factor = 8;  // as the models of 4B and more are published
+  factor = reader.real("rope.scaling.factor", factor, 0, 1e6);
+  config.rope_factor = factor == 0 ? 1 : max(factor, 0.01);  // 0: not set
+  config.rope_magnitude_sliding = config.rope_magnitude;
   if (type == "none" || type == "longrope") {
     config.rope_factor = 1;  // longrope: its factors are tensors
+    config.long_rope = type == "longrope";
   } else if (type == "" || type == "linear") {
     config.rope_scaling = config.rope_factor == 1 ? RopeScaling::none : RopeScaling::linear;
   } else if (type == "yarn") {
-    config.rope_scaling = RopeScaling::yarn;
-    // Peng et al. 2023 (YaRN), eq. 22: attention is sharpened by scaling queries and keys alike.
-    if (config.rope_factor > 1) config.rope_magnitude *= 1 + 0.1 * log64(config.rope_factor);
+    read_yarn(reader, config);
   } else {
     reader.keep(fail(Code::unsupported, reader.full("rope.scaling.type"), reader.offset("rope.scaling.type"))
                 << "is '" << type << "'; supported: none, linear, yarn, longrope");
   }
+  if (!config.plain_local_rope) config.rope_magnitude_sliding = config.rope_magnitude;
+}
+
+// Keys that llama.cpp reads for these architectures and Flyball does not act on: their values must change nothing.
+void refuse_others(const gguf::File& file, Reader& reader, const Config& config) {
+  static constexpr struct {
+    Str key;
+    f64 neutral;
+    Str what;
+  } demands[] = {
+      {"attention.causal", 1, "attention to later tokens"},
+      {"expert_count", 0, "mixtures of experts"},
+      {"expert_used_count", 0, "mixtures of experts"},
+      {"expert_group_count", 0, "mixtures of experts"},
+      {"expert_group_used_count", 0, "mixtures of experts"},
+      {"nextn_predict_layers", 0, "layers that predict further tokens"},
+      {"classifier.pooling_type", 0, "classifiers"},
+      {"rope.scaling.alpha", 0, "this scaling of positions"},
+  };
+  for (const auto& demand : demands) reader.demand(demand.key, demand.neutral, demand.what);
+  constexpr Str sliding = "sliding layers of another shape";
+  reader.demand("attention.key_length_swa", config.head_dim, sliding);
+  reader.demand("attention.value_length_swa", config.value_dim, sliding);
+  reader.demand("rope.dimension_count_swa", config.n_rot, sliding);
+  if (reader.optional("embedding_length_out", 0, 0, ~u32(0)) != 0)
+    reader.demand("embedding_length_out", config.n_embd, "embeddings of another width");
+  const gguf::Value* labels = reader.find("classifier.output_labels");
+  if (labels && labels->count != 0)
+    reader.keep(fail(Code::unsupported, reader.full("classifier.output_labels"), labels->offset)
+                << "has " << labels->count << " labels; Flyball does not run classifiers");
+  const gguf::Value* suppressed = file.find("tokenizer.ggml.suppress_tokens");
+  if (suppressed && suppressed->count != 0)
+    reader.keep(fail(Code::unsupported, "tokenizer.ggml.suppress_tokens", suppressed->offset)
+                << "has " << suppressed->count << " tokens; Flyball does not run models that forbid tokens");
+}
+
+Pooling read_pooling(Reader& reader) {
+  constexpr Pooling known[] = {Pooling::none, Pooling::mean, Pooling::first, Pooling::last};
+  const u32 type = reader.optional("pooling_type", 0, 0, ~u32(0));
+  if (type == ~u32(0)) return Pooling::none;  // "not set"
+  if (type < 4) return known[type];
+  reader.demand("pooling_type", 0, "this way of pooling; 0 to 3 are none, mean, first and last token");
+  return Pooling::none;
 }
 
 void read_architecture(Reader& reader, Config& config) {
@@ -217,23 +219,12 @@ Result<Config> read_config(const gguf::File& file, u32 n_vocab) {
   config.n_ctx_train = reader.required("context_length", 1, u64(1) << 31);
   config.n_embd = reader.required("embedding_length", 1, 1 << 20);
   config.n_layer = reader.required("block_count", 1, max_layers);
-  config.n_head = reader.required("attention.head_count", 1, max_heads);
   FLYBALL_TRY(reader.status());
-
-  const auto checked = [&](Str key, u64 missing, u64 high, u32* out) -> Status {
-    const Str full = reader.full(key);
-    Result<u64> value = uniform(file, full, missing);
-    if (!value) return value.error();
-    if (value.value() < 1 || value.value() > high) {
-      return fail(Code::corrupt, full, reader.offset(key)) << "is " << value.value() << ", expected 1 to " << high;
-    }
-    *out = u32(value.value());
-    return {};
-  };
-  FLYBALL_TRY(checked("attention.head_count_kv", config.n_head, config.n_head, &config.n_head_kv));
-  if (!reader.has("feed_forward_length"))
-    return fail(Code::not_found, reader.full("feed_forward_length")) << "is missing from the file's metadata";
-  FLYBALL_TRY(checked("feed_forward_length", 0, 1 << 22, &config.n_ff));
+  config.n_head = reader.uniform("attention.head_count", missing, 1, max_heads, config.n_layer);
+  FLYBALL_TRY(reader.status());
+  config.n_head_kv = reader.uniform("attention.head_count_kv", config.n_head, 1, config.n_head, config.n_layer);
+  config.n_ff = reader.uniform("feed_forward_length", missing, 1, 1 << 22, config.n_layer);
+  FLYBALL_TRY(reader.status());
   if (config.n_head % config.n_head_kv != 0) {
     return fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
            << "is " << config.n_head_kv << ", which does not divide the " << config.n_head << " heads";
@@ -244,17 +235,13 @@ Result<Config> read_config(const gguf::File& file, u32 n_vocab) {
   }
   config.head_dim = reader.optional("attention.key_length", config.n_embd / config.n_head, 2, 4096);
   config.value_dim = reader.optional("attention.value_length", config.n_embd / config.n_head, 1, 4096);
-  config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", -1, 0, 1));
-  read_rope(reader, config);
+  const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
+  config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", from_ollama ? 1e-6 : -1, 0, 1));
+  config.pooling = read_pooling(reader);
+  read_rope(reader, config, from_ollama);
   read_architecture(reader, config);
+  refuse_others(file, reader, config);
   FLYBALL_TRY(reader.status());
-  constexpr Str refused[] = {"expert_count", "pooling_type"};
-  for (Str key : refused) {
-    const u64 value = reader.optional(key, 0, 0, ~u32(0));
-    if (value != 0)
-      return fail(Code::unsupported, reader.full(key), reader.offset(key))
-             << "is " << value << "; mixtures of experts and encoders are not supported";
-  }
   return config;
 }
 

@@ -9,6 +9,7 @@ namespace flyball::model {
 enum class Architecture : u8 { llama, qwen2, qwen3, gemma2, gemma3, phi3 };  // mistral files say `llama`
 enum class Activation : u8 { silu, gelu };
 enum class RopeScaling : u8 { none, linear, yarn };
+enum class Pooling : u8 { none, mean, first, last };  // how a file wants its rows to become one embedding
 
 constexpr u32 max_layers = 512;
 constexpr u32 max_heads = 512;
@@ -42,14 +43,17 @@ struct Config {
   bool query_key_norms = false;   // a norm for each head's query and key
   bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
   bool plain_local_rope = false;  // gemma3: sliding layers turn by unscaled positions, on a base of their own
+  Pooling pooling = Pooling::none;
 
   bool rope_neox = false;  // pairs (i, i + n_rot / 2); else (2i, 2i + 1)
   u32 n_rot = 0;
   f64 rope_base = 10000;
   f64 rope_base_sliding = 10000;  // gemma3: local layers have their own
   RopeScaling rope_scaling = RopeScaling::none;
-  f64 rope_factor = 1;            // linear, yarn: positions are divided by it
-  f64 rope_magnitude = 1;         // multiplies cosines and sines (rope.scaling.attn_factor, and yarn's own)
+  f64 rope_factor = 1;     // linear, yarn: positions are divided by it
+  f64 rope_magnitude = 1;  // multiplies cosines and sines (rope.scaling.attn_factor, and yarn's own)
+  f64 rope_magnitude_sliding = 1;
+  bool long_rope = false;         // factors of long and short contexts are tensors
   u32 rope_original_context = 0;  // yarn; longrope: the longest context that takes the short factors
 
   u32 q_dim() const { return n_head * head_dim; }

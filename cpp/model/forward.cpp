@@ -81,7 +81,7 @@ void Pass::rotate_tables(const Rope& rope) {
     f32* cosines = scratch_.cosines + sliding + at;
     f32* sines = scratch_.sines + sliding + at;
     if (two) {
-      rope_angles(rope.frequencies_sliding, rope.magnitude, position, cosines, sines);
+      rope_angles(rope.frequencies_sliding, rope.magnitude_sliding, position, cosines, sines);
     } else {
       memcpy(cosines, scratch_.cosines + at, rope.n_pairs * sizeof(f32));
       memcpy(sines, scratch_.sines + at, rope.n_pairs * sizeof(f32));

@@ -52,6 +52,7 @@ Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weight
   Rope rope;
   rope.n_pairs = config.n_rot / 2;
   rope.magnitude = config.rope_magnitude;
+  rope.magnitude_sliding = config.rope_magnitude_sliding;
   const f32* factors = weights.rope_factors;
   if (weights.rope_factors_long) {
     factors = context > config.rope_original_context ? weights.rope_factors_long : weights.rope_factors_short;

@@ -10,6 +10,7 @@ namespace flyball::model {
 struct Rope {
   u32 n_pairs = 0;
   f64 magnitude = 1;
+  f64 magnitude_sliding = 1;
   Span<f64> frequencies;          // (n_pairs) radians per position
   Span<f64> frequencies_sliding;  // (n_pairs), of sliding layers; the same memory where they do not differ
 };

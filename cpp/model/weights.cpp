@@ -14,7 +14,11 @@ class Loader {
       : arena_(arena), platform_(platform), file_(file), threads_(threads), progress_(progress) {
     for (const gguf::Tensor& tensor : file.tensors()) total_bytes_ += tensor.data.size;
   }
+  // Fetches and checks alone, and marks in `used` what was fetched, by the tensor's place in the file.
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used)
+      : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used) {}
 
+  bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required) {
     if (!status_.ok()) return nullptr;
     const gguf::Tensor* tensor = file_.tensor(name);
@@ -28,12 +32,13 @@ class Loader {
                 << ", " << cols << ")";
       return nullptr;
     }
+    if (checks_only()) used_[u64(tensor - file_.tensors().data)] = 1;
     return tensor;
   }
 
   const f32* vector(Str name, u64 n, bool required) {
     const gguf::Tensor* tensor = find(name, n, 1, required);
-    if (!tensor) return nullptr;
+    if (!tensor || checks_only()) return nullptr;
     Span<f32> values = arena_.allocate<f32>(n);
     if (values.empty()) return out_of_memory<f32>(name, n * sizeof(f32));
     kernels::dequantize_row(tensor->type, tensor->data.data, u32(n), values.data);
@@ -42,7 +47,7 @@ class Loader {
 
   // Rows [first, first + rows) of a tensor whose shape has been checked.
   Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows) {
-    if (!status_.ok() || !tensor) return {};
+    if (!status_.ok() || !tensor || checks_only()) return {};
     Matrix matrix;
     matrix.type = tensor->type;
     matrix.rows = rows;
@@ -86,6 +91,7 @@ class Loader {
   }
 
   Status status() const { return status_; }
+  bool checks_only() const { return !used_.empty(); }
   u64 packed_bytes() const { return packed_bytes_; }
   void fail_with(const Error& error) {
     if (status_.ok()) status_ = error;
@@ -103,6 +109,7 @@ class Loader {
   const gguf::File& file_;
   u32 threads_;
   LoadProgress progress_;
+  Span<u8> used_;
   Status status_;
   u64 done_bytes_ = 0, total_bytes_ = 0, packed_bytes_ = 0;
 };
@@ -121,20 +128,24 @@ class LayerName {  // "blk.<layer>.<suffix>"
   u32 size_;
 };
 
-void load_attention(Loader& loader, const gguf::File& file, const Config& c, u32 i, Layer& layer) {
+void load_attention(Loader& loader, const Config& c, u32 i, Layer& layer) {
   const u32 q = c.q_dim(), k = c.k_dim(), v = c.v_dim();
-  if (file.tensor(LayerName(i, "attn_qkv.weight"))) {  // one fused tensor: rows of q, then k, then v
+  const bool fused_weights = loader.has(LayerName(i, "attn_qkv.weight"));
+  if (fused_weights) {  // one tensor: rows of q, then k, then v
     const gguf::Tensor* fused = loader.find(LayerName(i, "attn_qkv.weight"), c.n_embd, q + k + v, true);
     layer.query = loader.pack(fused, 0, q);
     layer.key = loader.pack(fused, q, k);
     layer.value = loader.pack(fused, q + k, v);
-    if (const f32* bias = loader.vector(LayerName(i, "attn_qkv.bias"), q + k + v, false)) {
-      layer.query_bias = bias, layer.key_bias = bias + q, layer.value_bias = bias + q + k;
-    }
   } else {
     layer.query = loader.matrix(LayerName(i, "attn_q.weight"), c.n_embd, q);
     layer.key = loader.matrix(LayerName(i, "attn_k.weight"), c.n_embd, k);
     layer.value = loader.matrix(LayerName(i, "attn_v.weight"), c.n_embd, v);
+  }
+  if (fused_weights && loader.has(LayerName(i, "attn_qkv.bias"))) {
+    if (const f32* bias = loader.vector(LayerName(i, "attn_qkv.bias"), q + k + v, true)) {
+      layer.query_bias = bias, layer.key_bias = bias + q, layer.value_bias = bias + q + k;
+    }
+  } else {  // of their own, also beside fused weights
     layer.query_bias = loader.vector(LayerName(i, "attn_q.bias"), q, false);
     layer.key_bias = loader.vector(LayerName(i, "attn_k.bias"), k, false);
     layer.value_bias = loader.vector(LayerName(i, "attn_v.bias"), v, false);
@@ -147,8 +158,8 @@ void load_attention(Loader& loader, const gguf::File& file, const Config& c, u32
   layer.output_bias = loader.vector(LayerName(i, "attn_output.bias"), c.n_embd, false);
 }
 
-void load_feed_forward(Loader& loader, const gguf::File& file, const Config& c, u32 i, Layer& layer) {
-  if (file.tensor(LayerName(i, "ffn_gate.weight"))) {
+void load_feed_forward(Loader& loader, const Config& c, u32 i, Layer& layer) {
+  if (loader.has(LayerName(i, "ffn_gate.weight"))) {
     layer.gate = loader.matrix(LayerName(i, "ffn_gate.weight"), c.n_embd, c.n_ff);
     layer.up = loader.matrix(LayerName(i, "ffn_up.weight"), c.n_embd, c.n_ff);
     layer.gate_bias = loader.vector(LayerName(i, "ffn_gate.bias"), c.n_ff, false);
@@ -162,12 +173,20 @@ void load_feed_forward(Loader& loader, const gguf::File& file, const Config& c, 
   layer.down_bias = loader.vector(LayerName(i, "ffn_down.bias"), c.n_embd, false);
 }
 
-}  // namespace
+void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
+  const u32 pairs = config.n_rot / 2;
+  if (config.long_rope || config.architecture == Architecture::phi3) {
+    if (loader.has("rope_factors_long.weight") != loader.has("rope_factors_short.weight"))
+      loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
+    weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
+    weights.rope_factors_short = loader.vector("rope_factors_short.weight", pairs, false);
+  } else if (config.architecture == Architecture::llama) {
+    weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
+  }
+}
 
-Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
-                             u32 threads, LoadProgress progress) {
-  Loader loader(arena, platform, file, threads, progress);
-  Weights weights;
+Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights* out) {
+  Weights& weights = *out;
   weights.layers = arena.allocate<Layer>(config.n_layer);
   if (weights.layers.empty())
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_layer << " layers";
@@ -176,26 +195,67 @@ Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf:
   for (u32 i = 0; i < config.n_layer && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
     layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
-    load_attention(loader, file, config, i, layer);
+    load_attention(loader, config, i, layer);
     layer.ffn_norm = loader.vector(LayerName(i, "ffn_norm.weight"), config.n_embd, true);
-    load_feed_forward(loader, file, config, i, layer);
+    load_feed_forward(loader, config, i, layer);
     if (config.post_norms) {
       layer.attention_post_norm = loader.vector(LayerName(i, "post_attention_norm.weight"), config.n_embd, true);
       layer.ffn_post_norm = loader.vector(LayerName(i, "post_ffw_norm.weight"), config.n_embd, true);
     }
   }
   weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
-  const bool tied = !file.tensor("output.weight") || config.tied_output;
+  const bool tied = !loader.has("output.weight") || config.tied_output;
   weights.output = loader.matrix(tied ? "token_embd.weight" : "output.weight", config.n_embd, config.n_vocab);
   weights.output_bias = loader.vector("output.bias", config.n_vocab, false);
-  const u32 pairs = config.n_rot / 2;
-  weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
-  weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
-  weights.rope_factors_short = loader.vector("rope_factors_short.weight", pairs, false);
-  if (!weights.rope_factors_long != !weights.rope_factors_short) {
-    loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
+  load_rope_factors(loader, config, weights);
+  return loader.status();
+}
+
+// Input scales are for kernels that quantize activations by them; vision parts make embeddings of images.
+bool is_ignorable(Str name) {
+  return name.ends_with(".input_scale") || name.starts_with("v.") || name.starts_with("mm.");
+}
+
+Error refuse_unused(const gguf::Tensor& tensor, const Config& config) {
+  ErrorBuilder error = fail(Code::unsupported, tensor.name, tensor.offset);
+  for (u32 layer = config.n_layer; layer < max_layers; ++layer) {
+    if (!tensor.name.starts_with(LayerName(layer, ""))) continue;
+    return error << "belongs to layer " << layer << ", but " << config.architecture_name << ".block_count says "
+                 << config.n_layer << " layers";
   }
-  FLYBALL_TRY(loader.status());
+  return error << "is not a tensor that Flyball's " << config.architecture_name
+               << " uses or may ignore, so the model's answers would be other than its author's";
+}
+
+// Every tensor is used or may be ignored; one that is neither would have changed the answers.
+Status check_weights(const Platform& platform, const gguf::File& file, const Config& config) {
+  Arena scratch(platform);
+  const Span<const gguf::Tensor> tensors = file.tensors();
+  const Span<u8> used = scratch.allocate<u8>(tensors.size + 1);  // never empty
+  if (used.empty()) return fail(Code::out_of_memory, "tensors") << "no memory to check " << tensors.size << " tensors";
+  Loader loader(scratch, platform, file, used);
+  Weights weights;
+  FLYBALL_TRY(read_weights(loader, scratch, config, &weights));
+  for (u64 i = 0; i < tensors.size; ++i) {
+    if (!used[i] && !is_ignorable(tensors[i].name)) return refuse_unused(tensors[i], config);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab) {
+  Config config;
+  FLYBALL_ASSIGN(config, read_config(file, n_vocab));
+  return check_weights(platform, file, config);
+}
+
+Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
+                             u32 threads, LoadProgress progress) {
+  FLYBALL_TRY(check_weights(platform, file, config));
+  Loader loader(arena, platform, file, threads, progress);
+  Weights weights;
+  FLYBALL_TRY(read_weights(loader, arena, config, &weights));
   weights.packed_bytes = loader.packed_bytes();
   return weights;
 }

@@ -46,6 +46,9 @@ struct LoadProgress {
   bool (*report)(void* context, u64 done_bytes, u64 total_bytes) = nullptr;
 };
 
+// Whether load_weights() would take this file, and why not: reads the description and the names alone.
+Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab);
+
 // Small tensors go to the arena; `threads` threads pack each matrix into arena memory and discard its pages of the
 // mapping, so the peak is one copy of the weights.
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,

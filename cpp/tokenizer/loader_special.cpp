@@ -42,7 +42,10 @@ Status Loader::read_special_ids() {
     FLYBALL_TRY(read_id(key, &token));
     make_final(token);
   }
-  FLYBALL_ASSIGN(s_.add_space_prefix, file_.get_bool_or(KEY "add_space_prefix", !s_.pre));
+  // Gemma's tokenizer puts no space before a text; Ollama's converter leaves the key out.
+  const Result<Str> architecture = file_.get_str_or("general.architecture", "");
+  const bool gemma = architecture && architecture.value().starts_with("gemma");
+  FLYBALL_ASSIGN(s_.add_space_prefix, file_.get_bool_or(KEY "add_space_prefix", !s_.pre && !gemma));
   if (s_.pre) s_.add_space_prefix = false;  // byte-level BPE has none, whatever the file says
   FLYBALL_ASSIGN(s_.add_bos, file_.get_bool_or(KEY "add_bos_token", s_.pre ? s_.pre->add_bos : true));
   FLYBALL_ASSIGN(s_.add_eos, file_.get_bool_or(KEY "add_eos_token", false));

@@ -56,6 +56,19 @@ Field text(const std::string& key, const std::string& value) {
   return {key, [value](GgufWriter& w, const std::string& full) { w.string_key(full, value); }};
 }
 
+// An array of equal widths: `element` is the format's number of the type T.
+template <class T>
+Field array(const std::string& key, u32 element, const std::vector<T>& values) {
+  return {key, [element, values](GgufWriter& w, const std::string& full) {
+            std::string raw;
+            for (const T value : values) raw += test::bytes_of(value);
+            w.array_key(full, element, values.size(), raw);
+          }};
+}
+Field boolean(const std::string& key, bool value) {
+  return {key, [value](GgufWriter& w, const std::string& full) { w.bool_key(full, value); }};
+}
+
 bool refused(const flyball::Result<Config>& config, Code code, const std::string& where) {
   const auto& error = config.error();
   return !config.ok() && error.code == code && std::string(error.where.data, error.where.size) == where;
@@ -116,7 +129,7 @@ TEST(lies_are_refused_by_key) {
   CHECK(refused(config_with("llama", {real("rope.freq_base", 0)}), Code::corrupt, "llama.rope.freq_base"));
   CHECK(refused(config_with("llama", {real("rope.freq_base", __builtin_nanf(""))}), Code::corrupt,
                 "llama.rope.freq_base"));
-  CHECK(refused(config_with("llama", {real("rope.scaling.factor", 0)}), Code::corrupt, "llama.rope.scaling.factor"));
+  CHECK(refused(config_with("llama", {real("rope.scaling.factor", -1)}), Code::corrupt, "llama.rope.scaling.factor"));
   CHECK(refused(config_with("llama", {real("attention.layer_norm_rms_epsilon", -1)}), Code::corrupt,
                 "llama.attention.layer_norm_rms_epsilon"));
   CHECK(refused(config_with("llama", {text("block_count", "6")}), Code::corrupt, "llama.block_count"));
@@ -133,16 +146,121 @@ TEST(what_is_not_run_is_refused) {
   CHECK(refused(config_with("llama", {number("expert_count", 8)}), Code::unsupported, "llama.expert_count"));
   CHECK(
       refused(config_with("llama", {text("rope.scaling.type", "ntk")}), Code::unsupported, "llama.rope.scaling.type"));
-  const Field mixed = {"attention.head_count_kv", [](GgufWriter& w, const std::string& key) {
-                         w.array_key(key, 5, 2, test::bytes_of(u32(2)) + test::bytes_of(u32(4)));
-                       }};
-  CHECK(refused(config_with("llama", {mixed}), Code::unsupported, "llama.attention.head_count_kv"));
-  const Field even = {"attention.head_count_kv", [](GgufWriter& w, const std::string& key) {
-                        w.array_key(key, 5, 2, test::bytes_of(u32(4)) + test::bytes_of(u32(4)));
-                      }};
-  const auto uniform = config_with("llama", {even});
-  REQUIRE(uniform.ok());
-  CHECK_EQ(uniform.value().n_head_kv, 4);
+}
+
+TEST(arrays_of_equal_entries_are_one_number) {
+  for (const std::string key : {"attention.head_count", "attention.head_count_kv", "feed_forward_length"}) {
+    const auto even =
+        config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 4}), number("attention.key_length", 32)});
+    REQUIRE(even.ok());
+    CHECK_EQ(key == "attention.head_count"  ? even.value().n_head
+             : key == "feed_forward_length" ? even.value().n_ff
+                                            : even.value().n_head_kv,
+             4);
+    CHECK(config_with("llama", {array<u64>(key, 10, {4, 4, 4, 4, 4, 4})}).ok());
+    CHECK(refused(config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 2})}), Code::unsupported, "llama." + key));
+    CHECK(refused(config_with("llama", {array<u32>(key, 5, {4, 4})}), Code::corrupt, "llama." + key));
+    CHECK(refused(config_with("llama", {array<u32>(key, 5, {})}), Code::corrupt, "llama." + key));
+    CHECK(refused(config_with("llama", {array<float>(key, 6, {4, 4, 4, 4, 4, 4})}), Code::corrupt, "llama." + key));
+  }
+}
+
+TEST(keys_that_would_change_the_answers_are_refused_with_their_value) {
+  for (const std::string key :
+       {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count", "nextn_predict_layers",
+        "classifier.pooling_type", "rope.scaling.alpha", "attention.key_length_swa", "attention.value_length_swa",
+        "rope.dimension_count_swa", "embedding_length_out", "pooling_type"}) {
+    const auto config = config_with("llama", {number(key, 7)});
+    CHECK(refused(config, Code::unsupported, "llama." + key));
+    CHECK(std::string(config.error().what.data, config.error().what.size).starts_with("is 7; "));
+  }
+  const auto config = config_with("qwen3", {boolean("attention.causal", false)});
+  CHECK(refused(config, Code::unsupported, "qwen3.attention.causal"));
+  CHECK(std::string(config.error().what.data, config.error().what.size).starts_with("is false; "));
+  const Field labels = {"classifier.output_labels",
+                        [](GgufWriter& w, const std::string& key) { w.strings_key(key, {"yes", "no"}); }};
+  CHECK(refused(config_with("qwen3", {labels}), Code::unsupported, "qwen3.classifier.output_labels"));
+}
+
+TEST(neutral_values_of_those_keys_are_fine) {
+  CHECK(config_with("llama", {boolean("attention.causal", true), number("expert_count", 0),
+                              number("expert_used_count", 0), number("nextn_predict_layers", 0),
+                              number("attention.key_length_swa", 32), number("attention.value_length_swa", 32),
+                              number("rope.dimension_count_swa", 32), number("embedding_length_out", 256),
+                              number("pooling_type", 0xffffffff), real("rope.scaling.factor", 0)})
+            .ok());
+}
+
+TEST(pooling_is_what_the_file_says) {
+  using flyball::model::Pooling;
+  CHECK(config_with("qwen3", {}).value().pooling == Pooling::none);
+  CHECK(config_with("qwen3", {number("pooling_type", 1)}).value().pooling == Pooling::mean);
+  CHECK(config_with("qwen3", {number("pooling_type", 2)}).value().pooling == Pooling::first);
+  CHECK(config_with("qwen3", {number("pooling_type", 3)}).value().pooling == Pooling::last);
+}
+
+TEST(yarn_of_another_form_is_refused) {
+  const auto yarn = [](const Field& field) {
+    return config_with("llama", {text("rope.scaling.type", "yarn"), real("rope.scaling.factor", 4), field});
+  };
+  CHECK(yarn(real("rope.scaling.yarn_ext_factor", -1)).ok());
+  CHECK(yarn(real("rope.scaling.yarn_beta_fast", 32)).ok());
+  for (const std::string key : {"yarn_beta_fast", "yarn_beta_slow", "yarn_attn_factor", "yarn_log_multiplier",
+                                "yarn_ext_factor", "beta_fast", "beta_slow", "extrapolation_factor"}) {
+    CHECK(refused(yarn(real("rope.scaling." + key, 0.5f)), Code::unsupported, "llama.rope.scaling." + key));
+  }
+  // Without YaRN they do nothing.
+  CHECK(config_with("llama", {real("rope.scaling.yarn_beta_fast", 8)}).ok());
+}
+
+TEST(sliding_layers_of_yarn_keep_their_magnitude) {
+  const auto config = config_with("gemma3", {number("attention.sliding_window", 64), text("rope.scaling.type", "yarn"),
+                                             real("rope.scaling.factor", 8)});
+  REQUIRE(config.ok());
+  CHECK(config.value().rope_magnitude > 1.2);
+  CHECK_EQ(config.value().rope_magnitude_sliding, 1.0);
+}
+
+TEST(sliding_patterns_may_be_numbers) {
+  const Field window = number("attention.sliding_window", 64);
+  const std::string key = "attention.sliding_window_pattern";
+  for (const Field& pattern : {array<u32>(key, 4, {1, 1, 0, 1, 1, 0}), array<flyball::u8>(key, 7, {1, 1, 0, 1, 1, 0}),
+                               array<flyball::i64>(key, 11, {1, 1, 0, 1, 1, 0}), number(key, 3)}) {
+    const auto config = config_with("gemma3", {window, pattern});
+    REQUIRE(config.ok());
+    for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(config.value().is_sliding(layer), layer % 3 != 2);
+  }
+  const Field twos = array<u32>(key, 4, {1, 1, 2, 1, 1, 0});
+  CHECK(refused(config_with("gemma3", {window, twos}), Code::corrupt, "gemma3." + key));
+  // A period of 1 has only layers that see all, one of 0 none.
+  CHECK(!config_with("gemma3", {window, number(key, 1)}).value().is_sliding(0));
+  CHECK(config_with("gemma3", {window, number(key, 0)}).value().is_sliding(5));
+}
+
+TEST(gemma3_files_of_ollama_have_other_names_and_gaps) {
+  const Field window = number("attention.sliding_window", 64);
+  const auto named =
+      config_with("gemma3", {window, real("rope.global.freq_base", 500000), real("rope.local.freq_base", 20000)});
+  REQUIRE(named.ok());
+  CHECK_EQ(named.value().rope_base, 500000.0);
+  CHECK_EQ(named.value().rope_base_sliding, 20000.0);
+  // Neither bases nor an epsilon: what Ollama runs such files with.
+  const auto bare = config_with("gemma3", {window, {"attention.layer_norm_rms_epsilon", nullptr}});
+  REQUIRE(bare.ok());
+  CHECK_EQ(bare.value().rope_base, 1e6);
+  CHECK_EQ(bare.value().rope_base_sliding, 10000.0);
+  CHECK_EQ(bare.value().norm_eps, 1e-6f);
+  CHECK_EQ(bare.value().rope_factor, 1.0);
+  const auto large =
+      config_with("gemma3", {window, number("mm.tokens_per_image", 256), number("context_length", 131072)});
+  REQUIRE(large.ok());
+  CHECK_EQ(large.value().rope_factor, 8.0);
+  // The names of llama.cpp come first, and its files keep its defaults.
+  CHECK_EQ(config_with("gemma3", {window, real("rope.global.freq_base", 500000), real("rope.freq_base", 30000)})
+               .value()
+               .rope_base,
+           30000.0);
+  CHECK_EQ(config_with("gemma3", {window}).value().rope_base, 10000.0);
 }
 
 TEST(a_short_sliding_pattern_is_refused) {

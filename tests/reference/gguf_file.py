@@ -77,6 +77,10 @@ def f32s(values: Sequence[float]) -> Value:
     return Value(_ARRAY, struct.pack(f"<IQ{len(values)}f", _F32, len(values), *values))
 
 
+def u32s(values: Sequence[int]) -> Value:
+    return Value(_ARRAY, struct.pack(f"<IQ{len(values)}I", _U32, len(values), *values))
+
+
 def i32s(values: Sequence[int]) -> Value:
     return Value(_ARRAY, struct.pack(f"<IQ{len(values)}i", _I32, len(values), *values))
 

@@ -139,11 +139,24 @@ class ModelSpec:
     sha256: str
 
 
-def write_model(path: Path | str, arch: str, wtype: str, *, seed: int = 1, **overrides: Any) -> ModelSpec:
-    """Write the variant `arch` with all matrices in `wtype`; `overrides` replace fields of its Shape."""
+def write_model(
+    path: Path | str,
+    arch: str,
+    wtype: str,
+    *,
+    seed: int = 1,
+    keys: Mapping[str, gf.Value | None] | None = None,
+    more: Mapping[str, F32] | None = None,
+    **overrides: Any,
+) -> ModelSpec:
+    """Write the variant `arch` with all matrices in `wtype`; `overrides` replace fields of its Shape.
+
+    `keys` replace and add metadata, None removes a key; `more` are further tensors.
+    """
     shape = replace(VARIANTS[arch], **overrides)
-    tensors = [_tensor(name, values, wtype) for name, values in _weights(shape, seed)]
-    digest = gf.write_gguf(Path(path), _metadata(shape, wtype), tensors)
+    tensors = [_tensor(name, values, wtype) for name, values in [*_weights(shape, seed), *(more or {}).items()]]
+    metadata = {key: value for key, value in {**_metadata(shape, wtype), **(keys or {})}.items() if value is not None}
+    digest = gf.write_gguf(Path(path), metadata, tensors)
     return ModelSpec(Path(path), arch, wtype, seed, dict(overrides), shape, digest)
 
 

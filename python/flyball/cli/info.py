@@ -50,6 +50,8 @@ def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
         "cache_bytes": {kind: info.cache_bytes(context, kind) for kind in ("f16", "f32", "q8_0")},
         "cache_context": context,
         "metadata": model.metadata(),
+        "keys_not_read": model.keys_not_read(),
+        "problem": model.problem(),
         "tensors": [{"name": n, "type": t, "shape": list(s), "bytes": b} for n, t, s, b in tensors],
     }
     if fingerprint:
@@ -82,6 +84,11 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
         ("memory", f"about {common.size(weights)} for weights, {common.size(info.cache_bytes(context))} for a cache of"
          f" {context} positions (f16)"),
     ]  # fmt: skip
+    unread = [key for key in model.keys_not_read() if not key.startswith("general.")]  # those describe the model
+    if unread:
+        rows.append(("keys not read", common.printable(", ".join(unread))))
+    if described["problem"]:
+        rows.append(("cannot be run", common.printable(str(described["problem"]))))
     if args.fingerprint:
         rows.append(("fingerprint", described["fingerprint"]))
     common.write_table(rows)

@@ -150,6 +150,14 @@ class Model:
         """(name, type, shape with rows first, bytes) of each tensor in the file."""
         return self._core.tensors()
 
+    def keys_not_read(self) -> list[str]:
+        """Keys of the file's metadata that nothing has asked for: they change no answer."""
+        return self._core.keys_not_read()
+
+    def problem(self) -> str | None:
+        """Why the file cannot be run, with the key or tensor; None if it can. For models loaded with `vocab_only`."""
+        return self._core.problem()
+
     def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of `text`.
 

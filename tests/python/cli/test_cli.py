@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import flyball
 from flyball.cli import COMMANDS, main
 from flyball.cli.common import open_model
 from flyball.config import configuration
+from tests.reference import gguf_file as gf
+from tests.reference.models import write_model
 
 Capture = pytest.CaptureFixture[str]
 
@@ -223,6 +226,44 @@ def test_info(capsys: Capture, model_file: Callable[..., Path]) -> None:
     assert described["architecture"] == "qwen3"
     assert described["bytes_by_type"]["Q4_K"] > 0
     assert len(described["tensors"]) == described["n_tensors"]
+
+
+def test_info_lists_what_it_does_not_read_and_what_stands_in_the_way(capsys: Capture, tmp_path: Path) -> None:
+    path = str(
+        write_model(
+            tmp_path / "m.gguf",
+            "llama",
+            "Q8_0",
+            keys={"llama.logit_scale": gf.f32(0.25)},
+            more={"blk.0.attn_sinks.weight": np.ones(4, np.float32)},
+        ).path
+    )
+    assert main(["info", path]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^keys not read +.*llama\.logit_scale", out, re.MULTILINE)
+    assert re.search(r"^cannot be run +.*blk\.0\.attn_sinks\.weight", out, re.MULTILINE)
+    assert main(["info", path, "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert "llama.logit_scale" in described["keys_not_read"]
+    assert "blk.0.attn_sinks.weight" in described["problem"]
+    fails(capsys, "run", path, "-p", "x")
+
+
+def test_models_says_why_a_file_cannot_be_loaded(capsys: Capture, tmp_path: Path) -> None:
+    bad = {
+        "tensor.gguf": ({}, {"blk.0.attn_sinks.weight": np.ones(4, np.float32)}, "attn_sinks"),
+        "vocabulary.gguf": ({"tokenizer.ggml.pre": gf.string("strange")}, {}, "strange"),
+        "layers.gguf": ({"llama.block_count": gf.u32(1)}, {}, "block_count"),
+    }
+    for name, (keys, more, _) in bad.items():
+        write_model(tmp_path / name, "llama", "Q8_0", keys=keys, more=more)
+    assert main(["models", str(tmp_path), "--json"]) == 0
+    rows = {Path(row["file"]).name: row["problem"] for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(bad)
+    for name, (_, _, reason) in bad.items():
+        assert reason in rows[name]
+        with pytest.raises(flyball.Error, match=reason):
+            flyball.Model.load(tmp_path / name)
 
 
 def test_models_lists_good_and_bad_files(capsys: Capture, tmp_path: Path, model_file: Callable[..., Path]) -> None:

@@ -1,0 +1,113 @@
+"""What a file says is used, known to be ignorable, or refused by name; nothing of it is dropped in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flyball
+from tests.reference import gguf_file as gf
+from tests.reference.forward import logits as reference_logits
+from tests.reference.models import write_model
+
+IDS = [*range(40, 70), *range(3, 9)]
+SMALL: dict[str, Any] = {"n_embd": 256, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 128}
+
+
+def ones(*shape: int) -> Any:
+    return np.full(shape, 2, np.float32)
+
+
+def logits_of(path: Path) -> Any:
+    with flyball.Model.load(path, context=64) as model:
+        return model.logits(IDS)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "shape"),
+    [
+        ("llama", "blk.0.attn_q_norm.weight", (64,)),
+        ("llama", "blk.1.attn_sinks.weight", (4,)),
+        ("llama", "blk.1.ffn_down.scale", (1,)),
+        ("qwen2", "blk.0.attn_q.scale", (1,)),
+        ("qwen3", "cls.output.weight", (2, 256)),
+        ("phi3", "blk.0.attn_qkv.scale", (1,)),
+        ("gemma3", "dense_2.weight", (256, 256)),
+    ],
+)
+def test_a_tensor_that_nothing_uses_is_refused(tmp_path: Path, variant: str, name: str, shape: tuple[int, ...]) -> None:
+    path = write_model(tmp_path / "m.gguf", variant, "F32", more={name: ones(*shape)}).path
+    with pytest.raises(flyball.Unsupported, match=name):
+        flyball.Model.load(path)
+
+
+def test_more_layers_than_the_file_says_are_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.gguf", "llama", "F32", n_layer=6, keys={"llama.block_count": gf.u32(4)}).path
+    with pytest.raises(flyball.Unsupported, match=r"blk\.4\..*layer 4.*llama\.block_count says 4"):
+        flyball.Model.load(path)
+
+
+def test_vision_parts_and_input_scales_change_nothing(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "a.gguf", "gemma3", "F32").path
+    more = {"v.patch_embedding.weight": ones(4, 4), "mm.x.weight": ones(4, 4), "blk.0.attn_q.input_scale": ones(1)}
+    # Vision parts are a sign of Ollama's converter, whose gaps would have other defaults: this file has none.
+    other = write_model(tmp_path / "b.gguf", "gemma3", "F32", more=more).path
+    assert np.array_equal(logits_of(plain), logits_of(other))
+
+
+def test_attention_that_is_not_causal_is_refused(tmp_path: Path) -> None:
+    keys = {"llama.attention.causal": gf.boolean(False)}
+    path = write_model(tmp_path / "m.gguf", "llama", "F32", keys=keys).path
+    with pytest.raises(flyball.Unsupported, match=r"llama\.attention\.causal.*is false"):
+        flyball.Model.load(path)
+
+
+def test_ollamas_keys_of_gemma3_give_the_model_that_they_mean(tmp_path: Path) -> None:
+    ours = write_model(tmp_path / "a.gguf", "gemma3", "F32", rope_scaling="", rope_base_swa=20000.0).path
+    keys: dict[str, gf.Value | None] = {
+        "gemma3.rope.freq_base": None,
+        "gemma3.rope.freq_base_swa": None,
+        "gemma3.rope.global.freq_base": gf.f32(1e6),
+        "gemma3.rope.local.freq_base": gf.f32(20000.0),
+        "gemma3.attention.layer_norm_rms_epsilon": None,
+        "tokenizer.ggml.add_space_prefix": None,
+    }
+    theirs = write_model(tmp_path / "b.gguf", "gemma3", "F32", rope_scaling="", keys=keys).path
+    assert np.array_equal(logits_of(ours), logits_of(theirs))
+    texts = []
+    for path in (ours, theirs):
+        with flyball.Model.load(path, vocab_only=True) as model:
+            texts.append(model.tokenize("the one", add_special=False))
+    assert texts[0] == texts[1]
+
+
+def test_a_sliding_pattern_of_numbers_equals_the_reference(tmp_path: Path) -> None:
+    pattern = {"gemma3.attention.sliding_window_pattern": gf.u32s([1, 0, 1, 1, 0, 1, 0])}
+    path = write_model(tmp_path / "m.gguf", "gemma3", "F32", sliding_window=8, keys=pattern).path
+    assert np.abs(logits_of(path) - reference_logits(path, IDS)).max() < 0.01
+
+
+def test_yarn_leaves_the_sliding_layers_of_gemma3_alone(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.gguf", "gemma3", "F32", rope_scaling="yarn", rope_original=128).path
+    assert np.abs(logits_of(path) - reference_logits(path, IDS)).max() < 0.01
+
+
+def test_keys_that_nothing_reads_are_listed(tmp_path: Path) -> None:
+    keys = {"llama.logit_scale": gf.f32(0.25), "llama.attention.head_count": gf.i32s([4, 4])}
+    path = write_model(tmp_path / "m.gguf", "llama", "F32", keys=keys).path
+    with flyball.Model.load(path, vocab_only=True) as model:
+        unread = model.keys_not_read()
+        assert model.problem() is None
+    assert "llama.logit_scale" in unread
+    assert not {"llama.rope.freq_base", "llama.attention.head_count", "tokenizer.ggml.merges"} & set(unread)
+
+
+def test_the_problem_of_a_file_is_known_without_its_weights(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.gguf", "llama", "F32", more={"lm_head.weight": ones(384, 256)}).path
+    with flyball.Model.load(path, vocab_only=True) as model:
+        problem = model.problem()
+    assert problem is not None
+    assert "lm_head.weight" in problem
