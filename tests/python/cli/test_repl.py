@@ -192,7 +192,7 @@ def test_models_are_listed_from_the_cache(tmp_path: Path, model_file: Any) -> No
         code, out = run_script(tmp_path, [f"/models {folder}", "/quit"])
         assert code == 0
         assert re.search(r"llama-Q4_K\.gguf +\d.* Q4_K", out)
-    assert json.loads((tmp_path / "cache/flyball/models.json").read_text())["schema_version"] == 1
+    assert json.loads((tmp_path / "cache/flyball/models.json").read_text())["schema_version"] == 2
 
 
 @pytest.mark.parametrize(
