@@ -38,6 +38,50 @@ py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py
   return out;
 }
 
+py::array_t<float> last_logits(const SessionCore& core, py::handle ids, u32 batch, py::object progress) {
+  const std::shared_ptr<SessionOwner> held = core.owner;
+  const Use use(*held);
+  const u32 n_vocab = held->session->model().tokenizer().size();
+  const std::vector<Token> tokens = tokens_from(ids, n_vocab, "ids");
+  py::array_t<float> out(static_cast<py::ssize_t>(n_vocab));
+  float* data = out.mutable_data();
+  Call call(platform_of(*held), std::move(progress));
+  call_core(call, [&] {
+    return held->session->last_logits({tokens.data(), tokens.size()}, batch, call.cancel_token(), call.progress(),
+                                      {data, n_vocab});
+  });
+  return out;
+}
+
+// [(token, text, logprob)]
+py::list top_list(const engine::Model& model, Span<const runtime::TokenLogprob> top) {
+  py::list list;
+  for (const runtime::TokenLogprob& entry : top)
+    list.append(py::make_tuple(entry.token, text(model.tokenizer().piece(entry.token, true)), entry.logprob));
+  return list;
+}
+
+// (ids, logprobs of all but the first, for each of these the likeliest tokens)
+py::tuple score(const SessionCore& core, py::handle ids, u32 n_top, u32 batch, py::object progress) {
+  const std::shared_ptr<SessionOwner> held = core.owner;
+  const Use use(*held);
+  const engine::Model& model = held->session->model();
+  const u32 n_vocab = model.tokenizer().size();
+  const std::vector<Token> tokens = tokens_from(ids, n_vocab, "ids");
+  const size_t n = tokens.empty() ? 0 : tokens.size() - 1;
+  n_top = min(n_top, n_vocab);
+  std::vector<f32> logprobs(n);
+  std::vector<runtime::TokenLogprob> top(n * n_top);
+  Call call(platform_of(*held), std::move(progress));
+  call_core(call, [&] {
+    return held->session->score({tokens.data(), tokens.size()}, batch, call.cancel_token(), call.progress(),
+                                {logprobs.data(), n}, n_top, {top.data(), top.size()});
+  });
+  py::list tops;
+  for (size_t i = 0; i < n; ++i) tops.append(top_list(model, {top.data() + i * n_top, n_top}));
+  return py::make_tuple(py::cast(tokens), py::cast(logprobs), tops);
+}
+
 py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::string& pooling, bool normalise,
                          u32 batch) {
   using Pooling = engine::Session::Pooling;
@@ -178,6 +222,7 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   keep.stop_tokens = tokens_from(options["stop_token_ids"], n_vocab, "stop_token_ids");
   o.stop_tokens = {keep.stop_tokens.data(), keep.stop_tokens.size()};
   o.batch = options["batch"].cast<u32>();
+  o.top_logprobs = options["top_logprobs"].cast<u32>();
   o.ignore_eos = options["ignore_eos"].cast<bool>();
   o.deadline_ns = options["deadline_ns"].cast<u64>();
   const std::string speculate = options["speculate"].cast<std::string>();
@@ -356,6 +401,8 @@ void bind_session(py::module_& module) {
       .def("govern", &govern, "governor"_a)
       .def("governor", &governor)
       .def("logits", &logits, "ids"_a, "batch"_a, "progress"_a)
+      .def("last_logits", &last_logits, "ids"_a, "batch"_a, "progress"_a)
+      .def("score", &score, "ids"_a, "top_logprobs"_a, "batch"_a, "progress"_a)
       .def("embed", &embed, "ids"_a, "pooling"_a, "normalise"_a, "batch"_a)
       .def("save", &save, "path"_a)
       .def("restore", &restore, "path"_a)
@@ -375,6 +422,17 @@ void bind_session(py::module_& module) {
                                for (const f32 logprob : core.generation->logprobs()) list.append(logprob);
                                return list;
                              })
+      .def_property_readonly("n_tokens", [](const GenerationCore& core) { return core.generation->tokens().size; })
+      .def_property_readonly("n_top_logprobs",
+                             [](const GenerationCore& core) { return core.generation->options().top_logprobs; })
+      .def(
+          "top_logprobs",
+          [](const GenerationCore& core, u64 i) {
+            if (i >= core.generation->tokens().size) throw py::index_error();
+            return top_list(core.generation->session().model(), core.generation->top_logprobs(i));
+          },
+          "i"_a)
+      .def_property_readonly("seed", [](const GenerationCore& core) { return core.generation->options().sampler.seed; })
       .def_property_readonly("logits_hashes", &hashes)
       .def_property_readonly("text", [](const GenerationCore& core) { return text(str(core.text)); })
       .def_property_readonly(

@@ -74,6 +74,7 @@ class Model {
 
 Str quantization_of(const gguf::File& file);
 
+constexpr u32 max_top_logprobs = 128;    // at most the vocabulary
 constexpr u32 default_max_tokens = 512;  // of an answer, everywhere
 constexpr u32 default_context = 8192;    // at most, where the model has more
 
@@ -119,6 +120,14 @@ class Session {
   // Teacher-forced logits of every position: out is (ids.size, n_vocab). Uses a cleared cache; `batch` tokens at a
   // time.
   Status logits(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> out);
+
+  // The same of the last position alone: out is (n_vocab).
+  Status last_logits(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> out);
+
+  // Log-probabilities under the raw logits, teacher forced: logprobs (ids.size - 1) of each token after those before it,
+  // and top (ids.size - 1, n_top) of the likeliest tokens there, best first. Keeps the logits of one call only.
+  Status score(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> logprobs, u32 n_top,
+               Span<runtime::TokenLogprob> top);
 
   // Final hidden states (after the last norm) pooled over positions, L2-normalized when asked. out: (n_embd).
   enum class Pooling : u8 { mean, last, first };
@@ -188,6 +197,7 @@ struct GenerateOptions {
   // Prompt tokens per transformer call, 512 at most: whole panels of every kernel. Cannot change a result.
   u32 batch = 192;
   bool ignore_eos = false;
+  u32 top_logprobs = 0;  // likeliest tokens to keep for each of the answer's; cannot change a result
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
   governor::Changed policy_change;  // set by Policy::give(), like max_tokens
@@ -222,9 +232,10 @@ class Generation {
   void interrupt();  // ends it with StopReason::interrupted; between steps
 
   Span<const Token> prompt() const;
-  Span<const Token> tokens() const;           // produced, the end-of-generation token included
-  Span<const f32> logprobs() const;           // of tokens()
-  Span<const Hash128> logits_hashes() const;  // of the logits each was chosen from
+  Span<const Token> tokens() const;                             // produced, the end-of-generation token included
+  Span<const f32> logprobs() const;                             // of tokens()
+  Span<const runtime::TokenLogprob> top_logprobs(u64 i) const;  // (top_logprobs) where tokens()[i] was chosen
+  Span<const Hash128> logits_hashes() const;                    // of the logits each was chosen from
   StopReason stop_reason() const;
   const runtime::GenerationMetrics& metrics() const;
   const GenerateOptions& options() const;  // as the governor left them

@@ -66,6 +66,9 @@ void Generation::release(Generation* generation) {
 Span<const Token> Generation::prompt() const { return {state_->history.data, state_->n_prompt}; }
 Span<const Token> Generation::tokens() const { return {state_->tokens.data, state_->n_tokens}; }
 Span<const f32> Generation::logprobs() const { return {state_->logprobs.data, state_->n_tokens}; }
+Span<const runtime::TokenLogprob> Generation::top_logprobs(u64 i) const {
+  return state_->top.subspan(i * state_->options.top_logprobs, state_->options.top_logprobs);
+}
 Span<const Hash128> Generation::logits_hashes() const { return {state_->hashes.data, state_->n_tokens}; }
 StopReason Generation::stop_reason() const { return state_->stop_reason; }
 const runtime::GenerationMetrics& Generation::metrics() const { return state_->metrics; }

@@ -18,6 +18,10 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
            << "has " << options.stops.size << " strings, at most " << Generation::State::max_stops;
   }
   if (!options.stop_tokens.empty()) FLYBALL_TRY(check_tokens(options.stop_tokens, n_vocab, "stop_token_ids"));
+  if (options.top_logprobs > max_top_logprobs) {
+    return fail(Code::invalid_argument, "top_logprobs")
+           << "is " << options.top_logprobs << ", must be at most " << max_top_logprobs;
+  }
   FLYBALL_TRY(check_draft(session.handle, options.speculation));
   for (const Str& stop : options.stops) {
     if (stop.empty() || stop.size > Generation::State::max_stop_bytes) {
@@ -62,6 +66,8 @@ Status Generation::State::make_room(Span<const Token> prompt) {
   history = arena.allocate<Token>(u64(n_prompt) + capacity);
   logprobs = arena.allocate<f32>(capacity);
   hashes = arena.allocate<Hash128>(capacity);
+  options.top_logprobs = min(options.top_logprobs, session.model.config().n_vocab);
+  top = arena.allocate<runtime::TokenLogprob>(u64(capacity) * options.top_logprobs);
   u64 longest_stop = 0;
   for (u64 i = 0; i < options.stops.size; ++i) {
     stops[i] = arena.copy(options.stops[i]);
@@ -74,7 +80,8 @@ Status Generation::State::make_room(Span<const Token> prompt) {
   FLYBALL_TRY(keep(arena, "stop_token_ids", &options.stop_tokens));
   // Pending at most: the beginning of a stop string or of a character, and one token's text.
   pending_ = arena.allocate<char>(longest_stop + 4 + 2 * u64(session.model.state().longest_piece) + 16);
-  if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty()) {
+  if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty() ||
+      top.size != u64(capacity) * options.top_logprobs) {
     return fail(Code::out_of_memory, "generation") << "no memory for " << capacity << " tokens";
   }
   if (options.speculation.lookup && options.speculation.expected.empty())
@@ -139,16 +146,14 @@ Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f3
   const Platform& platform = session.platform;
   const u64 start = cycles(platform);
   const u64 position = n_known();
-  u32 bad = 0;
-  for (const f32& x : logits) bad |= u32((bit_cast<u32>(x) & 0x7f800000u) == 0x7f800000u);
-  if (bad)
-    return fail(Code::non_finite, "logits") << "the model computed NaN or infinity at position " << position
-                                            << "; the file's weights are damaged or overflow";
+  FLYBALL_TRY(check_finite(logits, position));
   hashes[n_sampled] = logits_hash(logits);
   const runtime::Sample sample = sampler.sample(session.model.table(), logits, {history.data, position}, n_prompt,
                                                 options.sampler, session.options.sequence, position);
   tokens[n_sampled] = sample.token;
   logprobs[n_sampled] = sample.logprob;
+  const u64 n_top = options.top_logprobs;
+  if (n_top) sampler.likeliest(logits, sample.softmax, top.subspan(n_sampled * n_top, n_top));
   ++n_sampled;
   const u64 end = cycles(platform);
   metrics.sample_cycles += end - start;

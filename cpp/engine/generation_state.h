@@ -53,14 +53,15 @@ struct Generation::State : InPlace {
   u64 turn = 0;  // of the session, from 1
   u64 start_cycles = 0;
   u32 n_prompt = 0;
-  u32 n_tokens = 0;      // shown
-  u32 n_sampled = 0;     // chosen: accepted draft tokens wait to be shown
-  u32 n_offered = 0;     // draft tokens at hand for the next call, whose number the governor chooses
-  u32 capacity = 0;      // tokens that may be produced
-  Span<Token> history;   // (n_prompt + capacity): prompt, then produced tokens
-  Span<Token> tokens;    // (capacity), inside history
-  Span<f32> logprobs;    // (capacity)
-  Span<Hash128> hashes;  // (capacity)
+  u32 n_tokens = 0;                 // shown
+  u32 n_sampled = 0;                // chosen: accepted draft tokens wait to be shown
+  u32 n_offered = 0;                // draft tokens at hand for the next call, whose number the governor chooses
+  u32 capacity = 0;                 // tokens that may be produced
+  Span<Token> history;              // (n_prompt + capacity): prompt, then produced tokens
+  Span<Token> tokens;               // (capacity), inside history
+  Span<f32> logprobs;               // (capacity)
+  Span<Hash128> hashes;             // (capacity)
+  Span<runtime::TokenLogprob> top;  // (capacity, options.top_logprobs)
   Str stops[max_stops];
   PromptLookup lookup;
   Token drafts[max_step_rows - 1];

@@ -31,6 +31,14 @@ Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what) {
   return {};
 }
 
+Status check_finite(Span<const f32> logits, u64 position) {
+  u32 bad = 0;
+  for (const f32& x : logits) bad |= u32((bit_cast<u32>(x) & 0x7f800000u) == 0x7f800000u);
+  if (!bad) return {};
+  return fail(Code::non_finite, "logits") << "the model computed NaN or infinity at position " << position
+                                          << "; the file's weights are damaged or overflow";
+}
+
 namespace {
 
 constexpr u32 max_context = 1 << 22;
@@ -131,7 +139,7 @@ Error interrupted_error(const Platform& platform, const CancelToken& cancel, u64
          << "stopped after " << done << " of " << total << " tokens; the session holds the tokens computed so far";
 }
 
-Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* out, Hidden hidden,
+Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* out, Rows rows,
                                CancelToken cancel, Progress progress) {
   if (ids.size > options.context - n_tokens) {
     return fail(Code::context_full, "context")
@@ -144,6 +152,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   const u32 step = min(batch_tokens, max_batch);
   WorkspaceLease workspace(model.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, u32(min(u64(step), ids.size))));
+  if (rows.logits) FLYBALL_TRY(workspace->need_rows(u32(min(u64(step), ids.size)), config.n_vocab));
   const model::Engine engine{&platform, &model.table(), ids.size == 1 ? options.decode_threads : options.threads};
   const CancelCheck canceled(platform, cancel);
   for (u64 done = 0; done < ids.size;) {
@@ -155,13 +164,14 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
     }
     const u64 start = cycles(platform);
     model::ForwardCycles spent;
-    const bool finished = model::forward(engine, config, weights, rope, workspace->scratch,
-                                         workspace->batch.subspan(0, n), out, canceled.check(), &spent);
+    const bool finished =
+        model::forward(engine, config, weights, rope, workspace->scratch, workspace->batch.subspan(0, n),
+                       rows.logits ? workspace->logits.data : out, canceled.check(), &spent);
     metrics.prefill.add({finished, finished ? n : 0, cycles(platform) - start, spent.matrices, spent.attention});
     if (!finished) return interrupted_error(platform, cancel, done, ids.size);
     n_tokens += n;
     done += n;
-    if (hidden.take) hidden.take(hidden.context, workspace->scratch.normed, n);
+    if (rows.take) FLYBALL_TRY(rows.take(rows.context, *workspace, n));
     if (out && want == Want::all) out += u64(n) * config.n_vocab;
     if (progress.report && !progress.report(progress.context, "prefill", done, ids.size))
       return interrupted_error(platform, {}, done, ids.size);
@@ -179,6 +189,56 @@ Status Session::logits(Span<const Token> ids, u32 batch, CancelToken cancel, Pro
   return state_->compute(ids, batch, State::Want::all, out.data, {}, cancel, progress);
 }
 
+Status Session::last_logits(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> out) {
+  const FloatMode standard;
+  const u32 n_vocab = state_->model.config().n_vocab;
+  FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
+  if (out.size != n_vocab)
+    return fail(Code::internal, "last_logits") << "the output has room for " << out.size << " values";
+  state_->truncate(0);
+  return state_->compute(ids, batch, State::Want::last, out.data, {}, cancel, progress);
+}
+
+Status Session::score(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> logprobs,
+                      u32 n_top, Span<runtime::TokenLogprob> top) {
+  const FloatMode standard;
+  const u32 n_vocab = state_->model.config().n_vocab;
+  FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
+  if (n_top > min(max_top_logprobs, n_vocab)) {
+    return fail(Code::invalid_argument, "top_logprobs")
+           << "is " << n_top << ", must be at most " << min(max_top_logprobs, n_vocab);
+  }
+  if (logprobs.size != ids.size - 1 || top.size != logprobs.size * n_top)
+    return fail(Code::internal, "score") << "the output has room for " << logprobs.size << " values";
+  state_->truncate(0);
+  struct Scores {
+    const kernels::Table& table;
+    Span<const Token> ids;
+    Span<f32> logprobs;
+    u32 n_top;
+    Span<runtime::TokenLogprob> top;
+    u64 n_vocab;
+    u64 done;
+  } scores{state_->model.table(), ids, logprobs, n_top, top, n_vocab, 0};
+  State::Rows rows;
+  rows.context = &scores;
+  rows.logits = true;
+  rows.take = [](void* context, Workspace& workspace, u32 n_rows) -> Status {
+    Scores& to = *static_cast<Scores*>(context);
+    for (u32 r = 0; r < n_rows; ++r, ++to.done) {
+      const Span<const f32> row = workspace.logits.subspan(r * to.n_vocab, to.n_vocab);
+      FLYBALL_TRY(check_finite(row, to.done));
+      const runtime::LogSoftmax softmax(to.table, row);
+      to.logprobs[to.done] = softmax.logprob(row[u64(to.ids[to.done + 1])]);
+      workspace.sampler.likeliest(row, softmax, to.top.subspan(to.done * to.n_top, to.n_top));
+    }
+    return {};
+  };
+  // The last token's logits are of a token that is not there.
+  const Span<const Token> fed = ids.subspan(0, ids.size - 1);
+  return state_->compute(fed, min(batch, max_step_rows), State::Want::all, nullptr, rows, cancel, progress);
+}
+
 Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalize, u32 batch, CancelToken cancel,
                       Span<f32> out) {
   const FloatMode standard;
@@ -194,20 +254,22 @@ Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalize, u3
     u64 n_rows;
   } pool{out, pooling, 0};
   for (f32& x : out) x = 0;
-  State::Hidden hidden;
-  hidden.context = &pool;
-  hidden.take = [](void* context, const f32* rows, u32 n_rows) {
+  State::Rows rows;
+  rows.context = &pool;
+  rows.take = [](void* context, Workspace& workspace, u32 n_rows) -> Status {
     Pool& to = *static_cast<Pool*>(context);
-    for (u32 r = 0; r < n_rows; ++r, rows += to.out.size) {
+    const f32* hidden = workspace.scratch.normed;
+    for (u32 r = 0; r < n_rows; ++r, hidden += to.out.size) {
       const bool replaces = to.pooling == Pooling::last || (to.pooling == Pooling::first && to.n_rows == 0);
       for (u64 i = 0; i < to.out.size; ++i) {
-        if (replaces) to.out[i] = rows[i];
-        if (to.pooling == Pooling::mean) to.out[i] += rows[i];
+        if (replaces) to.out[i] = hidden[i];
+        if (to.pooling == Pooling::mean) to.out[i] += hidden[i];
       }
       ++to.n_rows;
     }
+    return {};
   };
-  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, hidden, cancel, {}));
+  FLYBALL_TRY(state_->compute(ids, batch, State::Want::all, nullptr, rows, cancel, {}));
   f64 squares = 0;
   for (f32& x : out) {
     if (pooling == Pooling::mean) x /= f32(ids.size);

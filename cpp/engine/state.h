@@ -93,13 +93,15 @@ struct Session::State : InPlace {
   u64 epoch = 0;  // changes whenever other work replaces what the cache holds
 
   // Computes `ids` after what the cache holds, in calls of at most `batch_tokens`; counts into metrics.prefill. `logits`
-  // gets every row, or only the last one's; `hidden` each call's hidden states, where given.
+  // gets every row, or only the last one's; `rows` the workspace of each call, where given: its hidden states and, if
+  // `rows` wants them, its logits.
   enum class Want : u8 { last, all };
-  struct Hidden {
+  struct Rows {
     void* context = nullptr;
-    void (*take)(void* context, const f32* rows, u32 n_rows) = nullptr;
+    Status (*take)(void* context, Workspace& workspace, u32 n_rows) = nullptr;
+    bool logits = false;
   };
-  Status compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* logits, Hidden hidden, CancelToken cancel,
+  Status compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* logits, Rows rows, CancelToken cancel,
                  Progress progress);
   void truncate(u32 n);  // keeps the first n tokens
 };
@@ -127,5 +129,6 @@ class CancelCheck {
 };
 
 Status check_tokens(Span<const Token> ids, u32 n_vocab, Str what);
+Status check_finite(Span<const f32> logits, u64 position);
 
 }  // namespace flyball::engine

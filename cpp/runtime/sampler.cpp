@@ -179,6 +179,12 @@ bool in_range(f32 value, f32 low, f32 high) { return value >= low && value <= hi
 
 }  // namespace
 
+LogSoftmax::LogSoftmax(const kernels::Table& table, Span<const f32> logits) {
+  const f32 largest_logit = maximum(logits);
+  best = largest_logit;
+  log_sum = log64(table.sum_exp(logits.data, largest_logit, logits.size));
+}
+
 Status check(const SamplerSettings& s, u32 n_vocab) {
   const auto refuse = [](Str name, f64 value, Str range) {
     return fail(Code::invalid_argument, name) << "is " << value << ", must be " << range;
@@ -222,13 +228,18 @@ Result<Sampler> Sampler::create(Arena& arena, u32 n_vocab) {
 
 Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history, u64 n_prompt,
                        const SamplerSettings& settings, u64 sequence, u64 position) {
-  const f32 best = maximum(logits);
   Sample sample;
+  sample.softmax = LogSoftmax(table, logits);
   sample.token = choose(adjust(logits, history, n_prompt, settings), settings, sequence, position);
-  if (sample.token == tokenizer::no_token) sample.token = first_equal(logits, best);  // all banned: the bans yield
-  const f64 sum = table.sum_exp(logits.data, best, logits.size);
-  sample.logprob = f32(f64(logits[u64(sample.token)]) - f64(best) - log64(sum));
+  if (sample.token == tokenizer::no_token)
+    sample.token = first_equal(logits, f32(sample.softmax.best));  // all banned: the bans yield
+  sample.logprob = sample.softmax.logprob(logits[u64(sample.token)]);
   return sample;
+}
+
+void Sampler::likeliest(Span<const f32> logits, const LogSoftmax& softmax, Span<TokenLogprob> out) {
+  select_top(logits, out.size, keys_);
+  for (u64 i = 0; i < out.size; ++i) out[i] = {key_token(keys_[i]), softmax.logprob(key_logit(keys_[i]))};
 }
 
 Span<const f32> Sampler::adjust(Span<const f32> logits, Span<const Token> history, u64 n_prompt,

@@ -31,9 +31,24 @@ struct SamplerSettings {
 
 Status check(const SamplerSettings& settings, u32 n_vocab);  // names the setting, its value and its range
 
+// The normalization of a row of logits, with the table's one order of the sum.
+struct LogSoftmax {
+  f64 best = 0;     // the largest logit
+  f64 log_sum = 0;  // natural log of the sum of exp(logit - best)
+  LogSoftmax() = default;
+  LogSoftmax(const kernels::Table& table, Span<const f32> logits);
+  f32 logprob(f32 logit) const { return f32(f64(logit) - best - log_sum); }
+};
+
+struct TokenLogprob {
+  Token token = 0;
+  f32 logprob = 0;
+};
+
 struct Sample {
   Token token = 0;
-  f32 logprob = 0;  // log softmax of the raw logits at the token
+  f32 logprob = 0;     // log softmax of the raw logits at the token
+  LogSoftmax softmax;  // of the raw logits
 };
 
 // A uniform number in [0, 1) from a counter (contract 1): the same for the same (seed, sequence, position), always.
@@ -49,6 +64,9 @@ class Sampler {
   // being chosen. Logits must be finite (the caller has checked).
   Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history, u64 n_prompt,
                 const SamplerSettings& settings, u64 sequence, u64 position);
+
+  // The out.size likeliest tokens under the raw logits, best first; ties go to the smaller token id.
+  void likeliest(Span<const f32> logits, const LogSoftmax& softmax, Span<TokenLogprob> out);
 
  private:
   Span<const f32> adjust(Span<const f32> logits, Span<const Token> history, u64 n_prompt,

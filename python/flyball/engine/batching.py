@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import _core
 from ..errors import Interrupted
-from .results import Piece, Result
+from .results import Piece, Result, make_piece
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -58,7 +58,8 @@ class Job:
             return True
         token, logprob, text, done = step
         if self.on_piece is not None and (token is not None or text):
-            self.on_piece(Piece(text, token, logprob))
+            assert self.core is not None
+            self.on_piece(make_piece(self.core, token, logprob, text))
         if done:
             assert self.core is not None
             try:

@@ -16,7 +16,7 @@ from ..errors import FormatError
 from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
 from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
 from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, governor_words, integer, utf8
-from .results import ModelInfo, Piece, Result, Tuned
+from .results import ModelInfo, Piece, Result, Score, Tuned
 from .session import Session, Stream, make_options
 
 if TYPE_CHECKING:
@@ -187,6 +187,26 @@ class Model:
         """
         with self._borrowed() as session:
             return session.logits(ids, batch, progress=progress)
+
+    def last_logits(
+        self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits of the last position alone: float32 of shape (n_vocab,), the bits of logits(ids)[-1]."""
+        with self._borrowed() as session:
+            return session.last_logits(ids, batch, progress=progress)
+
+    def score(
+        self, text: Prompt, top_logprobs: int = 0, batch: int = 192, *, progress: Progress | None = None
+    ) -> Score:
+        """How likely the model finds each token of `text` (text or token ids), teacher forced.
+
+        top_logprobs  also give this many of the likeliest tokens in each place, at most 128
+
+        Natural-log probabilities under the raw logits, of every token but the first. Memory does not grow with the
+        text's logits, as it does with logits().
+        """
+        with self._borrowed() as session:
+            return session.score(text, top_logprobs, batch, progress=progress)
 
     def embed(
         self, text: Prompt, pooling: str = "mean", normalize: bool = True, batch: int = 192

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, SupportsFloat, SupportsIndex, TypedDict
@@ -11,6 +12,7 @@ from .. import _core
 from ..errors import InvalidArgument
 
 DEFAULT_MAX_TOKENS = 512  # of an answer; the core has the same default
+MAX_TOP_LOGPROBS = 128  # the core has the same bound
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
 
@@ -28,7 +30,7 @@ class GenerateKeywords(TypedDict, total=False):
     top_k: int
     top_p: float
     min_p: float
-    seed: int
+    seed: int | None
     stop: str | Iterable[str]
     stop_token_ids: Iterable[int]
     repeat_penalty: float
@@ -37,6 +39,7 @@ class GenerateKeywords(TypedDict, total=False):
     frequency_penalty: float
     no_repeat_ngram: int
     logit_bias: Mapping[int, float] | None
+    top_logprobs: int
     deadline: float | None
     ignore_eos: bool
     batch: int
@@ -53,7 +56,8 @@ class GenerateOptions:
     top_k            only the k likeliest tokens; 0: all
     top_p            only the likeliest tokens that together reach p; 1: all
     min_p            only tokens at least p times as likely as the likeliest; 0: all
-    seed             the same seed draws the same tokens, whatever was generated earlier
+    seed             the same seed draws the same tokens, whatever was generated earlier; None: a random one for each
+                     answer, which Result.seed and the receipt report
     stop             text or texts; the answer ends before the first occurrence of any of them
     stop_token_ids   ids that end the answer, beside the model's own and even with ignore_eos
     repeat_penalty   divides positive and multiplies negative logits of tokens in the last `repeat_window`; 1: off
@@ -61,6 +65,8 @@ class GenerateOptions:
     frequency_penalty  subtracted from a token's logit as many times as the answer has the token, -100 to 100; 0: off
     no_repeat_ngram  bans tokens that would repeat an n-gram of this length; 0: off
     logit_bias       token id -> number added to its logit; float("-inf") bans the token
+    top_logprobs     for each token of the answer, keep this many of the likeliest tokens there (at most 128), under the
+                     raw logits: before bias, penalties, temperature and the like; never changes a result
     deadline         seconds from the call after which the answer ends with stop_reason "deadline"
     ignore_eos       continue after an end-of-generation token
     batch            prompt tokens per transformer call; never changes a result
@@ -74,7 +80,7 @@ class GenerateOptions:
     top_k: int = 40
     top_p: float = 0.95
     min_p: float = 0.05
-    seed: int = 0
+    seed: int | None = 0
     stop: str | Iterable[str] = ()
     stop_token_ids: Iterable[int] = ()
     repeat_penalty: float = 1.0
@@ -83,6 +89,7 @@ class GenerateOptions:
     frequency_penalty: float = 0.0
     no_repeat_ngram: int = 0
     logit_bias: Mapping[int, float] | None = None
+    top_logprobs: int = 0
     deadline: float | None = None
     ignore_eos: bool = False
     batch: int = 192
@@ -98,7 +105,7 @@ class GenerateOptions:
             "top_k": integer("top_k", self.top_k),
             "top_p": real("top_p", self.top_p),
             "min_p": real("min_p", self.min_p),
-            "seed": integer("seed", self.seed, most=_U64),
+            "seed": random_seed() if self.seed is None else integer("seed", self.seed, most=_U64),
             "stop": _stops(self.stop),
             "stop_token_ids": _token_ids(self.stop_token_ids),
             "repeat_penalty": real("repeat_penalty", self.repeat_penalty),
@@ -107,6 +114,7 @@ class GenerateOptions:
             "frequency_penalty": real("frequency_penalty", self.frequency_penalty),
             "no_repeat_ngram": integer("no_repeat_ngram", self.no_repeat_ngram),
             "logit_bias": {key: real(f"logit_bias[{key}]", value) for key, value in bias.items()},
+            "top_logprobs": integer("top_logprobs", self.top_logprobs, most=MAX_TOP_LOGPROBS),
             "deadline_ns": _deadline_ns(self.deadline),
             "ignore_eos": bool(self.ignore_eos),
             "batch": integer("batch", self.batch, 1),
@@ -123,6 +131,11 @@ def integer(name: str, value: SupportsIndex, least: int = 0, most: int = _U32) -
     if not least <= number <= most:
         raise InvalidArgument(name, f"is {number}, must be from {least} to {most}")
     return number
+
+
+def random_seed() -> int:
+    """A seed from the system's randomness: 53 bits, so that every reader of JSON keeps it exactly."""
+    return int.from_bytes(os.urandom(8), "little") >> 11
 
 
 def real(name: str, value: SupportsFloat) -> float:

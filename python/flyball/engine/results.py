@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._counts import GenerationCounts, SessionCounts
 from .receipt import Receipt
+
+if TYPE_CHECKING:
+    from .._core import GenerationCore
 
 
 @dataclass(frozen=True)
@@ -206,13 +210,58 @@ class Tuned:
     candidates: list[tuple[int, int, int]]
 
 
+class TopLogprob(NamedTuple):
+    """One of the likeliest tokens at a position: its id, its text (control tokens too), its natural-log probability.
+
+    Probabilities are those under the raw logits: before bias, penalties, temperature and the like. A text that is not
+    UTF-8 by itself has U+FFFD; Model.detokenize_bytes([token], special=True) has the bytes.
+    """
+
+    token: int
+    text: str
+    logprob: float
+
+
 @dataclass(frozen=True)
 class Piece:
-    """One step of a stream. `text` has only whole characters and may be empty; the last piece may have no token."""
+    """One step of a stream. `text` has only whole characters and may be empty; the last piece may have no token.
+
+    `top_logprobs`: the likeliest tokens where `token` was chosen, best first, as many as asked for.
+    """
 
     text: str
     token: int | None
     logprob: float
+    top_logprobs: tuple[TopLogprob, ...] = ()
+
+
+def make_piece(core: GenerationCore, token: int | None, logprob: float, text: str) -> Piece:
+    """The Piece of a generation's last step."""
+    top = core.top_logprobs(core.n_tokens - 1) if token is not None and core.n_top_logprobs else ()
+    return Piece(text, token, logprob, tuple(map(TopLogprob._make, top)))
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a model finds a text: `logprobs[i]` is the natural-log probability of `tokens[i + 1]` after the tokens
+    before it, under the raw logits. The first token follows nothing and has none.
+
+    `top_logprobs[i]`: the likeliest tokens in the place of `tokens[i + 1]`, best first; () if none were asked for.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    top_logprobs: tuple[tuple[TopLogprob, ...], ...]
+
+    @property
+    def total(self) -> float:
+        """The natural-log probability of the text after its first token: the sum of `logprobs`, rounded once."""
+        return math.fsum(self.logprobs)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean negative log-probability; 1 for a text of one token."""
+        return math.exp(-self.total / len(self.logprobs)) if self.logprobs else 1.0
 
 
 @dataclass(frozen=True)
@@ -220,9 +269,10 @@ class Result:
     """One finished answer.
 
     `tokens` are the generated ids (with the token that ended the answer), `logprobs` their natural-log probabilities
-    under the raw logits. `stop_reason` is eos, max_tokens, stop_string, stop_token, context_full, interrupted,
-    deadline, or the governor's: budget_guard, loop_guard, memory_guard; `decisions` are those of the governor. `digest`
-    and `receipt` are computed on first access; the first one of a model hashes its file.
+    under the raw logits. `top_logprobs` has for each of `tokens` the likeliest ones in its place, best first; () if
+    none were asked for. `seed` drew the tokens. `stop_reason` is eos, max_tokens, stop_string, stop_token,
+    context_full, interrupted, deadline, or the governor's: budget_guard, loop_guard, memory_guard; `decisions` are
+    those of the governor. `digest` and `receipt` are computed on first access; a model's first one hashes its file.
     """
 
     text: str
@@ -232,6 +282,8 @@ class Result:
     metrics: Metrics
     prompt: tuple[int, ...] = field(repr=False)
     decisions: tuple[Decision, ...]
+    seed: int
+    top_logprobs: tuple[tuple[TopLogprob, ...], ...] = field(repr=False)
     _make_receipt: Callable[[], tuple[str, Receipt]] | None = field(repr=False, compare=False)
 
     @cached_property

@@ -13,9 +13,27 @@ from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
 from .batching import AsyncStream, Job, awaited
 from .handle import ModelHandle, Progress, Prompt
-from .options import DEFAULT_MAX_TOKENS, DraftSource, GenerateKeywords, GenerateOptions, governor_words, integer
+from .options import (
+    DEFAULT_MAX_TOKENS,
+    MAX_TOP_LOGPROBS,
+    DraftSource,
+    GenerateKeywords,
+    GenerateOptions,
+    governor_words,
+    integer,
+)
 from .receipt import Receipt
-from .results import Decision, GovernorState, Metrics, Piece, Result, SessionMetrics
+from .results import (
+    Decision,
+    GovernorState,
+    Metrics,
+    Piece,
+    Result,
+    Score,
+    SessionMetrics,
+    TopLogprob,
+    make_piece,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -58,7 +76,7 @@ class Stream(Iterator[Piece]):
             self._finish()
             if token is None and not text:
                 raise StopIteration
-        return Piece(text, token, logprob)
+        return make_piece(self._core, token, logprob, text)
 
     def when_done(self, call: Callable[[Result], None]) -> None:
         """Call `call` with the Result when the answer is complete."""
@@ -216,6 +234,21 @@ class Session:
         """Logits of every position, float32 of shape (len(ids), n_vocab). The cache is cleared first."""
         return self._core.logits(ids, integer("batch", batch, 1), progress)
 
+    def last_logits(
+        self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Logits of the last position alone, float32 of shape (n_vocab,). The cache is cleared first."""
+        return self._core.last_logits(ids, integer("batch", batch, 1), progress)
+
+    def score(
+        self, text: Prompt, top_logprobs: int = 0, batch: int = 192, *, progress: Progress | None = None
+    ) -> Score:
+        """How likely the model finds each token of `text` (text or token ids). The cache is cleared first."""
+        n_top = integer("top_logprobs", top_logprobs, most=MAX_TOP_LOGPROBS)
+        tokens, logprobs, top = self._core.score(self._model.ids(text), n_top, integer("batch", batch, 1), progress)
+        tops = tuple(tuple(map(TopLogprob._make, row)) for row in top) if n_top else ()
+        return Score(tuple(tokens), tuple(logprobs), tops)
+
     def embed(
         self, text: Prompt, pooling: str = "mean", normalize: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
@@ -268,6 +301,13 @@ def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
         raise TypeError(str(error).replace("GenerateOptions.__init__()", "generate()")) from None
 
 
+def top_logprobs(core: _core.GenerationCore) -> tuple[tuple[TopLogprob, ...], ...]:
+    """For each of the answer's tokens the likeliest ones in its place; () if none were asked for."""
+    if not core.n_top_logprobs:
+        return ()
+    return tuple(tuple(map(TopLogprob._make, core.top_logprobs(i))) for i in range(core.n_tokens))
+
+
 def make_result(core: _core.GenerationCore) -> Result:
     """The Result of a finished generation."""
 
@@ -283,5 +323,7 @@ def make_result(core: _core.GenerationCore) -> Result:
         metrics=Metrics.from_counts(core.metrics(), _core.cycles_per_second()),
         prompt=tuple(core.prompt),
         decisions=tuple(Decision(at, reason, json.loads(data)) for at, reason, data in core.decisions()),
+        seed=core.seed,
+        top_logprobs=top_logprobs(core),
         _make_receipt=make_receipt,
     )

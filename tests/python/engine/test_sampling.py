@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,39 @@ def test_penalties_stand_in_receipt_and_journal(demo: flyball.Model, tmp_path: P
     assert flyball.verify(recorded[0], model=demo)
 
 
+def test_a_random_seed_is_reported_and_repeats(demo: flyball.Model) -> None:
+    results = [demo.generate(PROMPT, 30, seed=None, temperature=1.5) for _ in range(4)]
+    assert len({result.seed for result in results}) == 4
+    for result in results:
+        assert 0 <= result.seed < 2**53  # exact in every reader of JSON
+        assert result.receipt["sampler"]["seed"] == result.seed
+        assert demo.generate(PROMPT, 30, seed=result.seed, temperature=1.5).digest == result.digest
+    assert flyball.verify(results[0].receipt, model=demo)
+
+
+def test_each_prompt_of_a_batch_and_each_stream_gets_its_own_random_seed(demo: flyball.Model, tmp_path: Path) -> None:
+    with (
+        flyball.Journal(tmp_path / "journal", content=True) as journal,
+        flyball.Model.load(flyball.demo_model_path(), journal=journal) as model,
+    ):
+        results = model.generate_many([PROMPT] * 3, 12, seed=None)
+        with model.stream(PROMPT, 12, seed=None) as stream:
+            list(stream)
+        results += [stream.result, asyncio.run(model.agenerate(PROMPT, 12, seed=None))]
+    seeds = [result.seed for result in results]
+    assert len(set(seeds)) == 5
+    recorded = [flyball.Receipt(text)["sampler"]["seed"] for _, text in receipts(read(tmp_path / "journal"))]
+    assert sorted(recorded) == sorted(seeds)
+    for result in results:
+        assert demo.generate(PROMPT, 12, seed=result.seed).digest == result.digest
+
+
+def test_the_default_seed_stays(demo: flyball.Model) -> None:
+    result = demo.generate(PROMPT, 12)
+    assert result.seed == 0
+    assert result.digest == demo.generate(PROMPT, 12, seed=0).digest
+
+
 def test_neutral_penalties_change_nothing(demo: flyball.Model) -> None:
     plain = demo.generate(PROMPT, 20)
     neutral = demo.generate(PROMPT, 20, presence_penalty=0, frequency_penalty=0)
@@ -90,6 +124,10 @@ def test_neutral_penalties_change_nothing(demo: flyball.Model) -> None:
         {"min_p": 2},
         {"seed": -1},
         {"seed": 2**64},
+        {"seed": "random"},
+        {"top_logprobs": -1},
+        {"top_logprobs": 129},
+        {"top_logprobs": True + 0.5},
         {"max_tokens": 0},
         {"max_tokens": -5},
         {"max_tokens": 2**32},
