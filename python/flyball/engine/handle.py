@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from .. import _core
-from ..errors import InvalidArgument
+from ..errors import ContextFull, InvalidArgument
 from .batching import Batcher
 from .options import governor_words, integer, utf8
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
 
 Prompt: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
 Progress: TypeAlias = Callable[[str, int, int], object]
+
+
+def is_many(prompts: Prompt | Sequence[Prompt]) -> TypeGuard[Sequence[Prompt]]:
+    """Whether this is a list of prompts; a list of integers is one prompt."""
+    return isinstance(prompts, (list, tuple)) and bool(prompts) and not hasattr(prompts[0], "__index__")
 
 
 class Recorder(Protocol):
@@ -78,6 +83,25 @@ class ModelHandle:
         if isinstance(prompt, (bytes, bytearray)):
             raise InvalidArgument("prompt", "is bytes, must be text or token ids")
         return prompt
+
+    def ids_of_many(self, prompts: Iterable[Prompt], context: int) -> list[list[int]]:
+        """Token ids of several prompts, all checked: an error names the prompt and comes before any work."""
+        n_vocab = self.core.info()["n_vocab"]
+        lists = []
+        for i, prompt in enumerate(prompts):
+            name = f"prompt {i}"
+            try:
+                ids = [integer(name, token, most=n_vocab - 1) for token in self.ids(prompt)]
+            except InvalidArgument as error:
+                raise InvalidArgument(name, error.what) from None
+            except TypeError:
+                raise InvalidArgument(name, f"is {prompt!r}, must be text or token ids") from None
+            if not ids:
+                raise InvalidArgument(name, "is empty; give at least one token")
+            if len(ids) > context:
+                raise ContextFull(name, f"has {len(ids)} tokens, the context holds {context}")
+            lists.append(ids)
+        return lists
 
     def keep_journal(self) -> None:
         """Write the recorded events to the journal, if there is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -209,9 +209,13 @@ class Model:
             return session.score(text, top_logprobs, batch, progress=progress)
 
     def embed(
-        self, text: Prompt, pooling: str = "mean", normalize: bool = True, batch: int = 192
+        self, text: Prompt | Sequence[Prompt], pooling: str = "mean", normalize: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
-        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
+        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,).
+
+        A list of n texts (or of lists of ids) gives shape (n, n_embd), each row with the bits that its text gives
+        alone; all are checked before the first is computed.
+        """
         with self._borrowed() as session:
             return session.embed(text, pooling, normalize, batch)
 

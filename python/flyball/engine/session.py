@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .. import _core
 from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
 from .batching import AsyncStream, Job, awaited
-from .handle import ModelHandle, Progress, Prompt
+from .handle import ModelHandle, Progress, Prompt, is_many
 from .options import (
     DEFAULT_MAX_TOKENS,
     MAX_TOP_LOGPROBS,
@@ -250,10 +250,20 @@ class Session:
         return Score(tuple(tokens), tuple(logprobs), tops)
 
     def embed(
-        self, text: Prompt, pooling: str = "mean", normalize: bool = True, batch: int = 192
+        self, text: Prompt | Sequence[Prompt], pooling: str = "mean", normalize: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
-        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,)."""
-        return self._core.embed(self._model.ids(text), pooling, bool(normalize), integer("batch", batch, 1))
+        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,).
+
+        A list of n texts (or of lists of ids) gives shape (n, n_embd), each row with the bits that its text gives
+        alone; all are checked before the first is computed.
+        """
+        batch = integer("batch", batch, 1)
+        if not is_many(text):
+            return self._core.embed(self._model.ids(cast("Prompt", text)), pooling, bool(normalize), batch)
+        import numpy as np
+
+        prompts = self._model.ids_of_many(text, self.context)
+        return np.stack([self._core.embed(ids, pooling, bool(normalize), batch) for ids in prompts])
 
     def reset(self) -> None:
         """Clear the cache."""

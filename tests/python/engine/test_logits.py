@@ -130,3 +130,37 @@ def test_embeddings(small: flyball.Model) -> None:
     with pytest.raises(flyball.InvalidArgument, match="median"):
         small.embed(ids, "median")
     assert small.embed("text works, too").shape == (small.info.n_embd,)
+
+
+def test_embeddings_of_a_list(small: flyball.Model) -> None:
+    texts = ["The fox", "A much longer text about the fox, the mill and its bread.", "Z"]
+    for pooling, normalize in (("mean", True), ("last", False), ("first", True)):
+        rows = small.embed(texts, pooling, normalize)
+        assert rows.shape == (3, small.info.n_embd)
+        assert rows.dtype == np.float32
+        for row, text in zip(rows, texts, strict=True):
+            assert row.tobytes() == small.embed(text, pooling, normalize).tobytes()
+    ids: list[Any] = [[1, 2, 3], np.array([4, 5]), (6,), "text"]
+    assert small.embed(ids).tobytes() == b"".join(small.embed(one).tobytes() for one in ids)
+    assert small.session().embed(tuple(texts)).shape == (3, small.info.n_embd)
+    assert small.embed(["one"]).shape == (1, small.info.n_embd)
+    assert small.embed((1, 2, 3)).shape == small.embed(np.array([1, 2, 3])).shape == (small.info.n_embd,)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["good", []], "prompt 1: is empty"),
+        (["good", [10**6]], "prompt 1: is 1000000"),
+        (["good", None], "prompt 1: is None"),
+        (["good", b"bytes"], "prompt 1: is bytes"),
+        (["good", "lone \ud800"], "prompt 1: .*surrogate"),
+        ([[1], 2], "prompt 1: is 2"),
+        (["good", [1] * 257], "prompt 1: has 257 tokens"),
+    ],
+)
+def test_a_bad_text_of_a_list_is_named_before_any_work(small: flyball.Model, texts: list[Any], message: str) -> None:
+    session = small.session()
+    with pytest.raises(flyball.Error, match=message):
+        session.embed(texts)
+    assert session.metrics.prefill.tokens == 0
