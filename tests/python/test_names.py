@@ -11,7 +11,17 @@ import pytest
 import flyball
 import flyball.journal
 
-LATE = ("asyncio", "jinja2", "logging", "numpy", "scipy", "flyball.journal", "flyball.governor", "flyball.templates")
+LATE = (
+    "asyncio",
+    "jinja2",
+    "logging",
+    "numpy",
+    "prompt_toolkit",
+    "scipy",
+    "flyball.journal",
+    "flyball.governor",
+    "flyball.templates",
+)
 
 
 def test_every_public_name_is_there() -> None:
@@ -24,6 +34,12 @@ def test_importing_the_package_imports_nothing_that_few_need() -> None:
     code = f"import flyball, sys; print([name for name in {LATE} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", [["run", "-n", "2", "--no-receipt"], ["chat", "-n", "2"]])
+def test_only_a_chat_in_a_terminal_imports_the_editor(command: list[str]) -> None:
+    code = f"import sys; from flyball.cli import main; main({command}); sys.exit('prompt_toolkit' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], input=b"Hello\n", capture_output=True, check=True)
 
 
 @pytest.mark.parametrize(("former", "name"), [("policy", "Policy"), ("replay", "replay")])

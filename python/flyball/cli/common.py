@@ -80,6 +80,10 @@ def _parent(*names: str, **how: Any) -> argparse.ArgumentParser:
 # Parent parsers with the arguments that several commands share.
 MODEL = _parent("model", nargs="?", metavar="MODEL", help="GGUF file (default: the bundled demonstration model)")
 MODEL_FLAG = _parent("--model", metavar="FILE", help="GGUF file (default: the bundled demonstration model)")
+TEMPLATE_VARIABLES = _parent(
+    "--template-var", action="append", default=[], metavar="NAME=JSON",
+    help="a variable of the chat template, such as enable_thinking=false; may be repeated",
+)  # fmt: skip
 JSON = _parent("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -130,6 +134,25 @@ def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
             raise InvalidArgument("--set", f"is {assignment!r}, must be KEY=VALUE; flyball config lists the keys")
         words[key.strip()] = word.strip()
     return resolve(args.config, words)
+
+
+def template_variables(args: argparse.Namespace) -> dict[str, Any]:
+    """The variables that the flags give to the chat template."""
+    return {name: value for each in args.template_var for name, value in template_variable(each).items()}
+
+
+def template_variable(assignment: str) -> dict[str, Any]:
+    """One variable from NAME=JSON."""
+    name, _, word = (part.strip() for part in argument_text(assignment).partition("="))
+    try:
+        value = json.loads(word)
+    except (ValueError, RecursionError):
+        raise InvalidArgument(
+            f"template variable {name!r}", f"is {word!r}, must be JSON: true, false, a number, text in double quotes"
+        ) from None
+    if not name.isidentifier():
+        raise InvalidArgument("template variable", f"has the name {name!r}; give NAME=JSON")
+    return {name: value}
 
 
 def generate_keywords(settings: Mapping[str, Setting], progress: Progress | None = None) -> GenerateKeywords:

@@ -19,7 +19,10 @@ _SHOWN = 60  # characters of what was taken for a file
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "run", help="generate from a prompt", description=__doc__, parents=[common.MODEL, common.JSON]
+        "run",
+        help="generate from a prompt",
+        description=__doc__,
+        parents=[common.MODEL, common.JSON, common.TEMPLATE_VARIABLES],
     )
     parser.add_argument("words", nargs="*", metavar="PROMPT", help="the prompt, after the model (or -p, -f)")
     prompt = parser.add_mutually_exclusive_group()
@@ -125,7 +128,9 @@ def _stream(
     keywords["ignore_eos"] = args.ignore_eos
     try:
         if args.chat:
-            return model.chat(session=session).stream(prompt, max_tokens, progress=progress, **keywords)
+            chat = model.chat(session=session)
+            chat.variables |= common.template_variables(args)
+            return chat.stream(prompt, max_tokens, progress=progress, **keywords)
         return session.stream(prompt, max_tokens, progress=progress, **keywords)
     finally:
         progress.clear()

@@ -64,10 +64,10 @@ class Terminal:
 
 
 @contextmanager
-def flyball_in_a_terminal(*args: str, columns: int = 80, rows: int = 24, **env: str) -> Iterator[Terminal]:
-    """`flyball ARGS` with a controlling terminal of this size; `env` adds to the environment."""
+def flyball_in_a_terminal(*args: str, **env: str) -> Iterator[Terminal]:
+    """`flyball ARGS` with a controlling terminal of 24 rows and 200 columns; `env` adds to the environment."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
     environment: Mapping[str, str] = {**os.environ, "TERM": "xterm-256color", **env}
 
     def take_terminal() -> None:

@@ -1,0 +1,46 @@
+"""`flyball chat`: a conversation in the model's own chat template."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from .. import common
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "chat", help="chat with a model", description=__doc__, parents=[common.MODEL, common.TEMPLATE_VARIABLES]
+    )
+    parser.add_argument("--system", metavar="TEXT", help="the system message")
+    parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
+    parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="maximum tokens per answer (default: 512)")
+    common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
+    common.add_journal_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the conversation until the user ends it."""
+    from . import lines  # here, so that other commands do not import it
+    from .conversation import Conversation
+
+    settings = common.read_settings(args)
+    with common.open_journal(args, settings) as journal:
+        conversation = Conversation(args, settings, journal)
+        if _is_for_people():
+            from .editor import Editor  # imports prompt_toolkit
+
+            with Editor(conversation) as editor:
+                lines.talk(conversation, editor.read)
+        else:
+            lines.talk(conversation, lines.read)
+        conversation.end()
+    return common.SUCCESS
+
+
+def _is_for_people() -> bool:
+    """Whether a terminal reads and shows, and obeys what an editor of lines writes."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
