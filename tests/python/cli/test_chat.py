@@ -412,6 +412,7 @@ def test_every_command_is_listed_and_completed() -> None:
     for what in settings.SET:
         assert re.search(rf"^/set .*\b{what}\b", commands.HELP, re.MULTILINE), what
     assert ", ".join(settings.SHOW) in commands.HELP
+    assert max(map(len, commands.HELP.splitlines())) <= 80
 
 
 def test_the_template_gets_its_variables(tmp_path: Path) -> None:
@@ -432,7 +433,7 @@ def test_a_full_context_leaves_the_oldest_turns_out_and_says_so_once(tmp_path: P
     lines = [f"What is {n} + 1?" for n in range(30)]
     out, err = talk(*lines, "/show", "/save it.json", args=("--system", "Be brief.", "--ctx", "128"), cwd=tmp_path)
     assert err == ""
-    assert out.count("the context is full: the oldest turns are left out") == 1
+    assert out.count("(context full: oldest turns left out until half is free; system message stays)\n") == 1
     assert out.count("more messages are left out") > 1
     assert "29 + 1 = 30." in out
     saved = json.loads((tmp_path / "it.json").read_text())

@@ -12,7 +12,7 @@ from . import settings
 from .conversation import Conversation
 
 HELP = '''/help                    this list
-/set parameter NAME X    temperature, top_k, seed, max_tokens, stop: any option of an answer
+/set parameter NAME X    temperature, top_k, seed, max_tokens, stop, ...
 /set system TEXT         another system message; the conversation goes on
 /set think, nothink      whether a model that can think does
 /set variable NAME JSON  a variable of the chat template
@@ -26,14 +26,15 @@ HELP = '''/help                    this list
 /clear                   forget the conversation (the system message stays)
 /system TEXT             start over with this system message
 /seed N                  draw other tokens
-/speculate [HOW]         draft tokens and verify several at once: auto, off, always
-/explain                 what the governor and the policy decided about the last answer, and why
+/speculate [HOW]         verify draft tokens, several at once: auto, off, always
+/explain                 what was decided about the last answer, and why
 /metrics                 counts of the last answer
 /receipt FILE            write the last answer's receipt
 /bye                     end (also /quit, Ctrl-D)
 
-Enter sends. A pasted text is one message; so is what stands between """ and """. Alt-Enter breaks the line.
-Arrow keys edit and recall what was sent before; Tab completes commands. Ctrl-C stops an answer or clears the line.'''
+Enter sends, Alt-Enter breaks the line. A pasted text is one message, and so is
+what stands between """ and """. Arrow keys edit and recall what was sent, Tab
+completes commands. Ctrl-C stops an answer or clears the line, Ctrl-D ends.'''
 
 _ENDS = ("/bye", "/quit", "/exit")
 _SHOWN = 60  # characters of a message that is taken back

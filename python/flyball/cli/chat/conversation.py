@@ -10,7 +10,7 @@ from ...config.configuration import Setting
 from ...engine.options import GenerateKeywords
 from ...engine.results import Result
 from ...engine.session import Stream
-from ...errors import InvalidArgument
+from ...errors import Error, InvalidArgument
 from .. import common
 from .screen import Screen, Thinking
 
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from ...journal.journal import Journal
 
 _QUIET = ("AUTOTUNE_BASELINE_LOWERED", "POLICY_IN_FORCE")  # change nothing by themselves
-_RULE = (
-    "the context is full: the oldest turns are left out of the prompt, until half of the context is free;"
-    " the system message stays, and /save and /show messages still have all"
-)
+_RULE = "context full: oldest turns left out until half is free; system message stays"
 _TAIL = 16  # tokens at the end of a prompt that may open the model's thinking
 _SEEDS = 2**64
 
@@ -106,6 +103,9 @@ class Conversation:
         except KeyboardInterrupt:
             stopped = True
             self._write(thinking.parts(stream.close().text[shown:]))  # a last token that came with Ctrl-C
+        except Error:
+            self.screen.write(thinking.rest() + "\n")  # the error gets a line of its own
+            raise
         self.screen.write(thinking.rest())
         self.screen.write(" (stopped)\n" if stopped else "\n", dim=True)
         return stream.result
