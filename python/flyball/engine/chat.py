@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .options import GenerateKeywords
 
 
+_SYSTEM = ("system", "developer")  # roles of a first message that stays
+
+
 class Chat:
     """Messages and the session that caches them. A message's text can never become a control token.
 
@@ -60,7 +63,8 @@ class Chat:
 
     @system.setter
     def system(self, text: str | None) -> None:
-        self._history[: self._first()] = [Message("system", text)] if text else []
+        role = self._history[0].role if self._first() else "system"
+        self._history[: self._first()] = [Message.of({"role": role, "content": text})] if text else []
 
     @property
     def left_out(self) -> int:
@@ -73,7 +77,7 @@ class Chat:
             old = self._history[index]
         except IndexError:
             raise InvalidArgument("index", f"is {index}; there are {len(self._history)} messages") from None
-        self._history[index] = Message(old.role, content, old.more)
+        self._history[index] = Message.of(old.as_dict() | {"content": content})
 
     def undo(self) -> tuple[Message, ...]:
         """Remove the last user message and what follows it; gives them. Raises InvalidArgument if there is none."""
@@ -107,7 +111,8 @@ class Chat:
             if (size := len(self.prompt(text))) <= limit:
                 return self._left_out - before
         self._left_out = before
-        raise ContextFull("message", f"has {size} tokens with all around it; the context has room for {context}")
+        what = f"has {size} tokens with all around it, the context holds {context}"
+        raise ContextFull("message", f"{what}; choose a larger context or a shorter message")
 
     def _cuts(self, context: int, room: int) -> Iterator[tuple[int, int]]:
         """Limits of a prompt in tokens, with the index of the first message to keep, in the order to try them."""
@@ -170,7 +175,7 @@ class Chat:
 
     def _first(self) -> int:
         """The index of the first message after the system message."""
-        return int(self._history[:1] != [] and self._history[0].role == "system")
+        return int(self._history[:1] != [] and self._history[0].role in _SYSTEM)
 
     def _turns(self) -> list[int]:
         """The indices of the user messages; a turn is one with what follows it."""

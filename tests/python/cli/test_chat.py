@@ -262,8 +262,9 @@ def test_what_is_no_thinking_is_shown_as_it_is(text: str, rest: str) -> None:
 
 
 def opening(tmp_path: Path) -> str:
-    source = flyball.Model.load(flyball.demo_model_path(), vocab_only=True).info.chat_template
-    return str(template(tmp_path, source + "<think>\n"))
+    """A template that begins the answer's thinking."""
+    with flyball.Model.load(flyball.demo_model_path(), vocab_only=True) as model:
+        return str(template(tmp_path, model.info.chat_template + "<think>\n"))
 
 
 def test_thinking_is_dim(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_messages_are_replaced(demo: flyball.Model) -> None:
         chat.edit(2, "x")
 
 
+def test_instructions_of_a_developer_stay_as_a_system_message_does(small: flyball.Model) -> None:
+    chat = small.chat(template=JOINED, messages=[{"role": "developer", "content": "Be brief."}, *SHOTS])
+    chat.reset()
+    assert chat.system == "Be brief."
+    chat.system = "Be kind."
+    assert chat.history == (Message("developer", "Be kind."),)
+
+
 def test_undo_takes_the_last_turn_back(demo: flyball.Model) -> None:
     chat = demo.chat(system="Be brief.", messages=SHOTS)
     fresh = ask(demo.chat(system="Be brief.", messages=SHOTS))
@@ -102,6 +110,8 @@ def test_wrong_messages_are_found_at_the_door(demo: flyball.Model, message: Any,
         demo.chat(messages=[message])
     with pytest.raises(flyball.InvalidArgument, match=said):
         chat.history = (*before, message)
+    with pytest.raises(flyball.InvalidArgument, match="type int"):
+        chat.edit(0, 5)  # type: ignore[arg-type]
     assert chat.history == before
 
 
@@ -205,7 +215,7 @@ def test_a_long_last_turn_stays_if_it_fits(small: flyball.Model) -> None:
 
 def test_a_message_that_fills_the_context_alone_is_said(small: flyball.Model) -> None:
     chat = small.chat(template=JOINED, messages=SHOTS)
-    with pytest.raises(flyball.ContextFull, match=r"message: has \d+ tokens .* room for 256"):
+    with pytest.raises(flyball.ContextFull, match=r"message: has \d+ tokens .* the context holds 256; choose"):
         chat.make_room("word " * 300)
     assert chat.left_out == 0
     assert chat.make_room("short") == 0
