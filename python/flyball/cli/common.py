@@ -33,6 +33,7 @@ _GOVERNOR_KEYS = ("autotune.", "guard.", "policy.")
 SUCCESS, FAILURE, ERROR = 0, 1, 2
 _MAX_TEXT = 64 << 20
 _PATIENCE_S = 3
+_TERMINAL_LINE = 4095  # bytes of a line that Linux terminals keep; they drop the rest in silence
 
 # flag -> (configuration key, metavar, help)
 _FLAGS = {
@@ -277,10 +278,20 @@ def read_text(name: str) -> str:
         raise FileError(name, f"cannot be read: {error.strerror or error}") from None
     if len(raw) > _MAX_TEXT:
         raise InvalidArgument(name, f"is longer than {_MAX_TEXT >> 20} MiB, too long for a prompt")
+    if name == "-":
+        check_uncut(raw)
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise FormatError(name, "is not UTF-8", error.start) from None
+
+
+def check_uncut(typed: bytes) -> None:
+    """Refuse input with a line that the terminal has cut."""
+    if sys.stdin.isatty() and any(len(line) == _TERMINAL_LINE for line in typed.split(b"\n")):
+        raise InvalidArgument(
+            "standard input", f"has a line that the terminal cut at {_TERMINAL_LINE} bytes; use a file or a pipe"
+        )
 
 
 def is_piped(file: IO[str] | None) -> bool:

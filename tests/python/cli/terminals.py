@@ -52,6 +52,12 @@ class Terminal:
             self._read(0.05)
         return self.child.returncode
 
+    def hang_up(self) -> None:
+        """Close the terminal, as its window would."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
     def _read(self, seconds: float) -> bool:
         if not select.select([self.fd], [], [], seconds)[0]:
             return False
@@ -64,11 +70,13 @@ class Terminal:
 
 
 @contextmanager
-def flyball_in_a_terminal(*args: str, **env: str) -> Iterator[Terminal]:
-    """`flyball ARGS` with a controlling terminal of 24 rows and 200 columns; `env` adds to the environment."""
+def flyball_in_a_terminal(
+    *args: str, size: tuple[int, int] = (24, 200), env: Mapping[str, str] | None = None
+) -> Iterator[Terminal]:
+    """`flyball ARGS` with a controlling terminal of so many rows and columns; `env` adds to the environment."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
-    environment: Mapping[str, str] = {**os.environ, "TERM": "xterm-256color", **env}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    environment: Mapping[str, str] = {**os.environ, "TERM": "xterm-256color", **(env or {})}
 
     def take_terminal() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -84,10 +92,11 @@ def flyball_in_a_terminal(*args: str, **env: str) -> Iterator[Terminal]:
         env=environment,
     )
     os.close(theirs)
+    terminal = Terminal(ours, child)
     try:
-        yield Terminal(ours, child)
+        yield terminal
     finally:
         if child.poll() is None:
             child.kill()
         child.wait()
-        os.close(ours)
+        terminal.hang_up()

@@ -15,7 +15,7 @@ import flyball
 from flyball.cli.chat import commands, quotes, settings
 from flyball.cli.chat.screen import Thinking
 
-from .terminals import Terminal, flyball_in_a_terminal
+from .terminals import PATIENCE, Terminal, flyball_in_a_terminal
 from .test_cli import flyball_command
 from .test_terminal import escaping  # noqa: F401
 
@@ -84,7 +84,7 @@ def test_nohistory_keeps_lines_out_of_the_file(chat: Terminal, tmp_path: Path) -
 
 @pytest.mark.parametrize("state", ["/dev/null", "/proc/none"])
 def test_a_folder_that_cannot_be_written_is_no_failure(state: str) -> None:
-    with flyball_in_a_terminal("chat", *GREEDY, XDG_STATE_HOME=state) as terminal:
+    with flyball_in_a_terminal("chat", *GREEDY, env={"XDG_STATE_HOME": state}) as terminal:
         ready(terminal)
         terminal.type("What is 1 + 1?\r")
         terminal.wait_for("1 + 1 = 2.")
@@ -120,6 +120,7 @@ def test_tab_completes_commands_their_words_and_files(chat: Terminal, tmp_path: 
 def test_control_c_clears_the_line_and_control_d_leaves(chat: Terminal, tmp_path: Path) -> None:
     chat.type("What is 9 + 9?" + CTRL_C + "What is 1 + 1?\r")
     chat.wait_for("1 + 1 = 2.")
+    ready(chat, chat.seen.index(b"1 + 1 = 2."))
     chat.type(CTRL_C)
     chat.wait_for("(/bye or Ctrl-D ends)")
     assert messages(chat, tmp_path) == ["What is 1 + 1?", "1 + 1 = 2."]
@@ -137,6 +138,17 @@ def test_control_c_stops_an_answer_whose_text_stays(tmp_path: Path) -> None:
     assert question == "Tell me a story about a fox."
     assert answer.startswith("Once upon")
     assert answer.encode().replace(b"\n", b"\r\n") in terminal.seen  # no more and no less than was shown
+
+
+def test_control_c_at_any_moment_does_not_leave(chat: Terminal, tmp_path: Path) -> None:
+    """People press it just as the answer ends; nothing between an answer and the next prompt may take it for more."""
+    for n in range(60):
+        chat.type(f"What is {n} + 1?\r")
+        chat.wait_for("?2004h", len(chat.seen))  # sent, or already answered
+        chat.type(CTRL_C)
+    chat.type("What is 20 + 1?\r")
+    chat.wait_for("20 + 1 = 21.")
+    assert messages(chat, tmp_path)[-1] == "20 + 1 = 21."
 
 
 def test_what_is_no_utf8_is_said(chat: Terminal) -> None:
@@ -269,9 +281,9 @@ def opening(tmp_path: Path) -> str:
 
 def test_thinking_is_dim(tmp_path: Path) -> None:
     with flyball_in_a_terminal("chat", *GREEDY, "--template", opening(tmp_path)) as terminal:
-        at = ready(terminal)
+        ready(terminal)
         terminal.type("What is 2 + 3?\r")
-        assert DIM in terminal.wait_for("\x1b[?2004h", at + 30)
+        terminal.wait_for(DIM)
 
 
 PLAIN_TERMINALS: list[dict[str, str]] = [{"TERM": "dumb"}, {"NO_COLOR": "1"}]
@@ -279,7 +291,7 @@ PLAIN_TERMINALS: list[dict[str, str]] = [{"TERM": "dumb"}, {"NO_COLOR": "1"}]
 
 @pytest.mark.parametrize("env", PLAIN_TERMINALS, ids=str)
 def test_plain_terminals_get_plain_text(tmp_path: Path, env: dict[str, str]) -> None:
-    with flyball_in_a_terminal("chat", *GREEDY, "--template", opening(tmp_path), **env) as terminal:
+    with flyball_in_a_terminal("chat", *GREEDY, "--template", opening(tmp_path), env=env) as terminal:
         terminal.wait_for(">")
         terminal.type("What is 2 + 3?\n/undo\n/bye\n")
         assert terminal.end() == 0
@@ -291,10 +303,32 @@ def test_plain_terminals_get_plain_text(tmp_path: Path, env: dict[str, str]) -> 
 
 
 def test_a_dumb_terminal_says_what_it_has_cut() -> None:
-    with flyball_in_a_terminal("chat", "-n", "4", TERM="dumb") as terminal:
+    with flyball_in_a_terminal("chat", "-n", "4", env={"TERM": "dumb"}) as terminal:
         terminal.wait_for("> ")
         terminal.type("x" * 5000 + "\n")
-        terminal.wait_for("cut the line at 4095 bytes, so it is not sent")
+        terminal.wait_for("has a line that the terminal cut at 4095 bytes")
+
+
+def test_run_says_what_a_terminal_has_cut() -> None:
+    with flyball_in_a_terminal("run", "-f", "-") as terminal:
+        terminal.type("short\n" + "x" * 5000 + "\n" + CTRL_D)
+        assert terminal.end() == 2
+    assert b"has a line that the terminal cut at 4095 bytes; use a file or a pipe" in terminal.seen
+
+
+@pytest.mark.parametrize("size", [(0, 0), (1, 1), (3, 9)], ids=str)
+def test_terminals_of_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
+    with flyball_in_a_terminal("chat", *GREEDY, size=size) as terminal:
+        terminal.wait_for("commands.")
+        terminal.type("What is 1 + 1?\r")
+        assert messages(terminal, tmp_path)[0] == "What is 1 + 1?"
+
+
+def test_a_terminal_that_goes_away_ends_the_chat() -> None:
+    with flyball_in_a_terminal("chat", *GREEDY) as terminal:
+        ready(terminal)
+        terminal.hang_up()
+        assert terminal.child.wait(timeout=PATIENCE) in (0, 2, -1)
 
 
 def test_a_model_gives_the_terminal_no_commands(escaping: Path) -> None:  # noqa: F811

@@ -6,6 +6,7 @@ import copy
 import sys
 import termios
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from ...errors import FileError
 from ...files import write
 from .. import common
 from . import commands, quotes
@@ -76,9 +76,10 @@ class Editor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        sys.stdout.write(_PASTES_OFF)
-        sys.stdout.flush()
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, self._before)
+        with suppress(OSError, termios.error):  # the terminal may be gone
+            sys.stdout.write(_PASTES_OFF)
+            sys.stdout.flush()
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, self._before)
 
     def _wait_for_pastes(self) -> None:
         """Have pastes marked between prompts too; a prompt ends with that switched off."""
@@ -103,21 +104,17 @@ class _History(FileHistory):
     def store_string(self, string: str) -> None:
         if not self._conversation.keeps_history:
             return
-        try:
+        with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.touch(mode=0o600)
             super().store_string(string.encode(errors="replace").decode())
-        except OSError:
-            pass
 
     def _shorten(self) -> None:
         """Drop the older half of a long file, up to the beginning of an entry."""
-        try:
+        with suppress(OSError):  # a FileError is one as well
             if self._path.stat().st_size > _HISTORY_BYTES:
                 kept = self._path.read_bytes()[-_HISTORY_BYTES // 2 :]
                 write(self._path, kept[kept.find(b"\n# ") :])
-        except (OSError, FileError):
-            pass
 
 
 class _CommandCompleter(Completer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from ...errors import Error
@@ -10,25 +9,29 @@ from .. import common
 from . import commands
 from .conversation import Conversation
 
-_TERMINAL_LINE = 4095  # bytes of a line that Linux terminals keep; the rest is lost
-
 
 def talk(conversation: Conversation, read: Callable[[], str | None]) -> None:
     """Read messages and commands and answer them, until None or /bye comes."""
     common.write("Type a message; /help lists commands.\n")
-    while (line := read()) is not None:
-        if not line.strip():
-            continue
+    goes_on = True
+    while goes_on:
         try:
-            if line.startswith("/"):
-                if not commands.run(conversation, line.strip()):
-                    break
-            else:
-                conversation.answer(line)
+            goes_on = _take(conversation, read())
         except Error as error:
             common.say_error(error)
-        except KeyboardInterrupt:  # between two tokens' own handling
+        except KeyboardInterrupt:  # between what handles it: people press Ctrl-C just as an answer ends
             conversation.screen.note("stopped")
+
+
+def _take(conversation: Conversation, line: str | None) -> bool:
+    """Answer a message or run a command; False ends the conversation."""
+    if line is None:
+        return False
+    if line.startswith("/"):
+        return commands.run(conversation, line.strip())
+    if line.strip():
+        conversation.answer(line)
+    return True
 
 
 def read() -> str | None:
@@ -36,6 +39,7 @@ def read() -> str | None:
     while True:
         try:
             line = input("> ")
+            common.check_uncut(line.encode(errors="replace"))
         except EOFError:
             common.write("\n")
             return None
@@ -43,8 +47,7 @@ def read() -> str | None:
             common.write("\n(/bye or Ctrl-D ends)\n")
         except UnicodeDecodeError:
             common.say_error("the input is not UTF-8")
+        except Error as error:
+            common.say_error(error)
         else:
-            if sys.stdin.isatty() and len(line.encode(errors="replace")) == _TERMINAL_LINE:
-                common.say_error(f"the terminal has cut the line at {_TERMINAL_LINE} bytes, so it is not sent")
-                continue
             return line
