@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pwd
 import select
@@ -20,7 +21,7 @@ from ..engine.options import GenerateKeywords
 from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
 from .streams import write, write_error, write_json
-from .terminal import harmless
+from .terminal import harmless, is_terminal
 
 if TYPE_CHECKING:
     from ..engine.session import Session
@@ -288,7 +289,7 @@ def read_text(name: str) -> str:
 
 def check_uncut(typed: bytes) -> None:
     """Refuse input with a line that the terminal has cut."""
-    if sys.stdin.isatty() and any(len(line) == _TERMINAL_LINE for line in typed.split(b"\n")):
+    if is_terminal(sys.stdin) and any(len(line) == _TERMINAL_LINE for line in typed.split(b"\n")):
         raise InvalidArgument(
             "standard input", f"has a line that the terminal cut at {_TERMINAL_LINE} bytes; use a file or a pipe"
         )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from ..errors import FileError
-from .terminal import harmless
+from .terminal import harmless, is_terminal
 
 
 def prepare() -> None:
@@ -36,7 +36,7 @@ def _occupy(number: int) -> None:
 
 def write(text: str) -> None:
     """Write text to standard output and flush; escape what its encoding lacks, and control characters on a terminal."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         text = harmless(text)
     encoding = sys.stdout.encoding or "utf-8"
     try:

@@ -78,6 +78,11 @@ class Stream(Iterator[Piece]):
                 raise StopIteration
         return make_piece(self._core, token, logprob, text)
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The token ids of the prompt."""
+        return tuple(self._core.prompt)
+
     def when_done(self, call: Callable[[Result], None]) -> None:
         """Call `call` with the Result when the answer is complete."""
         self._done = call

@@ -48,6 +48,13 @@ def test_receipts_of_edited_conversations_hold(demo: flyball.Model) -> None:
     assert flyball.verify(result.receipt, model=demo)
 
 
+def test_a_stream_tells_its_prompt(demo: flyball.Model) -> None:
+    chat = demo.chat(messages=SHOTS)
+    wanted = chat.prompt(QUESTION)
+    with chat.stream(QUESTION, 4) as stream:
+        assert list(stream.prompt) == wanted
+
+
 def test_messages_are_replaced(demo: flyball.Model) -> None:
     chat = demo.chat(system="Be brief.", messages=SHOTS)
     chat.edit(-1, "Five.")

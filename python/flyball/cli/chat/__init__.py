@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from .. import common
+from ..terminal import is_terminal
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,11 +26,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the conversation until the user ends it."""
     from . import lines  # here, so that other commands do not import it
     from .conversation import Conversation
+    from .screen import obeys
 
     settings = common.read_settings(args)
     with common.open_journal(args, settings) as journal:
         conversation = Conversation(args, settings, journal)
-        if _is_for_people():
+        if is_terminal(sys.stdin) and is_terminal(sys.stdout) and obeys():
             from .editor import Editor  # imports prompt_toolkit
 
             with Editor(conversation) as editor:
@@ -39,8 +40,3 @@ def run(args: argparse.Namespace) -> int:
             lines.talk(conversation, lines.read)
         conversation.end()
     return common.SUCCESS
-
-
-def _is_for_people() -> bool:
-    """Whether a terminal reads and shows, and obeys what an editor of lines writes."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")

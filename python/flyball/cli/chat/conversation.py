@@ -50,13 +50,13 @@ class Conversation:
         """Stream one answer; Ctrl-C stops it and keeps the text so far."""
         text = common.argument_text(text)
         self._make_room(text)
-        thinking = Thinking(self.model.detokenize(self.chat.prompt(text)[-_TAIL:], special=True))
         try:
             stream = self.chat.stream(text, self.max_tokens, progress=self.progress, **self.options)
         except KeyboardInterrupt:
             self.progress.clear()
             self.screen.note("stopped before the answer began")
             return
+        thinking = Thinking(self.model.detokenize(stream.prompt[-_TAIL:], special=True))
         self.last = self._show(stream, thinking)
         self._remarks(self.last)
 
@@ -67,13 +67,20 @@ class Conversation:
         try:
             if not isinstance(text, str):
                 raise InvalidArgument("/retry", "needs a last message of text")
-            seed = self.options["seed"] = (self.options["seed"] + 1) % _SEEDS
-            same = self.options["temperature"] == 0
-            self.screen.note("temperature 0: the same answer again" if same else f"seed {seed}")
+            self.screen.note(self._next_seed())
             self.answer(text)
         finally:
             if len(self.chat.history) < len(before):
                 self.chat.history = before
+
+    def _next_seed(self) -> str:
+        seed = self.options["seed"]
+        if self.options["temperature"] == 0:
+            return "temperature 0: the same answer again"
+        if not isinstance(seed, int):  # None: a random one for each answer
+            return "another random seed"
+        self.options["seed"] = (seed + 1) % _SEEDS
+        return f"seed {self.options['seed']}"
 
     def last_answer(self) -> Result:
         """The last answer; raises InvalidArgument if there is none."""
@@ -98,8 +105,8 @@ class Conversation:
         shown, stopped = 0, False
         try:
             for piece in stream:
-                shown += len(piece.text)
                 self._write(thinking.parts(piece.text))
+                shown += len(piece.text)
         except KeyboardInterrupt:
             stopped = True
             self._write(thinking.parts(stream.close().text[shown:]))  # a last token that came with Ctrl-C

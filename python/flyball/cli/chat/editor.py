@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
@@ -41,7 +41,7 @@ class Editor:
         self._session: PromptSession[str] = PromptSession(
             "> ",
             multiline=True,
-            history=_History(common.state_folder() / "chat_history", conversation),
+            history=_history(conversation),
             completer=_CommandCompleter(),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,  # a menu would keep lines free below the prompt
@@ -87,7 +87,12 @@ class Editor:
         sys.stdout.flush()
 
 
-class _History(FileHistory):
+def _history(conversation: Conversation) -> History:
+    folder = common.state_folder()
+    return InMemoryHistory() if folder is None else _FileHistory(folder / "chat_history", conversation)
+
+
+class _FileHistory(FileHistory):
     """What was sent before, in a file; a folder or file that cannot be used is no failure."""
 
     def __init__(self, path: Path, conversation: Conversation) -> None:

@@ -7,17 +7,22 @@ import sys
 from collections.abc import Iterator
 
 from .. import common
+from ..terminal import is_terminal
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"))
+
+
+def obeys() -> bool:
+    """Whether the terminal is one that obeys escape sequences."""
+    return os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 class Screen:
     """Writes to standard output. NO_COLOR and terminals that cannot dim get plain text."""
 
     def __init__(self) -> None:
-        term = os.environ.get("TERM", "dumb")
-        self._styled = sys.stdout.isatty() and term != "dumb" and not os.environ.get("NO_COLOR")
+        self._styled = is_terminal(sys.stdout) and obeys() and not os.environ.get("NO_COLOR")
 
     def write(self, text: str, dim: bool = False) -> None:
         """Write text, whose control characters common.write() disarms."""
