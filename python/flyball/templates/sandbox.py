@@ -1,66 +1,56 @@
-"""Jinja in a sandbox with bounds: a hostile template cannot reach Python, loop forever or exhaust memory."""
+"""Jinja in a sandbox with bounds: a hostile template cannot reach Python, loop forever or exhaust memory.
+
+What a template may use is what transformers offers it, with the same results, and two things more that templates in the
+wild expect: `from_json`, and changes to lists and mappings that the template itself has made.
+"""
 
 from __future__ import annotations
 
 import functools
-import json
-import re
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import TemplateError as JinjaError
-from jinja2 import nodes
+from jinja2 import nodes, pass_context
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
 
 from ..errors import InvalidArgument, TemplateError
+from . import filters
+from .budget import ELEMENT, Budget, size_of
+from .formatting import format_text, percent_width
+from .traced import Traced, concat, from_template, traced
 
 MAX_SOURCE = 256 * 1024
-MAX_STEPS = 500_000  # loop iterations and calls of one rendering
-MAX_CHARACTERS = 64 << 20  # created by all operations of one rendering together
-MAX_SECONDS = 5.0
 
-# fmt: off
-_FILTERS = (
-    "abs", "batch", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
-    "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject",
-    "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort", "string",
-    "sum", "title", "trim", "unique", "upper",
-)
-# fmt: on
-_GROWING_METHODS = {"center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill"}
-_WIDE_FORMAT = re.compile(r"%[^%a-zA-Z]*(\d{4}|\*)")
-
-
-class Budget:
-    """The remaining budget of one rendering."""
-
-    def __init__(self) -> None:
-        self.steps = MAX_STEPS
-        self.characters = MAX_CHARACTERS
-        self.deadline = time.monotonic() + MAX_SECONDS
-
-    def step(self) -> None:
-        """Count one loop iteration or call."""
-        self.steps -= 1
-        if self.steps < 0 or (self.steps % 256 == 0 and time.monotonic() > self.deadline):
-            raise TemplateError("template", f"takes more than {MAX_STEPS} steps or {MAX_SECONDS:g} seconds")
-
-    def make(self, size: int) -> None:
-        """Count `size` created characters or elements."""
-        self.characters -= size
-        if self.characters < 0:
-            raise TemplateError("template", f"makes more than {MAX_CHARACTERS} characters")
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "from_json": filters.from_json,
+    "indent": filters.indent,
+    "join": filters.join,
+    "replace": filters.replace,
+    "safe": filters.safe,
+    "sum": filters.sum_items,
+    "title": filters.title,
+    "tojson": filters.to_json,
+}
 
 
 class _Refused(Exception):
     """raise_exception() in a template: it rejects the messages."""
+
+
+class ReadOnlyList(list[Any]):
+    """A list of the caller's: a template may not change it."""
+
+
+class ReadOnlyDict(dict[str, Any]):
+    """A mapping of the caller's: a template may not change it."""
 
 
 class _Generation(Extension):
@@ -69,40 +59,57 @@ class _Generation(Extension):
     tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller: Callable[[], str]) -> str:
+        return caller()
 
 
-class _Bounded(NodeTransformer):
-    """Wraps loops and `~` in counting filters, as Jinja compiles both to code without a hook."""
+class _Instrument(NodeTransformer):
+    """Puts filters around what Jinja compiles without a hook: the template's own text, loops and `~`."""
+
+    def visit_Const(self, node: nodes.Const) -> nodes.Expr:
+        return _filter(node, "__own") if isinstance(node.value, str) else node
+
+    def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Expr:
+        return _filter(nodes.Const(node.data, lineno=node.lineno), "__own")
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.iter = nodes.Filter(node.iter, "__turns", [], [], None, None, lineno=node.lineno)
+        node.iter = _filter(cast(nodes.Expr, node.iter), "__turns")
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return nodes.Filter(nodes.List(node.nodes), "__concat", [], [], None, None, lineno=node.lineno)
+        return _filter(nodes.List(node.nodes, lineno=node.lineno), "__concat")
+
+
+def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
+    concat = staticmethod(concat)  # what macros and blocks join their output with
 
     def __init__(self) -> None:
+        @pass_context  # so that no constant is written to text at compile time, when there is no budget
+        def finalize(_: Context, value: Any) -> str:
+            return filters.text_of(self.budget, value)
+
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
-            keep_trailing_newline=False,
             optimized=False,  # the optimizer would compute constants before a budget exists
+            finalize=finalize,
             extensions=["jinja2.ext.loopcontrols", _Generation],
         )
         self._local = threading.local()
-        self.filters = {name: self._counted(self.filters[name]) for name in _FILTERS}
-        self.filters |= {"tojson": self._counted(_to_json), "__turns": self._turns, "__concat": self._concat}
-        self.filters["join"] = self._counted(self._join)
-        self.filters["replace"] = self._counted(self._replace)
-        self.filters["indent"] = self._counted(self._indent(self.filters["indent"]))
+        self.filters = {name: self._counted(name, function) for name, function in self.filters.items()}
+        self.filters |= {name: self._with_budget(function) for name, function in _FILTERS.items()}
+        self.filters |= {"__own": from_template, "__turns": self._turns, "__concat": self._concat}
         del self.globals["lipsum"]
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now, "range": self._range}
 
@@ -119,104 +126,156 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        _Bounded().visit(tree)
+        _Instrument().visit(tree)
         return tree
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        _check_attribute(obj, attribute)
-        return super().getattr(obj, attribute)
+        return self._text_method(obj, attribute) or super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        _check_attribute(obj, argument)
-        return super().getitem(obj, argument)
+        return self._text_method(obj, argument) or super().getitem(obj, argument)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if type(obj) in (list, dict):  # made by the template; the caller's are of other types
+            return SandboxedEnvironment.is_safe_attribute(self, obj, attr, value)
+        return super().is_safe_attribute(obj, attr, value)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         self.budget.step()
         owner = getattr(obj, "__self__", None)
-        if isinstance(owner, str):
-            if obj.__name__ == "replace" and len(args) >= 2:
-                return self._replace(owner, *args)
-            if obj.__name__ == "join" and args:
-                return self._join(args[0], owner)
+        changed = owner if isinstance(owner, (list, dict)) else []
+        before = len(changed)
         result = super().call(context, obj, *args, **kwargs)
-        if isinstance(result, (str, list, tuple)):
-            self.budget.make(len(result))
+        self.budget.make(ELEMENT * (len(changed) - before))
+        self.budget.keep(result)
         return result
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         self.budget.step()
         if operator == "+":
-            self.budget.make(_size(left) + _size(right))
-        elif operator == "%" and isinstance(left, str):
-            if _WIDE_FORMAT.search(left):
-                raise TemplateError("template", "formats with a width, which templates may not use")
-            self.budget.make(len(left) + _size(right) + (sum(map(_size, right)) if isinstance(right, tuple) else 0))
+            self.budget.make(size_of(left) + size_of(right))
+        elif operator == "%" and isinstance(left, (str, bytes)):
+            self._count_percent(left, right)
         elif operator == "*":
             _check_product(left, right)
             if isinstance(left, int) != isinstance(right, int):
                 count, sized = (left, right) if isinstance(left, int) else (right, left)
-                self.budget.make(max(0, int(count)) * _size(sized))
+                self.budget.make(int(count) * size_of(sized))
         elif operator == "**":
             _check_power(left, right)
         return super().call_binop(context, operator, left, right)
 
-    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _count_percent(self, text: str | bytes, values: Any) -> None:
+        if isinstance(text, bytes):
+            raise TemplateError("template", "formats bytes, which templates may not")
+        self.budget.make(_formatted(self.budget, text, values))
+
+    def _text_method(self, obj: Any, name: object) -> Callable[..., Any] | None:
+        """A method of a text, if it may make much longer texts, or a text whose origin must be found."""
+        if isinstance(obj, str) and isinstance(name, str):
+            if isinstance(obj, Markup) and name in ("format", "format_map"):
+                raise TemplateError("template", f"uses {name}() of an escaped text, which templates may not")
+            if name in _GROWTH:
+                return functools.partial(self._call_text_method, obj, str(name))
+        if isinstance(obj, (int, bytes)) and name in _REFUSED:
+            raise TemplateError("template", f"uses {name}() of a number or of bytes, which templates may not")
+        return None
+
+    def _call_text_method(self, text: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        if name == "join" and args:
+            args = (list(self.budget.turns(args[0])), *args[1:])
+        self.budget.make(_GROWTH[name](text, *args, **kwargs))
+        if name == "format":
+            return format_text(self, self.budget, text, args, kwargs)
+        if name == "format_map":
+            return format_text(self, self.budget, text, (), args[0])
+        owner = traced(text) if type(text) is str else text
+        return getattr(owner, name)(*args, **kwargs)
+
+    def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        growth = _FILTER_GROWTH.get(name)
+
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             self.budget.step()
+            if growth:
+                self.budget.make(growth(self.budget, *args, **kwargs))
             result = function(*args, **kwargs)
-            if isinstance(result, (str, list, tuple)):
-                self.budget.make(len(result))
+            if isinstance(result, Iterator):
+                return self.budget.turns(result)
+            self.budget.keep(result)
             return result
 
         return call
 
-    def _turns(self, items: Iterable[Any]) -> Iterator[Any]:
-        budget = self.budget
-        for item in items:
-            budget.step()
-            yield item
+    def _with_budget(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.budget.step()
+            result = function(self.budget, self, *args, **kwargs)
+            self.budget.keep(result)
+            return result
+
+        return call
+
+    def _turns(self, items: Any) -> Iterator[Any]:
+        return self.budget.turns(items)
 
     def _concat(self, parts: list[Any]) -> str:
-        texts = [str(part) for part in parts]
+        texts = [filters.text_of(self.budget, part) for part in parts]
         self.budget.make(sum(map(len, texts)))
-        return "".join(texts)
+        return concat(texts)
 
     def _range(self, *args: int) -> range:
         result = range(*args)
         self.budget.make(len(result))
         return result
 
-    def _join(self, items: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
-        texts = []
-        for item in items:
-            texts.append(str(item if attribute is None else self.getitem(item, attribute)))
-            self.budget.make(len(texts[-1]) + len(d))
-        return str(d).join(texts)
 
-    def _replace(self, value: Any, before: Any, after: Any, count: int | None = None) -> str:
-        text, old, new = str(value), str(before), str(after)
-        limit = -1 if count is None else int(count)
-        self.budget.make(len(text) + (text.count(old) if limit < 0 else min(text.count(old), limit)) * len(new))
-        return text.replace(old, new, limit)
-
-    def _indent(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def call(text: str, width: int | str = 4, *args: Any, **kwargs: Any) -> Any:
-            step = len(width) if isinstance(width, str) else int(width)
-            self.budget.make(step * (str(text).count("\n") + 1))
-            return function(text, width, *args, **kwargs)
-
-        return call
+def _width(text: str, width: int = 0, *_: Any) -> int:
+    return len(text) + width
 
 
-def _check_attribute(obj: Any, name: object) -> None:
-    if isinstance(obj, str) and isinstance(name, str) and name in _GROWING_METHODS:
-        raise TemplateError("template", f"uses str.{name}(), which templates may not")
+# At most how many characters a method of a text makes.
+_GROWTH: dict[str, Callable[..., int]] = {
+    "center": _width,
+    "expandtabs": lambda text, tabsize=8: len(text) + text.count("\t") * tabsize,
+    "format": lambda text, *args, **kwargs: len(text),  # and the widths, when they are known
+    "format_map": lambda text, values: len(text),
+    "join": lambda text, parts: sum(size_of(part) + len(text) for part in parts),
+    "ljust": _width,
+    "replace": lambda text, old, new, count=-1: filters.replaced_size(text, old, new, count),
+    "rjust": _width,
+    "translate": lambda text, table: len(text) * max(map(size_of, dict(table).values()), default=1),
+    "zfill": _width,
+}
+_REFUSED = frozenset({"to_bytes", "center", "expandtabs", "join", "ljust", "replace", "rjust", "translate", "zfill"})
 
 
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, (str, list, tuple)) else 16
+def _wrapped(budget: Budget, text: Any, *args: Any, **kwargs: Any) -> int:
+    """Text between words: each may be as long as an argument."""
+    return (1 + len(str(text))) * sum(len(a) for a in (*args, *kwargs.values()) if isinstance(a, str))
+
+
+def _formatted(budget: Budget, text: str, values: Any) -> int:
+    return len(text) + percent_width(text, values) + budget.spell([values])
+
+
+def _spelled(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> int:
+    return budget.spell(value)
+
+
+# At most how many characters a filter makes before its result can be counted.
+_FILTER_GROWTH: dict[str, Callable[..., int]] = {
+    "batch": lambda budget, value, linecount, fill_with=None: 0 if fill_with is None else ELEMENT * linecount,
+    "center": lambda budget, value, width=80: width,
+    "format": lambda budget, value, *args, **kwargs: _formatted(budget, str(value), kwargs or args),
+    "list": lambda budget, eval_context, value: 16 * len(value) if isinstance(value, str) else 0,
+    "pprint": _spelled,
+    "slice": lambda budget, eval_context, value, slices, fill_with=None: ELEMENT * slices,
+    "string": _spelled,
+    "urlize": lambda budget, eval_context, value, *args, **kwargs: _wrapped(budget, value, *args, **kwargs),
+    "wordwrap": lambda budget, environment, value, *args, **kwargs: _wrapped(budget, value, *args, **kwargs),
+}
 
 
 def _check_product(left: Any, right: Any) -> None:
@@ -227,14 +286,6 @@ def _check_product(left: Any, right: Any) -> None:
 def _check_power(left: Any, right: Any) -> None:
     if not (isinstance(right, (int, float)) and abs(right) <= 64 and abs(left) < 2**64):
         raise TemplateError("template", "raises to a power above 64")
-
-
-def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    if indent is not None and not 0 <= int(indent) <= 16:
-        raise TemplateError("template", f"asks for JSON with an indent of {indent}; at most 16")
-    allowed: dict[str, Any] = {"ensure_ascii": False}
-    allowed |= {key: options[key] for key in ("separators", "sort_keys", "ensure_ascii") if key in options}
-    return json.dumps(value, indent=indent, **allowed)
 
 
 def _raise_exception(message: str) -> None:
@@ -268,7 +319,7 @@ class Sandbox:
         except (RecursionError, MemoryError, SyntaxError, ValueError) as error:
             raise TemplateError("template", f"cannot be compiled: {type(error).__name__}") from None
 
-    def render(self, names: Mapping[str, Any]) -> str:
+    def render(self, names: Mapping[str, Any]) -> Traced:
         """Render with these variables. Raises InvalidArgument with the template's message if it rejects the input."""
         _environment.budget = budget = Budget()
         try:
@@ -276,7 +327,7 @@ class Sandbox:
             for part in self._template.generate(names):
                 budget.make(len(part))
                 parts.append(part)
-            return "".join(parts)
+            return concat(parts)
         except TemplateError:
             raise
         except _Refused as refusal:
@@ -287,3 +338,6 @@ class Sandbox:
             raise TemplateError("template", f"failed: {type(error).__name__}: {error}") from None
         finally:
             _environment._local.budget = None
+
+
+__all__ = ["MAX_SOURCE", "ReadOnlyDict", "ReadOnlyList", "Sandbox"]

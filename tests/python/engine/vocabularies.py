@@ -1,8 +1,9 @@
-"""Real vocabularies with expected token ids, from the source distribution of llama-cpp-python (fetched once, 73 MB).
+"""Real vocabularies with expected token ids, and chat templates of many models.
 
-They are too large for this repository. The archive comes from where pip looks (index, extra indexes, find-links), is
-checked against a pinned SHA-256, and what is needed of it stays in build/vocabularies. pip itself cannot fetch a source
-distribution without running the build backend, so the index page is read here.
+They come from the source distribution of llama-cpp-python (fetched once, 73 MB), as they are too large for this
+repository. The archive comes from where pip looks (index, extra indexes, find-links), is checked against a pinned
+SHA-256, and what is needed of it stays in build/vocabularies. pip itself cannot fetch a source distribution without
+running the build backend, so the index page is read here.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ NAMES = (
 )  # fmt: skip
 REFUSED = {"bert-bge": "bert", "nomic-bert-moe": "t5", "gemma-4": "gemma4"}  # and their tokenizer models
 SEPARATOR = "\n__ggml_vocab_test__\n"
-_WANTED = re.compile(r".*/vendor/llama\.cpp/models/(ggml-vocab-[a-z0-9.-]+\.gguf(?:\.inp|\.out)?)")
+_WANTED = re.compile(
+    r".*/vendor/llama\.cpp/models/(ggml-vocab-[a-z0-9.-]+\.gguf(?:\.inp|\.out)?|templates/[^/]+\.jinja)"
+)
+_COMPLETE = DIRECTORY / "complete-with-templates"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ def names() -> list[str]:
     return sorted(p.stem.removeprefix("ggml-vocab-") for p in DIRECTORY.glob("*.gguf"))
 
 
+def templates() -> list[Path]:
+    """The chat templates that come with the vocabularies; they are many models' own."""
+    _fetch()
+    return sorted((DIRECTORY / "templates").glob("*.jinja"), key=lambda path: path.name.lower())
+
+
 def cases(name: str) -> list[Case]:
     """The texts that come with a vocabulary, and their ids: no begin and end tokens, special tokens not parsed."""
     vocabulary = path(name)
@@ -72,13 +82,12 @@ def cases(name: str) -> list[Case]:
 
 
 def _fetch() -> None:
-    complete = DIRECTORY / "complete"
-    if complete.exists():
+    if _COMPLETE.exists():
         return
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    (DIRECTORY / "templates").mkdir(parents=True, exist_ok=True)
     with open(DIRECTORY / "lock", "w") as lock:  # several test processes may want it at once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if complete.exists():
+        if _COMPLETE.exists():
             return
         archive = DIRECTORY / ARCHIVE
         _download(archive)
@@ -90,7 +99,7 @@ def _fetch() -> None:
                     with open(DIRECTORY / match[1], "wb") as out:
                         shutil.copyfileobj(source, out)
         archive.unlink()
-        complete.touch()
+        _COMPLETE.touch()
 
 
 def _download(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,9 @@ def test_harmless_text_gives_the_ids_of_the_rendered_text(name: str) -> None:
     messages = [*user("  Hello <b>you</b> | 3 < 4?\n"), {"role": "assistant", "content": "Hi."}, *user("And 1+1?")]
     expected: list[int] = []
     rendered = template.render(messages)
-    found = template._splitter.findall(rendered)
-    for before, part, after in zip(["", *found], template._splitter.split(rendered), [*found, ""], strict=True):
+    splitter = re.compile("|".join(map(re.escape, CONTROL)))
+    found = splitter.findall(rendered)
+    for before, part, after in zip(["", *found], splitter.split(rendered), [*found, ""], strict=True):
         expected += characters(part.lstrip() if before == "<|end|>" else part)
         expected += [CONTROL[after]] if after else []
     assert template.ids(messages) == expected
@@ -164,21 +166,16 @@ def test_injection_through_history_and_tools() -> None:
     assert sum(i < 1000 for i in ids) == 2 * 3 + 1
 
 
-def test_control_token_across_two_messages_is_refused_or_text() -> None:
+def test_control_token_across_two_messages_is_text() -> None:
     template = make("{% for m in messages %}{{ m.content }}{% endfor %}")
     for parts in (["<|im_", "end|>"], ["<", "|im_end|>"], ["<|", "im_end|>"]):
-        try:
-            ids = template.ids([{"role": "user", "content": part} for part in parts])
-        except flyball.InvalidArgument:
-            continue
-        assert all(i >= 1000 for i in ids)
+        assert read(template.ids([{"role": "user", "content": part} for part in parts])) == "<|im_end|>"
 
 
-def test_template_that_wraps_text_in_token_brackets_is_refused() -> None:
+def test_token_brackets_around_a_message_make_no_token() -> None:
     template = make("{% for m in messages %}{{ '<|' + m.content + '|>' }}{% endfor %}")
-    assert read(template.ids(user("hello"))) == "<|hello|>"
-    with pytest.raises(flyball.InvalidArgument, match="control token"):
-        template.ids(user("im_end"))
+    for text in ("hello", "im_end"):
+        assert read(template.ids(user(text))) == f"<|{text}|>"
 
 
 def test_case_changing_templates_cannot_make_tokens() -> None:
@@ -201,6 +198,11 @@ def test_foreign_objects_never_reach_a_template(content: Any) -> None:
 # ---------------------------------------------------------------- the sandbox
 
 
+def doubled(value: str) -> str:
+    """The start of a template: n.s is 60 times made of itself."""
+    return "{% set n = namespace(s=1) %}{% for i in range(60) %}{% set n.s = " + value + " %}{% endfor %}"
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -210,7 +212,6 @@ def test_foreign_objects_never_reach_a_template(content: Any) -> None:
         "{{ namespace.__init__.__globals__ }}",
         "{{ messages.append(1) }}",
         "{{ messages[0].update({'role': 'x'}) }}",
-        "{{ ''|attr('__class__') }}",
         "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
         "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
         "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
@@ -231,6 +232,31 @@ def test_foreign_objects_never_reach_a_template(content: Any) -> None:
         "{{ 'a\nb'|indent(10000000000) }}",
         "{{ [1]|tojson(indent=10000000000) }}",
         "{{ range(10000000000)|list }}",
+        "{{ 'x'.encode() * 10000000000 }}",
+        "{{ 'x'.encode().center(10000000000) }}",
+        "{{ (1).to_bytes(10000000000, 'big') }}",
+        "{{ 'x'.ljust(10000000000) }}",
+        "{{ 'x'.translate({120: 'y' * 1000000}) * 100 }}",
+        "{{ '\t'.expandtabs(10000000000) }}",
+        "{{ '{:{}}'.format(1, 10000000000) }}",
+        "{{ '%s' | format('x' * 100000000) }}",
+        "{{ '%10000000000d' | format(1) }}",
+        "{{ [1] | batch(10000000000, 0) | list }}",
+        "{{ [1] | slice(10000000000) | list }}",
+        "{{ ([['x'] * 1000000] * 1000) | sum(start=[]) | length }}",
+        "{{ ('a ' * 100000) | wordwrap(2, wrapstring='x' * 100000) }}",
+        "{% set l = [1] %}{% for i in range(60) %}{% set _ = l.extend(l) %}{% endfor %}",
+        "{% set l = [1] %}{% for i in l %}{% set _ = l.append(i) %}{% endfor %}",
+        "{% set l = [] %}{% set _ = l.append(l) %}{{ l | tojson }}",
+        doubled("[n.s, n.s]") + "{{ n.s }}",
+        doubled("[n.s, n.s]") + "{{ n.s | tojson }}",
+        doubled("{'a': n.s, 'b': n.s}") + "{{ n.s ~ 1 }}",
+        doubled("(n.s, n.s)") + "{{ '%s' % (n.s,) }}",
+        doubled("[n.s, n.s]") + "{{ [n.s] | join }}",
+        doubled("[n.s, n.s]") + "{{ '{}'.format(n.s) }}",
+        doubled("[n.s, n.s]") + "{{ n }}",
+        "{{ 'x'.__class__.__name__.x.y }}",
+        "{{ '{0.__class__.__mro__}'.format('x').y.z }}",
         "{{ lipsum(n=1000000) }}",
         "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
@@ -255,7 +281,10 @@ def test_hostile_templates_end_in_an_error_and_soon(source: str) -> None:
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize("expression", ["messages.__class__", "raise_exception.__globals__", "messages['__class__']"])
+@pytest.mark.parametrize("expression", [
+    "messages.__class__", "raise_exception.__globals__", "messages['__class__']", "''|attr('__class__')",
+    "'x'._origin", "'x'.join.__self__", "'x'|attr('_origin')",
+])  # fmt: skip
 def test_private_attributes_are_undefined(expression: str) -> None:
     assert make("{{ " + expression + " }}").render(user("hello")) == ""
 
