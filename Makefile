@@ -76,8 +76,9 @@ test: cpp-tests-binary efi $(GROUP)-test.stamp $(CHECKERS) ## set up, build, and
 
 SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500
 
-test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, boot images, kills, power cuts (hours)
+test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, power cuts (hours)
 	$(VENV)/bin/python -m tests.python.engine.exactness_matrix
+	$(VENV)/bin/python -m tests.python.templates.template_matrix
 	$(SOAK) $(VENV)/bin/python -m pytest -n $(JOBS) -m soak
 
 cpp-test: cpp-tests-binary ## the C++ tests alone; FILTER=name runs some
