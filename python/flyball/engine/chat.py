@@ -182,4 +182,11 @@ class Chat:
         return [index for index, message in enumerate(self._history) if message.role == "user"]
 
     def _keep(self, text: str, result: Result) -> None:
-        self._history += [Message("user", text), Message("assistant", result.text)]
+        self._history += [Message("user", text), Message("assistant", self._written(result))]
+
+    def _written(self, result: Result) -> str:
+        """The answer with its inner control tokens as text: templates look for thinking marks, to drop the thoughts."""
+        core = self.session._model.core
+        tokens = [token for token in result.tokens if not core.is_end_of_generation(token)]
+        plain, marked = (core.detokenize(tokens, special).decode("utf-8", "replace") for special in (False, True))
+        return marked if plain == result.text else result.text  # a stop string was cut off

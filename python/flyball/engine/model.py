@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
-from ..errors import FormatError
+from ..errors import FormatError, InvalidArgument
 from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
 from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
 from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, governor_words, integer, utf8
@@ -318,25 +318,42 @@ class Model:
         messages: Iterable[Message | Mapping[str, Any]] = (),
         **variables: Any,
     ) -> Chat:
-        """A conversation in the model's own chat template, or in `template`; `variables` are passed to it.
+        """A conversation in the model's own chat template, or in `template` (its text, or its name in the file).
 
         messages  what was said so far, such as examples: Message or mappings with role and content
+
+        `variables` are passed to the template.
         """
         from .chat import Chat
 
         return Chat(session or self.session(), self.chat_template(template), system, variables, messages)
 
     def chat_template(self, source: str | None = None) -> ChatTemplate:
-        """The model's own template, or `source`, ready to render messages into token ids."""
+        """The model's own template, one that its file names, or `source`, ready to render messages into token ids.
+
+        The model's own is the one named `tool_use`, if there is one, for prompts with tools.
+        """
         if source is None:
             return self._own_template
-        return self._make_template(source)
+        return self._make_template(self._named_templates.get(source, source))
 
     @cached_property
     def _own_template(self) -> ChatTemplate:
-        return self._make_template(self.info.chat_template)
+        named = self._named_templates
+        source = self.info.chat_template or named.get("default", "")
+        if named and not source:
+            names = ", ".join(sorted(named))
+            raise InvalidArgument("template", f"is not chosen: the model file has {names}; give one by template=")
+        return self._make_template(source, named.get("tool_use", ""))
 
-    def _make_template(self, source: str) -> ChatTemplate:
+    @cached_property
+    def _named_templates(self) -> dict[str, str]:
+        """What the file has under tokenizer.chat_template.NAME."""
+        prefix = "tokenizer.chat_template."
+        found = {key.removeprefix(prefix): text for key, text in self.metadata(0).items() if key.startswith(prefix)}
+        return {name: text for name, text in found.items() if isinstance(text, str)}
+
+    def _make_template(self, source: str, tool_use: str = "") -> ChatTemplate:
         from ..templates.template import ChatTemplate  # imports jinja2
 
         def piece(token: int) -> str:
@@ -348,7 +365,7 @@ class Model:
         info = self.info
         control = {text.decode("utf-8", "replace"): token for token, text in self._core.control_tokens()}
         first = info.bos if info.add_bos else None
-        return ChatTemplate(source, tokenize, control, piece(info.bos), piece(info.eos), first)
+        return ChatTemplate(source, tokenize, control, piece(info.bos), piece(info.eos), first, tool_use)
 
     def session(
         self,

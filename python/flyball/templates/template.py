@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..errors import InvalidArgument, TemplateError
@@ -53,7 +54,7 @@ class ChatTemplate:
                 "is empty, as the model file has none; give one by template= in Python, --template on the command line",
             )
         self._template = Sandbox.compile(source)
-        self._tool_use = Sandbox.compile(tool_use) if tool_use else self._template
+        self._tool_use_source = tool_use
         self._tokenize = tokenize
         self._controls = _Controls(control)
         self._first = first
@@ -95,6 +96,10 @@ class ChatTemplate:
         names |= _copied(variables) | self._names
         names["messages"] = ReadOnlyList(map(_message, messages))
         return (self._tool_use if names["tools"] else self._template).render(names)
+
+    @cached_property
+    def _tool_use(self) -> Sandbox:
+        return Sandbox.compile(self._tool_use_source) if self._tool_use_source else self._template
 
 
 class _Controls:

@@ -24,16 +24,14 @@ from typing import Any
 import flyball
 from flyball.templates.template import ChatTemplate
 from tests.python.engine import vocabularies
-from tests.reference import gguf_file as gf
-from tests.reference.models import byte_letters
 
 from . import reference
 from .attacks import attacks, control_tokens, leaks
 from .conversations import Conversation, conversations
+from .vocabulary import write_vocabulary
 
 N_ATTACKS = 10_000
 FIRST_CHARACTER = 1 << 20  # ids of the tokenizer for attacks: control tokens below, characters from here on
-_NORMAL, _CONTROL = 1, 3
 
 
 @dataclass
@@ -75,33 +73,6 @@ class Vocabulary:
 
     def piece(self, token: int) -> str:
         return self.model.detokenize([token], special=True) if token >= 0 else ""
-
-
-def write_vocabulary(path: Path, controls: list[str]) -> Path:
-    """A GGUF file with a byte-level vocabulary and these control tokens."""
-    letters = [*byte_letters(), "Ġt", "he"]
-    tokens = [*letters, "<s>", "</s>", *controls]
-    kinds = [_NORMAL] * len(letters) + [_CONTROL] * (len(tokens) - len(letters))
-    metadata = {
-        "general.architecture": gf.string("llama"),
-        "llama.context_length": gf.u32(4096),
-        "llama.embedding_length": gf.u32(64),
-        "llama.block_count": gf.u32(1),
-        "llama.feed_forward_length": gf.u32(64),
-        "llama.attention.head_count": gf.u32(1),
-        "llama.attention.layer_norm_rms_epsilon": gf.f32(1e-5),
-        "llama.vocab_size": gf.u32(len(tokens)),
-        "tokenizer.ggml.model": gf.string("gpt2"),
-        "tokenizer.ggml.pre": gf.string("llama-bpe"),
-        "tokenizer.ggml.tokens": gf.strings(tokens),
-        "tokenizer.ggml.token_type": gf.i32s(kinds),
-        "tokenizer.ggml.merges": gf.strings(["Ġ t", "h e"]),
-        "tokenizer.ggml.bos_token_id": gf.u32(len(letters)),
-        "tokenizer.ggml.eos_token_id": gf.u32(len(letters) + 1),
-        "tokenizer.ggml.add_bos_token": gf.boolean(False),
-    }
-    gf.write_gguf(path, metadata, [])
-    return path
 
 
 @cache

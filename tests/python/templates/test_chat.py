@@ -11,6 +11,7 @@ import pytest
 
 import flyball
 from flyball.templates.template import ChatTemplate
+from tests.python.templates.vocabulary import write_vocabulary
 
 CHATML = (
     "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -337,6 +338,60 @@ def test_failed_turn_leaves_the_history_alone(demo: flyball.Model) -> None:
     with pytest.raises(flyball.ContextFull):
         chat.send("word " * 5000)
     assert chat.history == ()
+
+
+def test_control_tokens_of_an_answer_reach_the_next_prompt_as_text(demo: flyball.Model) -> None:
+    """A template can then drop the thoughts between marks that the vocabulary calls control."""
+    (mark,) = demo.tokenize("<|im_start|>", add_special=False, parse_special=True)
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role == 'assistant' and '<|im_start|>' in m.content %}"
+        "{{ m.content.split('<|im_start|>')[-1] }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    )
+    chat = demo.chat(template=source)
+    assert chat.send("2+2?", 1, temperature=0, logit_bias={mark: 1000}).text == ""
+    assert chat.history[-1].content == "<|im_start|>"
+    text = demo.detokenize(chat.prompt("and 3?"), special=True)
+    assert "assistant\n<|im_end|>" in text
+
+
+def test_named_templates_of_a_file(tmp_path: Path) -> None:
+    own = {
+        "": "own{{ messages[0].content }}",
+        ".tool_use": "tools{{ tools | length }}",
+        ".rag": "{{ documents[0].text }}",
+    }
+    path = write_vocabulary(tmp_path / "named.gguf", ["<|x|>"], own)
+    model = flyball.Model.load(path, vocab_only=True)
+    template = model.chat_template()
+    assert template.render(user("x")) == "ownx"
+    assert template.render(user("x"), tools=[{}, {}]) == "tools2"
+    assert template.render(user("x"), tools=[]) == "ownx"
+    assert model.chat_template("rag").render(user("x"), documents=[{"text": "d"}]) == "d"
+    assert model.chat_template("tool_use").render(user("x"), tools=[]) == "tools0"
+    assert model.chat_template("text").render(user("x")) == "text"
+
+
+@pytest.mark.parametrize(("names", "expected"), [([".default"], "x"), ([".default", ".tool_use"], "x")])
+def test_a_file_without_an_unnamed_template(tmp_path: Path, names: list[str], expected: str) -> None:
+    path = write_vocabulary(tmp_path / "named.gguf", [], dict.fromkeys(names, "{{ messages[0].content }}"))
+    assert flyball.Model.load(path, vocab_only=True).chat_template().render(user("x")) == expected
+
+
+def test_named_templates_alone_must_be_chosen(tmp_path: Path) -> None:
+    path = write_vocabulary(tmp_path / "named.gguf", [], {".rag": "a", ".tool_use": "b"})
+    model = flyball.Model.load(path, vocab_only=True)
+    with pytest.raises(flyball.InvalidArgument, match="rag, tool_use"):
+        model.chat_template()
+    assert model.chat_template("rag").render(user("x")) == "a"
+
+
+def test_a_named_template_that_is_broken_hurts_prompts_with_tools_alone(tmp_path: Path) -> None:
+    path = write_vocabulary(tmp_path / "named.gguf", [], {"": "a", ".tool_use": "{% if"})
+    template = flyball.Model.load(path, vocab_only=True).chat_template()
+    assert template.render(user("x")) == "a"
+    with pytest.raises(flyball.TemplateError):
+        template.render(user("x"), tools=[{}])
 
 
 def test_user_cannot_close_the_turn(demo: flyball.Model) -> None:
