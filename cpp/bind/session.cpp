@@ -88,12 +88,16 @@ py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::str
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
   Pooling how = Pooling::mean;
-  if (pooling == "last") {
+  if (pooling == "auto") {
+    const model::Pooling file = held->session->model().config().pooling;
+    if (file == model::Pooling::last) how = Pooling::last;
+    if (file == model::Pooling::first) how = Pooling::first;
+  } else if (pooling == "last") {
     how = Pooling::last;
   } else if (pooling == "first") {
     how = Pooling::first;
   } else if (pooling != "mean") {
-    raise("invalid_argument", "pooling", "is '" + pooling + "'; use mean, last or first");
+    raise("invalid_argument", "pooling", "is '" + pooling + "'; use auto, mean, last or first");
   }
   const engine::Model& model = held->session->model();
   const std::vector<Token> tokens = tokens_from(ids, model.tokenizer().size(), "ids");

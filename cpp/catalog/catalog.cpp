@@ -81,6 +81,7 @@ class MappedModel {
         return fail(Code::invalid_argument, "path") << "is longer than " << u64(sizeof buffer) << " bytes";
       FLYBALL_ASSIGN(parts_[i], platform_.map(platform_.self, part.text()));
       ++n_;
+      if (i == 0 && count > 1 && gguf::is_whole(platform_, parts_[0])) return {};
     }
     return {};
   }

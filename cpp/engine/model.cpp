@@ -45,15 +45,17 @@ class Loader {
   }
 
  private:
-  // A name that ends in -00001-of-NNNNN.gguf is the first of several parts; opening them checks their metadata.
+  // A name that ends in -00001-of-NNNNN.gguf is the first of several parts, unless the file says that it is whole;
+  // opening them checks their metadata.
   Status map_parts(Str path) {
     const gguf::SplitName name = gguf::split_name(path);
+    FLYBALL_TRY(map_part(path));
+    if (name.count > 1 && gguf::is_whole(platform_, state_.parts[0])) return {};
     if (name.index != 0)
       return fail(Code::invalid_argument, path)
              << "is part " << name.index + 1 << " of " << name.count << "; give the first one";
     if (name.count > Model::State::max_parts)
       return fail(Code::unsupported, path) << "has " << name.count << " parts, at most " << Model::State::max_parts;
-    FLYBALL_TRY(map_part(path));
     for (u32 i = 1; i < name.count; ++i) {
       char buffer[4096];
       Writer part(buffer, sizeof buffer);

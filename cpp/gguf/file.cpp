@@ -138,6 +138,11 @@ Result<File*> File::open(Arena& arena, Span<const Span<const u8>> parts) {
   return file;
 }
 
+bool is_whole(const Platform& platform, Span<const u8> bytes) {
+  Arena scratch(platform);
+  return File::open(scratch, {&bytes, 1}).ok();
+}
+
 const Value* File::find(Str key) const {
   const auto found = probe(entry_index_, entries_, key);
   if (found.item == no_item) return nullptr;

@@ -89,4 +89,7 @@ class File {
   Span<u32> tensor_index_;
 };
 
+// Whether a file says that it is a whole model, whatever its name says: some are only named like a part of one.
+bool is_whole(const Platform& platform, Span<const u8> bytes);
+
 }  // namespace flyball::gguf

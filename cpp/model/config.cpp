@@ -103,7 +103,12 @@ void read_rope(Reader& reader, Config& config, bool from_ollama) {
   f64 factor = reader.real("rope.scale_linear", 0, 0, 1e6);     // files from before rope.scaling.*
   if (from_ollama && config.n_ctx_train >= 131072) factor = 8;  // as the models of 4B and more are published
   factor = reader.real("rope.scaling.factor", factor, 0, 1e6);
-  config.rope_factor = factor == 0 ? 1 : max(factor, 0.01);  // 0: not set
+  if (factor == 0) factor = 1;  // not set
+  if (factor < 0.01) {
+    reader.keep(fail(Code::corrupt, reader.full("rope.scaling.factor"), reader.offset("rope.scaling.factor"))
+                << "is " << factor << ", expected 0.01 to 1e6");
+  }
+  config.rope_factor = factor;
   config.rope_magnitude_sliding = config.rope_magnitude;
   if (type == "none" || type == "longrope") {
     config.rope_factor = 1;  // longrope: its factors are tensors

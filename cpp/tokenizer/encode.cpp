@@ -1,4 +1,5 @@
 // Text -> token ids: special tokens out first, then words, then merges.
+#include "tokenizer/composition.h"
 #include "tokenizer/merge.h"
 #include "tokenizer/vocabulary.h"
 
@@ -149,6 +150,12 @@ class Encoder {
   }
 
   bool encode_bpe(Str text) {
+    if (s_.composes && may_compose(text)) {
+      u32* work = composing_.reserve(scratch_, text.size * composing_memory);
+      char* composed = composed_.reserve(scratch_, text.size * composed_bytes);
+      if (!work || !composed) return false;
+      text = {composed, compose(text, work, composed)};
+    }
     Char* chars = chars_.reserve(scratch_, text.size);
     if (!chars) return false;
     const u64 n = decode_text(text, chars);
@@ -316,6 +323,8 @@ class Encoder {
   u32 missing_byte_ = 256;
   Span<Fragment> spare_;
   Buffer<Char> chars_;
+  Buffer<u32> composing_;
+  Buffer<char> composed_;
   Buffer<char> escaped_;
   Buffer<Symbol> symbols_;
   Buffer<Candidate> heap_;

@@ -76,7 +76,12 @@ Status Loader::read_model() {
   Str name;
   FLYBALL_ASSIGN(name, file_.get_str_or(KEY "pre", "default"));
   s_.pre = find_pre_tokenizer(name.empty() ? Str("default") : name);
-  if (s_.pre) return {};
+  if (s_.pre) {
+    // GPT-NeoX files are from before pre-tokenizers were named.
+    const Result<Str> architecture = file_.get_str_or("general.architecture", "");
+    s_.composes = s_.pre->composes || (architecture && architecture.value() == "gptneox");
+    return {};
+  }
   return fail(Code::unsupported, KEY "pre")
          << "pre-tokenizer '" << name
          << "' is not known, and its token ids are not guessed; known are default, llama-bpe,"
@@ -126,7 +131,8 @@ Status Loader::read_types() {
     for (u8& attribute : s_.attributes) attribute = is_mergeable;
     return {};
   }
-  FLYBALL_ASSIGN(types_, file_.get_array(KEY "token_type", ValueType::i32));
+  const bool is_unsigned = found && found->element == ValueType::u32;  // as some exporters write them
+  FLYBALL_ASSIGN(types_, file_.get_array(KEY "token_type", is_unsigned ? ValueType::u32 : ValueType::i32));
   FLYBALL_TRY(same_count(types_, KEY "token_type"));
   for (u64 i = 0; i < types_.count; ++i) {
     u8& attribute = s_.attributes[i];

@@ -52,12 +52,15 @@ class Loader {
   static Error missing_id(Str key, Str name);
   Token default_id(u64 token, u8 attribute) const;
   Status read_id(Str key, Token* token) const;
+  Status read_id(Str key, const gguf::Value& value, Token* token) const;
+  Status read_eos_list();
+  Status read_eos(const gguf::Value& id);
   void make_control(Token token);
   void make_final(Token token);
   void mark_known_texts();
   Token mark_known(Str text, bool ends);
   void mark_stripping();
-  void mark_left(Str text);
+  void mark_stripping(Str text, u8 side);
   Status index_special_tokens();
   bool add_special(Token token);
 

@@ -85,15 +85,21 @@ bool Loader::find_merge(Str left, Str right, Token* left_token, Token* right_tok
   return *merged != no_token;
 }
 
+// Without scores all are 0, and what stands first merges first; some exporters write whole numbers.
 Status Loader::read_scores() {
+  const Value* found = file_.find(KEY "scores");
+  const bool whole = found && found->element == ValueType::i32;
   Value scores;
-  FLYBALL_ASSIGN(scores, file_.get_array(KEY "scores", ValueType::f32));
-  FLYBALL_TRY(same_count(scores, KEY "scores"));
-  s_.keys = arena_.allocate<u32>(scores.count);
+  if (found) {
+    FLYBALL_ASSIGN(scores, file_.get_array(KEY "scores", whole ? ValueType::i32 : ValueType::f32));
+    FLYBALL_TRY(same_count(scores, KEY "scores"));
+  }
+  s_.keys = arena_.allocate<u32>(s_.texts.size);
   if (s_.keys.empty()) return out_of_memory();
   s_.words_start_with_space = true;
-  for (u64 i = 0; i < scores.count; ++i) {
-    const f32 score = element<f32>(scores, i) + 0.0f;  // -0 is 0
+  for (u64 i = 0; i < s_.texts.size; ++i) {
+    const f32 written = !found ? 0 : whole ? f32(element<i32>(scores, i)) : element<f32>(scores, i);
+    const f32 score = written + 0.0f;  // -0 is 0
     if (score != score)
       return fail(Code::corrupt, KEY "scores", scores.offset) << "the score of token " << i << " is NaN";
     // Floats order like sign-magnitude integers; the best score shall be the smallest key.

@@ -7,15 +7,18 @@ using gguf::Value;
 
 namespace {
 
-bool contains_ignoring_case(Str text, Str lower) {
-  for (u64 i = 0; i + lower.size <= text.size; ++i) {
-    u64 n = 0;
-    while (n < lower.size && (text[i + n] >= 'A' && text[i + n] <= 'Z' ? text[i + n] | 32 : text[i + n]) == lower[n])
-      ++n;
-    if (n == lower.size) return true;
+// What converters write where a vocabulary has no such token: -1, often as a u32.
+bool is_none(const Value& id) {
+  for (const u8 byte : id.raw) {
+    if (byte != 0xff) return false;
   }
-  return false;
+  return id.raw.size >= 4;
 }
+
+// Phi-3's tokenizer.json: tokens that swallow the white space behind them.
+constexpr Str phi3_stripping[] = {
+    "</s>",       "<|assistant|>", "<|placeholder1|>", "<|placeholder2|>", "<|placeholder3|>", "<|placeholder4|>",
+    "<|system|>", "<|end|>",       "<|placeholder5|>", "<|placeholder6|>", "<|user|>"};
 
 }  // namespace
 
@@ -42,12 +45,15 @@ Status Loader::read_special_ids() {
     FLYBALL_TRY(read_id(key, &token));
     make_final(token);
   }
+  FLYBALL_TRY(read_eos_list());
   // Gemma's tokenizer puts no space before a text; Ollama's converter leaves the key out.
   const Result<Str> architecture = file_.get_str_or("general.architecture", "");
   const bool gemma = architecture && architecture.value().starts_with("gemma");
+  const Value* const bos = file_.find(KEY "bos_token_id");
+  const bool adds_bos = (s_.pre ? s_.pre->add_bos : true) && !(bos && is_none(*bos));
   FLYBALL_ASSIGN(s_.add_space_prefix, file_.get_bool_or(KEY "add_space_prefix", !s_.pre && !gemma));
   if (s_.pre) s_.add_space_prefix = false;  // byte-level BPE has none, whatever the file says
-  FLYBALL_ASSIGN(s_.add_bos, file_.get_bool_or(KEY "add_bos_token", s_.pre ? s_.pre->add_bos : true));
+  FLYBALL_ASSIGN(s_.add_bos, file_.get_bool_or(KEY "add_bos_token", adds_bos));
   FLYBALL_ASSIGN(s_.add_eos, file_.get_bool_or(KEY "add_eos_token", false));
   if (s_.add_bos && s_.bos == no_token) return missing_id(KEY "bos_token_id", "BOS");
   if (s_.add_eos && s_.eos == no_token) return missing_id(KEY "eos_token_id", "EOS");
@@ -64,13 +70,33 @@ Token Loader::default_id(u64 token, u8 attribute) const {
 
 Status Loader::read_id(Str key, Token* token) const {
   const Value* value = file_.find(key);
-  if (!value) return {};
+  return value ? read_id(key, *value, token) : Status();
+}
+
+Status Loader::read_id(Str key, const Value& value, Token* token) const {
+  if (value.type != gguf::ValueType::array && is_none(value)) return *token = no_token, Status();
   u64 id = 0;
-  FLYBALL_ASSIGN(id, file_.get_u64(key));
+  FLYBALL_ASSIGN(id, gguf::integer(key, value));
   if (id >= s_.texts.size) {
-    return fail(Code::corrupt, key, value->offset) << id << " is not a token: there are " << s_.texts.size;
+    return fail(Code::corrupt, key, value.offset) << id << " is not a token: there are " << s_.texts.size;
   }
   *token = Token(id);
+  return {};
+}
+
+// Ollama's files have all ends of an answer in one list.
+Status Loader::read_eos_list() {
+  const Value* ids = file_.find(KEY "eos_token_ids");
+  if (ids && ids->type != gguf::ValueType::array) return read_eos(*ids);
+  for (u64 i = 0; ids && i < ids->count; ++i) FLYBALL_TRY(read_eos(gguf::element(*ids, i)));
+  return {};
+}
+
+Status Loader::read_eos(const Value& id) {
+  Token token = no_token;
+  FLYBALL_TRY(read_id(KEY "eos_token_ids", id, &token));
+  if (s_.eos == no_token) s_.eos = token;
+  make_final(token);
   return {};
 }
 
@@ -118,23 +144,17 @@ Token Loader::mark_known(Str text, bool ends) {
 
 // GGUF does not carry the tokens' lstrip and rstrip; these are the vocabularies known to have them.
 void Loader::mark_stripping() {
-  const Result<Str> name = file_.get_str_or("general.name", "");
-  const Str model_name = name.ok() ? name.value() : Str();
-  if (contains_ignoring_case(model_name, "phi-3") || contains_ignoring_case(model_name, "phi3")) {
-    for (u64 i = 0; i < s_.texts.size; ++i) {
-      const Str text = s_.texts[i];
-      const bool keeps = text == "<unk>" || text == "<s>" || text == "<|endoftext|>";
-      if (s_.is_special(Token(i)) && !keeps) s_.attributes[i] |= strips_right;
-    }
+  if (!s_.pre && has("<|placeholder1|>") && has("<|assistant|>") && has("<|end|>")) {
+    for (Str text : phi3_stripping) mark_stripping(text, strips_right);
   }
   const Str pre = s_.pre ? s_.pre->name : Str();
-  if (pre == "jina-v2-de" || pre == "jina-v2-es" || pre == "jina-v2-code") mark_left("<mask>");
-  if (contains_ignoring_case(model_name, "modern-bert")) mark_left("[MASK]");
+  if (pre == "jina-v2-de" || pre == "jina-v2-es" || pre == "jina-v2-code") mark_stripping("<mask>", strips_left);
+  if (pre == "modern-bert") mark_stripping("[MASK]", strips_left);
 }
 
-void Loader::mark_left(Str text) {
+void Loader::mark_stripping(Str text, u8 side) {
   const Token token = s_.table.find(text);
-  if (token != no_token) s_.attributes[u64(token)] |= strips_left;
+  if (token != no_token && s_.is_special(token)) s_.attributes[u64(token)] |= side;
 }
 
 Status Loader::index_special_tokens() {

@@ -11,6 +11,7 @@ struct PreTokenizer {
   Span<const regex::Program* const> stages;
   bool whole_words = false;  // a word that is a token stays one, whatever the merges say ("ignore_merges")
   bool add_bos = false;      // the default where the file has no tokenizer.ggml.add_bos_token
+  bool composes = false;     // text is put into NFC first, as the vocabulary's own tokenizer does
 };
 
 const PreTokenizer* find_pre_tokenizer(Str name);  // null: not known

@@ -81,6 +81,7 @@ struct Tokenizer::State {
   Str model;
   Str chat_template;
   const PreTokenizer* pre = nullptr;  // null for `llama`
+  bool composes = false;              // text is put into NFC first
   bool add_space_prefix = false;
   bool add_bos = false;
   bool add_eos = false;

@@ -1,7 +1,8 @@
-"""Write cpp/tokenizer/unicode_data.inc: the character classes that pre-tokenizer regexes distinguish.
+"""Write cpp/tokenizer/unicode_data.inc, the character classes that pre-tokenizer regexes distinguish, and
+cpp/tokenizer/composition_data.inc, what canonical composition (NFC) needs.
 
-    python ops/unicode/generate.py            # rewrites the file
-    python ops/unicode/generate.py --check    # exit 1 when the file is not what this would write
+    python ops/unicode/generate.py            # rewrites the files
+    python ops/unicode/generate.py --check    # exit 1 when a file is not what this would write
 
 The source is `unicodedata2`: Python's `unicodedata`, pinned to one Unicode version instead of the interpreter's own.
 llama.cpp has 15.1.0, and token ids must match its ids; Python 3.11 itself has 14.0.0, which lacks 5000 of the letters.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import unicodedata2
 
-TARGET = Path(__file__).resolve().parents[2] / "cpp" / "tokenizer" / "unicode_data.inc"
+FOLDER = Path(__file__).resolve().parents[2] / "cpp" / "tokenizer"
 VERSION = "15.1.0"
 # In the order of enum Category in cpp/tokenizer/unicode.h.
 CATEGORIES = ("Lu", "Ll", "Lt", "Lm", "Lo", "M", "Nd", "N", "P", "S", "space", "other")
@@ -42,14 +43,73 @@ def table() -> list[int]:
     return runs
 
 
-def text() -> str:
-    runs = [f"0x{run:x}," for run in table()]
-    lines = [
-        f"// Unicode {VERSION}: {len(runs)} runs of equal category, first code point << 4 | Category.",
-        "// Written by ops/unicode/generate.py; do not edit.",
-    ]
-    lines += ["".join(runs[i : i + 12]) for i in range(0, len(runs), 12)]
-    return "\n".join(lines) + "\n"
+def lines(title: str, numbers: list[int], per_line: int) -> list[str]:
+    cells = [f"0x{number:x}," for number in numbers]
+    rows = ["".join(cells[i : i + per_line]) for i in range(0, len(cells), per_line)]
+    return [f"// Unicode {VERSION}: {title}", "// Written by ops/unicode/generate.py; do not edit.", *rows]
+
+
+def categories() -> str:
+    runs = table()
+    return "\n".join(lines(f"{len(runs)} runs of equal category, first code point << 4 | Category.", runs, 12)) + "\n"
+
+
+# --- canonical composition
+
+
+def decompositions() -> dict[int, tuple[int, int]]:
+    """One step of each canonical decomposition; the second is 0 where it is a single character."""
+    found = {}
+    for code_point in range(0x110000):
+        mapping = unicodedata2.decomposition(chr(code_point))
+        if mapping and not mapping.startswith("<"):
+            first, second = [*(int(part, 16) for part in mapping.split()), 0][:2]
+            found[code_point] = (first, second)
+    return found
+
+
+def compositions(steps: dict[int, tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """Pairs that compose: those of no exclusion, which therefore survive a normalization."""
+    pairs = {pair: code_point for code_point, pair in steps.items() if pair[1]}
+    return {pair: c for pair, c in pairs.items() if unicodedata2.normalize("NFC", chr(c)) == chr(c)}
+
+
+def behaviors(steps: dict[int, tuple[int, int]], pairs: dict[tuple[int, int], int]) -> list[int]:
+    """Runs of first code point << 9 | may change << 8 | combining class."""
+    seconds = {second for _, second in pairs} | {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # and Hangul's jamo
+    composed = set(pairs.values())
+    runs: list[int] = []
+    for code_point in range(0x110000):
+        changes = code_point in seconds or (code_point in steps and code_point not in composed)
+        value = changes << 8 | unicodedata2.combining(chr(code_point))
+        if not runs or runs[-1] & 0x1FF != value:
+            runs.append(code_point << 9 | value)
+    return runs
+
+
+def composition() -> str:
+    steps = decompositions()
+    pairs = compositions(steps)
+    runs = behaviors(steps, pairs)
+    by_composed = [c << 42 | first << 21 | second for c, (first, second) in sorted(steps.items())]
+    by_pair = [first << 42 | second << 21 | c for (first, second), c in sorted(pairs.items())]
+    return "\n".join(
+        [
+            "#ifdef FLYBALL_BEHAVIORS",
+            *lines(f"{len(runs)} runs, first code point << 9 | may change << 8 | combining class.", runs, 12),
+            "#endif",
+            "#ifdef FLYBALL_DECOMPOSITIONS",
+            *lines(f"{len(by_composed)} steps, code point << 42 | first << 21 | second or 0.", by_composed, 6),
+            "#endif",
+            "#ifdef FLYBALL_COMPOSITIONS",
+            *lines(f"{len(by_pair)} pairs, first << 42 | second << 21 | composed.", by_pair, 6),
+            "#endif",
+            "",
+        ]
+    )
+
+
+TARGETS = {"unicode_data.inc": categories, "composition_data.inc": composition}
 
 
 def main(arguments: list[str]) -> int:
@@ -57,13 +117,15 @@ def main(arguments: list[str]) -> int:
         print(f"unicodedata2 {unicodedata2.unidata_version} is installed; {VERSION} is needed", file=sys.stderr)
         return 2
     if arguments == ["--check"]:
-        same = TARGET.read_text(encoding="ascii") == text()
-        print(f"{TARGET.name}: {'up to date' if same else 'differs: run ops/unicode/generate.py'}")
-        return 0 if same else 1
+        same = {name: (FOLDER / name).read_text(encoding="ascii") == text() for name, text in TARGETS.items()}
+        for name, equal in same.items():
+            print(f"{name}: {'up to date' if equal else 'differs: run ops/unicode/generate.py'}")
+        return 0 if all(same.values()) else 1
     if arguments:
         print(__doc__, file=sys.stderr)
         return 2
-    TARGET.write_text(text(), encoding="ascii")
+    for name, text in TARGETS.items():
+        (FOLDER / name).write_text(text(), encoding="ascii")
     return 0
 
 

@@ -129,7 +129,8 @@ TEST(lies_are_refused_by_key) {
   CHECK(refused(config_with("llama", {real("rope.freq_base", 0)}), Code::corrupt, "llama.rope.freq_base"));
   CHECK(refused(config_with("llama", {real("rope.freq_base", __builtin_nanf(""))}), Code::corrupt,
                 "llama.rope.freq_base"));
-  CHECK(refused(config_with("llama", {real("rope.scaling.factor", -1)}), Code::corrupt, "llama.rope.scaling.factor"));
+  CHECK(
+      refused(config_with("llama", {real("rope.scaling.factor", 0.001f)}), Code::corrupt, "llama.rope.scaling.factor"));
   CHECK(refused(config_with("llama", {real("attention.layer_norm_rms_epsilon", -1)}), Code::corrupt,
                 "llama.attention.layer_norm_rms_epsilon"));
   CHECK(refused(config_with("llama", {text("block_count", "6")}), Code::corrupt, "llama.block_count"));

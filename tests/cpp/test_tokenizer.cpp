@@ -14,6 +14,7 @@
 
 using namespace flyball;
 using namespace flyball::tokenizer;
+using test::GgufWriter;
 using test::Vocabulary;
 using Ids = std::vector<Token>;
 
@@ -286,13 +287,123 @@ TEST(special_tokens_longest_first) {
 }
 
 TEST(special_tokens_strip_where_the_vocabulary_says_so) {
-  Vocabulary v = test::spm_vocabulary();
-  v.name = "Phi3";
+  // Phi-3's tokens make Phi-3's vocabulary, whatever the file's name.
+  for (const char* name : {"Phi3", "Phi 3.5 Mini Instruct", "NuExtract v1.5", ""}) {
+    Vocabulary v = test::spm_vocabulary();
+    v.name = name;
+    for (const char* text : {"<|placeholder1|>", "<|assistant|>", "<|end|>", "<|added|>"})
+      v.add(text, test::control_token);
+    Loaded t(v);
+    REQUIRE(t.ok());
+    CHECK_EQ(shown(t.encode("<|user|> \n he", false, true)), shown({v.id("<|user|>"), v.id(spm_space + "he")}));
+    const Ids text = {v.id(spm_space + spm_space), v.id("<0x0A>"), v.id("he")};
+    for (const char* keeps : {"<s>", "<|added|>"}) {
+      const Ids kept = {v.id(keeps), text[0], text[1], text[2]};
+      CHECK_EQ(shown(t.encode(std::string(keeps) + " \nhe", false, true)), shown(kept));
+    }
+  }
+  Vocabulary other = test::spm_vocabulary();
+  other.name = "Phi-3 by name alone";
+  Loaded t(other);
+  REQUIRE(t.ok());
+  CHECK_EQ(t.encode("<|user|>\nhe", false, true).size(), 4);
+}
+
+TEST(text_is_composed_where_the_vocabulary_composes) {
+  const std::string apart = "e\xcc\x81", whole = "\xc3\xa9";
+  for (const char* pre : {"qwen2", "deepseek-r1-qwen", "qwen35", "command-r", "mpt", "olmo", "f2llmv2"}) {
+    Vocabulary v = test::bpe_vocabulary(pre);
+    Loaded t(v);
+    REQUIRE(t.ok());
+    CHECK_EQ(shown(t.encode(apart)), shown({v.id(test::mapped(whole))}));
+    CHECK_EQ(t.decode(t.encode("a" + apart + "\xff" + apart)), "a" + whole + "\xff" + whole);
+    // What a special token cuts off stays apart: its last letter does not join the mark behind it.
+    CHECK_EQ(t.decode(t.encode("<tool>\xcc\xb8")), "<tool>\xcc\xb8");
+  }
+  for (const char* pre : {"gpt-2", "llama-bpe", "default"}) {
+    Loaded t(test::bpe_vocabulary(pre));
+    REQUIRE(t.ok());
+    CHECK_EQ(t.decode(t.encode(apart)), apart);
+  }
+  GgufWriter neox = test::bpe_vocabulary("").writer();  // from before pre-tokenizers were named
+  neox.string_key("general.architecture", "gptneox");
+  Loaded t(neox.build().bytes);
+  REQUIRE(t.ok());
+  CHECK_EQ(t.decode(t.encode(apart)), whole);
+}
+
+TEST(special_ids_may_be_none) {
+  Vocabulary v = test::bpe_vocabulary();
+  v.ids = {{"bos_token_id", ~0u}, {"eos_token_id", ~0u}, {"eot_token_id", ~0u}, {"unknown_token_id", ~0u}};
+  v.flags.clear();
   Loaded t(v);
   REQUIRE(t.ok());
-  CHECK_EQ(shown(t.encode("<|user|> \n he", false, true)), shown({v.id("<|user|>"), v.id(spm_space + "he")}));
-  const Ids kept = {v.id("<s>"), v.id(spm_space + spm_space), v.id("<0x0A>"), v.id("he")};  // <s> does not strip
-  CHECK_EQ(shown(t.encode("<s> \nhe", false, true)), shown(kept));
+  CHECK_EQ(t->bos(), no_token);
+  CHECK_EQ(t->eos(), no_token);
+  Vocabulary s = test::spm_vocabulary();
+  s.ids = {{"bos_token_id", ~0u}};
+  s.flags.clear();  // SentencePiece adds BOS where the file says nothing
+  Loaded u(s);
+  REQUIRE(u.ok());
+  CHECK_EQ(u->bos(), no_token);
+  CHECK(!u->add_bos());
+  CHECK_EQ(u->eos(), 2);
+  GgufWriter negative = test::bpe_vocabulary().writer();
+  negative.key("tokenizer.ggml.eom_token_id", 5, test::bytes_of(-1));
+  CHECK(Loaded(negative.build().bytes).ok());
+}
+
+TEST(all_of_a_list_of_ends_are_ends) {
+  Vocabulary v = test::bpe_vocabulary();
+  v.ids.pop_back();  // no eos_token_id
+  const auto with = [&](const std::vector<flyball::i32>& ids) {
+    GgufWriter file = v.writer();
+    std::string raw;
+    for (const auto id : ids) raw += test::bytes_of(id);
+    file.array_key("tokenizer.ggml.eos_token_ids", 5, ids.size(), raw);
+    return file.build().bytes;
+  };
+  const Token tool = v.id("<tool>"), end = v.id("<|im_end|>\n");
+  Loaded t(with({-1, end, tool}));
+  REQUIRE(t.ok());
+  CHECK_EQ(t->eos(), end);
+  CHECK(t->is_end_of_generation(end) && t->is_end_of_generation(tool));
+  CHECK(!t->is_end_of_generation(v.id("<|begin|>")));
+  Loaded bad(with({flyball::i32(v.tokens.size())}));
+  CHECK(!bad.ok() && bad.error().find("tokenizer.ggml.eos_token_ids") != std::string::npos);
+}
+
+TEST(types_and_scores_as_other_exporters_write_them) {
+  Vocabulary v = test::bpe_vocabulary();
+  v.type_element = 4;
+  Loaded t(v);
+  REQUIRE(t.ok());
+  CHECK(t->is_control(v.id("<|begin|>")));
+  Vocabulary s = test::spm_vocabulary();
+  const std::vector<float> scores = s.scores;
+  const Ids expected = Loaded(s).encode("hello world");
+  s.scores.clear();
+  Loaded without(s);
+  REQUIRE(without.ok());
+  CHECK_EQ(without.decode(without.encode("hello world")), "hello world");
+  GgufWriter whole = s.writer();
+  std::string raw;
+  for (const float score : scores) raw += test::bytes_of(flyball::i32(score));
+  whole.array_key("tokenizer.ggml.scores", 5, scores.size(), raw);
+  Loaded numbers(whole.build().bytes);
+  REQUIRE(numbers.ok());
+  CHECK_EQ(shown(numbers.encode("hello world")), shown(expected));
+}
+
+TEST(gemma_puts_no_space_before_a_text) {
+  for (const char* architecture : {"gemma2", "gemma3", "llama"}) {
+    GgufWriter file = test::spm_vocabulary().writer();
+    file.string_key("general.architecture", architecture);
+    Loaded t(file.build().bytes);
+    REQUIRE(t.ok());
+    const bool space = std::string(architecture) == "llama";
+    CHECK_EQ(t.encode("a")[0], test::spm_vocabulary().id(space ? spm_space : "a"));
+  }
 }
 
 TEST(text_that_looks_special_stays_text) {
@@ -405,13 +516,13 @@ TEST(vocabularies_that_contradict_themselves_are_refused) {
       {false, [](Vocabulary& v) { v.merges[3] = "q q"; }, "tokenizer.ggml.merges", "needs a token"},
       {false, [](Vocabulary& v) { v.ids[0].second = u32(v.tokens.size()); }, "tokenizer.ggml.bos_token_id",
        "not a token"},
-      {false, [](Vocabulary& v) { v.ids[1].second = ~0u; }, "tokenizer.ggml.eos_token_id", "4294967295"},
+      {false, [](Vocabulary& v) { v.ids[1].second = ~0u - 1; }, "tokenizer.ggml.eos_token_id", "4294967294"},
+      {false, [](Vocabulary& v) { v.ids[0].second = ~0u; }, "tokenizer.ggml.bos_token_id", "is missing"},
       {false, [](Vocabulary& v) { v.ids.clear(); }, "tokenizer.ggml.bos_token_id", "is missing"},
       {false, [](Vocabulary& v) { v.add(std::string(5000, 'x'), test::control_token); }, "tokenizer.ggml.tokens",
        "5000 bytes"},
       {true, [](Vocabulary& v) { v.scores.pop_back(); }, "tokenizer.ggml.scores", "values for"},
       {true, [](Vocabulary& v) { v.scores[270] = __builtin_nanf(""); }, "tokenizer.ggml.scores", "NaN"},
-      {true, [](Vocabulary& v) { v.scores.clear(); }, "tokenizer.ggml.scores", ""},
       {true, [](Vocabulary& v) { v.types.clear(); }, "tokenizer.ggml.token_type", ""},
       {true, [](Vocabulary& v) { v.tokens[20] = "<0x-1>"; }, "tokenizer.ggml.tokens", "token 20 is of type byte"},
       {true, [](Vocabulary& v) { v.tokens[20] = "<0x1>"; }, "tokenizer.ggml.tokens", "token 20"},

@@ -30,6 +30,7 @@ struct Vocabulary {
   std::vector<std::string> merges;
   std::vector<std::pair<std::string, u32>> ids;     // key after "tokenizer.ggml." -> value
   std::vector<std::pair<std::string, bool>> flags;  // likewise
+  u32 type_element = 5;                             // the format's number: i32
 
   void add(const std::string& text, std::int32_t type = normal_token, float score = 0) {
     tokens.push_back(text);
@@ -50,7 +51,7 @@ struct Vocabulary {
     file.string_key(prefix + "model", model);
     if (!pre.empty()) file.string_key(prefix + "pre", pre);
     file.strings_key(prefix + "tokens", tokens);
-    if (!types.empty()) file.array_key(prefix + "token_type", 5, types.size(), raw(types));
+    if (!types.empty()) file.array_key(prefix + "token_type", type_element, types.size(), raw(types));
     if (model == "llama" && !scores.empty()) file.array_key(prefix + "scores", 6, scores.size(), raw(scores));
     if (model == "gpt2") file.strings_key(prefix + "merges", merges);
     for (const auto& [key, value] : ids) file.u32_key(prefix + key, value);

@@ -209,10 +209,11 @@ class Model:
             return session.score(text, top_logprobs, batch, progress=progress)
 
     def embed(
-        self, text: Prompt | Sequence[Prompt], pooling: str = "mean", normalize: bool = True, batch: int = 192
+        self, text: Prompt | Sequence[Prompt], pooling: str = "auto", normalize: bool = True, batch: int = 192
     ) -> npt.NDArray[np.float32]:
-        """Hidden states after the last norm, pooled over positions (mean, last, first): float32 of shape (n_embd,).
+        """Hidden states after the last norm, pooled over positions: float32 of shape (n_embd,).
 
+        `pooling`: mean, last, first, or auto: as the file's pooling_type says, else mean.
         A list of n texts (or of lists of ids) gives shape (n, n_embd), each row with the bits that its text gives
         alone; all are checked before the first is computed.
         """

@@ -95,6 +95,27 @@ def test_yarn_leaves_the_sliding_layers_of_gemma3_alone(tmp_path: Path) -> None:
     assert np.abs(logits_of(path) - reference_logits(path, IDS)).max() < 0.01
 
 
+@pytest.mark.parametrize(("kind", "pooling"), [(0, "mean"), (1, "mean"), (2, "first"), (3, "last")])
+def test_embeddings_are_pooled_as_the_file_says(tmp_path: Path, kind: int, pooling: str) -> None:
+    keys = {"qwen3.pooling_type": gf.u32(kind)}
+    path = write_model(tmp_path / "m.gguf", "qwen3", "F32", keys=keys).path
+    with flyball.Model.load(path, context=64) as model:
+        assert np.array_equal(model.embed(IDS), model.embed(IDS, pooling))
+
+
+def test_a_whole_file_may_be_named_like_a_part(tmp_path: Path) -> None:
+    whole = write_model(tmp_path / "m.gguf", "llama", "F32").path
+    for name in ("m-00001-of-00001.gguf", "m-00001-of-00003.gguf", "m-00002-of-00003.gguf"):
+        (tmp_path / name).write_bytes(whole.read_bytes())
+        with flyball.Model.load(tmp_path / name, context=64) as model:
+            assert model.info.fingerprint
+    part = {"split.no": gf.Value(2, b"\0\0"), "split.count": gf.Value(2, b"\3\0")}
+    write_model(tmp_path / "m-00001-of-00003.gguf", "llama", "F32", keys=part)
+    (tmp_path / "m-00002-of-00003.gguf").unlink()
+    with pytest.raises(flyball.NotFound, match="00002-of-00003"):
+        flyball.Model.load(tmp_path / "m-00001-of-00003.gguf")
+
+
 def test_keys_that_nothing_reads_are_listed(tmp_path: Path) -> None:
     keys = {"llama.logit_scale": gf.f32(0.25), "llama.attention.head_count": gf.i32s([4, 4])}
     path = write_model(tmp_path / "m.gguf", "llama", "F32", keys=keys).path
