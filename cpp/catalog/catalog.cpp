@@ -13,17 +13,6 @@ namespace {
 constexpr u64 cache_schema = 2;  // 1: verdicts from before tensors and vocabularies were looked at
 constexpr u64 max_cache_bytes = u64(16) << 20;
 
-bool is_model_path(Str path) {
-  constexpr Str suffix = ".gguf";
-  if (path.size <= suffix.size) return false;
-  const Str end = path.from(path.size - suffix.size);
-  for (u64 i = 0; i < suffix.size; ++i) {
-    const char c = end[i] >= 'A' && end[i] <= 'Z' ? char(end[i] + 32) : end[i];
-    if (c != suffix[i]) return false;
-  }
-  return true;
-}
-
 bool before(Str a, Str b) {
   const int order = memcmp(a.data, b.data, min(a.size, b.size));
   return order != 0 ? order < 0 : a.size < b.size;
@@ -42,7 +31,7 @@ struct Found {  // what listing a directory gathers
   bool complete = true;
 
   void take(const FileInfo& file) {
-    if (!is_model_path(file.path) || gguf::split_name(file.path).index != 0) return;
+    if (!gguf::is_gguf_path(file.path) || gguf::split_name(file.path).index != 0) return;
     if (n == files.size) {
       complete = false;
       return;

@@ -293,6 +293,9 @@ TEST(split_paths) {
   REQUIRE(gguf::split_part_path("dir/m-00001-of-00012.gguf", 11, 12, out));
   CHECK_EQ(out.text(), Str("dir/m-00012-of-00012.gguf"));
   out.clear();
+  REQUIRE(gguf::split_part_path("dir/M-00001-of-00002.GGUF", 1, 2, out));
+  CHECK_EQ(out.text(), Str("dir/M-00002-of-00002.GGUF"));
+  out.clear();
   CHECK(!gguf::split_part_path("dir/m-00001-of-00012.gguf", 1, 11, out));
   CHECK(!gguf::split_part_path("dir/m-00001-of-00012.gguf", 12, 12, out));
   CHECK(!gguf::split_part_path("dir/m.gguf", 0, 1, out));
@@ -301,7 +304,7 @@ TEST(split_paths) {
   CHECK_EQ(second.index, 1);
   CHECK_EQ(second.count, 3);
   for (Str path : {Str("m.gguf"), Str(""), Str("-00001-of-00003.gguf"), Str("m-00000-of-00003.gguf"),
-                   Str("m-00004-of-00003.gguf"), Str("m-00001-of-00003.GGUF"), Str("m-0x001-of-00003.gguf"),
+                   Str("m-00004-of-00003.gguf"), Str("m-00001-of-00003.GGUX"), Str("m-0x001-of-00003.gguf"),
                    Str("m-00001-of-99999.gguf"), Str("m_00001-of-00003.gguf")})
     CHECK_EQ(gguf::split_name(path).count, 0);
 }

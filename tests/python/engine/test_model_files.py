@@ -14,7 +14,6 @@ from tests.reference.forward import logits as reference_logits
 from tests.reference.models import write_model
 
 IDS = [*range(40, 70), *range(3, 9)]
-SMALL: dict[str, Any] = {"n_embd": 256, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 128}
 
 
 def ones(*shape: int) -> Any:
@@ -42,6 +41,27 @@ def test_a_tensor_that_nothing_uses_is_refused(tmp_path: Path, variant: str, nam
     path = write_model(tmp_path / "m.gguf", variant, "F32", more={name: ones(*shape)}).path
     with pytest.raises(flyball.Unsupported, match=name):
         flyball.Model.load(path)
+
+
+def saved_by_llama_cpp(arch: str) -> dict[str, gf.Value | None]:
+    """What llama.cpp's own writer adds for any architecture, at the values that it has where the model sets none."""
+    zeros = ["expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count", "pooling_type"]
+    zeros += ["nextn_predict_layers", "leading_dense_block_count", "n_deepstack_layers", "attention.temperature_length"]
+    reals = {"rope.scaling.factor": 0.0, "rope.scaling.attn_factor": 1.0, "rope.scaling.yarn_ext_factor": -1.0}
+    reals |= {"rope.scaling.yarn_beta_fast": 32.0, "rope.scaling.yarn_beta_slow": 1.0, "logit_scale": 0.0}
+    reals |= {"rope.scaling.yarn_log_multiplier": 0.0, "attention.clamp_kqv": 0.0, "expert_weights_scale": 0.0}
+    keys = {key: gf.u32(0) for key in zeros} | {key: gf.f32(value) for key, value in reals.items()}
+    keys |= {"attention.causal": gf.boolean(True), "rope.scaling.finetuned": gf.boolean(False)}
+    keys |= {"rope.scaling.type": gf.string("linear"), "rope.dimension_sections": gf.i32s([0, 0, 0, 0])}
+    return {f"{arch}.{key}": value for key, value in keys.items()}
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"])
+def test_what_llama_cpp_saves_of_a_model_changes_nothing(tmp_path: Path, arch: str) -> None:
+    shape: dict[str, Any] = {"rope_scaling": "", "rope_attn_factor": 0.0}
+    plain = write_model(tmp_path / "a.gguf", arch, "F32", **shape).path
+    saved = write_model(tmp_path / "b.gguf", arch, "F32", keys=saved_by_llama_cpp(arch), **shape).path
+    assert np.array_equal(logits_of(plain), logits_of(saved))
 
 
 def test_more_layers_than_the_file_says_are_refused(tmp_path: Path) -> None:
