@@ -7,14 +7,15 @@ from pathlib import Path
 
 from . import _core
 from .errors import FileError, InvalidArgument
+from .paths import AnyPath, expanded
 
 
-def write(path: str | os.PathLike[str], content: str | bytes) -> Path:
+def write(path: AnyPath, content: str | bytes) -> Path:
     """Write a file atomically: to a temporary file that is flushed and renamed. Creates parent folders.
 
     Raises FileError, also if the path exists and is not a regular file (a device, a folder).
     """
-    target = Path(path)
+    target = Path(expanded(path))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from .. import files
 from ..errors import FileError, FormatError, NotFound
+from ..paths import AnyPath, expanded
 
 SCHEMA = 1
 _MOST_BYTES = 64 << 20
@@ -26,11 +26,11 @@ class Fields:
         self._members: dict[str, Any] = value
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], kind: str) -> Fields:
+    def read(cls, path: AnyPath, kind: str) -> Fields:
         """Read a file; its schema must be supported and its kind one of `kind`'s (separated by |)."""
-        where = os.fspath(path)
+        where = expanded(path)
         try:
-            with open(path, "rb") as file:
+            with open(where, "rb") as file:
                 raw = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
             raise NotFound(where, "does not exist") from None
@@ -149,7 +149,7 @@ def dump(value: object) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
-def write(path: str | os.PathLike[str], value: object) -> None:
+def write(path: AnyPath, value: object) -> None:
     """Write a JSON file atomically."""
     files.write(path, dump(value))
 

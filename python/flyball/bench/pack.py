@@ -6,7 +6,6 @@ schema 1: {schema, kind: "pack", build, profile, repeat, seed, model, corpus}, w
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from .. import _core
 from ..engine.model import Model
 from ..engine.options import GenerateKeywords
 from ..errors import InvalidArgument
+from ..paths import AnyPath, expanded
 from . import fields
 from .fields import SCHEMA, Fields
 
@@ -142,7 +142,7 @@ class Pack:
         return cls(bundled(), Build.here(), profile, REPEATS[profile], seed, info.name, info.fingerprint)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Pack:
+    def read(cls, path: AnyPath) -> Pack:
         """Read a file; its corpus must be unchanged."""
         found = Fields.read(path, "pack")
         found.only("schema", "kind", "build", "profile", "repeat", "seed", "model", "corpus")
@@ -178,11 +178,11 @@ class Pack:
         """SHA-256 of the file's bytes."""
         return hashlib.sha256(fields.dump(self.as_dict())).hexdigest()
 
-    def check_model(self, path: str | os.PathLike[str], fingerprint: str) -> None:
+    def check_model(self, path: AnyPath, fingerprint: str) -> None:
         """Refuse another model, whose answers and costs would not be comparable."""
         if fingerprint != self.fingerprint:
             raise InvalidArgument(
-                os.fspath(path),
+                expanded(path),
                 f"has the fingerprint {fingerprint[:12]}..., the pack was made with {self.model!r}, "
                 f"{self.fingerprint[:12]}...; --model names its file",
             )

@@ -9,7 +9,6 @@ Each request and each answer is a JSON object on one line. {"open": FILE, "conte
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from ..engine.model import Model
 from ..engine.options import GenerateKeywords
 from ..engine.results import Metrics
 from ..errors import Error
+from ..paths import AnyPath
 from .fields import Fields, parse
 from .pack import Build, Case
 
@@ -69,7 +69,7 @@ class Runner:
         self._known: set[str] = set()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], context: int, threads: int) -> Runner:
+    def open(cls, path: AnyPath, context: int, threads: int) -> Runner:
         """Load a model, without a prefix cache so that every prompt is computed."""
         return cls(Model.load(path, threads=threads, prefix_cache_mb=0), context)
 

@@ -77,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and not least <= value <= most:
             raise InvalidArgument(f"--{name}", f"is {value}, must be from {least} to {most}")
-    if not Path(args.output).parent.is_dir():  # checked before the long measurement
-        raise NotFound(str(Path(args.output).parent), "does not exist; make it first")
-    model = Path(args.model) if args.model else demo_model_path()
+    folder = Path(args.output).expanduser().parent
+    if not folder.is_dir():  # checked before the long measurement
+        raise NotFound(str(folder), "does not exist; make it first")
+    model = Path(args.model).expanduser() if args.model else demo_model_path()
     progress = common.Progress()
     if args.against is None:
         results = bench.run(found, model, args.threads, args.repeat or found.repeat, progress)

@@ -20,6 +20,7 @@ from ..engine.model import Model, demo_model_path
 from ..engine.options import GenerateKeywords
 from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
+from ..paths import expanded
 from .streams import write, write_error, write_json
 from .terminal import harmless, is_terminal
 
@@ -271,7 +272,7 @@ def read_text(name: str) -> str:
         if name == "-":
             raw = sys.stdin.buffer.read(_MAX_TEXT + 1)
         else:
-            with Path(name).open("rb") as file:
+            with Path(expanded(name)).open("rb") as file:
                 raw = file.read(_MAX_TEXT + 1)
     except FileNotFoundError:
         raise NotFound(name, "does not exist") from None

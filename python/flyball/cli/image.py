@@ -96,7 +96,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def build(args: argparse.Namespace) -> int:
     """Make an image."""
     image.build(args.image, args.model, args.config, args.file, usb=args.usb)
-    common.write(f"{args.image}, {common.size(Path(args.image).stat().st_size)}\n")
+    common.write(f"{args.image}, {common.size(Path(args.image).expanduser().stat().st_size)}\n")
     return common.SUCCESS
 
 
@@ -119,9 +119,9 @@ def test(args: argparse.Namespace) -> int:
     from ..engine.verify import verify
     from ..journal.journal import check as check_journal
 
-    folder = Path(args.folder)
+    folder = Path(args.folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    model = Path(args.model) if args.model else demo_model_path()
+    model = Path(args.model).expanduser() if args.model else demo_model_path()
     path, out = folder / "flyball.img", folder / "out"
     wanting = image.preflight(folder, model.stat().st_size if model.is_file() else 0)
     for what, why in wanting:

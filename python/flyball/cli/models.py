@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the files, without folders also the bundled model; a model that cannot run is listed with the reason."""
-    rows = _rows([Path(folder) for folder in args.folders])
+    rows = _rows([Path(folder).expanduser() for folder in args.folders])
     if args.json:
         common.write_json(rows)
     elif rows:
@@ -43,7 +43,7 @@ def _rows(folders: list[Path]) -> list[dict[str, Any]]:
     cache = os.fsencode(common.cache_file("models.json") or b"")
     rows = []
     if not folders:
-        named = [Path(p) for p in os.environ.get("FLYBALL_MODELS", "").split(os.pathsep) if p]
+        named = [Path(p).expanduser() for p in os.environ.get("FLYBALL_MODELS", "").split(os.pathsep) if p]
         folders = named or [folder for folder in (Path("."), Path("models")) if os.path.isdir(folder)]
         if os.path.isfile(demo_model_path()):
             rows.append(_core.catalog_summarize(os.fsencode(demo_model_path()), cache))

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import _core
 from ..errors import FileError, NotFound
+from ..paths import AnyPath, expanded
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def defaults() -> dict[str, Setting]:
 
 
 def resolve(
-    file: str | os.PathLike[str] | None = None,
+    file: AnyPath | None = None,
     words: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, Setting]:
@@ -58,7 +59,7 @@ def resolve(
     `file` None: $FLYBALL_CONFIG, else ./flyball.toml, else flyball/flyball.toml in the user's configuration folder.
     """
     settings = defaults()
-    path = find_file(environment) if file is None else Path(file)
+    path = find_file(environment) if file is None else Path(expanded(file, "file"))
     if path is not None:
         for key, (value, line, renamed) in _core.config_parse(os.fspath(path), _read(path)).items():
             _warn(f"{path}:{line}", renamed)
@@ -98,7 +99,7 @@ def _warn(origin: str, renamed: tuple[str, str] | None) -> None:
 def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings with a policy's changes, which its file holds in the syntax of a configuration."""
     changed = dict(settings)
-    path = Path(settings["policy_file"].value)
+    path = Path(settings["policy_file"].value).expanduser()
     if settings["policy.auto_apply"].value != "off" and os.path.isfile(path):
         for key, (value, line, _) in _core.config_parse(os.fspath(path), _read(path)).items():
             changed[key] = replace(changed[key], value=value, origin=f"policy {path}:{line}")
@@ -108,7 +109,7 @@ def changed_by_policy(settings: Mapping[str, Setting]) -> dict[str, Setting]:
 def find_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The configuration file to read if none is named, or None."""
     if named := environment.get("FLYBALL_CONFIG"):
-        return Path(named)
+        return Path(expanded(named, "FLYBALL_CONFIG"))
     home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "/")) / ".config")
     places = (Path("flyball.toml"), home / "flyball" / "flyball.toml")
     return next((path for path in places if os.path.isfile(path)), None)  # Path.is_file() raises in a closed folder

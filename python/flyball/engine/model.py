@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..errors import FormatError, InvalidArgument
+from ..paths import AnyPath, expanded
 from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
 from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
 from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, governor_words, integer, utf8
@@ -55,7 +56,7 @@ class Model:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: AnyPath,
         isa: str = "auto",
         threads: int = 0,
         context: int = 0,
@@ -80,9 +81,10 @@ class Model:
         journal     a flyball.Journal that records the events of the model and its sessions
         governor    governor settings of its sessions, by configuration key: {"guard.mode": "on", ...}
         """
+        name = expanded(path, "path of the model")
         try:
             core = _core.ModelCore.load(
-                os.fsencode(path),
+                os.fsencode(name),
                 isa,
                 integer("threads", threads),
                 integer("decode_threads", decode_threads),
@@ -92,13 +94,13 @@ class Model:
                 journal.core if journal else None,
             )
         except FormatError as error:
-            raise error.in_file(os.fspath(path)) from None
+            raise error.in_file(name) from None
         if not vocab_only and isa not in ("auto", "", now := str(core.info()["isa"])):
             message = f"isa {isa!r} is now {now!r}; the old name goes with version 0.3"
             warnings.warn(message, FutureWarning, stacklevel=2)
         _core.governor_check(governor_words(governor))
         defaults = Defaults(integer("context", context), cache_type, dict(governor or {}))
-        return cls(ModelHandle(core, Batcher(), journal, defaults), os.fspath(path))
+        return cls(ModelHandle(core, Batcher(), journal, defaults), name)
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -108,9 +110,7 @@ class Model:
             path=self._path, _fingerprint=self._core.fingerprint, _cache_bytes=self._core.cache_bytes, **fields
         )
 
-    def tune(
-        self, objective: str = "latency", cache_file: str | os.PathLike[str] | None = None, refresh: bool = False
-    ) -> Tuned:
+    def tune(self, objective: str = "latency", cache_file: AnyPath | None = None, refresh: bool = False) -> Tuned:
         """Choose the thread counts of later sessions by short measurements, in less than two seconds.
 
         objective   latency: one answer; throughput: many at once; quiet: the fewest threads at most 25 % slower
@@ -119,9 +119,8 @@ class Model:
 
         The thread count never changes an answer. Call this before sharing the model between threads.
         """
-        tuned = Tuned(
-            **self._core.tune(objective, os.fsencode(cache_file) if cache_file is not None else b"", bool(refresh))
-        )
+        file = os.fsencode(expanded(cache_file, "cache_file")) if cache_file is not None else b""
+        tuned = Tuned(**self._core.tune(objective, file, bool(refresh)))
         with self._lock:
             self._idle.clear()
         self.__dict__.pop("info", None)  # the cached info has the old thread counts

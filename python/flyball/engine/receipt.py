@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import _core, files
 from ..errors import FileError, FormatError, NotFound
+from ..paths import AnyPath, expanded
 
 _MAX_BYTES = 256 << 20
 
@@ -24,22 +25,23 @@ class Receipt(Mapping[str, Any]):
         self._members: dict[str, Any] = json.loads(self._text)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Receipt:
+    def load(cls, path: AnyPath) -> Receipt:
         """Read a receipt from a file."""
+        name = expanded(path)
         try:
-            if os.path.getsize(path) > _MAX_BYTES:
-                raise FormatError(os.fspath(path), "is too long for a receipt")
-            raw = Path(path).read_bytes()
+            if os.path.getsize(name) > _MAX_BYTES:
+                raise FormatError(name, "is too long for a receipt")
+            raw = Path(name).read_bytes()
         except FileNotFoundError:
-            raise NotFound(os.fspath(path), "does not exist") from None
+            raise NotFound(name, "does not exist") from None
         except OSError as error:
-            raise FileError(os.fspath(path), f"cannot be read: {error.strerror or error}") from None
+            raise FileError(name, f"cannot be read: {error.strerror or error}") from None
         try:
             return cls(raw)
         except FormatError as error:
-            raise error.in_file(os.fspath(path)) from None
+            raise error.in_file(name) from None
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: AnyPath) -> Path:
         """Write it atomically: to a temporary file that is flushed and renamed."""
         return files.write(path, self._text + ("" if self._text.endswith("\n") else "\n"))
 

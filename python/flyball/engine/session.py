@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from .. import _core
 from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
+from ..paths import AnyPath, expanded
 from .batching import AsyncStream, Job, awaited
 from .handle import ModelHandle, Progress, Prompt, is_many
 from .options import (
@@ -276,13 +277,13 @@ class Session:
         self._core.reset()
         self._follow()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: AnyPath) -> None:
         """Write tokens and cache to a file; restore() continues with the same bits."""
-        self._core.save(os.fsencode(path))
+        self._core.save(os.fsencode(expanded(path)))
 
-    def restore(self, path: str | os.PathLike[str]) -> None:
+    def restore(self, path: AnyPath) -> None:
         """Read a saved session of the same model and settings; on an error this session is unchanged."""
-        self._core.restore(os.fsencode(path))
+        self._core.restore(os.fsencode(expanded(path)))
 
     def _begin(
         self,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from .. import _core
 from ..errors import InvalidArgument, VerificationError
+from ..paths import AnyPath
 from .handle import Progress
 from .model import Model, demo_model_path
 from .receipt import Receipt
 
 
 def verify(
-    receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str],
-    model: Model | str | os.PathLike[str] | None = None,
+    receipt: Receipt | Mapping[str, Any] | AnyPath,
+    model: Model | AnyPath | None = None,
     *,
     isa: str = "auto",
     threads: int = 0,
@@ -30,7 +30,7 @@ def verify(
     checked = _as_receipt(receipt)
     if isinstance(model, Model):
         return _verify(checked, model)
-    path = os.fspath(demo_model_path() if model is None else model)
+    path = demo_model_path() if model is None else model
     with Model.load(path, isa=isa, threads=threads) as loaded:
         if model is None and loaded.info.fingerprint != checked.fingerprint:
             name = checked["model"]["name"]
@@ -59,7 +59,7 @@ def difference_position(report: Mapping[str, Any]) -> int | None:
     return int(report["position"]) if report["difference"] in ("logits", "tokens", "stop") else None
 
 
-def _as_receipt(receipt: Receipt | Mapping[str, Any] | str | os.PathLike[str]) -> Receipt:
+def _as_receipt(receipt: Receipt | Mapping[str, Any] | AnyPath) -> Receipt:
     if isinstance(receipt, Receipt):
         return receipt
     if isinstance(receipt, Mapping):

@@ -11,6 +11,7 @@ from .. import _core
 from ..engine.model import Model
 from ..engine.options import DEFAULT_MAX_TOKENS, governor_words, integer, utf8
 from ..engine.session import Session
+from ..paths import AnyPath, expanded
 
 ACTIONS: dict[str, str] = dict(_core.policy_actions())
 """Each action with the metric that it should lower, or "none" if its outcome is not judged."""
@@ -64,7 +65,7 @@ class Policy:
     def __init__(
         self,
         model: Model,
-        file: str | os.PathLike[str] | None = None,
+        file: AnyPath | None = None,
         settings: Mapping[str, object] | None = None,
         *,
         context: int = 0,
@@ -79,7 +80,7 @@ class Policy:
             integer("context", context),
             cache_type,
             integer("max_tokens", max_tokens, 1),
-            os.fsencode(file) if file is not None else b"",
+            os.fsencode(expanded(file, "file")) if file is not None else b"",
         )
 
     @property

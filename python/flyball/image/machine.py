@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import NotFound
+from ..paths import AnyPath, expanded
 from .patience import Patience
 from .tools import beside_python, existing, firmware, program_path, tool
 
@@ -71,7 +72,7 @@ class Machine:
 
 
 def run(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     script: Iterable[str],
     machine: Machine | None = None,
     timeout: float = 120,
@@ -153,20 +154,22 @@ def _judge(ended: Ended, status: int, said: str) -> Ended:
 
 
 def native(
-    folder: str | os.PathLike[str],
+    folder: AnyPath,
     script: Iterable[str],
     processors: int = 1,
     timeout: float = 120,
-    program: str | os.PathLike[str] | None = None,
+    program: AnyPath | None = None,
 ) -> Ended:
     """Run a script in the boot image's program as a Linux process, with `folder` as its volume.
 
     It is the same binary that boots, at native speed; its output includes the echoed script. `timeout` as for `run`.
     """
-    if not Path(folder).is_dir():
-        raise NotFound(str(folder), "is not a folder")
+    volume = expanded(folder, "folder")
+    if not Path(volume).is_dir():
+        raise NotFound(volume, "is not a folder")
     lines = "".join(line.rstrip("\n") + "\n" for line in script)
-    command = [beside_python("flyball-native"), str(program or program_path()), str(folder), str(processors)]
+    boot = expanded(program, "program") if program else str(program_path())
+    command = [beside_python("flyball-native"), boot, volume, str(processors)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         patience = Patience(process.pid, timeout)
         said: bytes | None = lines.encode()
@@ -185,7 +188,7 @@ def native(
     return Ended(process.returncode == 0, why.strip(), _text(output), patience.elapsed())
 
 
-def interact(path: str | os.PathLike[str], machine: Machine | None = None, serial: bool = False) -> bool:
+def interact(path: AnyPath, machine: Machine | None = None, serial: bool = False) -> bool:
     """Boot an image with a console on this terminal; returns whether it ended well.
 
     The console is the firmware's, or with `serial` the raw first serial line that scripts use: faster, but without

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import FileError, NotFound
+from ..paths import AnyPath, expanded
 
 _FIRMWARE = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 _FIRMWARE_FOLDERS = ("/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf", "/usr/share/qemu")
@@ -35,9 +36,9 @@ def program_path() -> Path:
     return path
 
 
-def existing(path: str | os.PathLike[str]) -> Path:
+def existing(path: AnyPath) -> Path:
     """The path of an image; raises NotFound if there is none."""
-    image = Path(path)
+    image = Path(expanded(path))
     if not image.is_file():
         raise NotFound(str(image), "does not exist; flyball image build makes one")
     return image
@@ -84,7 +85,7 @@ class Wanting(NamedTuple):
     why: str
 
 
-def preflight(folder: str | os.PathLike[str], n_bytes: int = LEAST_BYTES) -> list[Wanting]:
+def preflight(folder: AnyPath, n_bytes: int = LEAST_BYTES) -> list[Wanting]:
     """Missing requirements of building and running an image in `folder`."""
     wanting = []
 

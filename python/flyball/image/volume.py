@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..engine.model import demo_model_path
 from ..errors import FileError, InvalidArgument, NotFound
+from ..paths import AnyPath, expanded
 from .tools import LEAST_BYTES, existing, program_path, run, tool
 
 BOOT_PATH = "EFI/BOOT/BOOTX64.EFI"
@@ -18,11 +18,11 @@ _MOST_FILE_BYTES = (4 << 30) - 1  # of FAT32
 
 
 def build(
-    path: str | os.PathLike[str],
-    models: Sequence[str | os.PathLike[str]] = (),
-    config: str | os.PathLike[str] | None = None,
-    files: Sequence[str | os.PathLike[str]] = (),
-    program: str | os.PathLike[str] | None = None,
+    path: AnyPath,
+    models: Sequence[AnyPath] = (),
+    config: AnyPath | None = None,
+    files: Sequence[AnyPath] = (),
+    program: AnyPath | None = None,
     usb: bool = False,
 ) -> None:
     """Make a FAT32 image that boots: models (default: the bundled one) in models/, `config` as flyball.toml.
@@ -30,11 +30,12 @@ def build(
     A quarter of the size is left free. `files` go beside the program. `usb`: with a GPT partition table, as USB sticks
     for real machines need; QEMU boots either.
     """
-    sources = [Path(model) for model in models] or [demo_model_path()]
-    boot = Path(program) if program is not None else program_path()
-    beside = [Path(file) for file in files]
+    sources = [Path(expanded(model, "models")) for model in models] or [demo_model_path()]
+    boot = Path(expanded(program, "program")) if program is not None else program_path()
+    config_file = Path(expanded(config, "config")) if config is not None else None
+    beside = [Path(expanded(file, "files")) for file in files]
     total = 0
-    for file in [boot, *sources, *beside, *([Path(config)] if config is not None else [])]:
+    for file in [boot, *sources, *beside, *([config_file] if config_file is not None else [])]:
         if not file.is_file():
             raise NotFound(str(file), "is not a file")
         size = file.stat().st_size
@@ -42,7 +43,7 @@ def build(
             raise InvalidArgument(str(file), "is larger than 4 GiB, the limit of FAT32; split it")
         total += size
     mebibytes = max(LEAST_BYTES, total + total // 4 + (16 << 20)) >> 20
-    image = Path(path)
+    image = Path(expanded(path))
     aside = image.with_name(image.name + ".new")
     try:
         with aside.open("wb") as made:
@@ -59,8 +60,8 @@ def build(
             run(["mcopy", *at, str(source), f"::/models/{source.name}"])
         for file in beside:
             run(["mcopy", *at, str(file), f"::/{file.name}"])
-        if config is not None:
-            run(["mcopy", *at, str(config), "::/flyball.toml"])
+        if config_file is not None:
+            run(["mcopy", *at, str(config_file), "::/flyball.toml"])
         aside.replace(image)
     except OSError as error:
         raise FileError(str(image), f"cannot be written: {error.strerror or error}") from None
@@ -75,10 +76,10 @@ def _volume(image: Path) -> str:
         return f"{image}{_PARTITION}" if file.read(8) == b"EFI PART" else str(image)
 
 
-def extract(path: str | os.PathLike[str], folder: str | os.PathLike[str], names: Iterable[str] = ()) -> list[Path]:
+def extract(path: AnyPath, folder: AnyPath, names: Iterable[str] = ()) -> list[Path]:
     """Copy files of an image (default: all in its root folder) to a folder; returns their paths."""
     image = existing(path)
-    target = Path(folder)
+    target = Path(expanded(folder, "folder"))
     target.mkdir(parents=True, exist_ok=True)
     wanted = list(names) or _names(image)
     for name in wanted:
@@ -92,7 +93,7 @@ def _names(image: Path) -> list[str]:
     return [line.removeprefix("::/") for line in listing if line and not line.endswith("/")]
 
 
-def check(path: str | os.PathLike[str], repair: bool = False) -> list[str]:
+def check(path: AnyPath, repair: bool = False) -> list[str]:
     """Faults of an image's file system, before `repair` where that is set; empty if it is intact."""
     image = existing(path)
     if _volume(image) != str(image):

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from .. import _core, files
 from ..errors import Error, FileError, VerificationError
+from ..paths import AnyPath, expanded
 from .events import Event
 
 _MAX_LINE = 64 << 10
@@ -77,14 +78,14 @@ class Journal:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: AnyPath,
         max_bytes: int = 8 << 20,
         files: int = 8,
-        log: str | os.PathLike[str] | None = None,
+        log: AnyPath | None = None,
         content: bool = False,
         sync_seconds: float = 0,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(expanded(path))
         self._sync_seconds = sync_seconds
         self._synced = self._headed = -math.inf  # when lines and head were last flushed to the disk
         self._end: Head | None = None  # not yet written to FILE.head
@@ -94,7 +95,7 @@ class Journal:
         self._waiting = self._waiting_log = b""  # lines not yet written
         self._lock = threading.Lock()
         self.lost = 0  # events dropped for lack of memory
-        self._log = None if log is None else Path(log)
+        self._log = None if log is None else Path(expanded(log, "log"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open(self.path)
@@ -236,13 +237,13 @@ def _append(file: FileIO, lines: bytes) -> None:
         raise
 
 
-def files_of(path: str | os.PathLike[str]) -> list[Path]:
+def files_of(path: AnyPath) -> list[Path]:
     """The journal's files, oldest first."""
-    newest = Path(path)
+    newest = Path(expanded(path))
     return [*_older(newest), *([newest] if newest.exists() else [])]
 
 
-def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Iterator[Event]:
+def read(path: AnyPath, faults: list[Fault] | None = None) -> Iterator[Event]:
     """The events of a journal, oldest first. Damaged lines are skipped, and added to `faults` if that is given."""
     for found in _walk(files_of(path), []):
         if isinstance(found, Event):
@@ -251,9 +252,9 @@ def read(path: str | os.PathLike[str], faults: list[Fault] | None = None) -> Ite
             faults.append(found)
 
 
-def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
+def follow(path: AnyPath) -> Iterator[Event | Fault | None]:
     """The lines of a journal, including those appended later; None: no new line yet. Never ends."""
-    newest = Path(path)
+    newest = Path(expanded(path))
     chain = _core.JournalCheck()
     for file in _older(newest):
         with file.open("rb") as lines:
@@ -281,11 +282,13 @@ def follow(path: str | os.PathLike[str]) -> Iterator[Event | Fault | None]:
                     yield None
 
 
-def check(path: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Report:
+def check(path: AnyPath, log: AnyPath | None = None) -> Report:
     """Read a whole journal and its head, and report all faults. `log`: also compare its events."""
-    newest = Path(path)
+    newest = Path(expanded(path))
     report = _check(newest, files_of(newest))
-    return report if log is None else replace(report, faults=(*report.faults, *_compare_log(newest, Path(log))))
+    if log is None:
+        return report
+    return replace(report, faults=(*report.faults, *_compare_log(newest, Path(expanded(log, "log")))))
 
 
 def _check(newest: Path, files: list[Path]) -> Report:

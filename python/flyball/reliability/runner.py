@@ -267,4 +267,4 @@ def _digest(path: Path | None) -> str:
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:
-    return None if path is None else Path(path)
+    return None if path is None else Path(path).expanduser()

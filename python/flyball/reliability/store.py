@@ -21,14 +21,15 @@ from typing import Any
 
 from .. import files
 from ..errors import Error, FileError, FormatError, InvalidArgument
+from ..paths import AnyPath, expanded
 from .results import Record, StageResult
 
 
 class Store:
     """The folder and its files."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(root)
+    def __init__(self, root: AnyPath) -> None:
+        self.root = Path(expanded(root, "root"))
         self.history_path = self.root / "history.jsonl"
         self.journal_path = self.root / "journal.jsonl"
 
