@@ -53,7 +53,7 @@ CPP_MEANING = {  # for the picture
 # Packages and modules of flyball, by the name under it. A package of PYTHON_ORDERED keeps an order inside as well.
 PYTHON_ROWS = (
     ("_counts", "errors"),
-    ("_core", "paths"),
+    ("_core", "paths", "pickling"),
     ("templates", "files", "config"),
     ("engine", "journal"),
     ("governor", "evidence"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import _core
 from ..errors import Interrupted
+from ..pickling import Unpicklable
 from .results import Piece, Result, make_piece
 
 if TYPE_CHECKING:
@@ -154,11 +155,13 @@ async def awaited(future: Future[Result]) -> Result:
     return await asyncio.wrap_future(future)
 
 
-class AsyncStream(AsyncIterator[Piece]):
+class AsyncStream(Unpicklable, AsyncIterator[Piece]):
     """The pieces of an answer as they come, for `async for`; afterwards `result` is the whole answer.
 
     aclose(), leaving an `async with`, or dropping the last reference ends the answer early.
     """
+
+    _instead = "it computes an answer; take its `result`"
 
     def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
         import asyncio  # another third of the package's import time

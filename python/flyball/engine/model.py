@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import _core
 from ..errors import FormatError, InvalidArgument
@@ -43,13 +43,30 @@ def isas() -> list[str]:
     return _core.isas()
 
 
-class Model:
-    """An immutable model. Made by Model.load(); every method may be called from many threads at once."""
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
 
-    def __init__(self, handle: ModelHandle, path: str) -> None:
+
+def _reload(cls: type[Model], path: str, how: Mapping[str, Any]) -> Model:
+    return cls.load(path, **how)
+
+
+class Model:
+    """An immutable model. Made by Model.load(); every method may be called from many threads at once.
+
+    A copy is the model itself. A pickle holds path and settings, and loads the file again where it is opened, so a
+    model can be an argument of another process.
+    """
+
+    def __init__(self, handle: ModelHandle, path: str, how: Mapping[str, Any]) -> None:
         self._handle = handle
+        self._how = how  # load()'s keyword arguments
         self._core = handle.core
         self._path = path
+        self._folder = _current_folder()  # what a relative path is relative to
         self._idle: list[Session] = []
         self._lock = threading.Lock()
 
@@ -100,15 +117,23 @@ class Model:
             warnings.warn(message, FutureWarning, stacklevel=2)
         _core.governor_check(governor_words(governor))
         defaults = Defaults(integer("context", context), cache_type, dict(governor or {}))
-        return cls(ModelHandle(core, Batcher(), journal, defaults), name)
+        how = {
+            "isa": isa,
+            "threads": threads,
+            "context": context,
+            "vocab_only": vocab_only,
+            "cache_type": cache_type,
+            "decode_threads": decode_threads,
+            "prefix_cache_mb": prefix_cache_mb,
+            "governor": defaults.governor,
+        }
+        return cls(ModelHandle(core, Batcher(), journal, defaults), name, how)
 
     @cached_property
     def info(self) -> ModelInfo:
         """Metadata of the file, and how it was loaded."""
         fields = self._core.info() | self._core.startup()
-        return ModelInfo(
-            path=self._path, _fingerprint=self._core.fingerprint, _cache_bytes=self._core.cache_bytes, **fields
-        )
+        return ModelInfo(path=self._path, _source=self._core, **fields)
 
     def tune(self, objective: str = "latency", cache_file: AnyPath | None = None, refresh: bool = False) -> Tuned:
         """Choose the thread counts of later sessions by short measurements, in less than two seconds.
@@ -402,6 +427,18 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self._path!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Model], tuple[type[Model], str, Mapping[str, Any]]]:
+        if self._handle.recorder is not None:
+            what = "cannot be pickled: it records into a journal, which one process writes; load it where it is used"
+            raise InvalidArgument("Model", what)
+        return _reload, (type(self), os.path.join(self._folder, self._path), self._how)
 
     @contextmanager
     def _borrowed(self) -> Iterator[Session]:

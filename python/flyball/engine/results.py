@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .._counts import GenerationCounts, SessionCounts
+from ..errors import InvalidArgument
 from .receipt import Receipt
 
 if TYPE_CHECKING:
-    from .._core import GenerationCore
+    from .._core import GenerationCore, ModelCore
 
 
 @dataclass(frozen=True)
@@ -345,14 +346,34 @@ class ModelInfo:
     vocab_only: bool
     model_select_ms: float
     model_prepare_ms: float
-    _fingerprint: Callable[[], str] = field(repr=False, compare=False)
-    _cache_bytes: Callable[[int, str], int] = field(repr=False, compare=False)
+    _source: InitVar[ModelCore | None] = None
 
-    @property
+    def __post_init__(self, source: ModelCore | None) -> None:
+        object.__setattr__(self, "_source", source)
+
+    @cached_property
+    def _core(self) -> ModelCore:
+        source: ModelCore | None = self.__dict__["_source"]
+        if source is None:
+            raise InvalidArgument("model info", "is a pickle's: ask the loaded model's info")
+        return source
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed on first access."""
-        return self._fingerprint()
+        return self._core.fingerprint()
 
     def cache_bytes(self, context: int, cache_type: str = "f16") -> int:
         """Bytes of a session's keys and values for `context` tokens."""
-        return self._cache_bytes(context, cache_type)
+        return self._core.cache_bytes(context, cache_type)
+
+    def __getstate__(self) -> dict[str, object]:
+        """For pickle: the metadata with the fingerprint, without the model; cache_bytes() then needs the model."""
+        self.fingerprint  # noqa: B018 - so that it is in __dict__
+        return {name: value for name, value in self.__dict__.items() if name != "_core"} | {"_source": None}
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self

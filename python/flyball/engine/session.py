@@ -12,6 +12,7 @@ from .. import _core
 from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
 from ..paths import AnyPath, expanded
+from ..pickling import Unpicklable
 from .batching import AsyncStream, Job, awaited
 from .handle import ModelHandle, Progress, Prompt, is_many
 from .options import (
@@ -54,11 +55,13 @@ class Observer(Protocol):
     def _wanted_cache(self) -> tuple[int, str]: ...
 
 
-class Stream(Iterator[Piece]):
+class Stream(Unpicklable, Iterator[Piece]):
     """The pieces of an answer as they come; afterwards `result` is the whole answer.
 
     To stop early, call close(): it ends the answer with stop_reason "interrupted" and returns the Result so far.
     """
+
+    _instead = "it computes an answer; take its `result`"
 
     def __init__(self, core: _core.GenerationCore, finish: Callable[[_core.GenerationCore], Result]) -> None:
         self._core = core
@@ -119,12 +122,14 @@ class Stream(Iterator[Piece]):
         self.close()
 
 
-class Session:
+class Session(Unpicklable):
     """A sequence of tokens with its KV cache. Made by Model.session(); concurrent use raises SessionBusy.
 
     Each prompt is the whole text: the longest prefix already in the cache is not computed again, which changes the
     time and never the answer.
     """
+
+    _instead = "it owns a cache; save() and restore() move its content to another of Model.session()"
 
     def __init__(self, model: ModelHandle, core: _core.SessionCore) -> None:
         self._model = model

@@ -12,6 +12,7 @@ from ..engine.model import Model
 from ..engine.options import DEFAULT_MAX_TOKENS, governor_words, integer, utf8
 from ..engine.session import Session
 from ..paths import AnyPath, expanded
+from ..pickling import Unpicklable
 
 ACTIONS: dict[str, str] = dict(_core.policy_actions())
 """Each action with the metric that it should lower, or "none" if its outcome is not judged."""
@@ -54,13 +55,15 @@ class PolicyState:
     changed: tuple[str, ...]
 
 
-class Policy:
+class Policy(Unpicklable):
     """Manages the sessions that session() creates; see docs/policy.md.
 
     file      file for the changed settings; FILE.before is the checkpoint, FILE.history the outcomes of actions
     settings  configuration keys policy.*, and guard.* and autotune.* of its sessions; others at their defaults
     context, cache_type, max_tokens   requested settings, which the policy returns to when a cause is gone
     """
+
+    _instead = "it manages the sessions of one model in one process; make another"
 
     def __init__(
         self,

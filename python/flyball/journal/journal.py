@@ -24,6 +24,7 @@ from typing import NamedTuple
 from .. import _core, files
 from ..errors import Error, FileError, VerificationError
 from ..paths import AnyPath, expanded
+from ..pickling import Unpicklable
 from .events import Event
 
 _MAX_LINE = 64 << 10
@@ -65,7 +66,7 @@ class Report:
         return not self.faults
 
 
-class Journal:
+class Journal(Unpicklable):
     """Records the events of models: Model.load(path, journal=Journal(file)).
 
     New lines are written after each answer and at close(); after a failed write, the next one retries them. A killed
@@ -75,6 +76,8 @@ class Journal:
     elsewhere is refused. `log`: a file that also gets each event as a line of text.
     `content`: also record each answer's receipt, with prompt and answer, so that a replay can repeat it.
     """
+
+    _instead = "one process writes a journal; give each its own file"
 
     def __init__(
         self,
