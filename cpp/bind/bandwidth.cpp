@@ -30,7 +30,7 @@ double read_bandwidth(u64 bytes, u32 threads, u32 repeats) {
   if (!memory) raise("out_of_memory", "bandwidth", "no memory for " + std::to_string(bytes) + " bytes");
   double best = 0;
   {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     u64* words = static_cast<u64*>(memory);
     const u32 n_tasks = static_cast<u32>(bytes / task_bytes);
     const u64 n_words = task_bytes / sizeof(u64);
@@ -57,7 +57,7 @@ double integer_peak(const std::string& isa, u32 threads) {
   constexpr u64 rounds = 200'000;
   const kernels::Table& table = *unwrap(kernels::select_table(str(isa)));
   const Platform& platform = host::host_platform();
-  const py::gil_scoped_release unlocked;
+  const GilReleased unlocked;
   double best = 0;
   for (u32 repeat = 0; repeat < 5; ++repeat) {
     std::vector<u64> done(threads);

@@ -1,7 +1,6 @@
 // What the binding's files share: errors become exceptions here and nowhere else, and Ctrl-C reaches the core here.
 #pragma once
 
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -10,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bind/gil.h"
 #include "engine/engine.h"
 
 namespace flyball::bind {
@@ -30,6 +30,17 @@ T&& unwrap(Result<T>&& result) {
   if (!result.ok()) raise(result.error());
   return static_cast<T&&>(result.value());
 }
+
+// Python code, called from here.
+py::object import(const char* module);
+py::object call_python(py::handle function, const py::tuple& arguments);
+
+// A new numpy array of float32, and where its values are.
+struct FloatArray {
+  py::object array;
+  float* values;
+};
+FloatArray float_array(const py::tuple& shape);
 
 inline Str str(const std::string& s) { return {s.data(), s.size()}; }
 inline std::string string(Str s) { return {s.data, s.size}; }
@@ -78,7 +89,7 @@ T value_of(Result<T>&& result) {
 template <class Function>
 auto call_core(Function&& function) {
   auto outcome = [&] {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     return function();
   }();
   return value_of(std::move(outcome));
@@ -88,7 +99,7 @@ auto call_core(Function&& function) {
 template <class Function>
 auto call_core(Call& call, Function&& function) {
   auto outcome = [&] {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     return function();
   }();
   call.rethrow();
@@ -102,15 +113,16 @@ struct ModelOwner {
   ModelOwner() = default;
   ModelOwner(const ModelOwner&) = delete;
   ModelOwner& operator=(const ModelOwner&) = delete;
-  ~ModelOwner() {
-    if (model) engine::Model::release(model);
-  }
+  ~ModelOwner();
+  void survive_forks() const;  // once the model is loaded
 };
 
 struct SessionOwner {
   std::shared_ptr<ModelOwner> model;
   engine::Session* session = nullptr;
-  std::atomic<bool> busy = false;
+  std::atomic<bool> busy = false;      // in a call
+  std::atomic<bool> reserved = false;  // for an answer of the model's batch, from its request to its end
+  std::atomic<u32> n_looking = 0;      // calls that wait to look: the batch, which comes back at once, lets them in
 
   SessionOwner() = default;
   SessionOwner(const SessionOwner&) = delete;
@@ -120,14 +132,13 @@ struct SessionOwner {
   }
 };
 
-// Exclusive use of a session for one call; a second thread gets a clear error instead of a data race.
+// Exclusive use of a session for one call; a second thread gets a clear error instead of a data race. The batch must
+// never get that error, which would be for another's mistake: it waits for calls that look at its sessions, and those
+// wait for its step. Other calls are refused while a session is reserved.
 class Use {
  public:
-  explicit Use(SessionOwner& owner) : owner_(owner) {
-    if (owner_.busy.exchange(true))
-      raise("busy", "session",
-            "is in use by another thread; a session serves one call at a time, so give each thread its own");
-  }
+  enum class For : u8 { work, looking, batch };
+  explicit Use(SessionOwner& owner, For purpose = For::work);
   ~Use() { owner_.busy.store(false); }
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;

@@ -32,6 +32,7 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
     FLYBALL_ASSIGN(owner->model, engine::Model::load(host::host_platform(), str(path), options, call.progress()));
     return {};
   });
+  owner->survive_forks();
   return std::make_shared<ModelCore>(std::move(owner));
 }
 
@@ -262,7 +263,7 @@ py::list control_tokens(const ModelCore& core) {
 py::str fingerprint(const ModelCore& core) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   const Digest digest = [&] {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     return held->model->fingerprint();
   }();
   return hex(digest);
@@ -280,14 +281,13 @@ py::list supported_types() {
   return names;
 }
 
-// Keys and values of so many positions.
-u64 cache_bytes(const ModelCore& core, u32 context, const std::string& type) {
-  const model::Config& config = core.model().config();
+// Keys and values of so many positions in so many heads of all layers.
+u64 cache_bytes(u64 n_heads, u32 head_dim, u32 value_dim, u32 context, const std::string& type) {
   kernels::CacheHead head;
   head.type = unwrap(engine::parse_cache_type(str(type)));
-  head.head_dim = config.head_dim;
-  head.value_dim = config.value_dim;
-  return u64(config.n_layer) * config.n_head_kv * runtime::cache_part_sizes(head, context).total();
+  head.head_dim = head_dim;
+  head.value_dim = value_dim;
+  return n_heads * runtime::cache_part_sizes(head, context).total();
 }
 
 }  // namespace
@@ -304,6 +304,7 @@ void bind_model(py::module_& module) {
   module.def("supported_architectures", [] { return text(model::supported_architectures()); });
   module.def("cycles_per_second", [] { return host::host_platform().cycles_per_second(nullptr); });
   module.def("n_allocations", &host::n_allocations);
+  module.def("cache_bytes", &cache_bytes, "n_heads"_a, "head_dim"_a, "value_dim"_a, "context"_a, "type"_a);
   module.def("n_processors", [] { return host::host_platform().n_processors; });
   module.def("cycles", [] { return host::host_platform().cycles(host::host_platform().self); });
   module.def("now_ns", [] { return host::host_platform().now_ns(host::host_platform().self); });
@@ -312,6 +313,7 @@ void bind_model(py::module_& module) {
       .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "decode_threads"_a, "prefix_cache_bytes"_a,
                   "vocab_only"_a, "progress"_a, "journal"_a)
       .def("close", [](ModelCore& core) { core.owner.reset(); })
+      .def_property_readonly("closed", [](const ModelCore& core) { return !core.owner; })
       .def("info", &info)
       .def("metadata", &metadata, "limit"_a)
       .def("tensors", &tensors)
@@ -332,7 +334,6 @@ void bind_model(py::module_& module) {
           "token"_a)
       .def_property_readonly("prefix_cache_bytes",
                              [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
-      .def("cache_bytes", &cache_bytes, "context"_a, "type"_a)
       .def("choose_isa", &choose_isa)
       .def("tune", &tune, "objective"_a, "cache_file"_a, "refresh"_a)
       .def("fingerprint", &fingerprint);

@@ -32,15 +32,15 @@ class PolicyCore {
   // one takes when it looks for signals.
   template <class Function>
   auto hold(Function&& function) {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     const std::scoped_lock locked(lock_);
     return function(*policy_);
   }
 
   // Runs `function(policy, control)`. What it raises is raised after.
   template <class Function>
-  void run(SessionOwner& owner, Function&& function) {
-    const Use use(owner);
+  void run(SessionOwner& owner, Function&& function, Use::For purpose = Use::For::work) {
+    const Use use(owner, purpose);
     Call call(model_->model->platform());
     const Status status = hold([&](policy::Policy& policy) { return function(policy, call.cancel_token()); });
     call.rethrow();
@@ -49,9 +49,10 @@ class PolicyCore {
 
   void turn_ended(const GenerationCore& core) {
     const std::shared_ptr<SessionOwner> session = core.session;
-    run(*session, [&](policy::Policy& policy, engine::CancelToken cancel) {
-      return policy.turn_ended(*core.generation, cancel);
-    });
+    run(
+        *session,
+        [&](policy::Policy& policy, engine::CancelToken cancel) { return policy.turn_ended(*core.generation, cancel); },
+        Use::For::batch);
   }
   void session_ended(const SessionCore& core) {
     const std::shared_ptr<SessionOwner> held = core.owner;

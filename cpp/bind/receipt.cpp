@@ -8,23 +8,23 @@
 namespace flyball::bind {
 namespace {
 
-// (digest, receipt) of an answer that is done, whose session may serve another by now: nothing of that is read. The
-// first of a model hashes its file, hence without the GIL.
-py::tuple make(const GenerationCore& core) {
-  const std::shared_ptr<SessionOwner> held = core.session;
+// The receipt of an answer that is done, without fingerprint and digest: text that needs neither session nor model. The
+// session may serve another answer by now: nothing of that is read.
+py::str draft(const GenerationCore& core) {
   std::optional<Use> use;
-  if (core.generation->stop_reason() == engine::StopReason::none) use.emplace(*held);
-  Arena arena(held->session->model().platform());
+  if (core.generation->stop_reason() == engine::StopReason::none) use.emplace(*core.session);
+  Arena arena(core.session->session->model().platform());
+  return text(unwrap(receipt::write_receipt(arena, unwrap(receipt::draft_receipt(arena, *core.generation)))));
+}
+
+// (digest, receipt) of a draft, with the model's fingerprint.
+py::tuple seal(const std::string& draft, const std::string& fingerprint) {
+  Arena arena(host::host_platform());
   Digest digest;
-  Str json;
-  call_core([&]() -> Status {
-    receipt::Receipt receipt;
-    FLYBALL_ASSIGN(receipt, receipt::make_receipt(arena, *core.generation));
-    FLYBALL_ASSIGN(json, receipt::write_receipt(arena, receipt));
-    digest = receipt.digest;
-    return {};
-  });
-  return py::make_tuple(hex(digest), text(json));
+  if (!parse_hex(str(fingerprint), &digest)) raise("invalid_argument", "fingerprint", "must be 64 hexadecimal digits");
+  receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(draft)));
+  receipt::seal(&receipt, digest);
+  return py::make_tuple(hex(receipt.digest), text(unwrap(receipt::write_receipt(arena, receipt))));
 }
 
 // Raises unless the text is a receipt that the core can read; gives the digest and the model's fingerprint in it.
@@ -56,7 +56,8 @@ py::dict verify(const std::string& json, const ModelCore& core, py::object progr
 void bind_receipt(py::module_& module) {
   using namespace py::literals;
   module.attr("version") = text(engine::version);
-  module.def("receipt_make", &make, "generation"_a);
+  module.def("receipt_draft", &draft, "generation"_a);
+  module.def("receipt_seal", &seal, "draft"_a, "fingerprint"_a);
   module.def("receipt_parse", &parse_receipt, "json"_a);
   module.def("receipt_verify", &verify, "json"_a, "model"_a, "progress"_a);
 }

@@ -1,6 +1,7 @@
 // SessionCore and GenerationCore: an engine::Session and an engine::Generation for Python.
 #include "bind/cores.h"
 
+#include <algorithm>
 #include <deque>
 
 namespace flyball::bind {
@@ -23,34 +24,32 @@ std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const s
   return std::make_shared<SessionCore>(std::move(owner));
 }
 
-py::array_t<float> logits(const SessionCore& core, py::handle ids, u32 batch, py::object progress) {
+py::object logits(const SessionCore& core, py::handle ids, u32 batch, py::object progress) {
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
   const u32 n_vocab = held->session->model().tokenizer().size();
   const std::vector<Token> tokens = tokens_from(ids, n_vocab, "ids");
-  py::array_t<float> out({static_cast<py::ssize_t>(tokens.size()), static_cast<py::ssize_t>(n_vocab)});
-  float* data = out.mutable_data();
+  const FloatArray out = float_array(py::make_tuple(tokens.size(), n_vocab));
   Call call(platform_of(*held), std::move(progress));
   call_core(call, [&] {
     return held->session->logits({tokens.data(), tokens.size()}, batch, call.cancel_token(), call.progress(),
-                                 {data, tokens.size() * n_vocab});
+                                 {out.values, tokens.size() * n_vocab});
   });
-  return out;
+  return out.array;
 }
 
-py::array_t<float> last_logits(const SessionCore& core, py::handle ids, u32 batch, py::object progress) {
+py::object last_logits(const SessionCore& core, py::handle ids, u32 batch, py::object progress) {
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
   const u32 n_vocab = held->session->model().tokenizer().size();
   const std::vector<Token> tokens = tokens_from(ids, n_vocab, "ids");
-  py::array_t<float> out(static_cast<py::ssize_t>(n_vocab));
-  float* data = out.mutable_data();
+  const FloatArray out = float_array(py::make_tuple(n_vocab));
   Call call(platform_of(*held), std::move(progress));
   call_core(call, [&] {
     return held->session->last_logits({tokens.data(), tokens.size()}, batch, call.cancel_token(), call.progress(),
-                                      {data, n_vocab});
+                                      {out.values, n_vocab});
   });
-  return out;
+  return out.array;
 }
 
 // [(token, text, logprob)]
@@ -82,8 +81,7 @@ py::tuple score(const SessionCore& core, py::handle ids, u32 n_top, u32 batch, p
   return py::make_tuple(py::cast(tokens), py::cast(logprobs), tops);
 }
 
-py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::string& pooling, bool normalise,
-                         u32 batch) {
+py::object embed(const SessionCore& core, py::handle ids, const std::string& pooling, bool normalise, u32 batch) {
   using Pooling = engine::Session::Pooling;
   const std::shared_ptr<SessionOwner> held = core.owner;
   const Use use(*held);
@@ -101,14 +99,13 @@ py::array_t<float> embed(const SessionCore& core, py::handle ids, const std::str
   }
   const engine::Model& model = held->session->model();
   const std::vector<Token> tokens = tokens_from(ids, model.tokenizer().size(), "ids");
-  py::array_t<float> out(static_cast<py::ssize_t>(model.config().n_embd));
-  float* data = out.mutable_data();
+  const FloatArray out = float_array(py::make_tuple(model.config().n_embd));
   Call call(platform_of(*held));
   call_core(call, [&] {
     return held->session->embed({tokens.data(), tokens.size()}, how, normalise, batch, call.cancel_token(),
-                                {data, model.config().n_embd});
+                                {out.values, model.config().n_embd});
   });
-  return out;
+  return out.array;
 }
 
 py::dict phase_dict(const runtime::PhaseMetrics& phase) {
@@ -130,7 +127,7 @@ py::dict speculation_dict(const runtime::SpeculationMetrics& metrics) {
 }
 
 py::dict session_metrics(const SessionCore& core) {
-  const Use use(*core.owner);
+  const Use use(*core.owner, Use::For::looking);
   const runtime::SessionMetrics& metrics = core.owner->session->metrics();
   py::dict d;
   d["prefill"] = phase_dict(metrics.prefill);
@@ -163,7 +160,7 @@ std::string json_of(const auto& write) {
 }
 
 py::dict governor(const SessionCore& core) {
-  const Use use(*core.owner);
+  const Use use(*core.owner, Use::For::looking);
   const engine::Session& session = *core.owner->session;
   const governor::State& state = session.governor();
   py::dict d;
@@ -239,13 +236,27 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   return o;
 }
 
-// `compute`: the prompt is computed at once; otherwise the first steps do it.
+// Raises what begin() would, for answers that begin later, and before any of them is computed.
+void check_request(const SessionCore& core, py::handle prompt, const py::dict& options) {
+  GenerationCore keep;
+  const engine::Session& session = *core.owner->session;
+  const u32 n_vocab = session.model().tokenizer().size();
+  const std::vector<Token> ids = tokens_from(prompt, n_vocab, "prompt");
+  check(engine::Generation::check(session, {ids.data(), ids.size()}, read_options(options, n_vocab, keep)));
+}
+
+void reserve(const SessionCore& core) {
+  const Use use(*core.owner);
+  core.owner->reserved.store(true);
+}
+
+// `compute`: the prompt is computed at once; otherwise the batch's steps do it.
 std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt, const py::dict& options,
                                       py::object progress, bool compute) {
   auto generation = std::make_shared<GenerationCore>();
   generation->session = core.owner;
   SessionOwner& owner = *generation->session;
-  const Use use(owner);
+  const Use use(owner, compute ? Use::For::work : Use::For::batch);
   const u32 n_vocab = owner.session->model().tokenizer().size();
   const std::vector<Token> tokens = tokens_from(prompt, n_vocab, "prompt");
   engine::GenerateOptions o = read_options(options, n_vocab, *generation);
@@ -274,7 +285,7 @@ StepText advance(GenerationCore& core, bool to_the_end) {
   Call call(platform_of(owner), py::none(), &core.cancelled);
   StepText stepped;
   const auto steps = [&]() -> Status {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     do {
       Result<engine::Step> step = core.generation->step(call.cancel_token());
       if (!step.ok()) return step.error();
@@ -304,15 +315,45 @@ py::tuple step(GenerationCore& core) {
 
 void run(GenerationCore& core) { advance(core, true); }
 
+// Ends it without computing, even where other work has used the session meanwhile. Gives the text that was held back.
+py::str end(GenerationCore& core) {
+  const Use use(*core.session, Use::For::looking);
+  const engine::Step last = call_core([&] {
+    core.generation->interrupt();
+    return core.generation->step();
+  });
+  core.text.append(last.text.data, last.text.size);
+  return text(last.text);
+}
+
+// Stops a call of the batch that nobody waits for any more.
+struct BatchCancel {
+  Call& call;
+  const std::vector<std::shared_ptr<GenerationCore>>& cores;
+
+  engine::CancelToken token() {
+    return {this, [](void* self) { return static_cast<BatchCancel*>(self)->stop(); }, 0};
+  }
+  bool stop() const {
+    const engine::CancelToken token = call.cancel_token();
+    return token.stop(token.context) ||
+           std::ranges::all_of(cores, [](const auto& core) { return core->cancelled.load(std::memory_order_relaxed); });
+  }
+};
+
 // Steps of several generations of one model, computed together: for each the last step as step() gives it, its text the
-// whole call's, or the exception that step() would raise. Goes on for `most_ns` unless one of them ends.
+// whole call's, or the exception that step() would raise. Goes on for `most_ns` unless one of them ends. No session may be
+// there twice.
 py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u64 most_ns) {
   if (cores.empty()) return py::list();
-  std::deque<Use> uses;  // a generation that is given twice is busy with itself
+  std::deque<Use> uses;
   std::deque<UseDraft> drafts;
   std::vector<engine::Generation*> generations;
   for (const auto& core : cores) {
-    uses.emplace_back(*core->session);
+    for (size_t i = 0; i < generations.size(); ++i) {  // it would wait for itself
+      if (cores[i]->session == core->session) raise("busy", "generations", "are of one session");
+    }
+    uses.emplace_back(*core->session, Use::For::batch);
     drafts.emplace_back(*core);
     if (core->cancelled.load()) core->generation->interrupt();
     generations.push_back(core->generation);
@@ -321,17 +362,18 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
   std::vector<engine::Generation::StepResult> stepped(cores.size());
   std::vector<std::string> texts(cores.size());
   Call call(platform);
+  BatchCancel cancel{call, cores};
   {
-    const py::gil_scoped_release unlocked;
+    const GilReleased unlocked;
     const u64 end = now_ns(platform) + most_ns;
     for (bool more = true; more;) {
       engine::Generation::step_many({generations.data(), generations.size()}, {stepped.data(), stepped.size()},
-                                    call.cancel_token());
+                                    cancel.token());
       more = now_ns(platform) < end;
       for (size_t i = 0; i < cores.size(); ++i) {
         const engine::Step& step = stepped[i].step;
         texts[i].append(step.text.data, step.text.size);
-        more = more && !step.done && stepped[i].status.ok();
+        more = more && !step.done && stepped[i].status.ok() && !cores[i]->cancelled.load();
       }
     }
   }
@@ -397,7 +439,7 @@ void bind_session(py::module_& module) {
       .def_property_readonly("cache_bytes", [](const SessionCore& core) { return core.owner->session->cache_bytes(); })
       .def("tokens",
            [](const SessionCore& core) {
-             const Use use(*core.owner);
+             const Use use(*core.owner, Use::For::looking);
              return list_of(core.owner->session->tokens());
            })
       .def("metrics", &session_metrics)
@@ -410,6 +452,9 @@ void bind_session(py::module_& module) {
       .def("embed", &embed, "ids"_a, "pooling"_a, "normalise"_a, "batch"_a)
       .def("save", &save, "path"_a)
       .def("restore", &restore, "path"_a)
+      .def("check", &check_request, "prompt"_a, "options"_a)
+      .def("reserve", &reserve)
+      .def("release", [](const SessionCore& core) { core.owner->reserved.store(false); })
       .def("begin", &begin, "prompt"_a, "options"_a, "progress"_a, "compute"_a);
 
   module.def("governor_check", [](const Words& words) { check(governor::check(read_governor(words))); }, "governor"_a);
@@ -417,6 +462,7 @@ void bind_session(py::module_& module) {
   py::class_<GenerationCore, std::shared_ptr<GenerationCore>>(module, "GenerationCore")
       .def("step", &step)
       .def("run", &run)
+      .def("end", &end)
       .def("cancel", [](GenerationCore& core) { core.cancelled.store(true); })
       .def_property_readonly("prompt", [](const GenerationCore& core) { return list_of(core.generation->prompt()); })
       .def_property_readonly("tokens", [](const GenerationCore& core) { return list_of(core.generation->tokens()); })

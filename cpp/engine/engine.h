@@ -64,6 +64,10 @@ class Model {
   // SHA-256 over the SHA-256 of each MiB of the file (all parts in order), computed when first asked for; thread-safe.
   const Digest& fingerprint() const;
 
+  // Around a fork(): no other thread holds the model's locks between the two, so the child finds them free.
+  void before_fork();
+  void after_fork(bool in_child);
+
   struct State;
   State& state() const { return *state_; }
 
@@ -211,11 +215,12 @@ struct Step {
   StopReason stop_reason = StopReason::none;
 };
 
-// One answer: begin() it, then each step() yields one token until done. prefill() computes the prompt (but for the longest
+// One answer: check() or begin() says what is wrong with its request; begin() it, then each step() yields one token until done. prefill() computes the prompt (but for the longest
 // cached prefix) at once; without it the first steps do. An interrupted session holds exactly the computed tokens, and
 // can go on.
 class Generation {
  public:
+  static Status check(const Session& session, Span<const Token> prompt, const GenerateOptions& options);
   static Result<Generation*> begin(Session& session, Span<const Token> prompt, const GenerateOptions& options);
   Status prefill(CancelToken cancel = {}, Progress progress = {});
   static void release(Generation* generation);

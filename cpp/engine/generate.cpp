@@ -5,6 +5,10 @@
 
 namespace flyball::engine {
 
+Status Generation::check(const Session& session, Span<const Token> prompt, const GenerateOptions& options) {
+  return check_generate(session.state(), prompt, options);
+}
+
 Result<Generation*> Generation::begin(Session& session, Span<const Token> prompt, const GenerateOptions& options) {
   Session::State& s = session.state();
   FLYBALL_TRY(check_generate(s, prompt, options));

@@ -220,9 +220,12 @@ bool Generation::State::ended_by_guard() {
 void Generation::State::complete() {
   metrics.total_cycles = cycles(session.platform) - start_cycles;
   n_sampled = n_tokens;
-  // Accepted draft tokens beyond the answer's end leave the session as plain decoding would.
-  if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
-  session.model.state().prefixes.remember(session.prefix_kind, {session.tokens.data, session.n_tokens}, session.cache);
+  if (epoch == session.epoch) {  // else other work has the session
+    // Accepted draft tokens beyond the answer's end leave the session as plain decoding would.
+    if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
+    session.model.state().prefixes.remember(session.prefix_kind, {session.tokens.data, session.n_tokens},
+                                            session.cache);
+  }
   if (!cut_short(stop_reason)) ++session.metrics.generations_completed;
   governor.end();
 }

@@ -159,6 +159,16 @@ Str quantization_of(const gguf::File& file) {
   return most->name;
 }
 
+void Model::before_fork() {
+  for (SpinLock* lock : state_->locks()) lock->lock();
+}
+
+void Model::after_fork(bool in_child) {
+  for (SpinLock* lock : state_->locks()) lock->unlock();
+  // Another thread may have been computing it; it does not exist in the child.
+  if (in_child && state_->fingerprint_state == 1) state_->fingerprint_state = 0;
+}
+
 const Digest& Model::fingerprint() const {
   State& state = *state_;
   u32 seen = 0;

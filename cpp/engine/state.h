@@ -21,6 +21,7 @@ class KnownCost {
     const Locked locked(lock_);
     return how_ == How{options.cache, options.threads, options.decode_threads} ? baseline_ : governor::Baseline();
   }
+  SpinLock& lock() { return lock_; }
 
  private:
   struct How {
@@ -46,6 +47,15 @@ struct Model::State : InPlace {
         events(options.events),
         receipt(options.receipt) {}
   ~State();
+
+  struct Locks {
+    SpinLock* list[3];
+    SpinLock* const* begin() const { return list; }
+    SpinLock* const* end() const { return list + 3; }
+  };
+  Locks locks() {
+    return {{&known_cost.lock(), &workspaces.lock(), &prefixes.lock()}};
+  }  // none is taken inside another
 
   Platform platform;
   Arena arena;         // tables, names

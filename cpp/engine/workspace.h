@@ -37,6 +37,7 @@ class Workspaces {
 
   Result<Workspace*> borrow(const model::Config& config, const model::Weights& weights, u32 n_tokens);
   void give_back(Workspace* workspace);
+  SpinLock& lock() { return lock_; }
 
  private:
   Workspace* take_idle(u32 n_tokens);

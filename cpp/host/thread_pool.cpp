@@ -167,6 +167,7 @@ void start_workers(u32 n_wanted) {
 void reset_after_fork() {
   pool.busy.store(false);
   pool.caller_asleep.store(0);
+  pool.ticket.store(static_cast<u64>(job_of(pool.ticket.load())) << 32);  // no task of another thread's job is left
   pool.n_done_by_workers.store(0);
   pool.n_workers = 0;
   for (Worker& worker : pool.workers) worker.asleep.store(0);

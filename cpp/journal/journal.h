@@ -107,6 +107,9 @@ class Journal {
     return n;
   }
 
+  void before_fork() { lock_.lock(); }
+  void after_fork() { lock_.unlock(); }
+
   Head head();
   void go_on(const Head& head) { head_ = head; }  // before the first event
 

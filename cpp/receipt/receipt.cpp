@@ -54,7 +54,6 @@ runtime::DigestInput content_of(const Generation& generation, const Applied& app
   const Session& session = generation.session();
   const GenerateOptions& options = generation.options();
   runtime::DigestInput content;
-  content.fingerprint = session.model().fingerprint();
   content.context = session.context();
   content.cache_type = engine::cache_type_name(session.cache_type());
   content.sequence = session.sequence();
@@ -86,10 +85,25 @@ struct HexDigest {
 
 Result<Digest> digest(const Generation& generation) {
   FLYBALL_TRY(must_be_done(generation));
-  return runtime::answer_digest(content_of(generation, Applied(generation)));
+  const Applied applied(generation);
+  runtime::DigestInput content = content_of(generation, applied);
+  content.fingerprint = generation.session().model().fingerprint();
+  return runtime::answer_digest(content);
 }
 
 Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
+  Receipt receipt;
+  FLYBALL_ASSIGN(receipt, draft_receipt(arena, generation));
+  seal(&receipt, generation.session().model().fingerprint());
+  return receipt;
+}
+
+void seal(Receipt* receipt, const Digest& fingerprint) {
+  receipt->content.fingerprint = fingerprint;
+  receipt->digest = runtime::answer_digest(receipt->content);
+}
+
+Result<Receipt> draft_receipt(Arena& arena, const Generation& generation) {
   FLYBALL_TRY(must_be_done(generation));
   const Session& session = generation.session();
   const Model& model = session.model();
@@ -102,7 +116,6 @@ Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
     memcpy(kept.data, applied.list, applied.n * sizeof(runtime::Decided));
     receipt.content.decisions = kept;
   }
-  receipt.digest = runtime::answer_digest(receipt.content);
   FLYBALL_ASSIGN(receipt.text, answer_text(arena, generation));
   receipt.flyball_version = engine::version;
   receipt.model_name = model.config().name;

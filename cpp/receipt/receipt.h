@@ -34,6 +34,9 @@ struct Receipt {
 
 // Of an answer that is done. Borrows from the generation, and allocates from `arena`.
 Result<Receipt> make_receipt(Arena& arena, const Generation& generation);
+// In two steps: all that only the answer knows, and the model's fingerprint with the digest that covers it.
+Result<Receipt> draft_receipt(Arena& arena, const Generation& generation);
+void seal(Receipt* receipt, const Digest& fingerprint);
 Result<Digest> digest(const Generation& generation);  // the receipt's, without the rest
 
 void write_receipt(const Receipt& receipt, Writer& out);

@@ -30,6 +30,7 @@ class PrefixCache {
 
   u64 bytes() const { return bytes_; }
   u64 capacity() const { return capacity_; }
+  SpinLock& lock() { return lock_; }
 
  private:
   struct Node;

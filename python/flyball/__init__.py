@@ -12,7 +12,7 @@ flyball.verify(result.receipt, model=model)
 from typing import TYPE_CHECKING
 
 from ._core import version as __version__
-from .engine.batching import AsyncStream
+from .engine.asynchronous import AsyncStream
 from .engine.chat import Chat
 from .engine.messages import Message
 from .engine.model import Model, demo_model_path, isas
@@ -47,6 +47,7 @@ from .errors import (
     OutOfMemory,
     SessionBusy,
     TemplateError,
+    UnknownArgument,
     Unsupported,
     VerificationError,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "TemplateError",
     "TopLogprob",
     "Tuned",
+    "UnknownArgument",
     "Unsupported",
     "VerificationError",
     "__version__",

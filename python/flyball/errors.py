@@ -27,7 +27,7 @@ class Error(Exception):
         return f"{place}: {self.what}" if place else self.what
 
     def in_file(self, path: str) -> Self:
-        """The same error with the file's path prepended to `where`."""
+        """The same error with the path of the file, or the place in a list, prepended to `where`."""
         return type(self)(f"{path}: {self.where}", self.what, self.offset, self.code)
 
 
@@ -37,8 +37,12 @@ class InvalidArgument(Error, ValueError):
     code = "invalid_argument"
 
 
+class UnknownArgument(InvalidArgument, TypeError):
+    """A keyword argument does not exist."""
+
+
 class SessionBusy(Error):
-    """A session was used by two threads at once."""
+    """A session was used by two calls at once."""
 
     code = "busy"
 
@@ -68,7 +72,7 @@ class Unsupported(FormatError):
 
 
 class OutOfMemory(Error, MemoryError):
-    """There is not enough memory for a model or session."""
+    """There is not enough memory for a model or session, or no thread for the batch."""
 
     code = "out_of_memory"
 

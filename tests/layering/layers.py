@@ -52,7 +52,7 @@ CPP_MEANING = {  # for the picture
 
 # Packages and modules of flyball, by the name under it. A package of PYTHON_ORDERED keeps an order inside as well.
 PYTHON_ROWS = (
-    ("_counts", "errors"),
+    ("_cached", "_counts", "errors"),
     ("_core", "paths", "pickling"),
     ("templates", "files", "config"),
     ("engine", "journal"),
@@ -65,12 +65,12 @@ PYTHON_ROWS = (
 )
 PYTHON_ORDERED = {
     "engine": (
-        ("options", "receipt", "messages"),
+        ("messages", "model_file", "options", "receipt"),
         ("results",),
-        ("batching",),
+        ("asynchronous", "batching"),
         ("handle",),
         ("session",),
-        ("chat",),
+        ("chat", "many"),
         ("model",),
         ("verify",),
     ),

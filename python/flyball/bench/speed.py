@@ -12,7 +12,7 @@ from ..engine.handle import Progress
 from ..engine.model import Model
 from ..engine.options import GenerateKeywords
 from ..engine.results import Metrics, ModelInfo, Phase
-from ..engine.session import Session
+from ..engine.session import Request, Session
 from ..errors import ContextFull
 
 _PROBE_BYTES = 512 << 20  # larger than common servers' caches, so that it measures memory
@@ -165,7 +165,7 @@ def _together(model: Model, depth: int, plan: Plan) -> float:
     rates = []
     for _ in range(plan.repeat + 1):
         cores = [
-            session._begin(prompt, plan.gen + 1, _plain(plan))
+            session._begin(Request.of(model._handle, prompt, plan.gen + 1, _plain(plan)))
             for session, prompt in zip(sessions, prompts, strict=True)
         ]
         for _ in range(plan.gen + 1):

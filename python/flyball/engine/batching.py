@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from .. import _core
-from ..errors import Interrupted
-from ..pickling import Unpicklable
+from ..errors import Error, OutOfMemory
 from .results import Piece, Result, make_piece
 
 if TYPE_CHECKING:
@@ -19,62 +20,98 @@ if TYPE_CHECKING:
 _STEPS_NS = 5_000_000  # computing time between two checks for new jobs
 
 
-class Job:
-    """One answer to compute. `future` gets its Result; `on_piece`, if given, gets each Piece."""
+class Work(Protocol):
+    """One answer as its session or model computes it. All of it is called in the batch thread."""
 
-    def __init__(
-        self,
-        start: Callable[[], _core.GenerationCore],
-        finish: Callable[[_core.GenerationCore], Result],
-        on_piece: Callable[[Piece], None] | None = None,
-    ) -> None:
+    def begin(self) -> _core.GenerationCore: ...
+
+    def finish(self, core: _core.GenerationCore) -> Result: ...
+
+    def leave(self) -> None:
+        """Give back what the answer used: called once, however it ended."""
+
+
+class Job:
+    """One answer to compute. `future` gets its Result; `on_piece`, if given, gets each Piece.
+
+    Whatever goes wrong concerns this job alone. Once it has ended, it refers to nothing that it used.
+    """
+
+    def __init__(self, work: Work, on_piece: Callable[[Piece], None] | None = None) -> None:
         from concurrent.futures import Future  # imports logging: a third of the package's import time
 
         self.future: Future[Result] = Future()
         self.on_piece = on_piece
-        self._start = start
-        self._finish = finish
-        self.core: _core.GenerationCore | None = None
-        self.future.add_done_callback(self._cancel_core)
+        self._work: Work | None = work
+        self._cores: list[_core.GenerationCore] = []  # none or one: a list, for the future to refer to
+        self.future.add_done_callback(partial(_cancel, self._cores))
 
-    def _cancel_core(self, future: Future[Result]) -> None:
-        if future.cancelled() and self.core is not None:
-            self.core.cancel()
+    @property
+    def core(self) -> _core.GenerationCore:
+        """The running generation."""
+        return self._cores[0]
 
     def begin(self) -> bool:
         """Start the answer; False if it was canceled or failed."""
-        if self.future.cancelled():
-            return False
         try:
-            self.core = self._start()
-        except Exception as error:
-            self._fail(error)
+            if self._work is not None and not self.future.cancelled():
+                self._cores.append(self._work.begin())
+                _cancel(self._cores, self.future)  # it may have been canceled meanwhile
+                return True
+        except BaseException as error:
+            self.fail(error)
             return False
-        return True
+        self._leave()
+        return False
 
-    def take(self, step: tuple[int | None, float, str, bool] | Exception) -> bool:
-        """Handle a step's output; True if the answer is complete."""
-        if isinstance(step, Exception):
-            self._fail(step)
+    def take(self, step: tuple[int | None, float, str, bool] | BaseException) -> bool:
+        """Handle a step's output; True if the answer has ended."""
+        assert self._work is not None
+        if isinstance(step, BaseException):
+            self.fail(step)
             return True
         token, logprob, text, done = step
-        if self.on_piece is not None and (token is not None or text):
-            assert self.core is not None
-            self.on_piece(make_piece(self.core, token, logprob, text))
-        if done:
-            assert self.core is not None
-            try:
-                result = self._finish(self.core)
-            except Exception as error:
-                self._fail(error)
-            else:
-                if self.future.set_running_or_notify_cancel():
-                    self.future.set_result(result)
-        return done
+        try:
+            if self.on_piece is not None and (token is not None or text):
+                self.on_piece(make_piece(self.core, token, logprob, text))
+            if not done:
+                return False
+            result = self._work.finish(self.core)
+        except BaseException as error:
+            self.fail(error)
+            return True
+        self._leave()
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(result)
+        return True
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
+        """End with an error."""
+        self._leave()
+        if isinstance(error, Error):
+            error.with_traceback(None)  # its frames would keep session and model
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
+
+    def _leave(self) -> None:
+        work, self._work, self.on_piece = self._work, None, None
+        self._cores.clear()
+        if work is not None:
+            work.leave()
+
+
+def _cancel(cores: list[_core.GenerationCore], future: Future[Result]) -> None:
+    if future.cancelled():
+        for core in list(cores):
+            core.cancel()
+
+
+class _Call:
+    """The jobs that one call waits for, of which `room` may run beside those that run already."""
+
+    def __init__(self, jobs: Sequence[Job], room: int) -> None:
+        self.waiting = deque(jobs)
+        self.room = room
 
 
 class Batcher:
@@ -82,129 +119,105 @@ class Batcher:
 
     def __init__(self, parallel: int = 64) -> None:
         self.parallel = parallel
+        self._forget()
+        _batchers.add(self)
+
+    def _forget(self) -> None:
+        """Begin anew: in the child of a fork there is no thread, and nobody waits for its jobs."""
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._calls: deque[_Call] = deque()  # those with waiting jobs
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: Job) -> Future[Result]:
-        """Queue a job; returns the future of its Result."""
-        with self._changed:
-            self._waiting.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="flyball-batch", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-        return job.future
+    def submit(self, jobs: Sequence[Job], parallel: int = 1) -> None:
+        """Queue jobs, of which at most `parallel` run at once."""
+        if not jobs:
+            return
+        try:
+            with self._changed:
+                if self._thread is None:
+                    self._thread = self._start()
+                self._calls.append(_Call(jobs, parallel))
+                self._changed.notify()
+        except BaseException as error:
+            for job in jobs:
+                job.fail(error)
+            raise
+
+    def _start(self) -> threading.Thread:
+        # A daemon: leaving the program does not wait for answers that nobody will read.
+        thread = threading.Thread(target=self._run, name="flyball-batch", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            what = f"cannot be started, so answers cannot be computed together: {error}"
+            raise OutOfMemory("thread", what) from None
+        return thread
 
     def _run(self) -> None:
-        running: list[Job] = []
-        while True:
-            with self._changed:
-                # An idle thread ends: it would keep a model alive that the program has dropped.
-                if not running and not self._waiting and not self._changed.wait_for(lambda: self._waiting, timeout=1):
-                    self._thread = None
-                    return
-                joining = [
-                    self._waiting.popleft() for _ in range(min(len(self._waiting), self.parallel - len(running)))
-                ]
-            running += [job for job in joining if job.begin()]
-            if running:
-                running = self._step(running)
-
-    def _step(self, running: list[Job]) -> list[Job]:
-        patient = all(job.on_piece is None for job in running)
-        cores = [job.core for job in running if job.core is not None]
+        running: list[tuple[_Call, Job]] = []
         try:
-            steps: list[tuple[int | None, float, str, bool] | Exception] = list(
-                _core.step_many(cores, _STEPS_NS if patient else 0)
-            )
+            while self._join(running):
+                self._step(running)
+        except BaseException as error:  # nobody may wait for a thread that has ended
+            with self._changed:
+                calls, self._calls, self._thread = self._calls, deque(), None
+            for job in [job for _, job in running] + [job for call in calls for job in call.waiting]:
+                job.fail(error)
+            raise
+
+    def _join(self, running: list[tuple[_Call, Job]]) -> bool:
+        """Begin waiting jobs, where there is room; False if there has been nothing to do for a while."""
+        with self._changed:
+            if not running and not self._calls and not self._changed.wait_for(lambda: self._calls, timeout=1):
+                self._thread = None
+                return False
+            joining = self._next_jobs(self.parallel - len(running))
+        for call, job in joining:
+            if job.begin():
+                running.append((call, job))
+            else:
+                call.room += 1
+        return True
+
+    def _next_jobs(self, room: int) -> list[tuple[_Call, Job]]:
+        """Up to `room` waiting jobs, one of each call in turn: a long call does not hold up a short one."""
+        taken: list[tuple[_Call, Job]] = []
+        full = 0
+        while full < len(self._calls) and len(taken) < room:
+            call = self._calls.popleft()
+            full += 1
+            if call.room:
+                taken.append((call, call.waiting.popleft()))
+                call.room -= 1
+                full = 0
+            if call.waiting:
+                self._calls.append(call)
+        return taken
+
+    def _step(self, running: list[tuple[_Call, Job]]) -> None:
+        if not running:
+            return
+        patient = all(job.on_piece is None for _, job in running)
+        steps: Sequence[tuple[int | None, float, str, bool] | BaseException]
+        try:
+            steps = _core.step_many([job.core for _, job in running], _STEPS_NS if patient else 0)
         except Exception as error:  # the call itself failed, and with it all jobs
             steps = [error] * len(running)
-        return [job for job, step in zip(running, steps, strict=True) if not job.take(step)]
+        going_on = []
+        for (call, job), step in zip(running, steps, strict=True):
+            if job.take(step):
+                call.room += 1
+            else:
+                going_on.append((call, job))
+        running[:] = going_on
 
 
-def submit_all(batcher: Batcher, jobs: list[Job], parallel: int) -> None:
-    """Submit `parallel` of the jobs, and the next one whenever one ends."""
-    left = iter(jobs)
-
-    def submit_next(_: object = None) -> None:
-        for job in left:
-            if not job.future.cancelled():
-                job.future.add_done_callback(submit_next)
-                batcher.submit(job)
-                return
-
-    for _ in range(parallel):
-        submit_next()
+_batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 
 
-def wait_all(jobs: list[Job]) -> list[Result]:
-    """The results in order. An error or Ctrl-C cancels all jobs."""
-    try:
-        return [job.future.result() for job in jobs]
-    except BaseException:
-        for job in jobs:
-            job.future.cancel()
-        raise
+def _forget_all() -> None:
+    for batcher in list(_batchers):
+        batcher._forget()
 
 
-async def awaited(future: Future[Result]) -> Result:
-    """The Result; canceling the await cancels the answer."""
-    import asyncio
-
-    return await asyncio.wrap_future(future)
-
-
-class AsyncStream(Unpicklable, AsyncIterator[Piece]):
-    """The pieces of an answer as they come, for `async for`; afterwards `result` is the whole answer.
-
-    aclose(), leaving an `async with`, or dropping the last reference ends the answer early.
-    """
-
-    _instead = "it computes an answer; take its `result`"
-
-    def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
-        import asyncio  # another third of the package's import time
-
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
-
-        def put(piece: Piece | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed, so there is no reader
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-        self._pieces = pieces
-        self._future = submit(put)
-        self._future.add_done_callback(lambda _: put(None))
-
-    def __aiter__(self) -> AsyncStream:
-        return self
-
-    async def __anext__(self) -> Piece:
-        piece = await self._pieces.get()
-        if piece is not None:
-            return piece
-        self._pieces.put_nowait(None)  # for other readers of this stream
-        if not self._future.cancelled() and (error := self._future.exception()) is not None:
-            raise error
-        raise StopAsyncIteration
-
-    @property
-    def result(self) -> Result:
-        """The Result; raises Interrupted if the answer is not complete or was ended early."""
-        if self._future.cancelled() or not self._future.done():
-            raise Interrupted("stream", "has no result: the answer is not complete, or was ended early")
-        return self._future.result()
-
-    async def aclose(self) -> None:
-        """End the answer now."""
-        self._future.cancel()
-
-    async def __aenter__(self) -> AsyncStream:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        self._future.cancel()
-
-    def __del__(self) -> None:
-        self._future.cancel()
+os.register_at_fork(after_in_child=_forget_all)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ContextFull, InvalidArgument
+from ..pickling import Unpicklable
 from .handle import Progress
 from .messages import Conversation, Message
 from .options import DEFAULT_MAX_TOKENS, integer
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 _SYSTEM = ("system", "developer")  # roles of a first message that stays
 
 
-class Chat:
+class Chat(Unpicklable):
     """Messages and the session that caches them. A message's text can never become a control token.
 
     An answer depends on the messages of its prompt, the settings and the seed alone: it is the same, with the same
     digest, whether these messages were exchanged here, given, edited or loaded from a file.
     """
+
+    _instead = "it has a session; save() and load() move its messages to another of Model.chat()"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuar
 from .. import _core
 from ..errors import ContextFull, InvalidArgument
 from .batching import Batcher
+from .model_file import ModelFile
 from .options import governor_words, integer, utf8
 
 if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
@@ -45,6 +46,7 @@ class ModelHandle:
     """What a session needs of a loaded model, so that sessions do not depend on Model."""
 
     core: _core.ModelCore
+    file: ModelFile
     batcher: Batcher
     recorder: Recorder | None
     defaults: Defaults
@@ -82,6 +84,8 @@ class ModelHandle:
             return list(map(int, array))
         if isinstance(prompt, (bytes, bytearray)):
             raise InvalidArgument("prompt", "is bytes, must be text or token ids")
+        if not isinstance(prompt, Iterable):
+            raise InvalidArgument("prompt", f"is {prompt!r}, must be text or token ids")
         return prompt
 
     def ids_of_many(self, prompts: Iterable[Prompt], context: int) -> list[list[int]]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import _core
+from .._cached import cached
 from ..errors import FormatError, InvalidArgument
 from ..paths import AnyPath, expanded
-from .batching import AsyncStream, Batcher, Job, awaited, submit_all, wait_all
+from .batching import Batcher, Job
 from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
+from .many import Together
+from .model_file import ModelFile
 from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, governor_words, integer, utf8
 from .results import ModelInfo, Piece, Result, Score, Tuned
-from .session import Session, Stream, make_options
+from .session import Request, Session, Stream
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -54,7 +56,7 @@ def _reload(cls: type[Model], path: str, how: Mapping[str, Any]) -> Model:
     return cls.load(path, **how)
 
 
-class Model:
+class Model(Together):
     """An immutable model. Made by Model.load(); every method may be called from many threads at once.
 
     A copy is the model itself. A pickle holds path and settings, and loads the file again where it is opened, so a
@@ -67,8 +69,7 @@ class Model:
         self._core = handle.core
         self._path = path
         self._folder = _current_folder()  # what a relative path is relative to
-        self._idle: list[Session] = []
-        self._lock = threading.Lock()
+        self._idle: deque[Session] = deque(maxlen=_IDLE_SESSIONS)  # no lock: its methods are atomic
 
     @classmethod
     def load(
@@ -127,13 +128,13 @@ class Model:
             "prefix_cache_mb": prefix_cache_mb,
             "governor": defaults.governor,
         }
-        return cls(ModelHandle(core, Batcher(), journal, defaults), name, how)
+        return cls(ModelHandle(core, ModelFile(name, core), Batcher(), journal, defaults), name, how)
 
-    @cached_property
+    @cached
     def info(self) -> ModelInfo:
         """Metadata of the file, and how it was loaded."""
         fields = self._core.info() | self._core.startup()
-        return ModelInfo(path=self._path, _source=self._core, **fields)
+        return ModelInfo(path=self._path, _file=self._handle.file, **fields)
 
     def tune(self, objective: str = "latency", cache_file: AnyPath | None = None, refresh: bool = False) -> Tuned:
         """Choose the thread counts of later sessions by short measurements, in less than two seconds.
@@ -146,8 +147,7 @@ class Model:
         """
         file = os.fsencode(expanded(cache_file, "cache_file")) if cache_file is not None else b""
         tuned = Tuned(**self._core.tune(objective, file, bool(refresh)))
-        with self._lock:
-            self._idle.clear()
+        self._idle.clear()
         self.__dict__.pop("info", None)  # the cached info has the old thread counts
         return tuned
 
@@ -267,73 +267,18 @@ class Model:
         """As generate(), piece by piece. The prompt is computed before this returns."""
         return self.session().stream(prompt, max_tokens, progress=progress, **options)
 
-    def generate_many(
-        self,
-        prompts: Iterable[Prompt],
-        max_tokens: int = DEFAULT_MAX_TOKENS,
-        *,
-        parallel: int = 16,
-        **options: Unpack[GenerateKeywords],
-    ) -> list[Result]:
-        """Answer many prompts, `parallel` at a time in one batch. Each answer has the bits that generate() gives."""
-        jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
-        submit_all(self._handle.batcher, jobs, integer("parallel", parallel, 1))
-        return wait_all(jobs)
-
-    async def agenerate(
-        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
-    ) -> Result:
-        """generate() for asyncio, batched with all other running answers of the model."""
-        return await awaited(self._handle.batcher.submit(self._job(prompt, max_tokens, options)))
-
-    def astream(
-        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
-    ) -> AsyncStream:
-        """stream() for asyncio: `async for piece in model.astream(...)`."""
-        return AsyncStream(
-            lambda on_piece: self._handle.batcher.submit(self._job(prompt, max_tokens, options, on_piece))
-        )
-
-    async def agenerate_many(
-        self,
-        prompts: Iterable[Prompt],
-        max_tokens: int = DEFAULT_MAX_TOKENS,
-        *,
-        parallel: int = 16,
-        **options: Unpack[GenerateKeywords],
-    ) -> list[Result]:
-        """generate_many() for asyncio."""
-        jobs = [self._job(prompt, max_tokens, options) for prompt in prompts]
-        submit_all(self._handle.batcher, jobs, integer("parallel", parallel, 1))
+    def _request(self, prompt: Prompt, max_tokens: int, options: GenerateKeywords) -> Request:
+        """The checked request of an answer in a session of its own."""
+        request = Request.of(self._handle, prompt, max_tokens, options)
+        session = self._take_session()  # any: all of them are alike
         try:
-            return [await awaited(job.future) for job in jobs]
+            session._check(request)
         finally:
-            for job in jobs:
-                job.future.cancel()
+            self._keep_session(session)
+        return request
 
-    def _job(
-        self,
-        prompt: Prompt,
-        max_tokens: int,
-        options: GenerateKeywords,
-        on_piece: Callable[[Piece], None] | None = None,
-    ) -> Job:
-        make_options(max_tokens, options).for_core()  # raises invalid options here, not in the batch thread
-
-        session: Session | None = None
-
-        def start() -> _core.GenerationCore:
-            nonlocal session
-            session = self._take_session()
-            return session._begin(prompt, max_tokens, options, compute=False)
-
-        def finish(core: _core.GenerationCore) -> Result:
-            assert session is not None  # start() has run
-            result = session._finish(core)
-            self._give_back(session)
-            return result
-
-        return Job(start, finish, on_piece)
+    def _job(self, request: Request, on_piece: Callable[[Piece], None] | None = None) -> Job:
+        return Job(_ModelWork(self, request), on_piece)
 
     def chat(
         self,
@@ -362,7 +307,7 @@ class Model:
             return self._own_template
         return self._make_template(self._named_templates.get(source, source))
 
-    @cached_property
+    @cached
     def _own_template(self) -> ChatTemplate:
         named = self._named_templates
         source = self.info.chat_template or named.get("default", "")
@@ -371,7 +316,7 @@ class Model:
             raise InvalidArgument("template", f"is not chosen: the model file has {names}; give one by template=")
         return self._make_template(source, named.get("tool_use", ""))
 
-    @cached_property
+    @cached
     def _named_templates(self) -> dict[str, str]:
         """What the file has under tokenizer.chat_template.NAME."""
         prefix = "tokenizer.chat_template."
@@ -381,14 +326,16 @@ class Model:
     def _make_template(self, source: str, tool_use: str = "") -> ChatTemplate:
         from ..templates.template import ChatTemplate  # imports jinja2
 
+        core = self._core  # not self, which would keep a model that the program has dropped
+
         def piece(token: int) -> str:
-            return self._core.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
+            return core.piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
 
         def tokenize(text: str, parse_special: bool) -> list[int]:
-            return self._core.tokenize(utf8("messages", text), False, parse_special)
+            return core.tokenize(utf8("messages", text), False, parse_special)
 
         info = self.info
-        control = {text.decode("utf-8", "replace"): token for token, text in self._core.control_tokens()}
+        control = {text.decode("utf-8", "replace"): token for token, text in core.control_tokens()}
         first = info.bos if info.add_bos else None
         return ChatTemplate(source, tokenize, control, piece(info.bos), piece(info.eos), first, tool_use)
 
@@ -413,10 +360,9 @@ class Model:
         return self._handle.new_session(min(context, self.info.context_length))
 
     def close(self) -> None:
-        """Free the memory; existing sessions keep what they need."""
-        with self._lock:
-            self._idle.clear()
+        """Free the memory; existing sessions and running answers keep what they need."""
         self._core.close()
+        self._idle.clear()
         self._handle.keep_journal()
 
     def __enter__(self) -> Model:
@@ -447,13 +393,38 @@ class Model:
         self._give_back(session)
 
     def _take_session(self) -> Session:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self.session()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.session()
 
     def _give_back(self, session: Session) -> None:
         session.reset()
-        with self._lock:
-            if len(self._idle) < _IDLE_SESSIONS:
-                self._idle.append(session)
+        self._keep_session(session)
+
+    def _keep_session(self, session: Session) -> None:
+        session._forget_draft()
+        if not self._core.closed:
+            self._idle.append(session)
+
+
+class _ModelWork:
+    """An answer in a session of its own, from an empty cache."""
+
+    def __init__(self, model: Model, request: Request) -> None:
+        self._model = model
+        self._request = request
+        self._session: Session | None = None
+
+    def begin(self) -> _core.GenerationCore:
+        self._session = self._model._take_session()
+        return self._session._begin(self._request, compute=False)
+
+    def finish(self, core: _core.GenerationCore) -> Result:
+        assert self._session is not None  # begin() has run
+        result = self._session._finish(core)
+        self._model._give_back(self._session)
+        return result
+
+    def leave(self) -> None:
+        pass  # a session with an error is not used again

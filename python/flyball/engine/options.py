@@ -5,11 +5,11 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, SupportsFloat, SupportsIndex, TypedDict
 
 from .. import _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, UnknownArgument
 
 DEFAULT_MAX_TOKENS = 512  # of an answer; the core has the same default
 MAX_TOP_LOGPROBS = 128  # the core has the same bound
@@ -31,7 +31,7 @@ class GenerateKeywords(TypedDict, total=False):
     top_p: float
     min_p: float
     seed: int | None
-    stop: str | Iterable[str]
+    stop: str | Iterable[str] | None
     stop_token_ids: Iterable[int]
     repeat_penalty: float
     repeat_window: int
@@ -81,7 +81,7 @@ class GenerateOptions:
     top_p: float = 0.95
     min_p: float = 0.05
     seed: int | None = 0
-    stop: str | Iterable[str] = ()
+    stop: str | Iterable[str] | None = ()
     stop_token_ids: Iterable[int] = ()
     repeat_penalty: float = 1.0
     repeat_window: int = 64
@@ -98,7 +98,8 @@ class GenerateOptions:
 
     def for_core(self) -> dict[str, object]:
         """Validated values under the binding's names; the caller adds the draft model's session."""
-        bias = self.logit_bias or {}
+        if self.draft is not None and not hasattr(self.draft, "_new_draft"):
+            raise InvalidArgument("draft", f"is {self.draft!r}, must be a Model or None")
         return {
             "max_tokens": integer("max_tokens", self.max_tokens, 1),
             "temperature": real("temperature", self.temperature),
@@ -113,9 +114,9 @@ class GenerateOptions:
             "presence_penalty": real("presence_penalty", self.presence_penalty),
             "frequency_penalty": real("frequency_penalty", self.frequency_penalty),
             "no_repeat_ngram": integer("no_repeat_ngram", self.no_repeat_ngram),
-            "logit_bias": {key: real(f"logit_bias[{key}]", value) for key, value in bias.items()},
+            "logit_bias": _biases(self.logit_bias),
             "top_logprobs": integer("top_logprobs", self.top_logprobs, most=MAX_TOP_LOGPROBS),
-            "deadline_ns": _deadline_ns(self.deadline),
+            "deadline_ns": deadline_ns(self.deadline),
             "ignore_eos": bool(self.ignore_eos),
             "batch": integer("batch", self.batch, 1),
             "speculate": speculation(self.speculate),
@@ -168,7 +169,20 @@ def governor_words(governor: Mapping[str, object] | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (governor or {}).items()}
 
 
-def _stops(stop: str | Iterable[str]) -> list[bytes]:
+def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
+    """GenerateOptions from keyword arguments; raises UnknownArgument for one that there is not."""
+    known = [field.name for field in fields(GenerateOptions)]
+    for name in options:
+        if name not in known:
+            raise UnknownArgument(name, f"is not an option of an answer; there are {', '.join(known)}")
+    return GenerateOptions(max_tokens=max_tokens, **options)
+
+
+def _stops(stop: str | Iterable[str] | None) -> list[bytes]:
+    if stop is None:
+        return []
+    if not isinstance(stop, Iterable):
+        raise InvalidArgument("stop", f"is {stop!r}, must be text or texts")
     return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
 
 
@@ -178,7 +192,16 @@ def _token_ids(ids: Iterable[int]) -> list[int]:
     return [integer("stop_token_ids", token) for token in ids]  # the core checks them against the vocabulary
 
 
-def _deadline_ns(seconds: float | None) -> int:
+def _biases(biases: Mapping[int, float] | None) -> dict[int, float]:
+    if biases is None:
+        return {}
+    if not isinstance(biases, Mapping):
+        raise InvalidArgument("logit_bias", f"is {biases!r}, must map token ids to numbers")
+    return {integer("logit_bias", token): real(f"logit_bias[{token}]", bias) for token, bias in biases.items()}
+
+
+def deadline_ns(seconds: float | None) -> int:
+    """The time on the core's clock that is so many seconds from now; 0: none."""
     if seconds is None:
         return 0
     value = real("deadline", seconds)

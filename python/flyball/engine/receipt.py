@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _core, files
+from .._cached import cached
 from ..errors import FileError, FormatError, NotFound
 from ..paths import AnyPath, expanded
 
@@ -22,7 +23,11 @@ class Receipt(Mapping[str, Any]):
         """From JSON text; raises FormatError with the field and the byte offset of the fault."""
         self._text = text if isinstance(text, str) else _decode(text)
         self.digest, self.fingerprint = _core.receipt_parse(self._text)
-        self._members: dict[str, Any] = json.loads(self._text)
+
+    @cached
+    def _members(self) -> dict[str, Any]:  # many times as large as the text
+        members: dict[str, Any] = json.loads(self._text)
+        return members
 
     @classmethod
     def load(cls, path: AnyPath) -> Receipt:

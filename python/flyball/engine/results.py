@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import InitVar, dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import _core
+from .._cached import cached
 from .._counts import GenerationCounts, SessionCounts
-from ..errors import InvalidArgument
+from .model_file import ModelFile
 from .receipt import Receipt
 
 if TYPE_CHECKING:
-    from .._core import GenerationCore, ModelCore
+    from .._core import GenerationCore
 
 
 @dataclass(frozen=True)
@@ -274,6 +274,8 @@ class Result:
     none were asked for. `seed` drew the tokens. `stop_reason` is eos, max_tokens, stop_string, stop_token,
     context_full, interrupted, deadline, or the governor's: budget_guard, loop_guard, memory_guard; `decisions` are
     those of the governor. `digest` and `receipt` are computed on first access; a model's first one hashes its file.
+    A Result keeps neither model nor session: without the model, that first access reads the file, and raises FileError
+    if it has changed.
     """
 
     text: str
@@ -285,12 +287,13 @@ class Result:
     decisions: tuple[Decision, ...]
     seed: int
     top_logprobs: tuple[tuple[TopLogprob, ...], ...] = field(repr=False)
-    _make_receipt: Callable[[], tuple[str, Receipt]] | None = field(repr=False, compare=False)
+    _draft: str = field(repr=False, compare=False)  # the receipt without fingerprint and digest
+    _file: ModelFile = field(repr=False, compare=False)
 
-    @cached_property
+    @cached
     def _sealed(self) -> tuple[str, Receipt]:
-        assert self._make_receipt is not None
-        return self._make_receipt()
+        digest, receipt = _core.receipt_seal(self._draft, self._file.fingerprint())
+        return digest, Receipt(receipt)
 
     @property
     def digest(self) -> str:
@@ -303,8 +306,8 @@ class Result:
         return self._sealed[1]
 
     def __getstate__(self) -> dict[str, object]:
-        """For pickle: the data without references to the model."""
-        return {**self.__dict__, "_sealed": self._sealed, "_make_receipt": None}
+        """For pickle: with the receipt, which another machine could not make."""
+        return {**self.__dict__, "_sealed": self._sealed}
 
     def __str__(self) -> str:
         return self.text
@@ -346,34 +349,19 @@ class ModelInfo:
     vocab_only: bool
     model_select_ms: float
     model_prepare_ms: float
-    _source: InitVar[ModelCore | None] = None
+    _file: ModelFile = field(repr=False, compare=False)
 
-    def __post_init__(self, source: ModelCore | None) -> None:
-        object.__setattr__(self, "_source", source)
-
-    @cached_property
-    def _core(self) -> ModelCore:
-        source: ModelCore | None = self.__dict__["_source"]
-        if source is None:
-            raise InvalidArgument("model info", "is a pickle's: ask the loaded model's info")
-        return source
-
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file; computed on first access."""
-        return self._core.fingerprint()
+        return self._file.fingerprint()
 
     def cache_bytes(self, context: int, cache_type: str = "f16") -> int:
         """Bytes of a session's keys and values for `context` tokens."""
-        return self._core.cache_bytes(context, cache_type)
+        heads = self.n_layer * self.n_head_kv
+        return _core.cache_bytes(heads, self.head_dim, self.value_dim, context, cache_type)
 
     def __getstate__(self) -> dict[str, object]:
-        """For pickle: the metadata with the fingerprint, without the model; cache_bytes() then needs the model."""
-        self.fingerprint  # noqa: B018 - so that it is in __dict__
-        return {name: value for name, value in self.__dict__.items() if name != "_core"} | {"_source": None}
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
+        """For pickle: with the fingerprint, which another machine could not compute."""
+        self._file.fingerprint()
+        return self.__dict__

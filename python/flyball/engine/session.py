@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .. import _core
@@ -13,18 +15,21 @@ from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
 from ..paths import AnyPath, expanded
 from ..pickling import Unpicklable
-from .batching import AsyncStream, Job, awaited
+from .asynchronous import AsyncStream, awaited
+from .batching import Job
 from .handle import ModelHandle, Progress, Prompt, is_many
+from .model_file import ModelFile
 from .options import (
     DEFAULT_MAX_TOKENS,
     MAX_TOP_LOGPROBS,
     DraftSource,
     GenerateKeywords,
     GenerateOptions,
+    deadline_ns,
     governor_words,
     integer,
+    make_options,
 )
-from .receipt import Receipt
 from .results import (
     Decision,
     GovernorState,
@@ -55,10 +60,26 @@ class Observer(Protocol):
     def _wanted_cache(self) -> tuple[int, str]: ...
 
 
+@dataclass(frozen=True)
+class Request:
+    """A prompt and the options of its answer: values alone, checked but for what depends on the session."""
+
+    ids: list[int]
+    options: GenerateOptions
+    settings: dict[str, object]
+
+    @classmethod
+    def of(cls, model: ModelHandle, prompt: Prompt, max_tokens: int, options: GenerateKeywords) -> Request:
+        """From the arguments of generate(); raises InvalidArgument."""
+        made = make_options(max_tokens, options)
+        return cls(list(model.ids(prompt)), made, made.for_core())
+
+
 class Stream(Unpicklable, Iterator[Piece]):
     """The pieces of an answer as they come; afterwards `result` is the whole answer.
 
     To stop early, call close(): it ends the answer with stop_reason "interrupted" and returns the Result so far.
+    cancel() and close() may be called from any thread.
     """
 
     _instead = "it computes an answer; take its `result`"
@@ -68,18 +89,20 @@ class Stream(Unpicklable, Iterator[Piece]):
         self._make_result = finish
         self._done: Callable[[Result], None] | None = None
         self._result: Result | None = None
+        self._stepping = threading.RLock()  # the caller of when_done may call back
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Piece:
-        if self._result is not None:
-            raise StopIteration
-        token, logprob, text, done = self._core.step()
-        if done:
-            self._finish()
-            if token is None and not text:
+        with self._stepping:
+            if self._result is not None:
                 raise StopIteration
+            token, logprob, text, done = self._core.step()
+            if done:
+                self._finish()
+        if done and token is None and not text:
+            raise StopIteration
         return make_piece(self._core, token, logprob, text)
 
     @property
@@ -92,15 +115,16 @@ class Stream(Unpicklable, Iterator[Piece]):
         self._done = call
 
     def cancel(self) -> None:
-        """End the answer in the running or next step; may be called from any thread."""
+        """End the answer in the running or next step."""
         self._core.cancel()
 
     def close(self) -> Result:
         """End the answer now; returns the Result so far."""
-        if self._result is None:
-            self._core.cancel()
-            for _ in self:
-                pass
+        self._core.cancel()
+        with self._stepping:
+            if self._result is None:
+                self._core.end()
+                self._finish()
         return self.result
 
     @property
@@ -118,8 +142,12 @@ class Stream(Unpicklable, Iterator[Piece]):
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, error: object, *_: object) -> None:
+        try:
+            self.close()
+        except Error:
+            if error is None:  # else that one says what went wrong first
+                raise
 
 
 class Session(Unpicklable):
@@ -181,7 +209,7 @@ class Session(Unpicklable):
         **options: Unpack[GenerateKeywords],
     ) -> Result:
         """Answer `prompt` (text or token ids); returns the whole answer. Options: see GenerateOptions."""
-        core = self._begin(prompt, max_tokens, options, progress)
+        core = self._begin(Request.of(self._model, prompt, max_tokens, options), progress)
         core.run()
         return self._finish(core)
 
@@ -194,12 +222,16 @@ class Session(Unpicklable):
         **options: Unpack[GenerateKeywords],
     ) -> Stream:
         """As generate(), piece by piece. The prompt is computed before this returns."""
-        return Stream(self._begin(prompt, max_tokens, options, progress), self._finish)
+        request = Request.of(self._model, prompt, max_tokens, options)
+        return Stream(self._begin(request, progress), self._finish)
 
     async def agenerate(
         self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
     ) -> Result:
-        """generate() for asyncio, batched with all other running answers of the model."""
+        """generate() for asyncio, batched with all other running answers of the model.
+
+        Until it ends, other work of the session raises SessionBusy.
+        """
         return await awaited(self._submit(prompt, max_tokens, options))
 
     def astream(
@@ -215,9 +247,15 @@ class Session(Unpicklable):
         options: GenerateKeywords,
         on_piece: Callable[[Piece], None] | None = None,
     ) -> Future[Result]:
-        make_options(max_tokens, options).for_core()  # raises invalid options here, not in the batch thread
-        job = Job(lambda: self._begin(prompt, max_tokens, options, compute=False), self._finish, on_piece)
-        return self._model.batcher.submit(job)
+        request = Request.of(self._model, prompt, max_tokens, options)
+        self._check(request)  # here, not in the batch thread
+        job = Job(_SessionWork(self, request), on_piece)
+        self._model.batcher.submit([job])
+        return job.future
+
+    def _check(self, request: Request) -> None:
+        """Raise what _begin() would raise for the request."""
+        self._core.check(request.ids, self._settings(request))
 
     def _finish(self, core: _core.GenerationCore) -> Result:
         """The Result of a finished generation; informs the policy and writes the journal."""
@@ -228,7 +266,7 @@ class Session(Unpicklable):
                 warnings.warn(f"the policy could not ask the model: {error}", RuntimeWarning, stacklevel=2)
             self._follow()
         self._model.keep_journal()
-        return make_result(core)
+        return make_result(core, self._model.file)
 
     def _follow(self) -> None:
         """Switch to the cache that the policy wants, unless the text so far does not fit in it."""
@@ -290,21 +328,18 @@ class Session(Unpicklable):
         """Read a saved session of the same model and settings; on an error this session is unchanged."""
         self._core.restore(os.fsencode(expanded(path)))
 
-    def _begin(
-        self,
-        prompt: Prompt,
-        max_tokens: int,
-        options: GenerateKeywords,
-        progress: Progress | None = None,
-        compute: bool = True,
-    ) -> _core.GenerationCore:
-        """A generation of the core. `compute`: also compute its prompt."""
-        checked = make_options(max_tokens, options)
-        settings = checked.for_core() | {
-            "draft": self._draft_core(checked.draft if checked.speculate != "off" else None),
+    def _begin(self, request: Request, progress: Progress | None = None, compute: bool = True) -> _core.GenerationCore:
+        """A generation of the core. `compute`: also compute its prompt; False: for the batch."""
+        return self._core.begin(request.ids, self._settings(request), progress, compute)
+
+    def _settings(self, request: Request) -> dict[str, object]:
+        """The request's settings, with what this session and the present time add."""
+        options = request.options
+        return request.settings | {
+            "deadline_ns": deadline_ns(options.deadline),
+            "draft": self._draft_core(options.draft if options.speculate != "off" else None),
             "policy": self.policy and self.policy._core,
         }
-        return self._core.begin(self._model.ids(prompt), settings, progress, compute)
 
     def _draft_core(self, draft: DraftSource | None) -> _core.SessionCore | None:
         """The draft model's session for this one, kept so that its cache serves the next turn too."""
@@ -314,13 +349,9 @@ class Session(Unpicklable):
             self._draft = draft, draft._new_draft(self.context)
         return self._draft[1]
 
-
-def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
-    """GenerateOptions from keyword arguments; raises InvalidArgument for an unknown one."""
-    try:
-        return GenerateOptions(max_tokens=max_tokens, **options)
-    except TypeError as error:
-        raise TypeError(str(error).replace("GenerateOptions.__init__()", "generate()")) from None
+    def _forget_draft(self) -> None:
+        """Let go of the draft model."""
+        self._draft = None
 
 
 def top_logprobs(core: _core.GenerationCore) -> tuple[tuple[TopLogprob, ...], ...]:
@@ -330,13 +361,27 @@ def top_logprobs(core: _core.GenerationCore) -> tuple[tuple[TopLogprob, ...], ..
     return tuple(tuple(map(TopLogprob._make, core.top_logprobs(i))) for i in range(core.n_tokens))
 
 
-def make_result(core: _core.GenerationCore) -> Result:
-    """The Result of a finished generation."""
+class _SessionWork:
+    """An answer of a session that is reserved for it."""
 
-    def make_receipt() -> tuple[str, Receipt]:
-        digest, receipt = _core.receipt_make(core)
-        return digest, Receipt(receipt)
+    def __init__(self, session: Session, request: Request) -> None:
+        self._session = session
+        self._request = request
+        self._reserved = session._core  # a policy may give the session another one at the answer's end
+        self._reserved.reserve()
 
+    def begin(self) -> _core.GenerationCore:
+        return self._session._begin(self._request, compute=False)
+
+    def finish(self, core: _core.GenerationCore) -> Result:
+        return self._session._finish(core)
+
+    def leave(self) -> None:
+        self._reserved.release()
+
+
+def make_result(core: _core.GenerationCore, file: ModelFile) -> Result:
+    """The Result of a finished generation, by value."""
     return Result(
         text=core.text,
         tokens=tuple(core.tokens),
@@ -347,5 +392,6 @@ def make_result(core: _core.GenerationCore) -> Result:
         decisions=tuple(Decision(at, reason, json.loads(data)) for at, reason, data in core.decisions()),
         seed=core.seed,
         top_logprobs=top_logprobs(core),
-        _make_receipt=make_receipt,
+        _draft=_core.receipt_draft(core),
+        _file=file,
     )

@@ -97,6 +97,7 @@ class Journal(Unpicklable):
         self._files = files
         self._waiting = self._waiting_log = b""  # lines not yet written
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self.lost = 0  # events dropped for lack of memory
         self._log = None if log is None else Path(expanded(log, "log"))
         try:
@@ -143,6 +144,10 @@ class Journal(Unpicklable):
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
 
     def _take(self, all_now: bool) -> None:
+        if os.getpid() != self._process:
+            raise FileError(
+                str(self.path), "is the journal of the process that opened it; a fork's child needs its own"
+            )
         with self._lock:
             if self._file.closed:
                 raise FileError(str(self.path), "is closed, so this event is not recorded")
@@ -162,7 +167,8 @@ class Journal(Unpicklable):
         if self._file.closed:
             return
         try:
-            self.flush()
+            if os.getpid() == self._process:
+                self.flush()
         finally:
             self._file.close()
 

@@ -14,6 +14,7 @@ import pytest
 import flyball
 from flyball import _core
 from flyball.engine.options import GenerateKeywords
+from flyball.engine.session import Request
 
 PROMPTS = ["Once upon a time", "7+5=", "Lily had a", "x", "Tom and Ben went to the park. " * 8, "note:", "One day", "A"]
 
@@ -146,8 +147,8 @@ def test_a_failing_sequence_fails_alone(model_file: Callable[..., Path]) -> None
         good = model.generate([1, 2, 3], 4, ignore_eos=True)
         session = model.session()
         jobs = [
-            session._begin([1, 2, 3], 4, {"ignore_eos": True}, compute=False),
-            model.session()._begin([4, 5], 4, {}, compute=False),
+            session._begin(Request.of(model._handle, [1, 2, 3], 4, {"ignore_eos": True}), compute=False),
+            model.session()._begin(Request.of(model._handle, [4, 5], 4, {}), compute=False),
         ]
         steps = _core.step_many(jobs, 0)
         assert all(isinstance(step, tuple) for step in steps)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from ...engine.options import GenerateOptions
-from ...engine.session import make_options
+from ...engine.options import GenerateOptions, make_options
 from ...errors import InvalidArgument
 from .. import common
 from .conversation import Conversation
