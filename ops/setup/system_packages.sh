@@ -5,14 +5,14 @@
 #   system_packages.sh clang    the same for a build with clang
 #   system_packages.sh tidy     the same for clang-tidy
 #   system_packages.sh image    what boot images need: clang, lld, mtools, QEMU and its firmware; failure when still missing
-#   system_packages.sh check    what the checks need, boot images among it; failure when still missing and CI=true
+#   system_packages.sh check    what checks and tests need, boot images among it; failure when still missing and CI=true
 set -euo pipefail
 
 python=${PYTHON:-python3}
 image="lld-link-19:lld-19 qemu-system-x86_64:qemu-system-x86 OVMF:ovmf mcopy:mtools fsck.fat:dosfstools sgdisk:gdisk"
 case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
-  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 $image" ;;
+  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 tmux:tmux $image" ;;
   image) needs="clang++-19:clang-19 $image" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
   clang) needs="clang++-19:clang-19" ;;

@@ -15,6 +15,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
@@ -46,6 +47,7 @@ class Editor:
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,  # a menu would keep lines free below the prompt
             key_bindings=_keys(),
+            input_processors=[TabsProcessor(tabstop=8, char1=" ", char2=" ")],  # else ^I
             prompt_continuation=lambda width, line, wraps: "" if wraps else " " * width,
             enable_suspend=True,
             enable_open_in_editor=True,
@@ -56,7 +58,7 @@ class Editor:
         """The next message or command; None after Ctrl-D."""
         while True:
             try:
-                return quotes.unquoted(self._session.prompt().rstrip("\n"))
+                return quotes.unquoted(self._session.prompt())
             except EOFError:
                 return None
             except KeyboardInterrupt:
@@ -151,6 +153,7 @@ def _keys() -> KeyBindings:
         if quotes.is_open(buffer.text):
             buffer.insert_text("\n")
         else:
+            buffer.text = buffer.text.rstrip("\n")  # of a paste
             buffer.validate_and_handle()
 
     @keys.add("escape", "enter")
