@@ -12,6 +12,7 @@ from typing import Any
 from .. import files
 from ..errors import FileError, FormatError, InvalidArgument, NotFound
 
+# Version 1: messages (objects with role, content and more), left_out, variables.
 _FORMAT, _VERSION = "flyball chat", 1
 _MAX_BYTES = 64 << 20
 

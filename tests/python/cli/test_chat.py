@@ -210,6 +210,16 @@ def test_long_lines_arrive_whole(tmp_path: Path, typed: bool) -> None:
         assert messages(terminal, tmp_path)[0] == line
 
 
+def test_what_is_typed_while_the_model_is_opened_waits_as_well(tmp_path: Path) -> None:
+    line = "x" * 6000
+    with flyball_in_a_terminal("chat", "-n", "4", "--template", str(template(tmp_path, LENGTH))) as terminal:
+        begun = terminal.wait_for("\x1b[?2004h")
+        assert b"demonstration" not in begun.partition(b"\x1b[?2004h")[0]
+        terminal.type(pasted(line))
+        terminal.type("\r")
+        assert messages(terminal, tmp_path)[0] == line
+
+
 QUOTED = [
     ('"""two\rlines"""\r', "two\nlines"),
     ('"""\rtwo\r\rlines\r"""\r', "two\n\nlines"),

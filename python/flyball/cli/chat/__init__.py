@@ -24,19 +24,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the conversation until the user ends it."""
-    from . import lines  # here, so that other commands do not import it
+    from . import keyboard, lines  # here, so that other commands do not import it
     from .conversation import Conversation
     from .screen import obeys
 
     settings = common.read_settings(args)
     with common.open_journal(args, settings) as journal:
-        conversation = Conversation(args, settings, journal)
         if is_terminal(sys.stdin) and is_terminal(sys.stdout) and obeys():
             from .editor import Editor  # imports prompt_toolkit
 
-            with Editor(conversation) as editor:
-                lines.talk(conversation, editor.read)
+            with keyboard.quiet():  # from now on, since a model may take long to open
+                conversation = Conversation(args, settings, journal)
+                lines.talk(conversation, Editor(conversation).read)
         else:
+            conversation = Conversation(args, settings, journal)
             lines.talk(conversation, lines.read)
         conversation.end()
     return common.SUCCESS

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import sys
-import termios
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
@@ -21,21 +18,14 @@ from prompt_toolkit.shortcuts import CompleteStyle
 
 from ...files import write
 from .. import common
-from . import commands, quotes
+from . import commands, keyboard, quotes
 from .conversation import Conversation
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-_PASTES_ON, _PASTES_OFF = "\x1b[?2004h", "\x1b[?2004l"
 _HISTORY_BYTES = 4 << 20
 
 
 class Editor:
-    """A context manager: while it lasts, what is typed during an answer waits unseen for the next line, pastes whole.
-
-    In a terminal's own mode, it would be shown amid the answer, cut at 4,095 bytes, and each pasted line sent alone.
-    """
+    """Reads the messages of one conversation."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
@@ -64,29 +54,7 @@ class Editor:
             except KeyboardInterrupt:
                 self._conversation.screen.note("/bye or Ctrl-D ends")
             finally:
-                self._wait_for_pastes()
-
-    def __enter__(self) -> Editor:
-        self._before = termios.tcgetattr(sys.stdin)
-        mode = copy.deepcopy(self._before)
-        mode[0] &= ~termios.ICRNL
-        mode[3] &= ~(termios.ICANON | termios.ECHO)
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, mode)
-        self._wait_for_pastes()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError, termios.error):  # the terminal may be gone
-            sys.stdout.write(_PASTES_OFF)
-            sys.stdout.flush()
-            termios.tcsetattr(sys.stdin, termios.TCSANOW, self._before)
-
-    def _wait_for_pastes(self) -> None:
-        """Have pastes marked between prompts too; a prompt ends with that switched off."""
-        sys.stdout.write(_PASTES_ON)
-        sys.stdout.flush()
+                keyboard.mark_pastes()
 
 
 def _history(conversation: Conversation) -> History:
