@@ -241,6 +241,13 @@ def test_a_system_message_of_several_lines(chat: Terminal, tmp_path: Path) -> No
     assert messages(chat, tmp_path) == ["Be brief.\nBe kind."]
 
 
+def test_text_that_begins_with_a_slash_can_be_a_message(chat: Terminal, tmp_path: Path) -> None:
+    code = "/* a comment */\nint main();"
+    chat.type("/usr/bin is odd\r /usr/bin is odd\r" + pasted(code) + "\r")
+    chat.wait_for("/usr/bin: is not a command; /help lists them, and a space before it makes it a message")
+    assert messages(chat, tmp_path)[::2] == [" /usr/bin is odd", code]
+
+
 def test_quotes() -> None:
     assert [quotes.is_open(text) for text in ('"""', '/system """a', '"""a"""', 'x """', '/save """', "")] == [
         *(True, True, False, False, False, False)

@@ -41,13 +41,18 @@ _SHOWN = 60  # characters of a message that is taken back
 FILES = ("FILE",)  # the words that may follow: names of files
 
 
+def is_command(text: str) -> bool:
+    """Whether a text is for run(): it begins with a slash, and if it has several lines, with a known command."""
+    return text.startswith("/") and ("\n" not in text or text.split(maxsplit=1)[0] in COMMANDS)
+
+
 def run(conversation: Conversation, line: str) -> bool:
     """Run a line; False ends the conversation."""
     name, _, rest = line.partition(" ")
     if name in _ENDS:
         return False
     if name not in COMMANDS:
-        raise InvalidArgument(name, "is not a command; /help lists them")
+        raise InvalidArgument(name, "is not a command; /help lists them, and a space before it makes it a message")
     COMMANDS[name](conversation, rest.strip())
     return True
 

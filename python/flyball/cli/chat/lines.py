@@ -27,7 +27,7 @@ def _take(conversation: Conversation, line: str | None) -> bool:
     """Answer a message or run a command; False ends the conversation."""
     if line is None:
         return False
-    if line.startswith("/"):
+    if commands.is_command(line):
         return commands.run(conversation, line.strip())
     if line.strip():
         conversation.answer(line)
