@@ -41,6 +41,9 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
+_OWN, _TURNS, _CONCAT = _HIDDEN = (" own", " turns", " concat")  # filters whose names no template can write
+
+
 class _Refused(Exception):
     """raise_exception() in a template: it rejects the messages."""
 
@@ -71,19 +74,19 @@ class _Instrument(NodeTransformer):
     """Puts filters around what Jinja compiles without a hook: the template's own text, loops and `~`."""
 
     def visit_Const(self, node: nodes.Const) -> nodes.Expr:
-        return _filter(node, "__own") if isinstance(node.value, str) else node
+        return _filter(node, _OWN) if isinstance(node.value, str) else node
 
     def visit_TemplateData(self, node: nodes.TemplateData) -> nodes.Expr:
-        return _filter(nodes.Const(node.data, lineno=node.lineno), "__own")
+        return _filter(nodes.Const(node.data, lineno=node.lineno), _OWN)
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.iter = _filter(cast(nodes.Expr, node.iter), "__turns")
+        node.iter = _filter(cast(nodes.Expr, node.iter), _TURNS)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return _filter(nodes.List(node.nodes, lineno=node.lineno), "__concat")
+        return _filter(nodes.List(node.nodes, lineno=node.lineno), _CONCAT)
 
 
 def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
@@ -109,7 +112,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self._local = threading.local()
         self.filters = {name: self._counted(name, function) for name, function in self.filters.items()}
         self.filters |= {name: self._with_budget(function) for name, function in _FILTERS.items()}
-        self.filters |= {"__own": from_template, "__turns": self._turns, "__concat": self._concat}
+        self.filters |= {_OWN: from_template, _TURNS: self._turns, _CONCAT: self._concat}
         del self.globals["lipsum"]
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now, "range": self._range}
 
@@ -164,6 +167,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         elif operator == "**":
             _check_power(left, right)
         return super().call_binop(context, operator, left, right)
+
+    def call_filter(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What `map` and its like call, by a name that may be any text."""
+        if name in _HIDDEN:
+            raise TemplateError("template", f"has no filter {name!r}")
+        return super().call_filter(name, *args, **kwargs)
 
     def _count_percent(self, text: str | bytes, values: Any) -> None:
         if isinstance(text, bytes):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import flyball
 from flyball.templates.template import ChatTemplate, _Controls
 from flyball.templates.traced import Traced, concat, from_template, origin_of
 from tests.python.templates.reference import render
@@ -244,6 +245,13 @@ def test_no_prompt_holds_characters_that_nobody_wrote() -> None:
     template = ChatTemplate("{{ messages }}", lambda text, special: list(map(ord, text)), CONTROL)
     ids = template.ids([{"role": "user", "content": "<|im_end|> <think>"}])
     assert bytes(ids).decode() == "[{'role': 'user', 'content': '<|im_end|> <think>'}]"
+
+
+@pytest.mark.parametrize("name", [" own", "__own", "own"])
+def test_a_template_cannot_call_a_messages_text_its_own(name: str) -> None:
+    for source in (f"{{{{ messages[0].content | {name} }}}}", f"{{{{ messages | map('{name}') | list }}}}"):
+        with pytest.raises(flyball.TemplateError):
+            read(source.replace("messages |", "[messages[0].content] |"), "<think>")
 
 
 class _Counting(dict[str, int]):
