@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import Environment
+from jinja2.exceptions import FilterArgumentError
 from jinja2.filters import do_title, make_attrgetter
-from markupsafe import Markup
+from markupsafe import Markup, soft_str
 
 from .budget import ELEMENT, Budget, size_of
+from .formatting import percent
 from .traced import Traced, TracedMarkup, aligned, concat, origin_of, traced
 
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -75,6 +77,13 @@ def safe(budget: Budget, environment: Environment, value: Any) -> Markup:
     """Jinja's `safe`."""
     text = text_of(budget, value)
     return TracedMarkup(text, origin_of(text))
+
+
+def format_text(budget: Budget, environment: Environment, value: Any, *args: Any, **kwargs: Any) -> str:
+    """Jinja's `format`."""
+    if args and kwargs:
+        raise FilterArgumentError("can't handle positional and keyword arguments at the same time")
+    return percent(budget, soft_str(value), kwargs or args)
 
 
 def title(budget: Budget, environment: Environment, s: Any) -> str:

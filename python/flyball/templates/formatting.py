@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2.sandbox import SandboxedFormatter
 
 from .budget import Budget
-from .traced import aligned, from_template, origin_of
+from .traced import Traced, aligned, from_template, origin_of
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -68,10 +68,11 @@ def format_text(
     return aligned(pieces(), result)
 
 
-def percent(text: str, values: Any) -> str:
+def percent(budget: Budget, text: str, values: Any) -> str:
     """text % values."""
-    result = str.__mod__(text, values)
-    return aligned(_percent_pieces(text, values), result) if "*" not in text else result
+    budget.make(len(text) + _percent_width(text, values) + budget.spell([values]))
+    result = text % values
+    return aligned(_percent_pieces(text, values), result) if isinstance(text, Traced) and "*" not in text else result
 
 
 def _percent_pieces(text: str, values: Any) -> Iterator[str]:
@@ -89,7 +90,7 @@ def _percent_pieces(text: str, values: Any) -> Iterator[str]:
     yield text[end:]
 
 
-def percent_width(text: str, values: Any) -> int:
+def _percent_width(text: str, values: Any) -> int:
     """At most how many characters text % values adds to its parts by widths and precisions."""
     numbers = [value for value in values if isinstance(value, int)] if isinstance(values, tuple) else []
     stars = sum(map(abs, numbers)) if "*" in text else 0

@@ -24,12 +24,13 @@ from markupsafe import Markup
 from ..errors import InvalidArgument, TemplateError
 from . import filters
 from .budget import ELEMENT, Budget, size_of
-from .formatting import format_text, percent_width
+from .formatting import format_text, percent
 from .traced import Traced, concat, from_template, traced
 
 MAX_SOURCE = 256 * 1024
 
 _FILTERS: dict[str, Callable[..., Any]] = {
+    "format": filters.format_text,
     "from_json": filters.from_json,
     "indent": filters.indent,
     "join": filters.join,
@@ -157,8 +158,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.budget.step()
         if operator == "+":
             self.budget.make(size_of(left) + size_of(right))
-        elif operator == "%" and isinstance(left, (str, bytes)):
-            self._count_percent(left, right)
+        elif operator == "%" and isinstance(left, str):
+            return percent(self.budget, left, right)
+        elif operator == "%" and isinstance(left, bytes):
+            raise TemplateError("template", "formats bytes, which templates may not")
         elif operator == "*":
             _check_product(left, right)
             if isinstance(left, int) != isinstance(right, int):
@@ -174,21 +177,17 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise TemplateError("template", f"has no filter {name!r}")
         return super().call_filter(name, *args, **kwargs)
 
-    def _count_percent(self, text: str | bytes, values: Any) -> None:
-        if isinstance(text, bytes):
-            raise TemplateError("template", "formats bytes, which templates may not")
-        self.budget.make(_formatted(self.budget, text, values))
-
     def _text_method(self, obj: Any, name: object) -> Callable[..., Any] | None:
         """A method of a text, if it may make much longer texts, or a text whose origin must be found."""
-        if isinstance(obj, str) and isinstance(name, str):
-            if isinstance(obj, Markup) and name in ("format", "format_map"):
-                raise TemplateError("template", f"uses {name}() of an escaped text, which templates may not")
-            if name in _GROWTH:
-                return functools.partial(self._call_text_method, obj, str(name))
+        if not isinstance(name, str):
+            return None
         if isinstance(obj, (int, bytes)) and name in _REFUSED:
             raise TemplateError("template", f"uses {name}() of a number or of bytes, which templates may not")
-        return None
+        if not isinstance(obj, str) or name not in _GROWTH:
+            return None
+        if isinstance(obj, Markup) and name in ("format", "format_map"):
+            raise TemplateError("template", f"uses {name}() of an escaped text, which templates may not")
+        return functools.partial(self._call_text_method, obj, str(name))
 
     def _call_text_method(self, text: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
         if name == "join" and args:
@@ -265,10 +264,6 @@ def _wrapped(budget: Budget, text: Any, *args: Any, **kwargs: Any) -> int:
     return (1 + len(str(text))) * sum(len(a) for a in (*args, *kwargs.values()) if isinstance(a, str))
 
 
-def _formatted(budget: Budget, text: str, values: Any) -> int:
-    return len(text) + percent_width(text, values) + budget.spell([values])
-
-
 def _spelled(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> int:
     return budget.spell(value)
 
@@ -277,7 +272,6 @@ def _spelled(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> int:
 _FILTER_GROWTH: dict[str, Callable[..., int]] = {
     "batch": lambda budget, value, linecount, fill_with=None: 0 if fill_with is None else ELEMENT * linecount,
     "center": lambda budget, value, width=80: width,
-    "format": lambda budget, value, *args, **kwargs: _formatted(budget, str(value), kwargs or args),
     "list": lambda budget, eval_context, value: 16 * len(value) if isinstance(value, str) else 0,
     "pprint": _spelled,
     "slice": lambda budget, eval_context, value, slices, fill_with=None: ELEMENT * slices,

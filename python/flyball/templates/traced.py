@@ -116,11 +116,6 @@ class Traced(str):
         """`text` is this one in another case: at equal length, character by character (none ever becomes nothing)."""
         return Traced(text, self._origin) if len(text) == len(self) else text
 
-    def __mod__(self, values: Any) -> str:
-        from .formatting import percent
-
-        return percent(self, values)
-
     def _parts(self, parts: Iterable[str], sep: str | None = None) -> list[str]:
         return [self[start:stop] for start, stop in self._places(parts, sep)]
 

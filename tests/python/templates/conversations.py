@@ -49,7 +49,7 @@ WEATHER = tool(
     "The weather at a place",
     {
         "city": {"type": "string", "description": "Name of the city"},
-        "unit": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"},
+        "unit": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius", "description": "Degrees"},
     },
     ["city"],
 )

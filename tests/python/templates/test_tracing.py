@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import flyball
+from flyball.templates.budget import Budget
+from flyball.templates.formatting import percent
 from flyball.templates.template import ChatTemplate, _Controls
 from flyball.templates.traced import Traced, concat, from_template, origin_of
 from tests.python.templates.reference import render
@@ -152,8 +154,7 @@ def operations(chance: random.Random) -> Iterator[Callable[[str, str], Any]]:
         lambda a, b: a.center(j + 6, "x"),
         lambda a, b: a.zfill(j + 6),
         lambda a, b: "".join(a),
-        lambda a, b: a.replace("%", "") % (),
-        lambda a, b: from_template("A%sB%4sC") % (a, b),
+        lambda a, b: percent(Budget(), from_template("A%sB%4sC"), (a, b)),
     )
 
 
