@@ -31,7 +31,7 @@ struct Found {  // what listing a directory gathers
   bool complete = true;
 
   void take(const FileInfo& file) {
-    if (!gguf::is_gguf_path(file.path) || gguf::split_name(file.path).index != 0) return;
+    if (!gguf::is_gguf_path(file.path)) return;
     if (n == files.size) {
       complete = false;
       return;
@@ -57,20 +57,17 @@ class MappedModel {
 
   Status map(Str path) {
     const gguf::SplitName name = gguf::split_name(path);
-    const u32 count = max(name.count, u32(1));
-    if (count > max_parts) return fail(Code::unsupported, path) << "has " << count << " parts, at most " << max_parts;
-    for (u32 i = 0; i < count; ++i) {
+    FLYBALL_TRY(map_part(path));
+    if (name.count <= 1 || gguf::is_whole(platform_, parts_[0])) return {};
+    if (name.index != 0) return fail(Code::invalid_argument, path) << "is not the first part of a split model";
+    if (name.count > max_parts)
+      return fail(Code::unsupported, path) << "has " << name.count << " parts, at most " << max_parts;
+    for (u32 i = 1; i < name.count; ++i) {
       char buffer[1024];
       Writer part(buffer, sizeof buffer);
-      if (name.count == 0)
-        part.put(path);
-      else if (!gguf::split_part_path(path, i, name.count, part))
-        return fail(Code::invalid_argument, path) << "is not the first part of a split model";
-      if (part.truncated())
+      if (!gguf::split_part_path(path, i, name.count, part) || part.truncated())
         return fail(Code::invalid_argument, "path") << "is longer than " << u64(sizeof buffer) << " bytes";
-      FLYBALL_ASSIGN(parts_[i], platform_.map(platform_.self, part.text()));
-      ++n_;
-      if (i == 0 && count > 1 && gguf::is_whole(platform_, parts_[0])) return {};
+      FLYBALL_TRY(map_part(part.text()));
     }
     return {};
   }
@@ -82,6 +79,12 @@ class MappedModel {
   }
 
  private:
+  Status map_part(Str path) {
+    FLYBALL_ASSIGN(parts_[n_], platform_.map(platform_.self, path));
+    ++n_;
+    return {};
+  }
+
   static constexpr u32 max_parts = 256;
   const Platform& platform_;
   Span<const u8> parts_[max_parts];
@@ -164,7 +167,11 @@ Result<Span<const ModelSummary>> Catalog::list(Str directory) {
   if (summaries.empty()) return fail(Code::out_of_memory, "models") << "no memory for the listing";
   for (u64 i = 0; i < found.n; ++i) FLYBALL_ASSIGN(summaries[i], summary_of(found.files[i]));
   if (n_opened_ != 0) save_cache(summaries, directory_of(found.files[0].path));
-  return Span<const ModelSummary>(summaries);
+  u64 n_shown = 0;  // without later parts, which are no models; a whole file may be named like one
+  for (const ModelSummary& summary : summaries) {
+    if (gguf::split_name(summary.path).index == 0 || summary.problem.empty()) summaries[n_shown++] = summary;
+  }
+  return Span<const ModelSummary>(summaries.data, n_shown);
 }
 
 Result<ModelSummary> Catalog::summarize(Str path) {

@@ -113,9 +113,11 @@ Status Loader::read_tokens() {
            << array.count << " tokens; between 1 and " << max_tokens << " are supported";
   }
   tokens_offset_ = array.offset;
-  s_.texts = arena_.allocate<Str>(array.count);
-  s_.pieces = arena_.allocate<Str>(array.count);
-  s_.attributes = arena_.allocate<u8>(array.count);
+  n_listed_ = array.count;
+  const u64 n = n_embedded(array.count);
+  s_.texts = arena_.allocate<Str>(n);
+  s_.pieces = arena_.allocate<Str>(n);
+  s_.attributes = arena_.allocate<u8>(n);
   if (s_.texts.empty() || s_.pieces.empty() || s_.attributes.empty()) return out_of_memory();
   gguf::StringArray strings(array);
   for (Str& text : s_.texts) {
@@ -123,6 +125,12 @@ Status Loader::read_tokens() {
     text_bytes_ += text.size;
   }
   return {};
+}
+
+// Ollama's files of gemma3 with images list a token for them behind those that the embedding has.
+u64 Loader::n_embedded(u64 n_listed) const {
+  const gguf::Tensor* embedding = file_.tensor("token_embd.weight");
+  return embedding && file_.find("gemma3.mm.tokens_per_image") ? min(n_listed, embedding->rows()) : n_listed;
 }
 
 Status Loader::read_types() {
@@ -134,7 +142,7 @@ Status Loader::read_types() {
   const bool is_unsigned = found && found->element == ValueType::u32;  // as some exporters write them
   FLYBALL_ASSIGN(types_, file_.get_array(KEY "token_type", is_unsigned ? ValueType::u32 : ValueType::i32));
   FLYBALL_TRY(same_count(types_, KEY "token_type"));
-  for (u64 i = 0; i < types_.count; ++i) {
+  for (u64 i = 0; i < s_.texts.size; ++i) {
     u8& attribute = s_.attributes[i];
     switch (type(i)) {
       case control: attribute = is_control_token; break;
@@ -156,9 +164,9 @@ bool Loader::stands_for_itself(Str text) const {
 }
 
 Status Loader::same_count(const Value& array, Str key) const {
-  if (array.count == s_.texts.size) return {};
+  if (array.count == n_listed_) return {};
   return fail(Code::corrupt, key, array.offset)
-         << array.count << " values for " << s_.texts.size << " tokens in " << KEY "tokens";
+         << array.count << " values for " << n_listed_ << " tokens in " << KEY "tokens";
 }
 
 Status Loader::index_texts() {

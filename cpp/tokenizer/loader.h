@@ -29,6 +29,7 @@ class Loader {
   Status read_model();
   Status refuse_normalizer();
   Status read_tokens();
+  u64 n_embedded(u64 n_listed) const;
   Status read_types();
   bool stands_for_itself(Str text) const;
   Status same_count(const gguf::Value& array, Str key) const;
@@ -76,6 +77,7 @@ class Loader {
   gguf::Value types_;
   Span<u8> formed_;  // gpt2: tokens that a merge forms
   u64 tokens_offset_ = 0;
+  u64 n_listed_ = 0;
   u64 text_bytes_ = 0;
   Token last_merged_ = no_token;
 };

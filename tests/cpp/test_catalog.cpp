@@ -56,6 +56,25 @@ TEST(listing_tells_what_each_file_is) {
   CHECK(!catalog.list("nowhere").ok() || catalog.list("nowhere").value().empty());
 }
 
+TEST(later_parts_are_no_models_but_whole_files_named_like_one_are) {
+  Directory world;
+  world.files.clear();
+  const std::string whole = test::small_model(test::chat_vocabulary());
+  world.files["models/m-00001-of-00001.gguf"] = whole;
+  world.files["models/n-00001-of-00003.gguf"] = whole;
+  world.files["models/o-00002-of-00003.gguf"] = whole;
+  world.files["models/p-00002-of-00002.gguf"] =
+      test::GgufWriter().u16_key("split.no", 1).u16_key("split.count", 2).build().bytes;
+  for (u32 listings = 0; listings < 2; ++listings) {  // read, then from the cache
+    Catalog catalog(world.platform, "cache.json");
+    const auto listed = catalog.list("models");
+    REQUIRE(listed.ok());
+    CHECK_EQ(catalog.n_opened(), listings == 0 ? 4 : 0);
+    REQUIRE_EQ(listed.value().size, 3);
+    for (const ModelSummary& model : listed.value()) CHECK(model.problem.empty());
+  }
+}
+
 TEST(a_second_listing_opens_no_file) {
   Directory world;
   {

@@ -11,7 +11,7 @@ import pytest
 import flyball
 from tests.reference import gguf_file as gf
 from tests.reference.forward import logits as reference_logits
-from tests.reference.models import write_model
+from tests.reference.models import VARIANTS, write_model
 
 IDS = [*range(40, 70), *range(3, 9)]
 
@@ -102,6 +102,24 @@ def test_ollamas_keys_of_gemma3_give_the_model_that_they_mean(tmp_path: Path) ->
         with flyball.Model.load(path, vocab_only=True) as model:
             texts.append(model.tokenize("the one", add_special=False))
     assert texts[0] == texts[1]
+
+
+def test_ollamas_gemma3_lists_a_token_of_images_that_the_embedding_lacks(tmp_path: Path) -> None:
+    listed = VARIANTS["gemma3"].n_vocab + 1
+    wider = write_model(tmp_path / "wider.gguf", "gemma3", "F32", n_vocab=listed).path
+    keys: dict[str, gf.Value | None] = {"gemma3.mm.tokens_per_image": gf.u32(256)}
+    with flyball.Model.load(wider, vocab_only=True) as model:
+        listing: dict[str, Any] = model.metadata(limit=listed)
+    keys["tokenizer.ggml.tokens"] = gf.strings(listing["tokenizer.ggml.tokens"])
+    keys["tokenizer.ggml.token_type"] = gf.i32s(listing["tokenizer.ggml.token_type"])
+    keys["tokenizer.ggml.scores"] = gf.f32s(listing["tokenizer.ggml.scores"])
+    plain = write_model(tmp_path / "plain.gguf", "gemma3", "F32").path
+    longer = write_model(tmp_path / "longer.gguf", "gemma3", "F32", keys=keys).path
+    assert np.array_equal(logits_of(longer), logits_of(plain))
+    del keys["gemma3.mm.tokens_per_image"]
+    other = write_model(tmp_path / "other.gguf", "gemma3", "F32", keys=keys).path
+    with pytest.raises(flyball.FormatError, match=r"token_embd\.weight.*shape"):
+        flyball.Model.load(other)
 
 
 def test_a_sliding_pattern_of_numbers_equals_the_reference(tmp_path: Path) -> None:
