@@ -11,6 +11,10 @@ struct FileInfo {
   Str path;
   u64 bytes = 0;
   u64 modified_ns = 0;  // 0 where the file system keeps no time
+  // Of the file behind the name; 0 where that is not known.
+  u64 device = 0, inode = 0;
+  u64 changed_ns = 0;  // when its bytes, names or attributes last changed; no program can set it
+  u64 n_links = 0;     // its names
 };
 
 struct Platform {
@@ -25,10 +29,13 @@ struct Platform {
   u64 (*resident_memory)(void* self) = nullptr;                     // bytes that this program holds; may be null
 
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
-  // `discard` says that a range of a mapping will not be read again soon. `write_file` replaces a file atomically
-  // (written aside, flushed, renamed), `append_file` adds all of the bytes or none. `list` calls `each` for every regular file directly in `directory`.
+  // `mapped` tells what the file behind a mapping is now, whatever became of its name, or an error once a part of it could
+  // not be read (truncated, a broken device) and read as zeros; `discard` says that a range of a mapping will not be read
+  // again soon. `write_file` replaces a file atomically (written aside, flushed, renamed), `append_file` adds all of the
+  // bytes or none. `list` calls `each` for every regular file directly in `directory`.
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
+  Result<FileInfo> (*mapped)(void* self, Span<const u8> file) = nullptr;  // null: a mapping never changes
   void (*discard)(void* self, Span<const u8> range) = nullptr;
   Status (*write_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
   Status (*append_file)(void* self, Str path, Span<const u8> bytes) = nullptr;

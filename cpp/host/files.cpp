@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "host/mappings.h"
 #include "host/parts.h"
 
 namespace flyball::host {
@@ -27,9 +28,13 @@ class Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
-  bool close() {  // false: a delayed write error, which close alone may report
+  int release() {
     const int fd = fd_;
     fd_ = -1;
+    return fd;
+  }
+  bool close() {  // false: a delayed write error, which close alone may report
+    const int fd = release();
     return fd < 0 || ::close(fd) == 0;
   }
 
@@ -80,11 +85,19 @@ Status write_all(int fd, Str path, Span<const u8> bytes) {
   return {};
 }
 
+u64 nanoseconds(const struct timespec& time) {
+  return static_cast<u64>(time.tv_sec) * 1'000'000'000u + static_cast<u64>(time.tv_nsec);
+}
+
 FileInfo file_info(Str path, const struct stat& info) {
   FileInfo out;
   out.path = path;
   out.bytes = static_cast<u64>(info.st_size);
-  out.modified_ns = static_cast<u64>(info.st_mtim.tv_sec) * 1'000'000'000u + static_cast<u64>(info.st_mtim.tv_nsec);
+  out.modified_ns = nanoseconds(info.st_mtim);
+  out.device = info.st_dev;
+  out.inode = info.st_ino;
+  out.changed_ns = nanoseconds(info.st_ctim);
+  out.n_links = info.st_nlink;
   return out;
 }
 
@@ -116,7 +129,7 @@ Result<Span<const u8>> map(void*, Str path) {
   const Result<std::string> name = system_path(path);
   if (!name.ok()) return name.error();
   // Non-blocking, so that the check below refuses a pipe instead of waiting for its writer.
-  const Descriptor file(open(name.value().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  Descriptor file(open(name.value().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.ok()) return system_error(path, "open", errno);
   struct stat info;
   if (fstat(file.get(), &info) != 0) return system_error(path, "stat", errno);
@@ -126,11 +139,24 @@ Result<Span<const u8>> map(void*, Str path) {
   const u64 bytes = static_cast<u64>(info.st_size);
   void* const data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) return system_error(path, "map", errno);
-  return Span<const u8>(static_cast<const u8*>(data), bytes);
+  const Span<const u8> mapping(static_cast<const u8*>(data), bytes);
+  watch(mapping, file.release());
+  return mapping;
 }
 
 void unmap(void*, Span<const u8> file) {
-  if (file.size > 0) munmap(const_cast<u8*>(file.data), file.size);
+  if (file.size == 0) return;
+  unwatch(file);  // first: another thread may get the address next
+  munmap(const_cast<u8*>(file.data), file.size);
+}
+
+Result<FileInfo> mapped(void*, Span<const u8> file) {
+  const Watched now = watched(file);
+  struct stat info;
+  if (now.file < 0) return fail(Code::internal, "file") << "is not mapped";
+  if (now.unreadable) return fail(Code::io, "file") << "could not be read to its end";
+  if (fstat(now.file, &info) != 0) return system_error("file", "stat", errno);
+  return file_info("", info);
 }
 
 // Only whole pages inside the range: a page at its edge may belong to a tensor that is still wanted.

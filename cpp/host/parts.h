@@ -16,6 +16,7 @@ u64 resident_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);
+Result<FileInfo> mapped(void*, Span<const u8> file);
 void discard(void*, Span<const u8> range);
 Status write_file(void*, Str path, Span<const u8> bytes);
 Status append_file(void*, Str path, Span<const u8> bytes);

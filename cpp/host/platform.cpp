@@ -35,6 +35,7 @@ Platform make_platform() {
   p.resident_memory = resident_memory;
   p.map = map;
   p.unmap = unmap;
+  p.mapped = mapped;
   p.discard = discard;
   p.write_file = write_file;
   p.append_file = append_file;

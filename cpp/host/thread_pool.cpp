@@ -145,9 +145,11 @@ void* work(void* argument) {
 
 void start_workers(u32 n_wanted) {
   if (pool.n_workers >= n_wanted) return;
-  // Signals belong to the program's own threads: a worker must not receive Ctrl-C.
+  // Signals belong to the program's own threads: a worker must not receive Ctrl-C. But a blocked SIGBUS, of a mapped page
+  // that its file has lost, would end the program.
   sigset_t all, old;
   sigfillset(&all);
+  sigdelset(&all, SIGBUS);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);

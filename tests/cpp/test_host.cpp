@@ -141,6 +141,57 @@ TEST(errors_name_the_path) {
   CHECK(text.find("No such file") != std::string::npos);
 }
 
+TEST(a_mapping_tells_what_became_of_its_file) {
+  TemporaryFolder folder;
+  const std::string path = folder.file("a");
+  std::ofstream(path) << std::string(10'000, 'x');
+  auto mapped = platform().map(platform().self, str(path));
+  REQUIRE(mapped.ok());
+  const auto now = [&] { return platform().mapped(platform().self, mapped.value()); };
+  const FileInfo then = now().value();
+  const FileInfo named = platform().stat(platform().self, str(path)).value();
+  CHECK_EQ(then.bytes, 10'000u);
+  CHECK(then.inode == named.inode && then.device == named.device && then.changed_ns == named.changed_ns);
+  CHECK_EQ(then.n_links, 1u);
+  CHECK_EQ(unlink(path.c_str()), 0);
+  CHECK_EQ(now().value().n_links, 0u);
+  CHECK_EQ(now().value().inode, then.inode);
+  std::ofstream(path) << "another file";
+  CHECK_EQ(now().value().bytes, 10'000u);
+  platform().unmap(platform().self, mapped.value());
+  CHECK(!now().ok());
+}
+
+TEST(pages_that_a_file_has_lost_read_as_zeros) {
+  TemporaryFolder folder;
+  const std::string path = folder.file("a");
+  std::ofstream(path) << std::string(100'000, 'x');
+  struct sigaction before, during, after;
+  sigaction(SIGBUS, nullptr, &before);
+  auto mapped = platform().map(platform().self, str(path));
+  auto other = platform().map(platform().self, str(path));
+  REQUIRE(mapped.ok() && other.ok());
+  sigaction(SIGBUS, nullptr, &during);
+  CHECK(during.sa_sigaction != before.sa_sigaction);
+  CHECK_EQ(truncate(path.c_str(), 5000), 0);
+  const Span<const u8> bytes = mapped.value();
+  CHECK_EQ(bytes[100], 'x');
+  CHECK(platform().mapped(platform().self, bytes).ok());  // no such page was read yet
+  std::thread reader([&] { CHECK_EQ(bytes[50'000], 0); });
+  CHECK_EQ(bytes[50'001], 0);
+  CHECK_EQ(bytes[99'999], 0);
+  reader.join();
+  CHECK_EQ(platform().mapped(platform().self, bytes).error().code, Code::io);
+  CHECK_EQ(platform().mapped(platform().self, other.value()).value().bytes, 5000u);
+  platform().unmap(platform().self, bytes);
+  platform().unmap(platform().self, other.value());
+  sigaction(SIGBUS, nullptr, &after);
+  CHECK(after.sa_sigaction == before.sa_sigaction);
+  const auto again = platform().map(platform().self, str(path));  // of a size that is right again
+  CHECK(platform().mapped(platform().self, again.value()).ok());
+  platform().unmap(platform().self, again.value());
+}
+
 TEST(write_file_replaces_and_leaves_nothing_behind) {
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
