@@ -10,11 +10,12 @@
 namespace flyball::bind {
 namespace {
 
+using engine::Reliance;
 using tokenizer::Tokenizer;
 
 std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa, u32 threads, u32 decode_threads,
                                 u64 prefix_cache_bytes, bool vocab_only, py::object progress,
-                                const JournalCore* journal) {
+                                const JournalCore* journal, const std::string& fingerprint_cache) {
   auto owner = std::make_shared<ModelOwner>();
   engine::ModelOptions options;
   options.isa = str(isa);
@@ -22,6 +23,7 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
   options.decode_threads = decode_threads;
   options.prefix_cache_bytes = prefix_cache_bytes;
   options.vocab_only = vocab_only;
+  options.fingerprint_cache = str(fingerprint_cache);
   if (journal) {
     owner->journal = journal->journal;
     options.events = owner->journal->sink();
@@ -136,6 +138,7 @@ py::object value_of(const gguf::Value& value, u64 limit) {
 py::dict metadata(const ModelCore& core, u64 limit) {
   py::dict dict;
   for (const gguf::Entry& entry : core.model().file().entries()) dict[text(entry.key)] = value_of(entry.value, limit);
+  check(core.model().check_file(Reliance::reading));
   return dict;
 }
 
@@ -168,6 +171,7 @@ py::list tensors(const ModelCore& core) {
     list.append(py::make_tuple(text(tensor.name), text(gguf::type_name(flyball::u32(tensor.type))), py::tuple(shape),
                                tensor.data.size));
   }
+  check(core.model().check_file(Reliance::reading));
   return list;
 }
 
@@ -205,6 +209,7 @@ py::dict info(const ModelCore& core) {
   d["threads"] = model.threads();
   d["decode_threads"] = model.decode_threads();
   d["vocab_only"] = model.vocab_only();
+  check(model.check_file(Reliance::reading));
   return d;
 }
 
@@ -223,9 +228,12 @@ py::list tokenize(const ModelCore& core, const std::string& utf8, bool add_speci
   std::vector<Token> ids(utf8.size() / 2 + 16);
   const u64 count = call_core([&] {
     Result<u64> needed = model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
-    if (!needed.ok() || needed.value() <= ids.size()) return needed;
-    ids.resize(needed.value());
-    return model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
+    if (needed.ok() && needed.value() > ids.size()) {
+      ids.resize(needed.value());
+      needed = model.tokenizer().encode(model.platform(), str(utf8), options, {ids.data(), ids.size()});
+    }
+    const Status readable = model.check_file(Reliance::reading);
+    return readable.ok() ? needed : readable.error();
   });
   return list_of({ids.data(), min<u64>(count, ids.size())});
 }
@@ -236,6 +244,7 @@ py::bytes detokenize(const ModelCore& core, py::handle ids, bool special) {
   const Span<const Token> span{tokens.data(), tokens.size()};
   std::string bytes(tokenizer.decode(span, special, {}), '\0');
   tokenizer.decode(span, special, {bytes.data(), bytes.size()});
+  check(core.model().check_file(Reliance::reading));
   return py::bytes(bytes);
 }
 
@@ -244,7 +253,9 @@ py::bytes piece(const ModelCore& core, i64 token, bool special) {
   if (token < 0 || token >= i64(tokenizer.size()))
     raise("invalid_argument", "token",
           "is " + std::to_string(token) + "; token ids go from 0 to " + std::to_string(tokenizer.size() - 1));
-  return py::bytes(string(tokenizer.piece(static_cast<Token>(token), special)));
+  const py::bytes piece(string(tokenizer.piece(static_cast<Token>(token), special)));
+  check(core.model().check_file(Reliance::reading));
+  return piece;
 }
 
 // What text could be mistaken for if special tokens were parsed in it: every control token with its text.
@@ -257,16 +268,14 @@ py::list control_tokens(const ModelCore& core) {
     const Str piece = tokenizer.piece(token, true);
     if (!piece.empty()) list.append(py::make_tuple(token, py::bytes(string(piece))));
   }
+  check(core.model().check_file(Reliance::reading));
   return list;
 }
 
-py::str fingerprint(const ModelCore& core) {
+py::str fingerprint(const ModelCore& core, py::object progress, bool anew) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
-  const Digest digest = [&] {
-    const GilReleased unlocked;
-    return held->model->fingerprint();
-  }();
-  return hex(digest);
+  Call call(held->model->platform(), std::move(progress));
+  return hex(call_core(call, [&] { return held->model->fingerprint(call.progress(), anew); }));
 }
 
 py::list isas() {
@@ -311,7 +320,7 @@ void bind_model(py::module_& module) {
 
   py::class_<ModelCore, std::shared_ptr<ModelCore>>(module, "ModelCore")
       .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "decode_threads"_a, "prefix_cache_bytes"_a,
-                  "vocab_only"_a, "progress"_a, "journal"_a)
+                  "vocab_only"_a, "progress"_a, "journal"_a, "fingerprint_cache"_a)
       .def("close", [](ModelCore& core) { core.owner.reset(); })
       .def_property_readonly("closed", [](const ModelCore& core) { return !core.owner; })
       .def("info", &info)
@@ -336,7 +345,7 @@ void bind_model(py::module_& module) {
                              [](const ModelCore& core) { return core.model().prefix_cache_bytes(); })
       .def("choose_isa", &choose_isa)
       .def("tune", &tune, "objective"_a, "cache_file"_a, "refresh"_a)
-      .def("fingerprint", &fingerprint);
+      .def("fingerprint", &fingerprint, "progress"_a, "anew"_a);
 }
 
 }  // namespace flyball::bind

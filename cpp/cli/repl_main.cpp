@@ -261,7 +261,8 @@ int main(int argc, char** argv) {
     if (!script) wrong_use("cannot read the script '" + arguments.script + "'");
   }
   const std::string bundled = bundled_model();
-  const std::string cache = cache_file("models.json"), tuned = cache_file("tuned.txt");
+  const std::string cache = cache_file("models.json"), tuned = cache_file("tuned.txt"),
+                    fingerprints = cache_file("fingerprints.txt");
   flyball::repl::Options options = arguments.options;
   options.model = str(arguments.model);
   options.fallback_model = str(bundled);
@@ -273,6 +274,7 @@ int main(int argc, char** argv) {
   options.models_directory = str(arguments.models);
   options.catalog_cache = str(cache);
   options.tuning_cache = str(tuned);
+  options.fingerprint_cache = str(fingerprints);
   options.terminal = isatty(STDOUT_FILENO) != 0;
 
   catch_interrupts();

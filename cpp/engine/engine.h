@@ -25,7 +25,7 @@ class Generation;
 // Called now and then during long work, on the calling thread. Returning false stops the work (Code::interrupted).
 struct Progress {
   void* context = nullptr;
-  bool (*report)(void* context, Str phase, u64 done, u64 total) = nullptr;  // phase: "load", "prefill"
+  bool (*report)(void* context, Str phase, u64 done, u64 total) = nullptr;  // phase: "load", "hash", "prefill"
 };
 
 struct ModelOptions {
@@ -37,7 +37,14 @@ struct ModelOptions {
   journal::EventSink events;               // of the model and its sessions; outlives them
   // Writes an answer's receipt for the journal; null: the journal gets neither prompts nor answers.
   Result<Str> (*receipt)(Arena& arena, const Generation& generation) = nullptr;
+  // A file that remembers the fingerprints of models of at least so many bytes; empty: none. It need not be writable.
+  Str fingerprint_cache;
+  u64 fingerprint_cache_least = u64(64) << 20;  // less is hashed in no time
 };
+
+// What relies on a model's file being as it was when it was loaded: to read it, to compute with it, or to state what was
+// computed. Each asks for more: bytes that are there; that nobody has written; that nobody can have written unseen.
+enum class Reliance : u8 { reading, computing, stating };
 
 class Model {
  public:
@@ -61,8 +68,12 @@ class Model {
   u64 n_parameters() const;
   const runtime::StartupMetrics& startup() const;
 
-  // SHA-256 over the SHA-256 of each MiB of the file (all parts in order), computed when first asked for; thread-safe.
-  const Digest& fingerprint() const;
+  // An error if the file has changed since it was loaded, so much that `reliance` does not hold.
+  Status check_file(Reliance reliance) const;
+
+  // SHA-256 over the SHA-256 of each MiB of the file (all parts in order), as it was when loaded. Computed when first
+  // asked for, or remembered from an earlier run; thread-safe. `anew`: whatever is remembered.
+  Result<Digest> fingerprint(Progress progress = {}, bool anew = false) const;
 
   // Around a fork(): no other thread holds the model's locks between the two, so the child finds them free.
   void before_fork();
@@ -244,6 +255,7 @@ class Generation {
   StopReason stop_reason() const;
   const runtime::GenerationMetrics& metrics() const;
   const GenerateOptions& options() const;  // as the governor left them
+  const Status& file_status() const;       // of an answer that is done: whether its model's file was unchanged then
   Span<const Decision> decisions() const;
   Session& session() const;
 

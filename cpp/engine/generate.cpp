@@ -38,7 +38,8 @@ Status Generation::prefill(CancelToken cancel, Progress progress) {
     if (status.ok() && progress.report && !progress.report(progress.context, "prefill", done, total))
       status = interrupted_error(g.session.platform, {}, done, total);
   }
-  return status.ok() ? status : g.stop_early(status.error());
+  if (!status.ok()) return g.stop_early(status.error());
+  return g.session.model.check_file(Reliance::reading);
 }
 
 Result<Step> Generation::step(CancelToken cancel) {
@@ -54,7 +55,9 @@ Result<Step> Generation::step(CancelToken cancel) {
       return g.finished();
     }
   }
-  return g.show();
+  const Step shown = g.show();
+  FLYBALL_TRY(g.session.model.check_file(Reliance::reading));
+  return shown;
 }
 
 void Generation::interrupt() {
@@ -76,6 +79,7 @@ Span<const runtime::TokenLogprob> Generation::top_logprobs(u64 i) const {
 Span<const Hash128> Generation::logits_hashes() const { return {state_->hashes.data, state_->n_tokens}; }
 StopReason Generation::stop_reason() const { return state_->stop_reason; }
 const runtime::GenerationMetrics& Generation::metrics() const { return state_->metrics; }
+const Status& Generation::file_status() const { return state_->file_status; }
 const GenerateOptions& Generation::options() const { return state_->options; }
 Span<const Decision> Generation::decisions() const { return state_->governor.decisions(); }
 Session& Generation::session() const { return state_->session.handle; }

@@ -6,6 +6,7 @@ namespace flyball::engine {
 Status check_generate(const Session::State& session, Span<const Token> prompt, const GenerateOptions& options) {
   const u32 n_vocab = session.model.config().n_vocab;
   FLYBALL_TRY(check_tokens(prompt, n_vocab, "prompt"));
+  FLYBALL_TRY(session.model.check_file(Reliance::computing));
   FLYBALL_TRY(runtime::check(options.sampler, n_vocab));
   if (prompt.size > session.options.context) {
     return fail(Code::context_full, "prompt")
@@ -227,6 +228,7 @@ void Generation::State::complete() {
                                             session.cache);
   }
   if (!cut_short(stop_reason)) ++session.metrics.generations_completed;
+  file_status = session.model.check_file(Reliance::stating);
   governor.end();
 }
 

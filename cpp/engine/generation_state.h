@@ -68,6 +68,7 @@ struct Generation::State : InPlace {
   runtime::GenerationMetrics metrics;
   GenerationGovernor governor;
   StopReason stop_reason = StopReason::none;
+  Status file_status;  // when it was done
 
  private:
   void drop_shown();

@@ -20,6 +20,8 @@ class Loader {
     state_.threads = options.threads ? options.threads : platform_.n_processors;
     state_.decode_threads = options.decode_threads ? options.decode_threads : state_.threads;
     state_.vocab_only = options.vocab_only;
+    state_.path = state_.arena.copy(path);
+    if (platform_.wall_ns) state_.loaded_at_ns = platform_.wall_ns(platform_.self);
     FLYBALL_TRY(map_parts(path));
     FLYBALL_ASSIGN(state_.file, gguf::File::open(state_.arena, {state_.parts, state_.n_parts}));
     FLYBALL_ASSIGN(state_.tokenizer, tokenizer::Tokenizer::load(state_.arena, *state_.file));
@@ -69,8 +71,10 @@ class Loader {
   }
 
   Status map_part(Str path) {
-    FLYBALL_ASSIGN(state_.parts[state_.n_parts], platform_.map(platform_.self, path));
+    const u32 i = state_.n_parts;
+    FLYBALL_ASSIGN(state_.parts[i], platform_.map(platform_.self, path));
     ++state_.n_parts;
+    if (platform_.mapped) FLYBALL_ASSIGN(state_.loaded[i], platform_.mapped(platform_.self, state_.parts[i]));
     return {};
   }
 
@@ -96,7 +100,13 @@ Result<Model*> Model::load(const Platform& platform, Str path, const ModelOption
   State* state = create_object<State>(platform, platform, options);
   if (!state) return fail(Code::out_of_memory, path) << "no memory to load a model";
   state->handle.state_ = state;
-  const Status status = Loader(*state, progress).load(path, options);
+  Status status = Loader(*state, progress).load(path, options);
+  // A file that changed meanwhile explains whatever else seemed wrong with it.
+  if (const Status file = state->handle.check_file(Reliance::stating); !file.ok()) status = file;
+  // For receipts in the journal: here it shows progress and can be stopped, at the end of an answer it cannot.
+  if (status.ok() && options.receipt && !options.vocab_only) {
+    if (const Result<Digest> named = state->handle.fingerprint(progress); !named.ok()) status = named.error();
+  }
   if (!status.ok()) {
     release(&state->handle);
     return status.error();
@@ -167,38 +177,6 @@ void Model::after_fork(bool in_child) {
   for (SpinLock* lock : state_->locks()) lock->unlock();
   // Another thread may have been computing it; it does not exist in the child.
   if (in_child && state_->fingerprint_state == 1) state_->fingerprint_state = 0;
-}
-
-const Digest& Model::fingerprint() const {
-  State& state = *state_;
-  u32 seen = 0;
-  if (!__atomic_compare_exchange_n(&state.fingerprint_state, &seen, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
-    while (__atomic_load_n(&state.fingerprint_state, __ATOMIC_ACQUIRE) != 2) __builtin_ia32_pause();
-    return state.fingerprint;
-  }
-  constexpr u64 chunk = u64(1) << 20;
-  Sha256 whole;
-  for (u32 part = 0; part < state.n_parts; ++part) {
-    const Span<const u8> bytes = state.parts[part];
-    constexpr u32 batch = 16;  // chunks hashed side by side
-    Digest digests[batch];
-    for (u64 first = 0; first < bytes.size; first += batch * chunk) {
-      const u32 n = u32(min(u64(batch), divide_up(bytes.size - first, chunk)));
-      parallel(state.platform, state.threads, n, [&](u32 i) {
-        const u64 begin = first + i * chunk;
-        Sha256 hash;
-        hash.update(bytes.subspan(begin, min(chunk, bytes.size - begin)));
-        digests[i] = hash.finish();
-      });
-      for (u32 i = 0; i < n; ++i) whole.update({digests[i].bytes, 32});
-      // Reading the file for its name must not double what the model holds in memory.
-      if (state.platform.discard)
-        state.platform.discard(state.platform.self, bytes.subspan(first, min(n * chunk, bytes.size - first)));
-    }
-  }
-  state.fingerprint = whole.finish();
-  __atomic_store_n(&state.fingerprint_state, 2, __ATOMIC_RELEASE);
-  return state.fingerprint;
 }
 
 }  // namespace flyball::engine

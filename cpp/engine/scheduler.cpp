@@ -185,6 +185,10 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
     else if (g.has_ready())
       out[i].step = g.show();
   }
+  const Status readable = model.check_file(Reliance::reading);
+  for (StepResult& result : out) {
+    if (!readable.ok() && result.status.ok()) result = {{}, readable};
+  }
 }
 
 }  // namespace flyball::engine

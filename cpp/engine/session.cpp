@@ -147,6 +147,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
            << " more are needed; choose a larger context or a shorter text";
   }
   if (batch_tokens == 0) return fail(Code::invalid_argument, "batch") << "is 0, expected at least 1";
+  FLYBALL_TRY(model.check_file(Reliance::computing));
   const model::Config& config = model.config();
   const model::Weights& weights = model.state().weights;
   const u32 step = min(batch_tokens, max_batch);
@@ -176,7 +177,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
     if (progress.report && !progress.report(progress.context, "prefill", done, ids.size))
       return interrupted_error(platform, {}, done, ids.size);
   }
-  return {};
+  return model.check_file(Reliance::reading);
 }
 
 Status Session::logits(Span<const Token> ids, u32 batch, CancelToken cancel, Progress progress, Span<f32> out) {

@@ -21,7 +21,8 @@ struct Header {  // little-endian, as in memory on x86-64
 };
 static_assert(sizeof(Header) == 72);
 
-Header describe(const Session::State& state) {
+Result<Header> describe(const Session::State& state) {
+  FLYBALL_TRY(state.model.check_file(Reliance::stating));
   const model::Config& config = state.model.config();
   Header header;
   header.context = state.options.context;
@@ -31,7 +32,7 @@ Header describe(const Session::State& state) {
   header.head_dim = config.head_dim;
   header.value_dim = config.value_dim;
   header.n_tokens = state.n_tokens;
-  header.fingerprint = state.model.fingerprint();
+  FLYBALL_ASSIGN(header.fingerprint, state.model.fingerprint());
   return header;
 }
 
@@ -45,7 +46,8 @@ Status check(const Session::State& state, Str path, Span<const u8> file) {
   if (file.size < sizeof header + sizeof(Digest))
     return fail(Code::corrupt, path, 0) << "has " << file.size << " bytes, too few for a session";
   memcpy(&header, file.data, sizeof header);
-  const Header expected = describe(state);
+  Header expected;
+  FLYBALL_ASSIGN(expected, describe(state));
   if (memcmp(header.magic, expected.magic, sizeof header.magic) != 0)
     return fail(Code::corrupt, path, 0) << "is not a Flyball session";
   if (header.version != session_version)
@@ -94,10 +96,11 @@ Status check(const Session::State& state, Str path, Span<const u8> file) {
 
 Status Session::save(Str path) const {
   const State& state = *state_;
+  Header header;
+  FLYBALL_ASSIGN(header, describe(state));
   const u64 bytes = file_bytes(state, state.n_tokens);
   u8* memory = static_cast<u8*>(state.platform.allocate(state.platform.self, bytes));
   if (!memory) return fail(Code::out_of_memory, path) << "no memory for " << bytes << " bytes of session";
-  const Header header = describe(state);
   u8* to = memory;
   const auto put = [&to](const void* from, u64 size) {
     memcpy(to, from, size);

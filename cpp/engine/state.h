@@ -45,7 +45,9 @@ struct Model::State : InPlace {
         workspaces(platform),
         prefixes(platform, options.prefix_cache_bytes),
         events(options.events),
-        receipt(options.receipt) {}
+        receipt(options.receipt),
+        fingerprint_cache(arena.copy(options.fingerprint_cache)),
+        fingerprint_cache_least(options.fingerprint_cache_least) {}
   ~State();
 
   struct Locks {
@@ -61,7 +63,9 @@ struct Model::State : InPlace {
   Arena arena;         // tables, names
   Arena weight_arena;  // packed matrices
   Model handle;
+  Str path;  // of the first part
   Span<const u8> parts[max_parts];
+  FileInfo loaded[max_parts];  // what the files were then
   u32 n_parts = 0;
   gguf::File* file = nullptr;
   tokenizer::Tokenizer* tokenizer = nullptr;
@@ -78,6 +82,9 @@ struct Model::State : InPlace {
   KnownCost known_cost;
   u32 longest_piece = 0;  // bytes of the longest token's text
   runtime::StartupMetrics startup;
+  Str fingerprint_cache;
+  u64 fingerprint_cache_least;
+  u64 loaded_at_ns = 0;       // since 1970; 0: the platform has no calendar
   u32 fingerprint_state = 0;  // 0: not computed, 1: being computed, 2: ready
   Digest fingerprint;
 };

@@ -50,7 +50,10 @@ struct Applied {
   u64 n = 0;
 };
 
-runtime::DigestInput content_of(const Generation& generation, const Applied& applied) {
+Result<runtime::DigestInput> content_of(const Generation& generation, const Applied& applied) {
+  if (generation.stop_reason() == StopReason::none)
+    return fail(Code::invalid_argument, "receipt") << "the answer is not complete; step until it is done";
+  FLYBALL_TRY(generation.file_status());
   const Session& session = generation.session();
   const GenerateOptions& options = generation.options();
   runtime::DigestInput content;
@@ -70,11 +73,6 @@ runtime::DigestInput content_of(const Generation& generation, const Applied& app
   return content;
 }
 
-Status must_be_done(const Generation& generation) {
-  if (generation.stop_reason() != StopReason::none) return {};
-  return fail(Code::invalid_argument, "receipt") << "the answer is not complete; step until it is done";
-}
-
 struct HexDigest {
   explicit HexDigest(const Digest& digest) { hex(digest, text); }
   Str str() const { return {text, sizeof text}; }
@@ -84,17 +82,19 @@ struct HexDigest {
 }  // namespace
 
 Result<Digest> digest(const Generation& generation) {
-  FLYBALL_TRY(must_be_done(generation));
   const Applied applied(generation);
-  runtime::DigestInput content = content_of(generation, applied);
-  content.fingerprint = generation.session().model().fingerprint();
+  runtime::DigestInput content;
+  FLYBALL_ASSIGN(content, content_of(generation, applied));
+  FLYBALL_ASSIGN(content.fingerprint, generation.session().model().fingerprint());
   return runtime::answer_digest(content);
 }
 
-Result<Receipt> make_receipt(Arena& arena, const Generation& generation) {
+Result<Receipt> make_receipt(Arena& arena, const Generation& generation, Progress progress) {
   Receipt receipt;
   FLYBALL_ASSIGN(receipt, draft_receipt(arena, generation));
-  seal(&receipt, generation.session().model().fingerprint());
+  Digest fingerprint;
+  FLYBALL_ASSIGN(fingerprint, generation.session().model().fingerprint(progress));
+  seal(&receipt, fingerprint);
   return receipt;
 }
 
@@ -104,12 +104,11 @@ void seal(Receipt* receipt, const Digest& fingerprint) {
 }
 
 Result<Receipt> draft_receipt(Arena& arena, const Generation& generation) {
-  FLYBALL_TRY(must_be_done(generation));
   const Session& session = generation.session();
   const Model& model = session.model();
   Receipt receipt;
   const Applied applied(generation);
-  receipt.content = content_of(generation, applied);
+  FLYBALL_ASSIGN(receipt.content, content_of(generation, applied));
   if (applied.n != 0) {
     const Span<runtime::Decided> kept = arena.allocate<runtime::Decided>(applied.n);
     if (kept.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for the decisions";

@@ -32,8 +32,9 @@ struct Receipt {
   Str metrics;  // a JSON object
 };
 
-// Of an answer that is done. Borrows from the generation, and allocates from `arena`.
-Result<Receipt> make_receipt(Arena& arena, const Generation& generation);
+// Of an answer that is done; an error if the model's file was written before its end, or before its fingerprint was known.
+// Borrows from the generation, and allocates from `arena`. `progress`: of hashing the model's file.
+Result<Receipt> make_receipt(Arena& arena, const Generation& generation, Progress progress = {});
 // In two steps: all that only the answer knows, and the model's fingerprint with the digest that covers it.
 Result<Receipt> draft_receipt(Arena& arena, const Generation& generation);
 void seal(Receipt* receipt, const Digest& fingerprint);

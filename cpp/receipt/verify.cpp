@@ -30,7 +30,8 @@ class Verifier {
 
   Result<VerifyReport> run() {
     unaltered_ = runtime::answer_digest(content_) == receipt_.digest;
-    if (model_.fingerprint() != content_.fingerprint) return another_model();
+    FLYBALL_ASSIGN(fingerprint_, model_.fingerprint(progress_));
+    if (fingerprint_ != content_.fingerprint) return another_model();
     if (ended_early() && content_.tokens.empty()) return compare_digest();  // nothing was produced: nothing to repeat
 
     Status status = begin();
@@ -95,7 +96,7 @@ class Verifier {
     put_fingerprint(out, content_.fingerprint);
     out.put("...; this one is ").put_safe(model_.config().name).put(", ").put_u64(model_.file_bytes());
     out.put(" bytes, fingerprint ");
-    put_fingerprint(out, model_.fingerprint());
+    put_fingerprint(out, fingerprint_);
     return differs(Difference::model, 0, out.put("...").text());
   }
   static void put_fingerprint(Writer& out, const Digest& digest) {
@@ -195,6 +196,7 @@ class Verifier {
   CancelToken cancel_;
   Progress progress_;
   bool unaltered_ = false;
+  Digest fingerprint_;
   Session* session_ = nullptr;
   Generation* generation_ = nullptr;
   VerifyReport report_;
@@ -203,7 +205,10 @@ class Verifier {
 }  // namespace
 
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress) {
-  return Verifier(receipt, model, cancel, progress).run();
+  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress).run();
+  // A file that was written meanwhile has no verdict: what differs may be the file.
+  if (const Status file = model.check_file(engine::Reliance::stating); report.ok() && !file.ok()) return file.error();
+  return report;
 }
 
 }  // namespace flyball::receipt

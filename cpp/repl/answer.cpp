@@ -28,6 +28,17 @@ Result<Generation*> begin(Context& repl, Span<const Token> prompt, Str stop) {
 
 namespace {
 
+// Without a progress line, in the middle of another one.
+engine::Progress stoppable(Context& repl) {
+  engine::Progress progress;
+  progress.context = &repl;
+  progress.report = [](void* context, Str, u64, u64) {
+    const engine::CancelToken cancel = cancel_token(*static_cast<Context*>(context));
+    return !cancel.stop(cancel.context);
+  };
+  return progress;
+}
+
 void put_logprob(Context& repl, const engine::Step& step) {
   char piece[80];
   Writer shown(piece, sizeof piece);
@@ -65,13 +76,13 @@ Status finish(Context& repl, Generation& generation) {
   if (m.speculation.drafted != 0)
     repl.out << ", " << m.speculation.accepted << " of " << m.speculation.drafted << " draft tokens accepted";
   repl.out << ", " << engine::stop_reason_name(generation.stop_reason());
-  repl.out.flush();  // the model's fingerprint may take its time when it is asked for first
+  repl.out.flush();  // the model's fingerprint may take its time when it is asked for first: Ctrl-C ends that
 
   repl.receipt_arena.clear();
   repl.receipt = {};
   receipt::Receipt made;
   const auto make = [&]() -> Status {
-    FLYBALL_ASSIGN(made, receipt::make_receipt(repl.receipt_arena, generation));
+    FLYBALL_ASSIGN(made, receipt::make_receipt(repl.receipt_arena, generation, stoppable(repl)));
     FLYBALL_ASSIGN(repl.receipt, receipt::write_receipt(repl.receipt_arena, made));
     return {};
   };

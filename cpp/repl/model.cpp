@@ -24,6 +24,7 @@ Result<Model*> load_model(Context& repl, Str path, u64 prefix_cache_bytes) {
   options.decode_threads = repl.options.decode_threads;
   options.prefix_cache_bytes = prefix_cache_bytes;
   options.events = repl.journal.sink();
+  options.fingerprint_cache = repl.options.fingerprint_cache;
   const Result<Model*> loaded = Model::load(repl.platform, path, options, progress(repl));
   if (repl.progress_shown) repl.out << "\r\x1b[K";
   repl.progress_shown = false;

@@ -82,8 +82,11 @@ void describe_model(Context& repl) {
            << " of cache\n";
   char digits[64];
   repl.out.flush();
-  hex(model.fingerprint(), digits);
-  row("fingerprint") << Str(digits, sizeof digits) << '\n';
+  const Result<Digest> fingerprint = model.fingerprint(progress(repl));
+  if (repl.progress_shown) repl.out << "\r\x1b[K";
+  repl.progress_shown = false;
+  hex(fingerprint.value(), digits);
+  row("fingerprint") << (fingerprint.ok() ? Str(digits, sizeof digits) : fingerprint.error().what.str()) << '\n';
 }
 
 Status model_info(Context& repl, Str argument) {

@@ -23,12 +23,13 @@ struct Options {
   bool tune = false;          // threads by measured probes where none are set
   bool tune_refresh = false;  // even where a result is cached
   catalog::Objective objective = catalog::Objective::latency;
-  Str tuning_cache;  // path of the file that caches the result; empty: none
-  Str journal;       // path of the file that gets the journal; empty: none
-  Str log;           // path of the file that gets the same as lines of text; empty: none
-  Str policy_file;   // path of the file that gets what the policy changes; empty: none, and nothing is applied
-  Str metrics;       // path of the file that gets the metrics at the end; empty: none
-  Str differences;   // what /help says of this program alone
+  Str fingerprint_cache;  // path of the file that remembers fingerprints; empty: none
+  Str tuning_cache;       // path of the file that caches the result; empty: none
+  Str journal;            // path of the file that gets the journal; empty: none
+  Str log;                // path of the file that gets the same as lines of text; empty: none
+  Str policy_file;        // path of the file that gets what the policy changes; empty: none, and nothing is applied
+  Str metrics;            // path of the file that gets the metrics at the end; empty: none
+  Str differences;        // what /help says of this program alone
   void (*instead_of_log)(Str lines) = nullptr;  // gets what a log cannot take
   engine::GovernorSettings governor;
   runtime::SamplerSettings sampler;

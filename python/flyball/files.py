@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+from contextlib import suppress
 from pathlib import Path
 
 from . import _core
@@ -25,3 +27,29 @@ def write(path: AnyPath, content: str | bytes) -> Path:
     except InvalidArgument as error:
         raise FileError(error.where, f"{error.what}; give another name") from None
     return target
+
+
+def state_folder() -> Path | None:
+    """The folder of receipts: flyball/ in the user's state folder; None for a user without a home."""
+    return _user_folder("XDG_STATE_HOME", ".local/state")
+
+
+def cache_file(name: str) -> Path | None:
+    """A file in flyball/ in the user's cache folder, which is made; None for a user without a home."""
+    folder = _user_folder("XDG_CACHE_HOME", ".cache")
+    if folder is None:
+        return None
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def _user_folder(variable: str, below_home: str) -> Path | None:
+    """Relative paths count as unset, as the XDG specification has it: they would follow the current folder."""
+    if os.path.isabs(named := os.environ.get(variable, "")):
+        return Path(named) / "flyball"
+    home = os.environ.get("HOME", "")
+    if not home:
+        with suppress(KeyError):  # containers run as users that no file knows
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    return Path(home) / below_home / "flyball" if os.path.isabs(home) else None

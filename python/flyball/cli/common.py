@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 import select
 import stat
 import sys
@@ -20,6 +19,7 @@ from ..engine.model import Model, demo_model_path
 from ..engine.options import GenerateKeywords
 from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
+from ..files import cache_file, state_folder
 from ..paths import expanded
 from .streams import write, write_error, write_json
 from .terminal import harmless, is_terminal
@@ -325,32 +325,6 @@ def argument_text(text: str) -> str:
         raise InvalidArgument("command line", f"is not UTF-8: {error}") from None
 
 
-def state_folder() -> Path | None:
-    """The folder of receipts: flyball/ in the user's state folder; None for a user without a home."""
-    return _user_folder("XDG_STATE_HOME", ".local/state")
-
-
-def cache_file(name: str) -> Path | None:
-    """A file in flyball/ in the user's cache folder, which is made; None for a user without a home."""
-    folder = _user_folder("XDG_CACHE_HOME", ".cache")
-    if folder is None:
-        return None
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder / name
-
-
-def _user_folder(variable: str, below_home: str) -> Path | None:
-    """Relative paths count as unset, as the XDG specification has it: they would follow the current folder."""
-    if os.path.isabs(named := os.environ.get(variable, "")):
-        return Path(named) / "flyball"
-    home = os.environ.get("HOME", "")
-    if not home:
-        with suppress(KeyError):  # containers run as users that no file knows
-            home = pwd.getpwuid(os.getuid()).pw_dir
-    return Path(home) / below_home / "flyball" if os.path.isabs(home) else None
-
-
 def sentences(result: Result) -> list[str]:
     """The decisions made during an answer, as sentences."""
     if not result.decisions:
@@ -416,13 +390,15 @@ class Kept(NamedTuple):
 NOT_WANTED = "--no-receipt"
 
 
-def keep_receipt(result: Result, file: str | None, wanted: bool = True) -> Kept:
+def keep_receipt(result: Result, model: Model, file: str | None, progress: Progress, wanted: bool = True) -> Kept:
     """Write the receipt, if `wanted`, to `file` or to the user's state folder, which need not be writable."""
     try:
+        model.fingerprint(progress)  # may take its time
         digest = result.digest
     except Error as error:  # the model's file has changed
         return Kept(None, None, str(error), ERROR)
     except KeyboardInterrupt:
+        progress.clear()
         return Kept(None, None, "stopped while the model file was hashed", ERROR)
     if not wanted:
         return Kept(digest, None, NOT_WANTED)

@@ -54,8 +54,8 @@ def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
         "problem": model.problem(),
         "tensors": [{"name": n, "type": t, "shape": list(s), "bytes": b} for n, t, s, b in tensors],
     }
-    if fingerprint:
-        described["fingerprint"] = info.fingerprint
+    if fingerprint:  # of the file as it is, whatever is remembered: who asks may doubt the disk
+        described["fingerprint"] = model.fingerprint(common.Progress(), anew=True)
     return described
 
 

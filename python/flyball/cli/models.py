@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import _core
 from ..engine.model import demo_model_path
+from ..files import cache_file
 from . import common
 
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(folders: list[Path]) -> list[dict[str, Any]]:
     # Summaries by path, size and modification time, shared with flyball-repl.
-    cache = os.fsencode(common.cache_file("models.json") or b"")
+    cache = os.fsencode(cache_file("models.json") or b"")
     rows = []
     if not folders:
         named = [Path(p).expanduser() for p in os.environ.get("FLYBALL_MODELS", "").split(os.pathsep) if p]

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         session = policy.session() if policy else model.session()
         stream = _stream(model, session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
-        kept = _keep(result, args)
+        kept = _keep(result, model, args, progress)
         if args.json:
             about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
             common.write_json(about | common.answer_as_dict(result, kept))
@@ -147,10 +147,10 @@ def _show(stream: Stream, silent: bool) -> Result:
     return stream.result
 
 
-def _keep(result: Result, args: argparse.Namespace) -> common.Kept:
+def _keep(result: Result, model: Model, args: argparse.Namespace, progress: common.Progress) -> common.Kept:
     if args.no_receipt and args.quiet and not args.json:
         return common.Kept(None, None, common.NOT_WANTED)  # no need to hash the model file
-    return common.keep_receipt(result, args.receipt, wanted=not args.no_receipt)
+    return common.keep_receipt(result, model, args.receipt, progress, wanted=not args.no_receipt)
 
 
 def _summary(model: Model, result: Result, kept: common.Kept) -> None:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     receipt = Receipt.load(args.receipt)
     progress = common.Progress()
     with Model.load(args.model or demo_model_path(), isa=args.isa, threads=args.threads, progress=progress) as model:
-        if args.model is None and model.info.fingerprint != receipt.fingerprint:
+        if args.model is None and model.fingerprint(progress) != receipt.fingerprint:
             name = common.printable(str(receipt["model"]["name"]))
             raise InvalidArgument("--model", f"is needed: the receipt is of {name!r}, not of the bundled model")
         report = report_of(receipt, model, progress)

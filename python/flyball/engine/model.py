@@ -6,11 +6,11 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .. import _core
+from .. import _core, files
 from .._cached import cached
 from ..errors import FormatError, InvalidArgument
 from ..paths import AnyPath, expanded
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .chat import Chat
     from .messages import Message
 
+_LARGE = 64 << 20
 _IDLE_SESSIONS = 2  # kept for the next generate(); more would only waste memory
 
 
@@ -50,6 +51,14 @@ def _current_folder() -> str:
         return os.getcwd()
     except OSError:  # it was removed
         return ""
+
+
+def _fingerprint_cache(path: str) -> bytes:
+    """The file that remembers fingerprints; none for small models, which shall leave no folder behind."""
+    with suppress(OSError):
+        if os.path.getsize(path) >= _LARGE:
+            return os.fsencode(files.cache_file("fingerprints.txt") or b"")
+    return b""
 
 
 def _reload(cls: type[Model], path: str, how: Mapping[str, Any]) -> Model:
@@ -110,6 +119,7 @@ class Model(Together):
                 bool(vocab_only),
                 progress,
                 journal.core if journal else None,
+                _fingerprint_cache(name),
             )
         except FormatError as error:
             raise error.in_file(name) from None
@@ -135,6 +145,15 @@ class Model(Together):
         """Metadata of the file, and how it was loaded."""
         fields = self._core.info() | self._core.startup()
         return ModelInfo(path=self._path, _file=self._handle.file, **fields)
+
+    def fingerprint(self, progress: Progress | None = None, *, anew: bool = False) -> str:
+        """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file, as it was when it was loaded.
+
+        Large files take a while: `progress` is called with ("hash", done, total), and Ctrl-C works. Those of 64 MiB and
+        more are remembered in the user's cache folder, by device, inode, size and times; `anew`: hash it all the same.
+        Raises FileError if the file has changed since it was loaded.
+        """
+        return self._core.fingerprint(progress, bool(anew))
 
     def tune(self, objective: str = "latency", cache_file: AnyPath | None = None, refresh: bool = False) -> Tuned:
         """Choose the thread counts of later sessions by short measurements, in less than two seconds.

@@ -25,13 +25,13 @@ class ModelFile:
         """As ModelInfo.fingerprint. Without the model, its file is read; raises FileError if it has changed."""
         if self._fingerprint is None:
             core = self._core() if self._core is not None else None
-            self._fingerprint = core.fingerprint() if core is not None and not core.closed else self._read()
+            self._fingerprint = core.fingerprint(None, False) if core is not None and not core.closed else self._read()
         return self._fingerprint
 
     def _read(self) -> str:
         self._check()
-        core = _core.ModelCore.load(os.fsencode(self.path), "auto", 0, 0, 0, True, None, None)
-        fingerprint = core.fingerprint()
+        core = _core.ModelCore.load(os.fsencode(self.path), "auto", 0, 0, 0, True, None, None, b"")
+        fingerprint = core.fingerprint(None, False)
         self._check()
         return fingerprint
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _core
 from .._cached import cached
 from .._counts import GenerationCounts, SessionCounts
+from ..errors import Error
 from .model_file import ModelFile
 from .receipt import Receipt
 
@@ -287,11 +288,13 @@ class Result:
     decisions: tuple[Decision, ...]
     seed: int
     top_logprobs: tuple[tuple[TopLogprob, ...], ...] = field(repr=False)
-    _draft: str = field(repr=False, compare=False)  # the receipt without fingerprint and digest
+    _draft: str | Error = field(repr=False, compare=False)  # the receipt without fingerprint and digest, or why not
     _file: ModelFile = field(repr=False, compare=False)
 
     @cached
     def _sealed(self) -> tuple[str, Receipt]:
+        if isinstance(self._draft, Error):
+            raise self._draft
         digest, receipt = _core.receipt_seal(self._draft, self._file.fingerprint())
         return digest, Receipt(receipt)
 

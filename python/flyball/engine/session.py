@@ -380,6 +380,13 @@ class _SessionWork:
         self._reserved.release()
 
 
+def _draft(core: _core.GenerationCore) -> str | Error:
+    try:
+        return _core.receipt_draft(core)
+    except Error as error:  # the model's file has changed: the answer is delivered all the same
+        return error.with_traceback(None)
+
+
 def make_result(core: _core.GenerationCore, file: ModelFile) -> Result:
     """The Result of a finished generation, by value."""
     return Result(
@@ -392,6 +399,6 @@ def make_result(core: _core.GenerationCore, file: ModelFile) -> Result:
         decisions=tuple(Decision(at, reason, json.loads(data)) for at, reason, data in core.decisions()),
         seed=core.seed,
         top_logprobs=top_logprobs(core),
-        _draft=_core.receipt_draft(core),
+        _draft=_draft(core),
         _file=file,
     )

@@ -16,8 +16,7 @@ from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from ...files import write
-from .. import common
+from ...files import state_folder, write
 from . import commands, keyboard, quotes
 from .conversation import Conversation
 
@@ -58,7 +57,7 @@ class Editor:
 
 
 def _history(conversation: Conversation) -> History:
-    folder = common.state_folder()
+    folder = state_folder()
     return InMemoryHistory() if folder is None else _FileHistory(folder / "chat_history", conversation)
 
 
