@@ -100,4 +100,7 @@ def check(path: AnyPath, repair: bool = False) -> list[str]:
         raise InvalidArgument(str(image), "has a partition table; only images without one can be checked as a file")
     command = [tool("fsck.fat"), "-a" if repair else "-n", str(image)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [] if done.returncode == 0 else [line for line in done.stdout.splitlines()[1:] if line]
+    faults = [line for line in done.stdout.splitlines()[1:] if line]
+    if done.returncode not in (0, 1) or (done.returncode == 1 and not faults):  # its own failure is no verdict
+        raise FileError(str(image), f"cannot be checked, fsck.fat ended with {done.returncode}: {done.stderr.strip()}")
+    return faults if done.returncode else []

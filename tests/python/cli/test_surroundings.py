@@ -252,6 +252,26 @@ def test_a_package_that_cannot_be_imported_is_no_verdict() -> None:
     assert done.stderr.startswith(b"flyball: cannot start, ModuleNotFoundError: ")
 
 
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [("exit 0", []), ("echo x; echo bad cluster; exit 1", ["bad cluster"]), ("exit 1", None), ("kill -9 $$", None)],
+)
+def test_a_checker_that_fails_is_no_verdict(
+    program: str, wanted: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flyball import image
+
+    (tmp_path / "fsck.fat").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "fsck.fat").chmod(0o755)
+    (tmp_path / "disk").write_bytes(b"\0" * 2048)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if wanted is None:
+        with pytest.raises(flyball.FileError, match="cannot be checked"):
+            image.check(tmp_path / "disk")
+    else:
+        assert image.check(tmp_path / "disk") == wanted
+
+
 def test_a_damaged_journal_that_cannot_be_continued_is_no_verdict(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_bytes((folder / "damaged.jsonl").read_bytes())
     done = shell("$F run -q -n 3 --no-receipt --journal own.jsonl", tmp_path)
