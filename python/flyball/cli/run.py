@@ -71,13 +71,13 @@ def run(args: argparse.Namespace) -> int:
         session = policy.session() if policy else model.session()
         stream = _stream(model, session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
+        if not args.json:
+            common.write("\n")  # a progress line begins at the terminal's left
         kept = _keep(result, model, args, progress)
         if args.json:
             about = {"model": model.info.path, "isa": model.info.isa, "threads": model.info.threads, "prompt": prompt}
             common.write_json(about | common.answer_as_dict(result, kept))
-        elif args.quiet:
-            common.write("\n")
-        else:
+        elif not args.quiet:
             _summary(model, result, kept)
         if kept.why not in ("", common.NOT_WANTED):
             common.say_error(f"no receipt: {kept.why}")
@@ -156,7 +156,7 @@ def _keep(result: Result, model: Model, args: argparse.Namespace, progress: comm
 def _summary(model: Model, result: Result, kept: common.Kept) -> None:
     metrics, info = result.metrics, model.info
     ghz = metrics.cycles_per_second / 1e9
-    common.write("\n\n")
+    common.write("\n")
     name = common.printable(info.name) or info.path
     threads = f"{info.threads} thread" + ("s" if info.threads != 1 else "")
     if info.decode_threads != info.threads:

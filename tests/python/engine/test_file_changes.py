@@ -486,6 +486,20 @@ def test_hashing_ends_by_ctrl_c_and_goes_on_later(large: Path) -> None:
         assert result.receipt.fingerprint == model.fingerprint()
 
 
+def test_run_delivers_the_answer_when_ctrl_c_ends_its_hashing(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> str:
+        assert capsys.readouterr().out.endswith("\n")  # else a progress line would hide the answer's last one
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flyball.Model, "fingerprint", interrupted)
+    assert main(["run", str(copy), "-n", "4"]) == 2
+    captured = capsys.readouterr()
+    assert "stopped      max_tokens" in captured.out
+    assert captured.err == "flyball: no receipt: stopped while the model file was hashed\n"
+
+
 def test_ctrl_c_while_a_receipt_hashes(large: Path) -> None:
     """In a program of its own, by its clock: a receipt has no progress function."""
     os.truncate(large, 8 << 30)  # seconds to hash
