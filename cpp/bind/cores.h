@@ -29,6 +29,16 @@ struct SessionCore {
   explicit SessionCore(std::shared_ptr<SessionOwner> session) : owner(std::move(session)) {}
 };
 
+// A logits processor in Python: f(ids, logits) -> None or logits. What it raises is kept for the caller, whose call
+// ends with an error.
+struct PythonProcessor {
+  py::object function;  // null: none
+  std::string name;
+  py::object raised;
+  runtime::LogitsProcessor processor();
+  void rethrow();  // with the GIL held
+};
+
 struct GenerationCore {
   std::shared_ptr<SessionOwner> session;
   std::shared_ptr<SessionOwner> draft;  // null: drafts by prompt lookup, if at all
@@ -37,6 +47,7 @@ struct GenerationCore {
   std::vector<Str> stops;
   std::vector<Token> stop_tokens;
   std::vector<runtime::LogitBias> bias;
+  PythonProcessor processor;
   std::atomic<bool> cancelled = false;
   engine::Generation* generation = nullptr;
   std::string text;  // of all steps so far

@@ -34,13 +34,21 @@ py::tuple parse_receipt(const std::string& json) {
   return py::make_tuple(hex(receipt.digest), hex(receipt.content.fingerprint));
 }
 
-py::dict verify(const std::string& json, const ModelCore& core, py::object progress) {
+py::dict verify(const std::string& json, const ModelCore& core, py::object progress, py::object processor) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Arena arena(host::host_platform());
   const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
   Call call(host::host_platform(), std::move(progress));
-  const receipt::VerifyReport report = call_core(
-      call, [&] { return receipt::verify_receipt(receipt, *held->model, call.cancel_token(), call.progress()); });
+  PythonProcessor with;
+  if (!processor.is_none()) with.function = std::move(processor);
+  const auto repeat = [&] {
+    const GilReleased unlocked;
+    return receipt::verify_receipt(receipt, *held->model, call.cancel_token(), call.progress(), with.processor());
+  };
+  Result<receipt::VerifyReport> repeated = repeat();
+  call.rethrow();
+  with.rethrow();
+  const receipt::VerifyReport report = unwrap(std::move(repeated));
   py::dict d;
   d["verified"] = report.verified;
   d["difference"] = text(receipt::difference_name(report.difference));
@@ -59,7 +67,7 @@ void bind_receipt(py::module_& module) {
   module.def("receipt_draft", &draft, "generation"_a);
   module.def("receipt_seal", &seal, "draft"_a, "fingerprint"_a);
   module.def("receipt_parse", &parse_receipt, "json"_a);
-  module.def("receipt_verify", &verify, "json"_a, "model"_a, "progress"_a);
+  module.def("receipt_verify", &verify, "json"_a, "model"_a, "progress"_a, "logits_processor"_a);
 }
 
 }  // namespace flyball::bind

@@ -216,6 +216,11 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   o.sampler.seed = options["seed"].cast<u64>();
   read_bias(options["logit_bias"].cast<py::dict>(), n_vocab, keep.bias);
   o.sampler.bias = {keep.bias.data(), keep.bias.size()};
+  if (const py::object function = options["logits_processor"]; !function.is_none()) {
+    keep.processor.function = function;
+    keep.processor.name = options["logits_processor_name"].cast<std::string>();
+    o.processor = keep.processor.processor();
+  }
   o.max_tokens = options["max_tokens"].cast<u32>();
   keep.stop_texts = options["stop"].cast<std::vector<std::string>>();
   for (const std::string& stop : keep.stop_texts) keep.stops.push_back(str(stop));
@@ -264,10 +269,15 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const UseDraft draft(*generation);
   const Span<const Token> ids{tokens.data(), tokens.size()};
   Call call(platform_of(owner), std::move(progress));
-  call_core(call, [&]() -> Status {
+  const auto start = [&]() -> Status {
+    const GilReleased unlocked;
     FLYBALL_ASSIGN(generation->generation, engine::Generation::begin(*owner.session, ids, o));
     return compute ? generation->generation->prefill(call.cancel_token(), call.progress()) : Status();
-  });
+  };
+  const Status status = start();
+  call.rethrow();
+  generation->processor.rethrow();
+  check(status);
   return generation;
 }
 
@@ -297,7 +307,9 @@ StepText advance(GenerationCore& core, bool to_the_end) {
   const Status status = steps();
   core.text += stepped.text;
   call.rethrow();
+  core.processor.rethrow();
   check(status);
+  if (stepped.step.done) core.processor.function = {};  // a result must not keep what the function holds
   return stepped;
 }
 
@@ -380,8 +392,11 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
   py::list list;
   for (size_t i = 0; i < cores.size(); ++i) {
     cores[i]->text += texts[i];
+    if (stepped[i].step.done) cores[i]->processor.function = {};
     if (stepped[i].status.ok())
       list.append(step_tuple(stepped[i].step, str(texts[i])));
+    else if (const py::object raised = cores[i]->processor.raised; raised && PyExceptionInstance_Check(raised.ptr()))
+      list.append(raised);
     else
       list.append(exception(stepped[i].status.error()));
   }

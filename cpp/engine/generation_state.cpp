@@ -117,7 +117,8 @@ Status Generation::State::compute(u32 batch, CancelToken cancel) {
   cancel.deadline_ns = earlier(cancel.deadline_ns, governor.deadline_ns());
   Batch call(session.model, cancel);
   Status status;
-  call.add(*this, batch, true, &status);
+  if (call.add(*this, batch, true, &status) == 0)
+    return fail(Code::invalid_argument, "answer") << "has failed before and cannot go on; begin another";
   FLYBALL_TRY(call.run());
   return status;
 }
@@ -125,6 +126,7 @@ Status Generation::State::compute(u32 batch, CancelToken cancel) {
 u32 Generation::State::draft(const CancelToken& cancel) {
   const SpeculationOptions& how = options.speculation;
   n_offered = 0;
+  if (options.processor.apply) return 0;
   const u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
   if (!how.expected.empty()) {
     const u64 left = how.expected.size - min(how.expected.size, u64(n_sampled));
@@ -149,7 +151,10 @@ Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f3
   const u64 position = n_known();
   FLYBALL_TRY(check_finite(logits, position));
   hashes[n_sampled] = logits_hash(logits);
-  const runtime::Sample sample = sampler.sample(session.model.table(), logits, {history.data, position}, n_prompt,
+  const Span<const Token> known = history.subspan(0, position);
+  Span<const f32> processed = logits;
+  if (options.processor.apply) FLYBALL_ASSIGN(processed, sampler.process(options.processor, logits, known));
+  const runtime::Sample sample = sampler.sample(session.model.table(), logits, processed, known, n_prompt,
                                                 options.sampler, session.options.sequence, position);
   tokens[n_sampled] = sample.token;
   logprobs[n_sampled] = sample.logprob;

@@ -61,6 +61,7 @@ Result<runtime::DigestInput> content_of(const Generation& generation, const Appl
   content.cache_type = engine::cache_type_name(session.cache_type());
   content.sequence = session.sequence();
   content.sampler = options.sampler;
+  content.processor = options.processor.name;
   content.max_tokens = options.max_tokens;
   content.ignore_eos = options.ignore_eos;
   content.stops = options.stops;
@@ -142,8 +143,10 @@ void write_sampler(JsonWriter& json, const runtime::DigestInput& content) {
   json.key("logit_bias").begin_array();
   for (const runtime::LogitBias& entry : s.bias) json.begin_array().value(entry.token).value(entry.bias).end_array();
   json.end_array();
-  if (runtime::layout_version(content) >= 2)
+  if (runtime::layout_version(content) >= 2) {
     json.field("presence_penalty", s.presence_penalty).field("frequency_penalty", s.frequency_penalty);
+    json.field("logits_processor", content.processor);
+  }
   json.end_object();
 }
 
@@ -194,7 +197,8 @@ void write_receipt(const Receipt& receipt, Writer& out) {
 Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
   const runtime::DigestInput& content = receipt.content;
   // Longest forms: a token is 12 bytes with its comma, a hash 35, a text byte 6 when escaped, a bias entry 40.
-  u64 bytes = 4096 + receipt.metrics.size + 6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size);
+  u64 bytes = 4096 + receipt.metrics.size +
+              6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size + content.processor.size);
   bytes +=
       12 * (content.prompt.size + content.stop_tokens.size) + 47 * content.tokens.size + 40 * content.sampler.bias.size;
   for (const Str stop : content.stops) bytes += 6 * stop.size + 3;

@@ -200,7 +200,8 @@ class ReceiptParser {
     FLYBALL_TRY(logit_bias(part, &s));
     if (version_ < 2) return {};
     FLYBALL_TRY(real(part, "presence_penalty", &s.presence_penalty));
-    return real(part, "frequency_penalty", &s.frequency_penalty);
+    FLYBALL_TRY(real(part, "frequency_penalty", &s.frequency_penalty));
+    return string(part, "logits_processor", &content->processor);
   }
 
   Status logit_bias(const Json& parent, runtime::SamplerSettings* s) {

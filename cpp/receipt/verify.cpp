@@ -19,8 +19,14 @@ namespace {
 
 class Verifier {
  public:
-  Verifier(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress)
-      : receipt_(receipt), content_(receipt.content), model_(model), cancel_(cancel), progress_(progress) {}
+  Verifier(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress,
+           const runtime::LogitsProcessor& processor)
+      : receipt_(receipt),
+        content_(receipt.content),
+        model_(model),
+        cancel_(cancel),
+        progress_(progress),
+        processor_(processor) {}
   ~Verifier() {
     Generation::release(generation_);
     Session::release(session_);
@@ -32,6 +38,7 @@ class Verifier {
     unaltered_ = runtime::answer_digest(content_) == receipt_.digest;
     FLYBALL_ASSIGN(fingerprint_, model_.fingerprint(progress_));
     if (fingerprint_ != content_.fingerprint) return another_model();
+    FLYBALL_TRY(check_processor());
     if (ended_early() && content_.tokens.empty()) return compare_digest();  // nothing was produced: nothing to repeat
 
     Status status = begin();
@@ -59,6 +66,15 @@ class Verifier {
   }
   bool interrupted() const { return cut_short(generation_->stop_reason()); }
 
+  Status check_processor() const {
+    if (content_.processor.empty() == (processor_.apply == nullptr)) return {};
+    if (processor_.apply) return fail(Code::invalid_argument, "logits_processor") << "is given, the answer had none";
+    return fail(Code::unsupported, "logits_processor")
+           << "is '" << content_.processor
+           << "', a function of the program that wrote the receipt, which does not hold "
+           << "it: only with the same function can the answer be repeated";
+  }
+
   Status begin() {
     SessionOptions session;
     session.context = content_.context;
@@ -67,6 +83,8 @@ class Verifier {
     FLYBALL_ASSIGN(session_, Session::create(model_, session));
     GenerateOptions options;
     options.sampler = content_.sampler;
+    options.processor = processor_;
+    options.processor.name = content_.processor;
     // A clock or a user does not end the repetition: the recorded length does.
     options.max_tokens = ended_early() ? u32(content_.tokens.size) : content_.max_tokens;
     options.stops = content_.stops;
@@ -195,6 +213,7 @@ class Verifier {
   Model& model_;
   CancelToken cancel_;
   Progress progress_;
+  runtime::LogitsProcessor processor_;
   bool unaltered_ = false;
   Digest fingerprint_;
   Session* session_ = nullptr;
@@ -204,8 +223,9 @@ class Verifier {
 
 }  // namespace
 
-Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress) {
-  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress).run();
+Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress,
+                                    runtime::LogitsProcessor processor) {
+  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress, processor).run();
   // A file that was written meanwhile has no verdict: what differs may be the file.
   if (const Status file = model.check_file(engine::Reliance::stating); report.ok() && !file.ok()) return file.error();
   return report;

@@ -23,7 +23,8 @@ class Fields {  // numbers are 64 bits, little-endian; texts carry their length 
 }  // namespace
 
 u32 layout_version(const DigestInput& in) {
-  const bool newer = in.sampler.presence_penalty != 0 || in.sampler.frequency_penalty != 0 || !in.stop_tokens.empty();
+  const bool newer = in.sampler.presence_penalty != 0 || in.sampler.frequency_penalty != 0 || !in.processor.empty() ||
+                     !in.stop_tokens.empty();
   return newer ? 2 : 1;
 }
 
@@ -40,7 +41,7 @@ Digest answer_digest(const DigestInput& in) {
   fields.number(s.seed).number(in.sequence);
   fields.number(s.bias.size);
   for (const LogitBias& entry : s.bias) fields.token(entry.token).real(entry.bias);
-  if (version >= 2) fields.real(s.presence_penalty).real(s.frequency_penalty);
+  if (version >= 2) fields.real(s.presence_penalty).real(s.frequency_penalty).text(in.processor);
 
   fields.number(in.max_tokens).number(in.ignore_eos ? 1 : 0);
   fields.number(in.stops.size);

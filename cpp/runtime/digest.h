@@ -18,6 +18,7 @@ struct DigestInput {
   Str cache_type;  // "f16"
   u64 sequence = 0;
   SamplerSettings sampler;
+  Str processor;  // the name of a LogitsProcessor; empty: none
   u32 max_tokens = 0;
   bool ignore_eos = false;
   Span<const Str> stops;

@@ -214,25 +214,44 @@ Status check(const SamplerSettings& s, u32 n_vocab) {
 
 Result<Sampler> Sampler::create(Arena& arena, u32 n_vocab) {
   Sampler sampler;
+  sampler.processed_ = arena.allocate<f32>(n_vocab);
   sampler.adjusted_ = arena.allocate<f32>(n_vocab);
   sampler.keys_ = arena.allocate<u64>(n_vocab);
   sampler.spare_ = arena.allocate<u64>(n_vocab);
   sampler.weights_ = arena.allocate<f64>(n_vocab);
   sampler.counts_ = arena.allocate<u32>(n_vocab);
-  if (n_vocab == 0 || sampler.adjusted_.empty() || sampler.keys_.empty() || sampler.spare_.empty() ||
-      sampler.weights_.empty() || sampler.counts_.empty()) {
+  if (n_vocab == 0 || sampler.processed_.empty() || sampler.adjusted_.empty() || sampler.keys_.empty() ||
+      sampler.spare_.empty() || sampler.weights_.empty() || sampler.counts_.empty()) {
     return fail(Code::out_of_memory, "sampler") << "no memory for " << n_vocab << " candidates";
   }
   return sampler;
 }
 
-Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history, u64 n_prompt,
-                       const SamplerSettings& settings, u64 sequence, u64 position) {
+Result<Span<const f32>> Sampler::process(const LogitsProcessor& processor, Span<const f32> logits,
+                                         Span<const Token> history) {
+  memcpy(processed_.data, logits.data, logits.size * sizeof(f32));
+  FLYBALL_TRY(processor.apply(processor.context, history, processed_));
+  bool any = false;
+  for (u64 i = 0; i < processed_.size; ++i) {
+    if (processed_[i] != banned && !in_range(processed_[i], -largest, largest)) {
+      return fail(Code::invalid_argument, "logits_processor")
+             << "made the logit of token " << i << ' ' << f64(processed_[i])
+             << ", must be finite or -infinity (banned)";
+    }
+    any = any || processed_[i] != banned;
+  }
+  if (!any) return fail(Code::invalid_argument, "logits_processor") << "banned every token";
+  return Span<const f32>(processed_);
+}
+
+Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span<const f32> processed,
+                       Span<const Token> history, u64 n_prompt, const SamplerSettings& settings, u64 sequence,
+                       u64 position) {
   Sample sample;
   sample.softmax = LogSoftmax(table, logits);
-  sample.token = choose(adjust(logits, history, n_prompt, settings), settings, sequence, position);
+  sample.token = choose(adjust(processed, history, n_prompt, settings), settings, sequence, position);
   if (sample.token == tokenizer::no_token)
-    sample.token = first_equal(logits, f32(sample.softmax.best));  // all banned: the bans yield
+    sample.token = first_equal(processed, maximum(processed));  // all banned: the settings yield
   sample.logprob = sample.softmax.logprob(logits[u64(sample.token)]);
   return sample;
 }

@@ -29,6 +29,13 @@ struct SamplerSettings {
   Span<const LogitBias> bias;
 };
 
+// A function of the caller that changes a copy of the logits before the settings apply. It may ban tokens (-infinity).
+struct LogitsProcessor {
+  void* context = nullptr;
+  Status (*apply)(void* context, Span<const Token> history, Span<f32> logits) = nullptr;  // null: none
+  Str name;                                                                               // for the receipt
+};
+
 Status check(const SamplerSettings& settings, u32 n_vocab);  // names the setting, its value and its range
 
 // The normalization of a row of logits, with the table's one order of the sum.
@@ -59,11 +66,14 @@ class Sampler {
   // Scratch for `n_vocab` candidates comes from the arena, once: sampling allocates nothing.
   static Result<Sampler> create(Arena& arena, u32 n_vocab);
 
-  // Order: bias, repetition penalty, presence and frequency penalty, n-gram ban, top-k, top-p, min-p, temperature,
+  // A copy of the logits that `processor` has changed; valid until the next call. Banning every token is an error.
+  Result<Span<const f32>> process(const LogitsProcessor& processor, Span<const f32> logits, Span<const Token> history);
+
+  // `logits` are the raw ones, `processed` the same or what process() gave. Order: bias, repetition penalty, presence and frequency penalty, n-gram ban, top-k, top-p, min-p, temperature,
   // draw. `history`: a prompt of `n_prompt` tokens, and the answer so far; `position`: index in the sequence of the token
   // being chosen. Logits must be finite (the caller has checked).
-  Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const Token> history, u64 n_prompt,
-                const SamplerSettings& settings, u64 sequence, u64 position);
+  Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const f32> processed,
+                Span<const Token> history, u64 n_prompt, const SamplerSettings& settings, u64 sequence, u64 position);
 
   // The out.size likeliest tokens under the raw logits, best first; ties go to the smaller token id.
   void likeliest(Span<const f32> logits, const LogSoftmax& softmax, Span<TokenLogprob> out);
@@ -73,8 +83,9 @@ class Sampler {
                          const SamplerSettings& settings);
   Token choose(Span<const f32> logits, const SamplerSettings& settings, u64 sequence, u64 position);
 
-  Span<f32> adjusted_;  // each (n_vocab)
-  Span<u64> keys_;      // candidates, best first
+  Span<f32> processed_;  // each (n_vocab)
+  Span<f32> adjusted_;
+  Span<u64> keys_;  // candidates, best first
   Span<u64> spare_;
   Span<f64> weights_;
   Span<u32> counts_;  // zero between calls

@@ -70,13 +70,14 @@ TEST(newer_settings_have_the_second_layout) {
   CHECK_EQ(layout_version(in), 1);
   const Token stop_tokens[] = {300, 2};
   in.sampler.presence_penalty = 0.5f, in.sampler.frequency_penalty = -0.25f, in.stop_tokens = stop_tokens;
+  in.processor = "f";
   CHECK_EQ(layout_version(in), 2);
   Bytes expected;
   expected.text("flyball answer 2");
   for (u32 i = 0; i < 32; ++i) expected.out += char(i);
   expected.number(4096).text("f16").number(0);
   expected.real(0.8f).number(40).real(0.95f).real(0.05f).real(1).number(64).number(0).number(42).number(3);
-  expected.number(2).number(4).real(-1.5f).number(5).real(-__builtin_inff()).real(0.5f).real(-0.25f);
+  expected.number(2).number(4).real(-1.5f).number(5).real(-__builtin_inff()).real(0.5f).real(-0.25f).text("f");
   expected.number(128).number(0).number(2).text("\n\n").text("END").number(2).number(300).number(2).number(0);
   expected.number(3).number(1).number(2).number(300);
   expected.number(2).number(7).number(1).number(2).number(0).number(0xffffffffffffffffu).number(5);
@@ -112,6 +113,7 @@ TEST(every_field_changes_the_digest) {
   CHECK(changes([](DigestInput& in) { in.ignore_eos = true; }));
   CHECK(changes([](DigestInput& in) { in.stops = in.stops.subspan(0, 1); }));
   CHECK(changes([](DigestInput& in) { in.stop_tokens = in.prompt; }));
+  CHECK(changes([](DigestInput& in) { in.processor = "f"; }));
   CHECK(changes([](DigestInput& in) { in.prompt = in.prompt.subspan(0, 2); }));
   CHECK(changes([](DigestInput& in) { in.tokens = in.tokens.subspan(0, 1); }));
   CHECK(changes([](DigestInput& in) { in.logits_hashes = {hashes + 1, 1}, in.tokens = in.tokens.subspan(1, 1); }));

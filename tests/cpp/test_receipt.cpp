@@ -161,6 +161,9 @@ TEST(newer_settings_survive_the_file) {
   CHECK(engine.verdict(replaced(text, "\"frequency_penalty\":-0.25", "\"frequency_penalty\":5")) != "verified");
   CHECK_EQ(engine.verdict(replaced(text, "\"presence_penalty\":0.5", "\"presence_penalty\":500")), "settings 0");
   CHECK_EQ(engine.verdict(element_replaced(text, "stop_tokens", 0, "99999")), "settings 0");
+  // A function that is not there: no verdict, and never a mismatch.
+  CHECK_EQ(engine.verdict(replaced(text, "\"logits_processor\":\"\"", "\"logits_processor\":\"f\"")),
+           "unsupported logits_processor");
 }
 
 TEST(the_first_difference_is_named) {

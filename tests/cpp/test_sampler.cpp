@@ -48,8 +48,8 @@ struct Bench {
     sampler = made.value();
   }
   Sample sample(const SamplerSettings& settings, std::vector<Token> history = {}, u64 position = 0, u64 n_prompt = 0) {
-    return sampler.sample(sum_table(), {logits.data(), logits.size()}, {history.data(), history.size()}, n_prompt,
-                          settings, 0, position);
+    return sampler.sample(sum_table(), {logits.data(), logits.size()}, {logits.data(), logits.size()},
+                          {history.data(), history.size()}, n_prompt, settings, 0, position);
   }
   // Which tokens come out of many draws.
   std::map<Token, u32> draws(const SamplerSettings& settings, u32 n = 2000, std::vector<Token> history = {}) {
@@ -328,7 +328,8 @@ TEST(sampling_a_large_vocabulary_costs_little) {
       f64 best = 1e9;
       for (u64 i = 0; i < 20; ++i) {
         const auto start = std::chrono::steady_clock::now();
-        bench.sampler.sample(free_table, {logits.data(), logits.size()}, {}, 0, s, 0, i);
+        bench.sampler.sample(free_table, {logits.data(), logits.size()}, {logits.data(), logits.size()}, {}, 0, s, 0,
+                             i);
         best = std::min(best, std::chrono::duration<f64, std::milli>(std::chrono::steady_clock::now() - start).count());
       }
       test::note(std::string(kind) + " 128256 logits, top_k " + std::to_string(top_k) + ": " + std::to_string(best) +

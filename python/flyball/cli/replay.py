@@ -10,7 +10,7 @@ from .. import journal
 from ..engine.model import Model
 from ..engine.receipt import Receipt
 from ..engine.verify import report_of
-from ..errors import InvalidArgument, NotFound
+from ..errors import InvalidArgument, NotFound, Unsupported
 from ..governor.policy import Policy
 from ..journal.events import REASONS
 from ..journal.replay import Decided, Difference, Report, receipts, replay
@@ -60,9 +60,11 @@ def run(args: argparse.Namespace) -> int:
             common.write("answers: the journal has no receipts; it was written without --journal-content\n")
     if args.model and not answers and not consults:
         return common.ERROR
-    same = all(repeated["verified"] for repeated in answers + consults)
+    verdicts = {repeated["verified"] for repeated in answers + consults}
     decided = bool(changes) or (report.verified and not faults and not report.skipped)
-    return common.SUCCESS if same and decided else common.FAILURE
+    if False in verdicts or not decided:
+        return common.FAILURE
+    return common.ERROR if None in verdicts else common.SUCCESS
 
 
 def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -71,7 +73,10 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
     answers, consults = [], []
     with Model.load(args.model, progress=progress) as model:
         for event, text in receipts(journal.read(args.file)):
-            report = report_of(Receipt(text), model, progress)
+            try:
+                report = report_of(Receipt(text), model, progress)
+            except Unsupported as error:  # its logits processor is not in the journal
+                report = {"verified": None, "message": str(error)}
             answers.append({"session": event.session, "turn": event.turn, **report})
         policy = Policy(model)
         for event in journal.read(args.file):
@@ -91,9 +96,10 @@ def _show_repeated(what: str, repeated: list[dict[str, Any]]) -> None:
     for one in repeated:
         if not one["verified"]:
             place = f"session {one['session']} turn {one['turn']}"
-            common.write(f"{what} mismatch, {place}: {common.printable(one['message'])}\n")
+            verdict = "cannot be repeated" if one["verified"] is None else "mismatch"
+            common.write(f"{what} {verdict}, {place}: {common.printable(one['message'])}\n")
     if repeated:
-        n = sum(one["verified"] for one in repeated)
+        n = sum(one["verified"] is True for one in repeated)
         common.write(f"{what}s: {n} of {len(repeated)} have the same bits\n")
 
 

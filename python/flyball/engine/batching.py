@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .. import _core
-from ..errors import Error, OutOfMemory
+from ..errors import Error, InvalidArgument, OutOfMemory
 from .results import Piece, Result, make_piece
 
 if TYPE_CHECKING:
@@ -152,6 +152,11 @@ class Batcher:
             what = f"cannot be started, so answers cannot be computed together: {error}"
             raise OutOfMemory("thread", what) from None
         return thread
+
+    def refuse_own_thread(self) -> None:
+        """Raise InvalidArgument where a logits processor of this batch would wait for the batch."""
+        if threading.current_thread() is self._thread:
+            raise InvalidArgument("batch", "waits for this logits processor, which cannot wait for it; use generate()")
 
     def _run(self) -> None:
         running: list[tuple[_Call, Job]] = []

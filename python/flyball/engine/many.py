@@ -78,6 +78,7 @@ class Together:
         Each answer has the bits that generate() gives. `each` has options of each prompt, over the common ones:
         `each=[{"seed": 1}, {"seed": 2, "max_tokens": 5}]`.
         """
+        self._handle.batcher.refuse_own_thread()
         answers = self._answers(prompts, max_tokens, return_exceptions, options)
         with answers:
             return [answers.outcome(future) for future in answers.futures]
@@ -114,6 +115,7 @@ class Together:
 
         Leaving the loop early ends the answers that are not.
         """
+        self._handle.batcher.refuse_own_thread()
         return self._answers(prompts, max_tokens, return_exceptions, options).as_completed()
 
     @overload

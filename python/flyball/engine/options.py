@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol, SupportsFloat, SupportsIndex, TypedDict
+from typing import TYPE_CHECKING, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
 
 from .. import _core
 from ..errors import InvalidArgument, UnknownArgument
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+LogitsProcessor: TypeAlias = (
+    "Callable[[npt.NDArray[np.int32], npt.NDArray[np.float32]], npt.NDArray[np.float32] | None]"
+)
 
 DEFAULT_MAX_TOKENS = 512  # of an answer; the core has the same default
 MAX_TOP_LOGPROBS = 128  # the core has the same bound
@@ -39,6 +47,7 @@ class GenerateKeywords(TypedDict, total=False):
     frequency_penalty: float
     no_repeat_ngram: int
     logit_bias: Mapping[int, float] | None
+    logits_processor: LogitsProcessor | None
     top_logprobs: int
     deadline: float | None
     ignore_eos: bool
@@ -65,6 +74,10 @@ class GenerateOptions:
     frequency_penalty  subtracted from a token's logit as many times as the answer has the token, -100 to 100; 0: off
     no_repeat_ngram  bans tokens that would repeat an n-gram of this length; 0: off
     logit_bias       token id -> number added to its logit; float("-inf") bans the token
+    logits_processor   f(ids, logits), called once for each token of the answer before the other options apply: ids are
+                     prompt and answer so far (int32, read only), logits (float32, shape (n_vocab,)) the function's own
+                     to change, and it returns None or other logits; -inf bans a token. What it raises ends its answer
+                     alone. The receipt has its name, and only with the same function can it be verified
     top_logprobs     for each token of the answer, keep this many of the likeliest tokens there (at most 128), under the
                      raw logits: before bias, penalties, temperature and the like; never changes a result
     deadline         seconds from the call after which the answer ends with stop_reason "deadline"
@@ -89,6 +102,7 @@ class GenerateOptions:
     frequency_penalty: float = 0.0
     no_repeat_ngram: int = 0
     logit_bias: Mapping[int, float] | None = None
+    logits_processor: LogitsProcessor | None = None
     top_logprobs: int = 0
     deadline: float | None = None
     ignore_eos: bool = False
@@ -115,6 +129,8 @@ class GenerateOptions:
             "frequency_penalty": real("frequency_penalty", self.frequency_penalty),
             "no_repeat_ngram": integer("no_repeat_ngram", self.no_repeat_ngram),
             "logit_bias": _biases(self.logit_bias),
+            "logits_processor": processor(self.logits_processor),
+            "logits_processor_name": processor_name(self.logits_processor),
             "top_logprobs": integer("top_logprobs", self.top_logprobs, most=MAX_TOP_LOGPROBS),
             "deadline_ns": deadline_ns(self.deadline),
             "ignore_eos": bool(self.ignore_eos),
@@ -132,6 +148,21 @@ def integer(name: str, value: SupportsIndex, least: int = 0, most: int = _U32) -
     if not least <= number <= most:
         raise InvalidArgument(name, f"is {number}, must be from {least} to {most}")
     return number
+
+
+def processor(function: LogitsProcessor | None) -> LogitsProcessor | None:
+    """`function` if it can be called, else InvalidArgument."""
+    if function is not None and not callable(function):
+        raise InvalidArgument("logits_processor", f"is {function!r}, must be a function of (ids, logits)")
+    return function
+
+
+def processor_name(function: LogitsProcessor | None) -> str:
+    """The name for the receipt: module and name of the function, or of the class of a callable object."""
+    if function is None:
+        return ""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"[:200].encode(errors="replace").decode()
 
 
 def random_seed() -> int:

@@ -11,6 +11,7 @@ from ..errors import InvalidArgument, VerificationError
 from ..paths import AnyPath
 from .handle import Progress
 from .model import Model, demo_model_path
+from .options import LogitsProcessor, processor
 from .receipt import Receipt
 
 
@@ -20,26 +21,28 @@ def verify(
     *,
     isa: str = "auto",
     threads: int = 0,
+    logits_processor: LogitsProcessor | None = None,
 ) -> bool:
     """Repeat the answer and compare model, logits, tokens, text and digest with the receipt.
 
     `receipt` is a Receipt, a mapping of its members, or a path; `model` a loaded Model, a path, or None for the bundled
     model. Returns True, or raises VerificationError with the first difference and its position in the answer. Any other
-    error means that the comparison was not possible.
+    error means that the comparison was not possible: an answer with a logits processor is Unsupported without the same
+    function as `logits_processor`.
     """
     checked = _as_receipt(receipt)
     if isinstance(model, Model):
-        return _verify(checked, model)
+        return _verify(checked, model, logits_processor)
     path = demo_model_path() if model is None else model
     with Model.load(path, isa=isa, threads=threads) as loaded:
         if model is None and loaded.info.fingerprint != checked.fingerprint:
             name = checked["model"]["name"]
             raise InvalidArgument("model", f"is not given, and the receipt is of {name!r}, not of the bundled model")
-        return _verify(checked, loaded)
+        return _verify(checked, loaded, logits_processor)
 
 
-def _verify(receipt: Receipt, model: Model) -> bool:
-    report = report_of(receipt, model)
+def _verify(receipt: Receipt, model: Model, logits_processor: LogitsProcessor | None) -> bool:
+    report = report_of(receipt, model, logits_processor=logits_processor)
     if not report["verified"]:
         position = difference_position(report)
         where = "receipt" if position is None else f"receipt, generated position {position}"
@@ -49,9 +52,11 @@ def _verify(receipt: Receipt, model: Model) -> bool:
     return True
 
 
-def report_of(receipt: Receipt, model: Model, progress: Progress | None = None) -> dict[str, Any]:
+def report_of(
+    receipt: Receipt, model: Model, progress: Progress | None = None, logits_processor: LogitsProcessor | None = None
+) -> dict[str, Any]:
     """Repeat the answer and report: verified, difference, position, n_compared, message, digest."""
-    return _core.receipt_verify(receipt.json, model._handle.core, progress)
+    return _core.receipt_verify(receipt.json, model._handle.core, progress, processor(logits_processor))
 
 
 def difference_position(report: Mapping[str, Any]) -> int | None:

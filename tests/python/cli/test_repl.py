@@ -93,6 +93,7 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
         out += number(token) + real(bias)
     if version >= 2:
         out += real(sampler["presence_penalty"]) + real(sampler["frequency_penalty"])
+        out += text(sampler["logits_processor"])
     out += number(limits["max_tokens"]) + number(limits["ignore_eos"]) + number(len(limits["stops"]))
     for stop in limits["stops"]:
         out += text(stop)
@@ -108,7 +109,15 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
     return hashlib.sha256(out).hexdigest()
 
 
-@pytest.mark.parametrize("more", [{}, {"presence_penalty": 0.5, "frequency_penalty": -0.1}, {"stop_token_ids": [7, 9]}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"presence_penalty": 0.5, "frequency_penalty": -0.1},
+        {"stop_token_ids": [7, 9]},
+        {"logits_processor": lambda *_: None},
+    ],
+)
 def test_digest_follows_from_the_receipt(demo: flyball.Model, more: dict[str, Any]) -> None:
     settings: dict[str, Any] = {
         "seed": 2**63 + 5,
