@@ -228,7 +228,8 @@ def check_wheel(wheel: Path, source: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     package = source / "python"
-    files = {file.relative_to(package).as_posix() for file in (package / "flyball").rglob("*") if file.is_file()}
+    parts = [file for name in ("flyball", "flyball_command") for file in (package / name).rglob("*")]
+    files = {file.relative_to(package).as_posix() for file in parts if file.is_file()}
     patterns = {
         "the extension": r"flyball/_core\.[^/]*so",
         "the command": r"[^/]*\.dist-info/entry_points\.txt",

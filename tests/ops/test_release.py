@@ -162,7 +162,9 @@ def test_a_bundle_is_checked_as_it_was_extracted(tmp_path: Path, commands: Comma
 
 def test_a_wheel_that_lacks_something_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    files = {"flyball/__init__.py": b"", "flyball/data/flyball-demo.gguf": b"GGUF"}
+    files = dict.fromkeys(
+        ("flyball/__init__.py", "flyball/data/flyball-demo.gguf", "flyball_command/__init__.py"), b"x"
+    )
     write(source / "python", files, 1)
     built = {
         "flyball/_core.cpython-311-x86_64-linux-gnu.so": b"",
