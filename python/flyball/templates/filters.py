@@ -25,7 +25,7 @@ def join(
     """Jinja's `join`."""
     get = _getter(environment, attribute)
     separator, texts = str(d), []
-    for item in items:
+    for item in budget.turns(items):
         texts.append(text_of(budget, get(item)))
         budget.make(len(texts[-1]) + len(separator))
     return traced(separator).join(texts)

@@ -25,6 +25,7 @@ from ..errors import InvalidArgument, TemplateError
 from . import filters
 from .budget import ELEMENT, Budget, size_of
 from .formatting import format_text, percent
+from .growth import FILTERS, METHODS, REFUSED
 from .traced import Traced, concat, from_template, traced
 
 MAX_SOURCE = 256 * 1024
@@ -181,9 +182,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         """A method of a text, if it may make much longer texts, or a text whose origin must be found."""
         if not isinstance(name, str):
             return None
-        if isinstance(obj, (int, bytes)) and name in _REFUSED:
+        if isinstance(obj, (int, bytes)) and name in REFUSED:
             raise TemplateError("template", f"uses {name}() of a number or of bytes, which templates may not")
-        if not isinstance(obj, str) or name not in _GROWTH:
+        if not isinstance(obj, str) or name not in METHODS:
             return None
         if isinstance(obj, Markup) and name in ("format", "format_map"):
             raise TemplateError("template", f"uses {name}() of an escaped text, which templates may not")
@@ -192,16 +193,17 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _call_text_method(self, text: str, name: str, /, *args: Any, **kwargs: Any) -> Any:
         if name == "join" and args:
             args = (list(self.budget.turns(args[0])), *args[1:])
-        self.budget.make(_GROWTH[name](text, *args, **kwargs))
+        self.budget.make(METHODS[name](text, *args, **kwargs))
         if name == "format":
             return format_text(self, self.budget, text, args, kwargs)
         if name == "format_map":
             return format_text(self, self.budget, text, (), args[0])
-        owner = traced(text) if type(text) is str else text
-        return getattr(owner, name)(*args, **kwargs)
+        if type(text) is str and name in ("join", "replace"):
+            text = traced(text)  # the arguments may be the template's
+        return getattr(text, name)(*args, **kwargs)
 
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        growth = _FILTER_GROWTH.get(name)
+        growth = FILTERS.get(name)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -237,48 +239,6 @@ class _Environment(ImmutableSandboxedEnvironment):
         result = range(*args)
         self.budget.make(len(result))
         return result
-
-
-def _width(text: str, width: int = 0, *_: Any) -> int:
-    return len(text) + width
-
-
-# At most how many characters a method of a text makes.
-_GROWTH: dict[str, Callable[..., int]] = {
-    "center": _width,
-    "expandtabs": lambda text, tabsize=8: len(text) + text.count("\t") * tabsize,
-    "format": lambda text, *args, **kwargs: len(text),  # and the widths, when they are known
-    "format_map": lambda text, values: len(text),
-    "join": lambda text, parts: sum(size_of(part) + len(text) for part in parts),
-    "ljust": _width,
-    "replace": lambda text, old, new, count=-1: filters.replaced_size(text, old, new, count),
-    "rjust": _width,
-    "translate": lambda text, table: len(text) * max(map(size_of, dict(table).values()), default=1),
-    "zfill": _width,
-}
-_REFUSED = frozenset({"to_bytes", "center", "expandtabs", "join", "ljust", "replace", "rjust", "translate", "zfill"})
-
-
-def _wrapped(budget: Budget, text: Any, *args: Any, **kwargs: Any) -> int:
-    """Text between words: each may be as long as an argument."""
-    return (1 + len(str(text))) * sum(len(a) for a in (*args, *kwargs.values()) if isinstance(a, str))
-
-
-def _spelled(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> int:
-    return budget.spell(value)
-
-
-# At most how many characters a filter makes before its result can be counted.
-_FILTER_GROWTH: dict[str, Callable[..., int]] = {
-    "batch": lambda budget, value, linecount, fill_with=None: 0 if fill_with is None else ELEMENT * linecount,
-    "center": lambda budget, value, width=80: width,
-    "list": lambda budget, eval_context, value: 16 * len(value) if isinstance(value, str) else 0,
-    "pprint": _spelled,
-    "slice": lambda budget, eval_context, value, slices, fill_with=None: ELEMENT * slices,
-    "string": _spelled,
-    "urlize": lambda budget, eval_context, value, *args, **kwargs: _wrapped(budget, value, *args, **kwargs),
-    "wordwrap": lambda budget, environment, value, *args, **kwargs: _wrapped(budget, value, *args, **kwargs),
-}
 
 
 def _check_product(left: Any, right: Any) -> None:
