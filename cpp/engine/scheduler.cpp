@@ -165,16 +165,20 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
       }
       continue;
     }
-    // A deadline ends its own generations, and the others go on with the next step. Other errors end all.
+    // A deadline ends its own generations, and the others go on with the next step. Where there is no memory for a call
+    // with prompts, these fail, and the others go on without them. Other errors end all.
     const u64 later = now_ns(platform);
     const bool by_clock = status.error().code == Code::interrupted && status.error().where.str() == "deadline";
+    bool others = false;
+    for (u64 i = 0; i < generations.size; ++i) others = others || waits(i, false);
+    others = others && prompts && status.error().code == Code::out_of_memory;
     for (u64 i = 0; i < generations.size; ++i) {
-      if (!waits(i, false) && !waits(i, true)) continue;
+      if ((others || !waits(i, false)) && !waits(i, true)) continue;
       State& g = *generations[i]->state_;
       const u64 deadline = earlier(cancel.deadline_ns, g.governor.deadline_ns());
       if (!by_clock || (deadline != 0 && later >= deadline)) out[i].status = g.stop_early(status.error());
     }
-    break;
+    if (!others) break;
   }
 
   for (u64 i = 0; i < generations.size; ++i) {

@@ -27,6 +27,7 @@ class FakePlatform {
   u64 n_open = 0;    // and not yet unmapped
   u64 n_bytes = 0;   // allocated and not yet released
   u64 free_bytes = u64(1) << 40;
+  u64 most_bytes = ~u64(0);  // allocated at once; allocate gives null beyond
   std::function<flyball::Status(const std::string& path, std::string* bytes)> writing;  // may refuse or spoil a file
   flyball::Platform platform;
 
@@ -34,6 +35,7 @@ class FakePlatform {
     platform.self = this;
     platform.name = "fake";
     platform.allocate = [](void* self, u64 bytes) -> void* {
+      if (world(self).n_bytes + bytes > world(self).most_bytes) return nullptr;
       void* memory = std::aligned_alloc(64, flyball::round_up(bytes, 64));
       if (memory == nullptr) return nullptr;
       world(self).n_bytes += bytes;

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -92,4 +93,78 @@ TEST(worker_threads_compute_in_the_standard_mode) {
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+namespace {
+
+struct Answer {
+  Session* session;
+  Generation* generation;
+  Answer(Model& model, const std::vector<Token>& prompt)
+      : session(Session::create(model, {}).value()),
+        generation(Generation::begin(*session, {prompt.data(), prompt.size()}, options()).value()) {}
+  ~Answer() {
+    Generation::release(generation);
+    Session::release(session);
+  }
+  Answer(const Answer&) = delete;
+  Answer& operator=(const Answer&) = delete;
+
+  static GenerateOptions options() {
+    GenerateOptions some;
+    some.max_tokens = 6;
+    some.ignore_eos = true;
+    return some;
+  }
+};
+
+}  // namespace
+
+TEST(a_prompt_without_memory_fails_alone) {
+  test::FakePlatform world;
+  world.files["m.gguf"] = test::small_model(test::chat_vocabulary());
+  Model* model = Model::load(world.platform, "m.gguf", {}).value();
+  {
+    Answer first(*model, {72, 105}), long_prompt(*model, std::vector<Token>(100, 65)), second(*model, {66});
+    Generation* const all[] = {first.generation, long_prompt.generation, second.generation};
+    Generation* const others[] = {first.generation, second.generation};
+    Generation::StepResult stepped[3];
+    Generation::step_many({others, 2}, {stepped, 2});
+    const u32 before = u32(first.generation->tokens().size);
+    world.most_bytes = world.n_bytes;  // no workspace for so many tokens
+    Generation::step_many({all, 3}, {stepped, 3});
+    CHECK(stepped[0].status.ok());
+    CHECK(stepped[2].status.ok());
+    REQUIRE(!stepped[1].status.ok());
+    CHECK(stepped[1].status.error().code == Code::out_of_memory);
+    CHECK_EQ(first.generation->tokens().size, before + 1);
+    world.most_bytes = ~u64(0);
+    while (first.generation->stop_reason() == StopReason::none) Generation::step_many({others, 2}, {stepped, 2});
+    Answer alone(*model, {72, 105});
+    while (alone.generation->stop_reason() == StopReason::none) REQUIRE(alone.generation->step().ok());
+    CHECK(std::equal(alone.generation->logits_hashes().begin(), alone.generation->logits_hashes().end(),
+                     first.generation->logits_hashes().begin()));
+  }
+  Model::release(model);
+}
+
+// The fork's child has no other thread: what one held or was computing is free, and its part of a job is not done twice.
+TEST(the_child_of_a_fork_computes) {
+  test::FakePlatform world;
+  world.files["m.gguf"] = test::small_model(test::chat_vocabulary());
+  Model* model = Model::load(world.platform, "m.gguf", {}).value();
+  model->before_fork();
+  const pid_t child = fork();
+  model->after_fork(child == 0);
+  if (child == 0) {
+    Answer answer(*model, {72, 105});
+    while (answer.generation->stop_reason() == StopReason::none) {
+      if (!answer.generation->step().ok()) _exit(1);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK_EQ(status, 0);
+  Model::release(model);
 }
