@@ -74,9 +74,10 @@ cpp-tests-binary: $(PACKAGE)
 test: cpp-tests-binary efi $(GROUP)-test.stamp $(CHECKERS) ## set up, build, and run all tests: C++, Python, layering, boot image
 	@$(VENV)/bin/python -m pytest -n $(JOBS)
 
-SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500
+SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500 \
+  FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000
 
-test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, power cuts (hours)
+test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, exits, power cuts (hours)
 	$(VENV)/bin/python -m tests.python.engine.exactness_matrix
 	$(VENV)/bin/python -m tests.python.templates.template_matrix
 	$(SOAK) $(VENV)/bin/python -m pytest -n $(JOBS) -m soak

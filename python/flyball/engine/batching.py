@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _STEPS_NS = 5_000_000  # computing time between two checks for new jobs
+_IDLE_SECONDS = 1.0  # that the thread waits for more
 
 
 class Work(Protocol):
@@ -119,6 +120,7 @@ class Batcher:
 
     def __init__(self, parallel: int = 64) -> None:
         self.parallel = parallel
+        self._idle_seconds = _IDLE_SECONDS
         self._forget()
         _batchers.add(self)
 
@@ -127,6 +129,12 @@ class Batcher:
         self._changed = threading.Condition()
         self._calls: deque[_Call] = deque()  # those with waiting jobs
         self._thread: threading.Thread | None = None
+
+    def hurry(self) -> None:
+        """End the thread when it has nothing to do, as the model is gone; sessions that are not may start another."""
+        with self._changed:
+            self._idle_seconds = 0
+            self._changed.notify()
 
     def submit(self, jobs: Sequence[Job], parallel: int = 1) -> None:
         """Queue jobs, of which at most `parallel` run at once."""
@@ -173,9 +181,11 @@ class Batcher:
     def _join(self, running: list[tuple[_Call, Job]]) -> bool:
         """Begin waiting jobs, where there is room; False if there has been nothing to do for a while."""
         with self._changed:
-            if not running and not self._calls and not self._changed.wait_for(lambda: self._calls, timeout=1):
-                self._thread = None
-                return False
+            if not running:
+                self._changed.wait_for(lambda: self._calls or not self._idle_seconds, self._idle_seconds)
+                if not self._calls:
+                    self._thread = None
+                    return False
             joining = self._next_jobs(self.parallel - len(running))
         for call, job in joining:
             if job.begin():

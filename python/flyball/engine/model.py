@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -78,6 +79,7 @@ class Model(Together):
         self._core = handle.core
         self._path = path
         self._folder = _current_folder()  # what a relative path is relative to
+        weakref.finalize(self, handle.batcher.hurry).atexit = False
         self._idle: deque[Session] = deque(maxlen=_IDLE_SESSIONS)  # no lock: its methods are atomic
 
     @classmethod
@@ -382,6 +384,7 @@ class Model(Together):
         """Free the memory; existing sessions and running answers keep what they need."""
         self._core.close()
         self._idle.clear()
+        self._handle.batcher.hurry()
         self._handle.keep_journal()
 
     def __enter__(self) -> Model:
