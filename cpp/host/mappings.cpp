@@ -1,6 +1,7 @@
 #include "host/mappings.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,7 +22,9 @@ struct Mapping {
 };
 
 std::atomic<Mapping*> first{nullptr};
-std::mutex changing;  // of the list and the handler
+std::mutex changing;                         // of the list and the handler
+[[maybe_unused]] const int kept_for_forks =  // the child has no thread that would give the lock back
+    pthread_atfork([] { changing.lock(); }, [] { changing.unlock(); }, [] { changing.unlock(); });
 u32 n_watched = 0;
 bool installed = false;
 struct sigaction before;  // the handler that ours took the place of, and passes on to what it does not know
