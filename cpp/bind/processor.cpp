@@ -1,4 +1,6 @@
 // A logits processor in Python, called by the core without the GIL.
+#include <pybind11/numpy.h>
+
 #include "bind/cores.h"
 
 namespace flyball::bind {
