@@ -9,6 +9,15 @@
 
 namespace flyball::bind {
 
+// Whether other threads that ask for the lock stay where they are.
+inline bool interpreter_ends() {
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing() != 0;
+#else
+  return _Py_IsFinalizing() != 0;
+#endif
+}
+
 [[noreturn]] inline void stay() {
   for (;;) pause();
 }

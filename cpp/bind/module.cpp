@@ -26,6 +26,12 @@ py::object make_exception(const char* code, py::str where, py::str what, py::obj
   return call_python(import("flyball.errors").attr("from_core"), py::make_tuple(code, where, what, offset));
 }
 
+// Any other error is raised as it is: the caller's own, or Ctrl-C.
+void clear_type_error() {
+  if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
+  PyErr_Clear();
+}
+
 }  // namespace
 
 Use::Use(SessionOwner& owner, For purpose) : owner_(owner) {
@@ -34,7 +40,8 @@ Use::Use(SessionOwner& owner, For purpose) : owner_(owner) {
     return (purpose != For::batch || owner.n_looking.load() == 0) && !owner.busy.exchange(true);
   };
   bool taken = take();
-  if (!taken && (looks || purpose == For::batch)) {
+  // When the interpreter ends, the session's thread stays in its call for ever.
+  if (!taken && (looks || purpose == For::batch) && !interpreter_ends()) {
     const GilReleased unlocked;
     owner.n_looking += looks;
     while (!take()) std::this_thread::yield();
@@ -115,13 +122,13 @@ std::vector<Token> tokens_from(py::handle ids, u32 n_vocab, const char* where) {
   const auto owned = [](PyObject* object) { return py::reinterpret_steal<py::object>(object); };
   const py::object items = owned(run_python([&] { return PyObject_GetIter(ids.ptr()); }));
   if (!items) {
-    PyErr_Clear();
+    clear_type_error();
     raise("invalid_argument", where, "is " + shown(ids) + ", must be token ids");
   }
   while (const py::object item = owned(run_python([&] { return PyIter_Next(items.ptr()); }))) {
     const py::object index = owned(run_python([&] { return PyNumber_Index(item.ptr()); }));
     if (!index) {
-      PyErr_Clear();
+      clear_type_error();
       raise("invalid_argument", where,
             "[" + std::to_string(tokens.size()) + "] is " + shown(item) + "; token ids are integers");
     }

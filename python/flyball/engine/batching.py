@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -142,7 +143,7 @@ class Batcher:
             return
         try:
             with self._changed:
-                if self._thread is None:
+                if self._thread is None or sys.is_finalizing():
                     self._thread = self._start()
                 self._calls.append(_Call(jobs, parallel))
                 self._changed.notify()
@@ -152,6 +153,8 @@ class Batcher:
             raise
 
     def _start(self) -> threading.Thread:
+        if sys.is_finalizing():
+            raise InvalidArgument("batch", "cannot begin: the interpreter is ending; generate() still works")
         # A daemon: leaving the program does not wait for answers that nobody will read.
         thread = threading.Thread(target=self._run, name="flyball-batch", daemon=True)
         try:

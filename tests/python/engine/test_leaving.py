@@ -92,6 +92,15 @@ WAYS: dict[str, tuple[str, int]] = {
         "sys.modules['kept'] = Last(); submit()",
         0,
     ),
+    "a destructor wants what the batch thread held": (
+        "session = model.session()\n"
+        "future = session._submit('Once', 400, {'ignore_eos': True})\n"
+        "class Last:\n    def __del__(self, model=model, session=session):\n"
+        "        for call in (lambda: session.tokens, lambda: model.generate_many(['x'], 1), session.reset):\n"
+        "            try: call()\n            except Exception: pass\n"
+        "sys.modules['kept'] = Last(); time.sleep(0.03)",
+        0,
+    ),
 }
 
 

@@ -136,12 +136,15 @@ def test_a_draft_model_is_freed_before_the_model_that_it_served(file: Path, demo
 def test_close_while_answers_run(file: Path) -> None:
     async def main() -> list[flyball.Result]:
         model = flyball.Model.load(file)
-        tasks = [asyncio.create_task(model.agenerate("Once", 60, seed=1, ignore_eos=True)) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        streams = [model.astream("Once", 60, seed=1, ignore_eos=True) for _ in range(3)]
+        for stream in streams:
+            await anext(stream)
         model.close()
         with pytest.raises(flyball.InvalidArgument, match="closed"):
             await model.agenerate("x")
-        return [await task for task in tasks]
+        for stream in streams:
+            assert len([piece async for piece in stream]) == 59
+        return [stream.result for stream in streams]
 
     results = asyncio.run(main())
     assert soon(lambda: not is_mapped(file))
