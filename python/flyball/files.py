@@ -1,4 +1,4 @@
-"""Atomic file writes, as the core does them."""
+"""Files: bounded reads, atomic writes, the user's folders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import _core
-from .errors import FileError, InvalidArgument
+from .errors import FileError, FormatError, InvalidArgument, NotFound
 from .paths import AnyPath, expanded
+
+
+def read(path: AnyPath, most: int) -> bytes:
+    """A file's bytes, of which there may be at most `most`. Raises NotFound, FileError or FormatError."""
+    name = expanded(path)
+    try:
+        with open(name, "rb") as file:
+            raw = file.read(most + 1)
+    except FileNotFoundError:
+        raise NotFound(name, "does not exist") from None
+    except OSError as error:
+        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
+    if len(raw) > most:
+        raise FormatError(name, f"is longer than {most >> 20} MiB")
+    return raw
 
 
 def write(path: AnyPath, content: str | bytes) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from .. import files
-from ..errors import FileError, FormatError, NotFound
+from ..errors import FormatError
 from ..paths import AnyPath, expanded
 
 SCHEMA = 1
@@ -29,16 +29,7 @@ class Fields:
     def read(cls, path: AnyPath, kind: str) -> Fields:
         """Read a file; its schema must be supported and its kind one of `kind`'s (separated by |)."""
         where = expanded(path)
-        try:
-            with open(where, "rb") as file:
-                raw = file.read(_MOST_BYTES + 1)
-        except FileNotFoundError:
-            raise NotFound(where, "does not exist") from None
-        except OSError as error:
-            raise FileError(where, f"cannot be read: {error.strerror or error}") from None
-        if len(raw) > _MOST_BYTES:
-            raise FormatError(where, f"is longer than {_MOST_BYTES >> 20} MiB")
-        fields = cls(where, parse(where, raw))
+        fields = cls(where, parse(where, files.read(where, _MOST_BYTES)))
         if fields._get("schema") != SCHEMA:
             raise FormatError(where, f"schema is {fields._get('schema')!r}, this version of flyball reads {SCHEMA}")
         if fields.text("kind") not in kind.split("|"):

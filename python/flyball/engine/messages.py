@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import FileError, FormatError, InvalidArgument, NotFound
+from ..errors import FormatError, InvalidArgument
 
 # Version 1: messages (objects with role, content and more), left_out, variables.
 _FORMAT, _VERSION = "flyball chat", 1
@@ -83,7 +83,7 @@ class Conversation:
     def load(cls, path: str | os.PathLike[str]) -> Conversation:
         """Read a file, which is untrusted; raises NotFound, FileError or FormatError."""
         name = os.fspath(path)
-        members = _document(name, _read(name))
+        members = _document(name, files.read(name, _MAX_BYTES))
         try:
             messages = tuple(Message.of(message) for message in members["messages"])
         except (InvalidArgument, KeyError, TypeError) as error:
@@ -95,19 +95,6 @@ class Conversation:
         if not isinstance(variables, dict):
             raise FormatError(f"{name}: variables", "must be an object")
         return cls(messages, left_out, variables)
-
-
-def _read(name: str) -> bytes:
-    try:
-        with Path(name).open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFound(name, "does not exist") from None
-    except OSError as error:
-        raise FileError(name, f"cannot be read: {error.strerror or error}") from None
-    if len(raw) > _MAX_BYTES:
-        raise FormatError(name, f"is longer than {_MAX_BYTES >> 20} MiB, too long for a conversation")
-    return raw
 
 
 def _document(name: str, raw: bytes) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import _core, files
 from .._cached import cached
-from ..errors import FileError, FormatError, NotFound
+from ..errors import FormatError
 from ..paths import AnyPath, expanded
 
 _MAX_BYTES = 256 << 20
@@ -34,15 +33,7 @@ class Receipt(Mapping[str, Any]):
         """Read a receipt from a file."""
         name = expanded(path)
         try:
-            if os.path.getsize(name) > _MAX_BYTES:
-                raise FormatError(name, "is too long for a receipt")
-            raw = Path(name).read_bytes()
-        except FileNotFoundError:
-            raise NotFound(name, "does not exist") from None
-        except OSError as error:
-            raise FileError(name, f"cannot be read: {error.strerror or error}") from None
-        try:
-            return cls(raw)
+            return cls(files.read(name, _MAX_BYTES))
         except FormatError as error:
             raise error.in_file(name) from None
 
