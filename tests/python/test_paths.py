@@ -49,6 +49,8 @@ def test_what_is_no_path_is_an_error_of_flyball(demo: flyball.Model, wrong: Any)
         flyball.verify,
         session.save,
         session.restore,
+        demo.chat().save,
+        demo.chat().load,
         demo.generate("Once", 1).receipt.save,
         lambda path: list(journal.read(path)),
         journal.check,
@@ -72,6 +74,10 @@ def test_home_in_every_argument(home: Path, form: Callable[[str], Any]) -> None:
         session.save(form("~/saved"))
         model.session().restore(form("~/saved"))
         model.tune(cache_file=form("~/tuned.txt"))
+        assert model.chat("Be brief.").save(form("~/chat.json")) == home / "chat.json"
+        chat = model.chat()
+        chat.load(form("~/chat.json"))
+        assert chat.system == "Be brief."
         flyball.Policy(model, form("~/policy.toml"))
     assert result.receipt.save(form("~/deep/receipt.json")) == home / "deep/receipt.json"
     assert flyball.verify(form("~/deep/receipt.json"), model=form("~/model.gguf"))

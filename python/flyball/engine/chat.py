@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ContextFull, InvalidArgument
+from ..paths import AnyPath
 from ..pickling import Unpicklable
 from .handle import Progress
 from .messages import Conversation, Message
@@ -166,11 +166,11 @@ class Chat(Unpicklable):
         self._keep(text, result)
         return result
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: AnyPath) -> Path:
         """Write the messages and the template's variables to a JSON file; load() goes on from there."""
         return Conversation(self.history, self._left_out, self.variables).save(path)
 
-    def load(self, path: str | os.PathLike[str]) -> None:
+    def load(self, path: AnyPath) -> None:
         """Replace messages and variables by a saved file's (untrusted input). On an error this chat is unchanged."""
         read = Conversation.load(path)
         self.history, self.variables = read.messages, read.variables

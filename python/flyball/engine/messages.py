@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from .. import files
 from ..errors import FormatError, InvalidArgument
+from ..paths import AnyPath, expanded
 
 # Version 1: messages (objects with role, content and more), left_out, variables.
 _FORMAT, _VERSION = "flyball chat", 1
@@ -64,7 +64,7 @@ class Conversation:
     left_out: int
     variables: dict[str, Any]
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: AnyPath) -> Path:
         """Write a JSON file; raises FileError, and InvalidArgument for what JSON has no form for."""
         document = {
             "format": _FORMAT,
@@ -80,9 +80,9 @@ class Conversation:
             raise InvalidArgument("messages", f"cannot be written as JSON: {error}") from None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Conversation:
+    def load(cls, path: AnyPath) -> Conversation:
         """Read a file, which is untrusted; raises NotFound, FileError or FormatError."""
-        name = os.fspath(path)
+        name = expanded(path)
         members = _document(name, files.read(name, _MAX_BYTES))
         try:
             messages = tuple(Message.of(message) for message in members["messages"])
