@@ -146,7 +146,7 @@ class Model(Together):
     def info(self) -> ModelInfo:
         """Metadata of the file, and how it was loaded."""
         fields = self._core.info() | self._core.startup()
-        return ModelInfo(path=self._path, _file=self._handle.file, **fields)
+        return ModelInfo(path=self._path, _source=self._handle.file, **fields)
 
     def fingerprint(self, progress: Progress | None = None, *, anew: bool = False) -> str:
         """SHA-256 in hexadecimal over the SHA-256 of each MiB of the file, as it was when it was loaded.

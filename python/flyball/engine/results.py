@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _core
 from .._cached import cached
 from .._counts import GenerationCounts, SessionCounts
-from ..errors import Error
+from ..errors import Error, InvalidArgument
 from .model_file import ModelFile
 from .receipt import Receipt
 
@@ -352,7 +352,17 @@ class ModelInfo:
     vocab_only: bool
     model_select_ms: float
     model_prepare_ms: float
-    _file: ModelFile = field(repr=False, compare=False)
+    _source: InitVar[ModelFile | None] = None
+
+    def __post_init__(self, source: ModelFile | None) -> None:
+        object.__setattr__(self, "_source", source)
+
+    @property
+    def _file(self) -> ModelFile:
+        source: ModelFile | None = self.__dict__["_source"]
+        if source is None:
+            raise InvalidArgument("model info", "was made without a model; ask a loaded model's info")
+        return source
 
     @property
     def fingerprint(self) -> str:

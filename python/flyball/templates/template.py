@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import InvalidArgument, TemplateError
+from ..pickling import Unpicklable
 from .sandbox import ReadOnlyDict, ReadOnlyList, Sandbox
 from .traced import Traced, from_template, origin_of
 
@@ -33,8 +34,10 @@ _MAX_DEPTH = 32
 _SPACE = " \t\n\v\f\r"
 
 
-class ChatTemplate:
+class ChatTemplate(Unpicklable):
     """A template and the vocabulary to tokenize for; may be used from many threads."""
+
+    _instead = "it has compiled code; Model.chat_template() makes another"
 
     def __init__(
         self,
