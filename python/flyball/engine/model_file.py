@@ -43,8 +43,8 @@ class ModelFile:
             )
             raise FileError(self.path, what)
 
-    def _identify(self) -> list[tuple[int, int, int, int]] | None:
-        """Device, inode, bytes and time of the last change of each part; None where one cannot be seen."""
+    def _identify(self) -> list[tuple[int, ...]] | None:
+        """Device, inode, bytes and times of each part (no program sets the second); None where one cannot be seen."""
         first = _FIRST_PART.fullmatch(self.path)
         paths = [self.path]
         if first:
@@ -54,7 +54,7 @@ class ModelFile:
             found = [os.stat(path) for path in paths]
         except OSError:
             return None
-        return [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in found]
+        return [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in found]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_core": None}

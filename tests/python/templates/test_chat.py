@@ -283,10 +283,10 @@ def doubled(value: str) -> str:
     ids=lambda source: source[:50],
 )
 def test_hostile_templates_end_in_an_error_and_soon(source: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(flyball.TemplateError):
         make(source).ids(user("hello"))
-    assert time.monotonic() - start < 20
+    assert time.thread_time() - start < 20
 
 
 @pytest.mark.parametrize("expression", [
