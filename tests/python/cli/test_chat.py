@@ -112,7 +112,7 @@ def test_a_long_history_loses_its_older_half(tmp_path: Path) -> None:
 def test_tab_completes_commands_their_words_and_files(chat: Terminal, tmp_path: Path) -> None:
     (tmp_path / "unusual-name.txt").touch()
     chat.type("/set pa" + TAB + "see" + TAB + "7\r/sho" + TAB + "pa" + TAB + "\r")
-    chat.wait_for("seed             7")
+    chat.wait_for("seed               7")
     chat.type(f"/receipt {tmp_path}/unus" + TAB + "\r")
     chat.wait_for("unusual-name.txt")
 
@@ -422,7 +422,7 @@ def test_settings_are_set_and_shown() -> None:
         *("/set nothink", "/set variable effort 3", "/show variables", "/?"),
     )
     assert err == ""
-    for shown in ("max_tokens       3", "stop             ###", "seed             5", "Be brief.\n", "Flyball Demo"):
+    for shown in ("max_tokens         3", "stop               ###", "seed               5", "Be brief.\n", "Flyball Demo"):
         assert shown in out
     for shown in ("(max_tokens)", "3 of answer", '"enable_thinking": false', '"effort": 3', "does not use effort"):
         assert shown in out
