@@ -9,7 +9,7 @@ import weakref
 from .. import _core
 from ..errors import FileError
 
-_FIRST_PART = re.compile(r"(.*)-00001-of-(\d{5})\.gguf", re.DOTALL)
+_FIRST_PART = re.compile(r"(.*)-00001-of-(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
 
 
 class ModelFile:
@@ -36,25 +36,31 @@ class ModelFile:
         return fingerprint
 
     def _check(self) -> None:
-        if self._identity is None or self._identify() != self._identity:
+        if self._identity[0] is None or self._identify() != self._identity:
             what = (
                 "has changed since the model was loaded, so what answered has no fingerprint any more; "
                 "take an answer's digest or receipt while its model is loaded"
             )
             raise FileError(self.path, what)
 
-    def _identify(self) -> list[tuple[int, ...]] | None:
-        """Device, inode, bytes and times of each part (no program sets the second); None where one cannot be seen."""
+    def _identify(self) -> list[tuple[int, ...] | None]:
+        """Device, inode, bytes, time of writing and of change of each part; None for one that cannot be seen.
+
+        A whole file may be named like a first part: then there are no others.
+        """
         first = _FIRST_PART.fullmatch(self.path)
-        paths = [self.path]
-        if first:
-            name, count = first.groups()
-            paths = [f"{name}-{i + 1:05}-of-{count}.gguf" for i in range(int(count))]
-        try:
-            found = [os.stat(path) for path in paths]
-        except OSError:
-            return None
-        return [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in found]
+        if not first:
+            return [_identity(self.path)]
+        name, count, ending = first.groups()
+        return [_identity(f"{name}-{i + 1:05}-of-{count}{ending}") for i in range(int(count))]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_core": None}
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    try:
+        file = os.stat(path)
+    except OSError:
+        return None
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns

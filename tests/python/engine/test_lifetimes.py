@@ -290,3 +290,13 @@ def test_what_belongs_to_the_process_says_so(demo: flyball.Model) -> None:
         for take in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(flyball.InvalidArgument, match=f"^{name}: cannot be pickled or copied"):
                 take(thing)
+
+
+@pytest.mark.parametrize("name", ["whole-00001-of-00003.gguf", "whole-00001-of-00002.GGUF"])
+def test_a_whole_file_named_like_a_part_is_found_again(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(flyball.demo_model_path().read_bytes())
+    with flyball.Model.load(path) as model:
+        result = model.generate("Once", 3)
+    with flyball.Model.load(flyball.demo_model_path()) as model:
+        assert model.generate("Once", 3).digest == result.digest
