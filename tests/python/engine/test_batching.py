@@ -78,13 +78,13 @@ def test_async_twins(demo: flyball.Model) -> None:
 
 def test_joining_and_leaving(demo: flyball.Model) -> None:
     async def main() -> None:
-        long = asyncio.create_task(demo.agenerate("Once upon a time", 400, seed=9, ignore_eos=True))
+        long = asyncio.create_task(demo.agenerate("Once upon a time", 1500, seed=9, ignore_eos=True))
         await asyncio.sleep(0.01)
         assert not long.done()
         short = await demo.agenerate("Lily had a", 5, seed=9)
         assert not long.done()  # it joined and left while the other went on
         assert short.digest == demo.generate("Lily had a", 5, seed=9).digest
-        reference = demo.generate("Once upon a time", 400, seed=9, ignore_eos=True)
+        reference = demo.generate("Once upon a time", 1500, seed=9, ignore_eos=True)
         assert (await long).digest == reference.digest
 
     asyncio.run(main())

@@ -14,6 +14,7 @@ import pytest
 import flyball
 from flyball import _core
 from flyball.engine.batching import Job
+from flyball.engine.options import GenerateKeywords
 from flyball.engine.session import Request
 
 Answers = list[flyball.Result | BaseException]
@@ -72,16 +73,23 @@ def test_work_of_a_session_that_computes_an_answer(demo: flyball.Model) -> None:
         lambda: next(old),
     ]
 
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(_: flyball.Piece) -> None:
+        inside.set()
+        assert go_on.wait(60)
+
     async def mistakes() -> None:
-        answer = asyncio.create_task(session.agenerate("Once upon a time", 400, seed=1, ignore_eos=True))
-        await asyncio.sleep(0.001)
+        options: GenerateKeywords = {"seed": 1, "ignore_eos": True}
+        answer = asyncio.wrap_future(session._submit("Once upon a time", 400, options, hold))
+        assert await asyncio.to_thread(inside.wait, 60)  # the batch thread stands at the answer's first piece
         assert session.tokens  # to look is no mistake
         for call in refused:
             with pytest.raises(flyball.SessionBusy):
                 call()
         assert session.metrics.generations_started
         assert old.close().stop_reason == "interrupted"
-        assert not answer.done()
+        go_on.set()
         expected = demo.generate("Once upon a time", 400, seed=1, ignore_eos=True).digest
         assert (await answer).digest == expected
 
