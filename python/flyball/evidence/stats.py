@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NotFound
+
+if TYPE_CHECKING:
+    import numpy as np  # functions import it: commands that only read results do not need it
 
 
 def scipy(module: str) -> Any:
@@ -72,6 +73,8 @@ class Contingency(NamedTuple):
 
 def contingency(baseline: Mapping[str, int], current: Mapping[str, int], other: str) -> Contingency:
     """The contingency table; categories that the baseline lacks share the cell `other`."""
+    import numpy as np
+
     names = [*sorted(baseline), other]
     unseen = sum(count for name, count in current.items() if name not in baseline)
     return Contingency(
@@ -101,6 +104,8 @@ def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: 
     scale = of / (of - n)
     if float(scipy("special").chdtrc(len(total) - 1, observed * scale)) > _SCREEN:
         return 1.0  # far above any level, so the exact value does not matter
+    import numpy as np
+
     random = np.random.default_rng(seed)
     n_drawn = n_extreme = 0
     while n_drawn < n_permutations and n_extreme < _ENOUGH:
@@ -113,6 +118,8 @@ def same_distribution_p(table: Contingency, n_permutations: int = 60_000, seed: 
 
 def effect_sizes(table: Contingency) -> dict[str, float]:
     """Population stability index and Jensen-Shannon distance, with half a count added to each cell."""
+    import numpy as np
+
     p = (table.baseline + 0.5) / (table.baseline + 0.5).sum()
     q = (table.current + 0.5) / (table.current + 0.5).sum()
     middle = (p + q) / 2
@@ -125,6 +132,8 @@ def detectable_ratio(log_ratios: Sequence[float]) -> float:
 
     A normal approximation; in simulations, Wilcoxon's test of 25 pairs had a power of 72 %.
     """
+    import numpy as np
+
     spread = float(np.std(log_ratios, ddof=1)) if len(log_ratios) > 1 else math.inf
     return math.exp(3.17 * spread / math.sqrt(len(log_ratios))) if log_ratios else math.inf
 
@@ -143,6 +152,8 @@ def summary(values: Sequence[float]) -> Summary | None:
     """The summary of `values`; None if there are none."""
     if not values:
         return None
+    import numpy as np
+
     p50, p95, p99 = (float(x) for x in np.percentile(values, (50, 95, 99)))
     return Summary(len(values), float(np.mean(values)), p50, p95, p99)
 
