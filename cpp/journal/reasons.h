@@ -112,6 +112,7 @@ namespace flyball::journal {
   REASON(HEAL, ROLLED_BACK, "heal", "the trial has shown harm, or a gate failed in it: quarantine again")             \
   REASON(HEAL, LATCHED, "heal", "a user keeps the quarantine until they reset it")                                    \
   REASON(HEAL, RESET, "heal", "a user has set the state")                                                             \
+  REASON(HEAL, OTHER_SUBJECT, "heal", "the quarantine is about another model, target or policy: no progress")         \
   REASON(CURRICULUM, SET, "curriculum", "the confidence that changes need, by phase, workload and outcomes")          \
   REASON(EXPLAIN, COMPLETE, "explain", "each decision, stage and threshold can be explained")                         \
   REASON(EXPLAIN, GAPS, "explain", "a decision, a stage or a threshold cannot be explained")                          \
@@ -134,13 +135,17 @@ namespace flyball::journal {
   REASON(BENCH, COUNTER, "bench", "a case counts more work")                                                          \
   REASON(BENCH, VANISHED, "bench", "a case is gone")                                                                  \
   REASON(BENCH, INSUFFICIENT_DATA, "bench", "there is nothing to compare with")                                       \
+  REASON(BENCH, NOT_COMPARABLE, "bench", "the earlier results are of another corpus, model or settings")              \
   REASON(DASHBOARD, WRITTEN, "dashboard", "the pages are written, every number from the results")                     \
   REASON(REPORT, WRITTEN, "report", "the summaries are written")                                                      \
   REASON(RELEASE, READY, "release", "the archives are complete and reproducible")                                     \
   REASON(RELEASE, DIFFERS, "release", "two builds of the same sources differ")                                        \
   REASON(RELEASE, BROKEN, "release", "an archive is incomplete or does not work")                                     \
   REASON(RUN, CRASHED, "run", "a stage crashed: it has no verdict")                                                   \
-  REASON(RUN, CLEARED, "run", "an interrupted run was abandoned, and a new one began")
+  REASON(RUN, CLEARED, "run", "an interrupted run was abandoned, and a new one began")                                \
+  REASON(RUN, ACCEPTED, "run", "a user has accepted a run: later ones are compared with it")                          \
+  REASON(HISTORY, PASSED, "history", "every record and file of the earlier runs is whole")                            \
+  REASON(HISTORY, DAMAGED, "history", "a record or file of the earlier runs is missing or was altered")
 
 // RENAMED(old id, new id): version 0.1 wrote the old ones; readers accept them until version 0.3.
 #define FLYBALL_RENAMED_REASONS(RENAMED)                \

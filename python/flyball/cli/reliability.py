@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidArgument, NotFound
 from . import common
 
 if TYPE_CHECKING:
-    from ..reliability.results import Record, StageResult
+    from ..reliability.history import Damage, History
+    from ..reliability.results import Limits, Record, StageResult
     from ..reliability.runner import Options
+    from ..reliability.store import Store
 
 _MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "????"}
 
@@ -58,7 +61,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.set_defaults(run=run)
 
     one = actions.add_parser(
-        "status", help="show the last run and the state of the policy's quarantine", parents=[place, common.JSON]
+        "status",
+        help="show the last run, the state of the policy's quarantine, and damage",
+        epilog="Exit codes: 0 every file of the runs is whole, 1 some are missing or were altered, 2 error.",
+        parents=[place, common.JSON],
     )
     one.set_defaults(run=status)
 
@@ -75,9 +81,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("-n", type=int, default=20, metavar="N", help="only the newest N (default: 20)")
     one.set_defaults(run=history)
 
+    one = actions.add_parser(
+        "accept",
+        help="accept a run: later ones are compared with its answers, counters and slower costs",
+        parents=[place],
+    )
+    one.add_argument("--run", dest="of", metavar="RUN", help="which run (default: the last one)")
+    one.add_argument("--damage", action="store_true", help="accept what status says is damaged, instead of a run")
+    one.add_argument("--why", required=True, metavar="TEXT", help="what was intended")
+    one.add_argument("--who", default="", metavar="NAME", help="who accepts (default: the user's name)")
+    one.set_defaults(run=accept)
+
     one = actions.add_parser("reset", help="set the state of the quarantine manually", parents=[place])
     what = one.add_mutually_exclusive_group(required=True)
-    what.add_argument("--latch", action="store_true", help="keep the policy in quarantine whatever the runs show")
+    what.add_argument("--latch", action="store_true", help="keep the policy in quarantine whatever runs show; at once")
     what.add_argument("--unlatch", action="store_true", help="return to automatic quarantine")
     what.add_argument("--active", action="store_true", help="end the quarantine")
     one.set_defaults(run=reset)
@@ -137,6 +154,8 @@ def run(args: argparse.Namespace) -> int:
 
     record = run_stages(options, show)
     progress.clear()
+    for damage in record.damage:
+        common.say_error(f"{options.store.root}: {damage}")
     if args.json:
         common.write_json(record.as_dict() | {"outcome": str(record.outcome)})
     else:
@@ -161,7 +180,8 @@ def _code(record: Record, allow_insufficient_data: bool) -> int:
 def _line(result: StageResult) -> str:
     verdict = result.verdict
     message = common.printable(verdict.message)
-    return f"{_MARKS[verdict.outcome]}  {result.stage:14} {verdict.reason_id:22} {message}  ({result.seconds:.1f} s)\n"
+    stage, reason = common.printable(result.stage), common.printable(verdict.reason_id)
+    return f"{_MARKS[verdict.outcome]}  {stage:14} {reason:22} {message}  ({result.seconds:.1f} s)\n"
 
 
 def _sum(record: Record) -> str:
@@ -172,43 +192,95 @@ def _sum(record: Record) -> str:
     return ", ".join(f"{n} {words[name]}" for name, n in counts.items() if n)
 
 
-def _records(args: argparse.Namespace) -> list[Record]:
-    records = _options(args).store.history()
-    if not records:
+class _Folder(NamedTuple):
+    """What acts need; runner.Options has more, and its imports."""
+
+    store: Store
+    limits: Limits
+    policy_file: Path | None
+
+
+def _folder(args: argparse.Namespace) -> _Folder:
+    from ..reliability.results import Limits
+    from ..reliability.store import Store
+
+    policy, limits = (None if name is None else Path(name).expanduser() for name in (args.policy_file, args.limits))
+    return _Folder(Store(args.artifacts), Limits.read(limits), policy)
+
+
+def _read(args: argparse.Namespace) -> tuple[History, list[Damage], list[str]]:
+    """The history, damage and notes. Raises NotFound if there is nothing."""
+    from ..reliability import integrity
+
+    store = _folder(args).store
+    found = store.read()
+    damage, notes = integrity.check(store, found)
+    if not found.records and not damage:
         raise NotFound(args.artifacts, "has no runs; flyball reliability run makes one")
-    return records
+    return found, damage, notes
+
+
+def _records(args: argparse.Namespace) -> list[Record]:
+    """The records; damage is told on standard error."""
+    found, damage, _ = _read(args)
+    for each in damage:
+        common.say_error(f"{args.artifacts}: {each}")
+    return found.records
 
 
 def status(args: argparse.Namespace) -> int:
-    """Print the last run and the quarantine's state."""
-    records = _records(args)
-    runs = [record for record in records if not record.act]
-    state = {key: value for key, value in records[-1].heal.items() if key != "baseline"}
+    """Print the last run, the quarantine's state, and what is damaged."""
+    from ..reliability import latch
+
+    found, damage, notes = _read(args)
+    runs = [record for record in found.records if not record.act]
+    last = runs[-1] if runs else None
+    place = _folder(args)
+    state = latch.state(place)
+    code = common.FAILURE if damage else common.SUCCESS
+    if place.store.latch_path.exists():
+        notes.append("a latch is in force, which the next run records")
     if args.json:
-        common.write_json({"runs": len(runs), "last": runs[-1].as_dict() if runs else None, "state": state})
-        return common.SUCCESS
-    if runs:
-        common.write(f"{len(runs)} runs, the last {runs[-1].run} ({_when(runs[-1].time)}): {_sum(runs[-1])}\n")
-        for result in runs[-1].stages.values():
+        told = {"damage": [each._asdict() for each in damage], "notes": notes}
+        common.write_json({"runs": len(runs), "last": last and last.as_dict(), "state": state, **told})
+        return code
+    if last:
+        common.write(f"{len(runs)} runs, the last {common.printable(last.run)} ({_when(last.time)}): {_sum(last)}\n")
+        for result in last.stages.values():
             common.write(_line(result))
-    about = ", ".join(f"{key} {value}" for key, value in state.items() if key != "mode" and value)
-    common.write(f"policy: {state.get('mode', 'active')}{f' ({about})' if about else ''}\n")
-    return common.SUCCESS
+    about = state.pop("about", None)
+    words = [f"{key} {_short(value)}" for key, value in state.items() if key != "mode" and value]
+    if isinstance(about, Mapping):
+        words += [f"about {key} {_short(value)}" for key, value in about.items() if value]
+    mode = common.printable(str(state.get("mode", "active")))
+    about = ", ".join(words)
+    common.write(f"policy: {mode}{f' ({about})' if about else ''}\n")
+    for each in damage:
+        common.write(f"damaged: {common.printable(str(each))}\n")
+    for note in notes:
+        common.write(f"note: {common.printable(note)}\n")
+    return code
 
 
 def explain(args: argparse.Namespace) -> int:
     """Print the verdicts with their evidence."""
-    records = [record for record in _records(args) if not record.act]
-    record = next((r for r in records if r.run == args.of), None) if args.of else records[-1]
+    known = _records(args)
+    records = [record for record in known if not record.act]
+    record = next((r for r in reversed(records) if args.of in (None, r.run)), None)
     if record is None:
-        raise NotFound(args.of, "is not a run; flyball reliability history lists them")
+        raise NotFound(args.of or args.artifacts, "is not a run; flyball reliability history lists them")
     results = [result for result in record.stages.values() if args.stage in (None, result.stage)]
     if not results:
         raise InvalidArgument("STAGE", f"is {args.stage!r}, must be one of: {', '.join(record.stages)}")
+    acts = [act for act in known if act.act == "accept" and act.by.get("run") == record.run]
     if args.json:
-        common.write_json({"run": record.run, "stages": [result.as_dict() for result in results]})
+        stages = [result.as_dict() for result in results]
+        common.write_json({"run": record.run, "stages": stages, "accepted": [act.by for act in acts]})
         return common.SUCCESS
-    common.write(f"{record.run}, {_when(record.time)}, {record.target}, profile {record.profile}\n")
+    where = f"{record.target}, profile {record.profile}"
+    common.write(f"{common.printable(record.run)}, {_when(record.time)}, {common.printable(where)}\n")
+    for act in acts:
+        common.write(f"{common.printable(_act(act))}, {_when(act.time)}\n")
     for result in results:
         common.write("\n" + _line(result))
         common.write("".join(f"    {line}\n" for line in _details(result)))
@@ -216,50 +288,79 @@ def explain(args: argparse.Namespace) -> int:
 
 
 def _details(result: StageResult) -> Iterable[str]:
-    from ..journal.events import REASONS
-
     verdict = result.verdict
-    yield f"{REASONS[verdict.reason_id].meaning}"
+    yield verdict.meaning
     if verdict.evidence:
-        yield "evidence: " + ", ".join(f"{key} {_short(value)}" for key, value in verdict.evidence.items())
-    for limit in result.values.get("limits", []):
-        yield f"limit: {limit['name']} = {_short(limit['value'])} ({common.printable(str(limit['source']))})"
-    for term in result.values.get("provenance", []):
-        yield f"term: {term['value']:+} ({common.printable(str(term['source']))})"
+        yield "evidence: " + ", ".join(f"{_short(key)} {_short(value)}" for key, value in verdict.evidence.items())
+    for limit in _rows(result, "limits"):
+        name, value, source = (_short(limit.get(key)) for key in ("name", "value", "source"))
+        yield f"limit: {name} = {value} ({source})"
+    for term in _rows(result, "provenance"):
+        change = term.get("value")
+        shown = f"{change:+}" if isinstance(change, int) else _short(change)
+        yield f"term: {shown} ({_short(term.get('source'))})"
     if verdict.hint:
         yield "hint: " + common.printable(verdict.hint)
+
+
+def _rows(result: StageResult, name: str) -> list[Mapping[str, Any]]:
+    found = result.values.get(name)
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
 
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} {_short(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_short(key)} {_short(inner)}" for key, inner in value.items()) + "}"
     return common.printable(str(value))
 
 
 def history(args: argparse.Namespace) -> int:
-    """Print one line per run or manual action, oldest first."""
+    """Print one line per run or act, oldest first."""
     for record in _records(args)[-args.n :] if args.n > 0 else []:
         if args.json:
             common.write_json(record.as_dict())
-        elif record.act:
-            mode = record.heal.get("mode", "active")
-            common.write(f"{record.run}  {_when(record.time)}  manual action: {record.act}, {mode}\n")
+            continue
+        if record.act:
+            about = _act(record)
         else:
             broken = [r.verdict.reason_id for r in record.stages.values() if r.verdict.outcome == "fail"]
             failures = f"  {', '.join(broken)}" if broken else ""
-            where = f"{record.target} {record.profile} {record.machine}"
-            common.write(f"{record.run}  {_when(record.time)}  {where}  {_sum(record)}{failures}\n")
+            about = f"{record.target} {record.profile} {record.machine}  {_sum(record)}{failures}"
+        common.write(f"{common.printable(record.run)}  {_when(record.time)}  {common.printable(about)}\n")
     return common.SUCCESS
+
+
+def _act(record: Record) -> str:
+    who, why = record.by.get("who"), record.by.get("why")
+    what = f"manual action: {record.act}, {record.heal.get('mode', 'active')}"
+    if record.act == "accept":
+        damage = record.by.get("damage") or ()
+        what = f"accepted {record.by.get('run') or f'{len(damage)} damaged places'}"
+    return what + (f" by {who}" if who else "") + (f": {why}" if why else "")
 
 
 def reset(args: argparse.Namespace) -> int:
     """Set the quarantine's state and print it."""
     from ..reliability.acts import reset as set_state
 
-    state = set_state(_options(args), latch=True if args.latch else False if args.unlatch else None, active=args.active)
+    latch = True if args.latch else False if args.unlatch else None
+    state, recorded = set_state(_folder(args), latch_it=latch, active=args.active)
     common.write(f"policy: {state.mode}{', latched' if state.latched else ''}\n")
+    if not recorded:
+        common.write("a run is going on: the latch is in force, and the run records it at its end\n")
+    return common.SUCCESS
+
+
+def accept(args: argparse.Namespace) -> int:
+    """Accept a run, or damage, and print what was recorded."""
+    from ..reliability.acts import accept as accept_run
+
+    record = accept_run(_folder(args), args.why, run=args.of, who=args.who, damage=args.damage)
+    common.write(f"{common.printable(_act(record))}\n")
+    for each in record.by.get("damage", []):
+        common.write(f"  {common.printable(each)}\n")
     return common.SUCCESS
 
 
@@ -277,4 +378,7 @@ def baseline(args: argparse.Namespace) -> int:
 
 
 def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return "no date"

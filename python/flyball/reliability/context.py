@@ -32,9 +32,11 @@ PROFILES = {
 
 @dataclass
 class Context:
-    """A run in progress. `history`: earlier runs of this target, machine and model, oldest first.
+    """A run in progress. `history`: earlier runs of this target, machine and model, and acts, oldest first.
 
-    `heal`: the state before this run. `results`: of the stages before this one. `folder`: for the stage's files.
+    `of_model`: earlier runs of this model on any machine and target, and acts. `order`: each name's position in the
+    whole history. `heal`: the state before this run. `damage`: what is wrong with the folder, `notes`: what is no
+    damage. `results`: of the stages before this one. `folder`: for the stage's files.
     """
 
     run: str
@@ -49,8 +51,25 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     subjects: dict[str, str] = field(default_factory=dict)
     history: list[Record] = field(default_factory=list)
+    of_model: list[Record] = field(default_factory=list)
+    order: Mapping[str, int] = field(default_factory=dict)
     heal: Mapping[str, Any] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     results: dict[str, StageResult] = field(default_factory=dict)
+
+    def since(self, run: str) -> list[Record]:
+        """The part of the history after the run or act of this name, by position; all of it if there is none."""
+        order = self.order or {record.run: n for n, record in enumerate(self.history)}
+        begin = order.get(run, -1)
+        return [record for record in self.history if order.get(record.run, begin) > begin]
+
+    def elsewhere(self) -> int:
+        """How many earlier runs of this model and target are of other machines."""
+        return sum(
+            bool(record.stages) and record.machine != self.machine and record.target == self.target
+            for record in self.of_model
+        )
 
     def values(self, stage: str) -> dict[str, Any]:
         """The values of a stage of this run; empty if it did not run."""

@@ -42,7 +42,9 @@ class StageResult:
     def from_dict(cls, found: Mapping[str, Any]) -> StageResult:
         """From as_dict()."""
         _check_schema(found)
-        return cls(found["stage"], Verdict.from_dict(found["verdict"]), _upgraded(found["values"]), found["seconds"])
+        verdict = Verdict.from_dict(_of_type(found, "verdict", dict))
+        values, seconds = _of_type(found, "values", dict), _of_type(found, "seconds", int | float)
+        return cls(_of_type(found, "stage", str), verdict, _upgraded(values), seconds)
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +69,9 @@ class Record:
     """A completed run, or with `act` a manual action on the state.
 
     `subjects`: digests of build, model, configuration and policy. `machine`: digest of the processor's description, as
-    costs of different machines are not comparable. `heal`: the state afterwards.
+    costs of different machines are not comparable. `heal`: the state afterwards. `by`: of an act: who, why, and
+    the accepted run. `files`: SHA-256 of the run's SHA256SUMS. `bounds`: the limits of the policy afterwards.
+    `damage`: what was wrong with the history before this record. `prev_hash`: of the line before it.
     """
 
     run: str
@@ -79,6 +83,11 @@ class Record:
     stages: dict[str, StageResult] = field(default_factory=dict)
     heal: dict[str, Any] = field(default_factory=dict)
     act: str = ""
+    by: dict[str, Any] = field(default_factory=dict)
+    files: str = ""
+    bounds: str | None = None
+    damage: list[str] = field(default_factory=list)
+    prev_hash: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -107,9 +116,34 @@ class Record:
     def from_dict(cls, found: Mapping[str, Any]) -> Record:
         """From as_dict()."""
         _check_schema(found)
-        stages = {name: StageResult.from_dict(result) for name, result in found["stages"].items()}
-        names = {f.name for f in fields(cls)}
-        return cls(**{key: value for key, value in found.items() if key in names} | {"stages": stages})
+        stages = {name: StageResult.from_dict(result) for name, result in _of_type(found, "stages", dict).items()}
+        known = {f.name: _of_type(found, f.name, _TYPES[f.name]) for f in fields(cls) if f.name in found}
+        return cls(**known | {"stages": stages})
+
+
+_TYPES: dict[str, Any] = {
+    "run": str,
+    "time": int | float,
+    "target": str,
+    "profile": str,
+    "machine": str,
+    "subjects": dict,
+    "stages": dict,
+    "heal": dict,
+    "act": str,
+    "by": dict,
+    "files": str,
+    "bounds": str | None,
+    "damage": list,
+    "prev_hash": str,
+}
+
+
+def _of_type(found: Mapping[str, Any], name: str, kind: Any) -> Any:
+    value = found[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise FormatError(name, f"is {str(value)[:60]!r}, which is of another type")
+    return value
 
 
 def _check_schema(found: Mapping[str, Any]) -> None:

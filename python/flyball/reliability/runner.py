@@ -5,6 +5,7 @@ An interrupted run is continued if the same run is requested again, else abandon
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -17,10 +18,12 @@ from typing import Any
 from .. import _core, files
 from ..bench.pack import machine
 from ..engine.model import Model, demo_model_path
-from ..errors import Error, InvalidArgument
+from ..errors import Error, FileError, InvalidArgument
 from ..evidence.gates import Outcome, inconclusive
-from ..journal.journal import Journal, read
+from . import integrity, latch, subject
 from .context import PROFILES, Context
+from .events import tell
+from .history import History, strictness
 from .pages import dashboard, report
 from .results import Limits, Record, StageResult
 from .stages import (
@@ -28,6 +31,7 @@ from .stages import (
     coverage,
     curriculum,
     explainability,
+    history,
     metrics,
     preflight,
     quality,
@@ -43,6 +47,7 @@ Stage = Callable[[Context], StageResult]
 
 STAGES: dict[str, Stage] = {
     "preflight": preflight.run,
+    "history": history.run,
     "scenario": scenario.run,
     "startup": startup.run,
     "metrics": metrics.run,
@@ -59,6 +64,8 @@ STAGES: dict[str, Stage] = {
 }
 _NEEDED = ("preflight", "scenario")  # all others depend on them
 TARGETS = ("host", "qemu")
+_TOO_FEW = "_INSUFFICIENT_DATA"
+_DISK_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class Options:
@@ -101,55 +108,88 @@ class Options:
 
 def run(options: Options, on_result: Callable[[StageResult], object] = lambda result: None) -> Record:
     """Run the stages; returns the record. With `only`, nothing is added to the history."""
-    with options.store.locked():
-        subjects = subjects_of(options)
-        machine_key = machine_digest()
+    store = options.store
+    with store.locked():
+        damage, notes = integrity.check(store, store.read())
+        tell(store, [])  # a journal that cannot be continued ends the run before its work
+        latch.record_waiting(options)
+        subjects, machine = subjects_of(options), machine_digest()
         plan = {
             "target": options.target,
             "profile": options.profile.name,
             "stages": options.stages(),
             "subjects": subjects,
-            "machine": machine_key,
+            "machine": machine,
         }
-        store = options.store
         found, given_up = store.interrupted(plan)
-        name = found or store.begin(plan)
-        history = store.history()
-        context = Context(
-            run=name,
-            folder=store.run_folder(name),
-            root=store.root,
-            profile=options.profile,
-            target=options.target,
-            machine=machine_key,
-            model=options.model,
-            config=options.config,
-            policy_file=options.policy_file,
-            limits=options.limits,
-            subjects=subjects,
-            history=comparable(history, options.target, machine_key, subjects["model"]),
-            heal=history[-1].heal if history else {},
-        )
+        known = store.read()
+        _restore_bounds(options, known)
+        context = _context(options, found or store.begin(plan), known, subjects, machine)
+        context.damage, context.notes = [str(each) for each in damage], notes
         carry_out(context, options.stages(), store, on_result)
         record = Record(
-            run=name,
+            run=context.run,
             time=time.time(),
             target=options.target,
             profile=options.profile.name,
-            machine=machine_key,
+            machine=machine,
             subjects=subjects,
             stages=context.results,
             heal=heal_of(context),
+            damage=context.damage,
         )
         if options.only:
-            store.give_up(name)
+            store.give_up(record.run)
             return record
-        bound(context, record)
+        threshold = int(context.values("curriculum").get("threshold", 0))
+        heal, bounds = latch.settle(options, record.heal, threshold, context.folder)
+        record = replace(record, heal=heal, bounds=bounds, files=integrity.seal(context.folder))
         add_to_journal(store, record, given_up)
         store.append(record)
+        latch.record_waiting(options)  # one that was fired while this run went on
         for run in given_up:
             store.give_up(run)
     return record
+
+
+def _context(options: Options, run: str, known: History, subjects: dict[str, str], machine: str) -> Context:
+    model = subjects["model"]
+    return Context(
+        run=run,
+        folder=options.store.run_folder(run),
+        root=options.store.root,
+        profile=options.profile,
+        target=options.target,
+        machine=machine,
+        model=options.model,
+        config=options.config,
+        policy_file=options.policy_file,
+        limits=options.limits,
+        subjects=subjects,
+        history=comparable(known.records, options.target, machine, model),
+        of_model=[
+            record for record in known.records if _is_global(record) or record.subjects.get("model", "") == model
+        ],
+        order={record.run: n for n, record in enumerate(known.records)},
+        heal=subject.named(known.state, known.records),
+    )
+
+
+def _restore_bounds(options: Options, known: History) -> None:
+    """Bound the policy as the history says, whatever became of the file: the scenario obeys it."""
+    written = [record.bounds for record in known.records if record.bounds is not None]
+    last = known.records[-1].heal if known.records else {}
+    if strictness(known.state) > strictness(last):
+        latch.settle(options, known.state, 0)
+    elif written and _text_of(options.store.limits_path) != written[-1]:
+        latch.restore(options, str(written[-1]))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def carry_out(
@@ -160,7 +200,7 @@ def carry_out(
         result = store.result(context.run, name) if store else None
         if result is None:
             start = time.monotonic()
-            result = _guarded(name, context)
+            result = _with_others(_guarded(name, context), context)
             result = replace(result, seconds=round(time.monotonic() - start, 3))
             if store:
                 store.keep(context.run, result)
@@ -172,69 +212,57 @@ def carry_out(
 
 def _guarded(name: str, context: Context) -> StageResult:
     try:
-        return STAGES[name](context)
+        return (name == "self_heal" and subject.apart(context)) or STAGES[name](context)
     except Exception as error:  # this stage is inconclusive, the others continue
+        if isinstance(error, OSError) and any(about in str(error) for about in _DISK_FULL):
+            raise FileError(
+                str(context.folder), f"{name} could not write: {error}; free some space, run again"
+            ) from None
         files.write(context.folder / f"{name}.error.txt", traceback.format_exc())
         message = f"{type(error).__name__}: {error}"
         return StageResult(name, inconclusive("RUN_CRASHED", message, f"see {name}.error.txt in the run's folder"))
 
 
+def _with_others(result: StageResult, context: Context) -> StageResult:
+    """Where costs have too few runs, the runs that do not count."""
+    n = context.elsewhere()
+    if result.stage not in ("startup", "metrics") or not result.verdict.reason_id.endswith(_TOO_FEW) or not n:
+        return result
+    others = f"{n} run of another machine exists" if n == 1 else f"{n} runs of other machines exist"
+    return replace(result, verdict=replace(result.verdict, message=f"{result.verdict.message}; {others}"))
+
+
 def heal_of(context: Context) -> dict[str, Any]:
-    """The state after the run; unchanged if the stage did not run."""
-    return dict(context.values("self_heal").get("state", context.heal))
-
-
-def bound(context: Context, record: Record) -> None:
-    """Write the limits of the next scenario's policy, and of the given policy file."""
-    threshold = int(context.values("curriculum").get("threshold", 0))
-    state = self_heal.State.of(record.heal)
-    write_limits(context.root, context.policy_file, state, threshold, int(context.limits.canary_threshold))
-
-
-def write_limits(
-    root: Path, policy_file: Path | None, state: self_heal.State, threshold: int, canary_threshold: int
-) -> None:
-    """Write the limits files; remove them if nothing is bounded."""
-    text = self_heal.limits_text(state, threshold, canary_threshold)
-    targets = [scenario.limits_file(root)]
-    if policy_file is not None:
-        targets.append(policy_file.with_name(policy_file.name + ".limits"))
-    for target in targets:
-        if text:
-            files.write(target, text)
-        else:
-            target.unlink(missing_ok=True)
+    """The state after the run, with what a quarantine is about; unchanged if the stage did not run."""
+    state = context.values("self_heal").get("state")
+    return dict(context.heal) if state is None else {**state, **subject.kept(context, state)}
 
 
 def add_to_journal(store: Store, record: Record, given_up: Sequence[str]) -> None:
     """Add each stage's verdict to the journal; once, even if a run killed here is continued."""
-    with Journal(store.journal_path, log=store.root / "journal.log") as journal:
-        known = {(event.data.get("run"), event.data.get("stage")) for event in read(store.journal_path)}
-        for run in given_up:
-            if (run, "run") not in known:
-                journal.tell(
-                    "RUN_CLEARED", {"run": run, "stage": "run", "message": f"{run} was interrupted and is abandoned"}
-                )
-        for name, result in record.stages.items():
-            if (record.run, name) in known:
-                continue
-            verdict = result.verdict
-            data = {
-                "run": record.run,
-                "stage": name,
-                "outcome": str(verdict.outcome),
-                "message": verdict.message[:1000],
-            }
-            journal.tell(verdict.reason_id, data)
+    events = []
+    for run in given_up:
+        message = f"{run} was interrupted and is abandoned"
+        events.append(("RUN_CLEARED", {"run": run, "stage": "run", "message": message}))
+    for name, result in record.stages.items():
+        verdict = result.verdict
+        data = {"run": record.run, "stage": name, "outcome": str(verdict.outcome), "message": verdict.message[:1000]}
+        events.append((verdict.reason_id, data))
+    tell(store, events)
 
 
 def comparable(history: Sequence[Record], target: str, machine: str, model: str) -> list[Record]:
-    """Runs and manual actions of the same target, machine and model."""
+    """Runs and acts of the same target, machine and model, and acts that are about all."""
     return [
         record
         for record in history
-        if (record.target, record.machine, record.subjects.get("model", "")) == (target, machine, model)
+        if _is_global(record)
+        or (record.target, record.machine, record.subjects.get("model", "")) == (target, machine, model)
     ]
+
+
+def _is_global(record: Record) -> bool:
+    return bool(record.act) and not record.machine
 
 
 def subjects_of(options: Options) -> dict[str, str]:
@@ -254,6 +282,7 @@ def subjects_of(options: Options) -> dict[str, str]:
         "model": model,
         "configuration": _digest(options.config),
         "policy": _digest(options.policy_file),
+        "policy_file": "" if options.policy_file is None else str(options.policy_file.resolve()),
     }
 
 

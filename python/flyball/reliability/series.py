@@ -35,7 +35,7 @@ def choose_baseline(history: Sequence[Record], n_runs: int) -> dict[str, Any]:
 
 def judge(history: Sequence[Record], current: float, name: str, least_ratio: float) -> tuple[Drift | None, str]:
     """The drift of a cost and a description of its baseline; None while there are too few runs."""
-    acts = [i for i, record in enumerate(history) if record.act == "baseline"]
+    acts = [i for i, record in enumerate(history) if record.act and "baseline" in record.heal]
     if acts:
         act = history[acts[-1]]
         values = [*costs(history[acts[-1] :][-_WINDOW:], name), current]

@@ -1,28 +1,31 @@
 """The folder of the runs: artifacts/reliability/.
 
-lock              locked by the running run
-history.jsonl     a line for each completed run and each manual action; append-only
-journal.jsonl     the stages' verdicts and the manual actions as a journal, with journal.log
-runs/ID/          plan.json, stages/ with a file for each completed stage, and the stages' files
-
-The history is authoritative: it has the state after each run. An incomplete last line after a crash is dropped.
+lock                   held by the running run
+history.jsonl, .head   a line for each completed run and each act; append-only (history.py)
+journal.jsonl          the stages' verdicts and the acts as a journal, with journal.log
+policy.toml.limits     the bounds of the policy, if it has any
+latch.json             a latch that is in force and not yet in the history (latch.py)
+runs/ID/               plan.json, stages/ with a file for each completed stage, the stages' files, SHA256SUMS
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import Error, FileError, FormatError, InvalidArgument
+from ..errors import Error, FileError
 from ..paths import AnyPath, expanded
+from . import lock
+from .history import History, append, read
 from .results import Record, StageResult
+
+ABANDONED = "abandoned"  # the file that marks such a run; version 0.1 has `given_up` in plan.json instead
 
 
 class Store:
@@ -32,95 +35,94 @@ class Store:
         self.root = Path(expanded(root, "root"))
         self.history_path = self.root / "history.jsonl"
         self.journal_path = self.root / "journal.jsonl"
+        self.log_path = self.root / "journal.log"
+        self.limits_path = self.root / "policy.toml.limits"
+        self.latch_path = self.root / "latch.json"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Lock the folder; a second run is refused, as both would append to the same history."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / "lock", "w")  # noqa: SIM115
-        except OSError as error:
-            raise FileError(str(self.root), f"cannot be written: {error.strerror or error}") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InvalidArgument(
-                    str(self.root), "is in use by another run; wait for it, or give --artifacts another folder"
-                ) from None
-            yield
+        return lock.locked(self.root / "lock", "another run; wait for it, or give --artifacts another folder")
 
     def history(self) -> list[Record]:
-        """All records, oldest first."""
-        try:
-            lines = self.history_path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise FileError(str(self.history_path), f"cannot be read: {error.strerror or error}") from None
-        records = []
-        for number, line in enumerate(lines[:-1], 1):  # an incomplete last line is dropped
-            try:
-                records.append(Record.from_dict(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError, Error) as error:
-                raise FormatError(
-                    f"{self.history_path}:{number}", f"is not a valid record: {error}; move the file away"
-                ) from None
-        return records
+        """All records that can be read, oldest first."""
+        return self.read().records
+
+    def read(self) -> History:
+        """The history, with what is wrong with it."""
+        return read(self.history_path)
 
     def append(self, record: Record) -> None:
         """Append a record and flush it to the disk; a record that is already there is not repeated."""
-        if any(known.run == record.run for known in self.history()):
-            return
-        line = json.dumps(record.as_dict()).encode() + b"\n"
-        with open(self.history_path, "ab") as file:
-            whole = _whole_lines(self.history_path)
-            if whole != file.tell():
-                file.truncate(whole)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.history_path, record)
 
     def run_folder(self, run: str) -> Path:
         """The folder of a run."""
         return self.root / "runs" / run
 
-    def begin(self, plan: Mapping[str, Any]) -> str:
-        """Create a run; returns its name."""
+    def new_name(self, infix: str = "") -> str:
+        """A name that no run or act has had, whatever the clock says; names have no order."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        runs = self.root / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
+        known = {record.run for record in self.history()}
         for n in range(1000):
-            run = f"{stamp}-{n:03}"
-            if not (runs / run).exists():
-                (runs / run).mkdir()
-                write_json(runs / run / "plan.json", plan)
-                return run
-        raise FileError(str(runs), "already has a thousand runs of this second")
+            name = f"{stamp}-{infix}{n:03}"
+            if name not in known and not self.run_folder(name).exists():
+                return name
+        raise FileError(str(self.root), "already has a thousand runs of this second")
+
+    def begin(self, plan: Mapping[str, Any]) -> str:
+        """Create a run; returns its name. The plan's `after` is the length of the history when it began."""
+        run = self.new_name()
+        try:
+            self.run_folder(run).mkdir(parents=True)
+        except OSError as error:
+            raise FileError(str(self.run_folder(run)), f"cannot be made: {error.strerror or error}") from None
+        write_json(self.run_folder(run) / "plan.json", {**plan, "after": self.read().n_lines})
+        return run
 
     def interrupted(self, plan: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-        """The newest interrupted run with this plan, and all other interrupted runs."""
+        """The interrupted run with this plan, and all other interrupted runs.
+
+        A run after whose beginning the history has grown is never continued: its state would overwrite a later one.
+        """
         runs = self.root / "runs"
-        if not runs.is_dir():
+        try:
+            folders = [folder.name for folder in runs.iterdir() if folder.is_dir()]
+        except FileNotFoundError:
             return None, []
-        ended = {record.run for record in self.history()}
-        open_runs = sorted(folder.name for folder in runs.iterdir() if folder.is_dir() and folder.name not in ended)
-        plans = {run: read_json(runs / run / "plan.json") for run in open_runs}
-        same = [run for run in open_runs if plans[run] == plan]
-        given_up = [run for run in open_runs if run not in same[-1:] and not (plans[run] or {}).get("given_up")]
+        except OSError as error:
+            raise FileError(str(runs), f"cannot be read: {error.strerror or error}") from None
+        known = self.read()
+        ended = {record.run for record in known.records}
+        plans = {run: read_json(runs / run / "plan.json") or {} for run in sorted(folders) if run not in ended}
+        same = [
+            run
+            for run, found in plans.items()
+            if not (runs / run / ABANDONED).exists()
+            and found.get("after", known.n_lines) == known.n_lines
+            and {key: value for key, value in found.items() if key != "after"} == plan
+        ]
+        given_up = [
+            run
+            for run, found in plans.items()
+            if run not in same[-1:] and not found.get("given_up") and not (runs / run / ABANDONED).exists()
+        ]
         return (same[-1] if same else None), given_up
 
     def give_up(self, run: str) -> None:
-        """Mark a run as abandoned."""
-        path = self.run_folder(run) / "plan.json"
-        write_json(path, (read_json(path) or {}) | {"given_up": True})
+        """Mark a run as abandoned, without a change of its files: its record may only be lost."""
+        files.write(self.run_folder(run) / ABANDONED, "")
 
     def result(self, run: str, stage: str) -> StageResult | None:
-        """The result of a stage; None if it has not ended or its file is invalid."""
-        found = read_json(self._result_path(run, stage))
+        """The result of a stage; None if it has not ended. A damaged file is set aside, told, and None as well."""
+        path = self._result_path(run, stage)
+        if not path.exists():
+            return None
         try:
-            return None if found is None else StageResult.from_dict(found)
-        except (KeyError, TypeError, ValueError, Error):
+            return StageResult.from_dict(read_json(path) or {})
+        except (KeyError, TypeError, ValueError, AttributeError, Error) as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            warnings.warn(f"{path}: cannot be read ({error}); it is {aside.name} now, {stage} runs again", stacklevel=2)
             return None
 
     def keep(self, run: str, result: StageResult) -> None:
@@ -129,11 +131,6 @@ class Store:
 
     def _result_path(self, run: str, stage: str) -> Path:
         return self.run_folder(run) / "stages" / f"{stage}.json"
-
-
-def _whole_lines(path: Path) -> int:
-    data = path.read_bytes()
-    return data.rfind(b"\n") + 1
 
 
 def write_json(path: Path, value: object) -> None:
@@ -145,6 +142,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is none."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -95,7 +95,7 @@ def _stage(result: StageResult) -> Document:
         "stage": clean(result.stage),
         "outcome": str(verdict.outcome),
         "reason_id": verdict.reason_id,
-        "meaning": REASONS[verdict.reason_id].meaning,
+        "meaning": verdict.meaning,
         "message": clip(verdict.message),
         "hint": clip(verdict.hint),
         "seconds": figure(result.seconds, f"{result.seconds:.1f} s"),

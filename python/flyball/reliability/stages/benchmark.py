@@ -1,12 +1,13 @@
-"""Benchmark: run the frozen cases and compare them with the newest run that did not fail.
+"""Benchmark: run the frozen cases and compare them with the newest comparable run on any machine that did not fail.
 
-Digests and counters decide. Times are only reported, as they are not measured in turn with the earlier run's; that is
-what `flyball bench run --against` does.
+Comparable are runs of the same corpus, model and seed: their answers are the same on every machine, by contract. A run
+that a user has accepted is compared with even if it failed. Digests and counters decide. Times are only reported, as
+they are not measured in turn with the earlier run's; that is what `flyball bench run --against` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ...bench.run import run as run_pack
 from ...bench.worker import COUNTERS
 from ...engine.model import Model, demo_model_path
 from ...errors import FormatError
-from ...evidence.gates import inconclusive
+from ...evidence.gates import Outcome, inconclusive
 from ..context import Context
 from ..results import Record, StageResult
 
@@ -34,10 +35,17 @@ def run(context: Context) -> StageResult:
     write(context.folder / _FILE, found.as_dict())
     limits = context.limits
     bounds = Bounds(limits.bench_slow_down, limits.bench_counters)
-    earlier = _earlier(context.history)
+    values = {**_values(found), "limits": limits.effective("bench_counters", "bench_slow_down")}
+    runs = [record for record in context.of_model if record.values("benchmark")]
+    same = [record for record in runs if comparable(record.values("benchmark"), values)]
+    earlier, why = _earlier(context.of_model, {record.run: record for record in same})
     evidence: dict[str, Any] = {
         "against": earlier.run if earlier else None,
-        "limits": limits.effective("bench_counters", "bench_slow_down"),
+        "against_machine": earlier.machine if earlier else None,
+        "comparable": len(same),
+        "comparable_elsewhere": sum(record.machine != context.machine for record in same),
+        "not_comparable": len(runs) - len(same),
+        "limits": values["limits"],
     }
     try:
         before = _cases(Fields(f"run {earlier.run}", earlier.values("benchmark"))) if earlier else {}
@@ -45,27 +53,52 @@ def run(context: Context) -> StageResult:
         verdict = inconclusive("BENCH_INSUFFICIENT_DATA", f"the earlier run cannot be read: {error}")
     else:
         verdict = overall(judge(before, found.cases, bounds, gone=found.failures), bounds, "not measured in pairs")
-        evidence["ratios_of_times"] = {
-            name: round(case.median_ms / before[name].median_ms, 3)
-            for name, case in found.cases.items()
-            if name in before
-        }
+        if earlier is None and runs:
+            message = f"{len(runs)} earlier runs are of another corpus, model or seed"
+            hint = (
+                "later runs are compared with this one; flyball reliability accept --why TEXT says that it is intended"
+            )
+            verdict = inconclusive("BENCH_NOT_COMPARABLE", message, hint, **verdict.evidence)
+        elif earlier is not None:
+            verdict = replace(verdict, message=f"{verdict.message}; {_against(earlier, context, len(same), why)}")
+            evidence["ratios_of_times"] = {
+                name: round(case.median_ms / before[name].median_ms, 3)
+                for name, case in found.cases.items()
+                if name in before and earlier.machine == context.machine
+            }
+        if verdict.outcome is Outcome.FAIL:
+            hint = "if that is intended: flyball reliability accept --why TEXT"
+            verdict = replace(verdict, hint=f"{verdict.hint}; {hint}" if verdict.hint else hint)
     verdict = replace(verdict, evidence=verdict.evidence | evidence)
-    return StageResult("benchmark", verdict, {**_values(found), "limits": evidence["limits"]})
+    return StageResult("benchmark", verdict, values)
 
 
-def _earlier(history: Sequence[Record]) -> Record | None:
-    """The newest run since the last manual baseline that has the cases and did not fail, or None."""
-    for record in reversed(history):
-        if record.act == "baseline":
-            return None
-        if record.values("benchmark") and not record.failed("benchmark"):
-            return record
-    return None
+def comparable(values: Mapping[str, Any], with_values: Mapping[str, Any]) -> bool:
+    """Whether two runs had the same corpus, model and seed; what version 0.1 did not record is taken as the same."""
+    return all(values.get(name, with_values[name]) == with_values[name] for name in ("pack", "model", "seed"))
+
+
+def _earlier(records: Sequence[Record], same: Mapping[str, Record]) -> tuple[Record | None, str]:
+    """The comparable run to compare with, and why if a user chose it."""
+    for n in reversed(range(len(records))):
+        record = records[n]
+        if record.act == "accept" and (accepted := same.get(record.by.get("run", ""))):
+            return accepted, f"accepted by {record.by.get('who')}: {record.by.get('why')}"
+        if record.act == "baseline" and (chosen := [r for r in records[:n] if r.run in same]):
+            return chosen[-1], f"in the baseline {record.run}"
+        if record.run in same and not record.failed("benchmark"):
+            return record, ""
+    return None, ""
+
+
+def _against(earlier: Record, context: Context, n_comparable: int, why: str) -> str:
+    where = "" if earlier.machine == context.machine else f" of the machine {earlier.machine}"
+    runs = "1 comparable run" if n_comparable == 1 else f"{n_comparable} comparable runs"
+    return f"compared with {earlier.run}{where}, {f'{why}; ' if why else 'of '}{runs}"
 
 
 def _values(found: Results) -> dict[str, Any]:
-    """Values for later runs. `pack`: SHA-256 of the corpus, as that of a pack depends on the build."""
+    """Values for later runs. `pack`: SHA-256 of the corpus; that of a pack depends on the build."""
     cases = {
         name: {
             "digest": case.digest,
@@ -76,7 +109,7 @@ def _values(found: Results) -> dict[str, Any]:
         }
         for name, case in found.cases.items()
     }
-    return {"pack": found.corpus, "cases": cases}
+    return {"pack": found.corpus, "model": found.fingerprint, "seed": found.seed, "cases": cases}
 
 
 def _rounded(value: float | None) -> int | None:

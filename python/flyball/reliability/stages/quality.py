@@ -20,7 +20,7 @@ def run(context: Context) -> StageResult:
     about = context.values("preflight")
     model, memory = model_class(about.get("shape", {})), memory_tier(about.get("memory_mb", 0))
     share, streak, provenance = effective(context, model, memory)
-    outcomes = judged(context.history, str(context.heal.get("counted_from", "")))
+    outcomes = judged(context.since(str(context.heal.get("counted_from", ""))))
     outcomes += [change["outcome"] for change in context.values("scenario").get("applied", [])]
     outcomes = outcomes[-int(context.limits.quality_window) :]
     n_harm = sum(outcome in HARM for outcome in outcomes)
@@ -52,14 +52,9 @@ def judge(outcomes: Sequence[str], share: float, streak: int) -> Verdict:
     return passed("QUALITY_PASSED", message, lower=lower, upper=upper, limit=share)
 
 
-def judged(history: Sequence[Record], counted_from: str) -> list[str]:
-    """Outcomes of applied changes in the runs after `counted_from`, oldest first."""
-    found = []
-    for record in reversed(history):
-        if record.run <= counted_from:
-            break
-        found += [change["outcome"] for change in reversed(record.values("scenario").get("applied", []))]
-    return found[::-1]
+def judged(history: Sequence[Record]) -> list[str]:
+    """Outcomes of applied changes, oldest first."""
+    return [change["outcome"] for record in history for change in record.values("scenario").get("applied", [])]
 
 
 def longest_streak(outcomes: Sequence[str]) -> int:
