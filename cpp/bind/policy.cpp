@@ -104,7 +104,7 @@ class PolicyCore {
     for (u32 i = 0; i < governor::policy::n_actions; ++i) {
       const auto& o = state.history.outcomes[i];
       outcomes[text(governor::policy::info(Action(i)).name)] =
-          py::make_tuple(o.improved, o.regressed, o.inconclusive, o.history);
+          py::make_tuple(o.improved, o.regressed, o.inconclusive, o.history, o.unchanged);
     }
     py::list decided, acted;
     for (const journal::Reason reason : reasons) {

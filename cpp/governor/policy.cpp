@@ -263,7 +263,7 @@ PlannedChange observe(const Settings& settings, State& state, const TurnSeen& se
     record_change(record, Reason::APPLY_UNDONE, state.now, state.trial_from);
     return change(state, state.trial_from, Action::stay, record);
   }
-  if (seen.step_cycles != 0) state.before.add(seen, u32(settings.outcome_turns));
+  see_untried(settings, state, seen);
   return give_back(settings, state, seen, record);
 }
 

@@ -60,9 +60,10 @@ struct TurnSeen {
   u64 cycles_per_token = 0;  // of decoding; 0: nothing was decoded
   u64 resident_kb = 0;       // memory of the process, or an estimate
   u64 available_mb = 0;
-  u32 depth = 0;         // tokens in the cache at its end
-  bool stopped = false;  // by the guard
-  bool cut = false;      // by max_tokens or a full context
+  u32 depth = 0;             // tokens in the cache at its end
+  bool stopped = false;      // by the guard
+  bool cut = false;          // by max_tokens or a full context
+  bool interrupted = false;  // by the caller: how it would have ended is not known
   friend bool operator==(const TurnSeen&, const TurnSeen&) = default;
 };
 
@@ -103,6 +104,7 @@ Status read(const Json& object, Restored* out);
 Status read(const Json& object, StartSeen* out);
 
 constexpr u32 max_outcome_turns = 16;
+constexpr u32 outcome_rules = 2;  // the newest; a journal says which ones decided, and an older one means 1
 
 // What survives the process.
 struct History {
@@ -112,6 +114,7 @@ struct History {
     u64 improved = 0;
     u64 regressed = 0;
     u64 inconclusive = 0;
+    u64 unchanged = 0;
     friend bool operator==(const Outcomes&, const Outcomes&) = default;
   };
   Outcomes outcomes[n_actions];
@@ -153,6 +156,7 @@ struct State {
   Possible possible;
   TunableLimits now;
   History history;
+  u32 outcome_rules = policy::outcome_rules;
   u64 usual_step_cycles = 0;  // the least seen; 0: none yet
   u64 bad = 0;                // answers that showed trouble, since the last change of mode or long calm
   u64 calm = 0;               // answers in a row that showed none
@@ -212,10 +216,13 @@ struct Comparison {
   u32 pairs = 0;
   u32 better = 0;
   u32 worse = 0;
-  enum { inconclusive, improved, regressed } verdict = inconclusive;
+  u32 could_worsen = 0;  // pairs but for those that were bad before and after
+  // unchanged: harm to half of the answers or more would have been seen. inconclusive: it might not.
+  enum { inconclusive, improved, regressed, unchanged } verdict = inconclusive;
 };
-// Answers before and after, paired where the machine was as fast; decided by an exact sign test at 5 %.
-Comparison compare(const ActionInfo& action, const Answers& before, const Answers& after);
+// Answers before and after, paired where the machine was as fast as possible; decided by exact sign tests at 5 %.
+Comparison compare(const ActionInfo& action, const Answers& before, const Answers& after, u32 rules = outcome_rules);
+void see_untried(const Settings& settings, State& state, const TurnSeen& seen);  // an answer while nothing is on trial
 void begin_trial(State& state, Action action, const TunableLimits& from);
 // True: the trial has ended, and regressed.
 bool continue_trial(const Settings& settings, State& state, const TurnSeen& seen, Record record);

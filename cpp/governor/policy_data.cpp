@@ -27,6 +27,7 @@ Status read_outcomes(const Json& object, History::Outcomes (&out)[n_actions]) {
     FLYBALL_TRY(take(item, item.find("regressed", &history) ? "regressed" : "harmed", most_number, &out[i].regressed));
     FLYBALL_TRY(take(item, item.find("inconclusive", &history) ? "inconclusive" : "undecided", most_number,
                      &out[i].inconclusive));
+    if (item.find("unchanged", &history)) FLYBALL_TRY(take(item, "unchanged", most_number, &out[i].unchanged));
   }
   if (object.count() == n_known) return {};
   return fail(Code::corrupt, "outcomes", object.offset()) << "has an unknown action";
@@ -43,7 +44,9 @@ Status read_member(const Json& object, Str name, TunableLimits* out) {
 void write(JsonWriter& json, const TurnSeen& seen) {
   json.begin_object().field("step_cycles", seen.step_cycles).field("cycles_per_token", seen.cycles_per_token);
   json.field("resident_kb", seen.resident_kb).field("available_mb", seen.available_mb).field("depth", seen.depth);
-  json.field("stopped", seen.stopped).field("cut", seen.cut).end_object();
+  json.field("stopped", seen.stopped).field("cut", seen.cut);
+  if (seen.interrupted) json.field("interrupted", true);
+  json.end_object();
 }
 
 Status read(const Json& object, TurnSeen* out) {
@@ -53,7 +56,9 @@ Status read(const Json& object, TurnSeen* out) {
   FLYBALL_TRY(take(object, "available_mb", most_number, &out->available_mb));
   FLYBALL_TRY(take(object, "depth", most_u32, &out->depth));
   FLYBALL_TRY(take(object, "stopped", &out->stopped));
-  return take(object, "cut", &out->cut);
+  FLYBALL_TRY(take(object, "cut", &out->cut));
+  Json member;
+  return object.find("interrupted", &member) ? take(object, "interrupted", &out->interrupted) : Status();
 }
 
 void write(JsonWriter& json, const Consulted& seen) {
@@ -106,7 +111,8 @@ void write(JsonWriter& json, const History& history) {
     const History::Outcomes& o = history.outcomes[i];
     if (o == History::Outcomes()) continue;
     json.key(info(Action(i)).name).begin_object().field("history", o.history).field("improved", o.improved);
-    json.field("regressed", o.regressed).field("inconclusive", o.inconclusive).end_object();
+    json.field("regressed", o.regressed).field("inconclusive", o.inconclusive);
+    json.field("unchanged", o.unchanged).end_object();
   }
   const History::Starts& starts = history.starts;
   json.end_object().key("starts").begin_object().field("n", starts.n).field("failed", starts.failed);
@@ -143,6 +149,7 @@ void write_opening(JsonWriter& json, const Settings& settings, const State& stat
   json.field("smallest_cache_type", cache_type_name(state.possible.least_cache_bits)).end_object();
   write_limits(json.key("current"), state.now);
   write(json.key("history"), state.history);
+  json.field("outcome_rules", state.outcome_rules);
 }
 
 Status read_opening(const Json& data, State* out) {
@@ -157,7 +164,10 @@ Status read_opening(const Json& data, State* out) {
   FLYBALL_TRY(read_cache_type(member, "smallest_cache_type", &possible.least_cache_bits));
   FLYBALL_ASSIGN(member, data.member("history"));
   FLYBALL_TRY(read(member, &history));
+  u32 rules = 1;
+  if (data.find("outcome_rules", &member)) FLYBALL_TRY(take(data, "outcome_rules", outcome_rules, &rules));
   *out = begin(base, possible, now, history);
+  out->outcome_rules = rules;
   return {};
 }
 

@@ -8,7 +8,7 @@ namespace flyball::governor {
 // Decisions of a governor or a policy, as opposed to observations and a reliability run's verdicts.
 inline bool is_decision(Reason reason) {
   const Str family = info(reason).family;
-  return family != "MODEL" && family != "SESSION" && reason <= Reason::OUTCOME_INCONCLUSIVE;
+  return family != "MODEL" && family != "SESSION" && reason <= Reason::OUTCOME_UNCHANGED;
 }
 
 class Replay {

@@ -89,7 +89,8 @@ namespace flyball::journal {
   REASON(BLOCK, MEMORY, "blocked", "would increase, but too little memory would be left")                             \
   REASON(OUTCOME, IMPROVED, "outcome", "answers after a change are better than those before")                         \
   REASON(OUTCOME, REGRESSED, "outcome", "answers after a change are worse than those before")                         \
-  REASON(OUTCOME, INCONCLUSIVE, "outcome", "answers after a change and before it do not differ beyond chance")        \
+  REASON(OUTCOME, INCONCLUSIVE, "outcome", "too few answers could be compared, or they do not differ beyond chance")  \
+  REASON(OUTCOME, UNCHANGED, "outcome", "enough answers were compared to see harm, and there was none")               \
   REASON(PREFLIGHT, READY, "preflight", "everything that the run needs is there")                                     \
   REASON(PREFLIGHT, MISSING, "preflight", "something that the run needs is missing")                                  \
   REASON(PREFLIGHT, REFUSED, "preflight", "the model or the configuration cannot be used")                            \

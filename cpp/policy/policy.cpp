@@ -130,6 +130,7 @@ TurnSeen seen_of(const Generation& generation) {
   seen.depth = u32(session.tokens().size);
   seen.stopped = session.governor().turn.stopped;
   seen.cut = stop == engine::StopReason::max_tokens || stop == engine::StopReason::context_full;
+  seen.interrupted = !seen.stopped && (stop == engine::StopReason::interrupted || stop == engine::StopReason::deadline);
   return seen;
 }
 

@@ -139,7 +139,12 @@ Status consult(Context& repl, Str argument) {
 Status outcomes(Context& repl, Str) {
   FLYBALL_TRY(open_policy(repl));
   using namespace governor::policy;
-  (repl.out << "  ").padded("action", 18).padded("improved", 10).padded("regressed", 11).padded("inconclusive", 14);
+  (repl.out << "  ")
+      .padded("action", 18)
+      .padded("improved", 10)
+      .padded("regressed", 11)
+      .padded("unchanged", 11)
+      .padded("inconclusive", 14);
   repl.out << "history  should lower\n";
   for (u32 i = 0; i < n_actions; ++i) {
     const ActionInfo& action = governor::policy::info(Action(i));
@@ -151,8 +156,8 @@ Status outcomes(Context& repl, Str) {
       repl.out.padded(text.put_i64(value).text(), width);
     };
     (repl.out << "  ").padded(action.name, 18);
-    column(i64(seen.improved), 10), column(i64(seen.regressed), 11), column(i64(seen.inconclusive), 14),
-        column(seen.history, 9);
+    column(i64(seen.improved), 10), column(i64(seen.regressed), 11), column(i64(seen.unchanged), 11);
+    column(i64(seen.inconclusive), 14), column(seen.history, 9);
     repl.out << metric_name(action.metric) << '\n';
   }
   return {};

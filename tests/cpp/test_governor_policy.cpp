@@ -445,13 +445,126 @@ TEST(policy_outcomes_need_more_than_chance) {
 TEST(policy_trials_end_where_nothing_can_be_compared) {
   World world = aggressive();
   make_degraded(world);
-  world.choose(Action::reduce_answer);
+  world.choose(Action::reduce_context);  // cycles need the machine's speed
   TurnSeen unknown = calm;
   unknown.step_cycles = 0;
   world.turn(unknown, 31);
   CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(0));
   world.turn(unknown);
   CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(1));
+}
+
+// The worst harm: nothing is decoded, so that neither speed nor cost is known.
+TEST(policy_answers_that_end_at_once_are_evidence) {
+  const TurnSeen at_once{0, 0, 50'000, 8000, 100, true, false}, full{0, 0, 50'000, 8000, 100, false, true};
+  for (const Action action : {Action::reduce_answer, Action::reduce_context, Action::reduce_cache}) {
+    for (const TurnSeen& ended : {at_once, full}) {
+      World world = aggressive();
+      world.turn(calm, 8);
+      world.state.history.mode = Mode::degraded;
+      world.choose(action);
+      world.turn(ended, 7);
+      CHECK_EQ(world.count(Reason::OUTCOME_REGRESSED), u64(0));
+      world.turn(ended);
+      CHECK_EQ(world.count(Reason::OUTCOME_REGRESSED), u64(1));
+      CHECK_EQ(world.count(Reason::APPLY_UNDONE), u64(1));
+      CHECK(world.state.now == asked);
+    }
+  }
+}
+
+// As many answers as before ended early: that is not what the action did.
+TEST(policy_answers_that_ended_early_before_are_no_harm) {
+  World world = aggressive();
+  const TurnSeen at_once{0, 0, 50'000, 8000, 100, true, false};
+  for (u32 i = 0; i < 8; ++i) world.turn(i % 2 ? at_once : calm);
+  world.choose(Action::reduce_answer);
+  for (u32 i = 0; i < 8; ++i) world.turn(i % 2 ? calm : at_once);
+  CHECK_EQ(world.count(Reason::OUTCOME_REGRESSED), u64(0));
+  CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(1));  // only four could have become worse
+}
+
+TEST(policy_harm_is_not_blamed_on_a_slower_machine) {
+  TurnSeen slow = stopped;
+  slow.step_cycles = 1800;
+  World world = aggressive();
+  world.turn(calm, 8);
+  world.state.history.mode = Mode::degraded;
+  world.choose(Action::reduce_answer);
+  world.turn(slow, 8);
+  CHECK_EQ(world.count(Reason::OUTCOME_INCONCLUSIVE), u64(1));
+}
+
+// Harmless is a verdict of its own: enough answers that could have become worse, and did not.
+TEST(policy_finds_no_harm_only_where_it_would_have_shown) {
+  const auto reason = [](Action action, const TurnSeen& before, const TurnSeen& after, u32 n = 8) {
+    World world = aggressive();
+    world.turn(before, n);
+    world.state.history.mode = Mode::degraded;
+    world.choose(action);
+    world.recorded.clear();
+    world.turn(after, 32);
+    for (const Recorded& t : world.recorded) {
+      if (journal::info(t.reason).family == "OUTCOME") return t.reason;
+    }
+    return Reason::POLICY_STAY;
+  };
+  CHECK(reason(Action::reduce_answer, calm, calm) == Reason::OUTCOME_UNCHANGED);
+  CHECK(reason(Action::reduce_answer, calm, calm, 5) == Reason::OUTCOME_UNCHANGED);  // 1 of 32
+  CHECK(reason(Action::reduce_answer, calm, calm, 4) == Reason::OUTCOME_INCONCLUSIVE);
+  CHECK(reason(Action::reduce_answer, stopped, stopped) == Reason::OUTCOME_INCONCLUSIVE);
+  TurnSeen slow = calm;  // another program came
+  slow.step_cycles = slow.cycles_per_token = 1800;
+  CHECK(reason(Action::reduce_answer, calm, slow) == Reason::OUTCOME_UNCHANGED);
+  CHECK(reason(Action::reduce_cache, calm, slow) == Reason::OUTCOME_UNCHANGED);
+  CHECK(reason(Action::reduce_context, calm, slow) == Reason::OUTCOME_INCONCLUSIVE);
+  TurnSeen unknown = calm;
+  unknown.resident_kb = 0;
+  CHECK(reason(Action::reduce_cache, calm, unknown) == Reason::OUTCOME_INCONCLUSIVE);
+  CHECK(reason(Action::reduce_cache, unknown, calm) == Reason::OUTCOME_INCONCLUSIVE);
+  TurnSeen empty = calm;
+  empty.cycles_per_token = empty.step_cycles = 0;
+  CHECK(reason(Action::reduce_answer, calm, empty) == Reason::OUTCOME_INCONCLUSIVE);
+  TurnSeen interrupted = calm;
+  interrupted.interrupted = true;
+  CHECK(reason(Action::reduce_answer, calm, interrupted) == Reason::OUTCOME_INCONCLUSIVE);
+  CHECK(reason(Action::reduce_answer, interrupted, calm) == Reason::OUTCOME_INCONCLUSIVE);
+}
+
+// A journal that does not say otherwise was decided by the first rules, and its replay is.
+TEST(policy_replays_a_journal_by_the_rules_that_decided_it) {
+  const auto outcomes = [](u32 rules) {
+    World world = aggressive();
+    world.state.outcome_rules = rules;
+    journal::EventData<> opening;
+    policy::write_opening(opening.json, world.settings, world.state);
+    std::string data = string(opening.done());
+    const std::string member = ",\"outcome_rules\":" + std::to_string(rules);
+    REQUIRE(data.find(member) != std::string::npos);
+    if (rules == 1) data.erase(data.find(member), member.size());
+    Replay replay;
+    REQUIRE(replay.observe(Reason::SESSION_POLICY_OPENED, 0, {data.data(), data.size()}, {}).ok());
+    std::vector<Recorded> decided;
+    world.journal = [&](Reason reason, const std::string& seen) {
+      const Record record{&decided, [](void* list, Reason why, Str what) {
+                            static_cast<std::vector<Recorded>*>(list)->push_back({why, string(what)});
+                          }};
+      REQUIRE(replay.observe(reason, 0, {seen.data(), seen.size()}, record).ok());
+    };
+    world.turn(calm, 8);
+    world.turn(stopped, 2);
+    world.choose(Action::reduce_answer);
+    world.turn({0, 0, 50'000, 8000, 100, true, false}, 32);
+    CHECK(decided == world.recorded);
+    return std::vector<u64>{world.count(Reason::OUTCOME_REGRESSED), world.count(Reason::OUTCOME_INCONCLUSIVE)};
+  };
+  CHECK(outcomes(1) == (std::vector<u64>{0, 1}));
+  CHECK(outcomes(2) == (std::vector<u64>{1, 0}));
+  policy::State state;
+  journal::EventData<> opening;
+  state.outcome_rules = 3;
+  policy::write_opening(opening.json, {}, state);
+  CHECK(!Replay().observe(Reason::SESSION_POLICY_OPENED, 0, opening.done(), {}).ok());
 }
 
 TEST(policy_data_reads_back) {
@@ -470,6 +583,9 @@ TEST(policy_data_reads_back) {
     CHECK_EQ(out.text(), second.text());
   };
   round_trip(stopped);
+  TurnSeen interrupted = calm;
+  interrupted.interrupted = true;
+  round_trip(interrupted);
   Consulted consulted = World::plenty();
   consulted.scores[3] = -1.25f;
   consulted.mock = true;
@@ -479,7 +595,7 @@ TEST(policy_data_reads_back) {
   round_trip(StartSeen{asked});
   History history;
   history.mode = Mode::safe;
-  history.outcomes[2] = {-200, 1, 2, 3};
+  history.outcomes[2] = {-200, 1, 2, 3, 4};
   history.starts = {7, 2, true, true, true};
   round_trip(history);
 
@@ -569,7 +685,7 @@ TEST(policy_holds_its_bounds_on_random_sequences) {
     test::check_log_and_journal(world.recorded, {"[policy]"});
   }
   // The sequences reach all that the policy can say.
-  for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_INCONCLUSIVE); ++i) {
+  for (u64 i = u64(Reason::POLICY_WORSE); i <= u64(Reason::OUTCOME_UNCHANGED); ++i) {
     if (Reason(i) == Reason::PLAN_NOT_RESTORED) continue;
     if (seen_reasons[Reason(i)] == 0) test::note("never: " + string(journal::info(Reason(i)).id));
     CHECK(seen_reasons[Reason(i)] > 0);

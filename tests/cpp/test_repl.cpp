@@ -430,7 +430,8 @@ TEST(a_policy_changes_the_session_and_keeps_the_conversation) {
   CHECK(has(screen.say("/policy"), "plan: 1 of 2 steps; reduce_answer is judged: 0 of 8 answers"));
   CHECK(has(screen.say("/policy"), "max_tokens 10 (requested: 20)"));
   CHECK(has(screen.say("/consult mock reduce_context"), "BLOCK_TRIAL_PENDING"));
-  CHECK(has(screen.say("/outcomes"), "reduce_cache      0         0          0             0        resident_memory"));
+  CHECK(has(screen.say("/outcomes"),
+            "reduce_cache      0         0          0          0             0        resident_memory"));
   CHECK(has(screen.say("Hello again"), "[10 tokens"));
   CHECK(has(screen.world.files["policy.toml"], "max_tokens = 10\n"));
   screen.say("/max_tokens 20");  // an explicit request wins

@@ -27,12 +27,16 @@ class Configuration(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Judged outcomes of an action. `history` is their decayed sum; a twentieth of it enters the next confidence."""
+    """Outcomes of an action. `history` is their decayed sum; a twentieth of it enters the next confidence.
+
+    `unchanged`: enough answers were compared to see harm, and there was none. `inconclusive`: too few were.
+    """
 
     improved: int
     regressed: int
     inconclusive: int
     history: int
+    unchanged: int = 0
 
 
 @dataclass(frozen=True)

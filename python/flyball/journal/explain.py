@@ -277,6 +277,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "OUTCOME_IMPROVED": _outcome("improved the answers"),
     "OUTCOME_REGRESSED": _outcome("made the answers worse"),
     "OUTCOME_INCONCLUSIVE": _outcome("made no difference beyond chance"),
+    "OUTCOME_UNCHANGED": _outcome("did no harm, which would have shown"),
 }
 # Messages of reliability stages are sentences already.
 _SENTENCES.update(

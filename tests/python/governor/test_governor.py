@@ -447,6 +447,7 @@ def policies(folder: Path) -> set[str]:
             self.core = _core.ReplayCore(list(names.items()))
             asked = {"context": 4096, "max_tokens": 256, "cache_type": "f16"}
             opening = {"governor": {}, "base": asked, "current": asked, "history": {"mode": "normal", "outcomes": {}}}
+            opening["outcome_rules"] = 2
             self.tell(
                 "SESSION_POLICY_OPENED", opening | {"possible": {"most_context": 9999, "smallest_cache_type": "q8_0"}}
             )
@@ -489,6 +490,8 @@ def policies(folder: Path) -> set[str]:
     harmed.choose("reduce_answer").apply(max_tokens=128).turns(8, stopped=True).apply().choose("reduce_context")
     undecided = Injected(auto_apply=on).turns(2, stopped=True).choose("reduce_answer").apply(max_tokens=128)
     undecided.turns(40, stopped=True)
+    harmless = Injected(auto_apply=on).turns(2, stopped=True).turns(6).choose("reduce_answer").apply(max_tokens=128)
+    harmless.turns(8)
     broken = Injected(auto_apply=on).turns(2, stopped=True).choose("reduce_answer").apply(False)
     broken.tell("SESSION_RESTORED", {"done": True})
     broken.choose("reduce_answer")
