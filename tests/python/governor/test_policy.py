@@ -188,6 +188,27 @@ def test_wrong_use_is_refused(model: flyball.Model, file: Path) -> None:
         policy.govern({"policy.threshold": 101})
 
 
+def test_an_answer_that_the_caller_ends_is_no_evidence(file: Path) -> None:
+    kept = file.with_name("kept.jsonl")
+    with flyball.Journal(kept) as log, flyball.Model.load(flyball.demo_model_path(), journal=log) as model:
+        policy = Policy(model, file, APPLY | {"policy.outcome_turns": 5}, context=512, max_tokens=400)
+        session = policy.session()
+        for _ in range(5):
+            session.reset()
+            ask(session, 12)
+        policy.consult(session, mock="reduce_answer")
+        session.reset()
+        assert session.generate("Once", 400, ignore_eos=True, deadline=0.005).stop_reason == "deadline"
+        assert policy.state.judged_answers == 0
+        for _ in range(5):
+            session.reset()
+            ask(session, 12)
+        assert policy.state.outcomes["reduce_answer"].unchanged == 1
+    seen = [event.data for event in journal.read(kept) if event.reason_id == "SESSION_TURN_SEEN"]
+    assert [data.get("interrupted", False) for data in seen] == [*[False] * 5, True, *[False] * 5]
+    assert replay(journal.read(kept)).verified
+
+
 # ---------------------------------------------------------------- through the commands
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ...evidence.gates import passed
 from ..context import Context
 from ..results import StageResult
-from .quality import HARM
+from .quality import HARM, changes_of
 
 _PHASES = (("early", 2, 75), ("warm", 6, 67), ("steady", None, 60))  # name, maximum number of runs, base
 _WORKLOADS = {"latency": -5, "context_expansion": 10, "mixed": 3, "unknown": 0}
@@ -23,18 +23,18 @@ def run(context: Context) -> StageResult:
         return StageResult(
             "curriculum", passed("CURRICULUM_SET", "switched off"), {"threshold": 0, "provenance": [], "limits": limits}
         )
-    runs = [record for record in context.history if record.stages]
+    runs = [record for record in context.history if record.passed("scenario")]  # others are no experience
     phase, base = phase_of(len(runs))
     chosen = context.values("scenario").get("chosen", {})
     workload = workload_of(chosen)
-    recent = [change["outcome"] for r in runs[-_RECENT:] for change in r.values("scenario").get("applied", [])]
-    recent += [change["outcome"] for change in context.values("scenario").get("applied", [])]
-    adapted = adaptation(recent)
+    recent = [change for record in runs[-_RECENT:] for change in changes_of(record)] + changes_of(context)
+    outcomes = [change.outcome for change in recent if change.decided]
+    adapted = adaptation(outcomes)
     threshold = min(max(base + _WORKLOADS[workload] + adapted, LEAST), MOST)
     provenance = [
         {"source": f"phase {phase}, after {len(runs)} runs", "value": base},
         {"source": f"workload {workload}", "value": _WORKLOADS[workload]},
-        {"source": f"outcomes of {len(recent)} changes", "value": adapted},
+        {"source": f"outcomes of {len(outcomes)} of {len(recent)} changes, the decided ones", "value": adapted},
         {"source": f"bounded by {LEAST} and {MOST}", "value": threshold},
     ]
     message = f"changes need a confidence of {threshold}: {base} ({phase}), {_WORKLOADS[workload]:+} ({workload})"
@@ -57,7 +57,7 @@ def workload_of(chosen: Mapping[str, int]) -> str:
     return "latency" if share >= 0.75 else "context_expansion" if share <= 0.25 else "mixed"
 
 
-def adaptation(outcomes: list[str]) -> int:
+def adaptation(outcomes: Sequence[str]) -> int:
     """The change of the threshold: down after improvements, up after harm, by at most _MOST_ADAPTED."""
     if not outcomes:
         return 0

@@ -28,6 +28,7 @@ from ..results import StageResult
 POLICY = "policy.toml"
 BROKEN = "broken.gguf"
 _LEFT = ("journal.jsonl", "log.txt", "metrics.json", "receipt.json")
+_LAST = "SESSION_CLOSED"
 _TIMEOUT = {"host": 300.0, "qemu": 480.0}
 _MARKER = re.compile(r"^\[([a-z_]+)\] (\S+)(?: reason_id=(\S+))?", re.MULTILINE)
 
@@ -55,9 +56,9 @@ def run(context: Context) -> StageResult:
     wrong = [why] if why else []
     wrong += [f"{name} is missing" for name in missing]
     wrong += _faults(output, events)
+    values = observed(events, crashed=bool(events) and events[-1].reason_id != _LAST)
     if wrong:
-        return StageResult("scenario", judge(wrong), {"folder": str(left), **observed(events)})
-    values = observed(events)
+        return StageResult("scenario", judge(wrong), {"folder": str(left), **values})
     second = json.loads((left / "metrics.json").read_text())["session"]["cycles_per_second"]
     values["startup"]["first_token_ms"] = values["startup"].pop("first_token_cycles") * 1e3 / second
     measured = measure.guest_costs(values) if context.target == "qemu" else measure.costs(model, context.profile.pairs)
@@ -125,16 +126,19 @@ def _faults(output: str, events: list[Event]) -> list[str]:
         wrong.append("the receipt of an answer did not verify")
     if not any(reason in reasons for reason in ("POLICY_CHOICE", "POLICY_STAY")):
         wrong.append("the model was not asked")
-    if events and events[-1].reason_id != "SESSION_CLOSED":
+    if events and events[-1].reason_id != _LAST:
         wrong.append("the journal does not end with the session")
     return wrong
 
 
-def observed(events: Iterable[Event]) -> dict[str, Any]:
-    """Values for later stages: counts of reasons, outcomes of applied changes, chosen actions, token costs."""
+def observed(events: Iterable[Event], crashed: bool = False) -> dict[str, Any]:
+    """Values for later stages: counts of reasons, outcomes of applied changes, chosen actions, token costs.
+
+    A change that was still on trial at the end is inconclusive, but for one after which the program `crashed`.
+    """
     reasons: Counter[str] = Counter()
     chosen: Counter[str] = Counter()
-    applied: list[dict[str, str]] = []
+    applied: list[dict[str, Any]] = []
     costs: dict[str, list[float]] = {"prefill": [], "decode": []}
     startup: dict[str, float] = {}
     for event in events:
@@ -146,6 +150,7 @@ def observed(events: Iterable[Event]) -> dict[str, Any]:
             applied[-1]["outcome"] = "failed"
         elif event.reason_id.startswith("OUTCOME_") and applied:
             applied[-1]["outcome"] = event.reason_id.removeprefix("OUTCOME_").lower()
+            applied[-1]["pairs"] = data.get("could_worsen", 0)
         elif event.reason_id == "POLICY_CHOICE":
             chosen[data["action"]] += 1
         elif event.reason_id == "SESSION_TURN_ENDED":
@@ -156,8 +161,11 @@ def observed(events: Iterable[Event]) -> dict[str, Any]:
         elif event.reason_id == "MODEL_LOADED":
             startup.setdefault("model_select_ms", data["select_ns"] / 1e6)
             startup.setdefault("model_prepare_ms", data["prepare_ns"] / 1e6)
-    judged = [change for change in applied if change["outcome"]]
-    return {"reasons": dict(reasons), "chosen": dict(chosen), "applied": judged, "startup": startup, **costs}
+    if crashed and applied and not applied[-1]["outcome"]:
+        applied[-1]["outcome"] = "failed"
+    for change in applied:
+        change["outcome"] = change["outcome"] or "inconclusive"
+    return {"reasons": dict(reasons), "chosen": dict(chosen), "applied": applied, "startup": startup, **costs}
 
 
 def markers(text: str) -> list[tuple[str, str | None]]:
