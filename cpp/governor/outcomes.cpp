@@ -9,6 +9,7 @@ using journal::EventData;
 namespace {
 
 constexpr u64 same_speed_percent = 10;
+constexpr u32 much_percent = 33;  // less; or half as much again: harm, whatever the action's metric
 constexpr u32 longest_trial = 4;  // times outcome_turns; then too few answers could be compared
 constexpr i64 most_history = 400;
 
@@ -52,7 +53,7 @@ enum class Difference : u8 {
   none,
   both_bad,  // neither is good: the later one could not be worse
   better,
-  perhaps_better,  // or the machine was quicker
+  perhaps_better,  // or the machine was quicker, or it is not what the action is for
   worse,
 };
 
@@ -69,8 +70,9 @@ Difference difference_at_equal_speed(const ActionInfo& action, const TurnSeen& w
   return by_value(action, was, is);
 }
 
-// Rules 2. An answer that ended early outweighs the metric, whatever that is, unless a slower machine may be why. Only
-// cycles depend on the machine's speed otherwise, which other programs change; memory grows with the text.
+// Rules 2. An answer that ended early outweighs the metric, whatever that is, unless a slower machine may be why; so do
+// tokens that cost much more. Only cycles depend on the machine's speed otherwise, which other programs change; memory
+// grows with the text, and so do cycles.
 Difference difference(const ActionInfo& action, const TurnSeen& was, const TurnSeen& is) {
   if (!shows(action.metric, was) || !shows(action.metric, is)) return Difference::unknown;
   const bool known = was.step_cycles != 0 && is.step_cycles != 0, fair = !known || same_speed(was, is);
@@ -79,6 +81,10 @@ Difference difference(const ActionInfo& action, const TurnSeen& was, const TurnS
   if (ended_early(was)) {
     if (!known) return Difference::perhaps_better;
     return fair || was.step_cycles < is.step_cycles ? Difference::better : Difference::unknown;
+  }
+  if (known && fair && similar_depth(was, is) && action.metric != Metric::cycles_per_token) {
+    if (lower(was.cycles_per_token, is.cycles_per_token, much_percent)) return Difference::worse;
+    if (lower(is.cycles_per_token, was.cycles_per_token, much_percent)) return Difference::perhaps_better;
   }
   switch (action.metric) {
     case Metric::none: return Difference::unknown;

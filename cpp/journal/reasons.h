@@ -104,7 +104,7 @@ namespace flyball::journal {
   REASON(QUALITY, HARMFUL_SHARE, "quality", "a larger share of applied changes did harm than allowed")                \
   REASON(QUALITY, HARMFUL_STREAK, "quality", "more applied changes in a row did harm than allowed")                   \
   REASON(QUALITY, INSUFFICIENT_DATA, "quality", "too few applied changes were judged")                                \
-  REASON(QUALITY, UNDECIDED, "quality", "changes were applied, but too few of them could be judged")                   \
+  REASON(QUALITY, UNDECIDED, "quality", "changes were applied, but too few of them could be judged")                  \
   REASON(HEAL, ACTIVE, "heal", "the policy may change what its settings allow")                                       \
   REASON(HEAL, QUARANTINED, "heal", "the policy may change nothing until enough runs are stable")                     \
   REASON(HEAL, KEPT, "heal", "the quarantine goes on: too few runs in a row were stable")                             \

@@ -163,6 +163,15 @@ TEST(policy_finds_no_harm_only_where_it_would_have_shown) {
   CHECK(reason(Action::reduce_answer, calm, slow) == Reason::OUTCOME_UNCHANGED);
   CHECK(reason(Action::reduce_cache, calm, slow) == Reason::OUTCOME_UNCHANGED);
   CHECK(reason(Action::reduce_context, calm, slow) == Reason::OUTCOME_INCONCLUSIVE);
+  TurnSeen dear = calm;  // at the same speed
+  dear.cycles_per_token = 1400;
+  CHECK(reason(Action::reduce_cache, calm, dear) == Reason::OUTCOME_UNCHANGED);
+  dear.cycles_per_token = 1500;
+  CHECK(reason(Action::reduce_cache, calm, dear) == Reason::OUTCOME_REGRESSED);
+  CHECK(reason(Action::reduce_answer, calm, dear) == Reason::OUTCOME_REGRESSED);
+  CHECK(reason(Action::reduce_answer, dear, calm) == Reason::OUTCOME_UNCHANGED);  // not what it is for
+  dear.depth = 1000;
+  CHECK(reason(Action::reduce_answer, calm, dear) == Reason::OUTCOME_UNCHANGED);
   TurnSeen unknown = calm;
   unknown.resident_kb = 0;
   CHECK(reason(Action::reduce_cache, calm, unknown) == Reason::OUTCOME_INCONCLUSIVE);

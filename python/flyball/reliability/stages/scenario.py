@@ -29,7 +29,7 @@ POLICY = "policy.toml"
 BROKEN = "broken.gguf"
 _LEFT = ("journal.jsonl", "log.txt", "metrics.json", "receipt.json")
 _LAST = "SESSION_CLOSED"
-_TIMEOUT = {"host": 300.0, "qemu": 480.0}
+_TIMEOUT = {"host": 300.0, "qemu": 960.0}
 _MARKER = re.compile(r"^\[([a-z_]+)\] (\S+)(?: reason_id=(\S+))?", re.MULTILINE)
 
 
