@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +14,7 @@ import flyball
 from flyball import journal
 from flyball.bench.results import Results
 from flyball.cli import main
-from flyball.evidence.gates import Verdict, failed, passed
+from flyball.evidence.gates import failed, passed
 from flyball.reliability import acts, runner, subject
 from flyball.reliability.context import Context
 from flyball.reliability.results import StageResult
@@ -28,10 +29,6 @@ def run(artifacts: Path, *words: str) -> int:
     return main(["reliability", "run", "--artifacts", str(artifacts), *words])
 
 
-def verdict(harmful: bool) -> Verdict:
-    return failed("QUALITY_HARMFUL_STREAK", "") if harmful else passed("QUALITY_PASSED", "")
-
-
 @pytest.mark.usefixtures("fast")
 def test_quarantine_bounds_the_policy_and_is_left_step_by_step(
     artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -44,14 +41,20 @@ def test_quarantine_bounds_the_policy_and_is_left_step_by_step(
     limits = artifacts / "policy.toml.limits"
     assert "auto_apply" not in limits.read_text()
     real = quality.run
-    monkeypatch.setitem(runner.STAGES, "quality", lambda context: replace(real(context), verdict=verdict(harmful=True)))
+    harm = failed("QUALITY_HARMFUL_STREAK", "")
+    monkeypatch.setitem(runner.STAGES, "quality", lambda context: replace(real(context), verdict=harm))
     assert runner.run(options).heal["mode"] == "quarantined"
     monkeypatch.setitem(runner.STAGES, "quality", real)
     for file in (limits, mine.with_name("mine.toml.limits")):
         assert 'policy.auto_apply = "off"' in file.read_text()
     quarantined = runner.run(options)
     assert quarantined.values("scenario")["applied"] == []  # the REPL obeyed
-    assert quarantined.heal["mode"] == "canary"
+    verdict = quarantined.stages["self_heal"].verdict  # too few runs to judge costs: neither stable nor unstable
+    assert (verdict.reason_id, verdict.evidence["undecided"]) == ("HEAL_KEPT", ("startup", "metrics"))
+    assert [quarantined.heal[key] for key in ("mode", "stable", "undecided")] == ["quarantined", 0, 1]
+    for stage in ("startup", "metrics"):  # as after ten runs
+        monkeypatch.setitem(runner.STAGES, stage, Mock(return_value=StageResult(stage, passed("METRICS_PASSED", ""))))
+    assert runner.run(options).heal["mode"] == "canary"
     assert 'policy.auto_apply = "conservative"' in limits.read_text()
     trial = runner.run(options)
     assert len(trial.values("scenario")["applied"]) == 2
@@ -64,6 +67,7 @@ def test_quarantine_bounds_the_policy_and_is_left_step_by_step(
     assert [*dict.fromkeys(told)] == [
         "HEAL_ACTIVE",
         "HEAL_QUARANTINED",
+        "HEAL_KEPT",
         "HEAL_CANARY_BEGUN",
         "HEAL_CANARY_GOES_ON",
         "HEAL_RELEASED",

@@ -39,10 +39,11 @@ def test_a_file_takes_the_place_of_the_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_flock")
-@pytest.mark.parametrize("started", ["another boot 1", lock.started(os.getpid()) + "0", ""])
+@pytest.mark.parametrize("started", ["another boot 1", "{mine}0", ""])
 def test_the_file_of_a_process_that_has_ended_is_recognized(tmp_path: Path, started: str) -> None:
     """Its number may have another process by now, hence the time of its beginning."""
     owner = tmp_path / "lock.owner"
+    started = started.format(mine=lock.started(os.getpid()))
     owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": started}))
     held = Store(tmp_path).locked()
     with pytest.warns(UserWarning, match="which has ended, is removed"):

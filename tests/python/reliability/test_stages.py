@@ -27,6 +27,11 @@ from flyball.reliability.stages import (
 from tests.python.reliability.simulated_runs import World
 
 
+def changes(*outcomes: str) -> list[quality.Change]:
+    """Applied changes of one action."""
+    return [quality.Change("reduce_answer", outcome) for outcome in outcomes]
+
+
 def test_trials_prove_what_is_said() -> None:
     assert [round(100 * self_heal.bound(n)) for n in (3, 10, 59)] == [63, 26, 5]
 
@@ -41,27 +46,27 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
     see(scenario.judge([]), scenario.judge(["x"]))
     see(coverage.judge([], 0, [], [], None), coverage.judge([("x", None)], 1, [], [], None))
     see(coverage.judge([], 0, [], ["x"], None), coverage.judge([], 0, [], [], {"X"}))
-    see(
-        quality.judge([], 0.4, 4), quality.judge(["regressed"] * 4, 0.4, 4), quality.judge(["inconclusive"] * 9, 0.4, 4)
-    )
-    see(quality.judge(["regressed", "regressed", "inconclusive"] * 30, 0.4, 4))
+    for outcomes in ([], ["regressed"] * 4, ["unchanged"] * 9, ["regressed", "regressed", "unchanged"] * 30):
+        see(quality.judge(changes(*outcomes), changes(*outcomes), 0.4, 4))
+    see(quality.judge([], changes(*["inconclusive"] * 5), 0.4, 4))
     many = {"POLICY_STAY": 900, "POLICY_CHOICE": 900}
     see(reason_drift.judge({}, {}, limits), reason_drift.judge(many, {"POLICY_STAY": 50, "POLICY_CHOICE": 50}, limits))
     see(reason_drift.judge(many, {"POLICY_STAY": 100}, limits), reason_drift.judge(many, {"BLOCK_MODE": 100}, limits))
     see(reason_drift.judge(many | {"OUTCOME_REGRESSED": 1}, {"OUTCOME_REGRESSED": 100}, limits))
-    state = self_heal.State()
-    for harmful, outcomes in (
-        (False, []),
-        (True, []),
-        *[(False, [])] * 5,
-        (False, ["regressed"]),
-        (False, ["regressed"] * 9),
+    state, harmful = self_heal.State(), self_heal.Gates(failed=("quality",))
+    for gates, outcomes in (
+        (self_heal.Gates(), []),
+        (harmful, []),
+        *[(self_heal.Gates(), [])] * 5,
+        (self_heal.Gates(), ["regressed"]),
+        (self_heal.Gates(), ["regressed"] * 9),
     ):
-        state, said = self_heal.step(state, "1", harmful, [], outcomes, limits)
+        state, said = self_heal.step(state, "1", gates, changes(*outcomes), limits)
         see(said)
     assert state.needed == 2 * limits.stable_streak
-    see(self_heal.step(self_heal.State("canary"), "1", False, [], ["inconclusive"] * 40, limits)[1])
-    see(self_heal.step(self_heal.State("quarantined", latched=True), "1", False, [], [], limits)[1])
+    trial, latched = self_heal.State("canary"), self_heal.State("quarantined", latched=True)
+    see(self_heal.step(trial, "1", self_heal.Gates(), changes(*["unchanged"] * 40), limits)[1])
+    see(self_heal.step(latched, "1", self_heal.Gates(), [], limits)[1])
     elsewhere = {
         "STARTUP": "test_costs_are_judged",
         "METRICS": "test_costs_are_judged",
@@ -117,7 +122,7 @@ def test_confidence_follows_phase_workload_and_outcomes() -> None:
     assert curriculum.workload_of({"reduce_answer": 3, "increase_context": 1}) == "latency"
     assert curriculum.workload_of({"increase_context": 1}) == "context_expansion"
     assert curriculum.workload_of({"reduce_answer": 1, "increase_context": 1}) == "mixed"
-    assert [curriculum.adaptation(x) for x in ([], ["improved"] * 9, ["regressed"] * 9, ["inconclusive"])] == [
+    assert [curriculum.adaptation(x) for x in ([], ["improved"] * 9, ["regressed"] * 9, ["unchanged"])] == [
         0,
         -10,
         10,
@@ -127,7 +132,7 @@ def test_confidence_follows_phase_workload_and_outcomes() -> None:
 
 def test_outcomes_of_the_journal_are_those_that_are_judged() -> None:
     outcomes = {name.removeprefix("OUTCOME_").lower() for name in REASONS if name.startswith("OUTCOME_")}
-    assert outcomes == {"improved", "regressed", "inconclusive"}
+    assert outcomes == {"improved", "regressed", "unchanged", "inconclusive"}
     assert outcomes & set(quality.HARM) == {"regressed"}
 
 
@@ -136,7 +141,7 @@ def test_a_record_of_version_0_1_counts_its_outcomes() -> None:
     values = {"applied": [{"action": "a", "outcome": "harmed"}], "reasons": {"OUTCOME_HARMED": 1}}
     record = Record("1", 0.0, stages={"scenario": StageResult("scenario", verdict, values)})
     read = Record.from_dict(json.loads(json.dumps(record.as_dict())))
-    assert quality.judged([read]) == ["regressed"]
+    assert quality.judged([read]) == [quality.Change("a", "regressed")]
     assert read.values("scenario")["reasons"] == {"OUTCOME_REGRESSED": 1}
 
 
@@ -147,7 +152,10 @@ def test_quality_limits_follow_model_and_memory() -> None:
         "large",
     ]
     assert [quality.memory_tier(mb) for mb in (2047, 2048, 4096)] == ["low", "mid", "high"]
-    assert quality.longest_streak(["regressed", "failed", "inconclusive", "regressed"]) == 2
+    assert quality.longest_streak(changes("regressed", "failed", "unchanged", "regressed")) == (2, "reduce_answer")
+    assert quality.longest_streak(changes("regressed", "inconclusive", "failed")) == (2, "reduce_answer")
+    one, other = changes("regressed"), [quality.Change("reduce_cache", "unchanged")]
+    assert quality.longest_streak([*one, *other] * 3) == (3, "reduce_answer")  # another's harmlessness is not its own
 
 
 def test_markers_without_a_reason_are_found() -> None:
