@@ -40,7 +40,10 @@ class Loader {
       return config.error();
     }
     const u64 selected = now_ns(platform_);
-    if (!options.vocab_only) FLYBALL_TRY(load_weights());
+    if (!options.vocab_only) {
+      if (platform_.forget) FLYBALL_TRY(name_file());
+      FLYBALL_TRY(load_weights());
+    }
     state_.startup.model_select_ns = selected - start;
     state_.startup.model_prepare_ns = now_ns(platform_) - selected;
     return {};
@@ -76,6 +79,12 @@ class Loader {
     ++state_.n_parts;
     if (platform_.mapped) FLYBALL_ASSIGN(state_.loaded[i], platform_.mapped(platform_.self, state_.parts[i]));
     return {};
+  }
+
+  // The fingerprint needs all bytes, so it comes before some of them are forgotten.
+  Status name_file() {
+    const Result<Digest> named = state_.handle.fingerprint(progress_);
+    return named.ok() ? Status() : Status(named.error());
   }
 
   Status load_weights() {

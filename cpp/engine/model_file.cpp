@@ -105,7 +105,8 @@ Status Model::check_file(Reliance reliance) const {
 
 Result<Digest> Model::fingerprint(Progress progress, bool anew) const {
   State& state = *state_;
-  if (anew) return find_fingerprint(*this, progress, anew);
+  // Where parts of the file are forgotten it cannot be read again, and is in memory, where nothing changes it.
+  if (anew && !state.platform.forget) return find_fingerprint(*this, progress, anew);
   // One thread computes it while others wait; after an error or a stop the next one tries.
   for (u32 seen = 0;
        !__atomic_compare_exchange_n(&state.fingerprint_state, &seen, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE);

@@ -28,6 +28,7 @@ struct Tensor {
   u32 n_dims = 0;
   u64 shape[4] = {1, 1, 1, 1};  // shape[0] is the row length (contiguous), as GGUF orders it
   Span<const u8> data;          // exactly rows * row bytes, inside the mapped file
+  u64 alignment = 0;            // of the data in its file: up to the next multiple behind it are only padding bytes
   u64 offset = 0;               // of the data in its file, for messages
 
   u64 cols() const { return shape[0]; }

@@ -94,6 +94,7 @@ Status Part::read_shape(Tensor* tensor, u32 n_dims) {
     return error(Code::corrupt, at_ - 8, "offset of tensor", tensor->name)
            << "is " << tensor->offset << ", not a multiple of the alignment " << alignment_;
   tensor->data = {nullptr, size};
+  tensor->alignment = alignment_;
   return {};
 }
 

@@ -6,6 +6,7 @@ namespace flyball::model {
 namespace {
 
 constexpr u64 piece_bytes = u64(16) << 20;  // of a tensor in the file
+constexpr Str embedding_name = "token_embd.weight";
 
 // Fetches by name, checks shape, and packs. Stops at the first error and keeps it.
 class Loader {
@@ -42,6 +43,7 @@ class Loader {
     Span<f32> values = arena_.allocate<f32>(n);
     if (values.empty()) return out_of_memory<f32>(name, n * sizeof(f32));
     kernels::dequantize_row(tensor->type, tensor->data.data, u32(n), values.data);
+    done_with(*tensor, tensor->data);
     return values.data;
   }
 
@@ -62,7 +64,7 @@ class Loader {
     matrix.data = to;
     const u64 row_bytes = tensor->data.size / tensor->rows();
     const u8* from = tensor->data.data + first * row_bytes;
-    // Discards each piece of the mapping after packing it: the peak is the packed weights, without a second copy.
+    // Gives each piece of the mapping back after packing it: the peak is the packed weights, without a second copy.
     const u64 group_row_bytes = kernels::group_rows * row_bytes;
     const u32 piece = u32(max(piece_bytes / group_row_bytes, u64(1)));
     for (u32 at = 0; at < matrix.groups(); at += piece) {
@@ -74,8 +76,7 @@ class Loader {
         kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, out);
       });
       const u64 first_byte = at * group_row_bytes;
-      if (platform_.discard)
-        platform_.discard(platform_.self, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
+      done_with(*tensor, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
     }
     packed_bytes_ += bytes;
     done_bytes_ += rows * row_bytes;
@@ -98,6 +99,17 @@ class Loader {
   }
 
  private:
+  // Rows of the embedding are looked up in the file as long as the model lives.
+  void done_with(const gguf::Tensor& tensor, Span<const u8> range) {
+    if (platform_.discard) platform_.discard(platform_.self, range);
+    if (!platform_.forget || tensor.name == embedding_name) return;
+    if (range.end() == tensor.data.end()) {
+      const u64 end = tensor.offset + tensor.data.size;
+      range.size += round_up(end, tensor.alignment) - end;
+    }
+    platform_.forget(platform_.self, range);
+  }
+
   template <class T>
   T* out_of_memory(Str name, u64 bytes) {
     status_ = fail(Code::out_of_memory, name) << "no memory for " << bytes << " bytes of weights";
@@ -191,7 +203,7 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   if (weights.layers.empty())
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_layer << " layers";
 
-  weights.embedding = loader.find("token_embd.weight", config.n_embd, config.n_vocab, true);
+  weights.embedding = loader.find(embedding_name, config.n_embd, config.n_vocab, true);
   for (u32 i = 0; i < config.n_layer && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
     layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
@@ -205,7 +217,7 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   }
   weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
   const bool tied = !loader.has("output.weight") || config.tied_output;
-  weights.output = loader.matrix(tied ? "token_embd.weight" : "output.weight", config.n_embd, config.n_vocab);
+  weights.output = loader.matrix(tied ? embedding_name : Str("output.weight"), config.n_embd, config.n_vocab);
   weights.output_bias = loader.vector("output.bias", config.n_vocab, false);
   load_rope_factors(loader, config, weights);
   return loader.status();

@@ -49,8 +49,8 @@ struct LoadProgress {
 // Whether load_weights() would take this file, and why not: reads the description and the names alone.
 Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab);
 
-// Small tensors go to the arena; `threads` threads pack each matrix into arena memory and discard its pages of the
-// mapping, so the peak is one copy of the weights.
+// Small tensors go to the arena; `threads` threads pack each matrix into arena memory and give its pages of the
+// mapping back, so the peak is one copy of the weights.
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
                              u32 threads, LoadProgress progress);
 

@@ -58,6 +58,44 @@ TEST(the_callers_float_mode_changes_no_bit) {
   CHECK(answer(world, flush_subnormals) == standard);
 }
 
+// As bare metal does: what is forgotten is given to others, who write there.
+struct Forgetful : test::FakePlatform {
+  std::vector<u8> n_forgotten;  // of each byte of the file, how many times
+
+  Forgetful() {
+    files["m.gguf"] = test::small_model(test::chat_vocabulary());
+    n_forgotten.resize(files["m.gguf"].size());
+    platform.forget = [](void* self, Span<const u8> range) {
+      auto& world = *static_cast<Forgetful*>(self);
+      char* const file = world.files["m.gguf"].data();
+      const u64 begin = static_cast<u64>(reinterpret_cast<const char*>(range.data) - file);
+      for (u64 i = begin; i < std::min<u64>(begin + range.size, world.n_forgotten.size()); ++i)
+        file[i] = '\xaa', ++world.n_forgotten[i];
+    };
+  }
+};
+
+TEST(what_is_forgotten_is_each_byte_of_packed_weights_once_and_never_read_again) {
+  test::FakePlatform world;
+  world.files["m.gguf"] = test::small_model(test::chat_vocabulary());
+  Model* kept = Model::load(world.platform, "m.gguf", {}).value();
+  Forgetful forgetful;
+  Model* model = Model::load(forgetful.platform, "m.gguf", {}).value();
+  const Digest fingerprint = kept->fingerprint().value();
+  CHECK(model->fingerprint().value() == fingerprint);
+  CHECK(model->fingerprint({}, true).value() == fingerprint);
+  u64 n_kept = 0;
+  for (const u8 times : forgetful.n_forgotten) CHECK(times <= 1), n_kept += times == 0;
+  const gguf::Tensor* const embedding = model->file().tensor("token_embd.weight");
+  u64 metadata = forgetful.n_forgotten.size();
+  for (const gguf::Tensor& tensor : model->file().tensors()) metadata = std::min(metadata, tensor.offset);
+  CHECK_EQ(n_kept, metadata + round_up(embedding->data.size, 32));
+  Model::release(model);
+  Model::release(kept);
+  Forgetful again;
+  CHECK(answer(again, standard_mode) == answer(world, standard_mode));
+}
+
 // Workers inherit the mode of the thread that starts them, so they set their own.
 TEST(worker_threads_compute_in_the_standard_mode) {
   const pid_t child = fork();
