@@ -24,14 +24,18 @@ Str directory_of(Str path) {
   return path.substr(0, n);
 }
 
+Str name_of(Str path) { return path.from(directory_of(path).size); }
+
 struct Found {  // what listing a directory gathers
   Arena& arena;
   Span<FileInfo> files;
   u64 n = 0;
+  u64 n_hidden = 0;
   bool complete = true;
 
   void take(const FileInfo& file) {
     if (!gguf::is_gguf_path(file.path)) return;
+    if (name_of(file.path).starts_with(".")) return void(++n_hidden);
     if (n == files.size) {
       complete = false;
       return;
@@ -107,6 +111,16 @@ Str string_of(Arena& arena, const gguf::File& file, Str key) {
 
 }  // namespace
 
+Result<ModelFiles> find_models(const Platform& platform, Arena& arena, Str directory) {
+  Found found{arena, arena.allocate<FileInfo>(Catalog::max_files)};
+  if (found.files.empty()) return fail(Code::out_of_memory, "models") << "no memory for the listing";
+  FLYBALL_TRY(platform.list(platform.self, directory, &found,
+                            [](void* context, const FileInfo& file) { static_cast<Found*>(context)->take(file); }));
+  if (!found.complete)
+    return fail(Code::unsupported, directory) << "holds more than " << Catalog::max_files << " models";
+  return ModelFiles{{found.files.data, found.n}, found.n_hidden};
+}
+
 void Catalog::read(ModelSummary* summary) {
   ++n_opened_;
   const auto problem = [&](const Error& error) {
@@ -157,16 +171,14 @@ Result<Span<const ModelSummary>> Catalog::list(Str directory) {
   arena_.clear();
   n_opened_ = 0;
   load_cache();
-  Found found{arena_, arena_.allocate<FileInfo>(max_files)};
-  if (found.files.empty()) return fail(Code::out_of_memory, "models") << "no memory for the listing";
-  FLYBALL_TRY(platform_.list(platform_.self, directory, &found,
-                             [](void* context, const FileInfo& file) { static_cast<Found*>(context)->take(file); }));
-  if (!found.complete) return fail(Code::unsupported, directory) << "holds more than " << max_files << " models";
-  if (found.n == 0) return Span<const ModelSummary>();
-  const Span<ModelSummary> summaries = arena_.allocate<ModelSummary>(found.n);
+  ModelFiles found;
+  FLYBALL_ASSIGN(found, find_models(platform_, arena_, directory));
+  const Span<const FileInfo> files = found.files;
+  if (files.empty()) return Span<const ModelSummary>();
+  const Span<ModelSummary> summaries = arena_.allocate<ModelSummary>(files.size);
   if (summaries.empty()) return fail(Code::out_of_memory, "models") << "no memory for the listing";
-  for (u64 i = 0; i < found.n; ++i) FLYBALL_ASSIGN(summaries[i], summary_of(found.files[i]));
-  if (n_opened_ != 0) save_cache(summaries, directory_of(found.files[0].path));
+  for (u64 i = 0; i < files.size; ++i) FLYBALL_ASSIGN(summaries[i], summary_of(files[i]));
+  if (n_opened_ != 0) save_cache(summaries, directory_of(files[0].path));
   u64 n_shown = 0;  // without later parts, which are no models; a whole file may be named like one
   for (const ModelSummary& summary : summaries) {
     if (gguf::split_name(summary.path).index == 0 || summary.problem.empty()) summaries[n_shown++] = summary;

@@ -20,6 +20,15 @@ struct ModelSummary {
   Str problem;  // why it cannot run; empty: by its metadata it can
 };
 
+struct ModelFiles {
+  Span<const FileInfo> files;
+  u64 n_hidden = 0;
+};
+
+// The *.gguf files directly in a directory, by name. Hidden ones are only counted: macOS writes ._NAME beside each file
+// that it copies to a FAT volume.
+Result<ModelFiles> find_models(const Platform& platform, Arena& arena, Str directory);
+
 class Catalog {
  public:
   static constexpr u32 max_files = 4096;
@@ -28,7 +37,7 @@ class Catalog {
   // one. An empty path: no cache.
   Catalog(const Platform& platform, Str cache_path) : platform_(platform), cache_path_(cache_path), arena_(platform) {}
 
-  // The *.gguf files directly in a directory by name, later parts of split models left out. Valid until the next call.
+  // What find_models() finds, later parts of split models left out. Valid until the next call.
   Result<Span<const ModelSummary>> list(Str directory);
   Result<ModelSummary> summarize(Str path);
   u32 n_opened() const { return n_opened_; }  // by the last call: files that the cache did not know

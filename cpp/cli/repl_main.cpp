@@ -271,7 +271,8 @@ int main(int argc, char** argv) {
   options.journal = str(arguments.journal);
   options.log = str(arguments.log);
   options.policy_file = str(arguments.policy_file);
-  options.models_directory = str(arguments.models);
+  const Str models = str(arguments.models);
+  if (!models.empty()) options.model_directories = {&models, 1};
   options.catalog_cache = str(cache);
   options.tuning_cache = str(tuned);
   options.fingerprint_cache = str(fingerprints);

@@ -58,7 +58,8 @@ engine::Progress progress(Context& repl);
 constexpr Str no_model = "no model: commands work, prompts wait for /load FILE";
 void open_first_model(Context& repl);
 Status open_model(Context& repl, Str path);
-void report_problem(Context& repl, Str path, const Error& error, Str fallback);
+void report_problem(Context& repl, Str path, const Error& error, Str fallback);    // an error of the run
+void describe_problem(Context& repl, Str path, const Error& error, Str fallback);  // not one
 Status choose_threads(Context& repl, engine::Model& model, bool again, catalog::Tuned* tuned);
 Status open_session(Context& repl, u32 context, engine::CacheType cache);     // and a new conversation
 Status replace_session(Context& repl, u32 context, engine::CacheType cache);  // the conversation goes on
@@ -67,6 +68,9 @@ void close_draft(Context& repl);
 void close_model(Context& repl);
 Status need_model(const Context& repl);
 void restart_conversation(Context& repl);
+
+// first_model.cpp
+void choose_model(Context& repl);
 
 // policy.cpp
 Status open_policy(Context& repl);

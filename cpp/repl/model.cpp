@@ -71,12 +71,15 @@ void follow_again(Context& repl) {
 
 void open_first_model(Context& repl) {
   const bool has_fallback = !repl.options.fallback_model.empty();
+  const Str fallback = repl.options.choose_model ? Str("the first model that can be loaded")
+                       : has_fallback            ? Str("the bundled demonstration model")
+                                                 : no_model;
   if (!repl.options.model.empty()) {
     const Status status = open_model(repl, repl.options.model);
     if (status.ok()) return;
-    report_problem(repl, repl.options.model, status.error(),
-                   has_fallback ? Str("the bundled demonstration model") : no_model);
+    report_problem(repl, repl.options.model, status.error(), fallback);
   }
+  if (repl.options.choose_model) return choose_model(repl);
   if (has_fallback) {
     const Status status = open_model(repl, repl.options.fallback_model);
     if (status.ok()) {
@@ -95,6 +98,10 @@ void open_first_model(Context& repl) {
 
 void report_problem(Context& repl, Str path, const Error& error, Str fallback) {
   ++repl.n_errors;
+  describe_problem(repl, path, error, fallback);
+}
+
+void describe_problem(Context& repl, Str path, const Error& error, Str fallback) {
   char text[1600];
   Writer writer(text, sizeof text);
   catalog::put_model_problem(writer, error, fallback);

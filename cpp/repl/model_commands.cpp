@@ -29,16 +29,7 @@ Str bytes_text(Line& line, u64 bytes) {
   return line.writer.text();
 }
 
-Status models(Context& repl, Str argument) {
-  const Str directory = !argument.empty()                        ? argument
-                        : !repl.options.models_directory.empty() ? repl.options.models_directory
-                                                                 : directory_of(repl.model_path.str());
-  Span<const catalog::ModelSummary> found;
-  FLYBALL_ASSIGN(found, repl.catalog.list(directory));
-  if (found.empty()) {
-    (repl.out << "no *.gguf files in ").printable(directory) << "; /models DIRECTORY looks elsewhere\n";
-    return {};
-  }
+void show_models(Context& repl, Span<const catalog::ModelSummary> found) {
   u64 widest = 4;
   for (const catalog::ModelSummary& model : found) widest = max(widest, min(file_name(model.path).size, u64(40)));
   for (const catalog::ModelSummary& model : found) {
@@ -53,6 +44,27 @@ Status models(Context& repl, Str argument) {
     if (!model.name.empty()) line.writer.put("; ").put_safe(model.name);
     repl.out << line.writer.text() << '\n';
   }
+}
+
+Status models(Context& repl, Str argument) {
+  const Str one[] = {argument.empty() ? directory_of(repl.model_path.str()) : argument};
+  const bool several = argument.empty() && repl.options.model_directories.size > 1;
+  const Span<const Str> directories =
+      argument.empty() && !repl.options.model_directories.empty() ? repl.options.model_directories : one;
+  u64 n_found = 0;
+  for (const Str directory : directories) {
+    const Result<Span<const catalog::ModelSummary>> found = repl.catalog.list(directory);
+    if (!found.ok() && (!several || found.error().code != Code::not_found)) return found.error();
+    if (!found.ok() || found.value().empty()) continue;
+    n_found += found.value().size;
+    if (several) repl.out.printable(directory) << ":\n";
+    show_models(repl, found.value());
+  }
+  if (n_found != 0) return {};
+  repl.out << "no *.gguf files in";
+  for (const Str& directory : directories)
+    (repl.out << (&directory == directories.data ? " " : ", ")).printable(directory);
+  repl.out << "; /models DIRECTORY looks elsewhere\n";
   return {};
 }
 

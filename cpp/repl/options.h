@@ -16,12 +16,13 @@ struct Options {
   u32 context = 0;
   engine::CacheType cache = engine::CacheType::f16;
   engine::SpeculationOptions speculation;
-  Str draft;                  // path of the model that drafts; empty: prompt lookup does
-  Str models_directory;       // for /models without an argument; empty: the loaded model's
-  Str catalog_cache;          // path of the file that keeps model summaries; empty: none
-  bool measure_isa = false;   // where none is named: the fastest here, not the widest
-  bool tune = false;          // threads by measured probes where none are set
-  bool tune_refresh = false;  // even where a result is cached
+  Str draft;                          // path of the model that drafts; empty: prompt lookup does
+  Span<const Str> model_directories;  // for /models without an argument; empty: the loaded model's
+  bool choose_model = false;          // where none is named: the first in model_directories that can be loaded
+  Str catalog_cache;                  // path of the file that keeps model summaries; empty: none
+  bool measure_isa = false;           // where none is named: the fastest here, not the widest
+  bool tune = false;                  // threads by measured probes where none are set
+  bool tune_refresh = false;          // even where a result is cached
   catalog::Objective objective = catalog::Objective::latency;
   Str fingerprint_cache;  // path of the file that remembers fingerprints; empty: none
   Str tuning_cache;       // path of the file that caches the result; empty: none

@@ -21,6 +21,7 @@ constexpr Status error_bit = u64(1) << 63;
 constexpr Status success = 0;
 constexpr Status buffer_too_small = error_bit | 5;
 constexpr Status not_ready = error_bit | 6;
+constexpr Status device_error = error_bit | 7;
 constexpr Status write_protected = error_bit | 8;
 constexpr Status volume_full = error_bit | 11;
 constexpr Status not_found = error_bit | 14;
@@ -117,7 +118,7 @@ struct BootServices {
   void* next_monotonic_count;
   Status(FLYBALL_EFI* stall)(u64 microseconds);
   Status(FLYBALL_EFI* set_watchdog)(u64 seconds, u64 code, u64 bytes, Char* data);
-  void* connect_controller;
+  Status(FLYBALL_EFI* connect_controller)(Handle controller, Handle* drivers, void* path, bool recursive);
   Status(FLYBALL_EFI* disconnect_controller)(Handle controller, Handle driver, Handle child);
   void* open_protocol;
   void* close_protocol;
@@ -166,6 +167,7 @@ struct LoadedImage {
   Handle device;
 };
 
+constexpr Guid block_io_guid = {0x964e5b21, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}};
 constexpr Guid file_system_guid = {0x964e5b22, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}};
 constexpr u64 open_read = 1, open_write = 2, open_create = u64(1) << 63;
 constexpr u64 attribute_directory = 0x10;

@@ -1,4 +1,4 @@
-// Files of the volume that the program was started from.
+// Files of the volume that the program was started from, and of others by a prefix.
 #include "uefi/parts.h"
 
 namespace flyball::uefi {
@@ -7,11 +7,16 @@ namespace {
 constexpr u64 piece_bytes = u64(1) << 20;  // the fastest size for firmware to read
 constexpr u64 most_name = 240;
 constexpr u64 progress_bytes = u64(64) << 20;
+constexpr u32 most_volumes = 64;
+
+efi::File* volumes[most_volumes];  // the first is the program's own; null: it cannot be read
+u32 n_volumes = 1;
 
 Error failed(Str path, Str doing, efi::Status status) {
   const Code code = status == efi::not_found ? Code::not_found : Code::io;
   ErrorBuilder error = fail(code, path) << "cannot " << doing << ": ";
   if (status == efi::not_found) return error << "no such file";
+  if (status == efi::device_error) return error << "the volume cannot be read";
   if (status == efi::write_protected) return error << "the volume is write-protected";
   if (status == efi::volume_full) return error << "the volume is full";
   return error << "firmware error " << (status & ~efi::error_bit);
@@ -21,20 +26,40 @@ Error failed(Str path, Str doing, efi::Status status) {
 struct Name {
   efi::Char text[most_name + 5];
   u64 size = 0;
+  u32 volume = 0;
 
   flyball::Status set(Str path, Str ending = "") {
     if (path.empty()) return fail(Code::invalid_argument, "path") << "is empty";
     if (path.size > most_name)
       return fail(Code::invalid_argument, "path") << "is longer than " << most_name << " bytes";
+    FLYBALL_TRY(take_volume(&path));
     size = 0;
     const Str parts[] = {path, ending};
     for (const Str part : parts) {
       for (const char c : part) {
-        if (c < ' ' || c > '~') return fail(Code::invalid_argument, "path") << "has a character that is not ASCII";
+        // list() shows others as '?', which no name can have.
+        if (c < ' ' || c > '~' || c == '?')
+          return fail(Code::invalid_argument, path) << "has a character that is not ASCII; rename the file";
         text[size++] = c == '/' ? u'\\' : efi::Char(c);
       }
     }
     text[size] = 0;
+    return {};
+  }
+
+  // "fs1:/models/x" -> volume 1 and "/models/x".
+  flyball::Status take_volume(Str* path) {
+    volume = 0;
+    u64 colon = 0;
+    while (colon < path->size && (*path)[colon] != ':') ++colon;
+    if (colon == path->size) return {};
+    u64 number = 0;
+    const bool known = (path->starts_with("fs") || path->starts_with("FS")) &&
+                       parse_u64(path->substr(2, colon - 2), &number) && number < n_volumes;
+    if (!known) return fail(Code::not_found, *path) << "names no volume; there are fs0: to fs" << n_volumes - 1 << ":";
+    volume = u32(number);
+    *path = path->from(colon + 1);
+    if (path->empty()) *path = "/";
     return {};
   }
 };
@@ -47,8 +72,8 @@ class OpenFile {
   OpenFile& operator=(const OpenFile&) = delete;
 
   efi::Status open(const Name& name, u64 mode) {
-    if (firmware.volume == nullptr) return efi::not_found;
-    return firmware.volume->open(firmware.volume, &file_, name.text, mode, 0);
+    efi::File* const volume = volumes[name.volume];
+    return volume ? volume->open(volume, &file_, name.text, mode, 0) : efi::device_error;
   }
   void close() {
     if (file_) (void)file_->close(file_);
@@ -131,16 +156,71 @@ void show_progress(Str path, u64 done, u64 total) {
   write(nullptr, text.text());
 }
 
+efi::File* open_root(efi::Handle device) {
+  void* system = nullptr;
+  efi::File* root = nullptr;
+  if (efi::failed(boot().handle_protocol(device, &efi::file_system_guid, &system))) return nullptr;
+  auto* const volume = static_cast<efi::FileSystem*>(system);
+  return efi::failed(volume->open_volume(volume, &root)) ? nullptr : root;
+}
+
+template <class Function>
+void each_handle(const efi::Guid& protocol, Function&& function) {
+  efi::Handle* handles = nullptr;
+  u64 n = 0;
+  if (efi::failed(boot().locate_handle_buffer(efi::by_protocol, &protocol, nullptr, &n, &handles))) return;
+  for (u64 i = 0; i < n; ++i) function(handles[i]);
+}
+
+// Behind the bytes of a file in memory: how many bytes of each page are forgotten. At all of them the page goes back.
+struct Mapping {
+  Mapping* next;
+  Span<const u8> file;
+  u64 n_pages;         // of the file
+  u64 n_pages_behind;  // of this
+  u16 n_forgotten[1];  // (n_pages)
+};
+Mapping* mappings = nullptr;
+
+constexpr u64 mapping_bytes(u64 n_pages) { return sizeof(Mapping) + n_pages * sizeof(u16); }
+
+// Memory for a file of `total` bytes, not zeroed.
+Mapping* make_mapping(u64 total) {
+  const u64 n_pages = divide_up(total, page_bytes);
+  const u64 n_behind = divide_up(mapping_bytes(n_pages), page_bytes);
+  u8* const memory = static_cast<u8*>(take_pages(n_pages + n_behind));
+  if (!memory) return nullptr;
+  auto* const mapping = reinterpret_cast<Mapping*>(memory + n_pages * page_bytes);
+  memset(mapping, 0, n_behind * page_bytes);
+  *mapping = {mappings, {memory, total}, n_pages, n_behind, {}};
+  mapping->n_forgotten[n_pages - 1] = u16(n_pages * page_bytes - total);
+  return mappings = mapping;
+}
+
+template <class Condition>
+void give_back_where(Mapping& mapping, u64 begin, u64 end, Condition&& condition) {
+  for (u64 page = begin; page < end; ++page) {
+    u64 n = 0;
+    while (page + n < end && condition(mapping.n_forgotten[page + n])) ++n;
+    give_back_pages(const_cast<u8*>(mapping.file.data) + page * page_bytes, n);
+    page += n;
+  }
+}
+
 }  // namespace
 
-void open_volume() {
+u32 open_volumes() {
   void* image = nullptr;
-  void* system = nullptr;
-  if (efi::failed(boot().handle_protocol(firmware.image, &efi::loaded_image_guid, &image))) return;
-  const efi::Handle device = static_cast<efi::LoadedImage*>(image)->device;
-  if (efi::failed(boot().handle_protocol(device, &efi::file_system_guid, &system))) return;
-  auto* const volume = static_cast<efi::FileSystem*>(system);
-  if (efi::failed(volume->open_volume(volume, &firmware.volume))) firmware.volume = nullptr;
+  if (efi::failed(boot().handle_protocol(firmware.image, &efi::loaded_image_guid, &image))) return n_volumes;
+  const efi::Handle own = static_cast<efi::LoadedImage*>(image)->device;
+  volumes[0] = open_root(own);
+  // Firmware that boots fast has connected its boot disk alone.
+  each_handle(efi::block_io_guid,
+              [](efi::Handle device) { (void)boot().connect_controller(device, nullptr, nullptr, true); });
+  each_handle(efi::file_system_guid, [own](efi::Handle device) {
+    if (device != own && n_volumes < most_volumes) volumes[n_volumes++] = open_root(device);
+  });
+  return n_volumes;
 }
 
 Result<Span<const u8>> map(void*, Str path) {
@@ -156,24 +236,47 @@ Result<Span<const u8>> map(void*, Str path) {
     return fail(Code::invalid_argument, path) << "is a directory, not a regular file";
   const u64 total = info.info().bytes;
   if (total == 0) return Span<const u8>();
-  u8* const memory = static_cast<u8*>(allocate(nullptr, total));
-  if (!memory) return fail(Code::out_of_memory, path) << "has " << total << " bytes, and there is no memory for it";
+  Mapping* const mapping = make_mapping(total);
+  if (!mapping) return fail(Code::out_of_memory, path) << "has " << total << " bytes, and there is no memory for it";
+  const Span<const u8> memory = mapping->file;
   for (u64 done = 0; done < total;) {
     u64 n = min(total - done, piece_bytes);
-    status = file->read(file.get(), &n, memory + done);
+    status = file->read(file.get(), &n, const_cast<u8*>(memory.data) + done);
     if (efi::failed(status) || n == 0) {
-      release(nullptr, memory, total);
+      unmap(nullptr, memory);
       if (efi::failed(status)) return failed(path, "read", status);
       return fail(Code::io, path) << "ends after " << done << " of " << total << " bytes";
     }
     done += n;
     if (total >= progress_bytes) show_progress(path, done, total);
   }
-  return Span<const u8>(memory, total);
+  return memory;
 }
 
-void unmap(void*, Span<const u8> file) { release(nullptr, const_cast<u8*>(file.data), file.size); }
-void discard(void*, Span<const u8>) {}  // firmware frees single pages too slowly
+void unmap(void*, Span<const u8> file) {
+  for (Mapping** link = &mappings; *link; link = &(*link)->next) {
+    Mapping& mapping = **link;
+    if (mapping.file.data != file.data) continue;
+    *link = mapping.next;
+    give_back_where(mapping, 0, mapping.n_pages, [](u16 n_forgotten) { return n_forgotten != page_bytes; });
+    give_back_pages(&mapping, mapping.n_pages_behind);
+    return;
+  }
+}
+
+void forget(void*, Span<const u8> range) {
+  Mapping* mapping = mappings;
+  while (mapping && !(range.data >= mapping->file.data && range.data < mapping->file.end())) mapping = mapping->next;
+  if (!mapping) return;
+  const u64 first = u64(range.data - mapping->file.data), end = min(first + range.size, mapping->file.size);
+  for (u64 at = first; at < end;) {
+    const u64 page = at / page_bytes, next = min((page + 1) * page_bytes, end);
+    mapping->n_forgotten[page] = u16(mapping->n_forgotten[page] + (next - at));
+    at = next;
+  }
+  give_back_where(*mapping, first / page_bytes, divide_up(end, page_bytes),
+                  [](u16 n_forgotten) { return n_forgotten == page_bytes; });
+}
 
 // Written aside and flushed; then the old goes and the new gets its name. Between the two, map() and stat() find the new.
 flyball::Status write_file(void*, Str path, Span<const u8> bytes) {
@@ -227,7 +330,8 @@ flyball::Status list(void*, Str directory, void* context, void (*each)(void* con
     if (info.info().attributes & efi::attribute_directory) continue;
     char path[2 * most_name];
     Writer text(path, sizeof path);
-    text.put(directory).put('/');
+    text.put(directory);
+    if (!directory.ends_with("/")) text.put('/');
     for (const efi::Char* c = info.info().name; *c; ++c) text.put(*c < 0x80 ? char(*c) : '?');
     FileInfo found;
     found.path = text.text();

@@ -11,7 +11,7 @@ Firmware firmware;
 namespace {
 
 constexpr u64 stack_bytes = u64(1) << 20;
-constexpr u64 guard_bytes = 4096;
+constexpr u64 guard_bytes = page_bytes;
 
 Platform make_platform() {
   Platform p;
@@ -22,7 +22,7 @@ Platform make_platform() {
   p.resident_memory = resident_memory;
   p.map = map;
   p.unmap = unmap;
-  p.discard = discard;
+  p.forget = forget;
   p.write_file = write_file;
   p.append_file = append_file;
   p.list = list;
@@ -40,27 +40,29 @@ Platform make_platform() {
 
 void say(Str text) { write(nullptr, text); }
 
-// The first model in models/, or beside the program.
-struct FirstModel {
-  Text<256> path;
-  void look_in(const Platform& platform, Str directory) {
-    if (path.size != 0) return;
-    (void)platform.list(platform.self, directory, this, [](void* self, const FileInfo& file) {
-      auto& first = *static_cast<FirstModel*>(self);
-      if (first.path.size == 0 && file.path.ends_with(".gguf") && file.path.size <= sizeof first.path.data)
-        first.path.assign(file.path);
-    });
+// models/ and the root folder of the boot volume, then those of the other volumes.
+Span<const Str> model_directories(Arena& arena, u32 n_volumes) {
+  const Span<Str> directories = arena.allocate<Str>(2 * u64(n_volumes));
+  for (u64 i = 0; i < directories.size; ++i) {
+    char text[32];
+    Writer path(text, sizeof text);
+    if (i >= 2) path.put("fs").put_u64(i / 2).put(":/");
+    path.put(i % 2 == 0 ? "models" : i < 2 ? "/" : "");
+    directories[i] = arena.copy(path.text());
   }
-};
+  return directories;
+}
 
 constexpr Str differences =
-    "Without an operating system: files are on the boot volume, with names in ASCII; events, policy and metrics go to\n"
+    "Without an operating system: files are on the boot volume, as fs1:/FILE on another, with names in ASCII; events, "
+    "policy and metrics go to\n"
     "journal.jsonl, log.txt, policy.toml and metrics.json unless flyball.toml names others; probes choose instruction "
     "set\n"
     "and threads at boot; up and down recall earlier lines; /quit, and a script's --shutdown, power off.\n";
 
 struct Program {
   Platform platform;
+  u32 n_volumes = 1;
   bool well = false;  // no command and no prompt failed
 };
 
@@ -82,11 +84,8 @@ void run(void* context) {
     status.error().describe(described.put("error: "));
     say(described.put("; the defaults hold\n").text());
   }
-  FirstModel first;
-  first.look_in(platform, "models");
-  first.look_in(platform, "/");
-  options.fallback_model = first.path.str();
-  options.models_directory = "models";
+  options.model_directories = model_directories(arena, program.n_volumes);
+  options.choose_model = true;
   options.catalog_cache = "models.json";
   options.tuning_cache = "tuned.txt";
   repl::Repl repl(platform, options);
@@ -129,8 +128,8 @@ extern "C" flyball::efi::Status efi_main(flyball::efi::Handle image, flyball::ef
   set_up_processor();
   start_clock();
   start_console();
-  open_volume();
   static Program program;
+  program.n_volumes = open_volumes();
   program.platform = make_platform();
   u8* const stack = static_cast<u8*>(allocate(nullptr, guard_bytes + stack_bytes));
   if (!stack) power_off(false);

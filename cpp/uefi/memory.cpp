@@ -1,60 +1,83 @@
-// Pages from the firmware. It takes seconds to free large blocks, so these wait for the next allocation.
+// Pages from the firmware. It takes seconds to free large blocks, so none go back: they wait for the next allocation.
 #include "uefi/parts.h"
 
 namespace flyball::uefi {
 namespace {
 
-constexpr u64 page_bytes = 4096;
-constexpr u64 large_pages = (u64(8) << 20) / page_bytes;
-constexpr u32 most_kept = 256;
+constexpr u32 most_kept = 4096;
 
 struct Block {
   u64 address;
   u64 n_pages;
+  u64 end() const { return address + n_pages * page_bytes; }
 };
-Block kept[most_kept];
+Block kept[most_kept];  // by address; neighbors that touch are one
 u32 n_kept = 0;
 u64 pages_in_use = 0;
 
-// The smallest that is large enough, unless most of it would be wasted.
-void* take_kept(u64 n_pages) {
+void remove_kept(u32 i) {
+  for (--n_kept; i < n_kept; ++i) kept[i] = kept[i + 1];
+}
+
+// The start of the smallest that is large enough.
+u64 take_kept(u64 n_pages) {
   u32 best = n_kept;
   for (u32 i = 0; i < n_kept; ++i) {
     const u64 n = kept[i].n_pages;
     if (n >= n_pages && (best == n_kept || n < kept[best].n_pages)) best = i;
   }
-  if (best == n_kept) return nullptr;
+  if (best == n_kept) return 0;
   Block& block = kept[best];
-  void* const memory = reinterpret_cast<void*>(block.address);
+  const u64 address = block.address;
   block.address += n_pages * page_bytes;
   block.n_pages -= n_pages;
-  if (block.n_pages == 0) block = kept[--n_kept];
-  return memory;
+  if (block.n_pages == 0) remove_kept(best);
+  return address;
 }
 
 }  // namespace
 
+void* take_pages(u64 n_pages) {
+  u64 address = take_kept(n_pages);
+  if (address == 0 && efi::failed(boot().allocate_pages(efi::any_pages, efi::loader_data, n_pages, &address)))
+    return nullptr;
+  pages_in_use += n_pages;
+  return reinterpret_cast<void*>(address);
+}
+
+void give_back_pages(void* memory, u64 n_pages) {
+  if (n_pages == 0) return;
+  pages_in_use -= n_pages;
+  const Block block = {u64(memory), n_pages};
+  u32 at = 0;
+  while (at < n_kept && kept[at].address < block.address) ++at;
+  const bool touches_next = at < n_kept && block.end() == kept[at].address;
+  if (at > 0 && kept[at - 1].end() == block.address) {
+    kept[at - 1].n_pages += n_pages;
+    if (touches_next) {
+      kept[at - 1].n_pages += kept[at].n_pages;
+      remove_kept(at);
+    }
+  } else if (touches_next) {
+    kept[at].address = block.address;
+    kept[at].n_pages += n_pages;
+  } else if (n_kept == most_kept) {
+    (void)boot().free_pages(block.address, n_pages);
+  } else {
+    for (u32 i = n_kept++; i > at; --i) kept[i] = kept[i - 1];
+    kept[at] = block;
+  }
+}
+
 void* allocate(void*, u64 bytes) {
   if (bytes == 0 || bytes > (u64(1) << 47)) return nullptr;
   const u64 n_pages = divide_up(bytes, page_bytes);
-  void* memory = n_pages >= large_pages ? take_kept(n_pages) : nullptr;
-  if (memory == nullptr) {
-    u64 address = 0;
-    if (efi::failed(boot().allocate_pages(efi::any_pages, efi::loader_data, n_pages, &address))) return nullptr;
-    memory = reinterpret_cast<void*>(address);
-  }
-  pages_in_use += n_pages;
-  return memset(memory, 0, n_pages * page_bytes);
+  void* const memory = take_pages(n_pages);
+  return memory ? memset(memory, 0, n_pages * page_bytes) : nullptr;
 }
 
 void release(void*, void* memory, u64 bytes) {
-  if (memory == nullptr) return;
-  const u64 n_pages = divide_up(bytes, page_bytes);
-  pages_in_use -= n_pages;
-  if (n_pages >= large_pages && n_kept < most_kept)
-    kept[n_kept++] = {u64(memory), n_pages};
-  else
-    (void)boot().free_pages(u64(memory), n_pages);
+  if (memory != nullptr) give_back_pages(memory, divide_up(bytes, page_bytes));
 }
 
 // What is free in the firmware's map, and what waits here.

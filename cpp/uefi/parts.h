@@ -9,7 +9,6 @@ namespace flyball::uefi {
 struct Firmware {
   efi::Handle image = nullptr;
   efi::SystemTable* system = nullptr;
-  efi::File* volume = nullptr;  // that the program was started from; null: none
 };
 extern Firmware firmware;
 inline efi::BootServices& boot() { return *firmware.system->boot; }
@@ -20,16 +19,20 @@ bool privileged();  // false: this is a process of an operating system, which pl
 void set_up_processor();
 
 // memory.cpp
+constexpr u64 page_bytes = 4096;
+void* take_pages(u64 n_pages);  // not zeroed; null: there are none
+void give_back_pages(void* memory, u64 n_pages);
 void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
 u64 available_memory(void*);
 u64 resident_memory(void*);
 
-// files.cpp: '/' separates folders, names are ASCII.
-void open_volume();
+// files.cpp: '/' separates folders, names are ASCII. "fs1:/NAME" is on the second volume; without a prefix, and as "fs0:",
+// a name is on the volume that the program was started from.
+u32 open_volumes();  // how many there are
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);
-void discard(void*, Span<const u8> range);
+void forget(void*, Span<const u8> range);
 flyball::Status write_file(void*, Str path, Span<const u8> bytes);
 flyball::Status append_file(void*, Str path, Span<const u8> bytes);
 flyball::Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file));

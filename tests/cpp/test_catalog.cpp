@@ -56,6 +56,17 @@ TEST(listing_tells_what_each_file_is) {
   CHECK(!catalog.list("nowhere").ok() || catalog.list("nowhere").value().empty());
 }
 
+TEST(hidden_files_are_no_models) {
+  Directory world;
+  world.files["models/._a.gguf"] = std::string("\0\5\x16\7", 4);
+  Arena arena(world.platform);
+  const ModelFiles found = find_models(world.platform, arena, "models").value();
+  CHECK_EQ(found.files.size, 3);
+  CHECK_EQ(found.n_hidden, 1);
+  Catalog catalog(world.platform, "");
+  CHECK_EQ(catalog.list("models").value().size, 3);
+}
+
 TEST(later_parts_are_no_models_but_whole_files_named_like_one_are) {
   Directory world;
   world.files.clear();

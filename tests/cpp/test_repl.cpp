@@ -332,6 +332,58 @@ TEST(receipts_are_written_and_verified) {
   CHECK(has(screen.say("/receipt x.json"), "there is no answer yet"));
 }
 
+// Without a named model: the folders in their order, names in theirs, and a reason for each file that does not load.
+TEST(the_first_model_that_can_be_loaded_is_chosen) {
+  const Str folders[] = {"models", "/", "fs1:/models"};
+  const auto screen_of = [&](std::initializer_list<std::pair<const char*, const char*>> files) {
+    auto screen = std::make_unique<Screen>("");
+    screen->options.model_directories = folders;
+    screen->options.choose_model = true;
+    const std::string good = screen->world.files["m.gguf"];
+    for (const auto& [path, what] : files)
+      screen->world.files[path] = Str(what) == "good"     ? good
+                                  : Str(what) == "broken" ? good.substr(0, good.size() / 2)
+                                                          : what;
+    return screen;
+  };
+  auto screen = screen_of({{"models/._b.gguf", "apple"},
+                           {"models/a.gguf", "broken"},
+                           {"models/a-00001-of-00002.gguf", "broken"},
+                           {"models/a-00002-of-00002.gguf", "broken"},
+                           {"models/b.GGUF", "good"},
+                           {"fs1:/models/0.gguf", "good"}});
+  std::string out = screen->start();
+  CHECK(has(out, "The model models/a.gguf cannot be used.\ncause:    corrupt"));
+  CHECK(has(out, "The model models/a-00001-of-00002.gguf cannot be used."));
+  CHECK(has(out, "fallback: the next model that is there\n"));
+  CHECK(has(out, "read from models/b.GGUF\n"));
+  CHECK(out.find("._b") == std::string::npos && out.find("00002-of") == std::string::npos);
+  CHECK_EQ(screen->repl->n_errors(), 0);  // nobody asked for those that do not load
+  CHECK(has(screen->say("/models"), "models:\n"));
+
+  screen = screen_of({{"fs1:/models/x.gguf", "good"}, {"models/notes.txt", "no model"}});
+  CHECK(has(screen->start(), "read from fs1:/models/x.gguf\n"));
+  CHECK(has(screen->say("/models"), "fs1:/models:\nx.gguf"));
+
+  screen = screen_of({{"models/._b.gguf", "apple"}, {"fs1:/models/x.gguf", "no model"}});
+  out = screen->start();
+  CHECK(has(out, "  models: no *.gguf file, 1 with a hidden name"));
+  CHECK(has(out, "  /: no *.gguf file\n"));
+  CHECK(has(out, "  fs1:/models: 1 file that cannot be loaded\n"));
+  CHECK(has(out, "hint:     copy a model into the first folder"));
+  CHECK(has(out, "fallback: no model: commands work"));
+  CHECK_EQ(screen->repl->n_errors(), 1);
+
+  // A named one that fails is an error, and not tried again.
+  screen = screen_of({{"models/a.gguf", "broken"}, {"models/b.gguf", "good"}});
+  screen->options.model = "models/a.gguf";
+  out = screen->start();
+  CHECK_EQ(out.find("models/a.gguf cannot be used"), out.rfind("models/a.gguf cannot be used"));
+  CHECK(has(out, "fallback: the first model that can be loaded\n"));
+  CHECK(has(out, "read from models/b.gguf\n"));
+  CHECK_EQ(screen->repl->n_errors(), 1);
+}
+
 TEST(information_commands) {
   Screen screen;
   screen.start();

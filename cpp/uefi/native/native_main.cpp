@@ -30,7 +30,7 @@ namespace fs = std::filesystem;
 
 constexpr char usage[] = "usage: flyball-native PROGRAM.efi FOLDER [PROCESSORS]\n";
 constexpr u64 page_bytes = 4096;
-constexpr efi::Status unsupported = efi::error_bit | 3, device_error = efi::error_bit | 7;
+constexpr efi::Status unsupported = efi::error_bit | 3;
 
 [[noreturn]] void end(const std::string& why) {
   fprintf(stderr, "flyball-native: %s\n", why.c_str());
@@ -111,7 +111,7 @@ efi::Status status_of(int error) {
     case EROFS:
     case EACCES: return efi::write_protected;
     case ENOSPC: return efi::volume_full;
-    default: return device_error;
+    default: return efi::device_error;
   }
 }
 
@@ -155,7 +155,7 @@ EFI efi::Status close_file(efi::File* file) {
 EFI efi::Status remove_file(efi::File* file) {
   const bool removed = unlink(self(file).path.c_str()) == 0;
   (void)close_file(file);
-  return removed ? efi::success : device_error;
+  return removed ? efi::success : efi::device_error;
 }
 
 efi::Time time_of(time_t seconds) {
@@ -216,7 +216,7 @@ EFI efi::Status get_position(efi::File* file, u64* position) {
 EFI efi::Status set_position(efi::File* file, u64 position) {
   const bool to_end = position == ~u64(0);
   const off_t at = lseek(self(file).fd, to_end ? 0 : static_cast<off_t>(position), to_end ? SEEK_END : SEEK_SET);
-  return at < 0 ? device_error : efi::success;
+  return at < 0 ? efi::device_error : efi::success;
 }
 
 EFI efi::Status get_info(efi::File* file, const efi::Guid*, u64* bytes, void* buffer) {
@@ -236,7 +236,7 @@ EFI efi::Status set_info(efi::File* file, const efi::Guid*, u64, void* buffer) {
   return efi::success;
 }
 
-EFI efi::Status flush(efi::File* file) { return fsync(self(file).fd) == 0 ? efi::success : device_error; }
+EFI efi::Status flush(efi::File* file) { return fsync(self(file).fd) == 0 ? efi::success : efi::device_error; }
 
 efi::File* new_file(const fs::path& path) {
   auto* const file = new OpenFile;
@@ -267,7 +267,7 @@ EFI efi::Status output(efi::TextOutput*, const efi::Char* text) {
       bytes += static_cast<char>(0x80 | (c & 0x3f));
     }
   }
-  return write(STDOUT_FILENO, bytes.data(), bytes.size()) < 0 ? device_error : efi::success;
+  return write(STDOUT_FILENO, bytes.data(), bytes.size()) < 0 ? efi::device_error : efi::success;
 }
 
 EFI efi::Status clear(efi::TextOutput*) { return efi::success; }
@@ -321,7 +321,7 @@ EFI efi::Status get_memory_map(u64* bytes, void* map, u64* key, u64* entry_bytes
 EFI efi::Status create_event(u32, u64, void(EFI*)(efi::Event, void*), void*, efi::Event* event) {
   return *event = nullptr, efi::success;
 }
-EFI efi::Status stall(u64 us) { return usleep(static_cast<useconds_t>(us)) == 0 ? efi::success : device_error; }
+EFI efi::Status stall(u64 us) { return usleep(static_cast<useconds_t>(us)) == 0 ? efi::success : efi::device_error; }
 EFI efi::Status set_watchdog(u64, u64, u64, efi::Char*) { return efi::success; }
 EFI efi::Status get_time(efi::Time* to, void*) { return *to = time_of(time(nullptr)), efi::success; }
 EFI void reset_system(efi::ResetType, efi::Status status, u64, void*) { _exit(status == efi::success ? 0 : 1); }
@@ -352,6 +352,10 @@ EFI efi::Status locate_protocol(const efi::Guid* guid, void*, void** found) {
   return efi::not_found;
 }
 
+EFI efi::Status locate_handle_buffer(efi::LocateSearch, const efi::Guid*, void*, u64*, efi::Handle**) {
+  return efi::not_found;  // one volume
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -370,6 +374,7 @@ int main(int argc, char** argv) {
   boot.handle_protocol = handle_protocol;
   boot.stall = stall;
   boot.set_watchdog = set_watchdog;
+  boot.locate_handle_buffer = locate_handle_buffer;
   boot.locate_protocol = locate_protocol;
   efi::RuntimeServices runtime{};
   runtime.get_time = get_time;
