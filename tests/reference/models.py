@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -357,6 +358,23 @@ def _spm_vocabulary(s: Shape) -> dict[str, gf.Value]:
         "tokenizer.ggml.add_eos_token": gf.boolean(False),
         "tokenizer.ggml.add_space_prefix": gf.boolean(not s.arch.startswith("gemma")),
     }
+
+
+def write_split(folder: Path) -> list[Path]:
+    """A small llama in two files."""
+    shape = VARIANTS["llama"]
+    tensors = [_tensor(name, values, "Q8_0") for name, values in _weights(shape, 1)]
+    half = len(tensors) // 2
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i, part in enumerate((tensors[:half], tensors[half:])):
+        metadata = _metadata(shape, "Q8_0") if i == 0 else {}
+        metadata |= {"split.no": gf.Value(2, struct.pack("<H", i))}
+        metadata |= {"split.count": gf.Value(2, struct.pack("<H", 2))}
+        metadata |= {"split.tensors.count": gf.Value(5, struct.pack("<i", len(tensors)))}
+        paths.append(folder / f"model-{i + 1:05}-of-00002.gguf")
+        gf.write_gguf(paths[-1], metadata, part)
+    return paths
 
 
 def main(argv: Sequence[str] | None = None) -> None:

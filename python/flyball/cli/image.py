@@ -68,6 +68,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     one.add_argument("--script", required=True, metavar="FILE", help="REPL commands to run")
     one.add_argument("--cpu", default="max", metavar="NAME", help="as in image run")
+    one.add_argument("--memory", type=int, default=2048, metavar="MIB", help="as in image run (default: 2048)")
     one.set_defaults(run=test)
 
     one = actions.add_parser("native", help="run the program as a Linux process, with a folder as its volume")
@@ -123,16 +124,17 @@ def test(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     model = Path(args.model).expanduser() if args.model else demo_model_path()
     path, out = folder / "flyball.img", folder / "out"
-    wanting = image.preflight(folder, model.stat().st_size if model.is_file() else 0)
+    machine = image.Machine(args.cpu, min(os.cpu_count() or 1, 4), args.memory)
+    wanting = image.preflight(folder, model=model, memory_mb=machine.memory_mb)
     for what, why in wanting:
         common.write(f"preflight: {what} {why}\n")
     if wanting:
         return common.ERROR
-    common.write("preflight: all tools are present\n")
+    common.write("preflight: all tools are present, and the model can be run\n")
     image.build(path, [model])
     common.write(f"build: {path}\n")
     script = common.read_text(args.script).splitlines()
-    ended = image.run(path, script, image.Machine(args.cpu, min(os.cpu_count() or 1, 4)))
+    ended = image.run(path, script, machine)
     (folder / "output.txt").write_text(ended.output)
     common.write(f"run: {'passed' if ended.well else ended.why}, {ended.seconds:.0f} s; {folder / 'output.txt'}\n")
     if not ended.well:

@@ -12,6 +12,15 @@ from ..errors import FileError
 _FIRST_PART = re.compile(r"(.*)-00001-of-(\d{5})(\.gguf)", re.DOTALL | re.IGNORECASE)
 
 
+def part_paths(path: str) -> list[str]:
+    """All parts of a model by the name of its first; of another name the path alone."""
+    first = _FIRST_PART.fullmatch(path)
+    if not first:
+        return [path]
+    name, count, ending = first.groups()
+    return [f"{name}-{i + 1:05}-of-{count}{ending}" for i in range(int(count))]
+
+
 class ModelFile:
     """A model's file as it was when the model was loaded. Small, and without a reference that keeps the model."""
 
@@ -48,11 +57,7 @@ class ModelFile:
 
         A whole file may be named like a first part: then there are no others.
         """
-        first = _FIRST_PART.fullmatch(self.path)
-        if not first:
-            return [_identity(self.path)]
-        name, count, ending = first.groups()
-        return [_identity(f"{name}-{i + 1:05}-of-{count}{ending}") for i in range(int(count))]
+        return [_identity(part) for part in part_paths(self.path)]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_core": None}

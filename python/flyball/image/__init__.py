@@ -1,8 +1,9 @@
 """Boot images: make and run them."""
 
+from .contents import BOOT_PATH
 from .machine import WENT_WRONG, Ended, Machine, interact, native, run
 from .tools import Wanting, beside_python, preflight, program_path
-from .volume import BOOT_PATH, build, check, extract
+from .volume import build, check, extract
 
 __all__ = [
     "BOOT_PATH",

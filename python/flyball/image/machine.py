@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 from ..errors import NotFound
 from ..paths import AnyPath, expanded
+from .partitions import existing
 from .patience import Patience
-from .tools import beside_python, existing, firmware, program_path, tool
+from .tools import beside_python, firmware, program_path, tool
 
 _ENDED_WELL = 33  # exit status by the debug-exit device: 2 * value + 1
 WENT_WRONG = "a command or a prompt of the script failed"

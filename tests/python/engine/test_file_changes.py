@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
@@ -18,7 +17,7 @@ import pytest
 import flyball
 from flyball.cli import main
 from flyball.journal.journal import Journal
-from tests.reference import gguf_file, models
+from tests.reference import models
 
 PROMPT = "Once upon a time"
 Change = Callable[[Path], None]
@@ -159,24 +158,8 @@ def test_saved_sessions_of_a_file_that_was_written(copy: Path, tmp_path: Path) -
                 act(tmp_path / "s")
 
 
-def write_split(folder: Path) -> list[Path]:
-    """A small llama in two files."""
-    shape = models.VARIANTS["llama"]
-    tensors = [models._tensor(name, values, "Q8_0") for name, values in models._weights(shape, 1)]
-    half = len(tensors) // 2
-    paths = []
-    for i, part in enumerate((tensors[:half], tensors[half:])):
-        metadata = models._metadata(shape, "Q8_0") if i == 0 else {}
-        metadata |= {"split.no": gguf_file.Value(2, struct.pack("<H", i))}
-        metadata |= {"split.count": gguf_file.Value(2, struct.pack("<H", 2))}
-        metadata |= {"split.tensors.count": gguf_file.Value(5, struct.pack("<i", len(tensors)))}
-        paths.append(folder / f"model-{i + 1:05}-of-00002.gguf")
-        gguf_file.write_gguf(paths[-1], metadata, part)
-    return paths
-
-
 def test_a_part_of_a_split_model_that_was_written(tmp_path: Path) -> None:
-    first, last = write_split(tmp_path)
+    first, last = models.write_split(tmp_path)
     with flyball.Model.load(first) as model:
         before = model.generate([1, 2, 3], 2)
         last.touch()

@@ -18,15 +18,7 @@ from flyball.cli import main
 from flyball.image import tools
 from flyball.journal.replay import replay
 
-
-@pytest.fixture(scope="module", autouse=True)
-def needs_tools() -> None:
-    """Without the tools nothing can be told; in CI that is a failure."""
-    needed = [name for name in ("qemu-system-x86_64", "mcopy") if shutil.which(name) is None]
-    if not (Path(image.__file__).parents[1] / "data" / "flyball.efi").exists():
-        needed.append("flyball.efi")
-    if needed:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"missing: {', '.join(needed)}")
+pytestmark = pytest.mark.usefixtures("needs_tools")
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +78,13 @@ def test_a_processor_without_avx_has_the_same_bits(tmp_path: Path, model: flybal
 
 def test_what_is_wrong_is_said_at_the_prompt(tmp_path: Path) -> None:
     """A bad configuration and a bad model cost no boot; what fails in a script is told by the exit code."""
+    path = build(tmp_path, "")
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(flyball.demo_model_path().read_bytes()[:5000])
     settings = tmp_path / "settings.toml"
     settings.write_text("threads = 1\nthreads = 2\n")
-    path = tmp_path / "flyball.img"
-    image.build(path, [bad], settings)
+    for file, name in ((bad, "models/flyball-demo.gguf"), (settings, "flyball.toml")):  # after build has checked them
+        tools.run(["mcopy", "-o", "-i", str(path), str(file), f"::/{name}"], path)
     ended = image.run(path, ["Hello"])
     assert not ended.well
     assert ended.why == "a command or a prompt of the script failed"
@@ -133,10 +126,10 @@ policy.auto_apply = "aggressive"
 def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
     """It fills up while the journal is written: answers go on, and what the journal has is whole lines."""
     path = build(tmp_path, 'tune = "off"\nisa = "swar"\n')
-    [free] = re.findall(r"([\d ]+) bytes free", tools.run(["mdir", "-i", str(path), "::/"]))
+    [free] = re.findall(r"([\d ]+) bytes free", tools.run(["mdir", "-i", str(path), "::/"], path))
     filler = tmp_path / "filler"
     filler.write_bytes(bytes(int(free.replace(" ", "")) - (80 << 10)))
-    tools.run(["mcopy", "-i", str(path), str(filler), "::/filler"])
+    tools.run(["mcopy", "-i", str(path), str(filler), "::/filler"], path)
     ended = image.run(path, ["/max_tokens 2", *["/clear", "Hello"] * 40, "/metrics"])
     assert not ended.well
     assert ended.output.count("journal.jsonl: cannot append to: the volume is full") == 1
