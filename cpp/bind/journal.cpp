@@ -40,11 +40,16 @@ void record(JournalCore& core, const std::string& reason_id, const std::string& 
   core.journal->sink()(0, 0, reason, str(data));
 }
 
+// An intact line; `fault`: what is wrong with its place in the chain. Raises what is wrong with the line itself.
 py::dict next(ChainCheck& check, const std::string& line) {
   journal::Line read;
-  bind::check(check.next(str(line), &read));
+  bool intact = false;
+  const Status status = check.next(str(line), &read, &intact);
+  if (!intact) bind::check(status);
   const journal::ReasonInfo& reason = info(read.event.reason);
   py::dict d;
+  d["fault"] = status.ok() ? py::object(py::none()) : py::object(text(status.error().what.str()));
+  d["prev_hash"] = hex(read.prev_hash);
   d["version"] = read.version;
   d["number"] = read.number;
   d["time_ns"] = read.event.time_ns;

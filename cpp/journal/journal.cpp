@@ -192,7 +192,7 @@ void write_log_line(Writer& out, const Line& line) {
   out.put('\n');
 }
 
-Status ChainCheck::next(Str text, Line* out) {
+Status ChainCheck::next(Str text, Line* out, bool* intact) {
   const Head expected = head_;
   const bool number_known = number_known_, hash_known = hash_known_;
   ++head_.n_lines;
@@ -200,6 +200,7 @@ Status ChainCheck::next(Str text, Line* out) {
   const Result<Line> read = read_line(text);
   if (!read.ok()) return read.error();
   *out = read.value();
+  if (intact != nullptr) *intact = true;
   head_ = {out->hash, out->number + 1};
   number_known_ = hash_known_ = true;
   if (number_known && out->number > expected.n_lines)

@@ -58,8 +58,8 @@ class ChainCheck {
   explicit ChainCheck(const Head& start) : head_(start), number_known_(true), hash_known_(true) {}
 
   // An error says what is wrong with this line: changed, out of order, or how many are missing before it. The check then
-  // continues from here, and counts an unreadable line as one.
-  Status next(Str text, Line* out);
+  // continues from here, and counts an unreadable line as one. `intact`: whether the line itself holds, and `out` has it.
+  Status next(Str text, Line* out, bool* intact = nullptr);
 
   const Head& head() const { return head_; }
 

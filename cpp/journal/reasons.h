@@ -32,6 +32,10 @@ namespace flyball::journal {
   REASON(SESSION, RESTORED, "restored", "the configuration's file, after it was restored")                            \
   REASON(SESSION, START_SEEN, "start",                                                                                \
          "a program that uses a policy's file has started; data has the checkpoint beside it")                        \
+  REASON(JOURNAL, SET_ASIDE, "set_aside",                                                                             \
+         "the journal before could not go on: its files were renamed, and this one began")                            \
+  REASON(JOURNAL, HEAD_MISSING, "head_missing",                                                                       \
+         "the journal goes on without the head that it had: lines cut off before this one would not be seen")         \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "the cost of a token on this machine is known")                            \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token costs less than the baseline")                              \
   REASON(AUTOTUNE, TIGHTEN, "tighten", "an answer cost more than the high mark: later answers get one step less")     \

@@ -21,6 +21,8 @@ namespace flyball::settings {
   INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none") \
   CHOICE("speculate", "auto", "auto off always", "verify draft tokens, several in a call; cannot change a result")  \
   TEXT("journal", "", "path of the journal, a file of events and decisions; empty: none")                           \
+  INTEGER("journal_max_kb", "8192", 1, 4194304, "KiB of the journal's newest file, above which it is rotated")      \
+  INTEGER("journal_files", "8", 1, 1000000, "rotated files of the journal that remain")                             \
   TEXT("log", "", "path of the log, the journal as lines of text; empty: none")                                     \
   TEXT("policy_file", "", "path of the file for the policy's changes; empty: none")                                 \
   TEXT("draft", "", "path of a draft model with the same vocabulary; empty: prompt lookup")                         \

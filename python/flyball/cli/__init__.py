@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     warnings.showwarning = lambda message, *_: say_error(f"warning: {message}")
+    for kind in (RuntimeWarning, FutureWarning):  # messages for the user, whatever Python was told of its own
+        warnings.filterwarnings("default", category=kind, module=r"flyball\b")
     words = current_words(words)
     asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
     try:

@@ -9,8 +9,8 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -113,17 +113,37 @@ def add_journal_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> AbstractContextManager[Journal | None]:
-    """The journal that the flags ask for, or None."""
+@contextmanager
+def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> Iterator[Journal | None]:
+    """The journal that the flags ask for, or None. No answer fails for its journal: what is not recorded is told."""
     path = args.journal or settings["journal"].value
     if not path:
-        return nullcontext()
-    from ..journal.journal import Journal
+        yield None
+        return
+    from ..journal.journal import Journal, Unwritable
 
-    journal = Journal(path, log=settings["log"].value or None, content=args.journal_content)
+    try:
+        journal = Journal(
+            path,
+            settings["journal_max_kb"].value << 10,
+            settings["journal_files"].value,
+            log=settings["log"].value or None,
+            content=args.journal_content,
+        )
+    except Unwritable as error:
+        say_error(f"warning: {error}; nothing is recorded")
+        yield None
+        return
     if journal.recovered:
         say_error(f"{path}: truncated an incomplete last line of {journal.recovered} bytes")
-    return journal
+    try:
+        yield journal
+    finally:
+        try:
+            journal.close()
+        except FileError as error:
+            n = journal.waiting
+            say_error(f"warning: {error}" + (f"; {n} events are not recorded" if n else ""))
 
 
 def read_settings(args: argparse.Namespace) -> dict[str, Setting]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from .. import journal
 from ..config.configuration import defaults
-from ..errors import NotFound
+from ..errors import InvalidArgument, NotFound
 from ..journal.events import REASONS, Event
+from ..paths import expanded
 from . import common
+
+_MOST_SHOWN = 20  # faults
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,7 +27,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "journal",
         help="read and verify a journal",
         description=__doc__,
-        epilog="Exit codes: 0 all lines are intact (verify: the head as well), 1 some are damaged, 2 error.",
+        epilog="Exit codes: 0 all lines are intact (verify: none is missing, as the head says), 1 some are damaged or"
+        " missing, 2 error (verify: inconclusive, such as without FILE.head).",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, action, text in (
@@ -39,6 +45,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             one.add_argument("--turn", type=int, metavar="N", help="only the N-th answer of each session")
         if action is verify:
             one.add_argument("--log", metavar="FILE", help="also verify that this log has the same events")
+            one.add_argument(
+                "--head",
+                nargs=2,
+                metavar=("N", "HASH"),
+                help="verify against a head kept elsewhere, as an earlier verify printed it",
+            )
         if action is tail:
             one.add_argument("-n", type=int, default=10, metavar="EVENTS", help="number of events (default: 10)")
             one.add_argument("-f", "--follow", action="store_true", help="keep printing new events until Ctrl-C")
@@ -61,7 +73,8 @@ def explain(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     """Verify the whole chain, and the log if one is given."""
     _must_exist(args.file)
-    report = journal.check(args.file, args.log)
+    report = journal.check(args.file, args.log, _head(args.head))
+    code = common.FAILURE if report.faults else common.ERROR if report.doubts else common.SUCCESS
     if args.json:
         common.write_json(
             {
@@ -70,18 +83,37 @@ def verify(args: argparse.Namespace) -> int:
                 "files": [str(file) for file in report.files],
                 "head": report.head._asdict(),
                 "torn_bytes": report.torn,
+                "newer_than_head": report.newer,
                 "faults": [{"file": str(f.file), "line": f.line, "what": f.what} for f in report.faults],
+                "doubts": report.doubts,
             }
         )
-        return common.SUCCESS if report.verified else common.FAILURE
-    for fault in report.faults:
+        return code
+    for fault in report.faults[:_MOST_SHOWN]:
         common.write(f"mismatch: {common.printable(str(fault))}\n")
+    if len(report.faults) > _MOST_SHOWN:
+        common.write(f"mismatch: {len(report.faults) - _MOST_SHOWN} more; --json has them\n")
+    for doubt in report.doubts:
+        common.write(f"inconclusive: {common.printable(doubt)}\n")
     if report.torn:
         common.write(f"incomplete last line of {report.torn} bytes, as after a crash; the next writer truncates it\n")
+    if report.newer:
+        common.write(f"the last {report.newer} lines are newer than FILE.head, as after a crash\n")
+    files = f" in {len(report.files)} files" if len(report.files) > 1 else ""
     if report.verified:
-        files = f" in {len(report.files)} files" if len(report.files) > 1 else ""
         common.write(f"verified: {report.n_lines} lines{files}\nhead {report.head.n_lines} {report.head.hash}\n")
-    return common.SUCCESS if report.verified else common.FAILURE
+    elif not report.faults:
+        common.write(f"every line is intact: {report.n_lines} lines{files}\n")
+    return code
+
+
+def _head(words: Sequence[str] | None) -> journal.Head | None:
+    if words is None:
+        return None
+    number, hash = words
+    if not number.isascii() or not number.isdecimal() or re.fullmatch("[0-9a-f]{64}", hash) is None:
+        raise InvalidArgument("--head", "must be the number and the hash of a line: head N HASH, as verify prints it")
+    return journal.Head(hash, int(number))
 
 
 def show(args: argparse.Namespace) -> int:
@@ -94,7 +126,7 @@ def show(args: argparse.Namespace) -> int:
 
 def tail(args: argparse.Namespace) -> int:
     """Print the last events, and with --follow the new ones."""
-    events = _Events(args.file)
+    events = _Events(args.file, args.follow)
     for event in deque(events, maxlen=max(args.n, 0)):
         _write(event, args.json)
     if args.follow:
@@ -117,11 +149,11 @@ def stats(args: argparse.Namespace) -> int:
 
 
 class _Events:
-    """The events of a journal. Damaged lines are skipped, reported, and set the exit code."""
+    """The events of a journal. Faults are told, and set the exit code; damaged lines are skipped."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, follow: bool = False) -> None:
         _must_exist(file)
-        self._found = journal.follow(file)
+        self._found = journal.follow(file) if follow else _read(file)
         self._n_faults = 0
 
     def __iter__(self) -> Iterator[Event]:
@@ -133,7 +165,8 @@ class _Events:
                 yield found
             else:
                 self._n_faults += 1
-                common.say_error(f"skipped: {common.printable(str(found))}")
+                if self._n_faults <= _MOST_SHOWN:
+                    common.say_error(f"skipped: {common.printable(str(found))}")
 
     def later(self) -> Iterator[Event]:
         """The events that are appended from now on."""
@@ -143,11 +176,22 @@ class _Events:
 
     def end(self) -> int:
         """The exit code."""
+        if self._n_faults > _MOST_SHOWN:
+            common.say_error(f"skipped: {self._n_faults - _MOST_SHOWN} more")
         return common.FAILURE if self._n_faults else common.SUCCESS
 
 
+def _read(file: str) -> Iterator[Event | journal.Fault]:
+    faults: list[journal.Fault] = []
+    for event in journal.read(file, faults):
+        yield from faults
+        faults.clear()
+        yield event
+    yield from faults
+
+
 def _must_exist(file: str) -> None:
-    if not journal.files_of(file):
+    if not journal.files_of(file) and not os.path.lexists(f"{expanded(file)}.head"):
         raise NotFound(file, "does not exist")
 
 

@@ -44,6 +44,7 @@ class Event:
     data: dict[str, Any]
     hash: str
     raw: str = field(repr=False)  # the data as it was written
+    prev_hash: str = field(default="", repr=False)
 
     @property
     def is_decision(self) -> bool:

@@ -208,6 +208,12 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "SESSION_CONSULTED": lambda data: (
         "a mock model was asked" if data["mock"] else "the model was asked what to change"
     ),
+    "JOURNAL_SET_ASIDE": lambda data: (
+        f"the journal before could not go on: {data['fault']}; its files are {', '.join(data['files'])} now"
+    ),
+    "JOURNAL_HEAD_MISSING": lambda data: (
+        f"the journal's head was missing: lines after number {data['n_lines'] - 1} may have been cut off before"
+    ),
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than the baseline: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (

@@ -1,69 +1,58 @@
-"""The journal on the host: the core's lines in files; verified, continued after a crash, rotated by size.
+"""The journal on the host: the core's lines in files; continued after a crash, rotated by size, set aside when damaged.
 
-FILE has the newest lines; FILE.1, FILE.2 ... the earlier ones, oldest first. FILE.head has the chain's last hash and
-length, so that a truncated tail is detected. Lines are flushed before the head: a crash loses only unflushed lines.
+Lines are flushed before the head, and the head before the oldest file is deleted: a crash loses only unflushed lines,
+and between any two steps it leaves a journal that holds.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import math
 import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from io import FileIO
-from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
-from .. import _core, files
-from ..errors import Error, FileError, VerificationError
+from .. import _core
+from ..errors import Error, FileError
 from ..paths import AnyPath, expanded
 from ..pickling import Unpicklable
-from .events import Event
+from .chain import (
+    MAX_LINE,
+    UNENDED,
+    ZEROS,
+    Begin,
+    Fault,
+    Head,
+    Report,
+    begin_of,
+    check,
+    check_files,
+    files_of,
+    follow,
+    head_path,
+    is_file,
+    number_of,
+    older,
+    read,
+    read_head,
+    write_head,
+)
 
-_MAX_LINE = 64 << 10
-_HEAD_VERSION = 1
+__all__ = ["Fault", "Head", "Journal", "Report", "Unwritable", "check", "files_of", "follow", "read"]
+
 _HEAD_SECONDS = 1.0
+_BEGIN = b'{"v":'  # of a line; other files are not touched
 
 
-class Head(NamedTuple):
-    """The head of a chain: the last line's hash, and the number of lines since its beginning."""
-
-    hash: str
-    n_lines: int
-
-
-class Fault(NamedTuple):
-    """A fault and its place."""
-
-    file: Path
-    line: int  # in that file, from 1
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The result of checking a journal. `torn`: bytes of an incomplete last line, as after a crash."""
-
-    files: tuple[Path, ...]
-    n_lines: int
-    head: Head
-    faults: tuple[Fault, ...]
-    torn: int = 0
-
-    @property
-    def verified(self) -> bool:
-        """Whether every line is intact and none is missing."""
-        return not self.faults
+class Unwritable(FileError):
+    """The journal's file cannot be opened, for a reason that is not its name: a full disk, a missing permission."""
 
 
 class Journal(Unpicklable):
@@ -75,6 +64,9 @@ class Journal(Unpicklable):
     A file larger than `max_bytes` is renamed to FILE.n; at most `files` of these are kept. A journal that is open
     elsewhere is refused. `log`: a file that also gets each event as a line of text.
     `content`: also record each answer's receipt, with prompt and answer, so that a replay can repeat it.
+    A journal that is damaged where it would go on is set aside: all its files are renamed, with a warning, and a new
+    one begins whose first event says so. Raises FileError for what is not a journal, Unwritable for what cannot be
+    opened.
     """
 
     _instead = "one process writes a journal; give each its own file"
@@ -96,32 +88,80 @@ class Journal(Unpicklable):
         self._max_bytes = max_bytes
         self._files = files
         self._waiting = self._waiting_log = b""  # lines not yet written
+        self._exported = Head(ZEROS, 0)
         self._lock = threading.Lock()
         self._process = os.getpid()
         self.lost = 0  # events dropped for lack of memory
+        self.recovered = 0  # bytes of an incomplete last line that was truncated
         self._log = None if log is None else Path(expanded(log, "log"))
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _open(self.path)
-        except OSError as error:
-            raise FileError(str(self.path), f"cannot be written: {error.strerror or error}") from None
+        if self._log is not None:
+            _refuse_other_than_files(self._log)
+        self._file = self._open()
         try:
             self.core = self._continue(bool(content))
-        except BaseException:
+        except BaseException as error:
             self._file.close()
+            if isinstance(error, OSError) and not isinstance(error, Error):
+                raise Unwritable(str(self.path), f"cannot be written: {error.strerror or error}") from None
             raise
+
+    def _open(self) -> FileIO:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return _open(self.path)
+        except FileError:
+            raise
+        except OSError as error:
+            raise Unwritable(str(self.path), f"cannot be written: {error.strerror or error}") from None
 
     def _continue(self, content: bool) -> _core.JournalCore:
         """Continue the chain of the newest file; truncates an incomplete last line."""
         with open(self.path, "rb") as newest:
-            begun = newest.readline(_MAX_LINE + 1).endswith(b"\n")
-        found = _check(self.path, files_of(self.path)[-1 if begun else -2 :])
-        if not found.verified:
-            raise VerificationError(str(self.path), f"cannot be continued, {found.faults[0]}; move it away")
-        self.recovered = found.torn  # bytes of the truncated last line
+            first = newest.readline(MAX_LINE + 1)
+        files = files_of(self.path)
+        found = check_files(self.path, files[-1 if first.endswith(b"\n") else -2 :], whole=False)
+        is_alone = not found.n_lines and len(files) == 1 and not os.path.lexists(head_path(self.path))
+        if is_alone and (found.faults or not first.startswith(_BEGIN[: len(first)])):
+            raise FileError(str(self.path), "has no line of a journal; give another name")
+        if any(fault.what != UNENDED for fault in found.faults):
+            return self._begin_anew(found, content)
+        self.recovered = found.torn
         if found.torn:
             self._file.truncate(os.path.getsize(self.path) - found.torn)
-        return _core.JournalCore(found.head.hash, found.head.n_lines, content)
+        if found.unended:
+            self._file.write(b"\n")
+        exported = read_head(self.path)
+        self._begin = (exported.begin if exported else None) or begin_of(files)
+        core = _core.JournalCore(found.head.hash, found.head.n_lines, content)
+        if exported is None:
+            if found.n_lines:
+                core.tell("JOURNAL_HEAD_MISSING", json.dumps({"n_lines": found.head.n_lines, "hash": found.head.hash}))
+            with suppress(FileError):  # the first lines will tell
+                write_head(self.path, found.head, self._begin)  # so that a journal without one has lost it
+        return core
+
+    def _begin_anew(self, found: Report, content: bool) -> _core.JournalCore:
+        """Set aside a journal that cannot go on, and begin another."""
+        first = found.faults[0]
+        fault = f"{os.fsencode(first.file.name).decode('utf-8', 'backslashreplace')}:{first.line}: {first.what}"
+        aside, moved = _set_aside(self.path)
+        damaged, self._file = self._file, self._open()
+        damaged.close()
+        self._begin = Begin()
+        self.core = _core.JournalCore("", 0, content)
+        about = {"files": moved, "n_lines": found.head.n_lines, "hash": found.head.hash, "fault": fault}
+        self.core.tell("JOURNAL_SET_ASIDE", json.dumps(about))
+        with suppress(FileError):
+            write_head(self.path, Head(ZEROS, 0), self._begin)
+        self._keep()
+        text = f"{self.path}: cannot go on, {fault}; it was set aside as {aside.name}, and a new one begins"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        return self.core
+
+    @property
+    def waiting(self) -> int:
+        """How many recorded events a failed write has left; the next write repeats them."""
+        return self._waiting.count(b"\n")
 
     @property
     def head(self) -> Head:
@@ -181,6 +221,7 @@ class Journal(Unpicklable):
     def _write(self, all_now: bool) -> None:
         """Append all waiting lines to each file or none; a failure of the log never loses a line of the journal."""
         if self._waiting:
+            self._stay_in_place()
             _append(self._file, self._waiting)
             lines = self._waiting.splitlines()
             self._waiting = b""
@@ -205,32 +246,55 @@ class Journal(Unpicklable):
             os.fsync(self._file.fileno())
             self._is_synced, self._synced = True, now
         if self._end is not None and self._is_synced and (all_now or now - self._headed >= _HEAD_SECONDS):
-            _write_head(self.path, self._end)
-            self._end, self._headed = None, now
+            write_head(self.path, self._end, self._begin)
+            self._exported, self._end, self._headed = self._end, None, now
+
+    def _stay_in_place(self) -> None:
+        """Where another program has moved or removed the file, go on in a new one; a check tells what is missing."""
+        if is_file(self.path, self._file.fileno()):
+            return
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_size:
+                return  # somebody else's
+        moved, self._file = self._file, self._open()
+        moved.close()
 
     def _rotate(self) -> None:
-        """Rename the file, then delete the oldest; a crash between any two steps leaves a valid journal."""
-        older = _older(self.path)
-        last = _number(older[-1]) if older else 0
-        self.path.replace(self.path.with_name(f"{self.path.name}.{last + 1}"))
-        full, self._file = self._file, _open(self.path)
+        """Rename the file, then delete the oldest, which the head has to allow first."""
+        rotated = older(self.path)
+        number = number_of(rotated[-1]) + 1 if rotated else 1
+        rotated.append(self.path.replace(self.path.with_name(f"{self.path.name}.{number}")))
+        full, self._file = self._file, self._open()
         full.close()
-        for file in older[: max(0, len(older) + 1 - self._files)]:
+        n_surplus = max(0, len(rotated) - self._files)
+        if n_surplus:
+            self._begin = begin_of([*rotated[n_surplus:], self.path])
+            write_head(self.path, self._exported, self._begin)
+        for file in rotated[:n_surplus]:
             file.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> FileIO:
     """Open and lock for appending; a second writer would fork the chain."""
-    file = FileIO(path, "a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        what = "is open in another program or journal; give another name"
-        raise BlockingIOError(error.errno, what, str(path)) from None
-    except OSError:
-        pass  # a file system without locks
+    _refuse_other_than_files(path)
+    for _ in range(9):
+        file = FileIO(path, "a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise FileError(str(path), "is open in another program or journal; give another name") from None
+        except OSError:
+            pass  # a file system without locks
+        if is_file(path, file.fileno()):
+            break
+        file.close()  # its writer has renamed it since
     return file
+
+
+def _refuse_other_than_files(path: Path) -> None:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its reader
+        raise FileError(str(path), "is no regular file; give another name")
 
 
 def _append(file: FileIO, lines: bytes) -> None:
@@ -246,178 +310,16 @@ def _append(file: FileIO, lines: bytes) -> None:
         raise
 
 
-def files_of(path: AnyPath) -> list[Path]:
-    """The journal's files, oldest first."""
-    newest = Path(expanded(path))
-    return [*_older(newest), *([newest] if newest.exists() else [])]
-
-
-def read(path: AnyPath, faults: list[Fault] | None = None) -> Iterator[Event]:
-    """The events of a journal, oldest first. Damaged lines are skipped, and added to `faults` if that is given."""
-    for found in _walk(files_of(path), []):
-        if isinstance(found, Event):
-            yield found
-        elif faults is not None:
-            faults.append(found)
-
-
-def follow(path: AnyPath) -> Iterator[Event | Fault | None]:
-    """The lines of a journal, including those appended later; None: no new line yet. Never ends."""
-    newest = Path(expanded(path))
-    chain = _core.JournalCheck()
-    for file in _older(newest):
-        with file.open("rb") as lines:
-            yield from (_event(chain, file, number, line) for number, line in enumerate(lines, 1))
-    while True:
-        try:
-            lines = newest.open("rb")
-        except FileNotFoundError:  # not yet created after a rotation
-            yield None
-            continue
-        with lines:
-            number, renamed = 0, False
-            while True:
-                begin = lines.tell()
-                line = lines.readline(_MAX_LINE + 1)
-                if line.endswith(b"\n") or len(line) > _MAX_LINE:
-                    number += 1
-                    yield _event(chain, newest, number, line)
-                    continue
-                lines.seek(begin)  # end of file, or a line that is still being written
-                if renamed:
-                    break
-                renamed = not _is(newest, lines.fileno())  # rotated: read what was appended before, then reopen
-                if not renamed:
-                    yield None
-
-
-def check(path: AnyPath, log: AnyPath | None = None) -> Report:
-    """Read a whole journal and its head, and report all faults. `log`: also compare its events."""
-    newest = Path(expanded(path))
-    report = _check(newest, files_of(newest))
-    if log is None:
-        return report
-    return replace(report, faults=(*report.faults, *_compare_log(newest, Path(expanded(log, "log")))))
-
-
-def _check(newest: Path, files: list[Path]) -> Report:
-    """As check(), for these files only; the last one is the newest."""
-    torn: list[int] = []
-    faults: list[Fault] = []
-    hashes: dict[int, str] = {}
-    last = Head("", 0)
-    n_lines = 0
-    for found in _walk(files, torn):
-        if isinstance(found, Fault):
-            faults.append(found)
-            continue
-        n_lines += 1
-        last = Head(found.hash, found.number + 1)
-        hashes[found.number] = found.hash
-    try:
-        exported = _read_head(newest)
-    except ValueError as error:
-        exported = None
-        faults.append(Fault(_head_path(newest), 1, str(error)))
-    if exported is not None and exported.n_lines:
-        known = hashes.get(exported.n_lines - 1)
-        if exported.n_lines > last.n_lines:
-            missing = exported.n_lines - last.n_lines
-            faults.append(
-                Fault(newest, n_lines + 1, f"{missing} lines are missing here, according to {_head_path(newest)}")
-            )
-        elif known is not None and known != exported.hash:
-            faults.append(Fault(newest, n_lines, f"the chain differs from that of {_head_path(newest)}"))
-    return Report(tuple(files), n_lines, last, tuple(faults), sum(torn))
-
-
-def _compare_log(newest: Path, log: Path) -> Iterator[Fault]:
-    """The first line where journal and log differ; a log that begins earlier or later differs too."""
-    try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            for number, (line, made) in enumerate(zip_longest(lines, _log_lines(newest)), 1):
-                if line is None or made is None:
-                    yield Fault(
-                        log, number, "the log ends here, the journal continues" if made else "not in the journal"
-                    )
-                    return
-                if line.rstrip("\n") != made:
-                    yield Fault(log, number, "differs from the journal's event")
-                    return
-    except OSError as error:
-        raise FileError(str(log), f"cannot be read: {error.strerror or error}") from None
-
-
-def _log_lines(newest: Path) -> Iterator[str]:
-    for file in files_of(newest):
-        with open(file, "rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    yield _core.log_line(line.removesuffix(b"\n"))
-
-
-def _walk(files: list[Path], torn: list[int]) -> Iterator[Event | Fault]:
-    """Every line of the files, as an Event or a Fault."""
-    chain = _core.JournalCheck()
-    for file in files:
-        try:
-            with open(file, "rb") as lines:
-                for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE + 1), b""), 1):
-                    if not line.endswith(b"\n") and file == files[-1] and len(line) <= _MAX_LINE:
-                        torn.append(len(line))  # an incomplete line, from a crash while writing
-                        return
-                    yield _event(chain, file, number, line)
-        except OSError as error:
-            raise FileError(str(file), f"cannot be read: {error.strerror or error}") from None
-
-
-def _is(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _event(chain: _core.JournalCheck, file: Path, number: int, line: bytes) -> Event | Fault:
-    try:
-        return Event.from_core(chain.next(line.removesuffix(b"\n")))
-    except Error as error:
-        return Fault(file, number, error.what)
-
-
-def _older(newest: Path) -> list[Path]:
-    """FILE.1, FILE.2, ... in this order, as far as they exist."""
-    if not newest.parent.is_dir():
-        return []
-    prefix = newest.name + "."
-    found = (file for file in newest.parent.iterdir() if file.name.startswith(prefix))
-    return sorted((file for file in found if file.name.removeprefix(prefix).isdecimal()), key=_number)
-
-
-def _number(file: Path) -> int:
-    return int(file.name.rpartition(".")[2])
-
-
-def _head_path(path: Path) -> Path:
-    return path.with_name(path.name + ".head")
-
-
-def _write_head(path: Path, head: Head) -> None:
-    files.write(_head_path(path), json.dumps({"version": _HEAD_VERSION, **head._asdict()}) + "\n")
-
-
-def _read_head(path: Path) -> Head | None:
-    """The head in FILE.head, or None without that file; raises ValueError if it is invalid."""
-    file = _head_path(path)
-    try:
-        found = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot be read: {error}") from None
-    if not isinstance(found, dict) or found.get("version") != _HEAD_VERSION:
-        raise ValueError(f"is not of version {_HEAD_VERSION}")
-    hash, n_lines = found.get("hash"), found.get("n_lines")
-    if not isinstance(hash, str) or not isinstance(n_lines, int):
-        raise ValueError("has no valid hash or number of lines")
-    return Head(hash, n_lines)
+def _set_aside(path: Path) -> tuple[Path, list[str]]:
+    """Rename the files of a journal and its head to a name that is free; returns it, and their new names."""
+    known = {file.name for file in path.parent.iterdir()}
+    for n in itertools.count(1):
+        aside = path.with_name(f"{path.name}.broken-{n}")
+        if not any(name == aside.name or name.startswith(aside.name + ".") for name in known):
+            break
+    moved = []
+    for file in (*older(path), path, head_path(path)):
+        if os.path.lexists(file):
+            ending = file.name.removeprefix(path.name)
+            moved.append(file.rename(aside.with_name(aside.name + ending)).name)
+    return aside, [os.fsencode(name).decode("utf-8", "backslashreplace") for name in moved]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -270,8 +271,27 @@ def test_a_checker_that_fails_is_no_verdict(
         assert image.check(tmp_path / "disk") == wanted
 
 
-def test_a_damaged_journal_that_cannot_be_continued_is_no_verdict(folder: Path, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_go_on_is_set_aside_and_the_answer_given(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_bytes((folder / "damaged.jsonl").read_bytes())
-    done = shell("$F run -q -n 3 --no-receipt --journal own.jsonl", tmp_path)
-    assert done.returncode == 2
-    assert b"cannot be continued" in done.stderr
+    done = shell("PYTHONWARNINGS=error $F run -q -p x -n 3 --no-receipt --journal own.jsonl", tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    [told] = done.stderr.splitlines()
+    assert re.fullmatch(rb"flyball: warning: own.jsonl: cannot go on, .*; it was set aside as .*-1, and .*", told)
+    assert shell("$F journal verify own.jsonl", tmp_path).returncode == 0
+    assert shell("$F journal verify own.jsonl.broken-1", tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("where", ["own.jsonl", "/proc/no/own.jsonl"])
+def test_an_answer_that_cannot_be_recorded_is_given(where: str, tmp_path: Path) -> None:
+    """A full disk (here: a limit of bytes), a folder that takes no file."""
+    words = f"run -q -p x -n 3 --no-receipt --journal {where}"
+    done = shell(f"$F {words}; echo $?; ulimit -f 0; $F {words}; echo $?", tmp_path)
+    first, second = done.stdout.split(b"0\n")[:2]
+    assert first == second != b""
+    told = done.stderr.splitlines()
+    assert all(line.startswith(b"flyball: warning: ") for line in told)
+    assert told[-1].endswith(b" events are not recorded" if where == "own.jsonl" else b"nothing is recorded")
+    if where == "own.jsonl":
+        assert shell("$F journal verify own.jsonl", tmp_path).stdout.startswith(b"verified: 6 lines")
+        assert shell(f"$F {words}; $F journal verify own.jsonl", tmp_path).stdout.count(b"verified: 12 lines") == 1

@@ -161,10 +161,10 @@ def test_a_damaged_head_is_found(file: Path, damage: str) -> None:
     head.write_text(damage, encoding="latin-1")
     report = journal.check(file)
     assert [fault.file for fault in report.faults] == [head]
-    with pytest.raises(flyball.VerificationError, match=r"cannot be continued.*\.head"):
-        flyball.Journal(file)
-    head.unlink()  # as the error says: move it away
-    flyball.Journal(file).close()
+    with pytest.warns(RuntimeWarning, match=r"cannot go on, .*\.head:1: .*set aside as run\.jsonl\.broken-1"):
+        flyball.Journal(file).close()
+    assert [event.reason_id for event in journal.read(file)] == ["JOURNAL_SET_ASIDE"]
+    assert journal.check(file).verified
 
 
 def test_a_journal_has_one_writer(file: Path) -> None:
@@ -189,10 +189,171 @@ def test_a_torn_last_line_is_cut_off_and_told(file: Path) -> None:
     assert file.read_bytes() == whole
 
 
-def test_a_damaged_journal_is_not_continued(file: Path) -> None:
-    file.write_bytes(file.read_bytes().replace(b'"turn":2', b'"turn":9'))
-    with pytest.raises(flyball.VerificationError, match="move it away"):
-        flyball.Journal(file)
+def test_a_damaged_journal_is_set_aside_and_told(file: Path) -> None:
+    before = journal.check(file)
+    damaged = file.read_bytes().replace(b'"turn":2', b'"turn":9')
+    file.write_bytes(damaged)
+    for n in (1, 2):
+        with pytest.warns(RuntimeWarning, match=rf"cannot go on, run.jsonl:\d+: .*broken-{n}"):
+            flyball.Journal(file).close()
+        [event] = journal.read(file)
+        assert event.reason_id == "JOURNAL_SET_ASIDE"
+        assert event.data["files"] == [f"run.jsonl.broken-{n}", f"run.jsonl.broken-{n}.head"]
+        assert journal.check(file).verified
+        aside = file.with_name(f"run.jsonl.broken-{n}")
+        if n == 1:
+            assert aside.read_bytes() == damaged
+            assert event.data["n_lines"] == before.n_lines
+            assert event.data["hash"] == before.head.hash
+            assert "was changed" in event.data["fault"]
+        assert main(["journal", "verify", str(aside)]) == 1
+        file.write_bytes(file.read_bytes().replace(b"broken", b"BROKEN"))
+
+
+def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    """A name in the place of another: a model, a text, a folder, a pipe."""
+    notes = tmp_path / "notes.txt"
+    for text in ("not a journal\n", "nor this"):
+        notes.write_text(text)
+        with pytest.raises(flyball.FileError, match="has no line of a journal; give another name"):
+            flyball.Journal(notes)
+        assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+        assert notes.read_text() == text
+    os.mkfifo(tmp_path / "pipe")
+    for name in (tmp_path, tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(flyball.FileError, match="is no regular file; give another name"):
+            flyball.Journal(name)
+    with pytest.raises(flyball.FileError, match="pipe: is no regular file"):
+        flyball.Journal(tmp_path / "j", log=tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    flyball.Journal(tmp_path / "empty").close()
+
+
+def test_other_programs_that_rotate_the_file_cost_no_answer_and_no_line(tmp_path: Path) -> None:
+    """Between two runs: moved away, deleted, truncated, numbered as we do; the head stays behind."""
+
+    def remove(path: Path) -> None:
+        path.unlink()
+
+    def truncate(path: Path) -> None:
+        os.truncate(path, 0)
+
+    def move(path: Path) -> None:
+        path.rename(path.with_name("j-20261129"))
+
+    def replace(path: Path) -> None:
+        move(path)
+        path.touch()
+
+    def swap_in_a_folder(path: Path) -> None:
+        head = path.with_name("j.head")
+        head.unlink()
+        head.mkdir()
+
+    for n, change in enumerate((remove, truncate, move, replace, swap_in_a_folder)):
+        path = tmp_path / str(n) / "j"
+        with flyball.Journal(path) as kept:
+            kept.tell("HEAL_ACTIVE", {"n": 1})
+        change(path)
+        with pytest.warns(RuntimeWarning, match=r"set aside as j\.broken-1"), flyball.Journal(path) as kept:
+            kept.tell("HEAL_ACTIVE", {"n": 2})
+        assert [event.reason_id for event in journal.read(path)] == ["JOURNAL_SET_ASIDE", "HEAL_ACTIVE"]
+        assert main(["journal", "verify", str(path)]) == 0
+        assert main(["journal", "verify", str(path) + ".broken-1"]) == 1
+
+
+def test_a_file_that_is_moved_while_it_is_written_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with flyball.Journal(path) as kept:
+        for n, name in enumerate(("j.1", "j.2")):
+            kept.tell("HEAL_ACTIVE", {"n": n})
+            kept.flush()
+            path.rename(tmp_path / name)
+        kept.tell("HEAL_ACTIVE", {"n": 2})
+        kept.flush()
+        assert journal.check(path).verified  # as if it had been rotated
+        (tmp_path / "j.1").unlink()
+        path.unlink()
+        kept.tell("HEAL_ACTIVE", {"n": 3})
+    report = journal.check(path)
+    assert [fault.what.split(":")[0] for fault in report.faults] == ["follows a gap", "follows a gap"]
+    assert [event.data["n"] for event in journal.read(path)] == [1, 3]
+
+
+def test_a_journal_without_its_head_goes_on_and_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one that the REPL of version 0.1 wrote."""
+    head = journal.check(file).head
+    file.with_name(file.name + ".head").unlink()
+    assert main(["journal", "verify", str(file)]) == 2
+    assert "inconclusive: " in (told := capsys.readouterr().out)
+    assert ".head is missing" in told
+    assert main(["journal", "verify", str(file), "--head", str(head.n_lines), head.hash]) == 0
+    flyball.Journal(file).close()
+    assert [*journal.read(file)][-1].data == {"n_lines": head.n_lines, "hash": head.hash}
+    assert journal.check(file).verified
+
+
+def test_a_head_that_is_older_than_the_lines_is_a_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, head = tmp_path / "j", tmp_path / "j.head"
+    with flyball.Journal(path) as kept:
+        kept.tell("HEAL_ACTIVE", {"n": 0})
+        kept.flush()
+        earlier = head.read_bytes()
+        kept.tell("HEAL_ACTIVE", {"n": 1})
+    head.write_bytes(earlier)
+    with path.open("ab") as file:
+        file.write(b'{"v":2,"seq":2,')
+    assert main(["journal", "verify", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "incomplete last line of 15 bytes" in told
+    assert "the last 1 lines are newer than FILE.head" in told
+    with flyball.Journal(path) as kept:
+        kept.tell("HEAL_ACTIVE", {"n": 2})
+    assert journal.check(path).newer == 0
+    assert [event.data["n"] for event in journal.read(path)] == [0, 1, 2]
+
+
+def test_a_head_kept_elsewhere_proves_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "j"
+    heads = []
+    with flyball.Journal(path, max_bytes=2000, files=2) as kept:
+        for n in range(30):
+            kept.tell("HEAL_ACTIVE", {"n": n})
+            kept.flush()
+            heads.append(kept.head)
+    assert main(["journal", "verify", str(path), "--head", str(heads[-3].n_lines), heads[-3].hash]) == 0
+    assert main(["journal", "verify", str(path), "--head", str(heads[-3].n_lines), heads[-4].hash]) == 1
+    assert "the chain differs from that of the given head" in capsys.readouterr().out
+    first = next(iter(journal.read(path))).number
+    assert main(["journal", "verify", str(path), "--head", str(first), heads[first - 1].hash]) == 0
+    assert main(["journal", "verify", str(path), "--head", str(first), heads[first].hash]) == 1
+    assert main(["journal", "verify", str(path), "--head", "1", heads[0].hash]) == 2  # deleted by rotation
+    assert main(["journal", "verify", str(path), "--head", "31", heads[0].hash]) == 1
+    for words in (["x", heads[0].hash], ["1", "abc"], ["-1", heads[0].hash]):
+        assert main(["journal", "verify", str(path), "--head", *words]) == 2
+
+
+def test_a_head_of_version_1_attests_no_beginning(tmp_path: Path) -> None:
+    """A rotated journal of version 0.1 is no verdict until a writer of today has opened it."""
+    path = tmp_path / "j"
+    with flyball.Journal(path, max_bytes=2000, files=2) as kept:
+        for n in range(30):
+            kept.tell("HEAL_ACTIVE", {"n": n})
+            kept.flush()
+    head = path.with_name("j.head")
+    fields = json.loads(head.read_text())
+    assert fields["first"] > 0
+    head.write_text(json.dumps({"version": 1, "hash": fields["hash"], "n_lines": fields["n_lines"]}))
+    [doubt] = journal.check(path).doubts
+    assert "no head says that rotation removed the others" in doubt
+    with flyball.Journal(path) as kept:
+        kept.tell("HEAL_ACTIVE", {"n": 30})
+    assert journal.check(path).verified
+    journal.files_of(path)[0].unlink()
+    assert [fault.what for fault in journal.check(path).faults] == [
+        f"follows a gap: {next(iter(journal.read(path))).number - fields['first']} missing since the beginning that"
+        " j.head has"
+    ]
 
 
 def test_a_later_run_continues_the_chain(file: Path) -> None:
