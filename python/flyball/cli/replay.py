@@ -10,11 +10,13 @@ from .. import journal
 from ..engine.model import Model
 from ..engine.receipt import Receipt
 from ..engine.verify import report_of
-from ..errors import InvalidArgument, NotFound, Unsupported
+from ..errors import FormatError, InvalidArgument, NotFound, Unsupported
 from ..governor.policy import Policy
 from ..journal.events import REASONS
 from ..journal.replay import Decided, Difference, Report, receipts, replay
 from . import common
+
+_MOST_SHOWN = 20  # faults
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     changes = dict(_change(text) for text in args.what_if)
     faults: list[journal.Fault] = []
     report = replay(journal.read(args.file, faults), changes)
+    if not report.n_events:
+        why = f": {faults[0].what}" if faults else ", so there is nothing to replay"
+        raise FormatError(args.file, f"has no readable event{why}")
     answers, consults = _repeat(args) if args.model else ([], [])
     if args.json:
         common.write_json(_as_dict(report, faults) | {"answers": answers, "consults": consults})
@@ -61,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model and not answers and not consults:
         return common.ERROR
     verdicts = {repeated["verified"] for repeated in answers + consults}
-    decided = bool(changes) or (report.verified and not faults and not report.skipped)
+    decided = bool(changes) or _whole(report, faults)
     if False in verdicts or not decided:
         return common.FAILURE
     return common.ERROR if None in verdicts else common.SUCCESS
@@ -88,6 +93,10 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
     return answers, consults
 
 
+def _whole(report: Report, faults: list[journal.Fault]) -> bool:
+    return report.verified and not faults and not report.skipped
+
+
 def _as_float32(scores: dict[str, float]) -> dict[str, bytes]:
     return {action: struct.pack("<f", score) for action, score in scores.items()}
 
@@ -111,13 +120,16 @@ def _change(text: str) -> tuple[str, str]:
 
 
 def _show(report: Report, faults: list[journal.Fault], what_if: bool) -> None:
-    for fault in faults:
+    for fault in faults[:_MOST_SHOWN]:
         common.write(f"skipped: {common.printable(str(fault))}\n")
+    if len(faults) > _MOST_SHOWN:
+        common.write(f"skipped: {len(faults) - _MOST_SHOWN} more\n")
     if report.skipped:
         common.write(f"skipped: {report.skipped} events of sessions that began before this journal\n")
     counts = f"{report.n_decisions} decisions in {report.n_sessions} sessions, {report.n_events} events"
     if report.verified:
-        common.write(f"{'nothing would differ' if what_if else 'verified'}: {counts}\n")
+        verdict = "verified" if _whole(report, faults) else "not the whole journal, but no mismatch in the rest"
+        common.write(f"{'nothing would differ' if what_if else verdict}: {counts}\n")
         return
     verdict = "would differ" if what_if else "mismatch"
     common.write(f"{verdict}: {len(report.differences)} of {counts}\n")
@@ -145,7 +157,7 @@ def _as_dict(report: Report, faults: list[journal.Fault]) -> dict[str, object]:
         }
 
     return {
-        "verified": report.verified,
+        "verified": _whole(report, faults),
         "events": report.n_events,
         "decisions": report.n_decisions,
         "sessions": report.n_sessions,
