@@ -31,8 +31,10 @@ struct Platform {
   // Files. `map` gives the whole file read-only (mapped on the host, read into memory on firmware); `unmap` ends it;
   // `mapped` tells what the file behind a mapping is now, whatever became of its name, or an error once a part of it could
   // not be read (truncated, a broken device) and read as zeros; `discard` says that a range of a mapping will not be read
-  // again soon; `forget` that it will never be read again, at most once for each byte. `write_file` replaces a file atomically (written aside, flushed, renamed), `append_file` adds all of the
-  // bytes or none. `list` calls `each` for every regular file directly in `directory`.
+  // again soon; `forget` that it will never be read again, at most once for each byte. `write_file` replaces a file
+  // atomically (written aside, flushed, renamed), `append_file` adds all of the bytes or none; `flush_file` waits until
+  // they are on the disk (null: `append_file` does). `rename_file` gives a file another name in its directory, never that
+  // of another file. `list` calls `each` for every regular file directly in `directory` ("." is where paths begin).
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
   Result<FileInfo> (*mapped)(void* self, Span<const u8> file) = nullptr;  // null: a mapping never changes
@@ -40,6 +42,9 @@ struct Platform {
   void (*forget)(void* self, Span<const u8> range) = nullptr;   // null: `discard` is enough
   Status (*write_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
   Status (*append_file)(void* self, Str path, Span<const u8> bytes) = nullptr;
+  Status (*flush_file)(void* self, Str path) = nullptr;
+  Status (*rename_file)(void* self, Str path, Str to) = nullptr;
+  Status (*remove_file)(void* self, Str path) = nullptr;
   Status (*list)(void* self, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) = nullptr;
   Result<FileInfo> (*stat)(void* self, Str path) = nullptr;
 

@@ -109,6 +109,12 @@ std::string resolve_link(const std::string& path) {
   return resolved;
 }
 
+// A rename is durable only once its directory is. Not every file system can flush directories.
+void flush_directory(const std::string& path) {
+  const Descriptor directory(open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.ok()) (void)fsync(directory.get());
+}
+
 std::string temporary_name(const std::string& path) {
   static std::atomic<u32> n_written = 0;
   return path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(n_written++);
@@ -186,9 +192,7 @@ Status write_file(void*, Str path, Span<const u8> bytes) {
     ::unlink(aside.c_str());
     return written.ok() ? Status(system_error(path, "replace", error)) : written;
   }
-  // The rename is durable only once its directory is. Not every file system can flush directories.
-  const Descriptor directory(open(directory_of(target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.ok()) (void)fsync(directory.get());
+  flush_directory(target);
   return {};
 }
 
@@ -210,6 +214,32 @@ Status append_file(void*, Str path, Span<const u8> bytes) {
     return written;
   }
   if (!file.close()) return system_error(path, "close", errno);
+  return {};
+}
+
+Status flush_file(void*, Str path) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  Descriptor file(open(name.value().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file.ok() || fsync(file.get()) != 0) return system_error(path, "flush", errno);
+  return {};
+}
+
+Status rename_file(void*, Str path, Str to) {
+  const Result<std::string> name = system_path(path), target = system_path(to);
+  if (!name.ok()) return name.error();
+  if (!target.ok()) return target.error();
+  struct stat info;
+  if (lstat(target.value().c_str(), &info) == 0) return system_error(to, "rename a file to it", EEXIST);
+  if (rename(name.value().c_str(), target.value().c_str()) != 0) return system_error(path, "rename", errno);
+  flush_directory(target.value());
+  return {};
+}
+
+Status remove_file(void*, Str path) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  if (unlink(name.value().c_str()) != 0) return system_error(path, "remove", errno);
   return {};
 }
 

@@ -20,6 +20,9 @@ Result<FileInfo> mapped(void*, Span<const u8> file);
 void discard(void*, Span<const u8> range);
 Status write_file(void*, Str path, Span<const u8> bytes);
 Status append_file(void*, Str path, Span<const u8> bytes);
+Status flush_file(void*, Str path);
+Status rename_file(void*, Str path, Str to);
+Status remove_file(void*, Str path);
 Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file));
 Result<FileInfo> stat(void*, Str path);
 

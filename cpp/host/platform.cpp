@@ -39,6 +39,9 @@ Platform make_platform() {
   p.discard = discard;
   p.write_file = write_file;
   p.append_file = append_file;
+  p.flush_file = flush_file;
+  p.rename_file = rename_file;
+  p.remove_file = remove_file;
   p.list = list;
   p.stat = stat;
   p.cycles = cycles;

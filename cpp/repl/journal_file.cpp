@@ -1,5 +1,7 @@
 #include "repl/journal_file.h"
 
+#include "journal/event_data.h"
+
 namespace flyball::repl {
 
 using journal::Line;
@@ -12,63 +14,21 @@ u64 line_end(Str text) {
   return n;
 }
 
-// Whether nothing of the text was ever a journal's: what lay on the disk where a power cut has left a file longer than what
-// was written to it. A line that was changed is not that.
-bool is_debris(Str text) {
-  while (!text.empty()) {
-    const u64 n = line_end(text);
-    if (Json::parse(text.substr(0, n)).ok()) return false;
-    text = text.from(min(n + 1, text.size));
-  }
-  return true;
-}
-
 }  // namespace
 
-Status JournalFile::open(Str path, u64* n_torn) {
-  if (path.size > sizeof path_.data) return fail(Code::invalid_argument, "journal") << "the path is too long";
-  *n_torn = 0;
-  if (const Result<FileInfo> found = platform_.stat(platform_.self, path); found.ok() && found.value().bytes != 0) {
-    Span<const u8> file;
-    FLYBALL_ASSIGN(file, platform_.map(platform_.self, path));
-    const Status status = go_on({reinterpret_cast<const char*>(file.data), file.size}, path, n_torn);
-    platform_.unmap(platform_.self, file);
-    FLYBALL_TRY(status);
-  }
-  path_.assign(path);
-  path_bytes_ = bytes();
-  return {};
-}
-
-Status JournalFile::go_on(Str lines, Str path, u64* n_torn) {
-  journal::ChainCheck chain;
-  Str text = lines;
-  for (u64 number = 1; !text.empty(); ++number) {
-    const u64 n = line_end(text);
-    if (n == text.size) break;  // a crash while it was written
-    Line line;
-    const journal::ChainCheck before = chain;
-    const Status status = chain.next(text.substr(0, n), &line);
-    if (!status.ok() && is_debris(text)) {
-      chain = before;
-      break;
-    }
-    if (!status.ok())
-      return fail(Code::corrupt, path) << "line " << number << ": " << status.error().what.str()
-                                       << "; flyball journal verify tells more, another name begins anew";
-    text = text.from(n + 1);
-  }
-  *n_torn = text.size;
-  if (*n_torn != 0) {
-    char beside[sizeof path_.data + 8];
-    Writer name(beside, sizeof beside);
-    const auto write = [&](Str file, Str bytes) {
-      return platform_.write_file(platform_.self, file, {reinterpret_cast<const u8*>(bytes.data), bytes.size});
-    };
-    FLYBALL_TRY(write(name.put(path).put(".torn").text(), text));
-    FLYBALL_TRY(write(path, lines.substr(0, lines.size - text.size)));
-  }
-  journal_.go_on(chain.head());
+Status JournalFile::open(Str path, u64 max_bytes, u64 n_files, JournalStore::Opened* opened) {
+  FLYBALL_TRY(store_.open(path, max_bytes, n_files, opened));
+  journal_.go_on(opened->head);
+  const bool aside = opened->fault.size != 0;
+  if (!aside && !opened->head_missing) return {};
+  const journal::Head& head = aside ? opened->damaged : opened->head;
+  journal::EventData<8192> data;
+  if (aside && opened->moved.size != 0) data.json.key("files").raw(opened->moved.str());
+  char digits[64];
+  hex(head.hash, digits);
+  data.json.field("n_lines", head.n_lines).field("hash", Str(digits, sizeof digits));
+  if (aside) data.json.field("fault", opened->fault.str());
+  sink()(0, 0, aside ? journal::Reason::JOURNAL_SET_ASIDE : journal::Reason::JOURNAL_HEAD_MISSING, data.done());
   return {};
 }
 
@@ -79,7 +39,7 @@ Status JournalFile::open_log(Str path, void (*instead)(Str lines)) {
   return {};
 }
 
-Status JournalFile::keep() {
+Status JournalFile::keep(bool all_now) {
   n_lost_ += journal_.take([&](Str lines) {
     if (newest_.size() > newest_bytes && unwritten_ == 0) newest_.truncate(0);
     if (!append(newest_, lines)) return false;
@@ -87,8 +47,8 @@ Status JournalFile::keep() {
     if (log_path_.size != 0) write_log(lines);
     return true;
   });
-  const Status journal = keep_journal();
-  const Status log = append_waiting(log_path_.str(), text_of(log_));
+  const Status journal = keep_journal(all_now);
+  const Status log = keep_log();
   if (!log.ok() && instead_of_log_ != nullptr) instead_of_log_(text_of(log_));
   if (log.ok() || instead_of_log_ != nullptr) log_.truncate(0);
   const bool failed_before = failing_;
@@ -97,31 +57,18 @@ Status JournalFile::keep() {
   return journal.ok() ? log : journal;
 }
 
-u64 JournalFile::bytes() const {
-  const Result<FileInfo> found = platform_.stat(platform_.self, path_.str());
-  return found.ok() ? found.value().bytes : 0;
+Status JournalFile::keep_journal(bool all_now) {
+  bool kept = true;
+  Status status;
+  if (store_.is_open()) status = store_.append(text_of(newest_).from(newest_.size() - unwritten_), all_now, &kept);
+  if (kept) unwritten_ = 0;
+  return status;
 }
 
-// Lines behind those of somebody else would end both chains.
-Status JournalFile::keep_journal() {
-  const Str lines = text_of(newest_).from(newest_.size() - unwritten_);
-  if (path_.size != 0 && !lines.empty()) {
-    if (bytes() != path_bytes_) {
-      const Error error = fail(Code::io, path_.str())
-                          << "was changed by another program: what happens here is not kept any more";
-      path_.size = 0;
-      return error;
-    }
-    FLYBALL_TRY(append_waiting(path_.str(), lines));
-    path_bytes_ += lines.size;
-  }
-  unwritten_ = 0;
-  return {};
-}
-
-Status JournalFile::append_waiting(Str path, Str lines) {
-  if (lines.empty()) return {};
-  return platform_.append_file(platform_.self, path, {reinterpret_cast<const u8*>(lines.data), lines.size});
+Status JournalFile::keep_log() {
+  if (log_.size() == 0 || log_path_.size == 0) return {};
+  const Str lines = text_of(log_);
+  return platform_.append_file(platform_.self, log_path_.str(), {reinterpret_cast<const u8*>(lines.data), lines.size});
 }
 
 void JournalFile::write_log(Str lines) {

@@ -2,26 +2,26 @@
 // in memory for /journal and /explain.
 #pragma once
 
-#include "journal/journal.h"
 #include "repl/console.h"
+#include "repl/journal_store.h"
 
 namespace flyball::repl {
 
 class JournalFile {
  public:
   explicit JournalFile(const Platform& platform)
-      : platform_(platform), journal_(platform), newest_(platform), log_(platform) {}
+      : platform_(platform), journal_(platform), store_(platform), newest_(platform), log_(platform) {}
 
-  // Goes on with the file's chain. A journal that does not hold is an error; what a crash leaves behind the last
-  // whole line is moved to FILE.torn: `n_torn` bytes.
-  Status open(Str path, u64* n_torn);
+  // Goes on with the file's chain. A journal that does not hold is set aside, and the new one begins with an event that
+  // says so.
+  Status open(Str path, u64 max_bytes, u64 n_files, JournalStore::Opened* opened);
   // Gets each event as a line of text, too. What it cannot take is given to `instead`.
   Status open_log(Str path, void (*instead)(Str lines));
   journal::EventSink sink() { return journal_.sink(); }
 
   // Takes what was recorded since the last time. Lines that cannot be written are written with the next; that is an error
-  // once, until something can be written again.
-  Status keep();
+  // once, until something can be written again. `all_now`: the head, too.
+  Status keep(bool all_now = false);
 
   void show(Console& out, u64 n);  // the newest lines, oldest first, as a log has them
   // What was recorded of an answer, with its meaning: events from number `from` on.
@@ -30,23 +30,20 @@ class JournalFile {
   u64 n_lost() const { return n_lost_; }
 
  private:
-  Status go_on(Str lines, Str path, u64* n_torn);
   static constexpr u64 newest_bytes = u64(256) << 10;
 
   void write_log(Str lines);
-  Status append_waiting(Str path, Str lines);
-  Status keep_journal();
-  u64 bytes() const;
+  Status keep_journal(bool all_now);
+  Status keep_log();
   template <class Each>
   void each_line(Each&& each) const;
 
   const Platform& platform_;
   journal::Journal journal_;
+  JournalStore store_;
   Buffer<char> newest_;  // whole lines; the last unwritten_ bytes wait for the file
   u64 unwritten_ = 0;
-  Text<1024> path_;     // empty: none
-  u64 path_bytes_ = 0;  // of that file, as it was left
-  Buffer<char> log_;    // lines that wait for the log
+  Buffer<char> log_;  // lines that wait for the log
   Text<1024> log_path_;
   void (*instead_of_log_)(Str lines) = nullptr;
   bool failing_ = false;

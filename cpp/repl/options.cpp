@@ -41,6 +41,8 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.text(arena, "draft", &o.draft);
   values.text(arena, "policy_file", &o.policy_file);
   values.text(arena, "journal", &o.journal);
+  if (values["journal_max_kb"].set) o.journal_max_bytes = values["journal_max_kb"].integer << 10;
+  values.integer("journal_files", &o.journal_files);
   values.text(arena, "log", &o.log);
   values.integer("max_tokens", &o.max_tokens);
   if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;

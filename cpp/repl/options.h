@@ -32,6 +32,8 @@ struct Options {
   Str metrics;            // path of the file that gets the metrics at the end; empty: none
   Str differences;        // what /help says of this program alone
   void (*instead_of_log)(Str lines) = nullptr;  // gets what a log cannot take
+  u64 journal_max_bytes = u64(8) << 20;
+  u64 journal_files = 8;
   engine::GovernorSettings governor;
   runtime::SamplerSettings sampler;
   u32 max_tokens = engine::default_max_tokens;

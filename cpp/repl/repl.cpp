@@ -178,7 +178,7 @@ Repl::~Repl() {
   }
   close_draft(repl);
   close_model(repl);
-  if (const Status status = repl.journal.keep(); !status.ok()) error(repl, status.error());
+  if (const Status status = repl.journal.keep(true); !status.ok()) error(repl, status.error());
 }
 
 void Repl::start() {
@@ -186,12 +186,18 @@ void Repl::start() {
   repl.out << "flyball " << engine::version << " on " << repl.platform.name << "; /help lists the commands\n"
            << repl.options.warnings.str();
   if (!repl.options.journal.empty()) {
-    u64 n_torn = 0;
-    if (const Status status = repl.journal.open(repl.options.journal, &n_torn); !status.ok())
+    JournalStore::Opened opened;
+    const Options& o = repl.options;
+    if (const Status status = repl.journal.open(o.journal, o.journal_max_bytes, o.journal_files, &opened); !status.ok())
       error(repl, status.error());
-    if (n_torn != 0)
-      (repl.out << "The last run ended while it wrote its journal: ").printable(repl.options.journal)
-          << " had " << n_torn << " bytes behind its last whole line, now in FILE.torn.\n";
+    if (opened.n_torn != 0)
+      (repl.out << "The last run ended while it wrote its journal: ").printable(o.journal)
+          << " had " << opened.n_torn << " bytes behind its last whole line, now in FILE.torn.\n";
+    if (opened.fault.size != 0) {
+      (repl.out << "warning: ").printable(o.journal) << ": cannot go on, ";
+      repl.out.printable(opened.fault.str()) << "; it was set aside as ";
+      repl.out.printable(opened.aside.str()) << ", and a new one begins\n";
+    }
   }
   if (!repl.options.log.empty()) {
     if (const Status status = repl.journal.open_log(repl.options.log, repl.options.instead_of_log); !status.ok())

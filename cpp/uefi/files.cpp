@@ -141,11 +141,13 @@ efi::Status open_to_read(Str path, OpenFile& file, flyball::Status* wrong) {
   if (!wrong->ok()) return efi::not_found;
   efi::Status status = file.open(name, efi::open_read);
   if (status != efi::not_found) return status;
-  status = file.open(left, efi::open_read | efi::open_write);
+  status = file.open(left, efi::open_read);  // a write-protected volume must not hide that there is none
   if (efi::failed(status)) return status;
-  if (const efi::Status renamed = rename(file, name); efi::failed(renamed)) return efi::success;  // read it as it is
   file.close();
-  return file.open(name, efi::open_read);
+  const bool renamed =
+      !efi::failed(file.open(left, efi::open_read | efi::open_write)) && !efi::failed(rename(file, name));
+  file.close();
+  return file.open(renamed ? name : left, efi::open_read);
 }
 
 void show_progress(Str path, u64 done, u64 total) {
@@ -313,6 +315,26 @@ flyball::Status append_file(void*, Str path, Span<const u8> bytes) {
   (void)file->set_info(file.get(), &efi::file_info_guid, before.info().struct_bytes,
                        before.bytes);  // as long as it was
   return failed(path, "append to", status);
+}
+
+flyball::Status rename_file(void*, Str path, Str to) {
+  Name name, other;
+  FLYBALL_TRY(name.set(path));
+  FLYBALL_TRY(other.set(to));
+  OpenFile file;
+  efi::Status status = file.open(name, efi::open_read | efi::open_write);
+  if (!efi::failed(status)) status = rename(file, other);
+  if (!efi::failed(status)) status = file->flush(file.get());
+  if (efi::failed(status)) return failed(path, "rename", status);
+  return {};
+}
+
+flyball::Status remove_file(void*, Str path) {
+  Name name;
+  FLYBALL_TRY(name.set(path));
+  const efi::Status status = remove_if_there(name);
+  if (efi::failed(status)) return failed(path, "remove", status);
+  return {};
 }
 
 flyball::Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file)) {

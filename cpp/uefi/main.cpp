@@ -25,6 +25,8 @@ Platform make_platform() {
   p.forget = forget;
   p.write_file = write_file;
   p.append_file = append_file;
+  p.rename_file = rename_file;
+  p.remove_file = remove_file;
   p.list = list;
   p.stat = stat;
   p.cycles = cycles;

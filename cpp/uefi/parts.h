@@ -35,6 +35,8 @@ void unmap(void*, Span<const u8> file);
 void forget(void*, Span<const u8> range);
 flyball::Status write_file(void*, Str path, Span<const u8> bytes);
 flyball::Status append_file(void*, Str path, Span<const u8> bytes);
+flyball::Status rename_file(void*, Str path, Str to);
+flyball::Status remove_file(void*, Str path);
 flyball::Status list(void*, Str directory, void* context, void (*each)(void* context, const FileInfo& file));
 Result<FileInfo> stat(void*, Str path);
 

@@ -29,6 +29,9 @@ class FakePlatform {
   u64 free_bytes = u64(1) << 40;
   u64 most_bytes = ~u64(0);  // allocated at once; allocate gives null beyond
   std::function<flyball::Status(const std::string& path, std::string* bytes)> writing;  // may refuse or spoil a file
+  std::function<flyball::Status(const std::string& path)> appending;
+  std::function<flyball::Status(const std::string& path, const std::string& to)> renaming;
+  std::function<flyball::Status(const std::string& path)> removing;
   flyball::Platform platform;
 
   FakePlatform() {
@@ -65,12 +68,29 @@ class FakePlatform {
     };
     platform.append_file = [](void* self, Str path, flyball::Span<const flyball::u8> bytes) -> flyball::Status {
       if (text(path).starts_with("read-only/")) return flyball::fail(flyball::Code::io, path) << "is read-only";
+      if (world(self).appending) FLYBALL_TRY(world(self).appending(text(path)));
       world(self).files[text(path)].append(reinterpret_cast<const char*>(bytes.data), bytes.size);
+      return {};
+    };
+    platform.rename_file = [](void* self, Str path, Str to) -> flyball::Status {
+      auto& there = world(self).files;
+      if (text(path).starts_with("read-only/")) return flyball::fail(flyball::Code::io, path) << "is read-only";
+      if (there.contains(text(to))) return flyball::fail(flyball::Code::io, to) << "exists";
+      if (world(self).renaming) FLYBALL_TRY(world(self).renaming(text(path), text(to)));
+      auto file = there.extract(text(path));
+      if (file.empty()) return flyball::fail(flyball::Code::not_found, path) << "no such file";
+      file.key() = text(to);
+      there.insert(std::move(file));
+      return {};
+    };
+    platform.remove_file = [](void* self, Str path) -> flyball::Status {
+      if (world(self).removing) FLYBALL_TRY(world(self).removing(text(path)));
+      world(self).files.erase(text(path));
       return {};
     };
     platform.list = [](void* self, Str directory, void* context,
                        void (*each)(void*, const flyball::FileInfo&)) -> flyball::Status {
-      const std::string prefix = text(directory) + "/";
+      const std::string prefix = text(directory) == "." ? "" : text(directory) + "/";
       for (const auto& [path, bytes] : world(self).files) {
         if (path.starts_with(prefix) && path.find('/', prefix.size()) == std::string::npos)
           each(context, world(self).info(path));

@@ -251,6 +251,23 @@ TEST(append_file_appends) {
   CHECK_EQ(platform().append_file(platform().self, "/dev/null", bytes("x")).error().code, Code::invalid_argument);
 }
 
+TEST(rename_file_never_takes_another_files_name) {
+  const TemporaryFolder folder;
+  const std::string one = folder.file("one"), two = folder.file("two");
+  const Platform& p = platform();
+  REQUIRE(p.append_file(p.self, str(one), bytes("1")).ok());
+  REQUIRE(p.append_file(p.self, str(two), bytes("2")).ok());
+  CHECK(p.flush_file(p.self, str(two)).ok());
+  CHECK(!p.rename_file(p.self, str(one), str(two)).ok());
+  CHECK(p.remove_file(p.self, str(two)).ok());
+  CHECK(p.rename_file(p.self, str(one), str(two)).ok());
+  CHECK(!p.stat(p.self, str(one)).ok());
+  CHECK_EQ(p.stat(p.self, str(two)).value().bytes, u64(1));
+  for (const Status& status : {p.rename_file(p.self, str(one), str(two + "3")), p.remove_file(p.self, str(one)),
+                               p.flush_file(p.self, str(one))})
+    CHECK_EQ(status.error().code, Code::not_found);
+}
+
 TEST(append_file_adds_all_or_nothing) {
   const TemporaryFolder folder;
   const std::string path = folder.file("journal");

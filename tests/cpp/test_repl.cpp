@@ -614,12 +614,14 @@ TEST(the_journal_goes_on_where_it_was) {
   screen.repl.reset();
   const u64 first = n_lines();
   CHECK(first > 5);
+  const std::string first_head = screen.world.files["j.jsonl.head"];
   screen.start();
   screen.say("Hello");
   screen.repl.reset();
   CHECK_EQ(n_lines(), 2 * first);
 
-  // As a crash leaves it: the last line is cut off, and named.
+  // As a crash leaves it: the last line is cut off, and named; the head is an older one.
+  screen.world.files["j.jsonl.head"] = first_head;
   std::string& file = screen.world.files["j.jsonl"];
   file.resize(file.size() - 9);
   CHECK(has(screen.start(), " bytes behind its last whole line, now in FILE.torn"));
@@ -634,11 +636,19 @@ TEST(the_journal_goes_on_where_it_was) {
   CHECK(n_lines() > 3 * first - 1);
 
   file[300] ^= 1;
-  const std::string changed = file;
-  CHECK(has(screen.start(), "flyball journal verify tells more"));
+  const std::string changed = file, head = screen.world.files["j.jsonl.head"];
+  CHECK(has(screen.start(),
+            "warning: j.jsonl: cannot go on, j.jsonl:1: was changed: its hash is another; it was set aside "
+            "as j.jsonl.broken-1, and a new one begins"));
   screen.say("Hello");
+  CHECK_EQ(screen.repl->n_errors(), u64(0));
   screen.repl.reset();
-  CHECK(file == changed);  // nothing is written behind it
+  CHECK(screen.world.files["j.jsonl.broken-1"] == changed);
+  CHECK(screen.world.files["j.jsonl.broken-1.head"] == head);
+  CHECK_EQ(n_lines(), first + 1);
+  CHECK(
+      has(screen.world.files["j.jsonl"].substr(0, 400),
+          "\"reason_id\":\"JOURNAL_SET_ASIDE\",\"data\":{\"files\":[\"j.jsonl.broken-1\",\"j.jsonl.broken-1.head\"],"));
 }
 
 TEST(a_journal_that_another_program_changed_is_left_alone) {

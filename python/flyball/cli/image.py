@@ -142,7 +142,8 @@ def test(args: argparse.Namespace) -> int:
     left = image.extract(path, out)
     common.write(f"extract: {len(left)} files in {out}\n")
     faults = [f"file system: {fault}" for fault in image.check(path)]
-    faults += [f"journal: {fault}" for fault in check_journal(out / "journal.jsonl", out / "log.txt").faults]
+    told = check_journal(out / "journal.jsonl", out / "log.txt")
+    faults += [f"journal: {fault}" for fault in (*told.faults, *told.doubts)]
     receipts = [file for file in left if file.suffix == ".json" and b'"logits_hashes"' in file.read_bytes()]
     for receipt in receipts:
         try:

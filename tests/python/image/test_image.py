@@ -98,6 +98,8 @@ def test_a_power_cut_loses_nothing_that_was_finished(tmp_path: Path, model: flyb
     """QEMU is killed while files are written: what a command had finished is whole, and the next boot goes on."""
     config = """
 journal = "journal.jsonl"
+journal_max_kb = 2
+journal_files = 2
 tune = "off"
 isa = "swar"
 policy_file = "policy.toml"
@@ -119,8 +121,8 @@ policy.auto_apply = "aggressive"
         assert all(flyball.verify(file, model=model) for file in finished)
         again = image.run(path, ["/policy", "Hello"])
         assert again.well, again
-        [told] = image.extract(path, tmp_path / f"again{cut}", ["journal.jsonl"])
-        assert main(["journal", "verify", str(told)]) == 0
+        image.extract(path, tmp_path / f"again{cut}")
+        assert main(["journal", "verify", str(tmp_path / f"again{cut}" / "journal.jsonl")]) == 0
 
 
 def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
@@ -135,11 +137,33 @@ def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
     assert ended.output.count("journal.jsonl: cannot append to: the volume is full") == 1
     assert re.search(r'"generations_completed": ?40\b', ended.output)
     assert image.check(path) == []
-    [told] = image.extract(path, tmp_path / "out", ["journal.jsonl"])
+    [told, _] = image.extract(path, tmp_path / "out", ["journal.jsonl", "journal.jsonl.head"])
     kept = journal.check(told)
     assert kept.verified
     assert kept.torn == 0
     assert 0 < kept.n_lines < 40 * 4
+
+
+def test_the_journal_rotates_and_goes_on_at_the_next_boot(tmp_path: Path) -> None:
+    path = build(tmp_path, 'tune = "off"\nisa = "swar"\njournal_max_kb = 4\njournal_files = 3\n')
+    n_lines, oldest = 0, 0
+    for boot in ("first", "second"):
+        ended = image.run(path, ["/max_tokens 2", *["/clear", "Hello"] * 12])
+        assert ended.well, ended
+        assert image.check(path) == []
+        out = tmp_path / boot
+        image.extract(path, out)
+        told = out / "journal.jsonl"
+        assert main(["journal", "verify", str(told), "--log", str(out / "log.txt")]) == 0
+        report = journal.check(told)
+        numbers = [int(file.suffix[1:]) for file in report.files if file != told]
+        assert numbers == list(range(numbers[0], numbers[0] + 3))
+        assert all(file.stat().st_size < 4 * 1024 + 8 * 1024 for file in report.files)
+        assert report.head.n_lines > n_lines + 12 * 3
+        assert numbers[0] > oldest
+        n_lines, oldest = report.head.n_lines, numbers[0]
+        report.files[0].unlink()
+        assert main(["journal", "verify", str(told)]) == 1
 
 
 def test_a_volume_that_is_read_only_leaves_its_log_on_the_serial_line(tmp_path: Path) -> None:
@@ -219,6 +243,32 @@ def test_the_program_runs_as_a_process_with_the_same_bits(tmp_path: Path, model:
         assert flyball.verify(folder / "guest.json", model=model)
     assert main(["journal", "verify", str(folder / "journal.jsonl")]) == 0
     assert not image.native(folder, ["/load absent.gguf"]).well
+
+
+def test_a_journal_of_the_volume_that_cannot_go_on_is_set_aside(tmp_path: Path) -> None:
+    """As a process: rotation, a damaged line, a head without its file; each time the answer is given and told."""
+    folder = volume(tmp_path, 'tune = "off"\njournal_max_kb = 2\njournal_files = 2\n')
+    told = folder / "journal.jsonl"
+    script = ["/max_tokens 2", *["/clear", "Hello"] * 4]
+    assert image.native(folder, script).well
+    assert main(["journal", "verify", str(told), "--log", str(folder / "log.txt")]) == 0
+    files = [file.name for file in journal.files_of(told)]
+    assert len(files) > 2
+    head = told.with_name("journal.jsonl.head")
+    head.write_bytes(head.read_bytes().replace(b'"n_lines":', b'"n_lines":9'))
+    for n in (1, 2):
+        ended = image.native(folder, script[:3])
+        assert ended.well, ended
+        assert f"it was set aside as journal.jsonl.broken-{n}, and a new one begins" in ended.output
+        assert main(["journal", "verify", str(told), "--log", str(folder / "log.txt")]) == 0
+        event = next(journal.read(told))
+        assert event.reason_id == "JOURNAL_SET_ASIDE"
+        assert main(["journal", "verify", str(folder / f"journal.jsonl.broken-{n}")]) == 1
+        if n == 1:
+            moved = [name.replace("jsonl", "jsonl.broken-1") for name in files]
+            assert sorted(event.data["files"]) == sorted([*moved, "journal.jsonl.broken-1.head"])
+            for file in journal.files_of(told):
+                file.unlink()
 
 
 @pytest.mark.soak
