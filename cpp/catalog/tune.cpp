@@ -48,8 +48,14 @@ Digest key_of(const Model& model, Objective objective) {
   text(objective_name(objective));
   text(c.architecture_name);
   text(model.quantization());
-  const u64 sizes[] = {
-      model.platform().n_processors, c.n_embd, c.n_layer, c.n_ff, c.n_head, c.n_head_kv, c.n_vocab, model.file_bytes()};
+  const u64 sizes[] = {model.platform().n_processors,
+                       c.n_embd,
+                       c.n_layer(),
+                       c.widest.n_ff,
+                       c.widest.n_head,
+                       c.widest.n_head_kv,
+                       c.n_vocab,
+                       model.file_bytes()};
   for (const u64 n : sizes) hash.update_u64(n);
   return hash.finish();
 }

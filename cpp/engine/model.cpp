@@ -29,7 +29,7 @@ class Loader {
       state_.longest_piece = max(state_.longest_piece, u32(state_.tokenizer->piece(Token(i), true).size));
     }
     // A vocabulary alone may be of any architecture: only running it needs a description.
-    Result<model::Config> config = model::read_config(*state_.file, state_.tokenizer->size());
+    Result<model::Config> config = model::read_config(state_.arena, *state_.file, state_.tokenizer->size());
     if (config) {
       state_.config = config.value();
     } else if (options.vocab_only) {

@@ -27,10 +27,10 @@ Result<Header> describe(const Session::State& state) {
   Header header;
   header.context = state.options.context;
   header.cache_type = u32(state.options.cache);
-  header.n_layer = config.n_layer;
-  header.n_head_kv = config.n_head_kv;
-  header.head_dim = config.head_dim;
-  header.value_dim = config.value_dim;
+  header.n_layer = config.n_layer();
+  header.n_head_kv = config.widest.n_head_kv;
+  header.head_dim = config.widest.head_dim;
+  header.value_dim = config.widest.value_dim;
   header.n_tokens = state.n_tokens;
   FLYBALL_ASSIGN(header.fingerprint, state.model.fingerprint());
   return header;

@@ -1,156 +1,121 @@
-#include "model/attention.h"
-
-#include "base/parallel.h"
+// Attention: queries, keys and values of every token, their norms and rotations, the cache, and the output's product.
+#include "model/attend.h"
+#include "model/block.h"
 
 namespace flyball::model {
 namespace {
 
-using kernels::AttentionSplit;
-using kernels::AttentionTask;
-
-constexpr u32 tile_rows = 64;      // rows (a token's head each) that share keys and values: enough to hide reading them
-constexpr u32 max_tasks = 64;      // at once; each has scratch of its own
-constexpr u32 max_splits = 1024;   // tiles of one head whose chunks are divided
-constexpr u32 kept_chunks = 256;   // divided chunks of each key/value head whose sums find room
-constexpr u32 items_a_thread = 4;  // small, so that a descheduled thread delays the others little
-
-u32 heads_per_kv(const Config& config) { return config.n_head / config.n_head_kv; }
-u32 max_tile_tokens(const Config& config) { return max(1u, tile_rows / heads_per_kv(config)); }
-
-// One layer's attention. An item is a part of a tile for one key/value head.
-class Attention {
- public:
-  Attention(const Engine& engine, const Config& config, u32 layer, Span<const BatchToken> batch, Scratch& scratch)
-      : engine_(engine), config_(config), layer_(layer), batch_(batch), scratch_(scratch), own_(scratch.attention) {}
-
-  void run() {
-    make_tiles();
-    if (engine_.threads > 1) divide_tiles();
-    const u32 n_items = n_parts_ * config_.n_head_kv;
-    const u32 n_tasks = min(min(threads_for(work_, engine_.threads), n_items), max_tasks);
-    // A thread takes the next item when it has done one: their lengths differ.
-    u32 next = 0;
-    parallel(*engine_.platform, engine_.threads, n_tasks, [&](u32 task) {
-      f32* floats = own_.task_floats + u64(task) * own_.floats_per_task;
-      for (u32 item; (item = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < n_items;) run_item(item, floats);
-    });
-  }
-
- private:
-  void make_tiles();
-  void divide_tiles();
-  AttentionTask task_of(const AttentionTile& tile) const;
-  void run_item(u32 item, f32* floats) const;
-
-  const Engine& engine_;
-  const Config& config_;
-  const u32 layer_;
-  const Span<const BatchToken> batch_;
-  Scratch& scratch_;
-  AttentionScratch& own_;
-  u32 n_tiles_ = 0;
-  u32 n_parts_ = 0;  // of all tiles
-  u64 work_ = 0;     // multiply-adds
-};
-
-AttentionTask Attention::task_of(const AttentionTile& tile) const {
-  AttentionTask task;
-  task.n_tokens = tile.n_tokens;
-  task.n_heads = heads_per_kv(config_);
-  task.position = batch_[tile.token].position;
-  task.window = config_.is_sliding(layer_) ? config_.sliding_window : 0;
-  task.n_parts = tile.n_parts;
-  return task;
+u32 input_kinds(const Attention& weights) {
+  return kind_bit(weights.query) | kind_bit(weights.key) | kind_bit(weights.value);
 }
 
-void Attention::make_tiles() {
-  const u32 most = max_tile_tokens(config_);
-  u64 seen = 0;
-  for (u32 t = 0; t < batch_.size;) {
-    AttentionTile& tile = own_.tiles[n_tiles_] = {t, 1, 1, n_tiles_, 0};
-    ++n_tiles_;
-    for (++t; t < batch_.size && tile.n_tokens < most; ++t, ++tile.n_tokens) {
-      if (batch_[t].cache != batch_[t - 1].cache || batch_[t].position != batch_[t - 1].position + 1) break;
-    }
-    const AttentionTask task = task_of(tile);
-    seen += u64(task.position + tile.n_tokens - task.first_seen(0)) * tile.n_tokens;
-  }
-  n_parts_ = n_tiles_;
-  work_ = seen * config_.n_head * (config_.head_dim + config_.value_dim);
-}
-
-// Where key/value heads are few or one sequence is long, chunks are divided too, so that every thread has work.
-void Attention::divide_tiles() {
-  const auto cost = [&](const AttentionTile& tile, u32 n_chunks) { return u64(n_chunks) * tile.n_tokens; };
-  const Span<AttentionTile> tiles(own_.tiles.data, n_tiles_);
-  u64 total = 0;
-  for (const AttentionTile& tile : tiles) {
-    const AttentionTask task = task_of(tile);
-    total += cost(tile, task.chunk_end() - task.first_chunk());
-  }
-  const u64 fair = max(u64(1), total * config_.n_head_kv / (engine_.threads * items_a_thread));
-  n_parts_ = 0;
-  u32 n_splits = 0;
-  u64 used = 0;
-  for (AttentionTile& tile : tiles) {
-    tile.part = n_parts_;
-    const AttentionTask task = task_of(tile);
-    const u32 n_chunks = task.chunk_end() - task.first_chunk();
-    const u64 floats = n_chunks * kernels::attention_sums_floats(task.n_heads * tile.n_tokens, config_.value_dim);
-    const u32 n_parts = u32(min(u64(n_chunks), divide_up(cost(tile, n_chunks), fair)));
-    const bool room =
-        n_splits + config_.n_head_kv <= own_.splits.size && used + floats * config_.n_head_kv <= own_.sums.size;
-    if (n_parts > 1 && room) {
-      tile.n_parts = n_parts;
-      tile.split = n_splits;
-      for (u32 h = 0; h < config_.n_head_kv; ++h, used += floats) {
-        own_.splits[n_splits++] = {own_.sums.data + used, n_parts};
+// Norms and rotations of queries and keys, and the new rows of the cache: for all tokens, before attention.
+void rope_and_store_kv(Pass& pass, u32 layer) {
+  const Config& config = pass.config;
+  const LayerShape& shape = config.layers[layer];
+  const Attention& weights = pass.weights.layers[layer].attention;
+  const Scratch& scratch = pass.scratch;
+  const kernels::Table& table = pass.table;
+  const u32 n_pairs = config.n_rot / 2;
+  const u64 table_offset = shape.sliding ? u64(scratch.max_tokens) * n_pairs : 0;
+  pass.linear.each_token(pass.n_tokens, shape.q_dim(), [&](u32 t) {
+    const f32* cosines = scratch.cosines + table_offset + u64(t) * n_pairs;
+    const f32* sines = scratch.sines + table_offset + u64(t) * n_pairs;
+    const auto turn = [&](f32* heads, u32 n_heads, const f32* norm) {
+      for (u32 h = 0; h < n_heads; ++h) {
+        f32* head = heads + u64(h) * shape.head_dim;
+        if (norm) table.rms_norm(head, norm, config.norm_eps, shape.head_dim, head);
+        table.rope(head, cosines, sines, config.n_rot, config.rope_neox);
       }
+    };
+    turn(scratch.query + u64(t) * shape.q_dim(), shape.n_head, weights.query_norm);
+    f32* const keys = scratch.key + u64(t) * shape.k_dim();
+    f32* const values = scratch.value + u64(t) * shape.v_dim();
+    turn(keys, shape.n_head_kv, weights.key_norm);
+    const BatchToken& token = pass.batch[t];
+    for (u32 h = 0; h < shape.n_head_kv; ++h) {
+      const kernels::CacheHead& head = token.cache[shape.first_head_kv + h];
+      table.store_key(head, token.position, keys + u64(h) * shape.head_dim);
+      table.store_value(head, token.position, values + u64(h) * shape.value_dim);
     }
-    n_parts_ += tile.n_parts;
-  }
-}
-
-// Neighboring items share a head, so its keys and values stay in the processor's cache from one to the next.
-void Attention::run_item(u32 item, f32* floats) const {
-  const u32 h = item / n_parts_, part = item % n_parts_;
-  u32 low = 0;
-  for (u32 high = n_tiles_; high - low > 1;) {
-    const u32 middle = (low + high) / 2;
-    (own_.tiles[middle].part <= part ? low : high) = middle;
-  }
-  const AttentionTile& tile = own_.tiles[low];
-  AttentionTask task = task_of(tile);
-  const u64 first_head = u64(h) * task.n_heads;
-  task.cache = batch_[tile.token].cache + u64(layer_) * config_.n_head_kv + h;
-  task.query_stride = config_.q_dim();
-  task.out_stride = u64(config_.n_head) * config_.value_dim;
-  task.queries = scratch_.query + tile.token * task.query_stride + first_head * config_.head_dim;
-  task.out = scratch_.attended + tile.token * task.out_stride + first_head * config_.value_dim;
-  task.scale = config_.attention_scale;
-  task.softcap = config_.attention_softcap;
-  task.scratch = floats;
-  if (tile.n_parts > 1) task.split = &own_.splits[tile.split + h];
-  task.part = part - tile.part;
-  engine_.table->attend(task);
+  });
 }
 
 }  // namespace
 
-bool allocate_attention(Arena& arena, const Config& config, u32 max_tokens, AttentionScratch& scratch) {
-  const u32 heads = heads_per_kv(config), rows = heads * min(max_tokens, max_tile_tokens(config));
-  scratch.floats_per_task = round_up(kernels::attention_scratch_floats(rows, config.head_dim, config.value_dim), 16);
-  const Span<f32> floats = arena.allocate<f32>(max_tasks * scratch.floats_per_task);
-  scratch.task_floats = floats.data;
-  scratch.tiles = arena.allocate<AttentionTile>(max_tokens);
-  scratch.splits = arena.allocate<AttentionSplit>(max_splits);
-  scratch.sums = arena.allocate<f32>(u64(config.n_head_kv) * kept_chunks *
-                                     kernels::attention_sums_floats(heads, config.value_dim));
-  return !floats.empty() && !scratch.tiles.empty() && !scratch.splits.empty() && !scratch.sums.empty();
+void load_attention(Loader& loader, const Config& config, u32 i, Attention& weights) {
+  const LayerShape& shape = config.layers[i];
+  const u32 q = shape.q_dim(), k = shape.k_dim(), v = shape.v_dim();
+  const bool fused_weights = loader.has(LayerName(i, "attn_qkv.weight"));
+  if (fused_weights) {  // one tensor: rows of q, then k, then v
+    const gguf::Tensor* fused = loader.find(LayerName(i, "attn_qkv.weight"), config.n_embd, q + k + v, true);
+    weights.query = loader.pack(fused, 0, q);
+    weights.key = loader.pack(fused, q, k);
+    weights.value = loader.pack(fused, q + k, v);
+  } else {
+    weights.query = loader.matrix(LayerName(i, "attn_q.weight"), config.n_embd, q);
+    weights.key = loader.matrix(LayerName(i, "attn_k.weight"), config.n_embd, k);
+    weights.value = loader.matrix(LayerName(i, "attn_v.weight"), config.n_embd, v);
+  }
+  if (fused_weights && loader.has(LayerName(i, "attn_qkv.bias"))) {
+    if (const f32* bias = loader.vector(LayerName(i, "attn_qkv.bias"), q + k + v, true)) {
+      weights.query_bias = bias, weights.key_bias = bias + q, weights.value_bias = bias + q + k;
+    }
+  } else {  // of their own, also beside fused weights
+    weights.query_bias = loader.vector(LayerName(i, "attn_q.bias"), q, false);
+    weights.key_bias = loader.vector(LayerName(i, "attn_k.bias"), k, false);
+    weights.value_bias = loader.vector(LayerName(i, "attn_v.bias"), v, false);
+  }
+  if (config.query_key_norms) {
+    weights.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), shape.head_dim, true);
+    weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), shape.head_dim, true);
+  }
+  weights.output = loader.matrix(LayerName(i, "attn_output.weight"), shape.attended_dim(), config.n_embd);
+  weights.output_bias = loader.vector(LayerName(i, "attn_output.bias"), config.n_embd, false);
 }
 
-void attend(const Engine& engine, const Config& config, u32 layer, Span<const BatchToken> batch, Scratch& scratch) {
-  Attention(engine, config, layer, batch, scratch).run();
+u32 kinds_of(const Attention& weights) { return input_kinds(weights) | kind_bit(weights.output); }
+
+u64 attention_floats(const LayerShape& widest, u64 n) {
+  return round_up(n * widest.q_dim(), 16) + round_up(n * widest.k_dim(), 16) + round_up(n * widest.v_dim(), 16) +
+         round_up(n * widest.attended_dim(), 16);
+}
+
+void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch) {
+  const auto take = [&](u64 count) {
+    f32* const part = floats;
+    floats += round_up(count, 16);
+    return part;
+  };
+  scratch.query = take(n * widest.q_dim());
+  scratch.key = take(n * widest.k_dim());
+  scratch.value = take(n * widest.v_dim());
+  scratch.attended = take(n * widest.attended_dim());
+}
+
+bool run_attention(Pass& pass, u32 layer) {
+  const LayerShape& shape = pass.config.layers[layer];
+  const Layer* const layers = pass.weights.layers.data;
+  const Attention& weights = layers[layer].attention;
+  const Scratch& scratch = pass.scratch;
+  const u32 n_embd = pass.config.n_embd;
+  const f32* x = pass.linear.norm_and_quantize(scratch.residual, layers[layer].attention_norm, n_embd, pass.n_tokens,
+                                               input_kinds(weights), [&](u32 t) {
+                                                 if (layer > 0) pass.add_residual(t, layers[layer - 1].ffn_post_norm);
+                                               });
+  const Product qkv[] = {{&weights.query, weights.query_bias, scratch.query, shape.q_dim()},
+                         {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
+                         {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
+  if (!pass.linear.multiply(qkv, x, pass.n_tokens)) return false;
+  rope_and_store_kv(pass, layer);
+  const u64 start = cycles(*pass.engine.platform);
+  attend(pass.engine, pass.config, layer, pass.batch, pass.scratch);
+  pass.attention_cycles += cycles(*pass.engine.platform) - start;
+
+  x = pass.linear.norm_and_quantize(scratch.attended, nullptr, shape.attended_dim(), pass.n_tokens,
+                                    kind_bit(weights.output));
+  const Product output[] = {{&weights.output, weights.output_bias, scratch.normed, n_embd}};
+  return pass.linear.multiply(output, x, pass.n_tokens);
 }
 
 }  // namespace flyball::model

@@ -39,18 +39,18 @@ void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
   const gguf::Value* pattern = reader.find(key);
   const bool per_layer = pattern && pattern->type == gguf::ValueType::array;
   if (!per_layer) period = reader.optional(key, period, 0, max_layers);
-  if (per_layer && pattern->count < config.n_layer) {
+  if (per_layer && pattern->count < config.n_layer()) {
     return reader.keep(fail(Code::corrupt, reader.full(key), pattern->offset)
-                       << "has " << pattern->count << " entries; the model has " << config.n_layer << " layers");
+                       << "has " << pattern->count << " entries; the model has " << config.n_layer() << " layers");
   }
-  for (u32 layer = 0; layer < config.n_layer; ++layer) {
+  for (u32 layer = 0; layer < config.n_layer(); ++layer) {
     bool sliding = period == 0 || layer % period < period - 1;
     if (per_layer) {
       const Result<bool> entry = gguf::flag(reader.full(key), gguf::element(*pattern, layer));
       if (!entry) return reader.keep(entry.error());
       sliding = entry.value();
     }
-    config.sliding_layers[layer / 64] |= u64(sliding) << (layer % 64);
+    config.layers[layer].sliding = sliding;
   }
 }
 
@@ -90,7 +90,7 @@ void read_yarn(Reader& reader, Config& config) {
 }
 
 void read_rope(Reader& reader, Config& config, bool from_ollama) {
-  config.n_rot = reader.optional("rope.dimension_count", config.head_dim, 2, config.head_dim);
+  config.n_rot = reader.optional("rope.dimension_count", config.widest.head_dim, 2, config.widest.head_dim);
   if (config.n_rot % 2 != 0) {
     reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
                 << "is " << config.n_rot << "; pairs of dimensions rotate, so it must be even");
@@ -142,8 +142,8 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
   };
   for (const auto& demand : demands) reader.demand(demand.key, demand.neutral, demand.what);
   constexpr Str sliding = "sliding layers of another shape";
-  reader.demand("attention.key_length_swa", config.head_dim, sliding);
-  reader.demand("attention.value_length_swa", config.value_dim, sliding);
+  reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
+  reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);
   reader.demand("rope.dimension_count_swa", config.n_rot, sliding);
   if (reader.optional("embedding_length_out", 0, 0, ~u32(0)) != 0)
     reader.demand("embedding_length_out", config.n_embd, "embeddings of another width");
@@ -167,7 +167,7 @@ Pooling read_pooling(Reader& reader) {
 }
 
 void read_architecture(Reader& reader, Config& config) {
-  config.attention_scale = 1 / sqrt32(f32(config.head_dim));
+  config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
     case Architecture::llama: {
       const f64 scale = reader.real("attention.scale", 0, 0, 1e6);
@@ -183,8 +183,8 @@ void read_architecture(Reader& reader, Config& config) {
       config.final_softcap = f32(reader.real("final_logit_softcapping", second ? 30 : 0, 0, 1e6));
       if (second) config.attention_softcap = f32(reader.real("attn_logit_softcapping", 50, 0, 1e6));
       // The 27B models scale by the embedding's share of a head, and the file does not say so.
-      const u32 per_head = config.n_embd / config.n_head;
-      if (config.n_layer == (second ? 46u : 62u)) config.attention_scale = 1 / sqrt32(f32(per_head));
+      const u32 per_head = config.n_embd / config.widest.n_head;
+      if (config.n_layer() == (second ? 46u : 62u)) config.attention_scale = 1 / sqrt32(f32(per_head));
       read_sliding(reader, config, reader.optional("attention.sliding_window", second ? 4096 : 0, 0, u64(1) << 31),
                    second ? 2 : 6);
       break;
@@ -197,11 +197,47 @@ void read_architecture(Reader& reader, Config& config) {
   }
 }
 
+// Every layer alike: `shape` with what the file says of heads and feed-forward.
+LayerShape read_shape(Reader& reader, u32 n_embd, u32 n_layer) {
+  LayerShape shape;
+  shape.n_head = reader.uniform("attention.head_count", missing, 1, max_heads, n_layer);
+  if (!reader.status().ok()) return shape;
+  shape.n_head_kv = reader.uniform("attention.head_count_kv", shape.n_head, 1, shape.n_head, n_layer);
+  shape.n_ff = reader.uniform("feed_forward_length", missing, 1, 1 << 22, n_layer);
+  if (!reader.status().ok()) return shape;
+  if (shape.n_head % shape.n_head_kv != 0) {
+    reader.keep(fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
+                << "is " << shape.n_head_kv << ", which does not divide the " << shape.n_head << " heads");
+  } else if (!reader.has("attention.key_length") && n_embd % shape.n_head != 0) {
+    reader.keep(fail(Code::corrupt, reader.full("attention.head_count"), reader.offset("attention.head_count"))
+                << "is " << shape.n_head << ", which does not divide the embedding length " << n_embd);
+  }
+  shape.head_dim = reader.optional("attention.key_length", n_embd / shape.n_head, 2, 4096);
+  shape.value_dim = reader.optional("attention.value_length", n_embd / shape.n_head, 1, 4096);
+  return shape;
+}
+
+Status read_layers(Arena& arena, Reader& reader, Config& config) {
+  const u32 n_layer = reader.required("block_count", 1, max_layers);
+  FLYBALL_TRY(reader.status());
+  config.widest = read_shape(reader, config.n_embd, n_layer);
+  FLYBALL_TRY(reader.status());
+  config.layers = arena.allocate<LayerShape>(n_layer);
+  if (config.layers.empty()) return fail(Code::out_of_memory, "layers") << "no memory for " << n_layer << " layers";
+  u32 first_head_kv = 0;
+  for (LayerShape& layer : config.layers) {
+    layer = config.widest;
+    layer.first_head_kv = first_head_kv;
+    first_head_kv += layer.n_head_kv;
+  }
+  return {};
+}
+
 }  // namespace
 
 Str supported_architectures() { return "llama (and mistral), qwen2, qwen3, gemma2, gemma3, phi3"; }
 
-Result<Config> read_config(const gguf::File& file, u32 n_vocab) {
+Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   Config config;
   FLYBALL_ASSIGN(config.architecture_name, file.get_str("general.architecture"));
   FLYBALL_ASSIGN(config.name, file.get_str_or("general.name", ""));
@@ -223,23 +259,8 @@ Result<Config> read_config(const gguf::File& file, u32 n_vocab) {
   config.n_vocab = n_vocab;
   config.n_ctx_train = reader.required("context_length", 1, u64(1) << 31);
   config.n_embd = reader.required("embedding_length", 1, 1 << 20);
-  config.n_layer = reader.required("block_count", 1, max_layers);
   FLYBALL_TRY(reader.status());
-  config.n_head = reader.uniform("attention.head_count", missing, 1, max_heads, config.n_layer);
-  FLYBALL_TRY(reader.status());
-  config.n_head_kv = reader.uniform("attention.head_count_kv", config.n_head, 1, config.n_head, config.n_layer);
-  config.n_ff = reader.uniform("feed_forward_length", missing, 1, 1 << 22, config.n_layer);
-  FLYBALL_TRY(reader.status());
-  if (config.n_head % config.n_head_kv != 0) {
-    return fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
-           << "is " << config.n_head_kv << ", which does not divide the " << config.n_head << " heads";
-  }
-  if (!reader.has("attention.key_length") && config.n_embd % config.n_head != 0) {
-    return fail(Code::corrupt, reader.full("attention.head_count"), reader.offset("attention.head_count"))
-           << "is " << config.n_head << ", which does not divide the embedding length " << config.n_embd;
-  }
-  config.head_dim = reader.optional("attention.key_length", config.n_embd / config.n_head, 2, 4096);
-  config.value_dim = reader.optional("attention.value_length", config.n_embd / config.n_head, 1, 4096);
+  FLYBALL_TRY(read_layers(arena, reader, config));
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
   config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", from_ollama ? 1e-6 : -1, 0, 1));
   config.pooling = read_pooling(reader);

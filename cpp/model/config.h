@@ -2,6 +2,7 @@
 // architectures.
 #pragma once
 
+#include "base/arena.h"
 #include "gguf/file.h"
 
 namespace flyball::model {
@@ -14,6 +15,22 @@ enum class Pooling : u8 { none, mean, first, last };  // how a file wants its ro
 constexpr u32 max_layers = 512;
 constexpr u32 max_heads = 512;
 
+// The shape of one layer; those of a model may differ.
+struct LayerShape {
+  u32 n_head = 0;
+  u32 n_head_kv = 0;
+  u32 head_dim = 0;   // of queries and keys
+  u32 value_dim = 0;  // of values
+  u32 n_ff = 0;
+  u32 first_head_kv = 0;  // its place among the key/value heads of all layers
+  bool sliding = false;   // sees the last Config::sliding_window positions
+
+  u32 q_dim() const { return n_head * head_dim; }
+  u32 k_dim() const { return n_head_kv * head_dim; }
+  u32 v_dim() const { return n_head_kv * value_dim; }
+  u32 attended_dim() const { return n_head * value_dim; }
+};
+
 struct Config {
   Architecture architecture = Architecture::llama;
   Str architecture_name;
@@ -21,13 +38,15 @@ struct Config {
 
   u32 n_vocab = 0;
   u32 n_embd = 0;
-  u32 n_layer = 0;
-  u32 n_head = 0;
-  u32 n_head_kv = 0;
-  u32 head_dim = 0;   // of queries and keys
-  u32 value_dim = 0;  // of values
-  u32 n_ff = 0;
   u32 n_ctx_train = 0;
+  Span<LayerShape> layers;
+  LayerShape widest;  // each number the most of any layer's
+
+  u32 n_layer() const { return u32(layers.size); }
+  u32 n_cache_heads() const {  // of all layers
+    const LayerShape& last = layers[layers.size - 1];
+    return last.first_head_kv + last.n_head_kv;
+  }
 
   f32 norm_eps = 0;
   Activation activation = Activation::silu;
@@ -37,8 +56,6 @@ struct Config {
   f32 attention_softcap = 0;  // 0: none
   f32 final_softcap = 0;
   u32 sliding_window = 0;  // keys a sliding layer sees, the query's own included; 0: no layer slides
-  u64 sliding_layers[max_layers / 64] = {};
-  bool is_sliding(u32 layer) const { return (sliding_layers[layer / 64] >> (layer % 64)) & 1; }
 
   bool query_key_norms = false;   // a norm for each head's query and key
   bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
@@ -55,13 +72,10 @@ struct Config {
   f64 rope_magnitude_sliding = 1;
   bool long_rope = false;         // factors of long and short contexts are tensors
   u32 rope_original_context = 0;  // yarn; longrope: the longest context that takes the short factors
-
-  u32 q_dim() const { return n_head * head_dim; }
-  u32 k_dim() const { return n_head_kv * head_dim; }
-  u32 v_dim() const { return n_head_kv * value_dim; }
 };
 
-Result<Config> read_config(const gguf::File& file, u32 n_vocab);
+// The shapes of the layers are in `arena`.
+Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab);
 Str supported_architectures();
 
 }  // namespace flyball::model

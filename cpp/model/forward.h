@@ -13,7 +13,7 @@ using tokenizer::Token;
 struct BatchToken {
   Token token = 0;
   u32 position = 0;
-  const kernels::CacheHead* cache = nullptr;  // (n_layer, n_head_kv) of its sequence; positions < position are filled
+  const kernels::CacheHead* cache = nullptr;  // of its sequence, for all layers; positions < position are filled
   bool wanted = false;  // compute its hidden state after the last norm, and logits if the call has them
 };
 
@@ -39,23 +39,17 @@ struct Scratch {
   u32 n_embedded = 0;       // rows of the embedding read so far
   f32* residual = nullptr;  // (max_tokens, n_embd)
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
-  // Attention's four and the feed-forward's two share memory: they are never alive together.
+  // The blocks share memory, as they are never alive together; widths are those of the layer.
   f32* query = nullptr;     // (max_tokens, q_dim)
   f32* key = nullptr;       // (max_tokens, k_dim)
   f32* value = nullptr;     // (max_tokens, v_dim)
-  f32* attended = nullptr;  // (max_tokens, n_head * value_dim)
+  f32* attended = nullptr;  // (max_tokens, attended_dim)
   f32* gate = nullptr;      // (max_tokens, n_ff)
   f32* up = nullptr;        // (max_tokens, n_ff)
   f32* cosines = nullptr;   // (2, max_tokens, n_rot / 2): full layers, then sliding ones
   f32* sines = nullptr;     // the same
   AttentionScratch attention;
   kernels::Activations activations;  // quantized copies, wide enough for every matrix
-
-  // Which quantized forms each input needs: the union over the matrices that read it, as (1 << ActivationKind) bits.
-  struct Kinds {
-    u32 qkv = 0, output = 0, ffn = 0, down = 0, logits = 0;
-  };
-  Span<Kinds> kinds;  // (n_layer); `logits` in entry 0
 };
 
 Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& weights, u32 max_tokens);

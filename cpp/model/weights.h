@@ -9,24 +9,32 @@ namespace flyball::model {
 using kernels::Matrix;
 
 // Null bias, norm or factor pointers mean that the model has none. A Matrix with rows == 0 does not exist.
+struct Attention {
+  Matrix query, key, value;          // (q_dim, n_embd), (k_dim, n_embd), (v_dim, n_embd)
+  const f32* query_bias = nullptr;   // (q_dim)
+  const f32* key_bias = nullptr;     // (k_dim)
+  const f32* value_bias = nullptr;   // (v_dim)
+  const f32* query_norm = nullptr;   // (head_dim)
+  const f32* key_norm = nullptr;     // (head_dim)
+  Matrix output;                     // (n_embd, attended_dim)
+  const f32* output_bias = nullptr;  // (n_embd)
+};
+
+struct FeedForward {
+  Matrix gate, up;                 // (n_ff, n_embd)
+  const f32* gate_bias = nullptr;  // (n_ff)
+  const f32* up_bias = nullptr;    // (n_ff)
+  Matrix down;                     // (n_embd, n_ff)
+  const f32* down_bias = nullptr;  // (n_embd)
+};
+
 struct Layer {
-  const f32* attention_norm = nullptr;       // (n_embd)
-  Matrix query, key, value;                  // (q_dim, n_embd), (k_dim, n_embd), (v_dim, n_embd)
-  const f32* query_bias = nullptr;           // (q_dim)
-  const f32* key_bias = nullptr;             // (k_dim)
-  const f32* value_bias = nullptr;           // (v_dim)
-  const f32* query_norm = nullptr;           // (head_dim)
-  const f32* key_norm = nullptr;             // (head_dim)
-  Matrix output;                             // (n_embd, n_head * value_dim)
-  const f32* output_bias = nullptr;          // (n_embd)
+  const f32* attention_norm = nullptr;  // (n_embd)
+  Attention attention;
   const f32* attention_post_norm = nullptr;  // (n_embd)
   const f32* ffn_norm = nullptr;             // (n_embd)
-  Matrix gate, up;                           // (n_ff, n_embd)
-  const f32* gate_bias = nullptr;            // (n_ff)
-  const f32* up_bias = nullptr;              // (n_ff)
-  Matrix down;                               // (n_embd, n_ff)
-  const f32* down_bias = nullptr;            // (n_embd)
-  const f32* ffn_post_norm = nullptr;        // (n_embd)
+  FeedForward feed_forward;
+  const f32* ffn_post_norm = nullptr;  // (n_embd)
 };
 
 struct Weights {

@@ -80,8 +80,9 @@ void describe_model(Context& repl) {
   catalog::put_parameters(line.writer, model.n_parameters());
   row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantization()
                       << '\n';
-  row("layers") << c.n_layer << " of width " << c.n_embd << ", feed-forward " << c.n_ff << '\n';
-  row("attention") << c.n_head << " heads of " << c.head_dim << ", " << c.n_head_kv << " for keys and values";
+  row("layers") << c.n_layer() << " of width " << c.n_embd << ", feed-forward " << c.widest.n_ff << '\n';
+  row("attention") << c.widest.n_head << " heads of " << c.widest.head_dim << ", " << c.widest.n_head_kv
+                   << " for keys and values";
   if (c.sliding_window != 0) repl.out << ", window " << c.sliding_window;
   repl.out << '\n';
   row("context") << "trained for " << c.n_ctx_train << '\n';

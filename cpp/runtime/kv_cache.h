@@ -19,7 +19,7 @@ class KvCache {
  public:
   static Result<KvCache> create(Arena& arena, const model::Config& config, kernels::CacheType type, u32 capacity);
 
-  const kernels::CacheHead* heads() const { return heads_.data; }  // (n_layer, n_head_kv)
+  const kernels::CacheHead* heads() const { return heads_.data; }  // as LayerShape::first_head_kv places them
   u64 bytes() const { return bytes_; }
 
   // The positions [first, end) of every head in a fixed order: layer by layer, head by head, keys, key scales, values,
@@ -35,9 +35,9 @@ class KvCache {
 
 template <class Function>
 void KvCache::each_part(u32 first, u32 end, Function&& function) const {
-  const CachePartSizes before = cache_part_sizes(heads_[0], first);
-  const CachePartSizes sizes = cache_part_sizes(heads_[0], round_up(end - first, 16));
   for (const kernels::CacheHead& head : heads_) {
+    const CachePartSizes before = cache_part_sizes(head, first);
+    const CachePartSizes sizes = cache_part_sizes(head, round_up(end - first, 16));
     function(Span<u8>(static_cast<u8*>(head.keys) + before.keys, sizes.keys));
     function(Span<u8>(reinterpret_cast<u8*>(head.key_scales) + before.key_scales, sizes.key_scales));
     function(Span<u8>(static_cast<u8*>(head.values) + before.values, sizes.values));

@@ -7,6 +7,8 @@
 #include "gguf_writer.h"
 #include "opened_gguf.h"
 
+#include "host/host.h"
+
 using flyball::Code;
 using flyball::u32;
 using flyball::u64;
@@ -43,7 +45,8 @@ flyball::Result<Config> config_with(const std::string& architecture, const std::
   writer.string_key("general.architecture", architecture);
   for (const auto& field : fields) field.write(writer, architecture + "." + field.key);
   const test::OpenedGguf opened(writer.build().bytes);
-  return read_config(opened.file(), 1000);
+  static flyball::Arena arena(flyball::host::host_platform());
+  return read_config(arena, opened.file(), 1000);
 }
 
 Field number(const std::string& key, u32 value) {
@@ -81,25 +84,25 @@ TEST(reads_a_plain_llama) {
   REQUIRE(config.ok());
   const Config& c = config.value();
   CHECK_EQ(c.n_vocab, 1000);
-  CHECK_EQ(c.head_dim, 32);
+  CHECK_EQ(c.widest.head_dim, 32);
   CHECK_EQ(c.n_rot, 32);
-  CHECK_EQ(c.k_dim(), 64);
+  CHECK_EQ(c.widest.k_dim(), 64);
   CHECK(!c.rope_neox);
-  CHECK(!c.is_sliding(0));
+  CHECK(!c.layers[0].sliding);
 }
 
 TEST(gemma_layers_slide_in_their_pattern) {
   const auto second = config_with("gemma2", {number("attention.sliding_window", 64)});
   REQUIRE(second.ok());
-  CHECK(second.value().is_sliding(0));
-  CHECK(!second.value().is_sliding(1));
+  CHECK(second.value().layers[0].sliding);
+  CHECK(!second.value().layers[1].sliding);
   CHECK_EQ(second.value().attention_softcap, 50.0f);
   const auto third = config_with("gemma3", {number("attention.sliding_window", 64)});
   REQUIRE(third.ok());
-  for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(third.value().is_sliding(layer), layer != 5);
+  for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(third.value().layers[layer].sliding, layer != 5);
   const auto full = config_with("gemma3", {});
   REQUIRE(full.ok());
-  CHECK(!full.value().is_sliding(0));
+  CHECK(!full.value().layers[0].sliding);
 }
 
 TEST(unknown_architectures_are_named_with_what_is_supported) {
@@ -154,9 +157,9 @@ TEST(arrays_of_equal_entries_are_one_number) {
     const auto even =
         config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 4}), number("attention.key_length", 32)});
     REQUIRE(even.ok());
-    CHECK_EQ(key == "attention.head_count"  ? even.value().n_head
-             : key == "feed_forward_length" ? even.value().n_ff
-                                            : even.value().n_head_kv,
+    CHECK_EQ(key == "attention.head_count"  ? even.value().widest.n_head
+             : key == "feed_forward_length" ? even.value().widest.n_ff
+                                            : even.value().widest.n_head_kv,
              4);
     CHECK(config_with("llama", {array<u64>(key, 10, {4, 4, 4, 4, 4, 4})}).ok());
     CHECK(refused(config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 2})}), Code::unsupported, "llama." + key));
@@ -229,13 +232,13 @@ TEST(sliding_patterns_may_be_numbers) {
                                array<flyball::i64>(key, 11, {1, 1, 0, 1, 1, 0}), number(key, 3)}) {
     const auto config = config_with("gemma3", {window, pattern});
     REQUIRE(config.ok());
-    for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(config.value().is_sliding(layer), layer % 3 != 2);
+    for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(config.value().layers[layer].sliding, layer % 3 != 2);
   }
   const Field twos = array<u32>(key, 4, {1, 1, 2, 1, 1, 0});
   CHECK(refused(config_with("gemma3", {window, twos}), Code::corrupt, "gemma3." + key));
   // A period of 1 has only layers that see all, one of 0 none.
-  CHECK(!config_with("gemma3", {window, number(key, 1)}).value().is_sliding(0));
-  CHECK(config_with("gemma3", {window, number(key, 0)}).value().is_sliding(5));
+  CHECK(!config_with("gemma3", {window, number(key, 1)}).value().layers[0].sliding);
+  CHECK(config_with("gemma3", {window, number(key, 0)}).value().layers[5].sliding);
 }
 
 TEST(gemma3_files_of_ollama_have_other_names_and_gaps) {

@@ -24,8 +24,16 @@ using Tokens = std::vector<Token>;
 // Memory for caches of keys and values, apart from the platform that the prefix cache asks.
 struct Memory {
   Arena arena{host::host_platform()};
+  model::LayerShape layers[2];
   model::Config config;
-  Memory() { config.n_layer = 2, config.n_head_kv = 1, config.head_dim = config.value_dim = 16; }
+  Memory() {
+    for (u32 i = 0; i < 2; ++i) {
+      layers[i].n_head_kv = 1;
+      layers[i].head_dim = layers[i].value_dim = 16;
+      layers[i].first_head_kv = i;
+    }
+    config.layers = layers;
+  }
   KvCache cache(u32 positions) { return KvCache::create(arena, config, kernels::CacheType::f32, positions).value(); }
 };
 

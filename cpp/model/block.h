@@ -1,0 +1,55 @@
+// The blocks that layers are made of, a file for each kind: what it loads, and what it computes in a pass.
+#pragma once
+
+#include "model/linear.h"
+#include "model/loader.h"
+
+namespace flyball::model {
+
+// One call of forward(), shared by the blocks. A block reads the residual and leaves its output in scratch.normed.
+struct Pass {
+  Pass(const Engine& engine_, const Config& config_, const Weights& weights_, Scratch& scratch_,
+       Span<const BatchToken> batch_, StopCheck check)
+      : engine(engine_),
+        table(*engine_.table),
+        config(config_),
+        weights(weights_),
+        scratch(scratch_),
+        batch(batch_),
+        n_tokens(u32(batch_.size)),
+        linear(engine_, config_.norm_eps, scratch_, check) {}
+
+  // The output of the block before is in `normed`. It joins the residual only here, when the next norm reads the row:
+  // one pass then adds, norms and quantizes it. A separate addition would cost every layer two more parallel sections.
+  void add_residual(u32 t, const f32* post_norm) {
+    f32* branch = scratch.normed + u64(t) * config.n_embd;
+    if (post_norm) table.rms_norm(branch, post_norm, config.norm_eps, config.n_embd, branch);
+    table.add(scratch.residual + u64(t) * config.n_embd, branch, config.n_embd);
+  }
+
+  const Engine& engine;
+  const kernels::Table& table;
+  const Config& config;
+  const Weights& weights;
+  Scratch& scratch;
+  const Span<const BatchToken> batch;
+  const u32 n_tokens;
+  Linear linear;
+  u64 attention_cycles = 0;
+};
+
+// Of each kind: the tensors that it loads; the quantized forms that its inputs need, as (1 << ActivationKind) bits; its
+// f32 scratch for `n` tokens; its computation, false if stopped.
+void load_attention(Loader& loader, const Config& config, u32 layer, Attention& weights);
+u32 kinds_of(const Attention& weights);
+u64 attention_floats(const LayerShape& widest, u64 n);
+void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch);
+[[nodiscard]] bool run_attention(Pass& pass, u32 layer);
+
+void load_feed_forward(Loader& loader, const Config& config, u32 layer, FeedForward& weights);
+u32 kinds_of(const FeedForward& weights);
+u64 feed_forward_floats(const LayerShape& widest, u64 n);
+void place_feed_forward(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch);
+[[nodiscard]] bool run_feed_forward(Pass& pass, u32 layer);
+
+}  // namespace flyball::model

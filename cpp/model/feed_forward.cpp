@@ -1,0 +1,56 @@
+// The dense feed-forward: down(activation(gate x) * up x).
+#include "model/block.h"
+
+namespace flyball::model {
+namespace {
+
+u32 input_kinds(const FeedForward& weights) { return kind_bit(weights.gate) | kind_bit(weights.up); }
+
+}  // namespace
+
+void load_feed_forward(Loader& loader, const Config& config, u32 i, FeedForward& weights) {
+  const u32 n_ff = config.layers[i].n_ff;
+  if (loader.has(LayerName(i, "ffn_gate.weight"))) {
+    weights.gate = loader.matrix(LayerName(i, "ffn_gate.weight"), config.n_embd, n_ff);
+    weights.up = loader.matrix(LayerName(i, "ffn_up.weight"), config.n_embd, n_ff);
+    weights.gate_bias = loader.vector(LayerName(i, "ffn_gate.bias"), n_ff, false);
+    weights.up_bias = loader.vector(LayerName(i, "ffn_up.bias"), n_ff, false);
+  } else {  // phi3: rows of the gate, then of up
+    const gguf::Tensor* fused = loader.find(LayerName(i, "ffn_up.weight"), config.n_embd, u64(n_ff) * 2, true);
+    weights.gate = loader.pack(fused, 0, n_ff);
+    weights.up = loader.pack(fused, n_ff, n_ff);
+  }
+  weights.down = loader.matrix(LayerName(i, "ffn_down.weight"), n_ff, config.n_embd);
+  weights.down_bias = loader.vector(LayerName(i, "ffn_down.bias"), config.n_embd, false);
+}
+
+u32 kinds_of(const FeedForward& weights) { return input_kinds(weights) | kind_bit(weights.down); }
+
+u64 feed_forward_floats(const LayerShape& widest, u64 n) { return 2 * round_up(n * widest.n_ff, 16); }
+
+void place_feed_forward(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch) {
+  scratch.gate = floats;
+  scratch.up = floats + round_up(n * widest.n_ff, 16);
+}
+
+bool run_feed_forward(Pass& pass, u32 layer) {
+  const Layer& about = pass.weights.layers[layer];
+  const FeedForward& weights = about.feed_forward;
+  const Scratch& scratch = pass.scratch;
+  const u32 n_ff = pass.config.layers[layer].n_ff, n_embd = pass.config.n_embd;
+  const f32* x =
+      pass.linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, pass.n_tokens, input_kinds(weights),
+                                    [&](u32 t) { pass.add_residual(t, about.attention_post_norm); });
+  const Product products[] = {{&weights.gate, weights.gate_bias, scratch.gate, n_ff},
+                              {&weights.up, weights.up_bias, scratch.up, n_ff}};
+  if (!pass.linear.multiply(products, x, pass.n_tokens)) return false;
+  const auto activate = pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
+  x = pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.down), [&](u32 t) {
+    f32* gate = scratch.gate + u64(t) * n_ff;
+    activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
+  });
+  const Product down[] = {{&weights.down, weights.down_bias, scratch.normed, n_embd}};
+  return pass.linear.multiply(down, x, pass.n_tokens);
+}
+
+}  // namespace flyball::model

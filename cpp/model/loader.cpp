@@ -1,0 +1,98 @@
+#include "model/loader.h"
+
+#include "base/parallel.h"
+
+namespace flyball::model {
+namespace {
+
+constexpr u64 piece_bytes = u64(16) << 20;  // of a tensor in the file
+
+Error no_memory(Str name, u64 bytes) {
+  return fail(Code::out_of_memory, name) << "no memory for " << bytes << " bytes of weights";
+}
+
+}  // namespace
+
+Loader::Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress)
+    : arena_(arena), platform_(platform), file_(file), threads_(threads), progress_(progress) {
+  for (const gguf::Tensor& tensor : file.tensors()) total_bytes_ += tensor.data.size;
+}
+
+const gguf::Tensor* Loader::find(Str name, u64 cols, u64 rows, bool required) {
+  if (!status_.ok()) return nullptr;
+  const gguf::Tensor* tensor = file_.tensor(name);
+  if (!tensor) {
+    if (required) status_ = fail(Code::not_found, name) << "the tensor is missing from the file";
+    return nullptr;
+  }
+  if (tensor->cols() != cols || tensor->rows() != rows) {
+    status_ = fail(Code::corrupt, name, tensor->offset) << "has shape (" << tensor->rows() << ", " << tensor->cols()
+                                                        << "); the metadata asks for (" << rows << ", " << cols << ")";
+    return nullptr;
+  }
+  if (checks_only()) used_[u64(tensor - file_.tensors().data)] = 1;
+  return tensor;
+}
+
+const f32* Loader::vector(Str name, u64 n, bool required) {
+  const gguf::Tensor* tensor = find(name, n, 1, required);
+  if (!tensor || checks_only()) return nullptr;
+  Span<f32> values = arena_.allocate<f32>(n);
+  if (values.empty()) {
+    status_ = no_memory(name, n * sizeof(f32));
+    return nullptr;
+  }
+  kernels::dequantize_row(tensor->type, tensor->data.data, u32(n), values.data);
+  done_with(*tensor, tensor->data);
+  return values.data;
+}
+
+Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows) {
+  if (!status_.ok() || !tensor || checks_only()) return {};
+  Matrix matrix;
+  matrix.type = tensor->type;
+  matrix.rows = rows;
+  matrix.cols = u32(tensor->cols());
+  matrix.group_bytes = kernels::packed_group_bytes(tensor->type, matrix.cols);
+  const u64 bytes = matrix.group_bytes * matrix.groups();
+  u8* to = static_cast<u8*>(arena_.allocate_bytes(bytes));
+  if (!to) {
+    status_ = no_memory(tensor->name, bytes);
+    return {};
+  }
+  matrix.data = to;
+  const u64 row_bytes = tensor->data.size / tensor->rows();
+  const u8* from = tensor->data.data + first * row_bytes;
+  // Gives each piece of the mapping back after packing it: the peak is the packed weights, without a second copy.
+  const u64 group_row_bytes = kernels::group_rows * row_bytes;
+  const u32 piece = u32(max(piece_bytes / group_row_bytes, u64(1)));
+  for (u32 at = 0; at < matrix.groups(); at += piece) {
+    const u32 n = min(matrix.groups() - at, piece), n_tasks = min(n, threads_ * 8);
+    parallel(platform_, threads_, n_tasks, [&](u32 task) {
+      const u32 begin = at + u32(u64(n) * task / n_tasks), end = at + u32(u64(n) * (task + 1) / n_tasks);
+      u8* const out = to + begin * matrix.group_bytes;
+      if (platform_.prefault) platform_.prefault(platform_.self, out, (end - begin) * matrix.group_bytes);
+      kernels::pack_groups(matrix.type, from, rows, matrix.cols, begin, end, out);
+    });
+    const u64 first_byte = at * group_row_bytes;
+    done_with(*tensor, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
+  }
+  packed_bytes_ += bytes;
+  done_bytes_ += rows * row_bytes;
+  if (progress_.report && !progress_.report(progress_.context, done_bytes_, total_bytes_)) {
+    status_ = fail(Code::interrupted, "load") << "stopped on request";
+  }
+  return matrix;
+}
+
+void Loader::done_with(const gguf::Tensor& tensor, Span<const u8> range) const {
+  if (platform_.discard) platform_.discard(platform_.self, range);
+  if (!platform_.forget || tensor.name == embedding_name) return;
+  if (range.end() == tensor.data.end()) {
+    const u64 end = tensor.offset + tensor.data.size;
+    range.size += round_up(end, tensor.alignment) - end;
+  }
+  platform_.forget(platform_.self, range);
+}
+
+}  // namespace flyball::model

@@ -1,0 +1,64 @@
+// Fetches the tensors of a model by name, checks their shapes, and packs matrices for the kernels. For the blocks'
+// load functions.
+#pragma once
+
+#include "model/weights.h"
+
+namespace flyball::model {
+
+constexpr Str embedding_name = "token_embd.weight";
+
+// Stops at the first error and keeps it: later calls do nothing, so that load functions need not look in between.
+class Loader {
+ public:
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress);
+  // Fetches and checks alone, and marks in `used` what was fetched, by the tensor's place in the file.
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used)
+      : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used) {}
+
+  bool has(Str name) const { return file_.tensor(name) != nullptr; }
+  const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required);
+  const f32* vector(Str name, u64 n, bool required);
+  // Rows [first, first + rows) of a tensor whose shape has been checked.
+  Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows);
+  Matrix matrix(Str name, u64 cols, u32 rows, bool required = true) {
+    const gguf::Tensor* tensor = find(name, cols, rows, required);
+    return pack(tensor, 0, rows);
+  }
+
+  Status status() const { return status_; }
+  bool checks_only() const { return !used_.empty(); }
+  u64 packed_bytes() const { return packed_bytes_; }
+  void fail_with(const Error& error) {
+    if (status_.ok()) status_ = error;
+  }
+
+ private:
+  // Rows of the embedding are looked up in the file as long as the model lives.
+  void done_with(const gguf::Tensor& tensor, Span<const u8> range) const;
+
+  Arena& arena_;
+  const Platform& platform_;
+  const gguf::File& file_;
+  u32 threads_;
+  LoadProgress progress_;
+  Span<u8> used_;
+  Status status_;
+  u64 done_bytes_ = 0, total_bytes_ = 0, packed_bytes_ = 0;
+};
+
+class LayerName {  // "blk.<layer>.<suffix>"
+ public:
+  LayerName(u32 layer, Str suffix) {
+    Writer out(buffer_, sizeof buffer_);
+    out.put("blk.").put_u64(layer).put('.').put(suffix);
+    size_ = u32(out.text().size);
+  }
+  operator Str() const { return {buffer_, size_}; }  // NOLINT
+
+ private:
+  char buffer_[64];
+  u32 size_;
+};
+
+}  // namespace flyball::model
