@@ -194,6 +194,8 @@ py::dict info(const ModelCore& core) {
   d["head_dim"] = config.widest.head_dim;
   d["value_dim"] = config.widest.value_dim;
   d["n_ff"] = config.widest.n_ff;
+  d["n_expert"] = config.widest.n_expert;
+  d["n_expert_used"] = config.widest.n_expert_used;
   d["context_length"] = config.n_ctx_train;
   d["sliding_window"] = config.sliding_window;
   d["tokenizer"] = text(tokenizer.model());

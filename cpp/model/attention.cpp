@@ -99,23 +99,24 @@ bool run_attention(Pass& pass, u32 layer) {
   const Attention& weights = layers[layer].attention;
   const Scratch& scratch = pass.scratch;
   const u32 n_embd = pass.config.n_embd;
-  const f32* x = pass.linear.norm_and_quantize(scratch.residual, layers[layer].attention_norm, n_embd, pass.n_tokens,
-                                               input_kinds(weights), [&](u32 t) {
-                                                 if (layer > 0) pass.add_residual(t, layers[layer - 1].ffn_post_norm);
-                                               });
+  const Activations& x = pass.linear.norm_and_quantize(scratch.residual, layers[layer].attention_norm, n_embd,
+                                                       pass.n_tokens, input_kinds(weights), [&](u32 t) {
+                                                         if (layer > 0)
+                                                           pass.add_residual(t, layers[layer - 1].ffn_post_norm);
+                                                       });
   const Product qkv[] = {{&weights.query, weights.query_bias, scratch.query, shape.q_dim()},
                          {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
                          {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
-  if (!pass.linear.multiply(qkv, x, pass.n_tokens)) return false;
+  if (!pass.linear.multiply(qkv, x)) return false;
   rope_and_store_kv(pass, layer);
   const u64 start = cycles(*pass.engine.platform);
   attend(pass.engine, pass.config, layer, pass.batch, pass.scratch);
   pass.attention_cycles += cycles(*pass.engine.platform) - start;
 
-  x = pass.linear.norm_and_quantize(scratch.attended, nullptr, shape.attended_dim(), pass.n_tokens,
-                                    kind_bit(weights.output));
+  const Activations& attended = pass.linear.norm_and_quantize(scratch.attended, nullptr, shape.attended_dim(),
+                                                              pass.n_tokens, kind_bit(weights.output));
   const Product output[] = {{&weights.output, weights.output_bias, scratch.normed, n_embd}};
-  return pass.linear.multiply(output, x, pass.n_tokens);
+  return pass.linear.multiply(output, attended);
 }
 
 }  // namespace flyball::model

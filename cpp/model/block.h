@@ -52,4 +52,11 @@ u64 feed_forward_floats(const LayerShape& widest, u64 n);
 void place_feed_forward(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch);
 [[nodiscard]] bool run_feed_forward(Pass& pass, u32 layer);
 
+void load_experts(Loader& loader, const Config& config, u32 layer, Experts& weights);
+u32 kinds_of(const Experts& weights);
+u64 experts_floats(const Config& config, u64 n);
+void place_experts(const Config& config, u64 n, f32* floats, Scratch& scratch);
+bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, ExpertScratch& scratch);
+[[nodiscard]] bool run_experts(Pass& pass, u32 layer);
+
 }  // namespace flyball::model

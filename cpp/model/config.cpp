@@ -14,11 +14,13 @@ struct Traits {
   bool query_key_norms = false;
   bool tied_output = false;
   bool plain_local_rope = false;
+  bool experts = false;
 };
 constexpr Traits architectures[] = {
     {.name = "llama", .architecture = Architecture::llama, .rope_neox = false},
     {.name = "qwen2", .architecture = Architecture::qwen2},
     {.name = "qwen3", .architecture = Architecture::qwen3, .query_key_norms = true},
+    {.name = "qwen3moe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
     {.name = "gemma2", .architecture = Architecture::gemma2, .tied_output = true},
     {.name = "gemma3", .architecture = Architecture::gemma3, .query_key_norms = true, .plain_local_rope = true},
     {.name = "phi3", .architecture = Architecture::phi3},
@@ -132,15 +134,17 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
     Str what;
   } demands[] = {
       {"attention.causal", 1, "attention to later tokens"},
-      {"expert_count", 0, "mixtures of experts"},
-      {"expert_used_count", 0, "mixtures of experts"},
-      {"expert_group_count", 0, "mixtures of experts"},
-      {"expert_group_used_count", 0, "mixtures of experts"},
       {"nextn_predict_layers", 0, "layers that predict further tokens"},
       {"classifier.pooling_type", 0, "classifiers"},
       {"rope.scaling.alpha", 0, "this scaling of positions"},
   };
   for (const auto& demand : demands) reader.demand(demand.key, demand.neutral, demand.what);
+  if (config.widest.n_expert == 0) {
+    reader.demand("expert_count", 0, "mixtures of experts");
+    reader.demand("expert_used_count", 0, "mixtures of experts");
+  }
+  if (reader.optional("expert_group_count", 0, 0, ~u32(0)) > 1)
+    reader.demand("expert_group_count", 1, "groups of experts");
   constexpr Str sliding = "sliding layers of another shape";
   reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
   reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);
@@ -191,6 +195,7 @@ void read_architecture(Reader& reader, Config& config) {
     }
     case Architecture::qwen2:
     case Architecture::qwen3:
+    case Architecture::qwen3moe:
     case Architecture::phi3:  // its sliding_window key is not honored: the published weights are run with full
                               // attention
       break;
@@ -198,12 +203,18 @@ void read_architecture(Reader& reader, Config& config) {
 }
 
 // Every layer alike: `shape` with what the file says of heads and feed-forward.
-LayerShape read_shape(Reader& reader, u32 n_embd, u32 n_layer) {
+LayerShape read_shape(Reader& reader, bool experts, u32 n_embd, u32 n_layer) {
   LayerShape shape;
   shape.n_head = reader.uniform("attention.head_count", missing, 1, max_heads, n_layer);
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = reader.uniform("attention.head_count_kv", shape.n_head, 1, shape.n_head, n_layer);
   shape.n_ff = reader.uniform("feed_forward_length", missing, 1, 1 << 22, n_layer);
+  if (experts) {
+    shape.n_expert = reader.required("expert_count", 1, max_experts);
+    shape.n_expert_used = reader.required("expert_used_count", 1, max(shape.n_expert, 1u));
+    if (!reader.status().ok()) return shape;
+    shape.n_ff = reader.uniform("expert_feed_forward_length", shape.n_ff / shape.n_expert_used, 1, 1 << 22, n_layer);
+  }
   if (!reader.status().ok()) return shape;
   if (shape.n_head % shape.n_head_kv != 0) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
@@ -217,10 +228,10 @@ LayerShape read_shape(Reader& reader, u32 n_embd, u32 n_layer) {
   return shape;
 }
 
-Status read_layers(Arena& arena, Reader& reader, Config& config) {
+Status read_layers(Arena& arena, Reader& reader, bool experts, Config& config) {
   const u32 n_layer = reader.required("block_count", 1, max_layers);
   FLYBALL_TRY(reader.status());
-  config.widest = read_shape(reader, config.n_embd, n_layer);
+  config.widest = read_shape(reader, experts, config.n_embd, n_layer);
   FLYBALL_TRY(reader.status());
   config.layers = arena.allocate<LayerShape>(n_layer);
   if (config.layers.empty()) return fail(Code::out_of_memory, "layers") << "no memory for " << n_layer << " layers";
@@ -235,7 +246,7 @@ Status read_layers(Arena& arena, Reader& reader, Config& config) {
 
 }  // namespace
 
-Str supported_architectures() { return "llama (and mistral), qwen2, qwen3, gemma2, gemma3, phi3"; }
+Str supported_architectures() { return "llama (and mistral), qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3"; }
 
 Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   Config config;
@@ -260,7 +271,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.n_ctx_train = reader.required("context_length", 1, u64(1) << 31);
   config.n_embd = reader.required("embedding_length", 1, 1 << 20);
   FLYBALL_TRY(reader.status());
-  FLYBALL_TRY(read_layers(arena, reader, config));
+  FLYBALL_TRY(read_layers(arena, reader, traits->experts, config));
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
   config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", from_ollama ? 1e-6 : -1, 0, 1));
   config.pooling = read_pooling(reader);

@@ -7,21 +7,24 @@
 
 namespace flyball::model {
 
-enum class Architecture : u8 { llama, qwen2, qwen3, gemma2, gemma3, phi3 };  // mistral files say `llama`
+enum class Architecture : u8 { llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3 };  // mistral files say `llama`
 enum class Activation : u8 { silu, gelu };
 enum class RopeScaling : u8 { none, linear, yarn };
 enum class Pooling : u8 { none, mean, first, last };  // how a file wants its rows to become one embedding
 
 constexpr u32 max_layers = 512;
 constexpr u32 max_heads = 512;
+constexpr u32 max_experts = 1024;
 
 // The shape of one layer; those of a model may differ.
 struct LayerShape {
   u32 n_head = 0;
   u32 n_head_kv = 0;
-  u32 head_dim = 0;   // of queries and keys
-  u32 value_dim = 0;  // of values
-  u32 n_ff = 0;
+  u32 head_dim = 0;       // of queries and keys
+  u32 value_dim = 0;      // of values
+  u32 n_ff = 0;           // of the feed-forward, or of each expert
+  u32 n_expert = 0;       // 0: a dense feed-forward
+  u32 n_expert_used = 0;  // for each token
   u32 first_head_kv = 0;  // its place among the key/value heads of all layers
   bool sliding = false;   // sees the last Config::sliding_window positions
 

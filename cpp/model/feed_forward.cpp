@@ -38,19 +38,20 @@ bool run_feed_forward(Pass& pass, u32 layer) {
   const FeedForward& weights = about.feed_forward;
   const Scratch& scratch = pass.scratch;
   const u32 n_ff = pass.config.layers[layer].n_ff, n_embd = pass.config.n_embd;
-  const f32* x =
+  const Activations& x =
       pass.linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, pass.n_tokens, input_kinds(weights),
                                     [&](u32 t) { pass.add_residual(t, about.attention_post_norm); });
   const Product products[] = {{&weights.gate, weights.gate_bias, scratch.gate, n_ff},
                               {&weights.up, weights.up_bias, scratch.up, n_ff}};
-  if (!pass.linear.multiply(products, x, pass.n_tokens)) return false;
+  if (!pass.linear.multiply(products, x)) return false;
   const auto activate = pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
-  x = pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.down), [&](u32 t) {
-    f32* gate = scratch.gate + u64(t) * n_ff;
-    activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
-  });
+  const Activations& hidden =
+      pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.down), [&](u32 t) {
+        f32* gate = scratch.gate + u64(t) * n_ff;
+        activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
+      });
   const Product down[] = {{&weights.down, weights.down_bias, scratch.normed, n_embd}};
-  return pass.linear.multiply(down, x, pass.n_tokens);
+  return pass.linear.multiply(down, hidden);
 }
 
 }  // namespace flyball::model

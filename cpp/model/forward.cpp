@@ -59,11 +59,11 @@ bool output_head(Pass& pass, f32* logits) {
     ++n_wanted;
   }
   if (n_wanted == 0) return true;
-  const f32* x = pass.linear.norm_and_quantize(residual, weights.output_norm, config.n_embd, n_wanted,
-                                               logits ? kind_bit(weights.output) : 0);
+  const Activations& x = pass.linear.norm_and_quantize(residual, weights.output_norm, config.n_embd, n_wanted,
+                                                       logits ? kind_bit(weights.output) : 0);
   if (!logits) return true;
   const Product output[] = {{&weights.output, weights.output_bias, logits, config.n_vocab}};
-  if (!pass.linear.multiply(output, x, n_wanted)) return false;
+  if (!pass.linear.multiply(output, x)) return false;
   if (config.final_softcap > 0) {
     pass.linear.each_token(n_wanted, config.n_vocab, [&](u32 t) {
       pass.table.softcap(logits + u64(t) * config.n_vocab, config.final_softcap, config.n_vocab);
@@ -81,7 +81,8 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   make_rotations(pass, rope);
   bool finished = true;
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
-    finished = run_attention(pass, layer) && run_feed_forward(pass, layer);
+    const bool experts = config.layers[layer].n_expert != 0;
+    finished = run_attention(pass, layer) && (experts ? run_experts(pass, layer) : run_feed_forward(pass, layer));
   }
   finished = finished && output_head(pass, logits);
   *spent = {pass.linear.matrix_cycles(), pass.attention_cycles};
@@ -101,27 +102,29 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   s.residual = floats(n * config.n_embd);
   s.normed = floats(n * config.n_embd);
   const LayerShape& widest = config.widest;
-  f32* const shared = floats(max(attention_floats(widest, n), feed_forward_floats(widest, n)));
+  const u64 experts = experts_floats(config, n);
+  f32* const shared = floats(max(max(attention_floats(widest, n), feed_forward_floats(widest, n)), experts));
   s.cosines = floats(2 * n * (config.n_rot / 2));
   s.sines = floats(2 * n * (config.n_rot / 2));
   enough = enough && allocate_attention(arena, config, max_tokens, s.attention);
 
-  u32 used = kind_bit(weights.output);
-  for (const Layer& layer : weights.layers) used |= kinds_of(layer.attention) | kinds_of(layer.feed_forward);
-  const u64 cols = round_up(max(max(config.n_embd, widest.attended_dim()), widest.n_ff), 256);
-  const auto quantized = [&](u32 block, u32 sum_block, i8** q, f32** d, i32** sums) {
-    *d = floats(n * cols / block);
-    const Span<i8> codes = arena.allocate<i8>(n * cols);
-    const Span<i32> sum = arena.allocate<i32>(n * cols / sum_block);
-    enough = enough && !codes.empty() && !sum.empty();
-    *q = codes.data, *sums = sum.data;
-  };
-  kernels::Activations& a = s.activations;
-  if (used & 1u << u32(kernels::ActivationKind::q8_32)) quantized(32, 32, &a.q32, &a.d32, &a.sum32);
-  if (used & 1u << u32(kernels::ActivationKind::q8_256)) quantized(256, 16, &a.q256, &a.d256, &a.sum16);
+  u32 kinds = kind_bit(weights.output), expert_kinds = 0;
+  for (u32 i = 0; i < config.n_layer(); ++i) {
+    const Layer& layer = weights.layers[i];
+    kinds |= kinds_of(layer.attention);
+    if (config.layers[i].n_expert != 0)
+      expert_kinds |= kinds_of(layer.experts);
+    else
+      kinds |= kinds_of(layer.feed_forward);
+  }
+  const u32 cols = max(max(config.n_embd, widest.attended_dim()), widest.n_ff);
+  enough = enough && allocate_activations(arena, kinds | expert_kinds, n, cols, s.activations);
+  if (enough) place_attention(widest, n, shared, s), place_feed_forward(widest, n, shared, s);
+  if (enough && widest.n_expert != 0) {
+    place_experts(config, n, shared, s);
+    enough = allocate_experts(arena, config, expert_kinds, n, s.experts);
+  }
   if (!enough) return fail(Code::out_of_memory, "scratch") << "no memory for a batch of " << max_tokens << " tokens";
-  place_attention(widest, n, shared, s);
-  place_feed_forward(widest, n, shared, s);
   return s;
 }
 

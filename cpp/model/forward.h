@@ -33,6 +33,18 @@ struct AttentionScratch {
   Span<f32> sums;  // of divided tiles
 };
 
+// A row is one token's place at one of its experts; rows are in order of the experts, then of the tokens.
+struct ExpertScratch {
+  f32* logits = nullptr;        // (max_tokens, n_expert), the router's
+  f32* weights = nullptr;       // (max_tokens, n_expert_used), largest first
+  u32* chosen = nullptr;        // (max_tokens, n_expert_used)
+  u32* row = nullptr;           // (max_tokens, n_expert_used)
+  u32* first = nullptr;         // (n_expert + 1), rows
+  f32* gathered = nullptr;      // (rows, n_embd), where experts' weights are floats
+  f32* outputs = nullptr;       // (rows, n_embd)
+  kernels::Activations inputs;  // (rows)
+};
+
 // Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
 struct Scratch {
   u32 max_tokens = 0;
@@ -44,11 +56,12 @@ struct Scratch {
   f32* key = nullptr;       // (max_tokens, k_dim)
   f32* value = nullptr;     // (max_tokens, v_dim)
   f32* attended = nullptr;  // (max_tokens, attended_dim)
-  f32* gate = nullptr;      // (max_tokens, n_ff)
-  f32* up = nullptr;        // (max_tokens, n_ff)
+  f32* gate = nullptr;      // (max_tokens or rows of experts, n_ff)
+  f32* up = nullptr;        // the same
   f32* cosines = nullptr;   // (2, max_tokens, n_rot / 2): full layers, then sliding ones
   f32* sines = nullptr;     // the same
   AttentionScratch attention;
+  ExpertScratch experts;
   kernels::Activations activations;  // quantized copies, wide enough for every matrix
 };
 

@@ -1,21 +1,52 @@
 #include "model/linear.h"
 
 namespace flyball::model {
+namespace {
 
-// All products of one input share parallel sections. Threads divide the rows, so no sum is ever split.
-bool Linear::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
-  kernels::Activations activations = scratch_.activations;
-  activations.x = x;
-  activations.n_tokens = n_rows;
+Activations rows_of(const Activations& x, const Product& product) {
+  if (product.n == 0) return x;
+  Activations rows = x;
+  const u64 at = u64(product.first) * x.cols;
+  rows.n_tokens = product.n;
+  rows.x += at;
+  if (x.q32) rows.q32 += at, rows.d32 += at / 32, rows.sum32 += at / 32;
+  if (x.q256) rows.q256 += at, rows.d256 += at / 256, rows.sum16 += at / 16;
+  return rows;
+}
+
+}  // namespace
+
+bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations& a) {
+  const u64 width = round_up(cols, 256);
+  bool enough = true;
+  const auto allocate = [&](u64 block, u64 sum_block, i8** q, f32** d, i32** sums) {
+    const Span<i8> codes = arena.allocate<i8>(n * width);
+    const Span<f32> scales = arena.allocate<f32>(n * width / block);
+    const Span<i32> sum = arena.allocate<i32>(n * width / sum_block);
+    enough = enough && !codes.empty() && !scales.empty() && !sum.empty();
+    *q = codes.data, *d = scales.data, *sums = sum.data;
+  };
+  if (kinds & 1u << u32(kernels::ActivationKind::q8_32)) allocate(32, 32, &a.q32, &a.d32, &a.sum32);
+  if (kinds & 1u << u32(kernels::ActivationKind::q8_256)) allocate(256, 16, &a.q256, &a.d256, &a.sum16);
+  return enough;
+}
+
+// All products of one input share parallel sections. Threads divide the matrices' rows, so no sum is ever split.
+bool Linear::multiply(Span<const Product> products, const Activations& x) {
   u32 n_groups = 0;
-  for (const Product& product : products) n_groups += product.matrix->groups();
-  const u64 group_work = u64(kernels::group_rows) * products[0].matrix->cols * n_rows;
+  u64 work = 0;
+  for (const Product& product : products) {
+    n_groups += product.matrix->groups();
+    work += u64(product.matrix->groups()) * (product.n ? product.n : x.n_tokens);
+  }
+  if (n_groups == 0) return true;
+  const u64 group_work = divide_up(work * kernels::group_rows * x.cols, n_groups);  // on average
   for (u32 begin = 0, end; begin < n_groups; begin = end) {
     if (check_.stop && check_.stop(check_.context)) return false;
     const u64 n = min(max(slice_work_ / group_work, u64(1)), u64(n_groups - begin));
     end = begin + u32(n);
     const u64 start = cycles(platform_);
-    multiply_groups(products, activations, begin, end);
+    multiply_groups(products, x, group_work, begin, end);
     const u64 elapsed = cycles(platform_) - start;
     matrix_cycles_ += elapsed;
     if (elapsed < slice_cycles && n * group_work > slice_work_ / 2) slice_work_ *= 2;
@@ -24,28 +55,28 @@ bool Linear::multiply(Span<const Product> products, const f32* x, u32 n_rows) {
 }
 
 // Groups are counted through all products.
-void Linear::multiply_groups(Span<const Product> products, const kernels::Activations& activations, u32 begin,
-                             u32 end) {
-  const u64 work = u64(end - begin) * kernels::group_rows * products[0].matrix->cols * activations.n_tokens;
+void Linear::multiply_groups(Span<const Product> products, const Activations& x, u64 group_work, u32 begin, u32 end) {
   const u32 n_pairs = divide_up(end - begin, 2);  // kernels take two groups at a time
-  parallel_parts(platform_, threads_for(work, threads_), n_pairs, 1, [&](u32 first_pair, u32 end_pair) {
-    const u32 task_begin = begin + 2 * first_pair, task_end = min(begin + 2 * end_pair, end);
-    u32 first = 0;  // group at which this product starts
-    for (const Product& product : products) {
-      const Matrix& matrix = *product.matrix;
-      const u32 from = max(task_begin, first), to = min(task_end, first + matrix.groups());
-      if (from < to) {
-        table_.matmul(matrix, activations, from - first, to - first, product.y, product.stride);
-        if (product.bias) {
-          const u32 row = (from - first) * kernels::group_rows;
-          const u32 n = min(matrix.rows, (to - first) * kernels::group_rows) - row;
-          for (u32 t = 0; t < activations.n_tokens; ++t)
-            table_.add(product.y + t * product.stride + row, product.bias + row, n);
-        }
-      }
-      first += matrix.groups();
-    }
-  });
+  parallel_parts(platform_, threads_for((end - begin) * group_work, threads_), n_pairs, 1,
+                 [&](u32 first_pair, u32 end_pair) {
+                   const u32 task_begin = begin + 2 * first_pair, task_end = min(begin + 2 * end_pair, end);
+                   u32 first = 0;  // group at which this product starts
+                   for (const Product& product : products) {
+                     const Matrix& matrix = *product.matrix;
+                     const u32 from = max(task_begin, first), to = min(task_end, first + matrix.groups());
+                     if (from < to) {
+                       const Activations rows = rows_of(x, product);
+                       table_.matmul(matrix, rows, from - first, to - first, product.y, product.stride);
+                       if (product.bias) {
+                         const u32 row = (from - first) * kernels::group_rows;
+                         const u32 n = min(matrix.rows, (to - first) * kernels::group_rows) - row;
+                         for (u32 t = 0; t < rows.n_tokens; ++t)
+                           table_.add(product.y + t * product.stride + row, product.bias + row, n);
+                       }
+                     }
+                     first += matrix.groups();
+                   }
+                 });
 }
 
 }  // namespace flyball::model

@@ -7,14 +7,21 @@
 
 namespace flyball::model {
 
+using kernels::Activations;
+
 struct Product {  // y = matrix * activations + bias
   const Matrix* matrix;
   const f32* bias;
   f32* y;
   u64 stride;
+  u32 first = 0;  // row of the activations
+  u32 n = 0;      // rows; 0: all
 };
 
 inline u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
+
+// Quantized forms of `kinds` for n rows of at most `cols` elements. False: no memory.
+bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations& activations);
 
 class Linear {
  public:
@@ -36,11 +43,16 @@ class Linear {
     });
   }
 
-  // Rows of x for the products that follow: `complete(row)` first, then normed into scratch.normed (a null norm: x is read
-  // as it is) and quantized. `kinds`: (1 << ActivationKind) bits. Returns what multiply() takes as its x.
+  // Rows of x as the inputs of products: `complete(row)` first, then normed into scratch.normed (a null norm: x is read
+  // as it is) and quantized. `kinds`: (1 << ActivationKind) bits.
   template <class Complete>
-  const f32* norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds, Complete&& complete) {
-    kernels::Activations& activations = scratch_.activations;
+  const Activations& norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds,
+                                       Complete&& complete) {
+    return norm_and_quantize(scratch_.activations, x, norm, cols, n_rows, kinds, complete);
+  }
+  template <class Complete>
+  const Activations& norm_and_quantize(Activations& activations, const f32* x, const f32* norm, u32 cols, u32 n_rows,
+                                       u32 kinds, Complete&& complete) {
     activations.n_tokens = n_rows;
     activations.cols = cols;
     activations.x = norm ? scratch_.normed : x;
@@ -49,14 +61,14 @@ class Linear {
       if (norm) table_.rms_norm(x + u64(t) * cols, norm, norm_eps_, cols, scratch_.normed + u64(t) * cols);
       table_.quantize(activations, kinds, t, t + 1);
     });
-    return activations.x;
+    return activations;
   }
-  const f32* norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
+  const Activations& norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
     return norm_and_quantize(x, norm, cols, n_rows, kinds, [](u32) {});
   }
 
-  // Products of one input. False: stopped.
-  [[nodiscard]] bool multiply(Span<const Product> products, const f32* x, u32 n_rows);
+  // Products of rows of one input. False: stopped.
+  [[nodiscard]] bool multiply(Span<const Product> products, const Activations& x);
 
   u64 matrix_cycles() const { return matrix_cycles_; }
 
@@ -66,7 +78,7 @@ class Linear {
   static constexpr u64 first_slice_work = u64(1) << 29;  // multiply-adds
   static constexpr u64 slice_cycles = u64(1) << 26;
 
-  void multiply_groups(Span<const Product> products, const kernels::Activations& activations, u32 begin, u32 end);
+  void multiply_groups(Span<const Product> products, const Activations& x, u64 group_work, u32 begin, u32 end);
 
   const Platform& platform_;
   const kernels::Table& table_;

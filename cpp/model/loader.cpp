@@ -18,16 +18,17 @@ Loader::Loader(Arena& arena, const Platform& platform, const gguf::File& file, u
   for (const gguf::Tensor& tensor : file.tensors()) total_bytes_ += tensor.data.size;
 }
 
-const gguf::Tensor* Loader::find(Str name, u64 cols, u64 rows, bool required) {
+const gguf::Tensor* Loader::find(Str name, u64 cols, u64 rows, bool required, u64 depth) {
   if (!status_.ok()) return nullptr;
   const gguf::Tensor* tensor = file_.tensor(name);
   if (!tensor) {
     if (required) status_ = fail(Code::not_found, name) << "the tensor is missing from the file";
     return nullptr;
   }
-  if (tensor->cols() != cols || tensor->rows() != rows) {
-    status_ = fail(Code::corrupt, name, tensor->offset) << "has shape (" << tensor->rows() << ", " << tensor->cols()
-                                                        << "); the metadata asks for (" << rows << ", " << cols << ")";
+  if (tensor->cols() != cols || tensor->rows() != rows * depth || (depth > 1 && tensor->shape[1] != rows)) {
+    status_ = fail(Code::corrupt, name, tensor->offset)
+              << "has shape (" << tensor->rows() << ", " << tensor->cols() << "); the metadata asks for ("
+              << rows * depth << ", " << cols << ")";
     return nullptr;
   }
   if (checks_only()) used_[u64(tensor - file_.tensors().data)] = 1;
@@ -83,6 +84,15 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows) {
     status_ = fail(Code::interrupted, "load") << "stopped on request";
   }
   return matrix;
+}
+
+Span<Matrix> Loader::experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows) {
+  const gguf::Tensor* const tensor = find(name, cols, all_rows, true, n);
+  if (!tensor || checks_only()) return {};
+  const Span<Matrix> matrices = arena_.allocate<Matrix>(n);
+  if (matrices.empty()) status_ = no_memory(name, n * sizeof(Matrix));
+  for (u32 i = 0; i < matrices.size; ++i) matrices[i] = pack(tensor, i * all_rows + first, rows);
+  return matrices;
 }
 
 void Loader::done_with(const gguf::Tensor& tensor, Span<const u8> range) const {

@@ -17,7 +17,7 @@ class Loader {
       : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used) {}
 
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
-  const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required);
+  const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
   const f32* vector(Str name, u64 n, bool required);
   // Rows [first, first + rows) of a tensor whose shape has been checked.
   Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows);
@@ -25,6 +25,9 @@ class Loader {
     const gguf::Tensor* tensor = find(name, cols, rows, required);
     return pack(tensor, 0, rows);
   }
+
+  // One of each matrix of a tensor (n, rows, cols), from its row `first` on: `rows` of `all_rows`.
+  Span<Matrix> experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows);
 
   Status status() const { return status_; }
   bool checks_only() const { return !used_.empty(); }

@@ -28,7 +28,10 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
     load_attention(loader, config, i, layer.attention);
     layer.ffn_norm = loader.vector(LayerName(i, "ffn_norm.weight"), config.n_embd, true);
-    load_feed_forward(loader, config, i, layer.feed_forward);
+    if (config.layers[i].n_expert != 0)
+      load_experts(loader, config, i, layer.experts);
+    else
+      load_feed_forward(loader, config, i, layer.feed_forward);
     if (config.post_norms) {
       layer.attention_post_norm = loader.vector(LayerName(i, "post_attention_norm.weight"), config.n_embd, true);
       layer.ffn_post_norm = loader.vector(LayerName(i, "post_ffw_norm.weight"), config.n_embd, true);

@@ -28,12 +28,19 @@ struct FeedForward {
   const f32* down_bias = nullptr;  // (n_embd)
 };
 
+struct Experts {
+  Matrix router;          // (n_expert, n_embd)
+  Span<Matrix> gate, up;  // (n_expert) of (n_ff, n_embd)
+  Span<Matrix> down;      // (n_expert) of (n_embd, n_ff)
+};
+
 struct Layer {
   const f32* attention_norm = nullptr;  // (n_embd)
   Attention attention;
   const f32* attention_post_norm = nullptr;  // (n_embd)
   const f32* ffn_norm = nullptr;             // (n_embd)
-  FeedForward feed_forward;
+  FeedForward feed_forward;                  // or
+  Experts experts;
   const f32* ffn_post_norm = nullptr;  // (n_embd)
 };
 

@@ -80,7 +80,13 @@ void describe_model(Context& repl) {
   catalog::put_parameters(line.writer, model.n_parameters());
   row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantization()
                       << '\n';
-  row("layers") << c.n_layer() << " of width " << c.n_embd << ", feed-forward " << c.widest.n_ff << '\n';
+  row("layers") << c.n_layer() << " of width " << c.n_embd << ", ";
+  if (c.widest.n_expert != 0) {
+    repl.out << c.widest.n_expert << " experts of " << c.widest.n_ff << ", " << c.widest.n_expert_used
+             << " for each token\n";
+  } else {
+    repl.out << "feed-forward " << c.widest.n_ff << '\n';
+  }
   row("attention") << c.widest.n_head << " heads of " << c.widest.head_dim << ", " << c.widest.n_head_kv
                    << " for keys and values";
   if (c.sliding_window != 0) repl.out << ", window " << c.sliding_window;

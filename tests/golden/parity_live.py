@@ -2,7 +2,7 @@
 
     python -m tests.golden.parity_live [CASE ...]
 
-Prints a row per case: llama.cpp's mean divergence, Flyball's, their ratio, the verdict. Exit code 0: every case holds;
+Prints a row per case: llama.cpp's divergence, Flyball's, their ratio, the verdict. Exit code 0: every case holds;
 1: some case does not; 2: could not measure (a runtime is missing, a file is not the recorded one, no case chosen).
 """
 
@@ -35,10 +35,11 @@ def compare(record: parity.Record, case: parity.Case, directory: Path) -> bool:
     theirs = parity.measure(truth, sequences, lambda ids: llama.logits(path, ids, settings))
     ours = parity.measure(truth, sequences, flyball.Model.load(path, context=parity.N_CTX).logits)
     path.unlink()
-    holds = ours.kl_mean <= replace(case, llama_cpp=theirs).limit  # a NaN does not hold
-    ratio = ours.kl_mean / theirs.kl_mean if theirs.kl_mean > 0 else float("nan")
+    mine, rivals = case.divergence(ours), case.divergence(theirs)
+    holds = mine <= replace(case, llama_cpp=theirs).limit  # a NaN does not hold
+    ratio = mine / rivals if rivals > 0 else float("nan")
     verdict = "pass" if holds else "FAIL"
-    print(f"{case.recipe.name:22} {theirs.kl_mean:12.3e} {ours.kl_mean:12.3e} {ratio:7.3f}  {verdict}", flush=True)
+    print(f"{case.recipe.name:22} {rivals:12.3e} {mine:12.3e} {ratio:7.3f}  {verdict}", flush=True)
     return holds
 
 

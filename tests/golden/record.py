@@ -1,8 +1,8 @@
 """Measure llama.cpp against the referee once and write parity.json. Needs llama-cpp-python.
 
-    python -m tests.golden.record [--only random|demo]
+    python -m tests.golden.record [--only random|demo|ARCH]
 
-With --only, the other kind's cases are kept as they stand in the file.
+With --only, the other cases are kept as they stand in the file.
 """
 
 from __future__ import annotations
@@ -67,25 +67,29 @@ def _tokens_for(recipe: parity.Recipe, path: Path, tokens: dict[str, list[int]])
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden.record", description=__doc__)
-    parser.add_argument("--only", choices=("random", "demo"), help="measure this kind, keep the other's cases")
+    parser.add_argument("--only", choices=("random", "demo", *VARIANTS), help="measure these, keep the other cases")
     args = parser.parse_args(argv)
     if importlib.util.find_spec("llama_cpp") is None:
         print(llama.INSTALL, file=sys.stderr)
         return 2
-    if args.only != "random" and not demo.BUNDLED.exists():
-        print(f"{demo.BUNDLED} is missing; --only random leaves it out", file=sys.stderr)
+    if args.only in (None, "demo") and not demo.BUNDLED.exists():
+        print(f"{demo.BUNDLED} is missing; --only leaves it out", file=sys.stderr)
         return 2
+
+    def is_wanted(recipe: parity.Recipe) -> bool:
+        return args.only in (None, recipe.kind, recipe.arch)
+
     settings = llama.Settings(n_ctx=parity.N_CTX)
     cases: list[parity.Case] = []
     tokens: dict[str, list[int]] = {}
     if args.only and parity.RECORD.exists():
         before = parity.load()
-        cases += [case for case in before.cases if case.recipe.kind != args.only]
+        cases += [case for case in before.cases if not is_wanted(case.recipe)]
         tokens.update({name: before.tokens[name] for case in cases for name in case.tokens})
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.gguf"
         for recipe in parity.recipes():
-            if args.only and recipe.kind != args.only:
+            if not is_wanted(recipe):
                 continue
             sha256 = recipe.make(path)
             names = _tokens_for(recipe, path, tokens)
@@ -94,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = parity.measure(truth, sequences, lambda ids: llama.logits(path, ids, settings))
             cases.append(parity.Case(recipe, sha256, names, found))
             print(f"{recipe.name:22} KL mean {found.kl_mean:.3e} max {found.kl_max:.3e}", flush=True)
-    cases.sort(key=lambda case: case.recipe.kind != "random")
+    order = list(parity.recipes())
+    cases.sort(key=lambda case: order.index(case.recipe))
     parity.save(parity.Record(_about(settings), tokens, tuple(cases)))
     return 0
 

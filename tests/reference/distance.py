@@ -27,13 +27,14 @@ def divergence(reference: F64, other: npt.NDArray[np.floating]) -> F64:
 @dataclass(frozen=True)
 class Distance:
     """Over all positions of a case: mean and greatest divergence, largest difference of a logit, agreement of the
-    most likely token."""
+    most likely token; median divergence, which positions where a router chose another expert do not move."""
 
     positions: int
     kl_mean: float
     kl_max: float
     logit_difference_max: float
     top_token_agreement: float
+    kl_median: float = 0.0  # not recorded before there were routers
 
 
 def distance(reference: F64, other: npt.NDArray[np.floating]) -> Distance:
@@ -44,4 +45,5 @@ def distance(reference: F64, other: npt.NDArray[np.floating]) -> Distance:
         kl_max=float(kl.max()),
         logit_difference_max=float(np.abs(reference - other).max()),
         top_token_agreement=float((reference.argmax(-1) == other.argmax(-1)).mean()),
+        kl_median=float(np.median(kl)),
     )

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3")
 
 
 class File:
@@ -268,8 +268,23 @@ class Referee:
             out[:, head] = softmax(np.where(visible, score, -np.inf)) @ v[:, kv]
         return self.linear(blk + "attn_output", out.reshape(n, -1))
 
+    def experts(self, layer: int, x: F64) -> F64:
+        """The chosen experts' outputs by their shares of the router's softmax, which are made to sum to one."""
+        blk = f"blk.{layer}.ffn_"
+        share = softmax(x @ self.file.tensor(blk + "gate_inp.weight").T)
+        gate, up, down = (self.file.tensor(f"{blk}{name}_exps.weight") for name in ("gate", "up", "down"))
+        out = np.zeros_like(x)
+        for t, token in enumerate(x):
+            chosen = np.argsort(-share[t], kind="stable")[: self.file.get("expert_used_count", 0)]
+            for expert in chosen:
+                hidden = self.d.activation(gate[expert] @ token) * (up[expert] @ token)
+                out[t] += share[t, expert] / max(share[t, chosen].sum(), 2**-14) * (down[expert] @ hidden)
+        return out
+
     def feed_forward(self, layer: int, x: F64) -> F64:
         blk = f"blk.{layer}."
+        if self.file.has(blk + "ffn_gate_inp.weight"):
+            return self.experts(layer, x)
         up = self.linear(blk + "ffn_up", x)
         if self.file.has(blk + "ffn_gate.weight"):
             gate = self.linear(blk + "ffn_gate", x)

@@ -38,7 +38,7 @@ class Shape:
     n_vocab: int = 384
     n_ctx_train: int = 1024
     n_embd: int = 256
-    n_ff: int = 512
+    n_ff: int = 512  # of each expert, where there are some
     n_layer: int = 2
     n_head: int = 4
     n_head_kv: int = 2
@@ -51,6 +51,8 @@ class Shape:
     qk_norm: bool = False
     post_norm: bool = False
     post_norm_gain: float = 1.0
+    n_expert: int = 0
+    n_expert_used: int = 0
     fused: bool = False  # attn_qkv, and ffn_up holding gate then up
     rms_eps: float = 1e-5
     rope_base: float = 10000.0
@@ -99,6 +101,20 @@ VARIANTS: dict[str, Shape] = {
         "qwen3",
         n_head=6,
         head_dim=128,
+        explicit_head_dim=True,
+        tokenizer="qwen2",
+        qk_norm=True,
+        rms_eps=1e-6,
+        rope_base=1000000.0,
+        n_layer=3,
+        n_vocab=341,
+    ),
+    "qwen3moe": Shape(
+        "qwen3moe",
+        n_ff=256,
+        n_expert=8,
+        n_expert_used=3,
+        head_dim=64,
         explicit_head_dim=True,
         tokenizer="qwen2",
         qk_norm=True,
@@ -162,7 +178,8 @@ def write_model(
 
 
 def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
-    kind = wtype if values.ndim == 2 else "F32"  # norms, biases and rope factors stay F32, as converters write them
+    # Norms, biases, rope factors and routers stay F32, as converters write them.
+    kind = wtype if values.ndim >= 2 and "ffn_gate_inp" not in name else "F32"
     return gf.Tensor(name, values.shape, kind, lambda: [quantize(values, kind).tobytes()])
 
 
@@ -190,6 +207,10 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     def matrix(name: str, n_out: int, n_in: int, gain: float = 1.0) -> tuple[str, F32]:
         name += ".weight"
         return name, _bell(name, seed, (n_out, n_in), gain / math.sqrt(n_in))
+
+    def experts(name: str, n_out: int, n_in: int, gain: float = 1.0) -> tuple[str, F32]:
+        name += ".weight"
+        return name, _bell(name, seed, (s.n_expert, n_out, n_in), gain / math.sqrt(n_in))
 
     def norm(name: str, n: int, gain: float = 1.0) -> tuple[str, F32]:
         name += ".weight"
@@ -230,10 +251,16 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
         yield norm(blk + "ffn_norm", s.n_embd)
-        if not s.fused:
-            yield matrix(blk + "ffn_gate", s.n_ff, s.n_embd)
-        yield matrix(blk + "ffn_up", s.n_ff * (2 if s.fused else 1), s.n_embd)
-        yield matrix(blk + "ffn_down", s.n_embd, s.n_ff, 1.5)
+        if s.n_expert:
+            yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
+            yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
+            yield experts(blk + "ffn_up_exps", s.n_ff, s.n_embd)
+            yield experts(blk + "ffn_down_exps", s.n_embd, s.n_ff, 1.5)
+        else:
+            if not s.fused:
+                yield matrix(blk + "ffn_gate", s.n_ff, s.n_embd)
+            yield matrix(blk + "ffn_up", s.n_ff * (2 if s.fused else 1), s.n_embd)
+            yield matrix(blk + "ffn_down", s.n_embd, s.n_ff, 1.5)
         if s.post_norm:
             yield norm(blk + "post_ffw_norm", s.n_embd, s.post_norm_gain)
 
@@ -284,6 +311,9 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "attn_logit_softcapping": gf.f32(s.attn_softcap) if s.attn_softcap else None,
         "final_logit_softcapping": gf.f32(s.final_softcap) if s.final_softcap else None,
         "rope.freq_base_swa": gf.f32(s.rope_base_swa) if s.rope_base_swa else None,
+        "expert_count": gf.u32(s.n_expert) if s.n_expert else None,
+        "expert_used_count": gf.u32(s.n_expert_used) if s.n_expert else None,
+        "expert_feed_forward_length": gf.u32(s.n_ff) if s.n_expert else None,
         "rope.dimension_count": gf.u32(s.rope_dims) if s.rope_dims else None,
         "rope.scaling.type": gf.string(s.rope_scaling) if s.rope_scaling else None,
         "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,

@@ -69,13 +69,16 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
     context = min(info.context_length, 8192)
     weights = sum(n_bytes for _, _, _, n_bytes in tensors)
     heads = f"{info.n_head} heads of {info.head_dim}, {info.n_head_kv} of keys and values"
+    feed_forward = f"feed-forward {info.n_ff}"
+    if info.n_expert:
+        feed_forward = f"{info.n_expert} experts of {info.n_ff}, {info.n_expert_used} for each token"
     rows: list[tuple[str, object]] = [
         ("file", info.path),
         ("name", common.printable(info.name) or "-"),
         ("architecture", info.architecture),
         ("parameters", f"{common.count(info.n_parameters)}, {info.quantization}"),
         ("size", f"{common.size(info.file_bytes)}, GGUF version {info.gguf_version}"),
-        ("layers", f"{info.n_layer}, width {info.n_embd}, feed-forward {info.n_ff}"),
+        ("layers", f"{info.n_layer}, width {info.n_embd}, {feed_forward}"),
         ("attention", heads + (f", window {info.sliding_window}" if info.sliding_window else "")),
         ("context", f"{info.context_length} positions"),
         ("tokenizer", f"{info.tokenizer}, {common.printable(info.pre_tokenizer) or '-'}, {info.n_vocab} tokens"),

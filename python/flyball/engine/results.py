@@ -335,6 +335,8 @@ class ModelInfo:
     head_dim: int
     value_dim: int
     n_ff: int
+    n_expert: int  # 0: no mixture of experts; else n_ff is each expert's width
+    n_expert_used: int
     context_length: int
     sliding_window: int
     tokenizer: str

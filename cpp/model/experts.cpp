@@ -1,0 +1,183 @@
+// A mixture of experts: a router chooses some feed-forwards for each token, and their outputs are added by its weights.
+//
+// Tokens are gathered by expert, so that a prompt reads each expert once. No bit depends on who else is in the batch:
+// an expert computes a token's row as if it were alone, and a token adds its experts in the order of their weights.
+#include "base/math.h"
+#include "model/block.h"
+
+namespace flyball::model {
+namespace {
+
+constexpr f32 least_sum = 0x1p-14f;  // of weights that are normalized, as in llama.cpp: the least normal f16
+
+u32 input_kinds(const Experts& weights) { return kind_bit(weights.gate[0]) | kind_bit(weights.up[0]); }
+
+// The experts with the largest of `logits`, largest first and ties to the lower number, and their shares of the softmax
+// over all experts, which then sum to one.
+void choose(const kernels::Table& table, const f32* logits, const LayerShape& shape, u32* chosen, f32* weights) {
+  u32 n = 0;
+  for (u32 expert = 0; expert < shape.n_expert; ++expert) {
+    u32 place = n;
+    while (place > 0 && logits[expert] > logits[chosen[place - 1]]) --place;
+    if (place == shape.n_expert_used) continue;
+    n = min(n + 1, shape.n_expert_used);
+    for (u32 i = n - 1; i > place; --i) chosen[i] = chosen[i - 1];
+    chosen[place] = expert;
+  }
+  const f32 largest = logits[chosen[0]];
+  const f32 all = table.sum_exp(logits, largest, shape.n_expert);
+  f32 sum = 0;
+  for (u32 i = 0; i < n; ++i) sum += weights[i] = exp32(logits[chosen[i]] - largest) / all;
+  for (u32 i = 0; i < n; ++i) weights[i] /= max(sum, least_sum);
+}
+
+// Counts the rows of each expert, and gives each token's places their rows: by expert, then by token.
+void order(const u32* chosen, u32 n_places, u32 n_expert, u32* first, u32* row) {
+  for (u32 expert = 0; expert <= n_expert; ++expert) first[expert] = 0;
+  for (u32 place = 0; place < n_places; ++place) ++first[chosen[place] + 1];
+  for (u32 expert = 0; expert < n_expert; ++expert) first[expert + 1] += first[expert];
+  for (u32 place = 0; place < n_places; ++place) row[place] = first[chosen[place]]++;
+  for (u32 expert = n_expert; expert > 0; --expert) first[expert] = first[expert - 1];
+  first[0] = 0;
+}
+
+// Row `t` of the router's input as row `row` of the experts': as floats, quantized, or both.
+void gather(const Activations& from, u32 t, const ExpertScratch& scratch, u32 row) {
+  const u64 cols = from.cols, at = t * cols, in = row * cols;
+  const auto copy = [](auto* to, const auto* what, u64 n) { memcpy(to, what, n * sizeof *to); };
+  const Activations& to = scratch.inputs;
+  if (scratch.gathered) copy(scratch.gathered + in, from.x + at, cols);
+  if (to.q32) {
+    copy(to.q32 + in, from.q32 + at, cols);
+    copy(to.d32 + in / 32, from.d32 + at / 32, cols / 32);
+    copy(to.sum32 + in / 32, from.sum32 + at / 32, cols / 32);
+  }
+  if (to.q256) {
+    copy(to.q256 + in, from.q256 + at, cols);
+    copy(to.d256 + in / 256, from.d256 + at / 256, cols / 256);
+    copy(to.sum16 + in / 16, from.sum16 + at / 16, cols / 16);
+  }
+}
+
+struct Target {
+  Span<const Matrix> matrices;  // (n_expert)
+  f32* y;                       // (rows, stride)
+};
+
+// The rows of every expert that was chosen by its matrices.
+bool multiply_by_expert(Linear& linear, const ExpertScratch& scratch, u32 n_expert, Span<const Target> targets,
+                        u32 stride) {
+  constexpr u32 most = 128;
+  Product products[most];
+  u32 n = 0;
+  for (u32 expert = 0; expert < n_expert; ++expert) {
+    const u32 first = scratch.first[expert], n_rows = scratch.first[expert + 1] - first;
+    for (const Target& target : targets) {
+      if (n_rows == 0) continue;
+      products[n++] = {&target.matrices[expert], nullptr, target.y + u64(first) * stride, stride, first, n_rows};
+    }
+    if (n + targets.size <= most && expert + 1 < n_expert) continue;
+    if (!linear.multiply({products, n}, scratch.inputs)) return false;
+    n = 0;
+  }
+  return true;
+}
+
+}  // namespace
+
+void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights) {
+  const LayerShape& shape = config.layers[i];
+  const u32 n = shape.n_expert, n_ff = shape.n_ff, n_embd = config.n_embd;
+  weights.router = loader.matrix(LayerName(i, "ffn_gate_inp.weight"), n_embd, n);
+  if (loader.has(LayerName(i, "ffn_gate_up_exps.weight"))) {  // of each expert, rows of the gate, then of up
+    weights.gate = loader.experts(LayerName(i, "ffn_gate_up_exps.weight"), n_embd, n, 2 * n_ff, 0, n_ff);
+    weights.up = loader.experts(LayerName(i, "ffn_gate_up_exps.weight"), n_embd, n, 2 * n_ff, n_ff, n_ff);
+  } else {
+    weights.gate = loader.experts(LayerName(i, "ffn_gate_exps.weight"), n_embd, n, n_ff, 0, n_ff);
+    weights.up = loader.experts(LayerName(i, "ffn_up_exps.weight"), n_embd, n, n_ff, 0, n_ff);
+  }
+  weights.down = loader.experts(LayerName(i, "ffn_down_exps.weight"), n_ff, n, n_embd, 0, n_embd);
+}
+
+u32 kinds_of(const Experts& weights) { return input_kinds(weights) | kind_bit(weights.down[0]); }
+
+u64 experts_floats(const Config& config, u64 n) {
+  const LayerShape& widest = config.widest;
+  const u64 rows = n * widest.n_expert_used;
+  return 2 * round_up(rows * widest.n_ff, 16) + rows * config.n_embd;
+}
+
+void place_experts(const Config& config, u64 n, f32* floats, Scratch& scratch) {
+  const u64 width = round_up(n * config.widest.n_expert_used * config.widest.n_ff, 16);
+  scratch.gate = floats;
+  scratch.up = floats + width;
+  scratch.experts.outputs = floats + 2 * width;
+}
+
+bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, ExpertScratch& scratch) {
+  const LayerShape& widest = config.widest;
+  const u64 rows = n * widest.n_expert_used;
+  const Span<f32> logits = arena.allocate<f32>(n * widest.n_expert), weights = arena.allocate<f32>(rows);
+  const Span<u32> chosen = arena.allocate<u32>(rows), row = arena.allocate<u32>(rows);
+  const Span<u32> first = arena.allocate<u32>(widest.n_expert + 1);
+  scratch.logits = logits.data, scratch.weights = weights.data;
+  scratch.chosen = chosen.data, scratch.row = row.data, scratch.first = first.data;
+  if (kinds & 1u << u32(kernels::ActivationKind::none)) {
+    const Span<f32> gathered = arena.allocate<f32>(rows * config.n_embd);
+    if (gathered.empty()) return false;
+    scratch.gathered = gathered.data;
+  }
+  return !logits.empty() && !weights.empty() && !chosen.empty() && !row.empty() && !first.empty() &&
+         allocate_activations(arena, kinds, rows, max(config.n_embd, widest.n_ff), scratch.inputs);
+}
+
+bool run_experts(Pass& pass, u32 layer) {
+  const Layer& about = pass.weights.layers[layer];
+  const Experts& weights = about.experts;
+  const LayerShape& shape = pass.config.layers[layer];
+  Scratch& scratch = pass.scratch;
+  ExpertScratch& own = scratch.experts;
+  Linear& linear = pass.linear;
+  const u32 n_ff = shape.n_ff, n_embd = pass.config.n_embd, n_used = shape.n_expert_used, n_tokens = pass.n_tokens;
+  const u32 n_rows = n_tokens * n_used;
+
+  const Activations& x = linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, n_tokens,
+                                                  kind_bit(weights.router) | input_kinds(weights),
+                                                  [&](u32 t) { pass.add_residual(t, about.attention_post_norm); });
+  const Product router[] = {{&weights.router, nullptr, own.logits, shape.n_expert}};
+  if (!linear.multiply(router, x)) return false;
+  linear.each_token(n_tokens, shape.n_expert, [&](u32 t) {
+    const u64 at = u64(t) * n_used;
+    choose(pass.table, own.logits + u64(t) * shape.n_expert, shape, own.chosen + at, own.weights + at);
+  });
+  order(own.chosen, n_rows, shape.n_expert, own.first, own.row);
+  own.inputs.n_tokens = n_rows;
+  own.inputs.cols = n_embd;
+  own.inputs.x = own.gathered;
+  linear.each_token(n_rows, n_embd / 16, [&](u32 place) { gather(x, place / n_used, own, own.row[place]); });
+
+  const Target inner[] = {{weights.gate, scratch.gate}, {weights.up, scratch.up}};
+  if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff)) return false;
+  const auto activate = pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
+  linear.norm_and_quantize(own.inputs, scratch.gate, nullptr, n_ff, n_rows, kind_bit(weights.down[0]), [&](u32 r) {
+    f32* gate = scratch.gate + u64(r) * n_ff;
+    activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);
+  });
+  const Target outer[] = {{weights.down, own.outputs}};
+  if (!multiply_by_expert(linear, own, shape.n_expert, outer, n_embd)) return false;
+  linear.each_token(n_tokens, n_used * n_embd / 4, [&](u32 t) {
+    f32* const sum = scratch.normed + u64(t) * n_embd;
+    for (u32 i = 0; i < n_used; ++i) {
+      const u64 place = u64(t) * n_used + i;
+      f32* const output = own.outputs + u64(own.row[place]) * n_embd;
+      pass.table.scale(output, own.weights[place], n_embd);
+      if (i == 0)
+        memcpy(sum, output, n_embd * sizeof(f32));
+      else
+        pass.table.add(sum, output, n_embd);
+    }
+  });
+  return true;
+}
+
+}  // namespace flyball::model
