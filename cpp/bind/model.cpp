@@ -317,6 +317,13 @@ void bind_model(py::module_& module) {
   module.def("n_allocations", &host::n_allocations);
   module.def("cache_bytes", &cache_bytes, "n_heads"_a, "head_dim"_a, "value_dim"_a, "context"_a, "type"_a);
   module.def("n_processors", [] { return host::host_platform().n_processors; });
+  // (available, total) in bytes, within the control groups' limits; None: not known
+  module.def("memory", [] {
+    const auto known = [](u64 bytes) {
+      return bytes == ~u64(0) ? py::object(py::none()) : py::object(py::int_(bytes));
+    };
+    return py::make_tuple(known(host::host_platform().available_memory(nullptr)), known(host::total_memory()));
+  });
   module.def("cycles", [] { return host::host_platform().cycles(host::host_platform().self); });
   module.def("now_ns", [] { return host::host_platform().now_ns(host::host_platform().self); });
 

@@ -11,6 +11,9 @@ const Platform& host_platform();
 // Bytes that allocate() has returned since the process began: work that a benchmark counts.
 u64 n_allocations();
 
+// Memory of the machine, at most what the control groups of this process allow; ~0: not known.
+u64 total_memory();
+
 // Makes the next stop_requested() true. Async-signal-safe: meant for a SIGINT handler.
 void request_stop();
 

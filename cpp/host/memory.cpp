@@ -21,36 +21,50 @@ u64 sum_of(const std::string& text, std::initializer_list<const char*> names) {
   return sum;
 }
 
+u64 number_of(const ControlGroup& group, const char* file) { return number_in(read_text(group.folder + file)); }
+
+u64 limit_of(const ControlGroup& group) {
+  if (group.unified) return min(number_of(group, "/memory.max"), number_of(group, "/memory.high"));  // "max": no number
+  return min(number_of(group, "/memory.limit_in_bytes"),
+             number_in(read_text(group.folder + "/memory.stat"), "hierarchical_memory_limit"));
+}
+
 // What a group has left. Page cache counts as used there, but makes room when memory is wanted.
 u64 left_in(const ControlGroup& group) {
-  const auto number = [&](const char* file) { return number_in(read_text(group.folder + file)); };
-  const std::string stat = read_text(group.folder + "/memory.stat");
-  u64 limit = 0, used = 0, cache = 0;
-  if (group.unified) {
-    limit = min(number("/memory.max"), number("/memory.high"));  // "max" is no number
-    used = number("/memory.current");
-    cache = sum_of(stat, {"inactive_file", "active_file", "slab_reclaimable"});
-  } else {
-    limit = min(number("/memory.limit_in_bytes"), number_in(stat, "hierarchical_memory_limit"));
-    used = number("/memory.usage_in_bytes");
-    cache = sum_of(stat, {"total_inactive_file", "total_active_file"});
-  }
+  const u64 limit = limit_of(group);
+  const u64 used = number_of(group, group.unified ? "/memory.current" : "/memory.usage_in_bytes");
   if (limit == no_number) return no_number;
   if (used == no_number) return limit;
+  const std::string stat = read_text(group.folder + "/memory.stat");
+  const u64 cache = group.unified ? sum_of(stat, {"inactive_file", "active_file", "slab_reclaimable"})
+                                  : sum_of(stat, {"total_inactive_file", "total_active_file"});
   return limit - min(limit, used - min(used, cache));
+}
+
+u64 bytes_of(const std::string& root, const char* name) {
+  const u64 kib = number_in(read_text(root + "/proc/meminfo"), name);
+  return kib == no_number ? no_number : kib << 10;
 }
 
 }  // namespace
 
 // Memory that the kernel has without swapping, at most what every control group above this process leaves.
 u64 available_memory_below(const std::string& root) {
-  const u64 kib = number_in(read_text(root + "/proc/meminfo"), "MemAvailable");
-  u64 bytes = kib == no_number ? no_number : kib << 10;
+  u64 bytes = bytes_of(root, "MemAvailable");
   for (const ControlGroup& group : control_groups(root, "memory")) bytes = min(bytes, left_in(group));
   return bytes;
 }
 
 u64 available_memory(void*) { return available_memory_below(""); }
+
+// Memory of the machine, at most what every control group above this process may use.
+u64 total_memory_below(const std::string& root) {
+  u64 bytes = bytes_of(root, "MemTotal");
+  for (const ControlGroup& group : control_groups(root, "memory")) bytes = min(bytes, limit_of(group));
+  return bytes;
+}
+
+u64 total_memory() { return total_memory_below(""); }
 
 u64 resident_memory(void*) {
   const u64 kib = number_in(read_text("/proc/self/status"), "VmRSS");

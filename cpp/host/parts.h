@@ -11,7 +11,9 @@ void* allocate(void*, u64 bytes);
 void release(void*, void* memory, u64 bytes);
 void prefault(void*, void* memory, u64 bytes);
 u64 available_memory(void*);
-u64 available_memory_below(const std::string& root);  // with `root` before every path that it reads, for tests
+// With `root` before every path that they read, for tests; ~0: not known.
+u64 available_memory_below(const std::string& root);
+u64 total_memory_below(const std::string& root);
 u64 resident_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);

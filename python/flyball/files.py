@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from . import _core
 from .errors import FileError, FormatError, InvalidArgument, NotFound
 from .paths import AnyPath, expanded
+
+_MOST_RESERVED = 64 << 20  # a file in memory (tmpfs) takes it
 
 
 def read(path: AnyPath, most: int) -> bytes:
@@ -42,6 +46,20 @@ def write(path: AnyPath, content: str | bytes) -> Path:
     except InvalidArgument as error:
         raise FileError(error.where, f"{error.what}; give another name") from None
     return target
+
+
+def lacks_room(folder: AnyPath, n_bytes: int) -> str:
+    """Why a folder cannot take a file of this size, or "". Reserves a part for a moment: free space has no quotas."""
+    name = expanded(folder)
+    try:
+        free = shutil.disk_usage(name).free
+        if free < n_bytes:
+            return f"has {free >> 20} MiB free, {n_bytes >> 20} are needed"
+        with tempfile.TemporaryFile(dir=name) as file:
+            os.posix_fallocate(file.fileno(), 0, min(n_bytes, _MOST_RESERVED))
+    except OSError as error:
+        return f"cannot take {n_bytes >> 20} MiB: {error.strerror or error}"
+    return ""
 
 
 def state_folder() -> Path | None:

@@ -48,6 +48,7 @@ class Machine {
         .file(folder + "/memory.stat", stat);
   }
   u64 available_mib() const { return host::available_memory_below(root) / mib; }
+  u64 total_mib() const { return host::total_memory_below(root) / mib; }
 
   std::string root;
 };
@@ -58,6 +59,7 @@ const char unified_mount[] = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - c
 
 TEST(memory_of_a_machine_without_control_groups) {
   CHECK_EQ(Machine().available_mib(), 16384u);
+  CHECK_EQ(Machine().total_mib(), 32768u);
   Machine machine;
   machine.file("/proc/meminfo", "MemTotal: 1 kB\n");  // a kernel before 3.14
   CHECK_EQ(host::available_memory_below(machine.root), ~u64(0));
@@ -70,6 +72,7 @@ TEST(page_cache_of_a_container_is_available) {
                     "anon 300000000\nfile 7864320000\nshmem 0\ninactive_file 7340032000\nactive_file 104857600\n"
                     "slab_reclaimable 52428800\nslab 62914560\nworkingset_refault_file 99999999999\n");
   CHECK_EQ(machine.available_mib(), 8192u - 8000 + 7000 + 100 + 50);
+  CHECK_EQ(machine.total_mib(), 8192u);
 }
 
 TEST(memory_in_shared_files_is_not_available) {  // tmpfs counts as file, but cannot be dropped
@@ -111,6 +114,7 @@ TEST(memory_of_a_group_of_version_1) {
   CHECK_EQ(machine.available_mib(), 16384u);
   machine.version_1(own, bytes(300), 290, "inactive_file 1\ntotal_inactive_file 209715200\ntotal_active_file 0\n");
   CHECK_EQ(machine.available_mib(), 210u);
+  CHECK_EQ(machine.total_mib(), 300u);
   machine.version_1(mount + "/docker", bytes(1000), 950);
   CHECK_EQ(machine.available_mib(), 50u);
 }

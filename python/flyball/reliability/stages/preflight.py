@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
-from ... import image
+from ... import _core, files, image
 from ...config.configuration import resolve
 from ...engine.model import Model, demo_model_path
 from ...errors import Error, NotFound
@@ -15,6 +12,7 @@ from ..context import Context
 from ..results import StageResult
 
 _LEAST_DISK = 256 << 20
+_MODELS = 3  # in memory at once: mapped, prepared, and prepared again to measure its loading
 
 
 def run(context: Context) -> StageResult:
@@ -51,18 +49,17 @@ def run(context: Context) -> StageResult:
         scipy("stats")
     except NotFound as error:
         lacks(str(error), "pip install 'flyball[reliability]'", "none")
-    free = shutil.disk_usage(context.folder).free
-    if free < _LEAST_DISK:
-        lacks(f"{context.root} has {free >> 20} MiB free", "free some space", "use another folder by --artifacts")
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE")
-    if available < 3 * n_bytes:
+    disk = _LEAST_DISK + (3 * n_bytes if context.target == "qemu" else 0)  # an image, and then its files
+    if lacking := files.lacks_room(context.folder, disk):
+        lacks(f"{context.folder} {lacking}", "make room, or raise the quota", "use another folder by --artifacts")
+    available, total = _core.memory()
+    if available is not None and available < _MODELS * n_bytes:
         lacks(
-            f"{available >> 20} MiB of memory are free, the model takes {3 * n_bytes >> 20}",
-            "end other programs",
+            f"memory: {available >> 20} MiB are available, a run with {model} needs {_MODELS * n_bytes >> 20}",
+            "end other programs, or raise the limit of the control group",
             "use a smaller model by --model",
         )
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") >> 20
-    values = {"problems": problems, "model": str(model), "shape": shape, "memory_mb": memory}
+    values = {"problems": problems, "model": str(model), "shape": shape, "memory_mb": (total or 0) >> 20}
     if not problems:
         return StageResult("preflight", passed("PREFLIGHT_READY", "all requirements are met"), values)
     say = failed if refused else inconclusive
