@@ -126,6 +126,14 @@ py::dict speculation_dict(const runtime::SpeculationMetrics& metrics) {
   return d;
 }
 
+std::string json_of(const auto& write) {
+  char buffer[4096];
+  Writer out(buffer, sizeof buffer);
+  JsonWriter json(out);
+  write(json);
+  return string(out.text());
+}
+
 py::dict session_metrics(const SessionCore& core) {
   const Use use(*core.owner, Use::For::looking);
   const runtime::SessionMetrics& metrics = core.owner->session->metrics();
@@ -138,6 +146,8 @@ py::dict session_metrics(const SessionCore& core) {
   d["generations_started"] = metrics.generations_started;
   d["generations_completed"] = metrics.generations_completed;
   d["last_first_token_cycles"] = metrics.last_first_token_cycles;
+  d["guard_trips"] = metrics.governor.guard_trips();
+  d["governor_decisions"] = json_of([&](JsonWriter& json) { metrics.governor.write(json); });
   return d;
 }
 
@@ -151,12 +161,10 @@ void govern(const SessionCore& core, const Words& words) {
   check(core.owner->session->govern(read_governor(words)));
 }
 
-std::string json_of(const auto& write) {
-  char buffer[4096];
-  Writer out(buffer, sizeof buffer);
-  JsonWriter json(out);
-  write(json);
-  return string(out.text());
+// (turn, reason_id, data), or None
+py::object last_decision(const engine::LastDecision& last) {
+  if (last.turn == 0) return py::none();
+  return py::make_tuple(last.turn, text(journal::info(last.decision.reason).id), text(last.decision.data.str()));
 }
 
 py::dict governor(const SessionCore& core) {
@@ -170,6 +178,8 @@ py::dict governor(const SessionCore& core) {
   d["attention_cycles"] = state.baseline.attention_cycles;
   d["tightness"] = state.tightness;
   d["safe_turns_left"] = state.safe_turns_left;
+  d["last_guard_stop"] = last_decision(session.last_guard_stop());
+  d["last_autotune"] = last_decision(session.last_autotune());
   return d;
 }
 

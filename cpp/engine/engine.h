@@ -109,6 +109,8 @@ struct CancelToken {  // checked between matrices, and inside those that take lo
   u64 deadline_ns = 0;  // Platform.now_ns; 0: none
 };
 
+struct LastDecision;
+
 class Session {
  public:
   static Result<Session*> create(Model& model, const SessionOptions& options);
@@ -130,6 +132,8 @@ class Session {
   // The governor: other settings hold from the next answer on, what it has learned stays.
   const GovernorSettings& governor_settings() const;
   const GovernorState& governor() const;
+  const LastDecision& last_guard_stop() const;  // or what would have been one, in the mode simulate
+  const LastDecision& last_autotune() const;    // the last that changed the bounds or the threads, or was kept from it
   Status govern(const GovernorSettings& settings);
 
   // Teacher-forced logits of every position: out is (ids.size, n_vocab). Uses a cleared cache; `batch` tokens at a
@@ -189,6 +193,11 @@ struct Decision {
     return event == "caps" || event == "in_force" ||
            (event == "stop" && reason != journal::Reason::GUARD_STOP_SIMULATED);
   }
+};
+
+struct LastDecision {
+  u64 turn = 0;  // the answer's number in the session; 0: none yet
+  Decision decision;
 };
 
 // Drafting tokens and checking several in one call: the answer is the same, bit by bit (docs/speculation.md).

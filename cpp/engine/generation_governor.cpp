@@ -37,12 +37,19 @@ governor::Record GenerationGovernor::record() {
 // A decision: the journal gets the observations that it follows from first.
 void GenerationGovernor::decided(Reason reason, Str data) {
   flush_calls();
-  record_event(generation_->session, generation_->turn, reason, data);
-  if (n_decisions_ == max_decisions || journal::info(reason).family == "SPECULATION") return;
-  Decision& decision = decisions_[n_decisions_++];
+  Session::State& session = generation_->session;
+  record_event(session, generation_->turn, reason, data);
+  const journal::ReasonInfo& about = journal::info(reason);
+  if (about.family == "SPECULATION") return;
+  Decision decision;
   decision.position = generation_->n_tokens;
   decision.reason = reason;
   decision.data.assign(data.size <= sizeof decision.data.data ? data : Str("{}"));
+  session.metrics.governor.add(reason);
+  if (about.family == "GUARD" && about.event == "stop") session.last_guard_stop = {generation_->turn, decision};
+  if (about.family == "AUTOTUNE" && about.event != "baseline" && about.event != "caps")
+    session.last_autotune = {generation_->turn, decision};
+  if (n_decisions_ != max_decisions) decisions_[n_decisions_++] = decision;
 }
 
 template <class Seen>

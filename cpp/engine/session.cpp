@@ -125,6 +125,8 @@ void Session::reset() {
 
 const GovernorSettings& Session::governor_settings() const { return state_->options.governor; }
 const GovernorState& Session::governor() const { return state_->governor; }
+const LastDecision& Session::last_guard_stop() const { return state_->last_guard_stop; }
+const LastDecision& Session::last_autotune() const { return state_->last_autotune; }
 
 Status Session::govern(const GovernorSettings& settings) {
   FLYBALL_TRY(governor::check(settings));

@@ -102,8 +102,9 @@ struct Session::State : InPlace {
   u64 number = 0;  // in the journal; 0: no journal
   GovernorState governor;
   u64 governed_turn = 0;  // its current answer
-  u64 prefix_kind = 0;    // sessions with the same may share keys and values
-  Span<Token> tokens;     // (context); the first n_tokens are in the cache
+  LastDecision last_guard_stop, last_autotune;
+  u64 prefix_kind = 0;  // sessions with the same may share keys and values
+  Span<Token> tokens;   // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
   Span<f32> logits;  // (n_vocab), of a session that drafts
   runtime::SessionMetrics metrics;

@@ -15,25 +15,35 @@ State begin(const Settings& settings, const Baseline& known, u32 decode_threads)
   return state;
 }
 
+namespace {
+
+bool is_safe(const Settings& settings, const State& state) {
+  return settings.guard_mode == Settings::on && state.safe_turns_left != 0;
+}
+
+}  // namespace
+
+Knobs effective(const Settings& settings, const State& state, Knobs asked) {
+  if (settings.autotune_mode == Settings::on) asked = tightened(settings, asked, state.tightness);
+  return is_safe(settings, state) ? safe(settings, asked) : asked;
+}
+
 Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Record record) {
   state.turn = {};
   state.turn.asked = seen.asked;
   state.turn.depth = seen.prompt_tokens;
-  const bool is_safe = settings.guard_mode == Settings::on && state.safe_turns_left != 0;
   if (seen.policy_change.any()) {
     EventData<> data;
     write_members(data.json, seen.policy_change);
     record(Reason::POLICY_IN_FORCE, data.done());
   }
-  Knobs given = seen.asked;
-  if (settings.autotune_mode == Settings::on) given = tightened(settings, given, state.tightness);
-  if (is_safe) given = safe(settings, given);
+  const Knobs given = effective(settings, state, seen.asked);
   if (given == seen.asked) return given;
   EventData<> data;
   write_knobs(data.json.key("asked"), seen.asked);
   write_knobs(data.json.key("given"), given);
   data.json.field("tightness", state.tightness).field("safe_turns_left", state.safe_turns_left);
-  record(is_safe ? Reason::GUARD_SAFE_CAPS : Reason::AUTOTUNE_CAPS, data.done());
+  record(is_safe(settings, state) ? Reason::GUARD_SAFE_CAPS : Reason::AUTOTUNE_CAPS, data.done());
   return given;
 }
 

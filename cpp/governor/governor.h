@@ -65,7 +65,10 @@ struct State {
 State begin(const Settings& settings, const Baseline& known, u32 decode_threads = 1);
 bool calibrated(const Settings& settings, const State& state);
 
-// The answer's settings: the requested ones, or less.
+// What an answer with these requested settings gets: the same, or less.
+Knobs effective(const Settings& settings, const State& state, Knobs asked);
+
+// Begins an answer; returns its settings.
 Knobs begin_turn(const Settings& settings, State& state, const TurnBegun& seen, Record record);
 
 // Whether the answer ends here, and why.

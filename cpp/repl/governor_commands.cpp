@@ -1,9 +1,11 @@
 // The governor and the policy.
+#include "base/json.h"
 #include "repl/command.h"
 
 namespace flyball::repl {
 
 using governor::Settings;
+using journal::Reason;
 
 namespace {
 
@@ -28,6 +30,40 @@ Status govern(Context& repl, Str prefix, Str main_key, Str argument) {
   return {};
 }
 
+// A decision that was made `where` in an answer, with its reason and the numbers behind it.
+void show(Context& repl, const engine::LastDecision& last, Str where) {
+  const journal::ReasonInfo& about = journal::info(last.decision.reason);
+  repl.out << about.id << ' ' << where << " answer " << last.turn << ": " << about.meaning << ' '
+           << last.decision.data.str() << '\n';
+}
+
+void show(Context& repl, const governor::Knobs& knobs) {
+  const auto real = [&](Str name, f32 value) {
+    char digits[32];
+    Writer text(digits, sizeof digits);
+    write_f32(text, value);
+    repl.out << name << text.text();
+  };
+  repl.out << "max_tokens " << knobs.max_tokens << ", top_k " << knobs.top_k;
+  real(", top_p ", knobs.top_p);
+  real(", temp ", knobs.temperature);
+}
+
+void show_effective(Context& repl) {
+  const runtime::SamplerSettings& s = repl.sampler;
+  const governor::Knobs asked{repl.max_tokens, s.top_k, s.top_p, s.temperature};
+  const governor::Knobs given = governor::effective(repl.options.governor, repl.session->governor(), asked);
+  repl.out << "the next answer gets ";
+  show(repl, given);
+  if (given == asked) {
+    repl.out << ", as requested\n";
+    return;
+  }
+  repl.out << "; requested: ";
+  show(repl, asked);
+  repl.out << '\n';
+}
+
 Status autotune(Context& repl, Str argument) {
   FLYBALL_TRY(govern(repl, "autotune", "mode", argument));
   const Settings& s = repl.options.governor;
@@ -38,18 +74,38 @@ Status autotune(Context& repl, Str argument) {
     else
       repl.out << ", tightens above " << s.high_percent << " % of the usual cost, relaxes below " << s.low_percent
                << " %";
+    repl.out << "\na step takes " << s.step_max_tokens << " off max_tokens, down to " << s.floor_max_tokens;
+    if (s.autotune_knobs != 0) {
+      repl.out << "; " << s.step_top_k << " off top_k, down to " << s.floor_top_k;
+      const auto percents = [&](Str name, u64 step, u64 floor) {
+        (repl.out << "; ").fixed(f64(step) / 100, 2) << " off " << name << ", down to ";
+        repl.out.fixed(f64(floor) / 100, 2);
+      };
+      percents("top_p", s.step_top_p_percent, s.floor_top_p_percent);
+      percents("temp", s.step_temperature_percent, s.floor_temperature_percent);
+    }
   }
   repl.out << '\n';
   if (repl.session == nullptr || !s.any()) return {};
   const governor::State& state = repl.session->governor();
-  if (!governor::calibrated(s, state)) {
+  if (governor::calibrated(s, state)) {
+    repl.out << "a token costs " << state.baseline.rest_cycles << " cycles, and " << state.baseline.attention_cycles
+             << " for every 1,024 tokens in the cache\n";
+  } else {
     repl.out << "the usual cost is not known yet: " << state.n_calibrated << " of " << s.calibration_turns
              << " answers\n";
-    return {};
   }
-  repl.out << "a step costs " << state.baseline.rest_cycles << " cycles, and " << state.baseline.attention_cycles
-           << " for every 1,024 tokens in the cache; answers are bounded by " << state.tightness
-           << (state.tightness == 1 ? " step\n" : " steps\n");
+  const runtime::GovernorMetrics& seen = repl.session->metrics().governor;
+  if (s.autotune_mode != Settings::off || repl.session->last_autotune().turn != 0) {
+    repl.out << "answers are bounded by " << state.tightness << (state.tightness == 1 ? " step" : " steps")
+             << "; tightened " << seen.of(Reason::AUTOTUNE_TIGHTEN) << ", relaxed " << seen.of(Reason::AUTOTUNE_RELAX)
+             << " times\nlast action: ";
+    if (repl.session->last_autotune().turn != 0)
+      show(repl, repl.session->last_autotune(), "after");
+    else
+      repl.out << "none\n";
+  }
+  if (s.autotune_mode != Settings::off) show_effective(repl);
   return {};
 }
 
@@ -73,8 +129,32 @@ Status guard(Context& repl, Str argument) {
     limit("free memory", s.memory_floor_mb, "MiB");
   }
   repl.out << '\n';
-  if (repl.session != nullptr && repl.session->governor().safe_turns_left != 0)
-    repl.out << "safe mode for " << repl.session->governor().safe_turns_left << " more answers\n";
+  if (repl.session == nullptr) return {};
+  const runtime::GovernorMetrics& seen = repl.session->metrics().governor;
+  const u64 n_simulated = seen.of(Reason::GUARD_STOP_SIMULATED);
+  if (s.guard_mode == Settings::off && seen.guard_trips() + n_simulated == 0) return {};
+  repl.out << "trips: " << seen.guard_trips();
+  Str before = " (";
+  for (u64 i = u64(Reason::GUARD_BUDGET_STOP); i <= u64(Reason::GUARD_MEMORY_STOP); ++i) {
+    if (const u64 n = seen.of(Reason(i)); n != 0)
+      repl.out << before << journal::info(Reason(i)).id << ' ' << n, before = ", ";
+  }
+  repl.out << (before == ", " ? ")" : "");
+  if (n_simulated != 0) repl.out << ", simulated: " << n_simulated;
+  repl.out << '\n';
+  if (repl.session->last_guard_stop().turn != 0) show(repl, repl.session->last_guard_stop(), "in");
+  if (s.guard_mode == Settings::off) return {};
+  constexpr u32 most = ~u32(0);
+  constexpr f32 greatest = 1e6F;
+  if (const u64 left = repl.session->governor().safe_turns_left; left != 0)
+    repl.out << "safe mode for " << left << (left == 1 ? " more answer, " : " more answers, ");
+  else
+    repl.out << "not in safe mode, which lasts for " << s.safe_turns
+             << (s.safe_turns == 1 ? " answer, " : " answers, ");
+  repl.out << "with at most ";
+  show(repl, governor::safe(s, {most, most, greatest, greatest}));
+  repl.out << '\n';
+  show_effective(repl);
   return {};
 }
 

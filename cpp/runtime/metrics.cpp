@@ -37,6 +37,21 @@ void write_speculation(JsonWriter& out, const SpeculationMetrics& m) {
 
 }  // namespace
 
+u64 GovernorMetrics::guard_trips() const {
+  u64 n = 0;
+  for (u64 i = u64(journal::Reason::GUARD_BUDGET_STOP); i <= u64(journal::Reason::GUARD_MEMORY_STOP); ++i)
+    n += of(journal::Reason(i));
+  return n;
+}
+
+void GovernorMetrics::write(JsonWriter& out) const {
+  out.begin_object();
+  for (u64 i = 0; i < sizeof counts_ / sizeof *counts_; ++i) {
+    if (counts_[i] != 0) out.field(journal::info(journal::Reason(u64(first) + i)).id, counts_[i]);
+  }
+  out.end_object();
+}
+
 void write_metrics(JsonWriter& out, const GenerationMetrics& m, u64 cycles_per_second) {
   out.begin_object();
   write_phase(out, "prefill", m.prefill, cycles_per_second);
@@ -66,6 +81,9 @@ void write_metrics(JsonWriter& out, const SessionMetrics& m, const StartupMetric
   out.field("sample_cycles", m.sample_cycles).field("last_first_token_cycles", m.last_first_token_cycles);
   out.field("cycles_per_second", cycles_per_second);
   write_ms(out, "last_first_token_ms", m.last_first_token_cycles, cycles_per_second);
+  out.field("guard_trips", m.governor.guard_trips());
+  out.field("guard_trips_simulated", m.governor.of(journal::Reason::GUARD_STOP_SIMULATED));
+  m.governor.write(out.key("governor_decisions"));
   out.end_object();
 }
 

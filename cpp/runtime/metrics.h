@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/json.h"
+#include "journal/reasons.h"
 
 namespace flyball::runtime {
 
@@ -39,6 +40,24 @@ struct GenerationMetrics {  // one call
   u64 total_cycles = 0;
 };
 
+// Decisions of a session's governor, by reason.
+class GovernorMetrics {
+ public:
+  void add(journal::Reason reason) {
+    if (reason >= first && reason <= last) ++counts_[u64(reason) - u64(first)];
+  }
+  u64 of(journal::Reason reason) const {
+    return reason >= first && reason <= last ? counts_[u64(reason) - u64(first)] : 0;
+  }
+  u64 guard_trips() const;            // answers that the guard ended
+  void write(JsonWriter& out) const;  // {reason: count}, without those that never occurred
+
+ private:
+  static constexpr journal::Reason first = journal::Reason::AUTOTUNE_CALIBRATED;
+  static constexpr journal::Reason last = journal::Reason::GUARD_CACHE_RESET;
+  u64 counts_[u64(last) - u64(first) + 1] = {};
+};
+
 struct SessionMetrics {
   PhaseMetrics prefill;
   PhaseMetrics decode;
@@ -48,6 +67,7 @@ struct SessionMetrics {
   u64 generations_started = 0;
   u64 generations_completed = 0;
   u64 last_first_token_cycles = 0;
+  GovernorMetrics governor;
 };
 
 struct StartupMetrics {

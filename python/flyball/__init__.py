@@ -21,6 +21,7 @@ from .engine.receipt import Receipt
 from .engine.results import (
     Decision,
     GovernorState,
+    LastDecision,
     Metrics,
     ModelInfo,
     Phase,
@@ -93,6 +94,7 @@ __all__ = [
     "Interrupted",
     "InvalidArgument",
     "Journal",
+    "LastDecision",
     "Message",
     "Metrics",
     "Model",

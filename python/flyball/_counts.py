@@ -47,3 +47,5 @@ class SessionCounts(TypedDict):
     generations_started: int
     generations_completed: int
     last_first_token_cycles: int
+    guard_trips: int
+    governor_decisions: str

@@ -438,6 +438,63 @@ TEST(quit_ends_and_nothing_is_left) {
   }
 }
 
+TEST(the_governor_shows_trips_bounds_and_its_last_action) {
+  Screen screen;
+  screen.start();
+  CHECK_EQ(screen.say("/guard"), "guard off\n");
+  CHECK_EQ(screen.say("/autotune"), "autotune off\n");
+  screen.say("/speculate off"), screen.say("/raw on"), screen.say("/max_tokens 200");
+  screen.say("/guard budget_cycles 1");
+  CHECK(has(screen.say("/guard simulate"),
+            "trips: 0\nnot in safe mode, which lasts for 2 answers, with at most "
+            "max_tokens 96, top_k 40, top_p 0.88, temp 0.7\n"
+            "the next answer gets max_tokens 200, "));
+  screen.say("Hello");
+  CHECK(has(screen.say("/guard"),
+            "trips: 0, simulated: 1\nGUARD_STOP_SIMULATED in answer 1: would end the answer, "
+            "but the mode is simulate {\"would\":\"GUARD_BUDGET_STOP\","));
+  screen.say("/guard on"), screen.say("/clear"), screen.say("Hello");
+  const std::string tripped = screen.say("/guard");
+  CHECK(has(tripped,
+            "trips: 1 (GUARD_BUDGET_STOP 1), simulated: 1\n"
+            "GUARD_BUDGET_STOP in answer 2: too many steps of an answer exceeded their budget of cycles "
+            "{\"at_token\":"));
+  CHECK(has(tripped, "safe mode for 2 more answers, with at most max_tokens 96, "));
+  CHECK(has(tripped, "the next answer gets max_tokens 96, "));
+  CHECK(has(tripped, "; requested: max_tokens 200, "));
+  const std::string metrics = screen.say("/metrics");
+  CHECK(has(metrics, "\"guard_trips\":1,\"guard_trips_simulated\":1,\"governor_decisions\":{"));
+  CHECK(has(metrics, "\"GUARD_BUDGET_STOP\":1,\"GUARD_STOP_SIMULATED\":1,\"GUARD_SAFE_ENTERED\":1"));
+  // What happened is still told when the guard is off, and gone with the session.
+  CHECK(has(screen.say("/guard off"), "guard off\ntrips: 1 (GUARD_BUDGET_STOP 1)"));
+  screen.say("/reset");
+  CHECK(has(screen.say("/metrics"), "\"guard_trips\":0,"));
+  CHECK_EQ(screen.say("/guard"), "guard off\n");
+}
+
+TEST(autotune_shows_its_steps_and_what_an_answer_gets) {
+  Screen screen;
+  screen.start();
+  screen.say("/speculate off"), screen.say("/raw on"), screen.say("/max_tokens 90");
+  screen.say("/autotune high_cycles 2"), screen.say("/autotune min_tokens 1");
+  CHECK(has(screen.say("/autotune on"), "a step takes 16 off max_tokens, down to 64\n"));
+  CHECK(has(screen.say("/autotune"),
+            "answers are bounded by 0 steps; tightened 0, relaxed 0 times\nlast action: none\n"
+            "the next answer gets max_tokens 90, "));
+  CHECK(has(screen.say("/autotune"), ", as requested\n"));
+  screen.say("Hello");
+  const std::string tight = screen.say("/autotune");
+  CHECK(has(tight,
+            "answers are bounded by 1 step; tightened 1, relaxed 0 times\n"
+            "last action: AUTOTUNE_TIGHTEN after answer 1: an answer cost more than the high mark: later answers "
+            "get one step less {\"measured\":"));
+  CHECK(has(tight, "the next answer gets max_tokens 74, "));
+  CHECK(has(screen.say("/autotune knobs all"),
+            "; 8 off top_k, down to 24; 0.02 off top_p, down to 0.80; 0.04 off temp, "
+            "down to 0.55\n"));
+  CHECK(has(screen.say("/metrics"), "\"AUTOTUNE_TIGHTEN\":1"));
+}
+
 TEST(a_governed_session_says_what_it_decided) {
   Screen screen;
   screen.options.journal = "j.jsonl";

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _core
@@ -145,7 +146,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class SessionMetrics:
-    """Totals over all generations of a session."""
+    """Totals over all generations of a session.
+
+    The guard ended `guard_trips` answers; `governor_decisions` counts guard's and autotune's decisions by reason.
+    """
 
     prefill: Phase
     decode: Phase
@@ -155,6 +159,8 @@ class SessionMetrics:
     generations_started: int
     generations_completed: int
     last_first_token_cycles: int
+    guard_trips: int = 0
+    governor_decisions: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_counts(cls, counts: SessionCounts, cycles_per_second: int) -> SessionMetrics:
@@ -168,7 +174,14 @@ class SessionMetrics:
             generations_started=counts["generations_started"],
             generations_completed=counts["generations_completed"],
             last_first_token_cycles=counts["last_first_token_cycles"],
+            guard_trips=counts["guard_trips"],
+            governor_decisions=json.loads(counts["governor_decisions"]),
         )
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        phases = {name: getattr(self, name).as_dict() for name in ("prefill", "decode", "speculation")}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | phases
 
 
 @dataclass(frozen=True)
@@ -181,11 +194,22 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class LastDecision:
+    """A decision in or after the session's answer number `turn`, from 1."""
+
+    turn: int
+    reason_id: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class GovernorState:
     """A session's governor: its settings and its measured baseline.
 
     A plain decode step costs `rest_cycles`, plus `attention_cycles` per 1,024 tokens in the cache. The bounds on
-    answers are tightened by `tightness` steps; safe mode lasts for `safe_turns_left` more answers.
+    answers are tightened by `tightness` steps; safe mode lasts for `safe_turns_left` more answers. `last_guard_stop`:
+    when the guard last ended an answer, or would have; `last_autotune`: the last change of bounds or threads, or what
+    kept it. None: not yet.
     """
 
     settings: dict[str, str | int]
@@ -194,6 +218,8 @@ class GovernorState:
     attention_cycles: int
     tightness: int
     safe_turns_left: int
+    last_guard_stop: LastDecision | None = None
+    last_autotune: LastDecision | None = None
 
 
 @dataclass(frozen=True)

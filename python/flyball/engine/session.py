@@ -33,6 +33,7 @@ from .options import (
 from .results import (
     Decision,
     GovernorState,
+    LastDecision,
     Metrics,
     Piece,
     Result,
@@ -194,6 +195,9 @@ class Session(Unpicklable):
     def governor(self) -> GovernorState:
         """The governor's settings and state."""
         fields = self._core.governor()
+        for name in ("last_guard_stop", "last_autotune"):
+            if (last := fields[name]) is not None:
+                fields[name] = LastDecision(last[0], last[1], json.loads(last[2]))
         return GovernorState(**fields | {"settings": json.loads(fields["settings"])})
 
     def govern(self, settings: Mapping[str, object]) -> None:

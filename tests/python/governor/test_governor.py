@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -126,6 +127,25 @@ def test_safe_mode_bounds_the_next_answers_and_ends(model: flyball.Model) -> Non
     lengths = [len(ask(session).tokens) for _ in range(3)]
     assert lengths == [20, 20, 100]
     assert session.governor.safe_turns_left == 0
+
+
+def test_a_session_counts_trips_and_knows_its_last_decisions(model: flyball.Model) -> None:
+    session = model.session(governor=GUARD | {"guard.budget_cycles": 1, "autotune.mode": "on"})
+    assert (session.metrics.guard_trips, session.metrics.governor_decisions) == (0, {})
+    assert session.governor.last_guard_stop is session.governor.last_autotune is None
+    result = ask(session)
+    counted, stop = session.metrics, session.governor.last_guard_stop
+    assert counted.guard_trips == 1
+    assert counted.governor_decisions == Counter(reasons(result))
+    assert stop is not None
+    assert (stop.turn, stop.reason_id, stop.data) == (1, "GUARD_BUDGET_STOP", result.decisions[0].data)
+    session.govern(GUARD | {"autotune.mode": "on", "autotune.high_cycles": 2, "autotune.min_tokens": 1})
+    second = ask(session)
+    last = session.governor.last_autotune
+    assert last is not None
+    assert (last.turn, last.reason_id) == (2, "AUTOTUNE_TIGHTEN")
+    assert session.governor.last_guard_stop == stop
+    assert session.metrics.governor_decisions == Counter(reasons(result)) + Counter(reasons(second))
 
 
 def test_a_bounded_answer_says_so_and_can_be_verified(model: flyball.Model) -> None:
@@ -321,7 +341,7 @@ def test_run_shows_what_was_decided(capsys: pytest.CaptureFixture[str]) -> None:
 def test_chat_shows_one_line_about_decisions(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = iter(["/explain", "Hello", "/explain", "/quit"])
+    lines = iter(["/explain", "Hello", "/explain", "/metrics", "/quit"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
     limits = ["--set", "guard.mode=on", "--set", "guard.budget_cycles=1"]
     assert main(["chat", *limits, "--speculate", "off"]) == 0
@@ -331,6 +351,9 @@ def test_chat_shows_one_line_about_decisions(
     assert (
         "6 steps took longer than their budget, the last of 1 cycles\n  safe mode for the next 2 answers\n" in shown.out
     )
+    counts = json.loads(next(line for line in shown.out.splitlines() if line.startswith("{")))
+    assert counts["session"]["guard_trips"] == 1
+    assert counts["session"]["decode"]["tokens"] == counts["decode"]["tokens"] > 0
 
 
 # ---------------------------------------------------------------- coverage

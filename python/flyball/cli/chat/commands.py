@@ -28,7 +28,7 @@ HELP = '''/help                    this list
 /seed N                  draw other tokens
 /speculate [HOW]         verify draft tokens, several at once: auto, off, always
 /explain                 what was decided about the last answer, and why
-/metrics                 counts of the last answer
+/metrics                 counts of the last answer and of the session
 /receipt FILE            write the last answer's receipt
 /bye                     end (also /quit, Ctrl-D)
 
@@ -128,6 +128,11 @@ def _speculate(conversation: Conversation, how: str) -> None:
     common.write(f"speculate {options['speculate']}{', with a draft model' if options['draft'] else ''}\n")
 
 
+def _metrics(conversation: Conversation, _: str) -> None:
+    counts = conversation.last_answer().metrics.as_dict()
+    common.write_json(counts | {"session": conversation.chat.session.metrics.as_dict()})
+
+
 def _explain(conversation: Conversation, _: str) -> None:
     """Explain the decisions during and after the last answer, in sentences."""
     lines = common.sentences(conversation.last_answer())
@@ -152,6 +157,6 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     "/seed": _seed,
     "/speculate": _speculate,
     "/explain": _explain,
-    "/metrics": lambda conversation, _: common.write_json(conversation.last_answer().metrics.as_dict()),
+    "/metrics": _metrics,
     "/receipt": _receipt,
 }
