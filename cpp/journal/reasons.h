@@ -136,6 +136,7 @@ namespace flyball::journal {
   REASON(METRICS, INSUFFICIENT_DATA, "metrics", "no baseline of this machine and model, or too few runs")             \
   REASON(BENCH, PASSED, "bench", "equal digests and counters, and no slow-down beyond chance")                        \
   REASON(BENCH, SLOWER, "bench", "a case became slower, beyond chance and beyond the limit")                          \
+  REASON(BENCH, OVER_LIMIT, "bench", "a case takes longer than the given limit allows, measured without pairs")       \
   REASON(BENCH, WATCH, "bench", "a case may have become slower: the evidence does not suffice")                       \
   REASON(BENCH, DIGEST, "bench", "a case gives another answer")                                                       \
   REASON(BENCH, COUNTER, "bench", "a case counts more work")                                                          \

@@ -21,15 +21,22 @@ from .results import CaseResult, Pairs, Results
 LEAST_PAIRS = 7
 _LEVEL = 0.01  # significance level of the tests of all cases together
 _MOST_NAMED = 3  # cases in a message; the evidence has all
-_ORDER = ("BENCH_VANISHED", "BENCH_DIGEST", "BENCH_COUNTER", "BENCH_SLOWER", "BENCH_WATCH", "BENCH_PASSED")
+_ORDER = (
+    *("BENCH_VANISHED", "BENCH_DIGEST", "BENCH_COUNTER"),
+    *("BENCH_SLOWER", "BENCH_OVER_LIMIT", "BENCH_WATCH", "BENCH_PASSED"),
+)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The largest ratios of current to base that pass."""
+    """The largest ratios of current to base that pass.
+
+    `regressions`: whether times that were not measured in pairs fail, too; only a quiet machine makes that sensible.
+    """
 
     slow_down: float = 1.03
     counters: float = 1.01
+    regressions: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,10 +165,8 @@ def _compare(
     times: Mapping[str, Times],
     again: Collection[str] | None,
 ) -> Comparison:
-    for name in ("fingerprint", "seed"):
-        if getattr(base, name) != getattr(current, name):
-            what = f"{getattr(base, name)!s:.12} in base and {getattr(current, name)!s:.12} in current"
-            raise InvalidArgument(name, f"is {what}, so answers cannot be compared; run the same pack on both")
+    if why := incomparable(base, current):
+        raise InvalidArgument("current", f"is not comparable with base: {why}; run the same pack on both")
     same_machine = base.machine["digest"] == current.machine["digest"]
     why = "" if same_machine else "on another machine"
     if not why and base.threads != current.threads:
@@ -176,7 +181,20 @@ def _compare(
         gone=current.failures,
         instructions=same_machine and base.isa == current.isa,
     )
-    return Comparison(rows, overall(rows, bounds, f"measured {why}" if why else timing.value))
+    verdict = overall(rows, bounds, f"measured {why}" if why else timing.value)
+    if bounds.regressions and why and verdict.outcome is Outcome.PASS:
+        message = f"{verdict.message}: whether it is slower is not known"
+        verdict = inconclusive("BENCH_WATCH", message, "measure both on one machine", **verdict.evidence)
+    return Comparison(rows, verdict)
+
+
+def incomparable(base: Results, current: Results) -> str:
+    """Why the answers of two results cannot be compared, or ""."""
+    for name, what in (("corpus", "corpus"), ("fingerprint", "model"), ("seed", "seed")):
+        sides = (getattr(base, name), getattr(current, name))
+        if sides[0] != sides[1]:
+            return f"another {what}, {sides[0]!s:.12} in base and {sides[1]!s:.12} in current"
+    return ""
 
 
 def judge(
@@ -205,16 +223,24 @@ def judge(
             verdict = failed("BENCH_COUNTER", f"does more work: {growth}", limit=bounds.counters)
         elif timing is Timing.PAIRED and paired is not None:
             verdict = _timed(paired, bounds, None if again is None else name in again)
-        elif timing is Timing.UNPAIRED and now.median_ms > bounds.slow_down * before.median_ms:
-            verdict = inconclusive(
-                "BENCH_WATCH",
-                f"takes {now.median_ms / before.median_ms:.3f} x as long, but not measured in pairs",
-                "flyball bench run --against measures in pairs",
-            )
+        elif timing is Timing.UNPAIRED and (slower := _slower(before, now, bounds)):
+            in_pairs = "flyball bench run --against measures in pairs"
+            if bounds.regressions:
+                message, limit = f"{slower}, the limit is {100 * (bounds.slow_down - 1):.3g} %", bounds.slow_down
+                verdict = failed("BENCH_OVER_LIMIT", message, in_pairs, limit=limit)
+            else:
+                verdict = inconclusive("BENCH_WATCH", f"{slower}, but not measured in pairs", in_pairs)
         else:
             verdict = passed("BENCH_PASSED", "the same answer, no more work")
         rows.append(Row(name, before, now, paired, verdict))
     return rows
+
+
+def _slower(before: CaseResult, now: CaseResult, bounds: Bounds) -> str:
+    """What takes longer than the bound allows: the answer, or a decoded token."""
+    both = {"takes": (before.median_ms, now.median_ms), "a decoded token takes": (before.decode, now.decode)}
+    ratios = {what: b / a for what, (a, b) in both.items() if a and b}
+    return ", ".join(f"{what} {ratio:.3f} x as long" for what, ratio in ratios.items() if ratio > bounds.slow_down)
 
 
 def _grown(before: CaseResult, now: CaseResult, bounds: Bounds, instructions: bool) -> dict[str, tuple[int, int]]:

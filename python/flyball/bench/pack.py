@@ -6,6 +6,7 @@ schema 1: {schema, kind: "pack", build, profile, repeat, seed, model, corpus}, w
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -38,6 +39,10 @@ class Case:
     max_tokens: int
     speculate: str
     sampling: GenerateKeywords
+
+    def seed(self, of_pack: int) -> int:
+        """The seed that draws its tokens."""
+        return ((self.sampling["seed"] or 0) + of_pack) % 2**64
 
     @classmethod
     def of(cls, found: Fields) -> Case:
@@ -177,6 +182,16 @@ class Pack:
     def sha256(self) -> str:
         """SHA-256 of the file's bytes."""
         return hashlib.sha256(fields.dump(self.as_dict())).hexdigest()
+
+    def inputs(self) -> str:
+        """JSON lines: what each case gives to the model, for other programs to run."""
+        about = {"context": self.corpus.context, "fingerprint": self.fingerprint}
+        rows = [
+            {"case_id": case.id, "category": case.category, "prompt": case.prompt, "max_tokens": case.max_tokens}
+            | {"speculate": case.speculate, **case.sampling, "seed": case.seed(self.seed), **about}
+            for case in self.corpus.cases
+        ]
+        return "".join(json.dumps(row) + "\n" for row in rows)
 
     def check_model(self, path: AnyPath, fingerprint: str) -> None:
         """Refuse another model, whose answers and costs would not be comparable."""

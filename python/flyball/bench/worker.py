@@ -85,7 +85,7 @@ class Runner:
         session.reset()
         ids = self.model.tokenize(case.prompt)[: max(1, session.context - case.max_tokens)]
         how: GenerateKeywords = {**case.sampling}
-        how["seed"] = ((case.sampling["seed"] or 0) + seed) % 2**64
+        how["seed"] = case.seed(seed)
         how["speculate"], how["ignore_eos"], how["batch"] = case.speculate, True, _BATCH
         before = _core.n_allocations()
         start = time.perf_counter_ns()

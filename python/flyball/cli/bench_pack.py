@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import files
 from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
 from ..evidence.gates import Outcome
@@ -29,7 +30,14 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument(
         "--profile", default="ci", metavar="NAME", help="number of samples: quick, ci, nightly, release (default: ci)"
     )
-    one.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    one.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write; an existing folder, or a name that ends with /: benchmark-pack.json in it, with"
+        " benchmark-input.jsonl and benchmark-manifest.md for other programs and for people",
+    )
     one.set_defaults(run=pack)
 
     one = actions.add_parser("run", help="run a pack", epilog="Exit codes: 0 every case ran, 1 some failed, 2 error.")
@@ -49,6 +57,15 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog="Exit codes: 0 pass, 1 fail, 2 inconclusive or error.",
         parents=[common.JSON],
     )
+    one.add_argument(
+        "--threshold", type=float, default=3.0, metavar="PERCENT", help="slow-down to find, in percent (default: 3)"
+    )
+    one.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="a slow-down beyond the threshold fails although it was not measured in pairs (default: inconclusive)",
+    )
+    one.add_argument("--markdown", action="store_true", help="print a matrix of the cases as Markdown")
     one.add_argument("base", metavar="BASE", help="results to compare with, or the pairs of run --against")
     one.add_argument("current", nargs="?", metavar="CURRENT", help="results of the build under test")
     one.set_defaults(run=compare)
@@ -57,12 +74,19 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def pack(args: argparse.Namespace) -> int:
     """Write a pack."""
     from ..bench.fields import write
+    from ..bench.markdown import manifest
     from ..bench.pack import Pack
 
     with Model.load(args.model or demo_model_path(), vocab_only=True) as model:
         made = Pack.make(model, args.profile, args.seed)
-    write(args.output, made.as_dict())
-    common.write(f"{args.output}: {len(made.corpus.cases)} cases, {made.model}, SHA-256 {made.sha256}\n")
+    output = Path(args.output).expanduser()
+    if args.output.endswith("/") or output.is_dir():
+        output.mkdir(parents=True, exist_ok=True)
+        files.write(output / "benchmark-input.jsonl", made.inputs())
+        files.write(output / "benchmark-manifest.md", manifest(made))
+        output /= "benchmark-pack.json"
+    write(output, made.as_dict())
+    common.write(f"{output}: {len(made.corpus.cases)} cases, {made.model}, SHA-256 {made.sha256}\n")
     return common.SUCCESS
 
 
@@ -97,9 +121,15 @@ def run(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare results and print the verdict."""
-    from ..bench.compare import compare, compare_pairs
+    from ..bench.compare import Bounds, compare, compare_pairs, incomparable
+    from ..bench.markdown import matrix
     from ..bench.results import Results, read
 
+    if not 0 < args.threshold <= 1000:
+        raise InvalidArgument("--threshold", f"is {args.threshold:g}, must be above 0 and at most 1000 (percent)")
+    if args.json and args.markdown:
+        raise InvalidArgument("--markdown", "and --json are two forms of the result; give one")
+    bounds = Bounds(slow_down=1 + args.threshold / 100, regressions=args.fail_on_regression)
     base = read(args.base)
     if isinstance(base, Results):
         if args.current is None:
@@ -107,13 +137,17 @@ def compare(args: argparse.Namespace) -> int:
         current = read(args.current)
         if not isinstance(current, Results):
             raise InvalidArgument(args.current, "has pairs: compare it alone")
-        comparison = compare(base, current)
+        if why := incomparable(base, current):
+            raise InvalidArgument(args.current, f"is not comparable with {args.base}: {why}; run the same pack on both")
+        comparison = compare(base, current, bounds)
     elif args.current is not None:
         raise InvalidArgument(args.base, "has pairs: compare it alone")
     else:
-        comparison = compare_pairs(base)
+        comparison = compare_pairs(base, bounds)
     if args.json:
         common.write_json(comparison.as_dict())
+    elif args.markdown:
+        common.write(matrix(comparison, bounds))
     else:
         _show(comparison)
     codes = {Outcome.PASS: common.SUCCESS, Outcome.FAIL: common.FAILURE, Outcome.INCONCLUSIVE: common.ERROR}

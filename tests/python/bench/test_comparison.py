@@ -14,6 +14,7 @@ import pytest
 import flyball
 from flyball.bench.compare import Bounds, compare, compare_pairs, suspects
 from flyball.bench.fields import write
+from flyball.bench.markdown import matrix
 from flyball.bench.results import CaseResult, Pairs, Results
 from flyball.bench.worker import COUNTERS
 from flyball.evidence.gates import Outcome
@@ -134,11 +135,55 @@ def test_another_machine_compares_what_is_exact(measured: Results) -> None:
         other = with_case(elsewhere, "decode-greedy", digest="0" * 64)
         assert compare(measured, other).verdict.reason_id == "BENCH_DIGEST"
     for name, other in (
-        ("fingerprint", replace(measured, fingerprint="0" * 64)),
-        ("seed", replace(measured, seed=1)),
+        ("another corpus", replace(measured, corpus="0" * 64)),
+        ("another model", replace(measured, fingerprint="0" * 64)),
+        ("another seed", replace(measured, seed=1)),
     ):
         with pytest.raises(flyball.InvalidArgument, match=name):
             compare(measured, other)
+
+
+def test_a_regression_fails_where_that_is_asked_for(measured: Results) -> None:
+    case = measured.cases["decode-greedy"]
+    assert case.decode is not None
+    slow = with_case(measured, "decode-greedy", ms=(1.2 * case.median_ms,))
+    asked = Bounds(slow_down=1.15, regressions=True)
+    verdict = compare(measured, slow, asked).verdict
+    assert (verdict.outcome, verdict.reason_id) == (Outcome.FAIL, "BENCH_OVER_LIMIT")
+    assert "decode-greedy takes 1.200 x as long, the limit is 15 %" in verdict.message
+    assert compare(measured, slow, Bounds(slow_down=1.25, regressions=True)).verdict.outcome is Outcome.PASS
+    assert compare(measured, slow, Bounds(slow_down=1.15)).verdict.reason_id == "BENCH_WATCH"
+    tokens = with_case(measured, "decode-greedy", decode_cycles_per_token=(1.2 * case.decode,))
+    assert "a decoded token takes 1.200 x as long" in compare(measured, tokens, asked).verdict.message
+    # A gate that could not look does not pass.
+    elsewhere = replace(slow, threads=8)
+    verdict = compare(measured, elsewhere, asked).verdict
+    assert (verdict.outcome, verdict.reason_id) == (Outcome.INCONCLUSIVE, "BENCH_WATCH")
+    assert "with a different thread count: whether it is slower is not known" in verdict.message
+    other = with_case(elsewhere, "decode-greedy", digest="0" * 64)
+    assert compare(measured, other, asked).verdict.reason_id == "BENCH_DIGEST"
+
+
+def test_the_matrix_shows_every_case_and_change(measured: Results) -> None:
+    case = measured.cases["decode-greedy"]
+    assert case.decode is not None
+    grown = {**case.counters, "decode_calls": 2 * case.counters["decode_calls"]}
+    changed = with_case(measured, "decode-greedy", ms=(2 * case.median_ms,), counters=grown)
+    changed = with_case(changed, "chat-greedy", digest="0" * 64)
+    cases = {name: found for name, found in changed.cases.items() if name != "sampled-wide"}
+    hostile = "x|<b>`\x1b[31m"
+    changed = replace(changed, cases={**cases, hostile: case}, failures={"sampled-wide": "no room"})
+    text = matrix(compare(measured, changed), Bounds())
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert {name.replace("\\", "") for name in rows} == {"case", ":--", *measured.cases, "x|<b>` [31m"}
+    assert rows["decode-greedy"] == (
+        f"| decode-greedy | {case.median_ms:,.1f} → {2 * case.median_ms:,.1f} | +100.0 % "
+        f"| {case.decode:,.0f} → {case.decode:,.0f} | +0.0 % | same | decode\\_calls +100.0 % | BENCH\\_COUNTER |"
+    )
+    assert " | other | same | BENCH\\_DIGEST |" in rows["chat-greedy"]
+    assert " | gone | – | BENCH\\_VANISHED |" in rows["sampled-wide"]
+    assert "## Benchmark: fail (BENCH\\_VANISHED)" in text
+    assert "Limits: 3 % of time, 1 % of work. Times: not measured in pairs." in text
 
 
 def synthetic(measured: Results, rng: random.Random, n: int, spread: float, slower: dict[str, float]) -> Pairs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,25 @@ def test_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
     assert len(found.build.extension) == 64
     write(tmp_path / "again.json", found.as_dict())
     assert (tmp_path / "again.json").read_bytes() == seeded.read_bytes()
+
+
+def test_a_folder_gets_inputs_and_manifest(tmp_path: Path, pack: Pack, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        assert main(["bench", "pack", "--seed", "7", "-o", f"{folder}/"]) == 0
+    assert "one/benchmark-pack.json: " in capsys.readouterr().out
+    names = ("benchmark-input.jsonl", "benchmark-manifest.md", "benchmark-pack.json")
+    assert sorted(file.name for file in (tmp_path / "one").iterdir()) == list(names)
+    for name in names:  # without time and place
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    made = Pack.read(tmp_path / "one" / "benchmark-pack.json")
+    rows = [json.loads(line) for line in (tmp_path / "one" / "benchmark-input.jsonl").read_text().splitlines()]
+    assert [row["case_id"] for row in rows] == [case.id for case in made.corpus.cases]
+    assert [row["prompt"] for row in rows] == [case.prompt for case in made.corpus.cases]
+    assert [row["seed"] for row in rows] == [(case.sampling["seed"] or 0) + 7 for case in made.corpus.cases]
+    manifest = (tmp_path / "one" / "benchmark-manifest.md").read_text()
+    for part in (made.sha256, made.corpus.sha256, made.fingerprint, made.build.commit, made.build.extension):
+        assert part in manifest
+    assert all(f"\n| {case.id} | " in manifest for case in made.corpus.cases)
 
 
 def test_profiles_are_those_of_reliability_runs() -> None:
@@ -138,3 +158,9 @@ def test_wrong_use_is_refused(
     assert "give the other build's results" in refused("compare", single)
     assert "compare it alone" in refused("compare", single, paired)
     assert "compare it alone" in refused("compare", paired, single)
+    assert "--threshold: is nan" in refused("compare", single, single, "--threshold", "nan")
+    assert "--threshold: is 0" in refused("compare", single, single, "--threshold", "0")
+    assert "give one" in refused("compare", single, single, "--json", "--markdown")
+    other = tmp_path / "other.json"
+    write(other, replace(measured, corpus="0" * 64).as_dict())
+    assert f"other.json: is not comparable with {single}: another corpus" in refused("compare", single, other)

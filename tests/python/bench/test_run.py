@@ -44,6 +44,8 @@ def test_run_and_compare(tmp_path: Path, capsys: Capture, small_pack: Pack) -> N
     assert said["cases"][0]["digest"]["base"] == said["cases"][0]["digest"]["current"]
     assert main(["bench", "compare", *map(str, files)]) == code
     assert "guesses-greedy" in capsys.readouterr().out
+    assert main(["bench", "compare", *map(str, files), "--markdown", "--threshold", "900", "--fail-on-regression"]) == 0
+    assert capsys.readouterr().out.startswith("## Benchmark: pass (BENCH\\_PASSED)\n\n")
 
 
 def test_the_same_build_against_itself_does_not_fail(tmp_path: Path, capsys: Capture, pack: Pack) -> None:

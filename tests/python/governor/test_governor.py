@@ -351,7 +351,7 @@ def test_chat_shows_one_line_about_decisions(
     assert (
         "6 steps took longer than their budget, the last of 1 cycles\n  safe mode for the next 2 answers\n" in shown.out
     )
-    counts = json.loads(next(line for line in shown.out.splitlines() if line.startswith("{")))
+    counts, _ = json.JSONDecoder().raw_decode(shown.out, shown.out.index("{\n"))
     assert counts["session"]["guard_trips"] == 1
     assert counts["session"]["decode"]["tokens"] == counts["decode"]["tokens"] > 0
 
