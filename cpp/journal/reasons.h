@@ -133,6 +133,7 @@ namespace flyball::journal {
   REASON(DRIFT, INSUFFICIENT_DATA, "drift", "too few events to compare")                                              \
   REASON(METRICS, PASSED, "metrics", "tokens cost what they cost in the baseline")                                    \
   REASON(METRICS, SLOWER, "metrics", "tokens cost more than in the baseline, beyond chance")                          \
+  REASON(METRICS, OVER_LIMIT, "metrics", "a cost is further above the baseline than the limits file allows")          \
   REASON(METRICS, INSUFFICIENT_DATA, "metrics", "no baseline of this machine and model, or too few runs")             \
   REASON(BENCH, PASSED, "bench", "equal digests and counters, and no slow-down beyond chance")                        \
   REASON(BENCH, SLOWER, "bench", "a case became slower, beyond chance and beyond the limit")                          \
@@ -151,6 +152,7 @@ namespace flyball::journal {
   REASON(RUN, CRASHED, "run", "a stage crashed: it has no verdict")                                                   \
   REASON(RUN, CLEARED, "run", "an interrupted run was abandoned, and a new one began")                                \
   REASON(RUN, ACCEPTED, "run", "a user has accepted a run: later ones are compared with it")                          \
+  REASON(RUN, SWITCHED_OFF, "run", "the limits switch the stage off: it has no verdict")                              \
   REASON(HISTORY, PASSED, "history", "every record and file of the earlier runs is whole")                            \
   REASON(HISTORY, DAMAGED, "history", "a record or file of the earlier runs is missing or was altered")
 

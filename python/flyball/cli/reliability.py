@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..reliability.runner import Options
     from ..reliability.store import Store
 
-_MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "????"}
+_MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "????", "warn": "warn", "off": "off "}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,6 +58,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--allow-insufficient-data",
         action="store_true",
         help="exit with 0 instead of 2 if the history is too short to judge",
+    )
+    one.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        dest="modes",
+        metavar="NAME=MODE",
+        help="fail (default): a stage's verdict counts; warn: it is shown, but does not count; off: it does not run;"
+        " may be repeated",
     )
     one.set_defaults(run=run)
 
@@ -133,7 +143,19 @@ def _options(args: argparse.Namespace) -> Options:
         config=args.config,
         policy_file=args.policy_file,
         limits=args.limits,
+        modes=_modes(given.get("modes", ())),
     )
+
+
+def _modes(words: Iterable[str]) -> dict[str, str]:
+    """Modes of stages, from words NAME=MODE."""
+    found = {}
+    for word in words:
+        name, equals, mode = word.partition("=")
+        if not equals:
+            raise InvalidArgument("--stage", f"is {word!r}, must be NAME=MODE, such as metrics=warn")
+        found[name] = mode
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -168,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _code(record: Record, allow_insufficient_data: bool) -> int:
-    verdicts = [result.verdict for result in record.stages.values()]
+    verdicts = [result.verdict for result in record.stages.values() if result.counts]
     if any(verdict.outcome == "fail" for verdict in verdicts):
         return common.FAILURE
     unknown = [verdict for verdict in verdicts if verdict.outcome == "inconclusive"]
@@ -181,15 +203,15 @@ def _line(result: StageResult) -> str:
     verdict = result.verdict
     message = common.printable(verdict.message)
     stage, reason = common.printable(result.stage), common.printable(verdict.reason_id)
-    return f"{_MARKS[verdict.outcome]}  {stage:14} {reason:22} {message}  ({result.seconds:.1f} s)\n"
+    mark = _MARKS[verdict.outcome if result.counts or verdict.outcome == "pass" else result.mode]
+    return f"{mark}  {stage:14} {reason:22} {message}  ({result.seconds:.1f} s)\n"
 
 
 def _sum(record: Record) -> str:
-    counts = {"pass": 0, "fail": 0, "inconclusive": 0}
-    for result in record.stages.values():
-        counts[result.verdict.outcome] += 1
-    words = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive"}
-    return ", ".join(f"{n} {words[name]}" for name, n in counts.items() if n)
+    words = {"pass": "passed", "fail": "failed"}
+    counts = Counter(words.get(result.label, result.label) for result in record.stages.values())
+    order = dict.fromkeys(["passed", "failed", "inconclusive", *sorted(counts)])
+    return ", ".join(f"{counts[word]} {word}" for word in order if counts[word])
 
 
 class _Folder(NamedTuple):

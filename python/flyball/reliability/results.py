@@ -16,17 +16,35 @@ from ..evidence.gates import Outcome, Verdict
 from ..journal.events import current_id
 
 SCHEMA = 1
+MODES = ("fail", "warn", "off")  # of stages: judged, told as a warning, not run
 _RENAMED_OUTCOMES = {"harmed": "regressed", "helped": "improved", "undecided": "inconclusive"}  # of version 0.1
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """`values`: the stage's measurements and decisions as plain JSON, for later stages and runs."""
+    """`values`: the stage's measurements and decisions as plain JSON, for later stages and runs.
+
+    `mode`: a stage with "warn" has its true verdict, which does not count for the run's; one with "off" did not run.
+    """
 
     stage: str
     verdict: Verdict
     values: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    mode: str = "fail"
+
+    @property
+    def counts(self) -> bool:
+        """Whether its verdict counts for the run's."""
+        return self.mode == "fail"
+
+    @property
+    def label(self) -> str:
+        """The verdict in words: pass, fail, inconclusive, "fail (warning)", off."""
+        if self.mode == "off":
+            return "off"
+        outcome = self.verdict.outcome
+        return str(outcome) if self.counts or outcome is Outcome.PASS else f"{outcome} (warning)"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -36,6 +54,7 @@ class StageResult:
             "verdict": self.verdict.as_dict(),
             "values": self.values,
             "seconds": self.seconds,
+            "mode": self.mode,
         }
 
     @classmethod
@@ -44,7 +63,10 @@ class StageResult:
         _check_schema(found)
         verdict = Verdict.from_dict(_of_type(found, "verdict", dict))
         values, seconds = _of_type(found, "values", dict), _of_type(found, "seconds", int | float)
-        return cls(_of_type(found, "stage", str), verdict, _upgraded(values), seconds)
+        mode = found.get("mode", "fail")
+        if mode not in MODES:
+            raise FormatError("mode", f"is {mode!r}, must be one of: {', '.join(MODES)}")
+        return cls(_of_type(found, "stage", str), verdict, _upgraded(values), seconds, mode)
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
@@ -91,8 +113,8 @@ class Record:
 
     @property
     def outcome(self) -> Outcome:
-        """Fail if any stage failed, else inconclusive if any was inconclusive, else pass."""
-        outcomes = {result.verdict.outcome for result in self.stages.values()}
+        """Fail if any stage failed, else inconclusive if any was inconclusive, else pass; of the stages that count."""
+        outcomes = {result.verdict.outcome for result in self.stages.values() if result.counts}
         return next((outcome for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE) if outcome in outcomes), Outcome.PASS)
 
     def values(self, stage: str) -> dict[str, Any]:
@@ -175,6 +197,7 @@ class Limits:
     fail_percent: float = 30
     bench_slow_down: float = 1.03
     bench_counters: float = 1.01
+    stages: dict[str, str] = field(default_factory=dict)  # modes of stages that do not have the mode "fail"
     sources: dict[str, str] = field(default_factory=dict)  # files of limits that are not defaults
 
     @classmethod
@@ -186,7 +209,8 @@ class Limits:
             found = tomllib.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise FormatError(str(path), f"cannot be read: {error}") from None
-        known = {key: value for key, value in asdict(cls()).items() if key != "sources"}
+        stages = found.pop("stages", {})
+        known = {key: value for key, value in asdict(cls()).items() if key not in ("sources", "stages")}
         for key, value in found.items():
             if key not in known:
                 raise FormatError(str(path), f"has {key}, must be one of: {', '.join(known)}")
@@ -195,7 +219,27 @@ class Limits:
                 raise FormatError(str(path), f"{key} is {value!r}, must be like {known[key]!r}")
             if number and value < 0:
                 raise FormatError(str(path), f"{key} is {value!r}, must not be negative")
-        return replace(cls(), **found, sources={key: str(path) for key in found})
+        limits = replace(cls(), **found, sources={key: str(path) for key in found})
+        if not isinstance(stages, dict):
+            raise FormatError(str(path), f"stages is {stages!r}, must be a table: [stages]")
+        return limits.with_modes(stages, str(path))
+
+    def with_modes(self, modes: Mapping[str, Any], source: str) -> Limits:
+        """The limits with these modes of stages."""
+        for stage, mode in modes.items():
+            if mode not in MODES:
+                raise FormatError(source, f"stages.{stage} is {mode!r}, must be one of: {', '.join(MODES)}")
+        named = {f"stages.{stage}": source for stage in modes}
+        return replace(self, stages=self.stages | dict(modes), sources=self.sources | named)
+
+    def mode(self, stage: str) -> str:
+        """The mode of a stage."""
+        return self.stages.get(stage, "fail")
+
+    def effective_mode(self, stage: str) -> dict[str, Any]:
+        """The mode of a stage with its source, as effective() has limits."""
+        name = f"stages.{stage}"
+        return {"name": name, "value": self.mode(stage), "source": self.sources.get(name, "default")}
 
     def effective(self, *names: str) -> list[dict[str, Any]]:
         """Limits with their sources, for the results."""

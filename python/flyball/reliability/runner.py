@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class Options:
         config: str | os.PathLike[str] | None = None,
         policy_file: str | os.PathLike[str] | None = None,
         limits: str | os.PathLike[str] | None = None,
+        modes: Mapping[str, str] | None = None,
     ) -> None:
         if target not in TARGETS:
             raise InvalidArgument("target", f"is {target!r}, must be one of: {', '.join(TARGETS)}")
@@ -97,7 +98,13 @@ class Options:
         self.model = _path(model)
         self.config = _path(config)
         self.policy_file = _path(policy_file)
-        self.limits = Limits.read(_path(limits))
+        self.limits = Limits.read(_path(limits)).with_modes(modes or {}, "--stage")
+        for stage, mode in self.limits.stages.items():
+            source = self.limits.sources[f"stages.{stage}"]
+            if stage not in STAGES:
+                raise InvalidArgument(source, f"names {stage!r}, must be one of: {', '.join(STAGES)}")
+            if stage in _NEEDED and mode != "fail":
+                raise InvalidArgument(source, f"has {mode!r} for {stage}, which all other stages rest on")
 
     def stages(self) -> list[str]:
         """The stages to run, in order."""
@@ -200,8 +207,13 @@ def carry_out(
         result = store.result(context.run, name) if store else None
         if result is None:
             start = time.monotonic()
-            result = _with_others(_guarded(name, context), context)
-            result = replace(result, seconds=round(time.monotonic() - start, 3))
+            result = _off(name, context) if context.limits.mode(name) == "off" else _guarded(name, context)
+            result = _with_others(result, context)
+            seconds = round(time.monotonic() - start, 3)
+            result = replace(result, seconds=seconds, mode=context.limits.mode(name))
+            if result.mode == "warn":
+                limits = [*result.values.get("limits", []), context.limits.effective_mode(name)]
+                result = replace(result, values=result.values | {"limits": limits})
             if store:
                 store.keep(context.run, result)
         context.results[name] = result
@@ -230,6 +242,10 @@ def _with_others(result: StageResult, context: Context) -> StageResult:
         return result
     others = f"{n} run of another machine exists" if n == 1 else f"{n} runs of other machines exist"
     return replace(result, verdict=replace(result.verdict, message=f"{result.verdict.message}; {others}"))
+def _off(name: str, context: Context) -> StageResult:
+    source = context.limits.sources[f"stages.{name}"]
+    verdict = inconclusive("RUN_SWITCHED_OFF", f"not run: switched off by {source}")
+    return StageResult(name, verdict)
 
 
 def heal_of(context: Context) -> dict[str, Any]:
@@ -247,6 +263,8 @@ def add_to_journal(store: Store, record: Record, given_up: Sequence[str]) -> Non
     for name, result in record.stages.items():
         verdict = result.verdict
         data = {"run": record.run, "stage": name, "outcome": str(verdict.outcome), "message": verdict.message[:1000]}
+        if not result.counts:
+            data["mode"] = result.mode
         events.append((verdict.reason_id, data))
     tell(store, events)
 

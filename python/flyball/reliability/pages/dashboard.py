@@ -94,6 +94,7 @@ def _stage(result: StageResult) -> Document:
     return {
         "stage": clean(result.stage),
         "outcome": str(verdict.outcome),
+        "label": result.label,
         "reason_id": verdict.reason_id,
         "meaning": verdict.meaning,
         "message": clip(verdict.message),
@@ -103,7 +104,7 @@ def _stage(result: StageResult) -> Document:
 
 
 def _run(record: Record, n: int) -> Document:
-    bad = [clean(name) for name in record.stages if record.failed(name)]
+    bad = [clean(name) for name, result in record.stages.items() if result.counts and record.failed(name)]
     return {
         "number": figure_of(n),
         "run": clean(record.run),
@@ -329,7 +330,7 @@ def markdown(document: Document) -> str:
 
     table("At a glance", ("", "", ""), [(t["name"], t["shown"], t["note"]) for t in d["tiles"]], 3)
     stages = [
-        (s["stage"], s["outcome"], s["reason_id"], s["message"], s["hint"], s["seconds"]["shown"]) for s in d["stages"]
+        (s["stage"], s["label"], s["reason_id"], s["message"], s["hint"], s["seconds"]["shown"]) for s in d["stages"]
     ]
     table("Stages of this run", ("stage", "verdict", "reason", "message", "hint", "time"), stages, 5)
     title = f"Objectives, newest {d['slo']['n_runs']['shown']} of at most {d['slo']['window']['shown']} runs"

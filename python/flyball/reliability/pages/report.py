@@ -175,7 +175,7 @@ def _text(record: Record, measured: Sequence[Metric]) -> str:
     lines = [f"flyball reliability {record.run}: {overall(record).upper()} ({about})"]
     for name, result in record.stages.items():
         verdict = result.verdict
-        lines.append(f"  {name:<15} {verdict.outcome:<10} {verdict.reason_id:<20} {verdict.message}")
+        lines.append(f"  {name:<15} {result.label:<10} {verdict.reason_id:<20} {verdict.message}")
     for name, result in record.stages.items():
         if result.verdict.outcome is not Outcome.PASS and result.verdict.hint:
             lines.append(f"  {name}: {result.verdict.hint}")
@@ -209,7 +209,7 @@ def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str
     """The report as Markdown."""
     about = f"Profile {record.profile}, target {record.target}, {date(record.time)}."
     stages = [
-        (name, r.verdict.outcome, r.verdict.reason_id, r.verdict.message, r.verdict.hint, f"{r.seconds:.1f}")
+        (name, r.label, r.verdict.reason_id, r.verdict.message, r.verdict.hint, f"{r.seconds:.1f}")
         for name, r in record.stages.items()
     ]
     parts = [
@@ -223,7 +223,7 @@ def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str
         parts.append(markdown_table(("metric", "value", "change", "mark"), rows, n_left=2))
         parts.append(
             f"Changes are relative to the baseline; marks: warn from {limits.warn_percent:g} %, fail from"
-            f" {limits.fail_percent:g} %. Verdicts come from the stages, not from the marks.\n"
+            f" {limits.fail_percent:g} %. Verdicts come from the stages; marks count where the limits file sets them.\n"
         )
     return "\n".join(parts)
 
@@ -248,14 +248,21 @@ def _append_summary(text: str, record: Record) -> str:
     return "appended"
 
 
+def _kind(result: StageResult) -> str:
+    """Of a test in JUnit's terms; a warning is no failure, and no pass either."""
+    if result.verdict.outcome is Outcome.PASS:
+        return "passed"
+    return "failure" if result.verdict.outcome is Outcome.FAIL and result.counts else "skipped"
+
+
 def _junit(record: Record) -> str:
     """JUnit XML: each stage is a test, and an inconclusive one is skipped."""
     results = list(record.stages.values())
     counts = {
         "tests": str(len(results)),
-        "failures": str(sum(result.verdict.outcome is Outcome.FAIL for result in results)),
+        "failures": str(sum(_kind(result) == "failure" for result in results)),
         "errors": "0",
-        "skipped": str(sum(result.verdict.outcome is Outcome.INCONCLUSIVE for result in results)),
+        "skipped": str(sum(_kind(result) == "skipped" for result in results)),
         "time": f"{sum(result.seconds for result in results):.3f}",
     }
     root = ET.Element("testsuites", {"name": "flyball reliability"} | counts)
@@ -269,9 +276,8 @@ def _junit(record: Record) -> str:
             suite, "testcase", classname="reliability", name=clean(result.stage), time=f"{result.seconds:.3f}"
         )
         verdict = result.verdict
-        if verdict.outcome is Outcome.PASS:
+        if (kind := _kind(result)) == "passed":
             continue
-        kind = "failure" if verdict.outcome is Outcome.FAIL else "skipped"
         said = ET.SubElement(case, kind, message=verdict.reason_id)
         said.text = clean("\n".join(filter(None, (verdict.message, verdict.hint, json.dumps(verdict.evidence)))))
     ET.indent(root)

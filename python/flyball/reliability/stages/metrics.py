@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ...evidence.gates import Verdict, failed, inconclusive, passed
+from ...evidence.gates import Outcome, Verdict, failed, inconclusive, passed
 from ...evidence.stats import summary
 from .. import series
 from ..context import Context
-from ..results import StageResult
+from ..results import Limits, StageResult
 
 PHASES = ("prefill", "decode")
 
@@ -20,7 +21,10 @@ def run(context: Context) -> StageResult:
     for phase in PHASES:
         about = summary(found.get(phase, []))
         values[phase] = about._asdict() if about else None
-    return StageResult("metrics", _judge(context, values), values)
+    verdict = _judge(context, values)
+    if verdict.outcome is Outcome.PASS:
+        verdict = _in_percent(verdict, context.limits, values)
+    return StageResult("metrics", verdict, values)
 
 
 def _judge(context: Context, values: dict[str, Any]) -> Verdict:
@@ -40,3 +44,19 @@ def _judge(context: Context, values: dict[str, Any]) -> Verdict:
         hint = "flyball bench compare can find the cause; flyball reliability baseline accepts the new cost"
         return failed("METRICS_SLOWER", f"{message}, statistically significant", hint, **drifts)
     return passed("METRICS_PASSED", message, **drifts)
+
+
+def _in_percent(verdict: Verdict, limits: Limits, values: dict[str, Any]) -> Verdict:
+    """The gate in percent, where a limits file has one: the change alone counts, with no test of chance."""
+    asked = [name for name in ("warn_percent", "fail_percent") if name in limits.sources]
+    values["limits"] += limits.effective(*asked)
+    changes = {phase: 100 * (drift["ratio"] - 1) for phase, drift in values["drift"].items()}
+    for name in reversed(asked):
+        limit = getattr(limits, name)
+        over = ", ".join(f"{phase} {change:+.1f} %" for phase, change in changes.items() if change >= limit)
+        if over and name == "fail_percent":
+            hint = "flyball bench compare can find the cause; fail_percent in the limits file is this gate"
+            return failed("METRICS_OVER_LIMIT", f"{over}, the limit is {limit:g} %", hint, **verdict.evidence)
+        if over:
+            return replace(verdict, message=f"{verdict.message}; warning: {over}, from {limit:g} %")
+    return verdict
