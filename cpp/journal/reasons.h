@@ -154,7 +154,10 @@ namespace flyball::journal {
   REASON(RUN, ACCEPTED, "run", "a user has accepted a run: later ones are compared with it")                          \
   REASON(RUN, SWITCHED_OFF, "run", "the limits switch the stage off: it has no verdict")                              \
   REASON(HISTORY, PASSED, "history", "every record and file of the earlier runs is whole")                            \
-  REASON(HISTORY, DAMAGED, "history", "a record or file of the earlier runs is missing or was altered")
+  REASON(HISTORY, DAMAGED, "history", "a record or file of the earlier runs is missing or was altered")               \
+  REASON(JOURNALS, COUNTED, "journals", "new events of the given journals are evidence now, each once")               \
+  REASON(JOURNALS, OTHER_MODEL, "journals", "the given journals have no event of this model")                         \
+  REASON(JOURNALS, DAMAGED, "journals", "a given journal is damaged: nothing of it is evidence")
 
 // RENAMED(old id, new id): version 0.1 wrote the old ones; readers accept them until version 0.3.
 #define FLYBALL_RENAMED_REASONS(RENAMED)                \

@@ -60,6 +60,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="exit with 0 instead of 2 if the history is too short to judge",
     )
     one.add_argument(
+        "--journal",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also judge a journal of real use: its changes, reasons and loading count, each event once;"
+        " may be repeated",
+    )
+    one.add_argument(
         "--stage",
         action="append",
         default=[],
@@ -144,6 +152,7 @@ def _options(args: argparse.Namespace) -> Options:
         policy_file=args.policy_file,
         limits=args.limits,
         modes=_modes(given.get("modes", ())),
+        journals=given.get("journal", ()),
     )
 
 

@@ -48,6 +48,7 @@ class Context:
     model: Path | None = None
     config: Path | None = None
     policy_file: Path | None = None
+    journals: tuple[Path, ...] = ()  # of real use
     limits: Limits = field(default_factory=Limits)
     subjects: dict[str, str] = field(default_factory=dict)
     history: list[Record] = field(default_factory=list)

@@ -18,8 +18,9 @@ from typing import Any
 from .. import _core, files
 from ..bench.pack import machine
 from ..engine.model import Model, demo_model_path
-from ..errors import Error, FileError, InvalidArgument
+from ..errors import Error, FileError, InvalidArgument, NotFound
 from ..evidence.gates import Outcome, inconclusive
+from ..paths import expanded
 from . import integrity, latch, subject
 from .context import PROFILES, Context
 from .events import tell
@@ -32,6 +33,7 @@ from .stages import (
     curriculum,
     explainability,
     history,
+    journals,
     metrics,
     preflight,
     quality,
@@ -49,6 +51,7 @@ STAGES: dict[str, Stage] = {
     "preflight": preflight.run,
     "history": history.run,
     "scenario": scenario.run,
+    "journals": journals.run,
     "startup": startup.run,
     "metrics": metrics.run,
     "coverage": coverage.run,
@@ -83,6 +86,7 @@ class Options:
         policy_file: str | os.PathLike[str] | None = None,
         limits: str | os.PathLike[str] | None = None,
         modes: Mapping[str, str] | None = None,
+        journals: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if target not in TARGETS:
             raise InvalidArgument("target", f"is {target!r}, must be one of: {', '.join(TARGETS)}")
@@ -98,19 +102,24 @@ class Options:
         self.model = _path(model)
         self.config = _path(config)
         self.policy_file = _path(policy_file)
+        self.journals = tuple(Path(expanded(journal, "journals")) for journal in journals)
+        for journal in self.journals:
+            if not journal.is_file():
+                raise NotFound(str(journal), "is not a file; --journal takes a journal of flyball")
         self.limits = Limits.read(_path(limits)).with_modes(modes or {}, "--stage")
         for stage, mode in self.limits.stages.items():
             source = self.limits.sources[f"stages.{stage}"]
             if stage not in STAGES:
                 raise InvalidArgument(source, f"names {stage!r}, must be one of: {', '.join(STAGES)}")
-            if stage in _NEEDED and mode != "fail":
+            if stage in (*_NEEDED, "history") and mode != "fail":
                 raise InvalidArgument(source, f"has {mode!r} for {stage}, which all other stages rest on")
 
     def stages(self) -> list[str]:
         """The stages to run, in order."""
         if self.only:
             return [name for name in STAGES if name in (*_NEEDED, *self.only)]
-        return [name for name in STAGES if name != "release" or self.profile.release]
+        wanted = {"release": self.profile.release, "journals": bool(self.journals)}
+        return [name for name in STAGES if wanted.get(name, True)]
 
 
 def run(options: Options, on_result: Callable[[StageResult], object] = lambda result: None) -> Record:
@@ -127,6 +136,8 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
             "stages": options.stages(),
             "subjects": subjects,
             "machine": machine,
+            "modes": options.limits.stages,
+            "journals": [str(journal) for journal in options.journals],
         }
         found, given_up = store.interrupted(plan)
         known = store.read()
@@ -171,6 +182,7 @@ def _context(options: Options, run: str, known: History, subjects: dict[str, str
         model=options.model,
         config=options.config,
         policy_file=options.policy_file,
+        journals=options.journals,
         limits=options.limits,
         subjects=subjects,
         history=comparable(known.records, options.target, machine, model),

@@ -29,17 +29,19 @@ def run(context: Context) -> StageResult:
     console = [reason for names in _NAMED.findall(output.read_text()) for reason in names.split(", ")]
     report = journal.check(kept, log)
     counted = Counter(event.reason_id for event in journal.read(kept))
+    used = context.values("journals").get("reasons", {})
     values = {
         "lines": n_lines,
         "markers": len(found),
         "with_reason": sum(reason is not None for _, reason in found),
         "console_markers": len(console),
         "journal_lines": report.n_lines,
+        "real_use": sum(used.values()),
         "documented": None,
     }
     faults = [str(fault) for fault in report.faults]
     faults += agreement(Counter(reason for _, reason in found if reason), counted)
-    unknown = sorted({r for r in [*(reason for _, reason in found), *console] if r is not None} - set(REASONS))
+    unknown = sorted({r for r in [*(reason for _, reason in found), *console, *used] if r is not None} - set(REASONS))
     documented = documentation()
     if documented is not None:
         values["documented"] = len(documented)

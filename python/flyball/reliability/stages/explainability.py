@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,20 @@ def run(context: Context) -> StageResult:
     folder = Path(context.values("scenario").get("folder", ""))
     kept = folder / "journal.jsonl"
     events = list(journal.read(kept)) if kept.is_file() else []
-    decided = [event for event in events if event.is_decision]
-    explained = decisions(decided)
+    explained = decisions(event for event in events if event.is_decision)
+    for path in context.journals if "ends" in context.values("journals") else ():
+        used = decisions(event for event in journal.read(path) if event.is_decision)
+        explained += [{"journal": str(path)} | row for row in used]
     thresholds = thresholds_of(context)
     stages = {name: result.verdict.reason_id for name, result in context.results.items()}
     write_json(
         context.folder / "explanations.json", {"decisions": explained, "stages": stages, "thresholds": thresholds}
     )
-    gaps = [f"{row['reason_id']} at line {row['line']} of the journal" for row in explained if not row["sentence"]]
+    gaps = [
+        f"{row['reason_id']} at line {row['line']} of {row.get('journal', kept)}"
+        for row in explained
+        if not row["sentence"]
+    ]
     gaps += [f"the threshold {row['name']} of {row['stage']}" for row in thresholds if not row["source"]]
     values = {"decisions": len(explained), "stages": len(stages), "thresholds": len(thresholds)}
     if gaps:
@@ -40,7 +47,7 @@ def run(context: Context) -> StageResult:
     return StageResult("explainability", verdict, values)
 
 
-def decisions(decided: list[Event]) -> list[dict[str, Any]]:
+def decisions(decided: Iterable[Event]) -> list[dict[str, Any]]:
     """Each decision with its reason and sentence; the sentence is empty if there is none."""
     rows = []
     for event in decided:

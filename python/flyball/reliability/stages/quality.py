@@ -16,7 +16,7 @@ from ..results import Record, StageResult
 HARM = ("regressed", "failed")
 HARMLESS = ("improved", "unchanged")  # harm would have been seen
 LEAST = 5  # decided changes for a verdict
-_STAGES = ("scenario",)  # whose changes count
+_STAGES = ("journals", "scenario")  # whose changes count
 _CONFIDENCE = 0.999  # high, as the gate is evaluated after every run
 _DIFFERING = 5  # the fewest differing pairs of answers that are beyond chance: one of 32
 _SHARES = (0.5, 0.7, 0.9)  # of worsened answers, to state the power for
