@@ -78,6 +78,41 @@ def test_the_configuration_shown_is_the_one_that_is() -> None:
     assert shown == list(configuration.defaults())
 
 
+MILESTONES = [  # item, commands, tests
+    (cells[0], re.findall("`([^`]+)`", cells[2]), re.findall("`([^`]+)`", cells[3]))
+    for line in (DOCS / "reliability.md").read_text().splitlines()
+    if re.match(r"\| [ABM]\d", line) and len(cells := line.strip("| ").split(" | ")) == 4
+]
+
+
+def test_the_table_of_milestones_is_complete() -> None:
+    items = {item for cell, _, _ in MILESTONES for item in cell.split(", ")}
+    assert items >= {"A1", "A2", "A3", "B1", "B2", "B3"}
+    assert items >= {f"M{n}" for n in (6, *range(8, 20))}
+    assert items >= {f"M{n}.1" for n in range(8, 20) if n != 17} | {"M16.2"}
+    assert [item for item, _, tests in MILESTONES if not tests] == ["M8.1"]  # linters
+
+
+@pytest.mark.parametrize("command", sorted({command for _, commands, _ in MILESTONES for command in commands}))
+def test_commands_of_the_milestones_parse(command: str) -> None:
+    program, *words = command.split()
+    if program == "flyball":
+        make_parser().parse_args(words)
+    elif program == "make":
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    else:
+        assert re.search(rf"^\| `{program}[ `]", (DOCS / "repl.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("test", sorted({test for _, _, tests in MILESTONES for test in tests}))
+def test_tests_of_the_milestones_exist(test: str) -> None:
+    name, _, function = test.partition("::")
+    found = [path for path in (ROOT / "tests").rglob(Path(name).name) if path.as_posix().endswith(f"/{name}")]
+    assert len(found) == 1
+    pattern = rf"^TEST\({function}\)" if name.endswith(".cpp") else rf"^def {function}\("
+    assert re.search(pattern, found[0].read_text(), re.MULTILINE), f"{name} has no {function}"
+
+
 def without_blocks(page: Path) -> str:
     return re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
@@ -100,8 +135,8 @@ def test_links_lead_somewhere() -> None:
 
 @each_page
 def test_paths_in_code_exist(page: Path) -> None:
-    """Paths between backticks, with or without wildcards."""
-    paths = re.findall(r"`((?:cpp|python|tests|bench|ops|docs)/[^`\s]*)`", without_blocks(page))
+    """Paths between backticks, with or without wildcards, but those of the milestones' tests."""
+    paths = re.findall(r"`((?:cpp|python|tests|bench|ops|docs)/[^`\s:]*)`", without_blocks(page))
     assert [path for path in paths if not any(ROOT.glob(path))] == []
 
 
