@@ -143,6 +143,8 @@ def compare(args: argparse.Namespace) -> int:
     elif args.current is not None:
         raise InvalidArgument(args.base, "has pairs: compare it alone")
     else:
+        if why := incomparable(base.base, base.current):
+            raise InvalidArgument(args.base, f"has pairs that are not comparable: {why}; run it again")
         comparison = compare_pairs(base, bounds)
     if args.json:
         common.write_json(comparison.as_dict())

@@ -242,9 +242,9 @@ def _guarded(name: str, context: Context) -> StageResult:
             raise FileError(
                 str(context.folder), f"{name} could not write: {error}; free some space, run again"
             ) from None
-        files.write(context.folder / f"{name}.error.txt", traceback.format_exc())
+        trace = files.write(context.folder / f"{name}.error.txt", traceback.format_exc())
         message = f"{type(error).__name__}: {error}"
-        return StageResult(name, inconclusive("RUN_CRASHED", message, f"see {name}.error.txt in the run's folder"))
+        return StageResult(name, inconclusive("RUN_CRASHED", message, f"see {trace}"))
 
 
 def _with_others(result: StageResult, context: Context) -> StageResult:

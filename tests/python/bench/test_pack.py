@@ -164,3 +164,5 @@ def test_wrong_use_is_refused(
     other = tmp_path / "other.json"
     write(other, replace(measured, corpus="0" * 64).as_dict())
     assert f"other.json: is not comparable with {single}: another corpus" in refused("compare", single, other)
+    write(other, Pairs(measured, replace(measured, fingerprint="0" * 64)).as_dict())
+    assert "other.json: has pairs that are not comparable: another model" in refused("compare", other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ... import journal
@@ -13,6 +14,7 @@ from ..context import Context
 from ..results import StageResult
 from .scenario import markers
 
+PAGE = Path(__file__).parents[4] / "docs" / "reasons.md"
 _ROW = re.compile(r"^\| `([A-Z_]+)` \|", re.MULTILINE)
 _NAMED = re.compile(r"\b(?:governor|policy): ([A-Z_]+(?:, [A-Z_]+)*)")  # reasons on the console
 
@@ -22,7 +24,8 @@ def run(context: Context) -> StageResult:
     folder = Path(context.values("scenario").get("folder", ""))
     log, kept, output = folder / "log.txt", folder / "journal.jsonl", context.folder / "scenario" / "output.txt"
     if not log.is_file() or not kept.is_file():
-        return StageResult("coverage", inconclusive("COVERAGE_GAPS", "the scenario left no journal and log"))
+        lost = " and ".join(str(file) for file in (log, kept) if not file.is_file())
+        return StageResult("coverage", inconclusive("COVERAGE_GAPS", f"the scenario left no {lost}"))
     text = log.read_text()
     found = markers(text)
     n_lines = text.count("\n")
@@ -45,7 +48,10 @@ def run(context: Context) -> StageResult:
     documented = documentation()
     if documented is not None:
         values["documented"] = len(documented)
-    return StageResult("coverage", judge(found, n_lines, unknown, faults, documented), values)
+    verdict = judge(found, n_lines, unknown, faults, documented)
+    if verdict.reason_id in ("COVERAGE_GAPS", "COVERAGE_DIFFERS"):
+        verdict = replace(verdict, hint=f"{verdict.hint}: flyball journal verify {kept} --log {log}")
+    return StageResult("coverage", verdict, values)
 
 
 def judge(
@@ -65,10 +71,10 @@ def judge(
             "COVERAGE_GAPS", "; ".join(gaps[:5]), "every decision in the code must name its reason", n=len(gaps)
         )
     if faults:
-        return failed("COVERAGE_DIFFERS", "; ".join(faults[:5]), "see flyball journal verify --log", n=len(faults))
+        return failed("COVERAGE_DIFFERS", "; ".join(faults[:5]), "log and journal must agree", n=len(faults))
     if documented is not None and documented != set(REASONS):
         differ = ", ".join(sorted(documented ^ set(REASONS))[:5])
-        return failed("COVERAGE_UNDOCUMENTED", f"registry and documentation differ in {differ}", "run make reasons")
+        return failed("COVERAGE_UNDOCUMENTED", f"the registry and {PAGE} differ in {differ}", "run make reasons")
     with_docs = "" if documented is None else ", and the documentation lists them"
     return passed("COVERAGE_PASSED", f"{len(found)} markers with registered reasons, as in the journal{with_docs}")
 
@@ -81,5 +87,4 @@ def agreement(log: Counter[str], kept: Counter[str]) -> list[str]:
 
 def documentation() -> set[str] | None:
     """Reasons in the documentation of a source checkout; None without a checkout."""
-    page = Path(__file__).parents[4] / "docs" / "reasons.md"
-    return set(_ROW.findall(page.read_text())) if page.is_file() else None
+    return set(_ROW.findall(PAGE.read_text())) if PAGE.is_file() else None
