@@ -19,6 +19,8 @@ from flyball.reliability.store import Store
 from tests.python.reliability.conftest import FAST
 from tests.reference.models import write_model
 
+ALWAYS = [name for name in runner.STAGES if name not in ("journals", "release")]
+
 
 def run(artifacts: Path, *words: str) -> int:
     return main(["reliability", "run", "--artifacts", str(artifacts), *words])
@@ -32,7 +34,7 @@ def test_a_run_says_what_holds_and_why(artifacts: Path, capsys: pytest.CaptureFi
     assert "METRICS_INSUFFICIENT_DATA" in out
     assert run(artifacts, "--allow-insufficient-data", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found["stages"]) == [name for name in runner.STAGES if name != "release"]
+    assert list(found["stages"]) == ALWAYS
     assert found["subjects"]["model"]
     folder = artifacts / "runs" / found["run"]
     explained = json.loads((folder / "explanations.json").read_text())
@@ -135,7 +137,9 @@ def test_a_stage_that_breaks_is_undecided_and_the_others_go_on(
     assert run(artifacts, "--allow-insufficient-data", "--json") == 2
     found = json.loads(capsys.readouterr().out)
     assert found["stages"]["metrics"]["verdict"]["reason_id"] == "RUN_CRASHED"
-    assert "surprise" in (artifacts / "runs" / found["run"] / "metrics.error.txt").read_text()
+    trace = artifacts / "runs" / found["run"] / "metrics.error.txt"
+    assert "surprise" in trace.read_text()
+    assert found["stages"]["metrics"]["verdict"]["hint"] == f"see {trace}"
     assert found["stages"]["curriculum"]["verdict"]["outcome"] == "pass"
 
 

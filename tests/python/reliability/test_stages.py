@@ -75,6 +75,7 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
         "DASHBOARD": "test_reliability_pages.py",
         "REPORT": "test_reliability_pages.py",
         "JOURNAL": "tests/python/journal",
+        "JOURNALS": "test_journals.py",
         "PREFLIGHT": "above",
         "RUN": "above",
         "EXPLAIN": "test_what_cannot_be_explained_is_a_gap",
