@@ -38,6 +38,11 @@ class Bounds:
     counters: float = 1.01
     regressions: bool = False
 
+    def __post_init__(self) -> None:
+        for name, ratio in vars(self).items():
+            if not 1 <= ratio < math.inf:  # against nan and infinity nothing would ever fail
+                raise InvalidArgument(name, f"is {ratio}, must be a ratio from 1 on")
+
 
 @dataclass(frozen=True)
 class Times:

@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import InvalidArgument
+
 
 class Patience:
     """Seconds that a process may take, without those in which it waited for a processor.
@@ -15,6 +17,8 @@ class Patience:
     """
 
     def __init__(self, pid: int, seconds: float):
+        if not seconds > 0:  # nan too, which no time would ever reach
+            raise InvalidArgument("timeout", f"is {seconds:g}, must be above 0 seconds")
         self.seconds = seconds
         self._threads = Path(f"/proc/{pid}/task")
         self._start = time.monotonic()

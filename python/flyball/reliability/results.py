@@ -5,6 +5,7 @@ Schema 1. A record is a line of history.jsonl; results of stages have the same f
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -210,16 +211,17 @@ class Limits:
         except (OSError, ValueError) as error:
             raise FormatError(str(path), f"cannot be read: {error}") from None
         stages = found.pop("stages", {})
-        known = {key: value for key, value in asdict(cls()).items() if key not in ("sources", "stages")}
+        defaults = {key: value for key, value in asdict(cls()).items() if key not in ("sources", "stages")}
         for key, value in found.items():
-            if key not in known:
-                raise FormatError(str(path), f"has {key}, must be one of: {', '.join(known)}")
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if isinstance(known[key], bool) != isinstance(value, bool) or not (number or isinstance(value, bool)):
-                raise FormatError(str(path), f"{key} is {value!r}, must be like {known[key]!r}")
-            if number and value < 0:
-                raise FormatError(str(path), f"{key} is {value!r}, must not be negative")
+            if key not in defaults:
+                raise FormatError(str(path), f"has {key}, must be one of: {', '.join(defaults)}")
+            if problem := _problem(key, value, defaults[key]):
+                raise FormatError(str(path), f"{key} is {value!r}, must be {problem}")
         limits = replace(cls(), **found, sources={key: str(path) for key in found})
+        for lower, upper in (("canary_good", "canary_bad"), ("warn_percent", "fail_percent")):
+            low, high = getattr(limits, lower), getattr(limits, upper)
+            if not low < high:
+                raise FormatError(str(path), f"{lower} is {low:g} and {upper} {high:g}, the first must be smaller")
         if not isinstance(stages, dict):
             raise FormatError(str(path), f"stages is {stages!r}, must be a table: [stages]")
         return limits.with_modes(stages, str(path))
@@ -244,3 +246,23 @@ class Limits:
     def effective(self, *names: str) -> list[dict[str, Any]]:
         """Limits with their sources, for the results."""
         return [{"name": n, "value": getattr(self, n), "source": self.sources.get(n, "default")} for n in names]
+
+
+# Limits that are shares of a whole or levels, where both ends would decide everything in advance.
+_SHARES = ("harmful_share", "canary_good", "canary_bad", "drift_level")
+_MOST = 1e9
+
+
+def _problem(key: str, value: object, default: object) -> str:
+    """What a limit must be, if it is not."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if isinstance(default, int):
+        most = 100 if key == "canary_threshold" else int(_MOST)
+        return "" if isinstance(number, int) and 1 <= number <= most else f"a whole number from 1 to {most}"
+    if key in _SHARES:
+        return "" if 0 < number < 1 else "between 0 and 1, and neither"
+    if key.endswith("slow_down") or key == "bench_counters":
+        return "" if 1 <= number <= _MOST else f"a ratio from 1 to {_MOST:.0f}"
+    return "" if 0 < number <= _MOST else f"a number above 0, at most {_MOST:.0f}"
