@@ -104,6 +104,7 @@ namespace flyball::journal {
   REASON(STARTUP, OVER_BUDGET, "startup", "loading or the first token exceeds its budget")                            \
   REASON(STARTUP, SLOWER, "startup", "loading or the first token became slower, beyond chance")                       \
   REASON(STARTUP, INSUFFICIENT_DATA, "startup", "too few runs on this machine to judge a slow-down")                  \
+  REASON(STARTUP, CONTENDED, "startup", "other load, or a baseline that varies, hides slow-downs of loading")         \
   REASON(QUALITY, PASSED, "quality", "applied changes do no more harm than allowed")                                  \
   REASON(QUALITY, HARMFUL_SHARE, "quality", "a larger share of applied changes did harm than allowed")                \
   REASON(QUALITY, HARMFUL_STREAK, "quality", "more applied changes in a row did harm than allowed")                   \
@@ -135,6 +136,7 @@ namespace flyball::journal {
   REASON(METRICS, SLOWER, "metrics", "tokens cost more than in the baseline, beyond chance")                          \
   REASON(METRICS, OVER_LIMIT, "metrics", "a cost is further above the baseline than the limits file allows")          \
   REASON(METRICS, INSUFFICIENT_DATA, "metrics", "no baseline of this machine and model, or too few runs")             \
+  REASON(METRICS, CONTENDED, "metrics", "other load, or a baseline that varies, hides slow-downs of tokens")          \
   REASON(BENCH, PASSED, "bench", "equal digests and counters, and no slow-down beyond chance")                        \
   REASON(BENCH, SLOWER, "bench", "a case became slower, beyond chance and beyond the limit")                          \
   REASON(BENCH, OVER_LIMIT, "bench", "a case takes longer than the given limit allows, measured without pairs")       \

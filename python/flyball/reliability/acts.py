@@ -74,6 +74,7 @@ def set_baseline(options: Options, n_runs: int) -> Record:
             raise NotFound(str(options.store.history_path), "has no runs; flyball reliability run makes one")
         subjects, machine = subjects_of(options), machine_digest()
         runs = comparable(known.records, options.target, machine, subjects["model"])
+        chosen = series.choose_baseline(runs, n_runs, options.limits)
         record = Record(
             run=options.store.new_name("act"),
             time=time.time(),
@@ -81,7 +82,7 @@ def set_baseline(options: Options, n_runs: int) -> Record:
             machine=machine,
             subjects=subjects,
             act="baseline",
-            heal={**known.state, "baseline": series.choose_baseline(runs, n_runs)},
+            heal={**known.state, "baseline": chosen},
             by={"who": user()},
         )
         message = f"the newest {n_runs} runs are the baseline of costs now"
@@ -134,24 +135,23 @@ def _run(records: list[Record], name: str | None) -> Record:
 
 def _costs(records: list[Record], chosen: Record) -> dict[str, Any]:
     """The baseline after accepting a run that was slower; the spread is that of the baseline before."""
-    from ..evidence.drift import LEAST_RUNS, Baseline
     from . import series
 
     slower = {name for stage, names in _COSTS_OF.items() if chosen.failed(stage) for name in names}
-    own = chosen.values("scenario").get("cost", {})
-    if not slower or not all(name in own for name in series.COSTS):
+    if not slower or not all(series.cost(chosen.values("scenario"), name) for name in series.COSTS):
         return {}
     of = (chosen.target, chosen.machine, chosen.subjects.get("model"))
     same = [r for r in records if (r.target, r.machine, r.subjects.get("model")) == of]
     same = same[: 1 + next(n for n, record in enumerate(same) if record.run == chosen.run)]
-    known: dict[str, Any] = next(
-        (record.heal["baseline"] for record in reversed(same) if "baseline" in record.heal), {}
-    )
+    measurement = chosen.values("scenario").get("measurement")
     baseline = {}
     for name in series.COSTS:
-        values = series.costs(same, name)
-        before = known.get(name) or asdict(Baseline.of(values[:LEAST_RUNS]))
-        baseline[name] = _level(values, before) if name in slower else before
+        before = series.baseline_values(same, name, measurement)
+        values = [one.value for one in series.costs(same, name, measurement)]
+        found = _level(values, before) if name in slower and before else before
+        if found is None:  # it is still being learned
+            return {}
+        baseline[name] = {**found, "measurement": measurement}
     return baseline
 
 

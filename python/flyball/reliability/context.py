@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Context:
     damage: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: dict[str, StageResult] = field(default_factory=dict)
+    scenario: Callable[[Context], StageResult] | None = None  # for measure_again(); None: the stage
+    again: dict[str, Any] | None = None
 
     def since(self, run: str) -> list[Record]:
         """The part of the history after the run or act of this name, by position; all of it if there is none."""
@@ -75,3 +77,12 @@ class Context:
     def values(self, stage: str) -> dict[str, Any]:
         """The values of a stage of this run; empty if it did not run."""
         return self.results[stage].values if stage in self.results else {}
+
+    def measure_again(self) -> dict[str, Any]:
+        """The values of one more scenario, with fresh measurements; of all stages, the first that asks runs it."""
+        if self.again is None:
+            from .stages import scenario
+
+            folder = self.folder / "again"
+            self.again = (self.scenario or scenario.run)(replace(self, folder=folder, results={})).values
+        return self.again

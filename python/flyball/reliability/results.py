@@ -181,7 +181,8 @@ class Limits:
     model_select_ms: float = 2000
     model_prepare_ms: float = 12000
     first_token_ms: float = 2000
-    least_slow_down: float = 1.05  # ratio below which a series has no slow-down
+    least_slow_down: float = 1.085  # ratio below which a series has no slow-down
+    visible_slow_down: float = 1.10  # ratio that a run must be able to show, else it is inconclusive
     startup_slow_down: float = 1.25  # the same for loading, which other load disturbs more
     harmful_share: float = 0.40  # among judged changes
     harmful_streak: int = 4

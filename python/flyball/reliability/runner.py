@@ -254,6 +254,8 @@ def _with_others(result: StageResult, context: Context) -> StageResult:
         return result
     others = f"{n} run of another machine exists" if n == 1 else f"{n} runs of other machines exist"
     return replace(result, verdict=replace(result.verdict, message=f"{result.verdict.message}; {others}"))
+
+
 def _off(name: str, context: Context) -> StageResult:
     source = context.limits.sources[f"stages.{name}"]
     verdict = inconclusive("RUN_SWITCHED_OFF", f"not run: switched off by {source}")

@@ -129,5 +129,8 @@ def test_a_router_of_nan_ends_with_an_error(tmp_path: Path) -> None:
     metadata, tensors = tensors_of(write_model(tmp_path / "m.gguf", ARCH, "F32").path)
     tensors["blk.1.ffn_gate_inp.weight"][2] = np.nan
     path = write(tmp_path / "nan.gguf", metadata, tensors)
-    with flyball.Model.load(path, context=64) as model, pytest.raises(flyball.Error, match="computed NaN or infinity at position 60"):
+    with (
+        flyball.Model.load(path, context=64) as model,
+        pytest.raises(flyball.Error, match="computed NaN or infinity at position 60"),
+    ):
         model.generate(IDS, 2)

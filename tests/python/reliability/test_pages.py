@@ -30,7 +30,8 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
     random = Random(n)
     cost = {"prefill": 0.7 * random.lognormvariate(0, 0.03), "decode": 1.3 * random.lognormvariate(0, 0.02)}
     drift = {
-        phase: {"slower": False, "sum": 0.4, "ratio": ratio} for phase, ratio in (("prefill", 0.99), ("decode", 1.2))
+        phase: {"slower": False, "sum": 0.4, "alarm": 8.0, "run": ratio, "window": 1.02, "visible": 1.065}
+        for phase, ratio in (("prefill", 0.99), ("decode", 1.2))
     }
     tokens = {name: {"n": 160, "mean": 2.4e6, "p50": 2e6 + 1000 * n, "p95": 3e6, "p99": 3.4e6} for name in cost}
     state = {"mode": "canary", "latched": False, "stable": 3}
@@ -46,7 +47,7 @@ def stages(n: int, verdict: Verdict | None = None) -> dict[str, StageResult]:
                 "model_prepare_ms": 812.3 + n,
                 "first_token_ms": 61.7,
                 "cost": 280.1,
-                "drift": {"ratio": 1.01},
+                "drift": {"load": {"run": 1.01}},
             },
         ),
         "quality": (
@@ -401,7 +402,7 @@ def test_junit_counts(tmp_path: Path) -> None:
 )
 def test_marks_of_metrics(tmp_path: Path, ratio: float | None, mark: str) -> None:
     made = context(tmp_path, 1)
-    made.results["metrics"].values["drift"] = {"decode": {"ratio": ratio}} if ratio else {}
+    made.results["metrics"].values["drift"] = {"decode": {"run": ratio}} if ratio else {}
     result = report.run(made)
     marks = {line["name"]: line["mark"] for line in result.values["metrics"]}
     assert marks["decode cost"] == mark

@@ -158,8 +158,11 @@ def _tiles(now: Record, slo: Document) -> list[Document]:
     for phase in ("decode", "prefill"):
         cost = number(now.values("metrics"), "cost", phase)
         if cost is not None:
-            change = change_percent(number(now.values("metrics"), "drift", phase, "ratio"))
-            note = "no baseline" if change is None else f"{signed(change, '%')} vs. the baseline"
+            change, window = (
+                change_percent(number(now.values("metrics"), "drift", phase, of)) for of in ("run", "window")
+            )
+            note = f"{signed(change, '%')} vs. the baseline, newest runs {signed(window, '%')}"
+            note = "no baseline" if change is None else note
             tiles.append(_tile(f"{phase.capitalize()} cost", cost, quantity(cost, "×"), note))
     if now.heal.get("mode"):
         tiles.append(_tile("Self-heal", None, clip(now.heal["mode"], 20), "latched" if now.heal.get("latched") else ""))

@@ -123,28 +123,39 @@ _PHASES = ("prefill", "decode")
 
 @dataclass(frozen=True)
 class Metric:
-    """A line of the report. `mark`: the rating of the change; empty if nothing is compared."""
+    """A line of the report. `mark`: the rating of this run's change; empty if nothing is compared.
+
+    `window_percent`: the change of the median of the newest runs. `test`: what the tests made of it.
+    """
 
     name: str
     shown: str
     change_percent: float | None = None
     mark: str = ""
+    window_percent: float | None = None
+    test: str = ""
 
 
 def metrics(record: Record, limits: Limits) -> list[Metric]:
     """The metrics that a run measured."""
     startup, tokens = record.values("startup"), record.values("metrics")
-    costs = [(phase, number(tokens, "cost", phase), number(tokens, "drift", phase, "ratio")) for phase in _PHASES]
-    costs.append(("load", number(startup, "cost"), number(startup, "drift", "ratio")))
+    costs = [(phase, number(tokens, "cost", phase), tokens) for phase in _PHASES]
     found = []
-    for name, cost, ratio in costs:
-        if cost is not None:
-            change = change_percent(ratio)
-            found.append(Metric(f"{name} cost", quantity(cost, "× reference workload"), change, _mark(change, limits)))
+    for name, cost, values in (*costs, ("load", number(startup, "cost"), startup)):
+        if cost is None:
+            continue
+        cost = number(values, "again", "cost", name) or cost
+        change, window = (change_percent(number(values, "drift", name, of)) for of in ("run", "window"))
+        shown = quantity(cost, "× reference workload")
+        found.append(Metric(f"{name} cost", shown, change, _mark(change, limits), window, _test(values, name)))
     for phase in _PHASES:
         cycles = [(p, number(tokens, phase, p)) for p in ("p50", "p95", "p99")]
         if any(value is not None for _, value in cycles):
             found.append(Metric(f"{phase} cycles/token", ", ".join(f"{p} {quantity(value)}" for p, value in cycles)))
+    if record.values("scenario"):
+        counts = [f"{phase} {quantity(number(tokens, 'instructions', phase))}" for phase in _PHASES]
+        counted = bool(tokens.get("instructions"))
+        found.append(Metric("instructions", ", ".join(counts) if counted else "not counted: perf is not allowed"))
     for name, stage, key, unit in (
         ("model prepared", "startup", "model_prepare_ms", "ms"),
         ("first token", "startup", "first_token_ms", "ms"),
@@ -155,6 +166,17 @@ def metrics(record: Record, limits: Limits) -> list[Metric]:
         if value is not None:
             found.append(Metric(name, percent(value) if key == "harmful_share" else quantity(value, unit)))
     return found
+
+
+def _test(values: Mapping[str, Any], name: str) -> str:
+    """What the tests say of a cost, and from which slow-down on they could say it."""
+    total, alarm, visible = (number(values, "drift", name, of) for of in ("sum", "alarm", "visible"))
+    if total is None or alarm is None:
+        return ""
+    told = [f"CUSUM {total:.1f} of {alarm:g}"]
+    if values["drift"][name].get("step"):
+        told.append("a step")
+    return ", ".join([*told, f"sees {signed(change_percent(visible), '%')}"])
 
 
 def _mark(change: float | None, limits: Limits) -> str:
@@ -181,7 +203,8 @@ def _text(record: Record, measured: Sequence[Metric]) -> str:
             lines.append(f"  {name}: {result.verdict.hint}")
     for m in measured:
         change = signed(m.change_percent, "%") if m.mark else ""
-        lines.append(f"  {m.name:<21} {m.shown:<38} {change:>9} {m.mark}")
+        window = f"  newest runs {signed(m.window_percent, '%')}, {m.test}" if m.test else ""
+        lines.append(f"  {m.name:<21} {m.shown:<30} {change:>9} {m.mark}{window}")
     if len(lines) > _MOST_LINES:
         lines[_MOST_LINES - 1 :] = [f"  and {len(lines) - _MOST_LINES + 1} lines more in report.md"]
     return "".join(_one_line(line) + "\n" for line in lines)
@@ -219,11 +242,17 @@ def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str
         markdown_table(("stage", "verdict", "reason", "message", "hint", "seconds"), stages, n_left=5),
     ]
     if measured:
-        rows = [(m.name, m.shown, signed(m.change_percent, "%"), m.mark) for m in measured]
-        parts.append(markdown_table(("metric", "value", "change", "mark"), rows, n_left=2))
+        rows = [
+            (m.name, m.shown, m.test, signed(m.window_percent, "%"), signed(m.change_percent, "%"), m.mark)
+            for m in measured
+        ]
+        head = ("metric", "value", "tests", "newest runs", "this run", "mark")
+        parts.append(markdown_table(head, rows, n_left=3))
         parts.append(
-            f"Changes are relative to the baseline; marks: warn from {limits.warn_percent:g} %, fail from"
-            f" {limits.fail_percent:g} %. Verdicts come from the stages; marks count where the limits file sets them.\n"
+            "Changes are relative to the baseline: this run's, and that of the median of the newest undisturbed runs."
+            f" Marks are of this run: warn from {limits.warn_percent:g} %, fail from {limits.fail_percent:g} %."
+            " Verdicts come from the stages; marks count where the limits file sets them.
+"
         )
     return "\n".join(parts)
 
