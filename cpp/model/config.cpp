@@ -139,12 +139,15 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
       {"rope.scaling.alpha", 0, "this scaling of positions"},
   };
   for (const auto& demand : demands) reader.demand(demand.key, demand.neutral, demand.what);
-  if (config.widest.n_expert == 0) {
+  const bool experts = config.widest.n_expert != 0;
+  if (!experts) {
     reader.demand("expert_count", 0, "mixtures of experts");
     reader.demand("expert_used_count", 0, "mixtures of experts");
   }
-  if (reader.optional("expert_group_count", 0, 0, ~u32(0)) > 1)
-    reader.demand("expert_group_count", 1, "groups of experts");
+  constexpr Str groups[] = {"expert_group_count", "expert_group_used_count"};
+  for (const Str key : groups) {  // one group of experts is none
+    if (!experts || reader.optional(key, 0, 0, ~u32(0)) != 1) reader.demand(key, 0, "groups of experts");
+  }
   constexpr Str sliding = "sliding layers of another shape";
   reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
   reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);

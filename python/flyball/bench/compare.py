@@ -39,7 +39,8 @@ class Bounds:
     regressions: bool = False
 
     def __post_init__(self) -> None:
-        for name, ratio in vars(self).items():
+        for name in ("slow_down", "counters"):
+            ratio = getattr(self, name)
             if not 1 <= ratio < math.inf:  # against nan and infinity nothing would ever fail
                 raise InvalidArgument(name, f"is {ratio}, must be a ratio from 1 on")
 

@@ -107,14 +107,10 @@ def _journal(store: Store, history: History) -> Iterator[Damage]:
             yield Damage(path.name, "is missing")
             return
         yield from (Damage(f"{fault.file.name}:{fault.line}", fault.what) for fault in report.faults)
-        begin = report.head.n_lines - report.n_lines
-        if report.verified and begin and report.files[0] in (path, path.with_name(f"{path.name}.1")):
-            yield Damage(path.name, f"its first {begin} lines are missing")
+        yield from (Damage(path.name, doubt) for doubt in report.doubts)
         if report.torn:
             yield Damage(path.name, f"its last line is incomplete: {report.torn} bytes")
         head = path.with_name(f"{path.name}.head")
-        if not head.exists():
-            yield Damage(head.name, "is missing")
         for file in (head, log):
             raw = file.read_bytes() if file.exists() else b""
             if raw and not raw.endswith(b"\n"):

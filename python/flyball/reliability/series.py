@@ -129,7 +129,8 @@ def judge(history: Sequence[Record], now: Cost, name: str, limits: Limits, measu
     visible = visible_limit(limits, name)
     acts = _baselines(history)
     chosen = history[acts[-1]].heal["baseline"][name] if acts else {}
-    if acts and chosen.get("measurement") == measurement:
+    is_set = bool(acts) and chosen.get("measurement") == measurement
+    if is_set:
         known: Baseline | None = Baseline(chosen["center"], chosen["spread"], chosen["n"])
         after = costs(history[acts[-1] :][-_WINDOW:], name, measurement)
         against = f"the baseline of {history[acts[-1]].run}"
@@ -140,8 +141,9 @@ def judge(history: Sequence[Record], now: Cost, name: str, limits: Limits, measu
     if known is None:
         return Judged(name, None, against, True, None)
     found = drift(known, after, now, least, visible)
-    blind = known.visible if known.visible > visible and known.n >= LEAST_RUNS else None
-    return Judged(name, found, against, known.n < LEAST_RUNS, blind)
+    learning = known.n < LEAST_RUNS and not is_set  # an accepted run may have few before it on its level
+    blind = known.visible if known.visible > visible and not learning else None
+    return Judged(name, found, against, learning, blind)
 
 
 HINT = "flyball bench compare can find the cause; flyball reliability baseline accepts the new cost"

@@ -8,6 +8,7 @@ import pytest
 
 from flyball.reliability import runner
 
+ALWAYS = [name for name in runner.STAGES if name not in ("journals", "release")]
 FAST = (
     "preflight",
     "history",

@@ -68,12 +68,13 @@ def test_real_use_counts_once(artifacts: Path, file: Path, capsys: pytest.Captur
     assert run(artifacts, file) == 0, capsys.readouterr().out
     assert "pass  journals       JOURNALS_COUNTED" in capsys.readouterr().out
     first = newest(artifacts)
-    assert first.values["applied"] == [{"action": "reduce_answer", "outcome": "regressed"}]
+    assert first.values["applied"] == [{"action": "reduce_answer", "outcome": "regressed", "pairs": 0}]
     assert first.values["reasons"]["PLAN_STEP"] == 2
     assert first.values["loading"]["model_prepare_ms"]["n"] == 1
     record = Store(artifacts).history()[-1]
     own = record.values("scenario")["applied"]
-    assert quality.outcomes_of(record) == ["regressed", *(change["outcome"] for change in own)]
+    found = [change.outcome for change in quality.changes_of(record)]
+    assert found == ["regressed", *(change["outcome"] for change in own)]
     assert record.values("quality")["harmful"] >= 1
     assert record.values("coverage")["real_use"] == sum(first.values["reasons"].values()) > 5
     told = json.loads((artifacts / "runs" / record.run / "explanations.json").read_text())["decisions"]
@@ -87,7 +88,7 @@ def test_real_use_counts_once(artifacts: Path, file: Path, capsys: pytest.Captur
     # A change counts when its outcome is known, not when it was applied, which an earlier run saw.
     goes_on(file, ("OUTCOME_IMPROVED", OUTCOME))
     assert run(artifacts, file, file) == 0  # given twice is no more evidence
-    assert newest(artifacts).values["applied"] == [{"action": "reduce_answer", "outcome": "improved"}]
+    assert newest(artifacts).values["applied"] == [{"action": "reduce_answer", "outcome": "improved", "pairs": 0}]
     assert newest(artifacts).values["reasons"] == {"OUTCOME_IMPROVED": 1}
     copy = shutil.copy(file, file.with_name("copy.jsonl"))
     shutil.copy(f"{file}.head", f"{copy}.head")
@@ -120,7 +121,7 @@ def test_a_damaged_journal_is_no_evidence(artifacts: Path, file: Path, capsys: p
     file.write_bytes(whole)
     assert run(artifacts, good, file) == 0  # nothing of either was counted before
     assert newest(artifacts).values["files"][str(good)]["new"] > 0
-    assert newest(artifacts).values["applied"] == [{"action": "reduce_answer", "outcome": "regressed"}]
+    assert newest(artifacts).values["applied"] == [{"action": "reduce_answer", "outcome": "regressed", "pairs": 0}]
 
 
 def test_another_model_is_no_evidence(artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from flyball.journal import journal as journal_files
 from flyball.reliability import history, integrity, measure, runner
 from flyball.reliability.runner import Options
 from flyball.reliability.store import Store
+from tests.python.reliability.conftest import ALWAYS
 
 HALF = """
 import sys, time
@@ -38,7 +39,7 @@ runner.run(runner.Options(artifacts))
 """
 
 
-@pytest.mark.parametrize("stage", [name for name in runner.STAGES if name != "release"])
+@pytest.mark.parametrize("stage", ALWAYS)
 def test_a_run_that_is_killed_in_a_stage_goes_on_there(stage: str, artifacts: Path, after_a_run: Path) -> None:
     shutil.copytree(after_a_run, artifacts)
     before = (artifacts / "history.jsonl").read_text()
@@ -52,9 +53,7 @@ def test_a_run_that_is_killed_in_a_stage_goes_on_there(stage: str, artifacts: Pa
     killed = max((artifacts / "runs").iterdir())
     ended = {path.name: path.read_bytes() for path in (killed / "stages").glob("*.json")}
     assert f"{stage}.json" not in ended
-    assert len(ended) == list(runner.STAGES).index(stage) - (
-        "release" in list(runner.STAGES)[: list(runner.STAGES).index(stage)]
-    )
+    assert len(ended) == ALWAYS.index(stage)
     record = runner.run(Options(artifacts))
     assert record.run == killed.name  # the same run
     assert {name: (killed / "stages" / name).read_bytes() for name in ended} == ended

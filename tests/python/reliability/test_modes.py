@@ -13,7 +13,7 @@ import pytest
 from flyball import journal
 from flyball.cli import main
 from flyball.evidence.gates import failed, passed
-from flyball.reliability import runner
+from flyball.reliability import runner, series
 from flyball.reliability.context import PROFILES, Context
 from flyball.reliability.results import Limits, Record, StageResult
 from flyball.reliability.stages import metrics
@@ -134,11 +134,11 @@ def test_a_result_says_its_mode_and_old_ones_had_none() -> None:
 def judged(limits: Limits, ratio: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageResult:
     """The stage metrics, where its test of chance passes with this ratio of costs."""
 
-    def passes(context: Context, values: dict[str, object]) -> object:
-        values["drift"] = {"prefill": {"ratio": 1.0}, "decode": {"ratio": ratio}}
+    def passes(context: Context, family: str, names: object, values: dict[str, object]) -> object:
+        values["drift"] = {"prefill": {"run": 1.0}, "decode": {"run": ratio}}
         return passed("METRICS_PASSED", "not beyond chance")
 
-    monkeypatch.setattr(metrics, "_judge", passes)
+    monkeypatch.setattr(series, "verdict", passes)
     folder = Path(tmp_path)
     context = Context("r", folder, folder, PROFILES["quick"], limits=limits)
     return metrics.run(context)

@@ -16,10 +16,8 @@ from flyball.reliability import runner
 from flyball.reliability.results import StageResult
 from flyball.reliability.runner import Options
 from flyball.reliability.store import Store
-from tests.python.reliability.conftest import FAST
+from tests.python.reliability.conftest import ALWAYS, FAST
 from tests.reference.models import write_model
-
-ALWAYS = [name for name in runner.STAGES if name not in ("journals", "release")]
 
 
 def run(artifacts: Path, *words: str) -> int:

@@ -251,8 +251,7 @@ def _markdown(record: Record, measured: Sequence[Metric], limits: Limits) -> str
         parts.append(
             "Changes are relative to the baseline: this run's, and that of the median of the newest undisturbed runs."
             f" Marks are of this run: warn from {limits.warn_percent:g} %, fail from {limits.fail_percent:g} %."
-            " Verdicts come from the stages; marks count where the limits file sets them.
-"
+            " Verdicts come from the stages; marks count where the limits file sets them.\n"
         )
     return "\n".join(parts)
 

@@ -42,7 +42,7 @@ def run(context: Context) -> StageResult:
         "real_use": sum(used.values()),
         "documented": None,
     }
-    faults = [str(fault) for fault in report.faults]
+    faults = [str(fault) for fault in (*report.faults, *report.doubts)]
     faults += agreement(Counter(reason for _, reason in found if reason), counted)
     unknown = sorted({r for r in [*(reason for _, reason in found), *console, *used] if r is not None} - set(REASONS))
     documented = documentation()

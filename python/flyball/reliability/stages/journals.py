@@ -61,8 +61,7 @@ def run(context: Context) -> StageResult:
     reasons: Counter[str] = Counter()
     values |= {"ends": [each.end for each in found], "applied": []}
     for each in found:
-        before, after = observed(each.events[: each.counted]), observed(each.events)
-        values["applied"] += after["applied"][len(before["applied"]) :]
+        values["applied"] += _judged(each.events)[len(_judged(each.events[: each.counted])) :]
         reasons.update(event.reason_id for event in each.new)
         values["files"][str(each.file)] |= {"events": len(each.events), "new": len(each.new)}
     values |= {"reasons": dict(reasons), "decisions": reason_drift.decisions(reasons)}
@@ -74,7 +73,8 @@ def run(context: Context) -> StageResult:
 def _read(path: Path, model: tuple[Any, ...], known: set[tuple[Any, ...]]) -> Found:
     faults: list[Any] = []
     events = list(journal.read(path, faults))
-    faults += journal.check(path).faults
+    report = journal.check(path)
+    faults += [*report.faults, *report.doubts]
     end = [events[-1].number, events[-1].hash] if events else [-1, ""]
     if faults:
         return Found(path, len(events), end, [], 0, f"{path} is damaged: {faults[0]}")
@@ -89,6 +89,11 @@ def _read(path: Path, model: tuple[Any, ...], known: set[tuple[Any, ...]]) -> Fo
             own.append(event)
             n_counted += i < n_known
     return Found(path, len(events), end, own, n_counted)
+
+
+def _judged(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Changes whose outcome is known; one that is still on trial counts when a later run sees its outcome."""
+    return [change for change in observed(events)["applied"] if "pairs" in change or change["outcome"] == "failed"]
 
 
 def _identity(event: Event) -> tuple[Any, ...]:
