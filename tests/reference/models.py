@@ -71,6 +71,18 @@ class Shape:
 
 
 _LLAMA = Shape("llama")
+_QWEN3 = Shape(
+    "qwen3",
+    n_head=6,
+    head_dim=128,
+    explicit_head_dim=True,
+    tokenizer="qwen2",
+    qk_norm=True,
+    rms_eps=1e-6,
+    rope_base=1000000.0,
+    n_layer=3,
+    n_vocab=341,
+)
 _PHI3 = Shape("phi3", n_vocab=352, n_head_kv=4, tokenizer="spm", fused=True, rope_dims=64, rope_long_short=True)
 _GEMMA = Shape(
     "gemma2",
@@ -97,32 +109,8 @@ VARIANTS: dict[str, Shape] = {
     "llama-yarn": replace(_LLAMA, rope_scaling="yarn", rope_factor=4.0, rope_original=128),
     "mistral": replace(_LLAMA, tokenizer="spm", rope_base=1000000.0, n_embd=512, n_ff=768, n_head=8, n_vocab=400),
     "qwen2": Shape("qwen2", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
-    "qwen3": Shape(
-        "qwen3",
-        n_head=6,
-        head_dim=128,
-        explicit_head_dim=True,
-        tokenizer="qwen2",
-        qk_norm=True,
-        rms_eps=1e-6,
-        rope_base=1000000.0,
-        n_layer=3,
-        n_vocab=341,
-    ),
-    "qwen3moe": Shape(
-        "qwen3moe",
-        n_ff=256,
-        n_expert=8,
-        n_expert_used=3,
-        head_dim=64,
-        explicit_head_dim=True,
-        tokenizer="qwen2",
-        qk_norm=True,
-        rms_eps=1e-6,
-        rope_base=1000000.0,
-        n_layer=3,
-        n_vocab=341,
-    ),
+    "qwen3": _QWEN3,
+    "qwen3moe": replace(_QWEN3, arch="qwen3moe", n_head=4, head_dim=64, n_ff=256, n_expert=8, n_expert_used=3),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
         _GEMMA,
