@@ -213,7 +213,7 @@ def _line(result: StageResult) -> str:
     message = common.printable(verdict.message)
     stage, reason = common.printable(result.stage), common.printable(verdict.reason_id)
     mark = _MARKS[verdict.outcome if result.counts or verdict.outcome == "pass" else result.mode]
-    return f"{mark}  {stage:14} {reason:22} {message}  ({result.seconds:.1f} s)\n"
+    return f"{mark}  {stage:14} {reason:25} {message}  ({result.seconds:.1f} s)\n"
 
 
 def _sum(record: Record) -> str:

@@ -116,7 +116,7 @@ def test_a_damaged_journal_is_no_evidence(artifacts: Path, file: Path, capsys: p
     file.write_bytes(whole.replace(b'"OUTCOME_REGRESSED', b'"OUTCOME_IMPROVED'))
     assert run(artifacts, good, file) == 2
     out = capsys.readouterr().out
-    assert f"????  journals       JOURNALS_DAMAGED       {file} is damaged: {file}:" in out
+    assert f"????  journals       JOURNALS_DAMAGED          {file} is damaged: {file}:" in out
     assert "applied" not in newest(artifacts).values
     file.write_bytes(whole)
     assert run(artifacts, good, file) == 0  # nothing of either was counted before

@@ -59,7 +59,10 @@ def run(context: Context) -> StageResult:
                 "later runs are compared with this one; flyball reliability accept --why TEXT says that it is intended"
             )
             verdict = inconclusive("BENCH_NOT_COMPARABLE", message, hint, **verdict.evidence)
-        elif earlier is not None:
+        elif earlier is None:
+            message = "no earlier run has results: later ones are compared with this one"
+            verdict = inconclusive("BENCH_INSUFFICIENT_DATA", message, **verdict.evidence)
+        else:
             verdict = replace(verdict, message=f"{verdict.message}; {_against(earlier, context, len(same), why)}")
             evidence["ratios_of_times"] = {
                 name: round(case.median_ms / before[name].median_ms, 3)
