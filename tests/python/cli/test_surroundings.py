@@ -262,7 +262,7 @@ def test_a_checker_that_fails_is_no_verdict(
 
     (tmp_path / "fsck.fat").write_text(f"#!/bin/sh\n{program}\n")
     (tmp_path / "fsck.fat").chmod(0o755)
-    (tmp_path / "disk").write_bytes(b"\0" * 2048)
+    image.tools.run(["mformat", "-C", "-i", str(tmp_path / "disk"), "-f", "1440", "::"], tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     if wanted is None:
         with pytest.raises(flyball.FileError, match="cannot be checked"):

@@ -63,7 +63,7 @@ def test_a_warned_stage_shows_its_verdict_and_does_not_count(
 ) -> None:
     assert run("--stage", "metrics=warn") == 0
     out = capsys.readouterr().out
-    assert "warn  metrics        METRICS_SLOWER         decode costs 9" in out
+    assert "warn  metrics        METRICS_SLOWER            decode costs 9" in out
     assert ", 1 fail (warning); " in out
     assert "\n  metrics: look\n" in out
     record = newest(artifacts)
@@ -90,7 +90,7 @@ def test_a_stage_that_is_off_says_who_switched_it_off(
     limits.write_text('stable_streak = 7\n[stages]\nmetrics = "off"\ncoverage = "warn"\n')
     assert run("--limits", str(limits)) == 0
     out = capsys.readouterr().out
-    assert f"off   metrics        RUN_SWITCHED_OFF       not run: switched off by {limits}" in out
+    assert f"off   metrics        RUN_SWITCHED_OFF          not run: switched off by {limits}" in out
     assert ", 1 off; " in out
     assert "pass  coverage" in out  # a warned stage that passes has nothing to warn of
     record = newest(artifacts)
