@@ -42,10 +42,29 @@ class Shape:
     rms_eps: float = 1e-5
     head_dim: int = 64
     rope_factor: float = 0.0  # Llama 3's scaling of slow pairs, 0: none
+    arch: str = "llama"
+    n_expert: int = 0  # of width n_ff each; 0: a dense feed-forward
+    n_expert_used: int = 0
 
 
 SHAPES = {
     "llama-1b": Shape("Llama 3.2 1B", 16, 2048, 8192, 32, 8, 131072, 500000.0, rope_factor=32.0),
+    # Twelve of the 48 layers of a Qwen3 30B-A3B: as wide, and small enough for memory.
+    "qwen3-a3b-8b": Shape(
+        "a quarter of Qwen3 30B-A3B",
+        12,
+        2048,
+        768,
+        32,
+        4,
+        32768,
+        1000000.0,
+        1e-6,
+        128,
+        arch="qwen3moe",
+        n_expert=128,
+        n_expert_used=8,
+    ),
     "smollm-135m": Shape("SmolLM2 135M", 30, 576, 1536, 9, 3, 8192, 100000.0),
 }
 # type -> (type of most matrices, type of the more sensitive ones, general.file_type)
@@ -100,7 +119,8 @@ def _unit_deviation(kind: str) -> float:
     return float(gguf.dequantize(sample, gguf.GGMLQuantizationType[kind]).std())
 
 
-def _matrix(name: str, rows: int, columns: int, kind: str, seed: int) -> gf.Tensor:
+def _matrix(name: str, rows: int, columns: int, kind: str, seed: int, n: int = 0) -> gf.Tensor:
+    """`n`: of a tensor with so many matrices."""
     deviation = 1 / math.sqrt(columns)
 
     def chunks() -> Iterator[bytes]:
@@ -109,15 +129,15 @@ def _matrix(name: str, rows: int, columns: int, kind: str, seed: int) -> gf.Tens
         step = max(1, _CHUNK // columns)
         block = gf.TENSOR_TYPES[kind][1]
         d = deviation / _unit_deviation(kind) if kind in BLOCKS else 0.0
-        for row in range(0, rows, step):
-            n = min(step, rows - row) * columns
+        for row in range(0, max(n, 1) * rows, step):
+            count = min(step, max(n, 1) * rows - row) * columns
             if kind in BLOCKS:
-                yield _random_blocks(generator, kind, n // block, d).tobytes()
+                yield _random_blocks(generator, kind, count // block, d).tobytes()
             else:  # F16: uniform, with the same deviation
-                words = generator.random_raw((n + 3) // 4).view(np.int16)[:n]
+                words = generator.random_raw((count + 3) // 4).view(np.int16)[:count]
                 yield (words * np.float32(deviation * math.sqrt(3) / 32768)).astype("<f2").tobytes()
 
-    return gf.Tensor(name, (rows, columns), kind, chunks)
+    return gf.Tensor(name, (n, rows, columns) if n else (rows, columns), kind, chunks)
 
 
 def _vector(name: str, values: npt.NDArray[np.float32]) -> gf.Tensor:
@@ -146,12 +166,12 @@ def tensors(shape: Shape, n_vocab: int, mix: str, seed: int) -> Iterator[gf.Tens
     """All tensors in file order; the embedding is tied, hence of the output's type."""
     common, fine, _ = TYPES[mix]
 
-    def matrix(name: str, rows: int, columns: int, kind: str = common) -> gf.Tensor:
+    def matrix(name: str, rows: int, columns: int, kind: str = common, n: int = 0) -> gf.Tensor:
         block = gf.TENSOR_TYPES[kind][1]
-        return _matrix(f"{name}.weight", rows, columns, kind if columns % block == 0 else _FALLBACK[kind], seed)
+        return _matrix(f"{name}.weight", rows, columns, kind if columns % block == 0 else _FALLBACK[kind], seed, n)
 
-    def norm(name: str) -> gf.Tensor:
-        return _vector(f"{name}.weight", np.ones(shape.n_embd, np.float32))
+    def norm(name: str, n: int = shape.n_embd) -> gf.Tensor:
+        return _vector(f"{name}.weight", np.ones(n, np.float32))
 
     n_q, n_kv = shape.n_head * shape.head_dim, shape.n_head_kv * shape.head_dim
     yield matrix("token_embd", n_vocab, shape.n_embd, fine)
@@ -166,10 +186,17 @@ def tensors(shape: Shape, n_vocab: int, mix: str, seed: int) -> Iterator[gf.Tens
         yield matrix(blk + "attn_k", n_kv, shape.n_embd)
         yield matrix(blk + "attn_v", n_kv, shape.n_embd, sensitive)
         yield matrix(blk + "attn_output", shape.n_embd, n_q)
+        if shape.arch == "qwen3moe":
+            yield norm(blk + "attn_q_norm", shape.head_dim)
+            yield norm(blk + "attn_k_norm", shape.head_dim)
         yield norm(blk + "ffn_norm")
-        yield matrix(blk + "ffn_gate", shape.n_ff, shape.n_embd)
-        yield matrix(blk + "ffn_up", shape.n_ff, shape.n_embd)
-        yield matrix(blk + "ffn_down", shape.n_embd, shape.n_ff, sensitive)
+        experts = "_exps" if shape.n_expert else ""
+        if experts:
+            router = np.random.default_rng([seed, layer]).standard_normal((shape.n_expert, shape.n_embd), np.float32)
+            yield _vector(blk + "ffn_gate_inp.weight", router / np.float32(math.sqrt(shape.n_embd)))
+        yield matrix(blk + "ffn_gate" + experts, shape.n_ff, shape.n_embd, n=shape.n_expert)
+        yield matrix(blk + "ffn_up" + experts, shape.n_ff, shape.n_embd, n=shape.n_expert)
+        yield matrix(blk + "ffn_down" + experts, shape.n_embd, shape.n_ff, sensitive, shape.n_expert)
 
 
 # Vocabulary files carry no template; this one needs no special tokens, so that `flyball chat` runs on any of them.
@@ -179,26 +206,40 @@ CHAT_TEMPLATE = (
 )
 
 
+def _expert_keys(shape: Shape) -> dict[str, int]:
+    if not shape.n_expert:
+        return {}
+    return {
+        "attention.key_length": shape.head_dim,
+        "attention.value_length": shape.head_dim,
+        "expert_count": shape.n_expert,
+        "expert_used_count": shape.n_expert_used,
+        "expert_feed_forward_length": shape.n_ff,
+    }
+
+
 def write(path: Path, shape: Shape, mix: str, vocab: Path, seed: int, progress: Callable[[gf.Tensor], None]) -> str:
     """Write the file and return its SHA-256."""
     found = metadata_of(gguf.GGUFReader(vocab))
     tokenizer = {key: value for key, value in found.items() if key.startswith("tokenizer.")}
     n_vocab = int.from_bytes(tokenizer["tokenizer.ggml.tokens"].raw[4:12], "little")  # after the element type
+    a = shape.arch
     metadata = {
-        "general.architecture": gf.string("llama"),
+        "general.architecture": gf.string(a),
         "general.name": gf.string(f"random weights in the shape of {shape.name}"),
         "general.file_type": gf.u32(TYPES[mix][2]),
         "general.quantization_version": gf.u32(2),
-        "llama.context_length": gf.u32(shape.n_ctx),
-        "llama.embedding_length": gf.u32(shape.n_embd),
-        "llama.block_count": gf.u32(shape.n_layer),
-        "llama.feed_forward_length": gf.u32(shape.n_ff),
-        "llama.attention.head_count": gf.u32(shape.n_head),
-        "llama.attention.head_count_kv": gf.u32(shape.n_head_kv),
-        "llama.attention.layer_norm_rms_epsilon": gf.f32(shape.rms_eps),
-        "llama.rope.dimension_count": gf.u32(shape.head_dim),
-        "llama.rope.freq_base": gf.f32(shape.rope_base),
-        "llama.vocab_size": gf.u32(n_vocab),
+        f"{a}.context_length": gf.u32(shape.n_ctx),
+        f"{a}.embedding_length": gf.u32(shape.n_embd),
+        f"{a}.block_count": gf.u32(shape.n_layer),
+        f"{a}.feed_forward_length": gf.u32(shape.n_ff),
+        f"{a}.attention.head_count": gf.u32(shape.n_head),
+        f"{a}.attention.head_count_kv": gf.u32(shape.n_head_kv),
+        f"{a}.attention.layer_norm_rms_epsilon": gf.f32(shape.rms_eps),
+        f"{a}.rope.dimension_count": gf.u32(shape.head_dim),
+        f"{a}.rope.freq_base": gf.f32(shape.rope_base),
+        f"{a}.vocab_size": gf.u32(n_vocab),
+        **{f"{a}.{key}": gf.u32(value) for key, value in _expert_keys(shape).items()},
         "tokenizer.chat_template": gf.string(CHAT_TEMPLATE),
         **tokenizer,
     }
