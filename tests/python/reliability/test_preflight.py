@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from flyball import _core
 from flyball.cli import main
+from flyball.engine.model import demo_model_path
 from flyball.evidence.gates import passed
 from flyball.reliability.context import PROFILES, Context
 from flyball.reliability.results import StageResult
@@ -55,6 +57,18 @@ def test_little_memory_and_no_room_are_told(
     told = capsys.readouterr().out
     assert "cannot take 256 MiB: Disk quota exceeded" in told
     assert str(artifacts) in told
+
+
+def test_a_model_that_would_only_fail_at_boot_is_told(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copy(demo_model_path(), tmp_path / "m\u00fcller.gguf"))
+    words = ["--target", "qemu", "--model", str(model), "--only", "scenario", "--artifacts", str(artifacts)]
+    assert main(["reliability", "run", *words]) == 2
+    told = capsys.readouterr().out
+    assert "PREFLIGHT_MISSING" in told
+    assert f"{model} " in told
+    assert "scenario" not in told.splitlines()[-2]
 
 
 def test_gaps_name_their_files(artifacts: Path, tmp_path: Path) -> None:

@@ -38,8 +38,10 @@ def run(context: Context) -> StageResult:
         lacks(f"configuration: {error}", "correct the line", "without --config the defaults are used")
     n_bytes = model.stat().st_size if model.is_file() else 0
     if context.target == "qemu":
-        for what, why in image.preflight(context.folder, n_bytes):
-            lacks(f"{what} {why}", "make image installs what is missing", "--target host does not need it")
+        for what, why in image.preflight(
+            context.folder, n_bytes, None if refused else model, image.Machine().memory_mb
+        ):
+            lacks(f"{what} {why}", "make image installs missing tools", "--target host does not need it")
     else:
         try:
             image.beside_python("flyball-repl")
