@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.flags.dev_mode:
             traceback.print_exc()
         say_error(f"internal error, {type(error).__name__}: {error}; python -X dev -m flyball shows where: report it")
+    streams.give_up()
     return ERROR
 
 

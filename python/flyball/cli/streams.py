@@ -83,6 +83,15 @@ def flush() -> None:
         _fail(error)
 
 
+def give_up() -> None:
+    """Write what is still buffered, if that is possible, when a command has failed anyhow."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _abandon(stream)
+
+
 def _fail(error: OSError) -> None:
     _abandon(sys.stdout)
     if isinstance(error, BrokenPipeError):

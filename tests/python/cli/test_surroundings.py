@@ -295,3 +295,13 @@ def test_an_answer_that_cannot_be_recorded_is_given(where: str, tmp_path: Path) 
     if where == "own.jsonl":
         assert shell("$F journal verify own.jsonl", tmp_path).stdout.startswith(b"verified: 6 lines")
         assert shell(f"$F {words}; $F journal verify own.jsonl", tmp_path).stdout.count(b"verified: 12 lines") == 1
+
+
+def test_output_left_for_a_terminal_that_is_gone_changes_no_exit_code() -> None:
+    program = (
+        "import os, pty, sys; ours, its = pty.openpty(); os.dup2(its, 1); os.close(its); os.close(ours);"
+        "sys.stdout.write('left'); from flyball.cli import main; sys.exit(main(['info', '/does/not/exist']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(b"flyball: /does/not/exist: ")
