@@ -25,7 +25,7 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
       for (u32 h = 0; h < n_heads; ++h) {
         f32* head = heads + u64(h) * shape.head_dim;
         if (norm) table.rms_norm(head, norm, config.norm_eps, shape.head_dim, head);
-        table.rope(head, cosines, sines, config.n_rot, config.rope_neox);
+        if (shape.rotates) table.rope(head, cosines, sines, config.n_rot, config.rope_neox);
       }
     };
     turn(scratch.query + u64(t) * shape.q_dim(), shape.n_head, weights.query_norm);

@@ -24,6 +24,14 @@ constexpr Traits architectures[] = {
     {.name = "gemma2", .architecture = Architecture::gemma2, .tied_output = true},
     {.name = "gemma3", .architecture = Architecture::gemma3, .query_key_norms = true, .plain_local_rope = true},
     {.name = "phi3", .architecture = Architecture::phi3},
+    {.name = "smollm3", .architecture = Architecture::smollm3, .rope_neox = false},
+    {.name = "seed_oss", .architecture = Architecture::seed_oss},
+    {.name = "granite", .architecture = Architecture::granite, .rope_neox = false},
+    {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
+    // As text: the three positions of an image's part are one, so that rotation is plain.
+    {.name = "qwen2vl", .architecture = Architecture::qwen2},
+    {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
+    {.name = "qwen3vlmoe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
 };
 
 const Traits* find_architecture(Str name) {
@@ -173,14 +181,33 @@ Pooling read_pooling(Reader& reader) {
   return Pooling::none;
 }
 
+void read_attention_scale(Reader& reader, Config& config) {
+  const f64 scale = reader.real("attention.scale", 0, 0, 1e6);
+  if (scale != 0) config.attention_scale = f32(scale);
+}
+
+// A factor; 0 means that there is none.
+f32 read_scale(Reader& reader, Str key) {
+  const f64 scale = reader.real(key, 0, 0, 1e6);
+  return scale == 0 ? 1 : f32(scale);
+}
+
 void read_architecture(Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
-    case Architecture::llama: {
-      const f64 scale = reader.real("attention.scale", 0, 0, 1e6);
-      if (scale != 0) config.attention_scale = f32(scale);
+    case Architecture::llama: read_attention_scale(reader, config); break;
+    case Architecture::granite: {
+      read_attention_scale(reader, config);
+      config.embedding_scale = read_scale(reader, "embedding_scale");
+      config.residual_scale = read_scale(reader, "residual_scale");
+      config.logit_scale = 1 / read_scale(reader, "logit_scale");
+      const bool rotates = reader.boolean("rope.scaling.finetuned", true);
+      for (LayerShape& layer : config.layers) layer.rotates = rotates;
       break;
     }
+    case Architecture::smollm3:
+      for (u32 layer = 3; layer < config.n_layer(); layer += 4) config.layers[layer].rotates = false;
+      break;
     case Architecture::gemma2:
     case Architecture::gemma3: {
       const bool second = config.architecture == Architecture::gemma2;
@@ -196,6 +223,8 @@ void read_architecture(Reader& reader, Config& config) {
                    second ? 2 : 6);
       break;
     }
+    case Architecture::ernie4_5:
+    case Architecture::seed_oss:
     case Architecture::qwen2:
     case Architecture::qwen3:
     case Architecture::qwen3moe:
@@ -249,7 +278,10 @@ Status read_layers(Arena& arena, Reader& reader, bool experts, Config& config) {
 
 }  // namespace
 
-Str supported_architectures() { return "llama (and mistral), qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3"; }
+Str supported_architectures() {
+  return "llama (and mistral), qwen2, qwen2vl, qwen3, qwen3vl, qwen3moe, qwen3vlmoe, gemma2, gemma3, phi3, "
+         "smollm3, seed_oss, granite, ernie4_5";
+}
 
 Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   Config config;

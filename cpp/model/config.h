@@ -7,7 +7,20 @@
 
 namespace flyball::model {
 
-enum class Architecture : u8 { llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3 };  // mistral files say `llama`
+// Other names are the same model: mistral files say `llama`, qwen3vl is qwen3 with an image part.
+enum class Architecture : u8 {
+  llama,
+  qwen2,
+  qwen3,
+  qwen3moe,
+  gemma2,
+  gemma3,
+  phi3,
+  smollm3,
+  seed_oss,
+  granite,
+  ernie4_5
+};
 enum class Activation : u8 { silu, gelu };
 enum class RopeScaling : u8 { none, linear, yarn };
 enum class Pooling : u8 { none, mean, first, last };  // how a file wants its rows to become one embedding
@@ -26,6 +39,7 @@ struct LayerShape {
   u32 n_expert = 0;       // 0: a dense feed-forward
   u32 n_expert_used = 0;  // for each token
   u32 first_head_kv = 0;  // its place among the key/value heads of all layers
+  bool rotates = true;    // its queries and keys turn by their positions
   bool sliding = false;   // sees the last Config::sliding_window positions
 
   u32 q_dim() const { return n_head * head_dim; }
@@ -58,6 +72,8 @@ struct Config {
   f32 attention_scale = 0;    // 1 / sqrt(head_dim) unless the architecture says otherwise
   f32 attention_softcap = 0;  // 0: none
   f32 final_softcap = 0;
+  f32 residual_scale = 1;  // granite: of what attention and feed-forward add
+  f32 logit_scale = 1;     // granite
   u32 sliding_window = 0;  // keys a sliding layer sees, the query's own included; 0: no layer slides
 
   bool query_key_norms = false;   // a norm for each head's query and key

@@ -64,6 +64,11 @@ bool output_head(Pass& pass, f32* logits) {
   if (!logits) return true;
   const Product output[] = {{&weights.output, weights.output_bias, logits, config.n_vocab}};
   if (!pass.linear.multiply(output, x)) return false;
+  if (config.logit_scale != 1) {
+    pass.linear.each_token(n_wanted, config.n_vocab, [&](u32 t) {
+      pass.table.scale(logits + u64(t) * config.n_vocab, config.logit_scale, config.n_vocab);
+    });
+  }
   if (config.final_softcap > 0) {
     pass.linear.each_token(n_wanted, config.n_vocab, [&](u32 t) {
       pass.table.softcap(logits + u64(t) * config.n_vocab, config.final_softcap, config.n_vocab);

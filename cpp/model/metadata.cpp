@@ -57,6 +57,14 @@ Str Reader::text(Str key) {
   return value ? value.value() : Str();
 }
 
+bool Reader::boolean(Str key, bool otherwise) {
+  const gguf::Value* value = find(key);
+  if (!value) return otherwise;
+  const Result<bool> found = gguf::flag(full(key), *value);
+  if (!found) keep(found.error());
+  return found ? found.value() : otherwise;
+}
+
 void Reader::demand(Str key, f64 neutral, Str what) {
   const gguf::Value* value = find(key);
   if (!value) return;

@@ -19,6 +19,7 @@ class Reader {
   u32 uniform(Str key, u64 otherwise, u64 low, u64 high, u32 n_layer);
   f64 real(Str key, f64 otherwise, f64 low, f64 high);
   Str text(Str key);
+  bool boolean(Str key, bool otherwise);
   // Refuses a value other than the neutral one, which must stand for `what` Flyball does not do. Bools are 0 and 1.
   void demand(Str key, f64 neutral, Str what);
 

@@ -27,7 +27,9 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     Layer& layer = weights.layers[i] = Layer();
     layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
     load_attention(loader, config, i, layer.attention);
-    layer.ffn_norm = loader.vector(LayerName(i, "ffn_norm.weight"), config.n_embd, true);
+    const bool is_seed = config.architecture == Architecture::seed_oss;  // which names the norm by its place
+    layer.ffn_norm =
+        loader.vector(LayerName(i, is_seed ? "post_attention_norm.weight" : "ffn_norm.weight"), config.n_embd, true);
     if (config.layers[i].n_expert != 0)
       load_experts(loader, config, i, layer.experts);
     else

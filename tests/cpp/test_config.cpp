@@ -113,6 +113,37 @@ TEST(unknown_architectures_are_named_with_what_is_supported) {
   CHECK(what.find("qwen3") != std::string::npos);
 }
 
+TEST(layers_that_do_not_rotate) {
+  const auto some = config_with("smollm3", {});
+  REQUIRE(some.ok());
+  for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(some.value().layers[layer].rotates, layer != 3);
+  const auto rotates = [](const flyball::Result<Config>& config) {
+    REQUIRE(config.ok());
+    return config.value().layers[0].rotates && config.value().layers[5].rotates;
+  };
+  CHECK(rotates(config_with("granite", {})));
+  CHECK(rotates(config_with("granite", {boolean("rope.scaling.finetuned", true)})));
+  CHECK(!rotates(config_with("granite", {boolean("rope.scaling.finetuned", false)})));
+  CHECK(rotates(config_with("llama", {boolean("rope.scaling.finetuned", false)})));  // a note of its training
+  CHECK(refused(config_with("granite", {number("rope.scaling.finetuned", 2)}), Code::corrupt,
+                "granite.rope.scaling.finetuned"));
+}
+
+TEST(scales_that_are_missing_or_zero_are_none) {
+  const auto plain = config_with("granite", {real("logit_scale", 0)});
+  REQUIRE(plain.ok());
+  CHECK_EQ(plain.value().logit_scale, 1.0f);
+  CHECK_EQ(plain.value().residual_scale, 1.0f);
+  const auto scaled = config_with("granite", {real("logit_scale", 4), real("residual_scale", 0.5f),
+                                              real("embedding_scale", 12), real("attention.scale", 0.25f)});
+  REQUIRE(scaled.ok());
+  CHECK_EQ(scaled.value().logit_scale, 0.25f);
+  CHECK_EQ(scaled.value().residual_scale, 0.5f);
+  CHECK_EQ(scaled.value().embedding_scale, 12.0f);
+  CHECK_EQ(scaled.value().attention_scale, 0.25f);
+  CHECK(refused(config_with("granite", {real("logit_scale", -1)}), Code::corrupt, "granite.logit_scale"));
+}
+
 TEST(lies_are_refused_by_key) {
   CHECK(refused(config_with("llama", {number("block_count", 513)}), Code::corrupt, "llama.block_count"));
   CHECK(refused(config_with("llama", {number("block_count", 0)}), Code::corrupt, "llama.block_count"));

@@ -26,7 +26,7 @@ Tensors tensors_of(const std::string& architecture, u32 n_layer) {
       all[block + square + ".weight"] = {n_embd, n_embd};
     for (const char* wide : {"ffn_gate", "ffn_up"}) all[block + wide + ".weight"] = {n_embd, n_ff};
     all[block + "ffn_down.weight"] = {n_ff, n_embd};
-    if (architecture == "qwen3" || architecture == "gemma3") {
+    if (architecture.starts_with("qwen3") || architecture == "gemma3") {
       all[block + "attn_q_norm.weight"] = all[block + "attn_k_norm.weight"] = {head_dim};
     }
     if (architecture.starts_with("gemma")) {
@@ -67,7 +67,8 @@ std::string with(const std::string& architecture, const Tensors& added) {
 }  // namespace
 
 TEST(every_architecture_takes_its_own_tensors) {
-  for (const char* architecture : {"llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"})
+  for (const char* architecture :
+       {"llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "gemma2", "gemma3", "phi3", "smollm3", "granite", "ernie4_5"})
     CHECK_EQ(check(architecture, 2, tensors_of(architecture, 2)), "ok");
 }
 

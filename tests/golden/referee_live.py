@@ -31,6 +31,6 @@ def test_llama_cpp_agrees(arch: str, overrides: dict[str, Any], tmp_path: Path) 
     spec = write_model(tmp_path / "model.gguf", arch, "F32", **overrides)
     ids = [(37 * i + i * i // 5) % spec.shape.n_vocab for i in range(300)]
     found = distance(forward.logits(spec.path, ids), llama.logits(spec.path, ids, llama.EXACT))
-    # llama.cpp takes gemma's GELU from a table of float16.
+    # llama.cpp takes gemma's GELU from a table of float16, and qwen2vl's angles from repeated multiplication.
     assert found.logit_difference_max < (2e-2 if arch.startswith("gemma") else 1e-3)
-    assert found.kl_mean < (2e-6 if arch.startswith("gemma") else 1e-9)
+    assert found.kl_mean < (2e-6 if arch.startswith("gemma") else 1e-7 if arch == "qwen2vl" else 1e-9)

@@ -27,7 +27,11 @@ import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3")
+ARCHITECTURES = (
+    *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
+    *("smollm3", "seed_oss", "granite", "ernie4_5"),
+)
+_PAIRED = ("llama", "smollm3", "granite", "ernie4_5")  # pairs (2i, 2i+1) rotate
 
 
 class File:
@@ -127,7 +131,7 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
         magnitude *= 1 + 0.1 * math.log(factor) if factor > 1 else 1.0
     elif kind != "none":
         frequency = frequency / factor
-    return Rope(frequency, magnitude, interleaved=file.arch == "llama")
+    return Rope(frequency, magnitude, interleaved=file.arch in _PAIRED)
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,9 @@ class Description:
     final_cap: float  # 0: none
     window: int  # 0: no layer slides
     sliding: Sequence[bool]
+    rotates: Sequence[bool]
+    residual_scale: float
+    logit_scale: float  # divides
     rope_full: Rope
     rope_sliding: Rope
 
@@ -162,8 +169,16 @@ def describe(file: File, n_ctx: int) -> Description:
     # The 27B models alone scale by the width per head instead of the head's own width.
     width = n_embd // n_head if (file.arch, n_layer) in (("gemma2", 46), ("gemma3", 62)) else head_dim
     scale = 1 / math.sqrt(width)
-    if file.arch == "llama":
+    if file.arch in ("llama", "granite"):
         scale = file.get("attention.scale", 0.0) or scale
+    granite = file.arch == "granite"
+
+    def granites(key: str) -> float:
+        return (granite and file.get(key, 0.0)) or 1.0
+
+    rotates = [file.arch != "smollm3" or layer % 4 != 3 for layer in range(n_layer)]
+    if granite and not file.get("rope.scaling.finetuned", True):
+        rotates = [False] * n_layer
 
     window, period = 0, 1
     base_sliding, factor_sliding = base, factor
@@ -183,7 +198,10 @@ def describe(file: File, n_ctx: int) -> Description:
         n_head_kv=file.get("attention.head_count_kv", n_head),
         head_dim=head_dim,
         eps=file.get("attention.layer_norm_rms_epsilon", 0.0),
-        embedding_scale=math.sqrt(n_embd) if gemma else 1.0,
+        embedding_scale=math.sqrt(n_embd) if gemma else granites("embedding_scale"),
+        residual_scale=granites("residual_scale"),
+        logit_scale=granites("logit_scale"),
+        rotates=rotates,
         attention_scale=scale,
         activation=gelu_tanh if gemma else silu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
@@ -256,8 +274,9 @@ class Referee:
         q, k, v = (part.reshape(n, heads, d.head_dim) for part, heads in zip(parts, sizes, strict=True))
 
         rope = d.rope_sliding if d.sliding[layer] else d.rope_full
-        q = rope.apply(self.norm(blk + "attn_q_norm", q))
-        k = rope.apply(self.norm(blk + "attn_k_norm", k))
+        q, k = self.norm(blk + "attn_q_norm", q), self.norm(blk + "attn_k_norm", k)
+        if d.rotates[layer]:
+            q, k = rope.apply(q), rope.apply(k)
 
         distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
         visible = (distance >= 0) & ((distance < d.window) | (not d.sliding[layer]))
@@ -299,12 +318,14 @@ class Referee:
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
             y = self.attention(layer, self.norm(blk + "attn_norm", x))
-            x = x + self.norm(blk + "post_attention_norm", y)
-            y = self.feed_forward(layer, self.norm(blk + "ffn_norm", x))
-            x = x + self.norm(blk + "post_ffw_norm", y)
+            seed = self.file.arch == "seed_oss"  # names the feed-forward's norm by its place
+            x = x + (y if seed else self.norm(blk + "post_attention_norm", y)) * self.d.residual_scale
+            y = self.feed_forward(layer, self.norm(blk + ("post_attention_norm" if seed else "ffn_norm"), x))
+            x = x + self.norm(blk + "post_ffw_norm", y) * self.d.residual_scale
         x = self.norm("output_norm", x)
         tied = self.file.arch == "gemma2" or not self.file.has("output.weight")
-        return softcap(x @ embedding.T if tied else self.linear("output", x), self.d.final_cap)
+        logits = x @ embedding.T if tied else self.linear("output", x)
+        return softcap(logits / self.d.logit_scale, self.d.final_cap)
 
 
 def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512) -> F64:

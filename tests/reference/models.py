@@ -51,6 +51,11 @@ class Shape:
     qk_norm: bool = False
     post_norm: bool = False
     post_norm_gain: float = 1.0
+    embedding_scale: float = 0.0  # 0: key absent, as of the three that follow
+    residual_scale: float = 0.0
+    logit_scale: float = 0.0
+    attention_scale: float = 0.0
+    rotates: bool = True  # granite: False writes rope.scaling.finetuned = false
     n_expert: int = 0
     n_expert_used: int = 0
     fused: bool = False  # attn_qkv, and ffn_up holding gate then up
@@ -111,6 +116,14 @@ VARIANTS: dict[str, Shape] = {
     "qwen2": Shape("qwen2", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
     "qwen3": _QWEN3,
     "qwen3moe": replace(_QWEN3, arch="qwen3moe", n_head=4, head_dim=64, n_ff=256, n_expert=8, n_expert_used=3),
+    "qwen2vl": Shape("qwen2vl", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
+    "smollm3": replace(_LLAMA, arch="smollm3", n_layer=5, tied=True),
+    "seed_oss": replace(_LLAMA, arch="seed_oss", qkv_bias=True, head_dim=128, explicit_head_dim=True),
+    "ernie4_5": replace(_LLAMA, arch="ernie4_5"),
+    "granite": replace(
+        _LLAMA, arch="granite", embedding_scale=3.0, residual_scale=0.5, logit_scale=1.5, attention_scale=0.1
+    ),
+    "granite-unrotated": replace(_LLAMA, arch="granite", logit_scale=0.75, rotates=False, tied=True),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
         _GEMMA,
@@ -238,7 +251,7 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             yield bias(blk + "attn_output", s.n_embd)
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
-        yield norm(blk + "ffn_norm", s.n_embd)
+        yield norm(blk + ("post_attention_norm" if s.arch == "seed_oss" else "ffn_norm"), s.n_embd)
         if s.n_expert:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
             yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
@@ -299,6 +312,12 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "attn_logit_softcapping": gf.f32(s.attn_softcap) if s.attn_softcap else None,
         "final_logit_softcapping": gf.f32(s.final_softcap) if s.final_softcap else None,
         "rope.freq_base_swa": gf.f32(s.rope_base_swa) if s.rope_base_swa else None,
+        "embedding_scale": gf.f32(s.embedding_scale) if s.embedding_scale else None,
+        "residual_scale": gf.f32(s.residual_scale) if s.residual_scale else None,
+        "logit_scale": gf.f32(s.logit_scale) if s.logit_scale else None,
+        "attention.scale": gf.f32(s.attention_scale) if s.attention_scale else None,
+        "rope.scaling.finetuned": None if s.rotates else gf.boolean(False),
+        "rope.dimension_sections": gf.i32s([16, 8, 8, 0]) if "vl" in s.arch else None,
         "expert_count": gf.u32(s.n_expert) if s.n_expert else None,
         "expert_used_count": gf.u32(s.n_expert_used) if s.n_expert else None,
         "expert_feed_forward_length": gf.u32(s.n_ff) if s.n_expert else None,

@@ -125,6 +125,18 @@ def test_tensors_that_do_not_fit(tmp_path: Path) -> None:
         flyball.Model.load(write(tmp_path / "missing.gguf", metadata, tensors))
 
 
+@pytest.mark.parametrize(("arch", "of"), [("qwen3vl", "qwen3"), ("qwen3vlmoe", "qwen3moe"), ("qwen2vl", "qwen2")])
+def test_a_model_of_images_is_the_same_model_of_text(tmp_path: Path, arch: str, of: str) -> None:
+    metadata, tensors = tensors_of(write_model(tmp_path / "m.gguf", of, "F32").path)
+    named = {key.replace(f"{of}.", f"{arch}."): value for key, value in metadata.items()}
+    named |= {"general.architecture": gf.string(arch), f"{arch}.rope.dimension_sections": gf.i32s([24, 20, 20, 0])}
+    found = []
+    for path in (tmp_path / "m.gguf", write(tmp_path / "images.gguf", named, tensors)):
+        with flyball.Model.load(path, context=64) as model:
+            found.append(model.logits(IDS).tobytes())
+    assert found[0] == found[1]
+
+
 def test_a_router_of_nan_ends_with_an_error(tmp_path: Path) -> None:
     metadata, tensors = tensors_of(write_model(tmp_path / "m.gguf", ARCH, "F32").path)
     tensors["blk.1.ffn_gate_inp.weight"][2] = np.nan
