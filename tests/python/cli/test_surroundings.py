@@ -302,6 +302,7 @@ def test_output_left_for_a_terminal_that_is_gone_changes_no_exit_code() -> None:
         "import os, pty, sys; ours, its = pty.openpty(); os.dup2(its, 1); os.close(its); os.close(ours);"
         "sys.stdout.write('left'); from flyball.cli import main; sys.exit(main(['info', '/does/not/exist']))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, env=buffered)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(b"flyball: /does/not/exist: ")
