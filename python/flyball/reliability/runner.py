@@ -159,8 +159,7 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
         if options.only:
             store.give_up(record.run)
             return record
-        threshold = int(context.values("curriculum").get("threshold", 0))
-        heal, bounds = latch.settle(options, record.heal, threshold, context.folder)
+        heal, bounds = latch.settle(options, record.heal, _threshold(record, known), context.folder)
         record = replace(record, heal=heal, bounds=bounds, files=integrity.seal(context.folder))
         add_to_journal(store, record, given_up)
         store.append(record)
@@ -192,6 +191,12 @@ def _context(options: Options, run: str, known: History, subjects: dict[str, str
         order={record.run: n for n, record in enumerate(known.records)},
         heal=subject.named(known.state, known.records),
     )
+
+
+def _threshold(record: Record, known: History) -> int:
+    """The confidence that changes need after this run: where no curriculum was set, still that of the run before."""
+    found = (run.values("curriculum").get("threshold") for run in (record, *reversed(known.records)))
+    return next((int(threshold) for threshold in found if isinstance(threshold, int | float)), 0)
 
 
 def _restore_bounds(options: Options, known: History) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flyball import journal
 from flyball.cli import main
 from flyball.reliability import runner
+from flyball.reliability.context import Context
 from flyball.reliability.results import StageResult
 from flyball.reliability.runner import Options
 from flyball.reliability.store import Store
@@ -139,6 +140,21 @@ def test_a_stage_that_breaks_is_undecided_and_the_others_go_on(
     assert "surprise" in trace.read_text()
     assert found["stages"]["metrics"]["verdict"]["hint"] == f"see {trace}"
     assert found["stages"]["curriculum"]["verdict"]["outcome"] == "pass"
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_run_that_sets_no_confidence_leaves_the_one_before(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = artifacts / "policy.toml.limits"
+    runner.run(Options(artifacts))
+    before = limits.read_text()
+    assert "policy.threshold = " in before
+
+    def breaks(_: Context) -> StageResult:
+        raise ValueError("surprise")
+
+    monkeypatch.setitem(runner.STAGES, "curriculum", breaks)
+    assert runner.run(Options(artifacts)).stages["curriculum"].verdict.reason_id == "RUN_CRASHED"
+    assert limits.read_text() == before
 
 
 def test_another_model_runs_the_scenario(artifacts: Path, tmp_path: Path) -> None:
