@@ -10,7 +10,7 @@ import pytest
 
 import flyball
 from flyball import journal
-from flyball.evidence.gates import Outcome, Verdict, passed
+from flyball.evidence.gates import Outcome, Verdict, failed, passed
 from flyball.journal.events import DECIDING, REASONS
 from flyball.reliability import runner
 from flyball.reliability.results import Limits, Record, StageResult
@@ -24,6 +24,7 @@ from flyball.reliability.stages import (
     scenario,
     self_heal,
 )
+from tests.python.reliability.simulated_runs import World
 
 
 def changes(*outcomes: str) -> list[quality.Change]:
@@ -109,6 +110,16 @@ def test_confidence_follows_phase_workload_and_outcomes() -> None:
         10,
         0,
     ]
+
+
+def test_decisions_of_a_broken_scenario_are_no_baseline() -> None:
+    world = World(1)
+    world.days(20, ("reason_drift",))
+    assert world.run(("reason_drift",)).values("reason_drift")["baseline_n"] > 300
+    broken = StageResult("scenario", failed("SCENARIO_BROKEN", "x"))
+    world.history = [replace(record, stages={**record.stages, "scenario": broken}) for record in world.history]
+    verdict = world.run(("reason_drift",)).stages["reason_drift"]
+    assert (verdict.values["baseline_n"], verdict.verdict.reason_id) == (0, "DRIFT_INSUFFICIENT_DATA")
 
 
 def test_outcomes_of_the_journal_are_those_that_are_judged() -> None:

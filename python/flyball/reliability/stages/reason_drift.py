@@ -23,7 +23,8 @@ _OF_TIME = {"AUTOTUNE_CALIBRATED", "AUTOTUNE_BASELINE_LOWERED", "AUTOTUNE_THREAD
 def run(context: Context) -> StageResult:
     """Compare the newest runs that have enough decisions together with the runs before them."""
     line = context.subjects.get("line", "")
-    runs = [record for record in context.history if record.stages and record.subjects.get("line", "") == line]
+    # A scenario that broke made other decisions than one that ends.
+    runs = [r for r in context.history if r.passed("scenario") and r.subjects.get("line", "") == line]
     own = decisions(context.values("scenario").get("reasons", {}))
     current = Counter(own)
     while sum(current.values()) < context.limits.drift_events and runs:
