@@ -172,6 +172,22 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
                 << "has " << suppressed->count << " tokens; Flyball does not run models that forbid tokens");
 }
 
+// Of text, M-RoPE's first three positions are one and the fourth is 0: pairs of the fourth would not rotate.
+void check_sections(Reader& reader, const Config& config) {
+  constexpr Str key = "rope.dimension_sections";
+  const gguf::Value* sections = reader.find(key);
+  if (!sections || sections->type != gguf::ValueType::array) return;
+  u64 n_pairs[4] = {};
+  for (u64 i = 0; i < min(sections->count, u64(4)); ++i) {
+    const Result<u64> n = gguf::integer(reader.full(key), gguf::element(*sections, i));
+    if (!n) return reader.keep(n.error());
+    n_pairs[i] = min(n.value(), u64(config.n_rot));
+  }
+  if (n_pairs[3] != 0 && n_pairs[0] + n_pairs[1] + n_pairs[2] < config.n_rot / 2)
+    reader.keep(fail(Code::unsupported, reader.full(key), sections->offset)
+                << "gives pairs to a fourth position; Flyball rotates all pairs by the text's");
+}
+
 Pooling read_pooling(Reader& reader) {
   constexpr Pooling known[] = {Pooling::none, Pooling::mean, Pooling::first, Pooling::last};
   const u32 type = reader.optional("pooling_type", 0, 0, ~u32(0));
@@ -312,6 +328,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.pooling = read_pooling(reader);
   read_rope(reader, config, from_ollama);
   read_architecture(reader, config);
+  check_sections(reader, config);
   refuse_others(file, reader, config);
   FLYBALL_TRY(reader.status());
   return config;

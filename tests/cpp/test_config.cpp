@@ -129,6 +129,15 @@ TEST(layers_that_do_not_rotate) {
                 "granite.rope.scaling.finetuned"));
 }
 
+TEST(sections_of_images_rotate_all_pairs_or_are_refused) {
+  const std::string key = "rope.dimension_sections";
+  CHECK(config_with("qwen2vl", {}).ok());
+  CHECK(config_with("qwen2vl", {array<u32>(key, 4, {4, 6, 6, 0})}).ok());
+  CHECK(config_with("llama", {array<u32>(key, 4, {0, 0, 0, 0})}).ok());
+  CHECK(refused(config_with("qwen2vl", {array<u32>(key, 4, {4, 4, 4, 4})}), Code::unsupported, "qwen2vl." + key));
+  CHECK(config_with("qwen2vl", {array<u32>(key, 4, {8, 8, 8, 8})}).ok());
+}
+
 TEST(scales_that_are_missing_or_zero_are_none) {
   const auto plain = config_with("granite", {real("logit_scale", 0)});
   REQUIRE(plain.ok());
