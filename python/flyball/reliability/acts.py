@@ -14,7 +14,7 @@ from ..errors import InvalidArgument, NotFound
 from . import integrity, latch
 from .latch import Place
 from .lock import InUse
-from .results import Record
+from .results import Limits, Record
 from .stages.self_heal import State
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def accept(place: Place, why: str, *, run: str | None = None, who: str = "", dam
             message = f"{len(found)} damaged places"
         else:
             chosen = _run(known.records, run)
-            baseline = _costs(known.records, chosen)
+            baseline = _costs(known.records, chosen, place.limits)
             by["run"] = message = chosen.run
             record = replace(
                 chosen, stages={}, files="", damage=[], by=by, heal={"baseline": baseline} if baseline else {}
@@ -133,7 +133,7 @@ def _run(records: list[Record], name: str | None) -> Record:
     return found
 
 
-def _costs(records: list[Record], chosen: Record) -> dict[str, Any]:
+def _costs(records: list[Record], chosen: Record, limits: Limits) -> dict[str, Any]:
     """The baseline after accepting a run that was slower; the spread is that of the baseline before."""
     from . import series
 
@@ -146,11 +146,11 @@ def _costs(records: list[Record], chosen: Record) -> dict[str, Any]:
     measurement = chosen.values("scenario").get("measurement")
     baseline = {}
     for name in series.COSTS:
-        before = series.baseline_values(same, name, measurement)
+        known = series.baseline_of(same, name, limits, measurement).baseline
         values = [one.value for one in series.costs(same, name, measurement)]
-        found = _level(values, before) if name in slower and before else before
-        if found is None:  # it is still being learned
+        if known is None:  # it is still being learned
             return {}
+        found = _level(values, asdict(known)) if name in slower else asdict(known)
         baseline[name] = {**found, "measurement": measurement}
     return baseline
 

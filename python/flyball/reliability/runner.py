@@ -127,7 +127,7 @@ def run(options: Options, on_result: Callable[[StageResult], object] = lambda re
     store = options.store
     with store.locked():
         damage, notes = integrity.check(store, store.read())
-        tell(store, [])  # a journal that cannot be continued ends the run before its work
+        tell(store, [])  # what the journal cannot take ends the run, or sets the journal aside, before the work
         latch.record_waiting(options)
         subjects, machine = subjects_of(options), machine_digest()
         plan = {

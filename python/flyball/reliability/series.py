@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InvalidArgument
 from ..evidence.drift import LEAST_RUNS, Baseline, Cost, Drift, drift, learn
@@ -65,14 +65,26 @@ def _baselines(history: Sequence[Record]) -> list[int]:
     return [i for i, record in enumerate(history) if record.act and "baseline" in record.heal]
 
 
-def baseline_values(history: Sequence[Record], name: str, measurement: object) -> dict[str, Any] | None:
-    """The baseline in force, as values of a manual action; None while it is learned."""
+class Known(NamedTuple):
+    """The baseline in force, None while it is learned; the costs after it; where it is from; whether an act set it."""
+
+    baseline: Baseline | None
+    after: list[Cost]
+    against: str
+    is_set: bool
+
+
+def baseline_of(history: Sequence[Record], name: str, limits: Limits, measurement: object) -> Known:
+    """The baseline that a cost of this measurement is compared with."""
     acts = _baselines(history)
     chosen: dict[str, Any] = history[acts[-1]].heal["baseline"][name] if acts else {}
     if chosen and chosen.get("measurement") == measurement:
-        return chosen
-    known, _ = learn(costs(history[-_WINDOW:], name, measurement), visible_limit(Limits(), name))
-    return asdict(known) if known else None
+        found = Baseline(chosen["center"], chosen["spread"], chosen["n"])
+        after = costs(history[acts[-1] :][-_WINDOW:], name, measurement)
+        return Known(found, after, f"the baseline of {history[acts[-1]].run}", True)
+    measured = costs(history[-_WINDOW:], name, measurement)
+    learned, after = learn(measured, visible_limit(limits, name))
+    return Known(learned, after, f"the first {learned.n} quiet runs" if learned else f"{len(measured)} runs", False)
 
 
 def choose_baseline(history: Sequence[Record], n_runs: int, limits: Limits | None = None) -> dict[str, Any]:
@@ -127,17 +139,7 @@ def judge(history: Sequence[Record], now: Cost, name: str, limits: Limits, measu
     """Judge a cost after those of the history. Only costs of the same `measurement` are compared."""
     least = limits.startup_slow_down if name == "load" else limits.least_slow_down
     visible = visible_limit(limits, name)
-    acts = _baselines(history)
-    chosen = history[acts[-1]].heal["baseline"][name] if acts else {}
-    is_set = bool(acts) and chosen.get("measurement") == measurement
-    if is_set:
-        known: Baseline | None = Baseline(chosen["center"], chosen["spread"], chosen["n"])
-        after = costs(history[acts[-1] :][-_WINDOW:], name, measurement)
-        against = f"the baseline of {history[acts[-1]].run}"
-    else:
-        measured = costs(history[-_WINDOW:], name, measurement)
-        known, after = learn(measured, visible)
-        against = f"the first {known.n} quiet runs" if known else f"{len(measured)} runs"
+    known, after, against, is_set = baseline_of(history, name, limits, measurement)
     if known is None:
         return Judged(name, None, against, True, None)
     found = drift(known, after, now, least, visible)
