@@ -56,6 +56,14 @@ f32 gelu32(f32 x) {
   return x / (1.0f + exp32(u * c::gelu_scale));
 }
 
+f32 sigmoid32(f32 x) { return 1.0f / (1.0f + exp32(-x)); }
+
+f32 softplus32(f32 x) {
+  if (!(x <= 20.0f)) return x;
+  const f64 e = exp64(x);
+  return f32(e < 0x1p-20 ? e - e * e * 0.5 : log64(1.0 + e));
+}
+
 f64 exp64(f64 x) {
   if (x != x) return x;
   if (x > 709.782712893384) return __builtin_inf();

@@ -75,9 +75,11 @@ constexpr f32 gelu_cubic = 0.044715f;
 // e^x for f32. Cody-Waite reduction by ln 2 in two parts, polynomial of degree 6, scaling by two exact powers of two.
 // NaN gives NaN; x > 88.72 gives +inf; x < -87.25 gives 0. Error below 1 ulp (tests/cpp/test_math measures it).
 f32 exp32(f32 x);
-f32 tanh32(f32 x);  // odd; NaN gives NaN
-f32 silu32(f32 x);  // x / (1 + e^-x)
-f32 gelu32(f32 x);  // gemma's tanh form, 0.5 x (1 + tanh u), computed as x / (1 + e^-2u): no cancellation for x < 0
+f32 tanh32(f32 x);      // odd; NaN gives NaN
+f32 silu32(f32 x);      // x / (1 + e^-x)
+f32 gelu32(f32 x);      // gemma's tanh form, 0.5 x (1 + tanh u), computed as x / (1 + e^-2u): no cancellation for x < 0
+f32 sigmoid32(f32 x);   // 1 / (1 + e^-x)
+f32 softplus32(f32 x);  // log(1 + e^x) by double precision; x itself above 20
 
 // Double precision, for tables made once (rotary embedding) and for sampling.
 f64 exp64(f64 x);

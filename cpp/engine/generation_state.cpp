@@ -97,14 +97,15 @@ void Generation::State::reuse_prefix(Span<const Token> prompt) {
   // The last token is always computed, for its logits.
   const Span<const Token> reusable = prompt.subspan(0, prompt.size - 1);
   const u32 own = common_prefix({session.tokens.data, session.n_tokens}, reusable);
-  const u32 cached = session.model.state().prefixes.restore(session.prefix_kind, reusable, own, session.cache);
   session.truncate(own);
-  memcpy(session.tokens.data + own, prompt.data + own, (cached - own) * sizeof(Token));
+  const u32 cached =
+      session.model.state().prefixes.restore(session.prefix_kind, reusable, own, session.cache, session.recurrent);
+  memcpy(session.tokens.data, prompt.data, cached * sizeof(Token));
   session.n_tokens = cached;
   epoch = session.epoch;
   metrics.prompt_tokens = prompt.size;
   metrics.cached_tokens = cached;
-  metrics.shared_tokens = cached - own;
+  metrics.shared_tokens = cached - min(own, cached);
 }
 
 Status Generation::State::check_session() const {
@@ -127,7 +128,8 @@ u32 Generation::State::draft(const CancelToken& cancel) {
   const SpeculationOptions& how = options.speculation;
   n_offered = 0;
   if (options.processor.apply) return 0;
-  const u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
+  u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
+  if (session.recurrent.exists()) room = min(room, runtime::RecurrentState::period - 1);  // that may be taken back
   if (!how.expected.empty()) {
     const u64 left = how.expected.size - min(how.expected.size, u64(n_sampled));
     const u32 n = u32(min(left, min<u64>(room, max_step_rows - 1)));
@@ -228,9 +230,8 @@ void Generation::State::complete() {
   n_sampled = n_tokens;
   if (epoch == session.epoch) {  // else other work has the session
     // Accepted draft tokens beyond the answer's end leave the session as plain decoding would.
-    if (n_tokens > 0) session.n_tokens = min(session.n_tokens, n_prompt + n_tokens - 1);
-    session.model.state().prefixes.remember(session.prefix_kind, {session.tokens.data, session.n_tokens},
-                                            session.cache);
+    if (n_tokens > 0) session.go_back(n_prompt + n_tokens - 1);
+    if (!session.recurrent.exists()) session.remember(session.n_tokens);
   }
   if (!cut_short(stop_reason)) ++session.metrics.generations_completed;
   file_status = session.model.check_file(Reliance::stating);

@@ -9,6 +9,9 @@ namespace {
 // Prompt tokens of one call with other sequences' next tokens, which wait for them.
 constexpr u32 prompt_tokens_beside = 128;
 
+// Of an answer, where others may go on from the state of recurrent layers. Of a prompt they may at every snapshot.
+constexpr u32 answer_snapshots = 256;
+
 }  // namespace
 
 Batch::Batch(Model& model, const CancelToken& cancel)
@@ -33,9 +36,10 @@ u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* stat
 void Batch::fill(Part& part, model::BatchToken* to) const {
   Generation::State& g = *part.generation;
   const u32 position = g.session.n_tokens;
+  model::SequenceState* const state = g.session.recurrent.begin(part.n_fed, part.n_drafts);
   for (u32 i = 0; i < part.n_fed + part.n_drafts; ++i) {
     const Token token = i < part.n_fed ? g.history[position + i] : g.drafts[i - part.n_fed];
-    to[i] = {token, position + i, g.session.cache.heads(), part.chooses && i + 1 >= part.n_fed};
+    to[i] = {token, position + i, g.session.cache.heads(), state, part.chooses && i + 1 >= part.n_fed};
   }
 }
 
@@ -53,14 +57,17 @@ Status Batch::run() {
   }
 
   Session::State& session = parts_[0].generation->session;
-  const model::Engine engine{&platform, &model_.table(), n_threads()};
+  const model::Engine engine = session.engine(n_threads());
   const CancelCheck canceled(platform, cancel_);
   model::ForwardCycles spent;
   const bool finished =
       model::forward(engine, config, weights, session.rope, workspace->scratch, workspace->batch.subspan(0, n),
                      workspace->logits.data, canceled.check(), &spent);
   const u64 total = cycles(platform) - start_cycles_;
-  if (!finished) return interrupted_error(platform, cancel_, 0, n);
+  if (!finished) {
+    for (u32 i = 0; i < n_parts_; ++i) parts_[i].generation->session.go_back(parts_[i].generation->session.n_tokens);
+    return interrupted_error(platform, cancel_, 0, n);
+  }
   for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {
     // Each sequence bears its share of the call by tokens.
     const f64 share = f64(parts_[i].n_fed + parts_[i].n_drafts) / n;
@@ -91,8 +98,10 @@ void Batch::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   Session::State& session = g.session;
   memcpy(session.tokens.data + session.n_tokens, g.history.data + session.n_tokens, part.n_fed * sizeof(Token));
   session.n_tokens += part.n_fed;
+  session.recurrent.advance(part.n_fed + part.n_drafts);
   const u32 n_before = g.n_sampled;
   const u32 n_right = part.chooses ? choose(part, workspace, row) : 0;
+  if (n_right < part.n_drafts) session.go_back(session.n_tokens);
 
   runtime::PhaseMetrics counted = call;
   counted.tokens += n_right;
@@ -111,8 +120,12 @@ void Batch::settle(const Part& part, Workspace& workspace, u32 row, const runtim
     g.metrics.speculation.add(drafts);
     session.metrics.speculation.add(drafts);
   }
-  if (part.in_prompt && part.chooses)
-    model_.state().prefixes.remember(session.prefix_kind, {session.tokens.data, g.n_prompt}, session.cache);
+  const u32 snapshot = session.recurrent.snapshot().position;
+  if (!session.recurrent.exists()) {
+    if (part.in_prompt && part.chooses) session.remember(g.n_prompt);
+  } else if (snapshot != 0 && (part.in_prompt || snapshot % answer_snapshots == 0)) {
+    session.remember(snapshot);
+  }
 }
 
 void Generation::step_many(Span<Generation* const> generations, Span<StepResult> out, CancelToken cancel) {

@@ -77,6 +77,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   state->options = chosen;
   const auto fill = [&]() -> Status {
     FLYBALL_ASSIGN(state->cache, runtime::KvCache::create(state->arena, config, chosen.cache, chosen.context));
+    FLYBALL_ASSIGN(state->recurrent, runtime::RecurrentState::create(state->arena, config));
     FLYBALL_ASSIGN(state->rope, model::make_rope(state->arena, config, model.state().weights, chosen.context));
     state->prefix_kind = prefix_kind(*state);
     state->tokens = state->arena.allocate<Token>(chosen.context);
@@ -108,12 +109,29 @@ u32 Session::threads() const { return state_->options.threads; }
 u32 Session::decode_threads() const { return state_->options.decode_threads; }
 Span<const Token> Session::tokens() const { return {state_->tokens.data, state_->n_tokens}; }
 const runtime::SessionMetrics& Session::metrics() const { return state_->metrics; }
-u64 Session::cache_bytes() const { return state_->cache.bytes(); }
+u64 Session::cache_bytes() const { return state_->cache.bytes() + state_->recurrent.bytes(); }
 u64 Session::sequence() const { return state_->options.sequence; }
 u64 Session::number() const { return state_->number; }
 
-void Session::State::truncate(u32 n) {
+void Session::State::go_back(u32 n) {
   n_tokens = min(n_tokens, n);
+  if (recurrent.is_at(n_tokens)) return;
+  const Model::State& about = model.state();
+  WorkspaceLease workspace(model.state().workspaces);
+  if (!workspace.take(about.config, about.weights, runtime::RecurrentState::period).ok() ||
+      !recurrent.go_back(n_tokens, engine(options.threads), about.config, about.weights, workspace->scratch,
+                         workspace->batch)) {
+    recurrent.clear();
+    n_tokens = 0;
+  }
+}
+
+void Session::State::remember(u32 n) {
+  model.state().prefixes.remember(prefix_kind, {tokens.data, n}, cache, recurrent.snapshot());
+}
+
+void Session::State::truncate(u32 n) {
+  go_back(n);
   ++epoch;
 }
 
@@ -156,13 +174,14 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   WorkspaceLease workspace(model.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, u32(min(u64(step), ids.size))));
   if (rows.logits) FLYBALL_TRY(workspace->need_rows(u32(min(u64(step), ids.size)), config.n_vocab));
-  const model::Engine engine{&platform, &model.table(), ids.size == 1 ? options.decode_threads : options.threads};
+  const model::Engine engine = this->engine(ids.size == 1 ? options.decode_threads : options.threads);
   const CancelCheck canceled(platform, cancel);
   for (u64 done = 0; done < ids.size;) {
     const u32 n = u32(min(u64(step), ids.size - done));
+    model::SequenceState* const state = recurrent.begin(n, 0);
     for (u32 i = 0; i < n; ++i) {
       const bool wanted = want == Want::all || done + i + 1 == ids.size;
-      workspace->batch[i] = {ids[done + i], n_tokens + i, cache.heads(), wanted};
+      workspace->batch[i] = {ids[done + i], n_tokens + i, cache.heads(), state, wanted};
       tokens[n_tokens + i] = ids[done + i];
     }
     const u64 start = cycles(platform);
@@ -171,7 +190,11 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
         model::forward(engine, config, weights, rope, workspace->scratch, workspace->batch.subspan(0, n),
                        rows.logits ? workspace->logits.data : out, canceled.check(), &spent);
     metrics.prefill.add({finished, finished ? n : 0, cycles(platform) - start, spent.matrices, spent.attention});
-    if (!finished) return interrupted_error(platform, cancel, done, ids.size);
+    if (!finished) {
+      go_back(n_tokens);
+      return interrupted_error(platform, cancel, done, ids.size);
+    }
+    recurrent.advance(n);
     n_tokens += n;
     done += n;
     if (rows.take) FLYBALL_TRY(rows.take(rows.context, *workspace, n));

@@ -1,4 +1,4 @@
-// A session in a file: header, tokens, cache, SHA-256 of all before it. Hostile until every field and the sum are
+// A session in a file: header, tokens, cache, recurrent state, SHA-256 of all before it. Hostile until every field and the sum are
 // checked.
 #include "engine/state.h"
 
@@ -37,8 +37,8 @@ Result<Header> describe(const Session::State& state) {
 }
 
 u64 file_bytes(const Session::State& state, u32 n_tokens) {
-  return sizeof(Header) + u64(n_tokens) * sizeof(Token) + (n_tokens ? state.cache.part_bytes(0, n_tokens) : 0) +
-         sizeof(Digest);
+  const u64 held = state.cache.part_bytes(0, n_tokens) + state.recurrent.floats().size * sizeof(f32);
+  return sizeof(Header) + u64(n_tokens) * sizeof(Token) + (n_tokens ? held : 0) + sizeof(Digest);
 }
 
 Status check(const Session::State& state, Str path, Span<const u8> file) {
@@ -108,7 +108,11 @@ Status Session::save(Str path) const {
   };
   put(&header, sizeof header);
   put(state.tokens.data, state.n_tokens * sizeof(Token));
-  if (state.n_tokens) state.cache.each_part(0, state.n_tokens, [&](Span<u8> part) { put(part.data, part.size); });
+  const Span<f32> recurrent = state.recurrent.floats();
+  if (state.n_tokens) {
+    state.cache.each_part(0, state.n_tokens, [&](Span<u8> part) { put(part.data, part.size); });
+    put(recurrent.data, recurrent.size * sizeof(f32));
+  }
   Sha256 hash;
   hash.update({memory, bytes - sizeof(Digest)});
   const Digest sum = hash.finish();
@@ -131,9 +135,13 @@ Status Session::restore(Str path) {
       memcpy(to, from, size);
       from += size;
     };
-    take(state.tokens.data, header.n_tokens * sizeof(Token));
-    if (header.n_tokens) state.cache.each_part(0, header.n_tokens, [&](Span<u8> part) { take(part.data, part.size); });
     state.truncate(0);  // other work on this session ends here
+    take(state.tokens.data, header.n_tokens * sizeof(Token));
+    if (header.n_tokens) {
+      state.cache.each_part(0, header.n_tokens, [&](Span<u8> part) { take(part.data, part.size); });
+      take(state.recurrent.floats().data, state.recurrent.floats().size * sizeof(f32));
+      state.recurrent.taken_up(header.n_tokens);
+    }
     state.n_tokens = header.n_tokens;
   }
   state.platform.unmap(state.platform.self, file);

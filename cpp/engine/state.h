@@ -98,6 +98,7 @@ struct Session::State : InPlace {
   Session handle;
   SessionOptions options;
   runtime::KvCache cache;
+  runtime::RecurrentState recurrent;  // always as of n_tokens, between calls
   model::Rope rope;
   u64 number = 0;  // in the journal; 0: no journal
   GovernorState governor;
@@ -121,7 +122,11 @@ struct Session::State : InPlace {
   };
   Status compute(Span<const Token> ids, u32 batch_tokens, Want want, f32* logits, Rows rows, CancelToken cancel,
                  Progress progress);
-  void truncate(u32 n);  // keeps the first n tokens
+  model::Engine engine(u32 n_threads) const { return {&platform, &model.table(), n_threads}; }
+  // Both keep the first n tokens; none, where recurrent layers cannot go back to them. The second ends other work.
+  void go_back(u32 n);
+  void truncate(u32 n);
+  void remember(u32 n);  // shares the first n tokens' keys and values, and the snapshot, with other sessions
 };
 
 // The error of a stopped call; its place, "deadline" or "stop", gives the StopReason.

@@ -161,5 +161,8 @@ constexpr u32 panel_tokens = 64;
 constexpr u32 float_tile_tokens = 4;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
 
+// Blocks of a recurrence's columns at once: as many sums as hide an addition's latency and find registers.
+constexpr bool delta_pairs = false;
+
 }  // namespace
 }  // namespace flyball::kernels

@@ -11,6 +11,7 @@
 #include "kernels/isa.inl"
 #include "kernels/avx512_lanes.inl"
 #include "kernels/lanes.inl"
+#include "kernels/recurrence.inl"
 #include "kernels/attend_tiles.inl"
 #include "kernels/attend.inl"
 #include "kernels/attend_store.inl"
@@ -34,6 +35,10 @@ const Table avx512_table = {
     .silu_mul = silu_mul,
     .gelu_mul = gelu_mul,
     .softcap = softcap,
+    .silu = silu,
+    .sigmoid_mul = sigmoid_mul,
+    .convolve = convolve,
+    .delta_rule = delta_rule,
     .rope = rope,
     .store_key = store_key,
     .store_value = store_value,

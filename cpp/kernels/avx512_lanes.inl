@@ -89,5 +89,8 @@ constexpr u32 panel_tokens = 48;
 constexpr u32 float_tile_tokens = 8;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens > 4 ? 2 : 4; }
 
+// Blocks of a recurrence's columns at once: as many sums as hide an addition's latency and find registers.
+constexpr bool delta_pairs = true;
+
 }  // namespace
 }  // namespace flyball::kernels

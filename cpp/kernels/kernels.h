@@ -121,6 +121,26 @@ constexpr u64 attention_scratch_floats(u32 n_rows, u32 head_dim, u32 value_dim) 
          attention_positions * max(u64(head_dim), round_up(value_dim, 16));
 }
 
+// The gated delta rule (Yang et al. 2024, "Gated Delta Networks") of one head, token by token:
+//   r = beta * (v - decay * S^T k);  S = decay * S + k r^T;  out = S^T q
+// Columns of S do not see each other: a task has some blocks of 16 of them, each (key_dim, 16) in `state`.
+constexpr u32 state_columns = 16;
+struct DeltaTask {
+  f32* state = nullptr;          // (n_columns / 16 rounded up, key_dim, 16)
+  const f32* keys = nullptr;     // (n_tokens, stride), of which (key_dim) are read
+  const f32* queries = nullptr;  // the same
+  const f32* values = nullptr;   // (n_tokens, stride), of which (n_columns) are read
+  const f32* decays = nullptr;   // (n_tokens, factor_stride), of which one is read
+  const f32* betas = nullptr;    // the same
+  f32* out = nullptr;            // (n_tokens, out_stride), of which (n_columns) are written; null: the state alone
+  u64 stride = 0;
+  u64 factor_stride = 0;
+  u64 out_stride = 0;
+  u32 key_dim = 0;
+  u32 n_columns = 0;
+  u32 n_tokens = 0;
+};
+
 struct Table {
   const char* name;  // "amx", "avx512", "avx2", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
@@ -140,6 +160,13 @@ struct Table {
   void (*silu_mul)(const f32* gate, const f32* up, f32* y, u64 n);  // y = silu(gate) * up
   void (*gelu_mul)(const f32* gate, const f32* up, f32* y, u64 n);
   void (*softcap)(f32* y, f32 cap, u64 n);  // y = cap * tanh(y / cap)
+
+  void (*silu)(f32* y, u64 n);                          // y = silu(y)
+  void (*sigmoid_mul)(const f32* gate, f32* y, u64 n);  // y = y * sigmoid(gate)
+
+  // A causal convolution at one token: y[c] = sum over taps ascending of weights[tap][c] * rows[tap][c], n channels.
+  void (*convolve)(const f32* const* rows, const f32* weights, u32 n_taps, u64 n, f32* y);
+  void (*delta_rule)(const DeltaTask& task);
 
   // Rotates one head in place by a table of cosines and sines, (n_rot / 2) each. `neox`: pairs (i, i + n_rot/2), else
   // (2i, 2i+1).

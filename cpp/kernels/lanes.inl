@@ -92,6 +92,15 @@ void gelu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
             [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(gelu_lanes(get(gate + i)), get(up + i))); });
 }
 
+void silu(f32* y, u64 n) {
+  each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, silu_lanes(get(y + i))); });
+}
+
+void sigmoid_mul(const f32* gate, f32* y, u64 n) {
+  each_lane(n, [&](u64 i, auto get, auto put)
+                   FLYBALL_LAMBDA { put(y + i, div(get(y + i), add(set(1.0f), exp_lanes(negate(get(gate + i)))))); });
+}
+
 void softcap(f32* y, f32 cap, u64 n) {
   each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, softcap_lanes(get(y + i), set(cap))); });
 }

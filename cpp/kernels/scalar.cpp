@@ -85,6 +85,14 @@ void gelu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = gelu32(gate[i]) * up[i];
 }
 
+void silu(f32* y, u64 n) {
+  for (u64 i = 0; i < n; ++i) y[i] = silu32(y[i]);
+}
+
+void sigmoid_mul(const f32* gate, f32* y, u64 n) {
+  for (u64 i = 0; i < n; ++i) y[i] = y[i] / (1.0f + exp32(-gate[i]));
+}
+
 void softcap(f32* y, f32 cap, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = cap * tanh32(y[i] / cap);
 }
@@ -125,6 +133,10 @@ constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
       .silu_mul = scalar::silu_mul,
       .gelu_mul = scalar::gelu_mul,
       .softcap = scalar::softcap,
+      .silu = scalar::silu,
+      .sigmoid_mul = scalar::sigmoid_mul,
+      .convolve = scalar::convolve,
+      .delta_rule = scalar::delta_rule,
       .rope = scalar::rope,
       .store_key = scalar::store_key,
       .store_value = scalar::store_value,

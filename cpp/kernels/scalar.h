@@ -22,6 +22,8 @@ u64 probe(u64 rounds);
 void store_key(const CacheHead& cache, u32 position, const f32* key);
 void store_value(const CacheHead& cache, u32 position, const f32* value);
 void attend(const AttentionTask& task);
+void convolve(const f32* const* rows, const f32* weights, u32 n_taps, u64 n, f32* y);
+void delta_rule(const DeltaTask& task);
 
 constexpr u32 lanes = 16;
 

@@ -145,6 +145,7 @@ void TiledAttention::run_item(u32 item, f32* floats) const {
 bool allocate_attention(Arena& arena, const Config& config, u32 max_tokens, AttentionScratch& scratch) {
   u64 n_sums = 0;
   for (const LayerShape& shape : config.layers) {
+    if (shape.n_head_kv == 0) continue;
     const u32 heads = heads_per_kv(shape), rows = heads * min(max_tokens, max_tile_tokens(shape));
     const u64 floats = kernels::attention_scratch_floats(rows, shape.head_dim, shape.value_dim);
     scratch.floats_per_task = max(scratch.floats_per_task, round_up(floats, 16));

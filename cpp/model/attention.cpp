@@ -28,7 +28,13 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
         if (shape.rotates) table.rope(head, cosines, sines, config.n_rot, config.rope_neox);
       }
     };
-    turn(scratch.query + u64(t) * shape.q_dim(), shape.n_head, weights.query_norm);
+    f32* const queries = scratch.query + u64(t) * shape.q_dim();
+    if (config.query_gate) {  // of each head, a query and a gate
+      const f32* const gated = scratch.gated + u64(t) * 2 * shape.q_dim();
+      for (u32 h = 0; h < shape.n_head; ++h)
+        memcpy(queries + h * shape.head_dim, gated + 2 * h * shape.head_dim, shape.head_dim * sizeof(f32));
+    }
+    turn(queries, shape.n_head, weights.query_norm);
     f32* const keys = scratch.key + u64(t) * shape.k_dim();
     f32* const values = scratch.value + u64(t) * shape.v_dim();
     turn(keys, shape.n_head_kv, weights.key_norm);
@@ -45,7 +51,7 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
 
 void load_attention(Loader& loader, const Config& config, u32 i, Attention& weights) {
   const LayerShape& shape = config.layers[i];
-  const u32 q = shape.q_dim(), k = shape.k_dim(), v = shape.v_dim();
+  const u32 q = shape.q_dim() * (config.query_gate ? 2 : 1), k = shape.k_dim(), v = shape.v_dim();
   const bool fused_weights = loader.has(LayerName(i, "attn_qkv.weight"));
   if (fused_weights) {  // one tensor: rows of q, then k, then v
     const gguf::Tensor* fused = loader.find(LayerName(i, "attn_qkv.weight"), config.n_embd, q + k + v, true);
@@ -77,7 +83,7 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
 u32 kinds_of(const Attention& weights) { return input_kinds(weights) | kind_bit(weights.output); }
 
 u64 attention_floats(const LayerShape& widest, u64 n) {
-  return round_up(n * widest.q_dim(), 16) + round_up(n * widest.k_dim(), 16) + round_up(n * widest.v_dim(), 16) +
+  return 3 * round_up(n * widest.q_dim(), 16) + round_up(n * widest.k_dim(), 16) + round_up(n * widest.v_dim(), 16) +
          round_up(n * widest.attended_dim(), 16);
 }
 
@@ -91,6 +97,7 @@ void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scra
   scratch.key = take(n * widest.k_dim());
   scratch.value = take(n * widest.v_dim());
   scratch.attended = take(n * widest.attended_dim());
+  scratch.gated = take(n * 2 * widest.q_dim());
 }
 
 bool run_attention(Pass& pass, u32 layer) {
@@ -104,17 +111,25 @@ bool run_attention(Pass& pass, u32 layer) {
                                                          if (layer > 0)
                                                            pass.add_residual(t, layers[layer - 1].ffn_post_norm);
                                                        });
-  const Product qkv[] = {{&weights.query, weights.query_bias, scratch.query, shape.q_dim()},
-                         {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
-                         {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
+  const bool gated = pass.config.query_gate;
+  const Product qkv[] = {
+      {&weights.query, weights.query_bias, gated ? scratch.gated : scratch.query, weights.query.rows},
+      {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
+      {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
   if (!pass.linear.multiply(qkv, x)) return false;
   rope_and_store_kv(pass, layer);
   const u64 start = cycles(*pass.engine.platform);
   attend(pass.engine, pass.config, layer, pass.batch, pass.scratch);
   pass.attention_cycles += cycles(*pass.engine.platform) - start;
 
-  const Activations& attended = pass.linear.norm_and_quantize(scratch.attended, nullptr, shape.attended_dim(),
-                                                              pass.n_tokens, kind_bit(weights.output));
+  const u32 attended_dim = shape.attended_dim();
+  const Activations& attended = pass.linear.norm_and_quantize(
+      scratch.attended, nullptr, attended_dim, pass.n_tokens, kind_bit(weights.output), [&](u32 t) {
+        f32* const heads = scratch.attended + u64(t) * attended_dim;
+        const f32* const gates = scratch.gated + u64(t) * 2 * attended_dim + shape.value_dim;
+        for (u32 h = 0; gated && h < shape.n_head; ++h)
+          pass.table.sigmoid_mul(gates + 2 * h * shape.value_dim, heads + h * shape.value_dim, shape.value_dim);
+      });
   const Product output[] = {{&weights.output, weights.output_bias, scratch.normed, n_embd}};
   return pass.linear.multiply(output, attended);
 }

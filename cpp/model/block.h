@@ -6,6 +6,8 @@
 
 namespace flyball::model {
 
+Span<const Sequence> find_sequences(Span<const BatchToken> batch, Span<Sequence> found);
+
 // One call of forward(), shared by the blocks. A block reads the residual and leaves its output in scratch.normed.
 struct Pass {
   Pass(const Engine& engine_, const Config& config_, const Weights& weights_, Scratch& scratch_,
@@ -17,7 +19,9 @@ struct Pass {
         scratch(scratch_),
         batch(batch_),
         n_tokens(u32(batch_.size)),
-        linear(engine_, config_.norm_eps, scratch_, check) {}
+        linear(engine_, config_.norm_eps, scratch_, check) {
+    if (config.state_floats() != 0) sequences = find_sequences(batch, scratch.recurrence.sequences);
+  }
 
   // The output of the block before is in `normed`. It joins the residual only here, when the next norm reads the row:
   // one pass then adds, norms and quantizes it. A separate addition would cost every layer two more parallel sections.
@@ -36,8 +40,13 @@ struct Pass {
   const Span<const BatchToken> batch;
   const u32 n_tokens;
   Linear linear;
+  Span<const Sequence> sequences;  // of models with states
   u64 attention_cycles = 0;
 };
+
+inline auto activation_of(const Pass& pass) {
+  return pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
+}
 
 // Of each kind: the tensors that it loads; the quantized forms that its inputs need, as (1 << ActivationKind) bits; its
 // f32 scratch for `n` tokens; its computation, false if stopped.
@@ -46,6 +55,15 @@ u32 kinds_of(const Attention& weights);
 u64 attention_floats(const LayerShape& widest, u64 n);
 void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch);
 [[nodiscard]] bool run_attention(Pass& pass, u32 layer);
+
+void load_delta_net(Loader& loader, const Config& config, u32 layer, DeltaNet& weights);
+u32 kinds_of(const DeltaNet& weights);
+u64 delta_net_floats(const Recurrence& widest, u64 n);
+void place_delta_net(const Recurrence& widest, u64 n, f32* floats, Scratch& scratch);
+[[nodiscard]] bool run_delta_net(Pass& pass, u32 layer);
+// The part of it that has the state: `inputs` (n_tokens, input_floats()) of the pass's tokens. `out`: (n_tokens,
+// values_dim), or null: only the state is wanted.
+void advance_delta_net(Pass& pass, u32 layer, const f32* inputs, f32* out);
 
 void load_feed_forward(Loader& loader, const Config& config, u32 layer, FeedForward& weights);
 u32 kinds_of(const FeedForward& weights);

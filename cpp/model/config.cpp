@@ -15,7 +15,11 @@ struct Traits {
   bool tied_output = false;
   bool plain_local_rope = false;
   bool experts = false;
+  bool shared_expert = false;
+  bool query_gate = false;
+  Str ffn_norm = "ffn_norm.weight";
 };
+constexpr Str late_norm = "post_attention_norm.weight";  // some name the feed-forward's norm by its place
 constexpr Traits architectures[] = {
     {.name = "llama", .architecture = Architecture::llama, .rope_neox = false},
     {.name = "qwen2", .architecture = Architecture::qwen2},
@@ -25,7 +29,26 @@ constexpr Traits architectures[] = {
     {.name = "gemma3", .architecture = Architecture::gemma3, .query_key_norms = true, .plain_local_rope = true},
     {.name = "phi3", .architecture = Architecture::phi3},
     {.name = "smollm3", .architecture = Architecture::smollm3, .rope_neox = false},
-    {.name = "seed_oss", .architecture = Architecture::seed_oss},
+    {.name = "qwen35",
+     .architecture = Architecture::qwen35,
+     .query_key_norms = true,
+     .query_gate = true,
+     .ffn_norm = late_norm},
+    {.name = "qwen35moe",
+     .architecture = Architecture::qwen35moe,
+     .query_key_norms = true,
+     .experts = true,
+     .shared_expert = true,
+     .query_gate = true,
+     .ffn_norm = late_norm},
+    {.name = "qwen3next",
+     .architecture = Architecture::qwen3next,
+     .query_key_norms = true,
+     .experts = true,
+     .shared_expert = true,
+     .query_gate = true,
+     .ffn_norm = late_norm},
+    {.name = "seed_oss", .architecture = Architecture::seed_oss, .ffn_norm = late_norm},
     {.name = "granite", .architecture = Architecture::granite, .rope_neox = false},
     {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
     // As text: the three positions of an image's part are one, so that rotation is plain.
@@ -208,6 +231,48 @@ f32 read_scale(Reader& reader, Str key) {
   return scale == 0 ? 1 : f32(scale);
 }
 
+// Layers whose positions are mixed by a gated delta net; every P-th, or those that the file says, have attention.
+void read_delta_net(Reader& reader, Config& config) {
+  config.shared_gate = true;
+  constexpr Str listed = "attention.recurrent_layers";
+  Recurrence recurrence;
+  recurrence.n_tap = reader.required("ssm.conv_kernel", 2, 64);
+  recurrence.key_dim = recurrence.value_dim = reader.required("ssm.state_size", 1, 4096);
+  recurrence.n_key_head = reader.required("ssm.group_count", 1, max_heads);
+  recurrence.n_head = reader.required("ssm.time_step_rank", 1, max_heads);
+  recurrence.n_channel = 2 * recurrence.n_key_head * recurrence.key_dim + recurrence.values_dim();
+  recurrence.n_factor = 2;
+  if (!reader.status().ok()) return;
+  reader.demand("ssm.inner_size", recurrence.values_dim(), "heads whose values have another size than their keys");
+  if (recurrence.n_head % recurrence.n_key_head != 0)
+    reader.keep(fail(Code::corrupt, reader.full("ssm.time_step_rank"), reader.offset("ssm.time_step_rank"))
+                << "is " << recurrence.n_head << ", which the " << recurrence.n_key_head << " groups do not divide");
+  const u32 period = reader.optional("full_attention_interval", 4, 1, max_layers);
+  const gguf::Value* const list = reader.find(listed);
+  if (list && list->type == gguf::ValueType::array && list->count < config.n_layer())
+    return reader.keep(fail(Code::corrupt, reader.full(listed), list->offset)
+                       << "has " << list->count << " entries; the model has " << config.n_layer() << " layers");
+  for (u32 i = 0; i < config.n_layer(); ++i) {
+    bool recurrent = (i + 1) % period != 0;
+    if (list) {
+      const bool each = list->type == gguf::ValueType::array;
+      const Result<bool> entry = gguf::flag(reader.full(listed), each ? gguf::element(*list, i) : *list);
+      if (!entry) return reader.keep(entry.error());
+      recurrent = entry.value();
+    }
+    if (!recurrent) continue;
+    LayerShape& layer = config.layers[i];
+    layer.mixer = Mixer::delta_net;
+    layer.recurrence = config.widest.recurrence = recurrence;
+    layer.n_head = layer.n_head_kv = 0;
+  }
+  for (const LayerShape& layer : config.layers) {
+    if (layer.mixer == Mixer::attention) return;
+  }
+  reader.keep(fail(Code::unsupported, reader.full("full_attention_interval"), reader.offset("full_attention_interval"))
+              << "leaves no layer with attention; Flyball runs models that have some");
+}
+
 void read_architecture(Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
@@ -239,6 +304,9 @@ void read_architecture(Reader& reader, Config& config) {
                    second ? 2 : 6);
       break;
     }
+    case Architecture::qwen3next: config.keys_in_groups = true; [[fallthrough]];
+    case Architecture::qwen35:
+    case Architecture::qwen35moe: read_delta_net(reader, config); break;
     case Architecture::ernie4_5:
     case Architecture::seed_oss:
     case Architecture::qwen2:
@@ -251,17 +319,22 @@ void read_architecture(Reader& reader, Config& config) {
 }
 
 // Every layer alike: `shape` with what the file says of heads and feed-forward.
-LayerShape read_shape(Reader& reader, bool experts, u32 n_embd, u32 n_layer) {
+LayerShape read_shape(Reader& reader, const Traits& traits, u32 n_embd, u32 n_layer) {
   LayerShape shape;
   shape.n_head = reader.uniform("attention.head_count", missing, 1, max_heads, n_layer);
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = reader.uniform("attention.head_count_kv", shape.n_head, 1, shape.n_head, n_layer);
-  shape.n_ff = reader.uniform("feed_forward_length", missing, 1, 1 << 22, n_layer);
-  if (experts) {
+  // Experts have a width of their own.
+  shape.n_ff =
+      reader.uniform("feed_forward_length", traits.experts ? 0 : missing, traits.experts ? 0 : 1, 1 << 22, n_layer);
+  if (traits.experts) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
     shape.n_expert_used = reader.required("expert_used_count", 1, max(shape.n_expert, 1u));
     if (!reader.status().ok()) return shape;
-    shape.n_ff = reader.uniform("expert_feed_forward_length", shape.n_ff / shape.n_expert_used, 1, 1 << 22, n_layer);
+    const u32 n_ff = shape.n_ff;
+    shape.n_ff = reader.uniform("expert_feed_forward_length", n_ff / shape.n_expert_used, 1, 1 << 22, n_layer);
+    if (traits.shared_expert)
+      shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", n_ff, 1, 1 << 22);
   }
   if (!reader.status().ok()) return shape;
   if (shape.n_head % shape.n_head_kv != 0) {
@@ -276,26 +349,35 @@ LayerShape read_shape(Reader& reader, bool experts, u32 n_embd, u32 n_layer) {
   return shape;
 }
 
-Status read_layers(Arena& arena, Reader& reader, bool experts, Config& config) {
+Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& config) {
   const u32 n_layer = reader.required("block_count", 1, max_layers);
   FLYBALL_TRY(reader.status());
-  config.widest = read_shape(reader, experts, config.n_embd, n_layer);
+  config.widest = read_shape(reader, traits, config.n_embd, n_layer);
   FLYBALL_TRY(reader.status());
   config.layers = arena.allocate<LayerShape>(n_layer);
   if (config.layers.empty()) return fail(Code::out_of_memory, "layers") << "no memory for " << n_layer << " layers";
-  u32 first_head_kv = 0;
-  for (LayerShape& layer : config.layers) {
-    layer = config.widest;
-    layer.first_head_kv = first_head_kv;
-    first_head_kv += layer.n_head_kv;
-  }
+  for (LayerShape& layer : config.layers) layer = config.widest;
   return {};
+}
+
+// Gives each layer its place in a sequence's cache and state.
+void place_layers(Config& config) {
+  LayerShape next;
+  for (LayerShape& layer : config.layers) {
+    layer.first_head_kv = next.first_head_kv;
+    layer.first_state = next.first_state;
+    layer.first_input = next.first_input;
+    next.first_head_kv += layer.n_head_kv;
+    next.first_state += layer.recurrence.state_floats();
+    next.first_input += layer.recurrence.input_floats();
+  }
 }
 
 }  // namespace
 
 Str supported_architectures() {
-  return "llama (and mistral), qwen2, qwen2vl, qwen3, qwen3vl, qwen3moe, qwen3vlmoe, gemma2, gemma3, phi3, "
+  return "llama (and mistral), qwen2, qwen2vl, qwen3, qwen3vl, qwen3moe, qwen3vlmoe, qwen3next, qwen35, qwen35moe, "
+         "gemma2, gemma3, phi3, "
          "smollm3, seed_oss, granite, ernie4_5";
 }
 
@@ -316,18 +398,21 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.rope_neox = traits->rope_neox;
   config.query_key_norms = traits->query_key_norms;
   config.tied_output = traits->tied_output;
+  config.query_gate = traits->query_gate;
+  config.ffn_norm = traits->ffn_norm;
   config.plain_local_rope = traits->plain_local_rope;
   Reader reader(file, config.architecture_name);
   config.n_vocab = n_vocab;
   config.n_ctx_train = reader.required("context_length", 1, u64(1) << 31);
   config.n_embd = reader.required("embedding_length", 1, 1 << 20);
   FLYBALL_TRY(reader.status());
-  FLYBALL_TRY(read_layers(arena, reader, traits->experts, config));
+  FLYBALL_TRY(read_layers(arena, reader, *traits, config));
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
   config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", from_ollama ? 1e-6 : -1, 0, 1));
   config.pooling = read_pooling(reader);
   read_rope(reader, config, from_ollama);
   read_architecture(reader, config);
+  place_layers(config);
   check_sections(reader, config);
   refuse_others(file, reader, config);
   FLYBALL_TRY(reader.status());

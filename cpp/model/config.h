@@ -13,6 +13,9 @@ enum class Architecture : u8 {
   qwen2,
   qwen3,
   qwen3moe,
+  qwen35,
+  qwen35moe,
+  qwen3next,
   gemma2,
   gemma3,
   phi3,
@@ -29,6 +32,26 @@ constexpr u32 max_layers = 512;
 constexpr u32 max_heads = 512;
 constexpr u32 max_experts = 1024;
 
+enum class Mixer : u8 { attention, delta_net };  // what mixes the positions of a layer
+
+// The state of a layer that has one in place of a cache of positions: the last inputs of a convolution, then matrices
+// (n_head, value_dim / 16 rounded up, key_dim, 16).
+struct Recurrence {
+  u32 n_tap = 1;       // of the convolution, the token's own included
+  u32 n_channel = 0;   // of the convolution
+  u32 n_head = 0;      // each has a matrix
+  u32 n_key_head = 0;  // heads share keys
+  u32 key_dim = 0;
+  u32 value_dim = 0;
+  u32 n_factor = 0;  // numbers a head that steer its matrix, beside the channels in each token's input
+
+  u64 convolved_floats() const { return u64(n_tap - 1) * n_channel; }
+  u64 matrix_floats() const { return key_dim * round_up(value_dim, 16); }
+  u64 state_floats() const { return convolved_floats() + n_head * matrix_floats(); }
+  u32 input_floats() const { return n_channel + n_factor * n_head; }  // what a token brings to the state
+  u32 values_dim() const { return n_head * value_dim; }
+};
+
 // The shape of one layer; those of a model may differ.
 struct LayerShape {
   u32 n_head = 0;
@@ -38,7 +61,12 @@ struct LayerShape {
   u32 n_ff = 0;           // of the feed-forward, or of each expert
   u32 n_expert = 0;       // 0: a dense feed-forward
   u32 n_expert_used = 0;  // for each token
+  u32 n_ff_shared = 0;    // of the expert that every token has; 0: there is none
+  Mixer mixer = Mixer::attention;
+  Recurrence recurrence;
   u32 first_head_kv = 0;  // its place among the key/value heads of all layers
+  u64 first_state = 0;    // among the floats of a sequence's state
+  u64 first_input = 0;    // among a token's inputs to the states of all layers
   bool rotates = true;    // its queries and keys turn by their positions
   bool sliding = false;   // sees the last Config::sliding_window positions
 
@@ -64,6 +92,14 @@ struct Config {
     const LayerShape& last = layers[layers.size - 1];
     return last.first_head_kv + last.n_head_kv;
   }
+  u64 state_floats() const {  // of a sequence; 0: no layer has a state
+    const LayerShape& last = layers[layers.size - 1];
+    return last.first_state + last.recurrence.state_floats();
+  }
+  u64 input_floats() const {
+    const LayerShape& last = layers[layers.size - 1];
+    return last.first_input + last.recurrence.input_floats();
+  }
 
   f32 norm_eps = 0;
   Activation activation = Activation::silu;
@@ -76,6 +112,10 @@ struct Config {
   f32 logit_scale = 1;     // granite
   u32 sliding_window = 0;  // keys a sliding layer sees, the query's own included; 0: no layer slides
 
+  Str ffn_norm = "ffn_norm.weight";  // the tensor's name
+  bool query_gate = false;           // the query's matrix has for each head a query, then a gate of what it attends to
+  bool shared_gate = false;          // the expert that every token has is scaled by a gate
+  bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
   bool query_key_norms = false;   // a norm for each head's query and key
   bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
   bool plain_local_rope = false;  // gemma3: sliding layers turn by unscaled positions, on a base of their own

@@ -10,7 +10,12 @@ namespace {
 
 constexpr f32 least_sum = 0x1p-14f;  // of weights that are normalized, as in llama.cpp: the least normal f16
 
-u32 input_kinds(const Experts& weights) { return kind_bit(weights.gate[0]) | kind_bit(weights.up[0]); }
+u32 input_kinds(const Experts& weights) {
+  u32 kinds = kind_bit(weights.gate[0]) | kind_bit(weights.up[0]);
+  if (weights.shared.down.rows != 0) kinds |= kind_bit(weights.shared.gate) | kind_bit(weights.shared.up);
+  if (weights.shared_gate.rows != 0) kinds |= kind_bit(weights.shared_gate);
+  return kinds;
+}
 
 // The experts with the largest of `logits`, largest first and ties to the lower number, and their shares of the softmax
 // over all experts, which then sum to one.
@@ -97,21 +102,39 @@ void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights)
     weights.up = loader.experts(LayerName(i, "ffn_up_exps.weight"), n_embd, n, n_ff, 0, n_ff);
   }
   weights.down = loader.experts(LayerName(i, "ffn_down_exps.weight"), n_ff, n, n_embd, 0, n_embd);
+  if (shape.n_ff_shared == 0) return;
+  weights.shared.gate = loader.matrix(LayerName(i, "ffn_gate_shexp.weight"), n_embd, shape.n_ff_shared);
+  weights.shared.up = loader.matrix(LayerName(i, "ffn_up_shexp.weight"), n_embd, shape.n_ff_shared);
+  weights.shared.down = loader.matrix(LayerName(i, "ffn_down_shexp.weight"), shape.n_ff_shared, n_embd);
+  weights.shared_gate = loader.matrix(LayerName(i, "ffn_gate_inp_shexp.weight"), n_embd, 1, config.shared_gate);
 }
 
-u32 kinds_of(const Experts& weights) { return input_kinds(weights) | kind_bit(weights.down[0]); }
+u32 kinds_of(const Experts& weights) {
+  const u32 shared = weights.shared.down.rows != 0 ? kind_bit(weights.shared.down) : 0;
+  return input_kinds(weights) | kind_bit(weights.down[0]) | shared;
+}
+
+namespace {
+
+// Of gates, the routed experts' or the shared one's.
+u64 inner_floats(const LayerShape& widest, u64 n) {
+  return round_up(n * max(u64(widest.n_expert_used) * widest.n_ff, u64(widest.n_ff_shared)), 16);
+}
+
+}  // namespace
 
 u64 experts_floats(const Config& config, u64 n) {
   const LayerShape& widest = config.widest;
-  const u64 rows = n * widest.n_expert_used;
-  return 2 * round_up(rows * widest.n_ff, 16) + rows * config.n_embd;
+  const u32 outputs = widest.n_expert_used + (widest.n_ff_shared != 0 ? 1 : 0);
+  return 2 * inner_floats(widest, n) + n * outputs * config.n_embd;
 }
 
 void place_experts(const Config& config, u64 n, f32* floats, Scratch& scratch) {
-  const u64 width = round_up(n * config.widest.n_expert_used * config.widest.n_ff, 16);
+  const u64 width = inner_floats(config.widest, n);
   scratch.gate = floats;
   scratch.up = floats + width;
   scratch.experts.outputs = floats + 2 * width;
+  scratch.experts.shared = scratch.experts.outputs + n * config.widest.n_expert_used * config.n_embd;
 }
 
 bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, ExpertScratch& scratch) {
@@ -130,6 +153,27 @@ bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, Expe
   return !logits.empty() && !weights.empty() && !chosen.empty() && !row.empty() && !first.empty() &&
          allocate_activations(arena, kinds, rows, max(config.n_embd, widest.n_ff), scratch.inputs);
 }
+
+namespace {
+
+// The expert that every token has. Its outputs and the products of its gate are left in the scratch.
+bool run_shared(Pass& pass, const Experts& weights, const Activations& x, u32 n_ff) {
+  Scratch& scratch = pass.scratch;
+  const Product inner[] = {{&weights.shared.gate, nullptr, scratch.gate, n_ff},
+                           {&weights.shared.up, nullptr, scratch.up, n_ff},
+                           {&weights.shared_gate, nullptr, scratch.experts.logits, 1}};
+  if (!pass.linear.multiply({inner, weights.shared_gate.rows != 0 ? 3u : 2u}, x)) return false;
+  const auto activate = activation_of(pass);
+  const Activations& hidden = pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens,
+                                                            kind_bit(weights.shared.down), [&](u32 t) {
+                                                              f32* const gate = scratch.gate + u64(t) * n_ff;
+                                                              activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
+                                                            });
+  const Product outer[] = {{&weights.shared.down, nullptr, scratch.experts.shared, pass.config.n_embd}};
+  return pass.linear.multiply(outer, hidden);
+}
+
+}  // namespace
 
 bool run_experts(Pass& pass, u32 layer) {
   const Layer& about = pass.weights.layers[layer];
@@ -158,13 +202,15 @@ bool run_experts(Pass& pass, u32 layer) {
 
   const Target inner[] = {{weights.gate, scratch.gate}, {weights.up, scratch.up}};
   if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff)) return false;
-  const auto activate = pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
+  const auto activate = activation_of(pass);
   linear.norm_and_quantize(own.inputs, scratch.gate, nullptr, n_ff, n_rows, kind_bit(weights.down[0]), [&](u32 r) {
     f32* gate = scratch.gate + u64(r) * n_ff;
     activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);
   });
   const Target outer[] = {{weights.down, own.outputs}};
   if (!multiply_by_expert(linear, own, shape.n_expert, outer, n_embd)) return false;
+  const bool shared = shape.n_ff_shared != 0;
+  if (shared && !run_shared(pass, weights, x, shape.n_ff_shared)) return false;
   linear.each_token(n_tokens, n_used * n_embd / 4, [&](u32 t) {
     f32* const sum = scratch.normed + u64(t) * n_embd;
     for (u32 i = 0; i < n_used; ++i) {
@@ -176,6 +222,10 @@ bool run_experts(Pass& pass, u32 layer) {
       else
         pass.table.add(sum, output, n_embd);
     }
+    if (!shared) return;
+    f32* const output = own.shared + u64(t) * n_embd;
+    if (weights.shared_gate.rows != 0) pass.table.scale(output, sigmoid32(own.logits[t]), n_embd);
+    pass.table.add(sum, output, n_embd);
   });
   return true;
 }

@@ -86,12 +86,27 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   make_rotations(pass, rope);
   bool finished = true;
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
-    const bool experts = config.layers[layer].n_expert != 0;
-    finished = run_attention(pass, layer) && (experts ? run_experts(pass, layer) : run_feed_forward(pass, layer));
+    const LayerShape& shape = config.layers[layer];
+    finished = (shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer) : run_attention(pass, layer)) &&
+               (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer));
   }
   finished = finished && output_head(pass, logits);
   *spent = {pass.linear.matrix_cycles(), pass.attention_cycles};
   return finished;
+}
+
+void advance_again(const Engine& engine, const Config& config, const Weights& weights, Scratch& scratch,
+                   Span<BatchToken> batch, const SequenceState& kept) {
+  SequenceState state;
+  state.now = kept.now;
+  batch = batch.subspan(0, kept.n_inputs);
+  for (BatchToken& token : batch) token.state = &state;
+  Pass pass(engine, config, weights, scratch, batch, {});
+  for (u32 layer = 0; layer < config.n_layer() && !batch.empty(); ++layer) {
+    const LayerShape& shape = config.layers[layer];
+    const f32* const inputs = kept.inputs + shape.first_input * kept.max_inputs;
+    if (shape.mixer == Mixer::delta_net) advance_delta_net(pass, layer, inputs, nullptr);
+  }
 }
 
 Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& weights, u32 max_tokens) {
@@ -108,7 +123,9 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   s.normed = floats(n * config.n_embd);
   const LayerShape& widest = config.widest;
   const u64 experts = experts_floats(config, n);
-  f32* const shared = floats(max(max(attention_floats(widest, n), feed_forward_floats(widest, n)), experts));
+  const u64 recurrence = delta_net_floats(widest.recurrence, n);
+  f32* const shared =
+      floats(max(max(attention_floats(widest, n), feed_forward_floats(widest, n)), max(recurrence, experts)));
   s.cosines = floats(2 * n * (config.n_rot / 2));
   s.sines = floats(2 * n * (config.n_rot / 2));
   enough = enough && allocate_attention(arena, config, max_tokens, s.attention);
@@ -116,15 +133,24 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   u32 kinds = kind_bit(weights.output), expert_kinds = 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
     const Layer& layer = weights.layers[i];
-    kinds |= kinds_of(layer.attention);
+    if (config.layers[i].mixer == Mixer::delta_net)
+      kinds |= kinds_of(layer.delta_net);
+    else
+      kinds |= kinds_of(layer.attention);
     if (config.layers[i].n_expert != 0)
       expert_kinds |= kinds_of(layer.experts);
     else
       kinds |= kinds_of(layer.feed_forward);
   }
-  const u32 cols = max(max(config.n_embd, widest.attended_dim()), widest.n_ff);
+  const u32 cols = max(max(max(config.n_embd, widest.attended_dim()), max(widest.n_ff, widest.n_ff_shared)),
+                       widest.recurrence.values_dim());
   enough = enough && allocate_activations(arena, kinds | expert_kinds, n, cols, s.activations);
   if (enough) place_attention(widest, n, shared, s), place_feed_forward(widest, n, shared, s);
+  if (enough && recurrence != 0) {
+    place_delta_net(widest.recurrence, n, shared, s);
+    s.recurrence.sequences = arena.allocate<Sequence>(max_tokens);
+    enough = !s.recurrence.sequences.empty();
+  }
   if (enough && widest.n_expert != 0) {
     place_experts(config, n, shared, s);
     enough = allocate_experts(arena, config, expert_kinds, n, s.experts);

@@ -10,10 +10,22 @@ namespace flyball::model {
 
 using tokenizer::Token;
 
+// The state of a sequence's recurrent layers, borrowed for one call, whose tokens advance it. A token's inputs to all
+// states are enough to advance them again, so those after the last snapshot are kept.
+struct SequenceState {
+  f32* now = nullptr;     // (Config::state_floats())
+  f32* inputs = nullptr;  // of each layer (max_inputs, Recurrence::input_floats()); null: none are kept
+  u32 max_inputs = 0;
+  u32 n_inputs = 0;         // tokens that are kept already
+  f32* snapshot = nullptr;  // gets the state after this call's first `snapshot_after` tokens; may be null
+  u32 snapshot_after = 0;
+};
+
 struct BatchToken {
   Token token = 0;
   u32 position = 0;
   const kernels::CacheHead* cache = nullptr;  // of its sequence, for all layers; positions < position are filled
+  SequenceState* state = nullptr;             // of its sequence, after the token before; null if no layer has one
   bool wanted = false;  // compute its hidden state after the last norm, and logits if the call has them
 };
 
@@ -42,7 +54,23 @@ struct ExpertScratch {
   u32* first = nullptr;         // (n_expert + 1), rows
   f32* gathered = nullptr;      // (rows, n_embd), where experts' weights are floats
   f32* outputs = nullptr;       // (rows, n_embd)
+  f32* shared = nullptr;        // (max_tokens, n_embd), of the expert that every token has
   kernels::Activations inputs;  // (rows)
+};
+
+struct Sequence {  // a batch's consecutive tokens that advance one state
+  SequenceState* state;
+  u32 first;
+  u32 n_tokens;
+};
+
+struct RecurrenceScratch {
+  Span<Sequence> sequences;  // (max_tokens)
+  f32* inputs = nullptr;     // (max_tokens, input_floats())
+  f32* gate = nullptr;       // (max_tokens, values_dim)
+  f32* convolved = nullptr;  // (max_tokens, n_channel)
+  f32* factors = nullptr;    // (max_tokens, n_factor * n_head)
+  f32* out = nullptr;        // (max_tokens, values_dim)
 };
 
 // Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
@@ -53,6 +81,7 @@ struct Scratch {
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
   // The blocks share memory, as they are never alive together; widths are those of the layer.
   f32* query = nullptr;     // (max_tokens, q_dim)
+  f32* gated = nullptr;     // (max_tokens, 2 q_dim): queries and gates as their product gives them
   f32* key = nullptr;       // (max_tokens, k_dim)
   f32* value = nullptr;     // (max_tokens, v_dim)
   f32* attended = nullptr;  // (max_tokens, attended_dim)
@@ -61,6 +90,7 @@ struct Scratch {
   f32* cosines = nullptr;   // (2, max_tokens, n_rot / 2): full layers, then sliding ones
   f32* sines = nullptr;     // the same
   AttentionScratch attention;
+  RecurrenceScratch recurrence;
   ExpertScratch experts;
   kernels::Activations activations;  // quantized copies, wide enough for every matrix
 };
@@ -84,9 +114,13 @@ struct ForwardCycles {  // of one call; what is in neither is norms, rotations, 
 };
 
 // logits: (wanted tokens, n_vocab) or null when only hidden states are needed. False: stopped; the cache rows of these
-// tokens are then undefined and must be written again before they are read.
+// tokens are then undefined and must be written again before they are read, and so are their sequences' states.
 [[nodiscard]] bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope,
                            Scratch& scratch, Span<const BatchToken> batch, f32* logits, StopCheck check,
                            ForwardCycles* spent);
+
+// Advances the state before the kept inputs by all of them. `batch` has room for as many tokens.
+void advance_again(const Engine& engine, const Config& config, const Weights& weights, Scratch& scratch,
+                   Span<BatchToken> batch, const SequenceState& kept);
 
 }  // namespace flyball::model

@@ -35,16 +35,39 @@ const gguf::Tensor* Loader::find(Str name, u64 cols, u64 rows, bool required, u6
   return tensor;
 }
 
+Span<f32> Loader::floats(Str name, u64 n) {
+  const Span<f32> values = arena_.allocate<f32>(n);
+  if (values.empty()) status_ = no_memory(name, n * sizeof(f32));
+  return values;
+}
+
 const f32* Loader::vector(Str name, u64 n, bool required) {
   const gguf::Tensor* tensor = find(name, n, 1, required);
   if (!tensor || checks_only()) return nullptr;
-  Span<f32> values = arena_.allocate<f32>(n);
-  if (values.empty()) {
-    status_ = no_memory(name, n * sizeof(f32));
-    return nullptr;
-  }
+  const Span<f32> values = floats(name, n);
+  if (values.empty()) return nullptr;
   kernels::dequantize_row(tensor->type, tensor->data.data, u32(n), values.data);
   done_with(*tensor, tensor->data);
+  return values.data;
+}
+
+const f32* Loader::transposed(Str name, u32 cols, u32 rows) {
+  const gguf::Tensor* tensor = find(name, cols, rows, true);
+  if (!tensor || checks_only()) return nullptr;
+  const Span<f32> values = floats(name, u64(rows) * cols), row = floats(name, cols);
+  if (values.empty() || row.empty()) return nullptr;
+  for (u32 r = 0; r < rows; ++r) {
+    kernels::dequantize_row(tensor->type, tensor->data.data + r * (tensor->data.size / rows), cols, row.data);
+    for (u32 c = 0; c < cols; ++c) values[u64(c) * rows + r] = row[c];
+  }
+  done_with(*tensor, tensor->data);
+  return values.data;
+}
+
+const f32* Loader::constant(f32 value, u32 n) {
+  if (!status_.ok() || checks_only()) return nullptr;
+  const Span<f32> values = floats("constants", n);
+  for (f32& x : values) x = value;
   return values.data;
 }
 

@@ -19,6 +19,8 @@ class Loader {
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
   const f32* vector(Str name, u64 n, bool required);
+  const f32* transposed(Str name, u32 cols, u32 rows);  // (cols, rows) of a tensor (rows, cols)
+  const f32* constant(f32 value, u32 n);                // n times the value
   // Rows [first, first + rows) of a tensor whose shape has been checked.
   Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows);
   Matrix matrix(Str name, u64 cols, u32 rows, bool required = true) {
@@ -37,6 +39,7 @@ class Loader {
   }
 
  private:
+  Span<f32> floats(Str name, u64 n);
   // Rows of the embedding are looked up in the file as long as the model lives.
   void done_with(const gguf::Tensor& tensor, Span<const u8> range) const;
 

@@ -26,10 +26,11 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
     layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
-    load_attention(loader, config, i, layer.attention);
-    const bool is_seed = config.architecture == Architecture::seed_oss;  // which names the norm by its place
-    layer.ffn_norm =
-        loader.vector(LayerName(i, is_seed ? "post_attention_norm.weight" : "ffn_norm.weight"), config.n_embd, true);
+    if (config.layers[i].mixer == Mixer::delta_net)
+      load_delta_net(loader, config, i, layer.delta_net);
+    else
+      load_attention(loader, config, i, layer.attention);
+    layer.ffn_norm = loader.vector(LayerName(i, config.ffn_norm), config.n_embd, true);
     if (config.layers[i].n_expert != 0)
       load_experts(loader, config, i, layer.experts);
     else

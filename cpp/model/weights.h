@@ -10,7 +10,7 @@ using kernels::Matrix;
 
 // Null bias, norm or factor pointers mean that the model has none. A Matrix with rows == 0 does not exist.
 struct Attention {
-  Matrix query, key, value;          // (q_dim, n_embd), (k_dim, n_embd), (v_dim, n_embd)
+  Matrix query, key, value;          // (q_dim, or twice that with gates; n_embd), (k_dim, n_embd), (v_dim, n_embd)
   const f32* query_bias = nullptr;   // (q_dim)
   const f32* key_bias = nullptr;     // (k_dim)
   const f32* value_bias = nullptr;   // (v_dim)
@@ -28,15 +28,31 @@ struct FeedForward {
   const f32* down_bias = nullptr;  // (n_embd)
 };
 
+struct DeltaNet {
+  Matrix input;        // (n_channel, n_embd): queries and keys of n_key_head heads, values of n_head heads
+  Matrix gate;         // (values_dim, n_embd)
+  Matrix alpha, beta;  // (n_head, n_embd); or `alpha` has both
+  const f32* convolution = nullptr;  // (n_tap, n_channel)
+  const f32* alpha_bias = nullptr;   // (n_head)
+  const f32* rate = nullptr;         // (n_head) negative
+  const f32* query_scale = nullptr;  // (key_dim) of one value: see load_delta_net()
+  const f32* key_scale = nullptr;    // the same
+  const f32* norm = nullptr;         // (value_dim)
+  Matrix output;                     // (n_embd, values_dim)
+};
+
 struct Experts {
   Matrix router;          // (n_expert, n_embd)
   Span<Matrix> gate, up;  // (n_expert) of (n_ff, n_embd)
   Span<Matrix> down;      // (n_expert) of (n_embd, n_ff)
+  FeedForward shared;     // that every token has, of width n_ff_shared
+  Matrix shared_gate;     // (1, n_embd): the sigmoid of its product scales the shared one's output; may not exist
 };
 
 struct Layer {
   const f32* attention_norm = nullptr;  // (n_embd)
-  Attention attention;
+  Attention attention;                  // or
+  DeltaNet delta_net;
   const f32* attention_post_norm = nullptr;  // (n_embd)
   const f32* ffn_norm = nullptr;             // (n_embd)
   FeedForward feed_forward;                  // or

@@ -2,6 +2,12 @@
 
 namespace flyball::runtime {
 
+struct PrefixCache::State {
+  u64 bytes = 0;  // as allocated
+  State* next = nullptr;
+  f32* floats() { return reinterpret_cast<f32*>(reinterpret_cast<u8*>(this) + 64); }
+};
+
 struct PrefixCache::Node {
   u64 kind = 0;
   u64 hash = 0;
@@ -12,6 +18,7 @@ struct PrefixCache::Node {
   Node* newer = nullptr;
   Node* older = nullptr;
   Node* next_in_bucket = nullptr;
+  State* state = nullptr;  // after the node's tokens, where it is known
   Token tokens[block_tokens];
 
   u8* data() { return reinterpret_cast<u8*>(this) + round_up(sizeof(Node), 64); }
@@ -55,7 +62,21 @@ PrefixCache::Node* PrefixCache::create(u64 kind, const Token* tokens, u64 data_b
   return node;
 }
 
-void PrefixCache::destroy(Node* node) const { platform_.release(platform_.self, node, node->bytes); }
+void PrefixCache::destroy(Node* node) const {
+  if (node->state) platform_.release(platform_.self, node->state, node->state->bytes);
+  platform_.release(platform_.self, node, node->bytes);
+}
+
+void PrefixCache::destroy(GivenUp given_up) const {
+  while (Node* const node = given_up.nodes) {
+    given_up.nodes = node->next_in_bucket;
+    destroy(node);
+  }
+  while (State* const state = given_up.states) {
+    given_up.states = state->next;
+    platform_.release(platform_.self, state, state->bytes);
+  }
+}
 
 void PrefixCache::touch(Node* leaf) {
   // Towards the root, so that a parent is always more recent than its children and eviction starts at leaves.
@@ -90,26 +111,57 @@ void PrefixCache::unlink(Node* node) {
   (node->newer ? node->newer->older : newest_) = node->older;
   (node->older ? node->older->newer : oldest_) = node->newer;
   if (node->parent) --node->parent->n_children;
-  bytes_ -= node->bytes;
+  bytes_ -= node->bytes + (node->state ? node->state->bytes : 0);
 }
 
-bool PrefixCache::make_room(u64 bytes, Node** given_up) {
+bool PrefixCache::make_room(u64 bytes, GivenUp& given_up) {
   if (bytes > capacity_) return false;
   Node* node = oldest_;
   while (node && bytes_ + bytes > capacity_) {
     Node* const newer = node->newer;
     if (node->n_children == 0 && node->pins == 0) {
       unlink(node);
-      node->next_in_bucket = *given_up;
-      *given_up = node;
+      node->next_in_bucket = given_up.nodes;
+      given_up.nodes = node;
+    } else if (node->state && node->pins == 0) {
+      bytes_ -= node->state->bytes;
+      node->state->next = given_up.states;
+      given_up.states = node->state;
+      node->state = nullptr;
     }
     node = newer;
   }
   return bytes_ + bytes <= capacity_;
 }
 
-u32 PrefixCache::restore(u64 kind, Span<const Token> tokens, u32 n_held, const KvCache& cache) {
+void PrefixCache::attach(Node* node, const StateSnapshot& snapshot) {
+  const u64 bytes = 64 + snapshot.floats.size * sizeof(f32);
+  {
+    const Locked locked(lock_);
+    if (node->state || bytes > capacity_) return;
+  }
+  State* const made = static_cast<State*>(platform_.allocate(platform_.self, bytes));
+  if (!made) return;
+  made->bytes = bytes;
+  memcpy(made->floats(), snapshot.floats.data, snapshot.floats.size * sizeof(f32));
+  GivenUp given_up;
+  {
+    const Locked locked(lock_);
+    if (!node->state && make_room(bytes, given_up)) {
+      node->state = made;
+      bytes_ += bytes;
+    } else {
+      made->next = given_up.states;
+      given_up.states = made;
+    }
+  }
+  destroy(given_up);
+}
+
+u32 PrefixCache::restore(u64 kind, Span<const Token> tokens, u32 n_held, const KvCache& cache, RecurrentState& state) {
   constexpr u32 most_at_once = 64;
+  Node* known = nullptr;  // pinned: the last one with a state
+  u32 n_known = state.position();
   Node* parent = nullptr;
   u32 n = 0;  // tokens walked
   for (bool more = true; more;) {
@@ -124,6 +176,12 @@ u32 PrefixCache::restore(u64 kind, Span<const Token> tokens, u32 n_held, const K
         if (!node) break;
         ++node->pins;
         found[n_found++] = parent = node;
+        const u32 end = n + n_found * block_tokens;
+        if (!state.exists() || !node->state || end <= n_known) continue;
+        if (known) --known->pins;
+        ++node->pins;
+        known = node;
+        n_known = end;
       }
       if (n_found) touch(parent);
       if (pinned) --pinned->pins;
@@ -141,10 +199,17 @@ u32 PrefixCache::restore(u64 kind, Span<const Token> tokens, u32 n_held, const K
     const Locked locked(lock_);
     for (u32 i = 0; i < n_found; ++i) --found[i]->pins;
   }
-  return max(n, n_held);
+  if (!state.exists()) return max(n, n_held);
+  if (known) {
+    memcpy(state.floats().data, known->state->floats(), state.floats().size * sizeof(f32));
+    state.taken_up(n_known);
+    const Locked locked(lock_);
+    --known->pins;
+  }
+  return n_known;
 }
 
-void PrefixCache::remember(u64 kind, Span<const Token> tokens, const KvCache& cache) {
+void PrefixCache::remember(u64 kind, Span<const Token> tokens, const KvCache& cache, const StateSnapshot& snapshot) {
   const u64 data_bytes = cache.part_bytes(0, block_tokens);
   if (data_bytes > capacity_) return;
   Node* parent = nullptr;  // pinned, but for the root
@@ -164,25 +229,22 @@ void PrefixCache::remember(u64 kind, Span<const Token> tokens, const KvCache& ca
           to += part.size;
         });
       }
-      Node* given_up = nullptr;
+      GivenUp given_up;
       {
         const Locked locked(lock_);
         node = find(kind, parent, &tokens[n]);  // another session may have been faster
-        if (!node && made && make_room(made->bytes, &given_up)) {
+        if (!node && made && make_room(made->bytes, given_up)) {
           insert(made, parent);
           node = made;
         } else if (made) {
-          made->next_in_bucket = given_up;
-          given_up = made;
+          made->next_in_bucket = given_up.nodes;
+          given_up.nodes = made;
         }
         if (node) ++node->pins;
       }
-      while (given_up) {
-        Node* const next = given_up->next_in_bucket;
-        destroy(given_up);
-        given_up = next;
-      }
+      destroy(given_up);
     }
+    if (node && snapshot.position == n + block_tokens) attach(node, snapshot);
     const Locked locked(lock_);
     if (parent) --parent->pins;
     parent = node;

@@ -61,6 +61,8 @@ TEST(kernel_elementwise) {
       each_table("scale", y, n, [&](const Table& t, f32* p) { t.scale(p, 0.37f, n); });
       each_table("softcap", y, n, [&](const Table& t, f32* p) { t.softcap(p, 30.0f, n); });
       each_table("silu_mul", y, n, [&](const Table& t, f32* p) { t.silu_mul(p, b.data(), p, n); });
+      each_table("silu", y, n, [&](const Table& t, f32* p) { t.silu(p, n); });
+      each_table("sigmoid_mul", y, n, [&](const Table& t, f32* p) { t.sigmoid_mul(b.data(), p, n); });
       each_table("gelu_mul", y, n, [&](const Table& t, f32* p) { t.gelu_mul(p, b.data(), p, n); });
       each_table("rms_norm", y, n, [&](const Table& t, f32* p) { t.rms_norm(p, b.data(), 1e-6f, n, p); });
       each_table("sum_exp", y, n, [&](const Table& t, f32* p) { p[0] = t.sum_exp(a.data(), 2.5f, n); });

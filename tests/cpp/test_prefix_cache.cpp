@@ -60,6 +60,8 @@ void compute(const Tokens& text, u32 end, const KvCache& cache) {
   }
 }
 
+runtime::RecurrentState no_state;
+
 bool equal(const KvCache& a, const KvCache& b, u32 first, u32 end) {
   std::vector<u8> bytes[2];
   for (u32 i = 0; i < 2; ++i) {
@@ -82,14 +84,14 @@ struct Shared {
     Memory memory;
     PrefixCache one(counted.platform, u64(1) << 20);
     const Tokens text = tokens(1, block);
-    one.remember(kind, span(text), memory.cache(block));
+    one.remember(kind, span(text), memory.cache(block), {});
     return one.bytes();
   }
 
   void remember(const Tokens& text, u64 settings = kind) {
     const KvCache cache = memory.cache(u32(text.size()));
     compute(text, u32(round_up(text.size(), 16)), cache);
-    prefixes.remember(settings, span(text), cache);
+    prefixes.remember(settings, span(text), cache, {});
     CHECK(prefixes.bytes() <= prefixes.capacity());
     CHECK_EQ(counted.in_use, prefixes.bytes());
   }
@@ -97,7 +99,7 @@ struct Shared {
   // Tokens found; their rows are what computing them gives.
   u32 restored(const Tokens& text, u64 settings = kind) {
     const KvCache cache = memory.cache(u32(text.size())), expected = memory.cache(u32(text.size()));
-    const u32 n = prefixes.restore(settings, span(text), 0, cache);
+    const u32 n = prefixes.restore(settings, span(text), 0, cache, no_state);
     compute(text, n, expected);
     CHECK(n == 0 || equal(cache, expected, 0, n));
     return n;
@@ -146,10 +148,10 @@ TEST(what_a_session_holds_is_not_written) {
   shared.remember(text);
   const KvCache cache = shared.memory.cache(4 * block), expected = shared.memory.cache(4 * block);
   compute(text, 4 * block, expected);
-  CHECK_EQ(shared.prefixes.restore(kind, span(text), 100, cache), 4 * block);
+  CHECK_EQ(shared.prefixes.restore(kind, span(text), 100, cache, no_state), 4 * block);
   CHECK(!equal(cache, expected, 0, block));  // of its own 100 tokens the first block is left alone
   CHECK(equal(cache, expected, block, 4 * block));
-  CHECK_EQ(shared.prefixes.restore(kind, span(text, 200), 199, cache), 199);
+  CHECK_EQ(shared.prefixes.restore(kind, span(text, 200), 199, cache, no_state), 199);
 }
 
 TEST(the_least_recently_used_goes_first) {
@@ -203,7 +205,7 @@ TEST(a_block_in_use_is_kept) {
     for (const Tokens& other : others) {
       const KvCache cache = shared.memory.cache(block);
       compute(other, block, cache);
-      shared.prefixes.remember(kind, span(other), cache);
+      shared.prefixes.remember(kind, span(other), cache, {});
     }
     CHECK_EQ(shared.restored(Tokens(used.begin(), used.begin() + block)), block);
     CHECK_EQ(shared.restored(others[1]), 0);
@@ -246,7 +248,7 @@ TEST(all_memory_is_given_back) {
     Memory memory;
     PrefixCache prefixes(counted.platform, u64(1) << 20);
     const Tokens text = tokens(1, 10 * block);
-    prefixes.remember(kind, span(text), memory.cache(10 * block));
+    prefixes.remember(kind, span(text), memory.cache(10 * block), {});
     CHECK(counted.in_use > 0);
   }
   CHECK_EQ(counted.in_use, 0);
@@ -262,10 +264,10 @@ TEST(many_threads_find_whole_blocks_only) {
     for (u32 turn = 0; turn < 300; ++turn) {
       const Tokens text = joined(tokens((start + turn) % 3, block), tokens(10 + (start * 5 + turn) % 4, 3 * block));
       compute(text, 4 * block, expected);
-      const u32 n = prefixes.restore(kind, span(text), 0, cache);
+      const u32 n = prefixes.restore(kind, span(text), 0, cache, no_state);
       n_found += n / block;
       n_wrong += n != 0 && !equal(cache, expected, 0, n);
-      prefixes.remember(kind, span(text), expected);
+      prefixes.remember(kind, span(text), expected, {});
     }
   };
   std::vector<std::thread> threads;

@@ -29,8 +29,9 @@ F64 = npt.NDArray[np.float64]
 
 ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
-    *("smollm3", "seed_oss", "granite", "ernie4_5"),
+    *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
 )
+_DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 _PAIRED = ("llama", "smollm3", "granite", "ernie4_5")  # pairs (2i, 2i+1) rotate
 
 
@@ -263,14 +264,53 @@ class Referee:
         weight = self.file.optional(f"{name}.weight")
         return x if weight is None else rms_norm(x, weight, self.d.eps)
 
+    def delta_net(self, layer: int, x: F64) -> F64:
+        """Gated delta rule (Yang et al. 2024), token by token, on queries, keys and values out of a convolution."""
+        blk, n, eps = f"blk.{layer}.", len(x), self.d.eps
+        dim, n_key, n_head = (self.file.get(f"ssm.{key}", 0) for key in ("state_size", "group_count", "time_step_rank"))
+        group = n_head // n_key
+        u = x @ self.file.tensor(blk + "attn_qkv.weight").T
+        taps = self.file.tensor(blk + "ssm_conv1d.weight").T  # (taps, channels)
+        padded = np.concatenate([np.zeros((len(taps) - 1, u.shape[1])), u])
+        u = silu(np.asarray(sum(tap * padded[i : i + n] for i, tap in enumerate(taps))))
+        parts = np.split(u, [n_key * dim, 2 * n_key * dim], axis=-1)
+        q, k, v = (part.reshape(n, -1, dim) for part in parts)
+        q, k = (part / np.sqrt((part * part).sum(axis=-1, keepdims=True) + eps) for part in (q, k))
+        if self.file.arch == "qwen3next":  # neighboring heads share a key; of each such group betas, then alphas
+            both = (x @ self.file.tensor(blk + "ssm_ba.weight").T).reshape(n, n_key, 2, group)
+            beta, alpha = both[:, :, 0].reshape(n, -1), both[:, :, 1].reshape(n, -1)
+            q, k = q.repeat(group, axis=1), k.repeat(group, axis=1)
+        else:
+            beta, alpha = (x @ self.file.tensor(f"{blk}ssm_{name}.weight").T for name in ("beta", "alpha"))
+            q, k = np.tile(q, (1, group, 1)), np.tile(k, (1, group, 1))
+        beta = 1 / (1 + np.exp(-beta))
+        alpha = np.logaddexp(0, alpha + self.file.tensor(blk + "ssm_dt.bias"))
+        decay = np.exp(self.file.tensor(blk + "ssm_a").reshape(-1) * alpha)
+        state = np.zeros((n_head, dim, dim))  # (head, key, value)
+        out = np.empty((n, n_head, dim))
+        for t in range(n):
+            state *= decay[t][:, None, None]
+            r = beta[t][:, None] * (v[t] - np.einsum("hkv,hk->hv", state, k[t]))
+            state += k[t][:, :, None] * r[:, None, :]
+            out[t] = np.einsum("hkv,hk->hv", state, q[t]) / math.sqrt(dim)
+        z = (x @ self.file.tensor(blk + "attn_gate.weight").T).reshape(n, n_head, dim)
+        out = rms_norm(out, self.file.tensor(blk + "ssm_norm.weight"), eps) * silu(z)
+        return self.linear(blk + "ssm_out", out.reshape(n, -1))
+
     def attention(self, layer: int, x: F64) -> F64:
         d, blk, n = self.d, f"blk.{layer}.", len(x)
+        if self.file.has(blk + "ssm_out.weight"):
+            return self.delta_net(layer, x)
+        gated = self.file.arch in _DELTA_NETS  # the query's rows are, of each head, a query and a gate
         sizes = [d.n_head, d.n_head_kv, d.n_head_kv]
         if self.file.has(blk + "attn_qkv.weight"):
             edges = np.cumsum(sizes)[:2] * d.head_dim
             parts = np.split(self.linear(blk + "attn_qkv", x), edges, axis=-1)
         else:
             parts = [self.linear(blk + name, x) for name in ("attn_q", "attn_k", "attn_v")]
+        if gated:
+            both = parts[0].reshape(n, d.n_head, 2, d.head_dim)
+            parts[0], gate = both[:, :, 0], both[:, :, 1]
         q, k, v = (part.reshape(n, heads, d.head_dim) for part, heads in zip(parts, sizes, strict=True))
 
         rope = d.rope_sliding if d.sliding[layer] else d.rope_full
@@ -285,6 +325,8 @@ class Referee:
             kv = head // (d.n_head // d.n_head_kv)
             score = softcap(q[:, head] @ k[:, kv].T * d.attention_scale, d.attention_cap)
             out[:, head] = softmax(np.where(visible, score, -np.inf)) @ v[:, kv]
+        if gated:
+            out /= 1 + np.exp(-gate)
         return self.linear(blk + "attn_output", out.reshape(n, -1))
 
     def experts(self, layer: int, x: F64) -> F64:
@@ -298,6 +340,10 @@ class Referee:
             for expert in chosen:
                 hidden = self.d.activation(gate[expert] @ token) * (up[expert] @ token)
                 out[t] += share[t, expert] / max(share[t, chosen].sum(), 2**-14) * (down[expert] @ hidden)
+        if self.file.has(blk + "up_shexp.weight"):  # one more, that every token has
+            hidden = self.d.activation(self.linear(blk + "gate_shexp", x)) * self.linear(blk + "up_shexp", x)
+            own = x @ self.file.tensor(blk + "gate_inp_shexp.weight").reshape(-1, 1)
+            out += self.linear(blk + "down_shexp", hidden) / (1 + np.exp(-own))
         return out
 
     def feed_forward(self, layer: int, x: F64) -> F64:
@@ -318,9 +364,9 @@ class Referee:
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
             y = self.attention(layer, self.norm(blk + "attn_norm", x))
-            seed = self.file.arch == "seed_oss"  # names the feed-forward's norm by its place
-            x = x + (y if seed else self.norm(blk + "post_attention_norm", y)) * self.d.residual_scale
-            y = self.feed_forward(layer, self.norm(blk + ("post_attention_norm" if seed else "ffn_norm"), x))
+            late = self.file.arch in ("seed_oss", *_DELTA_NETS)  # these name the feed-forward's norm by its place
+            x = x + (y if late else self.norm(blk + "post_attention_norm", y)) * self.d.residual_scale
+            y = self.feed_forward(layer, self.norm(blk + ("post_attention_norm" if late else "ffn_norm"), x))
             x = x + self.norm(blk + "post_ffw_norm", y) * self.d.residual_scale
         x = self.norm("output_norm", x)
         tied = self.file.arch == "gemma2" or not self.file.has("output.weight")

@@ -58,6 +58,11 @@ class Shape:
     rotates: bool = True  # granite: False writes rope.scaling.finetuned = false
     n_expert: int = 0
     n_expert_used: int = 0
+    n_ff_shared: int = 0  # of the expert that every token has
+    delta_period: int = 0  # all layers but every such one are gated delta nets
+    delta_dim: int = 64  # of their keys and values
+    delta_keys: int = 2  # heads that have keys
+    delta_heads: int = 4
     fused: bool = False  # attn_qkv, and ffn_up holding gate then up
     rms_eps: float = 1e-5
     rope_base: float = 10000.0
@@ -87,6 +92,21 @@ _QWEN3 = Shape(
     rope_base=1000000.0,
     n_layer=3,
     n_vocab=341,
+)
+_QWEN35 = Shape(
+    "qwen35",
+    n_layer=4,
+    delta_period=4,
+    n_vocab=341,
+    n_head=4,
+    head_dim=64,
+    explicit_head_dim=True,
+    rope_dims=32,
+    tokenizer="qwen2",
+    qk_norm=True,
+    rms_eps=1e-6,
+    rope_base=1000000.0,
+    tied=True,
 )
 _PHI3 = Shape("phi3", n_vocab=352, n_head_kv=4, tokenizer="spm", fused=True, rope_dims=64, rope_long_short=True)
 _GEMMA = Shape(
@@ -120,6 +140,9 @@ VARIANTS: dict[str, Shape] = {
     "smollm3": replace(_LLAMA, arch="smollm3", n_layer=5, tied=True),
     "seed_oss": replace(_LLAMA, arch="seed_oss", qkv_bias=True, head_dim=128, explicit_head_dim=True),
     "ernie4_5": replace(_LLAMA, arch="ernie4_5"),
+    "qwen35": _QWEN35,
+    "qwen35moe": replace(_QWEN35, arch="qwen35moe", n_ff=256, n_expert=8, n_expert_used=3, n_ff_shared=256, tied=False),
+    "qwen3next": replace(_QWEN35, arch="qwen3next", n_ff=256, n_expert=8, n_expert_used=3, n_ff_shared=256, tied=False),
     "granite": replace(
         _LLAMA, arch="granite", embedding_scale=3.0, residual_scale=0.5, logit_scale=1.5, attention_scale=0.1
     ),
@@ -179,8 +202,9 @@ def write_model(
 
 
 def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
-    # Norms, biases, rope factors and routers stay F32, as converters write them.
-    kind = wtype if values.ndim >= 2 and "ffn_gate_inp" not in name else "F32"
+    # Norms, biases, rope factors, routers and convolutions stay F32, as converters write them.
+    is_small = "ffn_gate_inp" in name or "ssm_conv1d" in name
+    kind = wtype if values.ndim >= 2 and not is_small else "F32"
     return gf.Tensor(name, values.shape, kind, lambda: [quantize(values, kind).tobytes()])
 
 
@@ -236,27 +260,49 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     for layer in range(s.n_layer):
         blk = f"blk.{layer}."
         yield norm(blk + "attn_norm", s.n_embd)
-        if s.fused:
+        if s.delta_period and (layer + 1) % s.delta_period:
+            keys, values = s.delta_keys * s.delta_dim, s.delta_heads * s.delta_dim
+            yield matrix(blk + "attn_qkv", 2 * keys + values, s.n_embd)
+            yield matrix(blk + "attn_gate", values, s.n_embd)
+            yield blk + "ssm_conv1d.weight", _bell(blk + "ssm_conv1d", seed, (2 * keys + values, 4), 0.5)
+            if s.arch == "qwen3next":
+                yield matrix(blk + "ssm_ba", 2 * s.delta_heads, s.n_embd)
+            else:
+                yield matrix(blk + "ssm_alpha", s.delta_heads, s.n_embd)
+                yield matrix(blk + "ssm_beta", s.delta_heads, s.n_embd)
+            yield bias(blk + "ssm_dt", s.delta_heads)
+            yield blk + "ssm_a", -np.abs(_bell(blk + "ssm_a", seed, (s.delta_heads,), 0.5))
+            yield norm(blk + "ssm_norm", s.delta_dim)
+            yield matrix(blk + "ssm_out", s.n_embd, values)
+        elif s.fused:
             yield matrix(blk + "attn_qkv", n_q + 2 * n_kv, s.n_embd, 1.25)
         else:
-            for letter, n_out, gain in (("q", n_q, 1.5), ("k", n_kv, 1.0), ("v", n_kv, 1.0)):
+            gates = n_q if s.delta_period else 0  # of each head, a query and a gate
+            for letter, n_out, gain in (("q", n_q + gates, 1.5), ("k", n_kv, 1.0), ("v", n_kv, 1.0)):
                 yield matrix(blk + f"attn_{letter}", n_out, s.n_embd, gain)
                 if s.qkv_bias:
                     yield bias(blk + f"attn_{letter}", n_out)
-        if s.qk_norm:
-            yield norm(blk + "attn_q_norm", s.head_dim, 1.5)
-            yield norm(blk + "attn_k_norm", s.head_dim)
-        yield matrix(blk + "attn_output", s.n_embd, n_q)
-        if s.out_bias:
-            yield bias(blk + "attn_output", s.n_embd)
+        if not (s.delta_period and (layer + 1) % s.delta_period):
+            if s.qk_norm:
+                yield norm(blk + "attn_q_norm", s.head_dim, 1.5)
+                yield norm(blk + "attn_k_norm", s.head_dim)
+            yield matrix(blk + "attn_output", s.n_embd, n_q)
+            if s.out_bias:
+                yield bias(blk + "attn_output", s.n_embd)
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
-        yield norm(blk + ("post_attention_norm" if s.arch == "seed_oss" else "ffn_norm"), s.n_embd)
+        late = s.arch == "seed_oss" or s.delta_period  # these name the feed-forward's norm by its place
+        yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
         if s.n_expert:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
             yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
             yield experts(blk + "ffn_up_exps", s.n_ff, s.n_embd)
             yield experts(blk + "ffn_down_exps", s.n_embd, s.n_ff, 1.5)
+            if s.n_ff_shared:
+                yield blk + "ffn_gate_inp_shexp.weight", _bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
+                yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
+                yield matrix(blk + "ffn_up_shexp", s.n_ff_shared, s.n_embd)
+                yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_ff_shared, 1.5)
         else:
             if not s.fused:
                 yield matrix(blk + "ffn_gate", s.n_ff, s.n_embd)
@@ -317,7 +363,10 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "logit_scale": gf.f32(s.logit_scale) if s.logit_scale else None,
         "attention.scale": gf.f32(s.attention_scale) if s.attention_scale else None,
         "rope.scaling.finetuned": None if s.rotates else gf.boolean(False),
-        "rope.dimension_sections": gf.i32s([16, 8, 8, 0]) if "vl" in s.arch else None,
+        "rope.dimension_sections": (
+            gf.i32s([16, 8, 8, 0]) if "vl" in s.arch else gf.i32s([6, 5, 5, 0]) if s.arch.startswith("qwen35") else None
+        ),
+        "expert_shared_feed_forward_length": gf.u32(s.n_ff_shared) if s.n_ff_shared else None,
         "expert_count": gf.u32(s.n_expert) if s.n_expert else None,
         "expert_used_count": gf.u32(s.n_expert_used) if s.n_expert else None,
         "expert_feed_forward_length": gf.u32(s.n_ff) if s.n_expert else None,
@@ -327,6 +376,15 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "rope.scaling.original_context_length": gf.u32(s.rope_original) if s.rope_original else None,
         "rope.scaling.attn_factor": gf.f32(s.rope_attn_factor) if s.rope_attn_factor else None,
     }
+    if s.delta_period:
+        optional |= {
+            "full_attention_interval": gf.u32(s.delta_period),
+            "ssm.conv_kernel": gf.u32(4),
+            "ssm.state_size": gf.u32(s.delta_dim),
+            "ssm.group_count": gf.u32(s.delta_keys),
+            "ssm.time_step_rank": gf.u32(s.delta_heads),
+            "ssm.inner_size": gf.u32(s.delta_heads * s.delta_dim),
+        }
     meta.update({f"{a}.{key}": value for key, value in optional.items() if value is not None})
     meta.update(_spm_vocabulary(s) if s.tokenizer == "spm" else _bpe_vocabulary(s))
     return meta
