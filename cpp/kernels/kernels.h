@@ -26,6 +26,7 @@ struct Matrix {
   u32 cols = 0;
   u64 group_bytes = 0;       // distance between groups of 16 rows
   const u8* data = nullptr;  // (groups, group_bytes), aligned to 64
+  f32 scale = 1;             // of the product: not part of a kernel, which computes W x alone
   u32 groups() const { return (rows + group_rows - 1) / group_rows; }
 };
 

@@ -165,7 +165,6 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
     Str what;
   } demands[] = {
       {"attention.causal", 1, "attention to later tokens"},
-      {"nextn_predict_layers", 0, "layers that predict further tokens"},
       {"classifier.pooling_type", 0, "classifiers"},
       {"rope.scaling.alpha", 0, "this scaling of positions"},
   };
@@ -318,45 +317,65 @@ void read_architecture(Reader& reader, Config& config) {
   }
 }
 
-// Every layer alike: `shape` with what the file says of heads and feed-forward.
-LayerShape read_shape(Reader& reader, const Traits& traits, u32 n_embd, u32 n_layer) {
+// What the file says of a layer's heads and feed-forward. Where it says no head size, the first layer's heads share the
+// embedding's width.
+LayerShape read_shape(Reader& reader, const Traits& traits, u32 n_embd, u32 layer, u32 n_blocks, u32 first_n_head) {
   LayerShape shape;
-  shape.n_head = reader.uniform("attention.head_count", missing, 1, max_heads, n_layer);
+  const auto number = [&](Str key, u64 otherwise, u64 low, u64 high) {
+    return reader.of_layer(key, otherwise, low, high, layer, n_blocks);
+  };
+  shape.n_head = number("attention.head_count", missing, 1, max_heads);
   if (!reader.status().ok()) return shape;
-  shape.n_head_kv = reader.uniform("attention.head_count_kv", shape.n_head, 1, shape.n_head, n_layer);
+  shape.n_head_kv = number("attention.head_count_kv", shape.n_head, 1, shape.n_head);
   // Experts have a width of their own.
-  shape.n_ff =
-      reader.uniform("feed_forward_length", traits.experts ? 0 : missing, traits.experts ? 0 : 1, 1 << 22, n_layer);
+  shape.n_ff = number("feed_forward_length", traits.experts ? 0 : missing, traits.experts ? 0 : 1, 1 << 22);
   if (traits.experts) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
-    shape.n_expert_used = reader.required("expert_used_count", 1, max(shape.n_expert, 1u));
+    shape.n_expert_used = number("expert_used_count", missing, 1, max(shape.n_expert, 1u));
     if (!reader.status().ok()) return shape;
     const u32 n_ff = shape.n_ff;
-    shape.n_ff = reader.uniform("expert_feed_forward_length", n_ff / shape.n_expert_used, 1, 1 << 22, n_layer);
+    shape.n_ff = number("expert_feed_forward_length", n_ff / shape.n_expert_used, 1, 1 << 22);
     if (traits.shared_expert)
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", n_ff, 1, 1 << 22);
   }
   if (!reader.status().ok()) return shape;
+  if (layer == 0) first_n_head = shape.n_head;
   if (shape.n_head % shape.n_head_kv != 0) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
                 << "is " << shape.n_head_kv << ", which does not divide the " << shape.n_head << " heads");
-  } else if (!reader.has("attention.key_length") && n_embd % shape.n_head != 0) {
+  } else if (!reader.has("attention.key_length") && n_embd % first_n_head != 0) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count"), reader.offset("attention.head_count"))
-                << "is " << shape.n_head << ", which does not divide the embedding length " << n_embd);
+                << "is " << first_n_head << ", which does not divide the embedding length " << n_embd);
   }
-  shape.head_dim = reader.optional("attention.key_length", n_embd / shape.n_head, 2, 4096);
-  shape.value_dim = reader.optional("attention.value_length", n_embd / shape.n_head, 1, 4096);
+  shape.head_dim = reader.optional("attention.key_length", n_embd / first_n_head, 2, 4096);
+  shape.value_dim = reader.optional("attention.value_length", n_embd / first_n_head, 1, 4096);
   return shape;
 }
 
+void widen(LayerShape& widest, const LayerShape& shape) {
+  constexpr u32 LayerShape::* numbers[] = {&LayerShape::n_head,       &LayerShape::n_head_kv, &LayerShape::head_dim,
+                                           &LayerShape::value_dim,    &LayerShape::n_ff,      &LayerShape::n_expert,
+                                           &LayerShape::n_expert_used, &LayerShape::n_ff_shared};
+  for (const auto number : numbers) widest.*number = max(widest.*number, shape.*number);
+}
+
 Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& config) {
-  const u32 n_layer = reader.required("block_count", 1, max_layers);
+  constexpr Str drafts = "nextn_predict_layers";
+  config.n_blocks = reader.required("block_count", 1, max_layers);
+  const u32 n_drafts = reader.optional(drafts, 0, 0, config.n_blocks);
   FLYBALL_TRY(reader.status());
-  config.widest = read_shape(reader, traits, config.n_embd, n_layer);
-  FLYBALL_TRY(reader.status());
-  config.layers = arena.allocate<LayerShape>(n_layer);
-  if (config.layers.empty()) return fail(Code::out_of_memory, "layers") << "no memory for " << n_layer << " layers";
-  for (LayerShape& layer : config.layers) layer = config.widest;
+  if (n_drafts == config.n_blocks)
+    return fail(Code::unsupported, reader.full(drafts), reader.offset(drafts))
+           << "is " << n_drafts << ", all layers that the file has: they draft tokens for a model in another file";
+  config.layers = arena.allocate<LayerShape>(config.n_blocks - n_drafts);
+  if (config.layers.empty())
+    return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_blocks << " layers";
+  for (u32 i = 0; i < config.n_layer(); ++i) {
+    LayerShape& layer = config.layers[i] =
+        read_shape(reader, traits, config.n_embd, i, config.n_blocks, config.layers[0].n_head);
+    FLYBALL_TRY(reader.status());
+    widen(config.widest, layer);
+  }
   return {};
 }
 

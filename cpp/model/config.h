@@ -84,6 +84,7 @@ struct Config {
   u32 n_vocab = 0;
   u32 n_embd = 0;
   u32 n_ctx_train = 0;
+  u32 n_blocks = 0;  // of the file: the layers, then blocks that draft further tokens and are not run
   Span<LayerShape> layers;
   LayerShape widest;  // each number the most of any layer's
 

@@ -67,11 +67,13 @@ void Linear::multiply_groups(Span<const Product> products, const Activations& x,
                      if (from < to) {
                        const Activations rows = rows_of(x, product);
                        table_.matmul(matrix, rows, from - first, to - first, product.y, product.stride);
-                       if (product.bias) {
-                         const u32 row = (from - first) * kernels::group_rows;
-                         const u32 n = min(matrix.rows, (to - first) * kernels::group_rows) - row;
-                         for (u32 t = 0; t < rows.n_tokens; ++t)
-                           table_.add(product.y + t * product.stride + row, product.bias + row, n);
+                       const u32 row = (from - first) * kernels::group_rows;
+                       const u32 n = min(matrix.rows, (to - first) * kernels::group_rows) - row;
+                       const bool scaled = matrix.scale != 1;
+                       for (u32 t = 0; t < rows.n_tokens && (scaled || product.bias); ++t) {
+                         f32* const y = product.y + t * product.stride + row;
+                         if (scaled) table_.scale(y, matrix.scale, n);
+                         if (product.bias) table_.add(y, product.bias + row, n);
                        }
                      }
                      first += matrix.groups();

@@ -9,7 +9,7 @@ namespace flyball::model {
 
 using kernels::Activations;
 
-struct Product {  // y = matrix * activations + bias
+struct Product {  // y = (matrix * activations) * the matrix's scale + bias
   const Matrix* matrix;
   const f32* bias;
   f32* y;

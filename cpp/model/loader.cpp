@@ -71,9 +71,26 @@ const f32* Loader::constant(f32 value, u32 n) {
   return values.data;
 }
 
-Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows) {
-  if (!status_.ok() || !tensor || checks_only()) return {};
+// NAME.scale beside NAME.weight. A longer one is not a product's (Gemma 4 scales its router's input by such a name).
+f32 Loader::scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts) {
+  constexpr Str ending = "weight";
+  if (tensor.name == embedding_name || !tensor.name.ends_with(ending)) return 1;
+  char buffer[160];
+  Writer name(buffer, sizeof buffer);
+  name.put({tensor.name.data, tensor.name.size - ending.size}).put("scale");
+  const gguf::Tensor* scale = file_.tensor(name.text());
+  if (!scale || scale->rows() != 1 || (scale->cols() != 1 && scale->cols() != n_experts)) return 1;
+  if (checks_only()) used_[u64(scale - file_.tensors().data)] = 1;
+  f32 values[max_experts];
+  kernels::dequantize_row(scale->type, scale->data.data, u32(scale->cols()), values);
+  return values[scale->cols() == 1 ? 0 : expert];
+}
+
+Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert, u32 n_experts) {
+  if (!status_.ok() || !tensor) return {};
   Matrix matrix;
+  matrix.scale = scale_of(*tensor, expert, n_experts);
+  if (checks_only()) return {};
   matrix.type = tensor->type;
   matrix.rows = rows;
   matrix.cols = u32(tensor->cols());
@@ -111,10 +128,14 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows) {
 
 Span<Matrix> Loader::experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows) {
   const gguf::Tensor* const tensor = find(name, cols, all_rows, true, n);
-  if (!tensor || checks_only()) return {};
+  if (!tensor) return {};
+  if (checks_only()) {
+    pack(tensor, first, rows, 0, n);
+    return {};
+  }
   const Span<Matrix> matrices = arena_.allocate<Matrix>(n);
   if (matrices.empty()) status_ = no_memory(name, n * sizeof(Matrix));
-  for (u32 i = 0; i < matrices.size; ++i) matrices[i] = pack(tensor, i * all_rows + first, rows);
+  for (u32 i = 0; i < matrices.size; ++i) matrices[i] = pack(tensor, i * all_rows + first, rows, i, n);
   return matrices;
 }
 

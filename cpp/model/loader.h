@@ -21,8 +21,9 @@ class Loader {
   const f32* vector(Str name, u64 n, bool required);
   const f32* transposed(Str name, u32 cols, u32 rows);  // (cols, rows) of a tensor (rows, cols)
   const f32* constant(f32 value, u32 n);                // n times the value
-  // Rows [first, first + rows) of a tensor whose shape has been checked.
-  Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows);
+  // Rows [first, first + rows) of a tensor whose shape has been checked, with the scale that the file has beside it:
+  // one for the tensor, or number `expert` of one for each of `n_experts`.
+  Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert = 0, u32 n_experts = 1);
   Matrix matrix(Str name, u64 cols, u32 rows, bool required = true) {
     const gguf::Tensor* tensor = find(name, cols, rows, required);
     return pack(tensor, 0, rows);
@@ -40,6 +41,7 @@ class Loader {
 
  private:
   Span<f32> floats(Str name, u64 n);
+  f32 scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts);
   // Rows of the embedding are looked up in the file as long as the model lives.
   void done_with(const gguf::Tensor& tensor, Span<const u8> range) const;
 

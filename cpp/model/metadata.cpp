@@ -15,26 +15,16 @@ u32 Reader::bounded(Str key, const Result<u64>& value, u64 low, u64 high) {
   return u32(x);
 }
 
-u32 Reader::uniform(Str key, u64 otherwise, u64 low, u64 high, u32 n_layer) {
+u32 Reader::of_layer(Str key, u64 otherwise, u64 low, u64 high, u32 layer, u32 n_blocks) {
   const gguf::Value* value = find(key);
   if (!value && otherwise == missing) return required(key, low, high);
   if (!value || value->type != gguf::ValueType::array) return optional(key, otherwise, low, high);
-  if (value->count != n_layer) {
+  if (value->count != n_blocks) {
     keep(fail(Code::corrupt, full(key), value->offset)
-         << "has " << value->count << " entries; the model has " << n_layer << " layers");
+         << "has " << value->count << " entries; the model has " << n_blocks << " layers");
     return u32(low);
   }
-  const Result<u64> first = gguf::integer(full(key), gguf::element(*value, 0));
-  for (u64 i = 1; first && i < value->count; ++i) {
-    const Result<u64> entry = gguf::integer(full(key), gguf::element(*value, i));
-    if (entry && entry.value() == first.value()) continue;
-    keep(entry ? Error(fail(Code::unsupported, full(key), value->offset)
-                       << "differs from layer to layer (" << first.value() << " and " << entry.value()
-                       << "); Flyball runs models whose layers agree")
-               : entry.error());
-    return u32(low);
-  }
-  return bounded(key, first, low, high);
+  return bounded(key, gguf::integer(full(key), gguf::element(*value, layer)), low, high);
 }
 
 f64 Reader::real(Str key, f64 otherwise, f64 low, f64 high) {

@@ -15,8 +15,8 @@ class Reader {
   u32 optional(Str key, u64 otherwise, u64 low, u64 high) {
     return bounded(key, file_.get_u64_or(full(key), otherwise), low, high);
   }
-  // A number, or an array with an entry for each of `n_layer` layers: Flyball runs models whose layers agree.
-  u32 uniform(Str key, u64 otherwise, u64 low, u64 high, u32 n_layer);
+  // A number for all layers, or the entry of `layer` in an array with one for each of `n_blocks`.
+  u32 of_layer(Str key, u64 otherwise, u64 low, u64 high, u32 layer, u32 n_blocks);
   f64 real(Str key, f64 otherwise, f64 low, f64 high);
   Str text(Str key);
   bool boolean(Str key, bool otherwise);

@@ -48,17 +48,33 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   return loader.status();
 }
 
-// Input scales are for kernels that quantize activations by them; vision parts make embeddings of images.
-bool is_ignorable(Str name) {
+// Input scales are for kernels that quantize activations by them; vision parts make embeddings of images; blocks behind
+// the layers draft tokens.
+bool is_ignorable(Str name, const Config& config) {
+  for (u32 block = config.n_layer(); block < config.n_blocks; ++block) {
+    if (name.starts_with(LayerName(block, ""))) return true;
+  }
   return name.ends_with(".input_scale") || name.starts_with("v.") || name.starts_with("mm.");
+}
+
+// Drafts are also published without the layers that they belong to.
+Status refuse_drafts_alone(const gguf::File& file, const Config& config) {
+  const gguf::Tensor* draft = nullptr;
+  for (const gguf::Tensor& tensor : file.tensors()) {
+    if (tensor.name.starts_with(LayerName(0, ""))) return {};
+    if (config.n_blocks > config.n_layer() && tensor.name.starts_with(LayerName(config.n_layer(), ""))) draft = &tensor;
+  }
+  if (!draft) return {};
+  return fail(Code::unsupported, draft->name, draft->offset)
+         << "drafts tokens for a model in another file, and this one has no layers to run: load the model's own file";
 }
 
 Error refuse_unused(const gguf::Tensor& tensor, const Config& config) {
   ErrorBuilder error = fail(Code::unsupported, tensor.name, tensor.offset);
-  for (u32 layer = config.n_layer(); layer < max_layers; ++layer) {
+  for (u32 layer = config.n_blocks; layer < max_layers; ++layer) {
     if (!tensor.name.starts_with(LayerName(layer, ""))) continue;
     return error << "belongs to layer " << layer << ", but " << config.architecture_name << ".block_count says "
-                 << config.n_layer() << " layers";
+                 << config.n_blocks << " layers";
   }
   return error << "is not a tensor that Flyball's " << config.architecture_name
                << " uses or may ignore, so the model's answers would be other than its author's";
@@ -72,9 +88,10 @@ Status check_weights(const Platform& platform, const gguf::File& file, const Con
   if (used.empty()) return fail(Code::out_of_memory, "tensors") << "no memory to check " << tensors.size << " tensors";
   Loader loader(scratch, platform, file, used);
   Weights weights;
+  FLYBALL_TRY(refuse_drafts_alone(file, config));
   FLYBALL_TRY(read_weights(loader, scratch, config, &weights));
   for (u64 i = 0; i < tensors.size; ++i) {
-    if (!used[i] && !is_ignorable(tensors[i].name)) return refuse_unused(tensors[i], config);
+    if (!used[i] && !is_ignorable(tensors[i].name, config)) return refuse_unused(tensors[i], config);
   }
   return {};
 }

@@ -192,7 +192,7 @@ TEST(what_is_not_run_is_refused) {
       refused(config_with("llama", {text("rope.scaling.type", "ntk")}), Code::unsupported, "llama.rope.scaling.type"));
 }
 
-TEST(arrays_of_equal_entries_are_one_number) {
+TEST(arrays_give_each_layer_its_number) {
   for (const std::string key : {"attention.head_count", "attention.head_count_kv", "feed_forward_length"}) {
     const auto even =
         config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 4}), number("attention.key_length", 32)});
@@ -202,7 +202,19 @@ TEST(arrays_of_equal_entries_are_one_number) {
                                             : even.value().widest.n_head_kv,
              4);
     CHECK(config_with("llama", {array<u64>(key, 10, {4, 4, 4, 4, 4, 4})}).ok());
-    CHECK(refused(config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 2})}), Code::unsupported, "llama." + key));
+    const auto uneven =
+        config_with("llama", {array<u32>(key, 5, {4, 4, 2, 4, 4, 8}), number("attention.key_length", 32)});
+    REQUIRE(uneven.ok());
+    const auto of = [&](const flyball::model::LayerShape& shape) {
+      return key == "attention.head_count" ? shape.n_head : key == "feed_forward_length" ? shape.n_ff : shape.n_head_kv;
+    };
+    CHECK_EQ(of(uneven.value().layers[1]), 4);
+    CHECK_EQ(of(uneven.value().layers[2]), 2);
+    CHECK_EQ(of(uneven.value().widest), 8);
+    CHECK_EQ(
+        uneven.value().layers[3].first_head_kv,
+        uneven.value().layers[0].n_head_kv + uneven.value().layers[1].n_head_kv + uneven.value().layers[2].n_head_kv);
+    CHECK(refused(config_with("llama", {array<u32>(key, 5, {4, 4, 4, 4, 4, 0})}), Code::corrupt, "llama." + key));
     CHECK(refused(config_with("llama", {array<u32>(key, 5, {4, 4})}), Code::corrupt, "llama." + key));
     CHECK(refused(config_with("llama", {array<u32>(key, 5, {})}), Code::corrupt, "llama." + key));
     CHECK(refused(config_with("llama", {array<float>(key, 6, {4, 4, 4, 4, 4, 4})}), Code::corrupt, "llama." + key));
@@ -211,9 +223,9 @@ TEST(arrays_of_equal_entries_are_one_number) {
 
 TEST(keys_that_would_change_the_answers_are_refused_with_their_value) {
   for (const std::string key :
-       {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count", "nextn_predict_layers",
-        "classifier.pooling_type", "rope.scaling.alpha", "attention.key_length_swa", "attention.value_length_swa",
-        "rope.dimension_count_swa", "embedding_length_out", "pooling_type"}) {
+       {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count", "classifier.pooling_type",
+        "rope.scaling.alpha", "attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa",
+        "embedding_length_out", "pooling_type"}) {
     const auto config = config_with("llama", {number(key, 7)});
     CHECK(refused(config, Code::unsupported, "llama." + key));
     CHECK(std::string(config.error().what.data, config.error().what.size).starts_with("is 7; "));

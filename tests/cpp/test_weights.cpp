@@ -78,8 +78,10 @@ TEST(tensors_that_nothing_uses_are_refused_by_name) {
       {"blk.0.attn_sub_norm.weight", {n_embd}},
       {"blk.0.attn_norm.bias", {n_embd}},
       {"output_norm.bias", {n_embd}},
-      {"blk.1.attn_q.scale", {1}},
-      {"blk.1.ffn_down.scale", {1}},
+      {"blk.1.attn_q.scale", {2}},
+      {"blk.1.ffn_norm.scale", {1}},
+      {"token_embd.scale", {1}},
+      {"output.scale", {1}},
       {"position_embd.weight", {n_embd, 128}},
       {"lm_head.weight", {n_embd, n_vocab}},
       {"cls.output.weight", {n_embd, 2}},
@@ -109,6 +111,39 @@ TEST(a_file_with_more_layers_than_it_says_is_refused) {
 TEST(parts_for_images_and_input_scales_are_ignorable) {
   CHECK_EQ(with("gemma3", {{"v.patch_embedding.weight", {4, 4}}, {"mm.mm_input_projection.weight", {4, 4}}}), "ok");
   CHECK_EQ(with("llama", {{"blk.0.attn_q.input_scale", {1}}, {"blk.1.ffn_down.input_scale", {1}}}), "ok");
+}
+
+TEST(scales_of_products_are_used) {
+  for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
+    CHECK_EQ(with("llama", {{std::string("blk.1.") + name + ".scale", {1}}}), "ok");
+  CHECK_EQ(with("llama", {{"output.weight", {n_embd, n_vocab}}, {"output.scale", {1}}}), "ok");
+}
+
+TEST(blocks_that_draft_are_not_run) {
+  const auto drafts = [](u32 n) { return [n](GgufWriter& w) { w.u32_key("qwen3.nextn_predict_layers", n); }; };
+  Tensors all = tensors_of("qwen3", 3);
+  all["blk.2.nextn.eh_proj.weight"] = {2 * n_embd, n_embd};
+  CHECK_EQ(check("qwen3", 3, all, drafts(1)), "ok");
+  CHECK(check("qwen3", 3, all).starts_with("blk.2.nextn.eh_proj.weight is not"));
+  all["blk.3.attn_norm.weight"] = {n_embd};
+  CHECK(check("qwen3", 3, all, drafts(1)).starts_with("blk.3.attn_norm.weight belongs to layer 3"));
+  CHECK(check("qwen3", 3, tensors_of("qwen3", 2), drafts(3)).starts_with("qwen3.nextn_predict_layers is 3, all"));
+  const Tensors alone = {{"token_embd.weight", {n_embd, n_vocab}},
+                         {"blk.2.nextn.eh_proj.weight", {2 * n_embd, n_embd}}};
+  CHECK(
+      check("qwen3", 3, alone, drafts(1)).starts_with("blk.2.nextn.eh_proj.weight drafts tokens for a model in anoth"));
+}
+
+TEST(layers_may_have_shapes_of_their_own) {
+  Tensors all = tensors_of("llama", 2);
+  all["blk.1.attn_k.weight"] = all["blk.1.attn_v.weight"] = {n_embd, head_dim};
+  const auto heads = [](u32 first, u32 second) {
+    return [=](GgufWriter& w) {
+      w.array_key("llama.attention.head_count_kv", 4, 2, test::bytes_of(first) + test::bytes_of(second));
+    };
+  };
+  CHECK_EQ(check("llama", 2, all, heads(2, 1)), "ok");
+  CHECK(check("llama", 2, all, heads(2, 2)).starts_with("blk.1.attn_k.weight has shape"));
 }
 
 TEST(biases_beside_fused_weights_are_used) {

@@ -54,6 +54,11 @@ class File:
         """The value of `{arch}.{key}`."""
         return self._value(f"{self.arch}.{key}", default)
 
+    def per_layer(self, key: str, default: Any) -> Any:
+        """The value of `{arch}.{key}` for each layer, of which the file says one for all or one for each."""
+        value = self.get(key, default)
+        return value if isinstance(value, list) else [value] * self.get("block_count", 0)
+
     def has(self, name: str) -> bool:
         return name in self._tensors
 
@@ -140,8 +145,8 @@ class Description:
     """Everything but the weights. Layers that slide see `window` keys, their own included, and use `rope_sliding`."""
 
     n_layer: int
-    n_head: int
-    n_head_kv: int
+    n_head: Sequence[int]
+    n_head_kv: Sequence[int]
     head_dim: int
     eps: float
     embedding_scale: float
@@ -160,15 +165,15 @@ class Description:
 
 def describe(file: File, n_ctx: int) -> Description:
     gemma = file.arch in ("gemma2", "gemma3")
-    n_layer: int = file.get("block_count", 0)
+    n_layer: int = file.get("block_count", 0) - file.get("nextn_predict_layers", 0)
     n_embd: int = file.get("embedding_length", 0)
-    n_head: int = file.get("attention.head_count", 0)
-    head_dim: int = file.get("attention.key_length", n_embd // n_head)
+    n_head: list[int] = file.per_layer("attention.head_count", 0)
+    head_dim: int = file.get("attention.key_length", n_embd // n_head[0])
     base: float = file.get("rope.freq_base", 10000.0)
     factor: float = file.get("rope.scaling.factor", file.get("rope.scale_linear", 0.0)) or 1.0
 
     # The 27B models alone scale by the width per head instead of the head's own width.
-    width = n_embd // n_head if (file.arch, n_layer) in (("gemma2", 46), ("gemma3", 62)) else head_dim
+    width = n_embd // n_head[0] if (file.arch, n_layer) in (("gemma2", 46), ("gemma3", 62)) else head_dim
     scale = 1 / math.sqrt(width)
     if file.arch in ("llama", "granite"):
         scale = file.get("attention.scale", 0.0) or scale
@@ -196,7 +201,7 @@ def describe(file: File, n_ctx: int) -> Description:
     return Description(
         n_layer=n_layer,
         n_head=n_head,
-        n_head_kv=file.get("attention.head_count_kv", n_head),
+        n_head_kv=file.per_layer("attention.head_count_kv", n_head),
         head_dim=head_dim,
         eps=file.get("attention.layer_norm_rms_epsilon", 0.0),
         embedding_scale=math.sqrt(n_embd) if gemma else granites("embedding_scale"),
@@ -254,8 +259,14 @@ class Referee:
         self.file = File(self.path)
         self.d = describe(self.file, self.n_ctx)
 
+    def matrix(self, name: str) -> F64:
+        """Of (n_experts, rows, columns) for experts, which have a scale each."""
+        scale = self.file.optional(f"{name}.scale")
+        weight = self.file.tensor(f"{name}.weight")
+        return weight if scale is None else weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+
     def linear(self, name: str, x: F64) -> F64:
-        y: F64 = x @ self.file.tensor(f"{name}.weight").T
+        y: F64 = x @ self.matrix(name).T
         bias = self.file.optional(f"{name}.bias")
         return y if bias is None else y + bias
 
@@ -302,14 +313,15 @@ class Referee:
         if self.file.has(blk + "ssm_out.weight"):
             return self.delta_net(layer, x)
         gated = self.file.arch in _DELTA_NETS  # the query's rows are, of each head, a query and a gate
-        sizes = [d.n_head, d.n_head_kv, d.n_head_kv]
+        n_head, n_head_kv = d.n_head[layer], d.n_head_kv[layer]
+        sizes = [n_head, n_head_kv, n_head_kv]
         if self.file.has(blk + "attn_qkv.weight"):
             edges = np.cumsum(sizes)[:2] * d.head_dim
             parts = np.split(self.linear(blk + "attn_qkv", x), edges, axis=-1)
         else:
             parts = [self.linear(blk + name, x) for name in ("attn_q", "attn_k", "attn_v")]
         if gated:
-            both = parts[0].reshape(n, d.n_head, 2, d.head_dim)
+            both = parts[0].reshape(n, n_head, 2, d.head_dim)
             parts[0], gate = both[:, :, 0], both[:, :, 1]
         q, k, v = (part.reshape(n, heads, d.head_dim) for part, heads in zip(parts, sizes, strict=True))
 
@@ -320,9 +332,9 @@ class Referee:
 
         distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
         visible = (distance >= 0) & ((distance < d.window) | (not d.sliding[layer]))
-        out = np.empty((n, d.n_head, d.head_dim))
-        for head in range(d.n_head):
-            kv = head // (d.n_head // d.n_head_kv)
+        out = np.empty((n, n_head, d.head_dim))
+        for head in range(n_head):
+            kv = head // (n_head // n_head_kv)
             score = softcap(q[:, head] @ k[:, kv].T * d.attention_scale, d.attention_cap)
             out[:, head] = softmax(np.where(visible, score, -np.inf)) @ v[:, kv]
         if gated:
@@ -333,10 +345,15 @@ class Referee:
         """The chosen experts' outputs by their shares of the router's softmax, which are made to sum to one."""
         blk = f"blk.{layer}.ffn_"
         share = softmax(x @ self.file.tensor(blk + "gate_inp.weight").T)
-        gate, up, down = (self.file.tensor(f"{blk}{name}_exps.weight") for name in ("gate", "up", "down"))
+        down = self.matrix(f"{blk}down_exps")
+        if self.file.has(f"{blk}gate_up_exps.weight"):
+            gate, up = np.split(self.matrix(f"{blk}gate_up_exps"), 2, axis=1)
+        else:
+            gate, up = self.matrix(f"{blk}gate_exps"), self.matrix(f"{blk}up_exps")
+        n_used = self.file.per_layer("expert_used_count", 0)[layer]
         out = np.zeros_like(x)
         for t, token in enumerate(x):
-            chosen = np.argsort(-share[t], kind="stable")[: self.file.get("expert_used_count", 0)]
+            chosen = np.argsort(-share[t], kind="stable")[:n_used]
             for expert in chosen:
                 hidden = self.d.activation(gate[expert] @ token) * (up[expert] @ token)
                 out[t] += share[t, expert] / max(share[t, chosen].sum(), 2**-14) * (down[expert] @ hidden)

@@ -63,7 +63,9 @@ class Shape:
     delta_dim: int = 64  # of their keys and values
     delta_keys: int = 2  # heads that have keys
     delta_heads: int = 4
-    fused: bool = False  # attn_qkv, and ffn_up holding gate then up
+    fused: bool = False  # attn_qkv, and ffn_up (of experts ffn_gate_up_exps) holding gate then up
+    layers: tuple[Mapping[str, Any], ...] = ()  # n_head, n_head_kv, n_ff, n_expert_used of each, where they differ
+    scaled: bool = False  # NAME.scale beside each matrix of the layers
     rms_eps: float = 1e-5
     rope_base: float = 10000.0
     rope_base_swa: float = 0.0  # 0: key absent
@@ -136,6 +138,9 @@ VARIANTS: dict[str, Shape] = {
     "qwen2": Shape("qwen2", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
     "qwen3": _QWEN3,
     "qwen3moe": replace(_QWEN3, arch="qwen3moe", n_head=4, head_dim=64, n_ff=256, n_expert=8, n_expert_used=3),
+    "qwen3moe-scaled": replace(
+        _QWEN3, arch="qwen3moe", n_head=4, head_dim=64, n_ff=256, n_expert=4, n_expert_used=2, scaled=True
+    ),
     "qwen2vl": Shape("qwen2vl", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
     "smollm3": replace(_LLAMA, arch="smollm3", n_layer=5, tied=True),
     "seed_oss": replace(_LLAMA, arch="seed_oss", qkv_bias=True, head_dim=128, explicit_head_dim=True),
@@ -226,8 +231,19 @@ def _bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32
 
 
 def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
+    for name, values in _plain_weights(s, seed):
+        yield name, values
+        if s.scaled and name.startswith("blk.") and values.ndim > 1 and "ffn_gate_inp" not in name:
+            scale = name.removesuffix("weight") + "scale"
+            n = s.n_expert if "_exps" in name else 1
+            yield scale, (np.float32(1) + _bell(scale, seed, (n,), 0.25)).astype(np.float32)
+
+
+def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     """Names and values in file order. Gains are chosen so that attention is neither flat nor one-hot and logits
     have a standard deviation of 1 to 4."""
+
+    s = model
 
     def matrix(name: str, n_out: int, n_in: int, gain: float = 1.0) -> tuple[str, F32]:
         name += ".weight"
@@ -245,7 +261,6 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         name += ".bias"
         return name, _bell(name, seed, (n,), 0.25)
 
-    n_q, n_kv = s.n_head * s.head_dim, s.n_head_kv * s.head_dim
     yield matrix("token_embd", s.n_vocab, s.n_embd, s.embedding_gain)
     yield norm("output_norm", s.n_embd)
     if not s.tied:
@@ -257,7 +272,9 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     if s.rope_long_short:
         yield "rope_factors_long.weight", np.array([1.0 + 0.5 * i for i in range(pairs)], np.float32)
         yield "rope_factors_short.weight", np.array([1.0 + 0.015625 * i for i in range(pairs)], np.float32)
-    for layer in range(s.n_layer):
+    for layer in range(model.n_layer):
+        s = replace(model, **model.layers[layer]) if model.layers else model
+        n_q, n_kv = s.n_head * s.head_dim, s.n_head_kv * s.head_dim
         blk = f"blk.{layer}."
         yield norm(blk + "attn_norm", s.n_embd)
         if s.delta_period and (layer + 1) % s.delta_period:
@@ -295,8 +312,11 @@ def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
         if s.n_expert:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
-            yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
-            yield experts(blk + "ffn_up_exps", s.n_ff, s.n_embd)
+            if s.fused:
+                yield experts(blk + "ffn_gate_up_exps", 2 * s.n_ff, s.n_embd)
+            else:
+                yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
+                yield experts(blk + "ffn_up_exps", s.n_ff, s.n_embd)
             yield experts(blk + "ffn_down_exps", s.n_embd, s.n_ff, 1.5)
             if s.n_ff_shared:
                 yield blk + "ffn_gate_inp_shexp.weight", _bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
@@ -335,6 +355,10 @@ FILE_TYPES = {  # general.file_type, llama.cpp's enum of mixes; information only
 
 def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
     a = s.arch
+
+    def count(name: str) -> gf.Value:
+        return gf.u32s([layer[name] for layer in s.layers]) if s.layers else gf.u32(getattr(s, name))
+
     meta = {
         "general.architecture": gf.string(a),
         # Not the variant's name: llama.cpp looks for "phi3" and others in it and then demands real tokenizers.
@@ -344,9 +368,9 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         f"{a}.context_length": gf.u32(s.n_ctx_train),
         f"{a}.embedding_length": gf.u32(s.n_embd),
         f"{a}.block_count": gf.u32(s.n_layer),
-        f"{a}.feed_forward_length": gf.u32(s.n_ff),
-        f"{a}.attention.head_count": gf.u32(s.n_head),
-        f"{a}.attention.head_count_kv": gf.u32(s.n_head_kv),
+        f"{a}.feed_forward_length": count("n_ff"),
+        f"{a}.attention.head_count": count("n_head"),
+        f"{a}.attention.head_count_kv": count("n_head_kv"),
         f"{a}.attention.layer_norm_rms_epsilon": gf.f32(s.rms_eps),
         f"{a}.rope.freq_base": gf.f32(s.rope_base),
         f"{a}.vocab_size": gf.u32(s.n_vocab),
@@ -368,8 +392,8 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         ),
         "expert_shared_feed_forward_length": gf.u32(s.n_ff_shared) if s.n_ff_shared else None,
         "expert_count": gf.u32(s.n_expert) if s.n_expert else None,
-        "expert_used_count": gf.u32(s.n_expert_used) if s.n_expert else None,
-        "expert_feed_forward_length": gf.u32(s.n_ff) if s.n_expert else None,
+        "expert_used_count": count("n_expert_used") if s.n_expert else None,
+        "expert_feed_forward_length": count("n_ff") if s.n_expert else None,
         "rope.dimension_count": gf.u32(s.rope_dims) if s.rope_dims else None,
         "rope.scaling.type": gf.string(s.rope_scaling) if s.rope_scaling else None,
         "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,

@@ -31,7 +31,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("llama", "Q8_0", SMALL),
     "llama3": ("llama3", "Q4_K", SMALL),
     "qwen3": ("qwen3", "Q4_0", SMALL),
-    "qwen3moe": ("qwen3moe", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
+    "qwen3moe": ("qwen3moe-scaled", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3}),
     "granite": ("granite", "Q5_0", SMALL),
     "gemma3": ("gemma3", "F16", SMALL | {"rope_base_swa": 10000.0}),
     "phi3": ("phi3", "Q6_K", SMALL | {"rope_original": 256, "rope_dims": 128}),

@@ -30,10 +30,10 @@ def logits_of(path: Path) -> Any:
     [
         ("llama", "blk.0.attn_q_norm.weight", (64,)),
         ("llama", "blk.1.attn_sinks.weight", (4,)),
-        ("llama", "blk.1.ffn_down.scale", (1,)),
-        ("qwen2", "blk.0.attn_q.scale", (1,)),
+        ("llama", "blk.1.ffn_down.scale", (2,)),
+        ("qwen2", "token_embd.scale", (1,)),
         ("qwen3", "cls.output.weight", (2, 256)),
-        ("phi3", "blk.0.attn_qkv.scale", (1,)),
+        ("phi3", "blk.0.attn_q.scale", (1,)),
         ("gemma3", "dense_2.weight", (256, 256)),
     ],
 )
@@ -70,6 +70,30 @@ def test_more_layers_than_the_file_says_are_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.gguf", "llama", "F32", n_layer=6, keys={"llama.block_count": gf.u32(4)}).path
     with pytest.raises(flyball.Unsupported, match=r"blk\.4\..*layer 4.*llama\.block_count says 4"):
         flyball.Model.load(path)
+
+
+@pytest.mark.parametrize("variant", ["llama-bias", "phi3", "qwen3moe", "qwen3moe-scaled"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_scales_and_fused_matrices_equal_the_reference(tmp_path: Path, variant: str, fused: bool) -> None:
+    path = write_model(tmp_path / "m.gguf", variant, "F32", scaled=True, fused=fused).path
+    assert np.abs(logits_of(path) - reference_logits(path, IDS)).max() < 0.01
+
+
+@pytest.mark.parametrize("variant", ["llama", "qwen3moe"])
+def test_layers_of_different_shapes_equal_the_reference(tmp_path: Path, variant: str) -> None:
+    numbers = [(4, 2, 256, 2), (8, 8, 512, 1), (2, 1, 256, 4)]
+    layers = [dict(zip(("n_head", "n_head_kv", "n_ff", "n_expert_used"), row, strict=True)) for row in numbers]
+    shape: dict[str, Any] = {"n_layer": 3, "layers": tuple(layers), "head_dim": 64, "explicit_head_dim": True}
+    path = write_model(tmp_path / "m.gguf", variant, "F32", **shape).path
+    assert np.abs(logits_of(path) - reference_logits(path, IDS)).max() < 0.01
+
+
+def test_blocks_that_draft_change_nothing(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "a.gguf", "qwen3", "F32").path
+    keys: dict[str, gf.Value | None] = {"qwen3.block_count": gf.u32(4), "qwen3.nextn_predict_layers": gf.u32(1)}
+    more = {"blk.3.nextn.eh_proj.weight": ones(256, 512), "blk.3.attn_norm.weight": ones(256)}
+    drafting = write_model(tmp_path / "b.gguf", "qwen3", "F32", keys=keys, more=more).path
+    assert np.array_equal(logits_of(plain), logits_of(drafting))
 
 
 def test_vision_parts_and_input_scales_change_nothing(tmp_path: Path) -> None:
