@@ -28,7 +28,7 @@ struct Error {
   Code code = Code::ok;
   u64 offset = no_offset;  // byte offset in the file, where there is one
   Text<160> where;         // file, field, tensor or argument
-  Text<320> what;          // what is wrong, and what to do
+  Text<512> what;          // what is wrong, and what to do
 
   void describe(Writer& out) const;  // "corrupt: tensor 'x' at byte 123: ..."
 };

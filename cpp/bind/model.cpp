@@ -153,6 +153,31 @@ py::list keys_not_read(const ModelCore& core) {
 }
 
 // Why the file cannot be run, or None; a vocabulary alone may be loaded all the same.
+// (bytes of packed weights, bytes of them that a token reads); None: the file cannot be run
+py::object needs(const ModelCore& core) {
+  const engine::Model& model = core.model();
+  const Result<model::Needs> found = model::needs_of(model.platform(), model.file(), model.config());
+  check(model.check_file(Reliance::reading));
+  if (!found) return py::none();
+  return py::make_tuple(found.value().weight_bytes, found.value().token_bytes);
+}
+
+// Runs of layers whose cache is alike: (key/value heads of all of them, head size of keys, of values).
+py::tuple cache_heads(const model::Config& config) {
+  py::list runs;
+  for (u32 begin = 0, end; begin < config.n_layer(); begin = end) {
+    const model::LayerShape& first = config.layers[begin];
+    u32 n_heads = 0;
+    for (end = begin; end < config.n_layer(); ++end) {
+      const model::LayerShape& layer = config.layers[end];
+      if (layer.head_dim != first.head_dim || layer.value_dim != first.value_dim) break;
+      n_heads += layer.n_head_kv;
+    }
+    runs.append(py::make_tuple(n_heads, first.head_dim, first.value_dim));
+  }
+  return py::tuple(runs);
+}
+
 py::object problem(const ModelCore& core) {
   const engine::Model& model = core.model();
   const Status status = model::check_model(model.platform(), model.file(), model.tokenizer().size());
@@ -198,6 +223,7 @@ py::dict info(const ModelCore& core) {
   d["n_expert_used"] = config.widest.n_expert_used;
   d["context_length"] = config.n_ctx_train;
   d["sliding_window"] = config.sliding_window;
+  d["cache_heads"] = cache_heads(config);
   d["tokenizer"] = text(tokenizer.model());
   d["pre_tokenizer"] = text(tokenizer.pre());
   d["bos"] = tokenizer.bos();
@@ -292,7 +318,13 @@ py::list supported_types() {
   return names;
 }
 
-// Keys and values of so many positions in so many heads of all layers.
+py::list supported_architectures() {
+  py::list names;
+  for (const Str name : model::architectures_by_name()) names.append(text(name));
+  return names;
+}
+
+// Keys and values of so many positions in so many heads.
 u64 cache_bytes(u64 n_heads, u32 head_dim, u32 value_dim, u32 context, const std::string& type) {
   kernels::CacheHead head;
   head.type = unwrap(engine::parse_cache_type(str(type)));
@@ -312,7 +344,7 @@ void bind_model(py::module_& module) {
   using namespace py::literals;
   module.def("isas", &isas);
   module.def("supported_types", &supported_types);
-  module.def("supported_architectures", [] { return text(model::supported_architectures()); });
+  module.def("supported_architectures", &supported_architectures);
   module.def("cycles_per_second", [] { return host::host_platform().cycles_per_second(nullptr); });
   module.def("n_allocations", &host::n_allocations);
   module.def("cache_bytes", &cache_bytes, "n_heads"_a, "head_dim"_a, "value_dim"_a, "context"_a, "type"_a);
@@ -337,6 +369,7 @@ void bind_model(py::module_& module) {
       .def("tensors", &tensors)
       .def("keys_not_read", &keys_not_read)
       .def("problem", &problem)
+      .def("needs", &needs)
       .def("startup", &startup)
       .def("tokenize", &tokenize, "utf8"_a, "add_special"_a, "parse_special"_a)
       .def("detokenize", &detokenize, "ids"_a, "special"_a)

@@ -57,6 +57,25 @@ constexpr Traits architectures[] = {
     {.name = "qwen3vlmoe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
 };
 
+// Their names, one by one and as a text.
+constexpr struct Names {
+  static constexpr u32 n = sizeof architectures / sizeof *architectures;
+  Str each[n];
+  char text[1024] = {};
+  u64 size = 0;
+
+  constexpr Names() {
+    for (u32 i = 0; i < n; ++i) {
+      each[i] = architectures[i].name;
+      if (i > 0) put(", ");
+      put(each[i]);
+    }
+  }
+  constexpr void put(Str s) {
+    for (const char c : s) text[size++] = c;
+  }
+} names;
+
 const Traits* find_architecture(Str name) {
   for (const Traits& traits : architectures) {
     if (traits.name == name) return &traits;
@@ -394,11 +413,8 @@ void place_layers(Config& config) {
 
 }  // namespace
 
-Str supported_architectures() {
-  return "llama (and mistral), qwen2, qwen2vl, qwen3, qwen3vl, qwen3moe, qwen3vlmoe, qwen3next, qwen35, qwen35moe, "
-         "gemma2, gemma3, phi3, "
-         "smollm3, seed_oss, granite, ernie4_5";
-}
+Span<const Str> architectures_by_name() { return {names.each, Names::n}; }
+Str supported_architectures() { return {names.text, names.size}; }
 
 Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   Config config;

@@ -136,6 +136,7 @@ struct Config {
 
 // The shapes of the layers are in `arena`.
 Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab);
-Str supported_architectures();
+Span<const Str> architectures_by_name();  // the names that files give; some are one model
+Str supported_architectures();            // the same names, as a text
 
 }  // namespace flyball::model

@@ -4,6 +4,8 @@
 namespace flyball::model {
 namespace {
 
+constexpr Str output_name = "output.weight";
+
 void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
   const u32 pairs = config.n_rot / 2;
   if (config.long_rope || config.architecture == Architecture::phi3) {
@@ -41,8 +43,8 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     }
   }
   weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
-  const bool tied = !loader.has("output.weight") || config.tied_output;
-  weights.output = loader.matrix(tied ? embedding_name : Str("output.weight"), config.n_embd, config.n_vocab);
+  const bool tied = !loader.has(output_name) || config.tied_output;
+  weights.output = loader.matrix(tied ? embedding_name : output_name, config.n_embd, config.n_vocab);
   weights.output_bias = loader.vector("output.bias", config.n_vocab, false);
   load_rope_factors(loader, config, weights);
   return loader.status();
@@ -80,8 +82,25 @@ Error refuse_unused(const gguf::Tensor& tensor, const Config& config) {
                << " uses or may ignore, so the model's answers would be other than its author's";
 }
 
+bool is_looked_up(Str name) { return name.ends_with("token_embd.weight"); }  // row by row, in the file
+
+void count(const gguf::Tensor& tensor, const Config& config, bool is_output, Needs& needs) {
+  if (is_looked_up(tensor.name)) needs.token_bytes += tensor.data.size / tensor.rows();
+  if (is_looked_up(tensor.name) && !is_output) return;
+  const u64 n_rows = tensor.shape[1], n_matrices = tensor.shape[2] * tensor.shape[3];
+  const u64 one = tensor.n_dims < 2 ? tensor.cols() * sizeof(f32)
+                                    : kernels::packed_group_bytes(tensor.type, u32(tensor.cols())) *
+                                          divide_up(n_rows, u64(kernels::group_rows));
+  u64 n_read = n_matrices;
+  for (u32 i = 0; i < config.n_layer() && tensor.name.ends_with("_exps.weight"); ++i) {
+    if (tensor.name.starts_with(LayerName(i, ""))) n_read = config.layers[i].n_expert_used;
+  }
+  needs.weight_bytes += one * n_matrices;
+  needs.token_bytes += one * n_read;
+}
+
 // Every tensor is used or may be ignored; one that is neither would have changed the answers.
-Status check_weights(const Platform& platform, const gguf::File& file, const Config& config) {
+Status check_weights(const Platform& platform, const gguf::File& file, const Config& config, Needs* needs = nullptr) {
   Arena scratch(platform);
   const Span<const gguf::Tensor> tensors = file.tensors();
   const Span<u8> used = scratch.allocate<u8>(tensors.size + 1);  // never empty
@@ -89,9 +108,11 @@ Status check_weights(const Platform& platform, const gguf::File& file, const Con
   Loader loader(scratch, platform, file, used);
   Weights weights;
   FLYBALL_TRY(refuse_drafts_alone(file, config));
+  const bool tied = !loader.has(output_name) || config.tied_output;
   FLYBALL_TRY(read_weights(loader, scratch, config, &weights));
   for (u64 i = 0; i < tensors.size; ++i) {
     if (!used[i] && !is_ignorable(tensors[i].name, config)) return refuse_unused(tensors[i], config);
+    if (used[i] && needs) count(tensors[i], config, tied && tensors[i].name == embedding_name, *needs);
   }
   return {};
 }
@@ -103,6 +124,12 @@ Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab
   Arena arena(platform);
   FLYBALL_ASSIGN(config, read_config(arena, file, n_vocab));
   return check_weights(platform, file, config);
+}
+
+Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config) {
+  Needs needs;
+  FLYBALL_TRY(check_weights(platform, file, config, &needs));
+  return needs;
 }
 
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,

@@ -80,6 +80,12 @@ struct LoadProgress {
 // Whether load_weights() would take this file, and why not: reads the description and the names alone.
 Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab);
 
+struct Needs {           // in bytes
+  u64 weight_bytes = 0;  // packed, in memory
+  u64 token_bytes = 0;   // of weights, read for each token: of a mixture, of the experts that it chooses
+};
+Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config);
+
 // Small tensors go to the arena; `threads` threads pack each matrix into arena memory and give its pages of the
 // mapping back, so the peak is one copy of the weights.
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,

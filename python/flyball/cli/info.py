@@ -39,6 +39,7 @@ def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
     for _, kind, _, n_bytes in tensors:
         bytes_by_type[kind] += n_bytes
     context = min(info.context_length, 8192)
+    needs = model.needs()
     described: dict[str, object] = {
         name: getattr(info, name)
         for name in info.__dataclass_fields__
@@ -49,6 +50,7 @@ def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
         "bytes_by_type": dict(bytes_by_type),
         "cache_bytes": {kind: info.cache_bytes(context, kind) for kind in ("f16", "f32", "q8_0")},
         "cache_context": context,
+        "needs": None if needs is None else {"weight_bytes": needs[0], "token_bytes": needs[1]},
         "metadata": model.metadata(),
         "keys_not_read": model.keys_not_read(),
         "problem": model.problem(),
@@ -67,7 +69,6 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
         by_type.setdefault(kind, []).append(n_bytes)
     types = ", ".join(f"{kind} {common.size(sum(sizes))} in {len(sizes)}" for kind, sizes in sorted(by_type.items()))
     context = min(info.context_length, 8192)
-    weights = sum(n_bytes for _, _, _, n_bytes in tensors)
     heads = f"{info.n_head} heads of {info.head_dim}, {info.n_head_kv} of keys and values"
     feed_forward = f"feed-forward {info.n_ff}"
     if info.n_expert:
@@ -84,9 +85,16 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
         ("tokenizer", f"{info.tokenizer}, {common.printable(info.pre_tokenizer) or '-'}, {info.n_vocab} tokens"),
         ("chat template", f"{len(info.chat_template)} characters" if info.chat_template else "none"),
         ("tensors", f"{len(tensors)}: {types}"),
-        ("memory", f"about {common.size(weights)} for weights, {common.size(info.cache_bytes(context))} for a cache of"
-         f" {context} positions (f16)"),
     ]  # fmt: skip
+    cache = f"{common.size(info.cache_bytes(context))} for a cache of {context} positions (f16)"
+    if needs := model.needs():
+        weights, read = map(common.size, needs)
+        chosen = f", {info.n_expert_used} of {info.n_expert} experts" if info.n_expert else ""
+        position = common.size(info.cache_bytes(16) // 16)
+        rows.append(("memory", f"{weights} for weights, {cache}"))
+        rows.append(
+            ("each token", f"reads {read} of weights{chosen}, and {position} of cache for each position before it")
+        )
     unread = [key for key in model.keys_not_read() if not key.startswith("general.")]  # those describe the model
     if unread:
         rows.append(("keys not read", common.printable(", ".join(unread))))

@@ -203,6 +203,13 @@ class Model(Together):
         """Why the file cannot be run, with the key or tensor; None if it can. For models loaded with `vocab_only`."""
         return self._core.problem()
 
+    def needs(self) -> tuple[int, int] | None:
+        """Bytes of memory for the weights, and bytes of them that each token reads; None if the file cannot be run.
+
+        A mixture of experts reads those that it chooses. The cache comes on top: `info.cache_bytes()`.
+        """
+        return self._core.needs()
+
     def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of `text`.
 

@@ -365,6 +365,7 @@ class ModelInfo:
     n_expert_used: int
     context_length: int
     sliding_window: int
+    cache_heads: tuple[tuple[int, int, int], ...] = field(repr=False)  # heads of some layers, sizes of key and value
     tokenizer: str
     pre_tokenizer: str
     bos: int
@@ -399,8 +400,7 @@ class ModelInfo:
 
     def cache_bytes(self, context: int, cache_type: str = "f16") -> int:
         """Bytes of a session's keys and values for `context` tokens."""
-        heads = self.n_layer * self.n_head_kv
-        return _core.cache_bytes(heads, self.head_dim, self.value_dim, context, cache_type)
+        return sum(_core.cache_bytes(*heads, context, cache_type) for heads in self.cache_heads)
 
     def __getstate__(self) -> dict[str, object]:
         """For pickle: with the fingerprint, which another machine could not compute."""

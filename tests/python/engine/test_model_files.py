@@ -96,6 +96,23 @@ def test_blocks_that_draft_change_nothing(tmp_path: Path) -> None:
     assert np.array_equal(logits_of(plain), logits_of(drafting))
 
 
+@pytest.mark.parametrize("variant", ["llama", "llama-tied", "qwen3moe"])
+def test_needs_are_those_of_a_loaded_model(tmp_path: Path, variant: str) -> None:
+    spec = write_model(tmp_path / "m.gguf", variant, "F32")
+    with flyball.Model.load(spec.path, context=64) as model:
+        needs, sizes = model.needs(), {name: (len(shape), n_bytes) for name, _, shape, n_bytes in model.tensors()}
+        loaded = model.info.weight_bytes
+    assert needs is not None
+    weights, token = needs
+    assert weights == loaded + sum(n_bytes for n_dims, n_bytes in sizes.values() if n_dims == 1)
+    experts = sum(n_bytes for name, (_, n_bytes) in sizes.items() if "_exps." in name)
+    shape, row = spec.shape, spec.shape.n_embd * 4
+    spared = experts * (shape.n_expert - shape.n_expert_used) // shape.n_expert if experts else 0
+    assert token == weights - spared + row
+    with flyball.Model.load(spec.path, vocab_only=True) as model:
+        assert model.needs() == needs
+
+
 def test_vision_parts_and_input_scales_change_nothing(tmp_path: Path) -> None:
     plain = write_model(tmp_path / "a.gguf", "gemma3", "F32").path
     more = {"v.patch_embedding.weight": ones(4, 4), "mm.x.weight": ones(4, 4), "blk.0.attn_q.input_scale": ones(1)}
