@@ -15,7 +15,7 @@ export CMAKE_GENERATOR := Ninja
 .DEFAULT_GOAL := help
 .PHONY: help run reliability test test-long cpp-test cpp-tests-binary clang sanitize fuzz tidy coverage \
   check lint lint-workflows types layering format efi image image-matrix \
-  bench bench-peers bench-exactness parity wheel api picture reasons clean \
+  bench bench-peers bench-exactness parity wheel api picture reasons models clean \
   bench-tools release-tools reliability-tools
 
 help: ## list these commands
@@ -77,9 +77,10 @@ test: cpp-tests-binary efi $(GROUP)-test.stamp $(CHECKERS) ## set up, build, and
 SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500 \
   FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000
 
-test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, exits, power cuts (hours)
+test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, exits, power cuts (hours); GENERATED=DIR: models of llama.cpp's generator
 	$(VENV)/bin/python -m tests.python.engine.exactness_matrix
 	$(VENV)/bin/python -m tests.python.templates.template_matrix
+	$(if $(GENERATED),! $(VENV)/bin/python -c 'import llama_cpp' || $(VENV)/bin/python -m tests.golden.generated $(GENERATED))
 	$(SOAK) $(VENV)/bin/python -m pytest -n $(JOBS) -m soak
 
 cpp-test: cpp-tests-binary ## the C++ tests alone; FILTER=name runs some
@@ -201,6 +202,9 @@ picture: $(GROUP)-test.stamp ## draw docs/images/layering.svg from the real incl
 
 reasons: $(PACKAGE) ## write docs/reasons.md from the core's registry
 	$(VENV)/bin/python -m ops.reasons_page docs/reasons.md
+
+models: $(PACKAGE) $(GROUP)-test.stamp ## write docs/models.md and the README's rows of what runs, from registries and records
+	$(VENV)/bin/python -m ops.models_page docs/models.md README.md
 
 clean: ## remove everything that was built
 	rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import pytest
 
 from flyball.cli import make_parser
 from flyball.config import configuration
-from ops import reasons_page
+from ops import models_page, reasons_page
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,6 +65,12 @@ def test_every_flag_is_documented(command: str) -> None:
 
 def test_the_page_of_reasons_is_the_registry() -> None:
     assert (DOCS / "reasons.md").read_text() == reasons_page.page(), "write it again: make reasons"
+
+
+def test_the_page_of_models_is_the_registries_and_records() -> None:
+    assert (DOCS / "models.md").read_text() == models_page.page(), "write it again: make models"
+    readme = (ROOT / "README.md").read_text()
+    assert readme == models_page.readme(readme), "write it again: make models"
 
 
 def test_contracts_name_the_flags_of_bench() -> None:

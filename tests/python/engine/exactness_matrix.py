@@ -20,6 +20,7 @@ from pathlib import Path
 
 import flyball
 from flyball.engine.options import GenerateKeywords
+from tests.golden import checks
 from tests.reference.models import TYPES, VARIANTS, write_model
 
 THREADS = (1, 2, 3, 7)
@@ -217,6 +218,7 @@ def main() -> int:
     """Print the whole matrix; exit code 0 when every row set agrees, 1 when one does not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", metavar="VARIANT-TYPE", help="such as llama-Q4_K")
+    parser.add_argument("--record", action="store_true", help="add what is equal to tests/golden/checks.json")
     args = parser.parse_args()
     wrong: list[str] = []
     n_rows = n_sets = 0
@@ -230,6 +232,8 @@ def main() -> int:
             found = differences(rows)
             print("  " + ("EQUAL" if not found else "DIFFERENT"))
             wrong += [f"{name}, cache {cache}: {line}" for line in found]
+            if args.record and not found and cache == "f16":
+                checks.record("exactness", {name: len(rows)})
             n_rows, n_sets = n_rows + len(rows), n_sets + 1
             path.unlink()
     print(f"\n{n_rows} rows in {n_sets} row sets, {len(wrong)} different")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import flyball
 from flyball import image
+from tests.golden import checks
 from tests.python.engine import exactness_matrix as matrix
 from tests.reference.models import TYPES, VARIANTS
 
@@ -56,9 +58,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", metavar="VARIANT-TYPE", help="such as llama-Q4_K")
     parser.add_argument("--cpu", action="append", help="default: max and qemu64")
+    parser.add_argument("--record", action="store_true", help="add what is equal to tests/golden/checks.json")
     args = parser.parse_args()
     names = args.only or [f"{variant}-{wtype}" for variant in VARIANTS for wtype in TYPES]
     wrong: list[str] = []
+    equal: Counter[str] = Counter()
     for cpu in args.cpu or ["max", "qemu64"]:
         for first in range(0, len(names), 30):
             with tempfile.TemporaryDirectory() as folder:
@@ -66,6 +70,9 @@ def main() -> int:
                 found = compare(Path(folder), part, cpu)
             print(f"{cpu:8} {part[0]} to {part[-1]}: {'EQUAL' if not found else 'DIFFERENT'}", flush=True)
             wrong += found
+            equal.update([] if found else part)
+    if args.record:
+        checks.record("image", equal)
     print(f"\n{len(names)} models, {len(wrong)} differences", *wrong, sep="\n")
     return 1 if wrong else 0
 
