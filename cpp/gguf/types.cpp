@@ -36,7 +36,6 @@ constexpr struct {
     {36, "IQ4_NL_4_4 (removed)"},
     {37, "IQ4_NL_4_8 (removed)"},
     {38, "IQ4_NL_8_8 (removed)"},
-    {39, "MXFP4"},
     {40, "NVFP4"},
     {41, "Q1_0"},
     {42, "Q2_0"},

@@ -6,22 +6,23 @@
 namespace flyball::gguf {
 
 // TYPE(id, name as people write it, number in GGUF, values of a block along a row, bytes of a block)
-#define FLYBALL_TYPES(TYPE)          \
-  TYPE(f32, "F32", 0, 1, 4)          \
-  TYPE(f16, "F16", 1, 1, 2)          \
-  TYPE(bf16, "BF16", 30, 1, 2)       \
-  TYPE(q4_0, "Q4_0", 2, 32, 18)      \
-  TYPE(q4_1, "Q4_1", 3, 32, 20)      \
-  TYPE(q5_0, "Q5_0", 6, 32, 22)      \
-  TYPE(q5_1, "Q5_1", 7, 32, 24)      \
-  TYPE(q8_0, "Q8_0", 8, 32, 34)      \
-  TYPE(q2_k, "Q2_K", 10, 256, 84)    \
-  TYPE(q3_k, "Q3_K", 11, 256, 110)   \
-  TYPE(q4_k, "Q4_K", 12, 256, 144)   \
-  TYPE(q5_k, "Q5_K", 13, 256, 176)   \
-  TYPE(q6_k, "Q6_K", 14, 256, 210)   \
-  TYPE(iq4_nl, "IQ4_NL", 20, 32, 18) \
-  TYPE(iq4_xs, "IQ4_XS", 23, 256, 136)
+#define FLYBALL_TYPES(TYPE)            \
+  TYPE(f32, "F32", 0, 1, 4)            \
+  TYPE(f16, "F16", 1, 1, 2)            \
+  TYPE(bf16, "BF16", 30, 1, 2)         \
+  TYPE(q4_0, "Q4_0", 2, 32, 18)        \
+  TYPE(q4_1, "Q4_1", 3, 32, 20)        \
+  TYPE(q5_0, "Q5_0", 6, 32, 22)        \
+  TYPE(q5_1, "Q5_1", 7, 32, 24)        \
+  TYPE(q8_0, "Q8_0", 8, 32, 34)        \
+  TYPE(q2_k, "Q2_K", 10, 256, 84)      \
+  TYPE(q3_k, "Q3_K", 11, 256, 110)     \
+  TYPE(q4_k, "Q4_K", 12, 256, 144)     \
+  TYPE(q5_k, "Q5_K", 13, 256, 176)     \
+  TYPE(q6_k, "Q6_K", 14, 256, 210)     \
+  TYPE(iq4_nl, "IQ4_NL", 20, 32, 18)   \
+  TYPE(iq4_xs, "IQ4_XS", 23, 256, 136) \
+  TYPE(mxfp4, "MXFP4", 39, 32, 17)
 
 enum class Type : u32 {
 #define FLYBALL_TYPE(id, name, number, block_values, block_bytes) id = number,

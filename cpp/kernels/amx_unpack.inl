@@ -22,7 +22,7 @@ FLYBALL_NOINLINE void unpack_weights32(const u8* head, const u8* body, u32 n_blo
       const __m512i code = W::code(body, v);
       _mm512_store_si512(to->codes[b][v], _mm512_add_epi8(code, _mm512_set1_epi8(i8(W::bias))));
     });
-    _mm512_store_ps(to->d[b], load_halves(head));
+    _mm512_store_ps(to->d[b], load_scales<W::type>(head));
     if constexpr (W::has_min) _mm512_store_ps(to->m[b], load_halves(head + 32));
   }
 }
@@ -138,7 +138,7 @@ FLYBALL_NOINLINE void unpack_weights256(const u8* head, const u8* body, Weights2
     unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA { _mm512_store_si512(to->minima[i], W::pair(body, i)); });
     _mm512_store_ps(to->m, load_halves(head + 32));
   }
-  _mm512_store_ps(to->d, load_halves(head));
+  _mm512_store_ps(to->d, load_scales<W::type>(head));
 }
 
 }  // namespace

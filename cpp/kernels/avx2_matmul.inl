@@ -170,7 +170,7 @@ struct PackedBlock {
   FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return W::scale(body, s, h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return W::pair(body, i, h); }
-  FLYBALL_INLINE __m256 d(u32 h) const { return load_halves(head, h); }
+  FLYBALL_INLINE __m256 d(u32 h) const { return load_scales<W::type>(head, h); }
   FLYBALL_INLINE __m256 m(u32 h) const { return W::has_min ? load_halves(head + 32, h) : _mm256_setzero_ps(); }
 };
 

@@ -25,9 +25,19 @@ FLYBALL_INLINE __m256i masked(const u8* masks, u32 i, u32 half, i32 value) {
   const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
   return low_bits(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), value);
 }
-FLYBALL_INLINE __m256i iq4_values(__m256i index) {
-  return _mm256_shuffle_epi8(
-      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(iq4_codebook))), index);
+// The scales of a block.
+template <Type type>
+FLYBALL_INLINE __m256 load_scales(const u8* head, u32 half) {
+  if constexpr (type != Type::mxfp4) return load_halves(head, half);
+  const __m256i exponents = _mm256_slli_epi32(_mm256_cvtepu8_epi32(load_bytes(head + 8 * half)), 23);
+  const __m256 x = _mm256_castsi256_ps(_mm256_max_epi32(exponents, _mm256_set1_epi32(1 << 22)));
+  return _mm256_fnmadd_ps(x, _mm256_set1_ps(0.5f), x);
+}
+// What the codebook of W has for each index, as the codes of W: less its bias.
+template <class W>
+FLYBALL_INLINE __m256i from_codebook(__m256i index) {
+  static constexpr Codebook book = codebook(W::type, -W::bias);
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(*reinterpret_cast<const __m128i*>(book.values)), index);
 }
 
 struct Q4_0 {
@@ -79,7 +89,19 @@ struct Iq4Nl {
   static constexpr i32 bias = 0;
   static constexpr u32 adds = 0;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return iq4_values(Q4_0::code(body, v, half)); }
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return from_codebook<Iq4Nl>(Q4_0::code(body, v, half));
+  }
+};
+
+struct Mxfp4 {
+  static constexpr Type type = Type::mxfp4;
+  static constexpr i32 bias = -12;
+  static constexpr u32 adds = 4;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return from_codebook<Mxfp4>(Q4_0::code(body, v, half));
+  }
 };
 
 // Blocks of 256. `sub_values`: values that share a scale. `scale(body, s, half)`: the scale of sub-block s twice as i16
@@ -194,7 +216,7 @@ struct Iq4Xs {
   static constexpr i32 bias = 0;
   static constexpr bool has_min = false;
   FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    return iq4_values(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4) + 32 * half, v / 4 % 2));
+    return from_codebook<Iq4Xs>(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4) + 32 * half, v / 4 % 2));
   }
   FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
   FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }

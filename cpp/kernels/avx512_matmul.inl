@@ -185,7 +185,7 @@ struct PackedBlocks {
   }
   FLYBALL_INLINE __m512i uncenter(u32 g, u32 i) const { return W::uncenter(body_of(g), i); }
   FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return W::pair(body_of(g), i); }
-  FLYBALL_INLINE __m512 d(u32 g) const { return load_halves(head + g * group_bytes); }
+  FLYBALL_INLINE __m512 d(u32 g) const { return load_scales<W::type>(head + g * group_bytes); }
   FLYBALL_INLINE __m512 m(u32 g) const {
     return W::has_min ? load_halves(head + g * group_bytes + 32) : _mm512_setzero_ps();
   }

@@ -20,11 +20,19 @@ FLYBALL_INLINE __m512i nibbles(const u8* p, bool high) {
   const __m512i x = load_vector(p);
   return low_bits(high ? _mm512_srli_epi16(x, 4) : x, 15);
 }
-FLYBALL_INLINE __m512i iq4_codes(__m512i index) {  // codebook + 128
-  return _mm512_shuffle_epi8(
-      _mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, i8(129), i8(141), i8(153), i8(166), i8(181),
-                                           i8(197), i8(217), i8(241))),
-      index);
+// The scales of a block.
+template <Type type>
+FLYBALL_INLINE __m512 load_scales(const u8* head) {
+  if constexpr (type != Type::mxfp4) return load_halves(head);
+  const __m512i exponents = _mm512_slli_epi32(_mm512_cvtepu8_epi32(load_bytes(head)), 23);
+  const __m512 x = _mm512_castsi512_ps(_mm512_max_epi32(exponents, _mm512_set1_epi32(1 << 22)));
+  return _mm512_fnmadd_ps(x, _mm512_set1_ps(0.5f), x);
+}
+// What the codebook of W has for each index, as the codes of W: less its bias.
+template <class W>
+FLYBALL_INLINE __m512i from_codebook(__m512i index) {
+  static constexpr Codebook book = codebook(W::type, -W::bias);
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(*reinterpret_cast<const __m128i*>(book.values)), index);
 }
 
 struct Q4_0 {
@@ -71,7 +79,14 @@ struct Iq4Nl {
   static constexpr Type type = Type::iq4_nl;
   static constexpr i32 bias = -128;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return iq4_codes(Q4_0::code(body, v)); }
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return from_codebook<Iq4Nl>(Q4_0::code(body, v)); }
+};
+
+struct Mxfp4 {
+  static constexpr Type type = Type::mxfp4;
+  static constexpr i32 bias = -12;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return from_codebook<Mxfp4>(Q4_0::code(body, v)); }
 };
 
 // Blocks of 256. `sub_values`: values that share a scale. `scale(body, s)`: the scale of sub-block s as i32 for 16
@@ -193,7 +208,7 @@ struct Iq4Xs {
   static constexpr i32 bias = -128, start = -128;
   static constexpr bool has_min = false, narrow = false, centered = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
-    return iq4_codes(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4), v / 4 % 2));
+    return from_codebook<Iq4Xs>(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4), v / 4 % 2));
   }
   FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(load_bytes(body + 16 * s)); }
   FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return Q3K::pair(body, i); }

@@ -53,13 +53,18 @@ void dequantize_q8_0(const u8* p, f32* out) {
   for (u32 i = 0; i < 32; ++i) out[i] = f32(i8(p[2 + i])) * d;
 }
 
-void dequantize_iq4_nl(const u8* p, f32* out) {
-  const f32 d = half_at(p);
+// 32 nibbles of a codebook.
+template <Type type>
+void dequantize_codes(const u8* p, f32 d, f32* out) {
+  static constexpr Codebook book = codebook(type);
   for (u32 i = 0; i < 16; ++i) {
-    out[i] = f32(iq4_codebook[p[2 + i] & 15]) * d;
-    out[16 + i] = f32(iq4_codebook[p[2 + i] >> 4]) * d;
+    out[i] = f32(book.values[p[i] & 15]) * d;
+    out[16 + i] = f32(book.values[p[i] >> 4]) * d;
   }
 }
+
+void dequantize_iq4_nl(const u8* p, f32* out) { dequantize_codes<Type::iq4_nl>(p + 2, half_at(p), out); }
+void dequantize_mxfp4(const u8* p, f32* out) { dequantize_codes<Type::mxfp4>(p + 1, exponent_scale(p[0]), out); }
 
 void dequantize_q2_k(const u8* p, f32* out) {
   const f32 d = half_at(p + 80), m = half_at(p + 82);
@@ -130,12 +135,7 @@ void dequantize_iq4_xs(const u8* p, f32* out) {
   const u32 high = p[2] | u32(p[3]) << 8;
   for (u32 sub = 0; sub < 8; ++sub) {
     const u32 scale = (p[4 + sub / 2] >> (4 * (sub % 2)) & 15u) | (high >> (2 * sub) & 3u) << 4;
-    const f32 dl = d * f32(i32(scale) - 32);
-    for (u32 i = 0; i < 16; ++i) {
-      const u8 byte = p[8 + 16 * sub + i];
-      out[32 * sub + i] = dl * f32(iq4_codebook[byte & 15]);
-      out[32 * sub + 16 + i] = dl * f32(iq4_codebook[byte >> 4]);
-    }
+    dequantize_codes<Type::iq4_xs>(p + 8 + 16 * sub, d * f32(i32(scale) - 32), out + 32 * sub);
   }
 }
 

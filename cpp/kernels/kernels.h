@@ -13,7 +13,7 @@ constexpr u32 group_rows = 16;  // rows of a weight matrix that are interleaved:
 // How activations are quantized for a weight type.
 enum class ActivationKind : u8 {
   none,    // f32 activations: F32, F16, BF16 weights
-  q8_32,   // int8, one f32 scale per 32 values: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL
+  q8_32,   // int8, one f32 scale per 32 values: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4
   q8_256,  // int8, one f32 scale per 256 values: Q2_K .. Q6_K, IQ4_XS
 };
 ActivationKind activation_kind(gguf::Type type);

@@ -117,6 +117,10 @@ void pack_block(Type type, const BlockRows& rows, u8* head, u8* body) {
       pack_halves(rows, 0, head);
       pack_vectors(rows, 2, 4, body);
       break;
+    case Type::mxfp4:
+      pack_bytes(rows, 0, 1, head);
+      pack_vectors(rows, 1, 4, body);
+      break;
     case Type::q4_1:
       pack_halves(rows, 0, head);
       pack_halves(rows, 2, head + 32);

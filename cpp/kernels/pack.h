@@ -1,13 +1,15 @@
 // The packed layout of weight matrices: one for all tables, made at load time.
 //
 // Rows are taken in groups of 16 (padded with zero rows). A group is two planes, each aligned and padded to 64 bytes:
-//   head plane  [blocks] x head_bytes     f16 d[16], for types with a minimum followed by f16 m[16] (dmin[16])
+//   head plane  [blocks] x head_bytes     f16 d[16], for types with a minimum followed by f16 m[16] (dmin[16]);
+//                                         MXFP4: u8 exponents [16]
 //   body plane  [blocks] x body_bytes     scales, bit masks, then "vectors"
 // A vector is 64 bytes: byte [4 r + j] belongs to row r. That is one AVX-512 register for a dot product of 4 values of
 // 16 rows with a broadcast of 4 activations, and one row of an AMX B tile. So the permutation is 4-byte granular. A
 // mask is a u64 whose bit [4 r + j] belongs to row r, byte j of a vector.
 //
-//   Q4_0 IQ4_NL Q4_1   4 vectors c: byte = qs[4c+j], low nibble value 4c+j, high nibble value 16+4c+j
+//   Q4_0 Q4_1 IQ4_NL MXFP4
+//                      4 vectors c: byte = qs[4c+j], low nibble value 4c+j, high nibble value 16+4c+j
 //   Q5_0 Q5_1          8 masks v: fifth bit of value 4v+j; then 4 vectors as Q4_0
 //   Q8_0               8 vectors c: q[4c+j], signed
 //   Q4_K               3 planes u32[16]: the 12 scale bytes of each row; 32 vectors (p 0..3, c 0..7): qs[32p+4c+j],
@@ -41,6 +43,7 @@ static constexpr PackedShape packed_shape(gguf::Type type) {
     case Type::bf16: return {1, 0, 32};
     case Type::q4_0:
     case Type::iq4_nl: return {32, 32, 4 * 64};
+    case Type::mxfp4: return {32, 16, 4 * 64};
     case Type::q4_1: return {32, 64, 4 * 64};
     case Type::q5_0: return {32, 32, 8 * 8 + 4 * 64};
     case Type::q5_1: return {32, 64, 8 * 8 + 4 * 64};
@@ -65,7 +68,27 @@ static constexpr u64 body_plane_bytes(gguf::Type type, u32 cols) {
   return (u64(cols) / shape.block_values * shape.body_bytes + 63) / 64 * 64;
 }
 
-// The values of IQ4_NL's and IQ4_XS's 4-bit codes.
-constexpr i8 iq4_codebook[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// The values of the 4-bit codes of IQ4_NL, IQ4_XS and MXFP4, each plus `offset`. MXFP4's are numbers with two bits of
+// exponent and one of fraction, doubled.
+struct Codebook {
+  alignas(16) i8 values[16];
+};
+static constexpr bool has_codebook(gguf::Type type) {
+  return type == gguf::Type::iq4_nl || type == gguf::Type::iq4_xs || type == gguf::Type::mxfp4;
+}
+static constexpr Codebook codebook(gguf::Type type, i32 offset = 0) {
+  constexpr Codebook iq4 = {{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}};
+  constexpr Codebook fp4 = {{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}};
+  Codebook book = type == gguf::Type::mxfp4 ? fp4 : iq4;
+  for (i8& value : book.values) value = i8(value + offset);
+  return book;
+}
+
+// MXFP4's scale for the exponent e: 2^(e - 128), half of the standard's, since its codes are doubled. 255 is NaN. The
+// difference is exact: it halves x, and makes NaN of infinity.
+static inline f32 exponent_scale(u8 e) {
+  const f32 x = bit_cast<f32>(max(u32(e) << 23, 1u << 22));
+  return x - 0.5f * x;
+}
 
 }  // namespace flyball::kernels

@@ -18,7 +18,7 @@ u32 minus(u32 word, u32 n) { return ((word | all_bytes<u32>(128)) - all_bytes<u3
 // The integers that enter the dot product.
 template <Type type>
 u32 values_of(u32 codes) {
-  if constexpr (type == Type::iq4_nl || type == Type::iq4_xs) return iq4_values(codes);
+  if constexpr (has_codebook(type)) return codebook_values<type>(codes);
   return code_offset(type) ? minus(codes, code_offset(type)) : codes;
 }
 
@@ -32,7 +32,7 @@ template <Type type>
 void decode32(const u8* head, const u8* body, Block32* block) {
   constexpr bool has_m = type == Type::q4_1 || type == Type::q5_1;
   for (u32 r = 0; r < group_rows; ++r) {
-    block->d[r] = half_at(head, r);
+    block->d[r] = scale_at<type>(head, r);
     if constexpr (has_m) block->m[r] = half_at(head + 32, r);
     for (u32 v = 0; v < 8; ++v) {
       const u32 weights = values_of<type>(codes32<type, u32>(body, r, v));
@@ -85,7 +85,7 @@ template <Type type>
 void decode256(const u8* head, const u8* body, Block256* block) {
   constexpr bool has_min = type == Type::q2_k || type == Type::q4_k || type == Type::q5_k;
   for (u32 r = 0; r < group_rows; ++r) {
-    block->d[r] = half_at(head, r);
+    block->d[r] = scale_at<type>(head, r);
     if constexpr (has_min) block->dmin[r] = half_at(head + 32, r);
     decode_scales<type>(body, r, block);
     for (u32 v = 0; v < 64; ++v) {

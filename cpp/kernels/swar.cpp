@@ -69,12 +69,11 @@ constexpr u32 n_pairs = group_rows / 2;  // of rows, whose values share a word
 template <Type type>
 u64 unsigned_codes(u64 codes) {
   if constexpr (type == Type::q8_0) return codes ^ all_bytes<u64>(128);
-  if constexpr (type == Type::iq4_nl || type == Type::iq4_xs) return iq4_values(codes) ^ all_bytes<u64>(128);
+  if constexpr (has_codebook(type)) return codebook_values<type>(codes) ^ all_bytes<u64>(128);
   return codes;
 }
 constexpr i32 unsigned_offset(Type type) {
-  const bool biased = type == Type::q8_0 || type == Type::iq4_nl || type == Type::iq4_xs;
-  return biased ? 128 : i32(code_offset(type));
+  return type == Type::q8_0 || has_codebook(type) ? 128 : i32(code_offset(type));
 }
 
 // Sums of two rows in the halves of a word: a multiplication by a signed activation serves both. Splitting the word
@@ -106,7 +105,7 @@ void matmul32(const u8* group, const Activations& x, const Output& out) {
     const u8* const head = group + u64(b) * shape.head_bytes;
     const u8* const body = bodies + u64(b) * shape.body_bytes;
     f32 d[group_rows], m[group_rows];
-    for (u32 r = 0; r < group_rows; ++r) d[r] = half_at(head, r), m[r] = has_m ? half_at(head + 32, r) : 0;
+    for (u32 r = 0; r < group_rows; ++r) d[r] = scale_at<type>(head, r), m[r] = has_m ? half_at(head + 32, r) : 0;
     for (u32 t = 0; t < x.n_tokens; ++t) {
       const u64 at = u64(t) * n_blocks + b;
       i64 a[32];
@@ -148,7 +147,7 @@ void matmul256(const u8* group, const Activations& x, const Output& out) {
     Scales scales;
     f32 d[group_rows], dmin[group_rows];
     for (u32 r = 0; r < group_rows; ++r) {
-      d[r] = half_at(head, r), dmin[r] = has_min ? half_at(head + 32, r) : 0;
+      d[r] = scale_at<type>(head, r), dmin[r] = has_min ? half_at(head + 32, r) : 0;
       decode_scales<type>(body, r, &scales);
     }
     for (u32 t = 0; t < x.n_tokens; ++t) {
@@ -196,6 +195,7 @@ GroupFunction group_function(Type type) {
     case Type::q5_1: return matmul32<Type::q5_1>;
     case Type::q8_0: return matmul32<Type::q8_0>;
     case Type::iq4_nl: return matmul32<Type::iq4_nl>;
+    case Type::mxfp4: return matmul32<Type::mxfp4>;
     case Type::q2_k: return matmul256<Type::q2_k>;
     case Type::q3_k: return matmul256<Type::q3_k>;
     case Type::q4_k: return matmul256<Type::q4_k>;

@@ -69,10 +69,11 @@ constexpr u32 code_offset(Type type) {
   return type == Type::q3_k ? 4 : type == Type::q4_0 ? 8 : type == Type::q5_0 ? 16 : type == Type::q6_k ? 32 : 0;
 }
 
-template <class Word>
-Word iq4_values(Word codes) {
+template <Type type, class Word>
+Word codebook_values(Word codes) {
+  static constexpr Codebook book = codebook(type);
   Word values = 0;
-  for (u32 j = 0; j < sizeof(Word); ++j) values |= Word(u8(iq4_codebook[codes >> (8 * j) & 15u])) << (8 * j);
+  for (u32 j = 0; j < sizeof(Word); ++j) values |= Word(u8(book.values[codes >> (8 * j) & 15u])) << (8 * j);
   return values;
 }
 
@@ -103,6 +104,10 @@ void decode_scales(const u8* body, u32 r, Block* block) {
 }
 
 f32 half_at(const u8* p, u32 i) { return half_to_f32(u16(p[2 * i] | p[2 * i + 1] << 8)); }
+template <Type type>
+f32 scale_at(const u8* head, u32 r) {
+  return type == Type::mxfp4 ? exponent_scale(head[r]) : half_at(head, r);
+}
 
 // Where a group's results go: y of its first row, and how many rows of it exist. All 16 are computed: a constant count
 // becomes vector code.

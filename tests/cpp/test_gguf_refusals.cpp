@@ -222,14 +222,16 @@ TEST(tensor_types_are_refused_by_name) {
                  {24, "I8"},
                  {28, "F64"},
                  {34, "TQ1_0"},
-                 {39, "MXFP4"},
+                 {40, "NVFP4"},
                  {43, "unknown"},
                  {0xffffffff, "unknown"}};
   for (const auto& type : refused) {
     const auto text =
         refusal(file.with("one/type", type.type).bytes, Code::unsupported, file.at("one/type"), "type of tensor 'one'");
     CHECK(says(text, type.name));
-    CHECK(says(text, "supported are F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS"));
+    CHECK(says(text,
+               "supported are F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS "
+               "MXFP4"));
   }
 }
 

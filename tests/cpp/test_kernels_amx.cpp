@@ -241,6 +241,7 @@ AMX_TEST(q5_k)
 AMX_TEST(q6_k)
 AMX_TEST(iq4_nl)
 AMX_TEST(iq4_xs)
+AMX_TEST(mxfp4)
 
 TEST(amx_matmul_of_floats) {
   for (const Type type : {Type::f32, Type::f16, Type::bf16}) {

@@ -162,6 +162,7 @@ MATMUL_TEST(q5_k)
 MATMUL_TEST(q6_k)
 MATMUL_TEST(iq4_nl)
 MATMUL_TEST(iq4_xs)
+MATMUL_TEST(mxfp4)
 
 // Exponents near each other and far apart, canceling sums, ties, and all that is left to fma32.
 TEST(kernel_fma_integer_has_the_bits_of_fma) {

@@ -40,6 +40,7 @@ constexpr Known known[] = {
     {Type::iq4_xs,
      0x3cf3820593c2b09au,
      {0x1.a22000p+0f, -0x1.0f20c0p+7f, 0x1.5a4280p+6f, -0x1.455000p+0f, -0x1.0d4380p+4f}},
+    {Type::mxfp4, 0xdc57490b80aeeb1fu, {0x1.000000p-121f, -0x1.000000p-120f, 0, 0x1.000000p+118f, 0x1.800000p+20f}},
 };
 
 std::vector<u8> known_blocks(Type type) {
@@ -72,6 +73,27 @@ TEST(dequantize_known_blocks) {
     }
     CHECK_EQ(hash_bytes({reinterpret_cast<const char*>(values.data()), n * sizeof(f32)}), k.hash);
   }
+}
+
+// The exponents at both ends: halves of 2^-127 and 2^-126, which are subnormal, of 2^127, and NaN.
+TEST(dequantize_mxfp4_exponents) {
+  const struct {
+    u8 exponent;
+    f32 largest;
+  } blocks[] = {{0, 0x1.8p-125f}, {1, 0x1.8p-124f}, {2, 0x1.8p-123f}, {252, 0x1.8p+127f}, {254, __builtin_inff()}};
+  u8 block[17] = {};
+  f32 out[32];
+  block[1] = 0x17;  // values 0 and 16: 12 and 1, doubled
+  for (const auto& b : blocks) {
+    block[0] = b.exponent;
+    kernels::dequantize_row(Type::mxfp4, block, 32, out);
+    CHECK_EQ(out[0], b.largest);
+    CHECK_EQ(out[16], std::ldexp(1.0f, b.exponent - 128));
+    CHECK_EQ(out[1], 0.0f);
+  }
+  block[0] = 255;
+  kernels::dequantize_row(Type::mxfp4, block, 32, out);
+  for (const f32 value : out) CHECK(value != value);
 }
 
 TEST(dequantize_floats) {

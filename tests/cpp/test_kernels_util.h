@@ -70,6 +70,14 @@ inline u16 random_half(Random& random, Fill fill) {
   return odd[random.below(sizeof odd / sizeof odd[0])];
 }
 
+// An exponent of MXFP4: 0 and 1 give subnormal scales, 255 NaN.
+inline u8 random_exponent(Random& random, Fill fill) {
+  if (fill == Fill::ordinary) return u8(112 + random.below(16));
+  if (fill == Fill::extreme) return 127;
+  constexpr u8 odd[] = {0, 1, 2, 64, 128, 253, 254, 255};
+  return odd[random.below(sizeof odd)];
+}
+
 // Byte offsets of the f16 numbers in a block.
 inline std::vector<u32> half_offsets(Type type) {
   switch (type) {
@@ -80,6 +88,7 @@ inline std::vector<u32> half_offsets(Type type) {
     case Type::q2_k: return {80, 82};
     case Type::q3_k: return {108};
     case Type::q6_k: return {208};
+    case Type::mxfp4: return {};
     default: return {0};
   }
 }
@@ -105,6 +114,7 @@ inline std::vector<u8> random_rows(Type type, u32 rows, u32 cols, Random& random
     constexpr u8 extremes[] = {0x00, 0xff, 0x80, 0x7f, 0x88, 0xf0};
     const u8 constant = extremes[random.below(6)];
     for (u32 i = 0; i < info.block_bytes; ++i) block[i] = fill == Fill::extreme ? constant : u8(random.next());
+    if (type == Type::mxfp4) block[0] = random_exponent(random, fill);
     for (const u32 offset : half_offsets(type)) {
       const u16 half = random_half(random, fill);
       std::memcpy(block + offset, &half, 2);
@@ -167,9 +177,9 @@ inline u64 first_difference(const f32* a, const f32* b, u64 n) {
   return n;
 }
 
-constexpr Type all_types[] = {Type::f32,  Type::f16,  Type::bf16, Type::q4_0,   Type::q4_1,
-                              Type::q5_0, Type::q5_1, Type::q8_0, Type::q2_k,   Type::q3_k,
-                              Type::q4_k, Type::q5_k, Type::q6_k, Type::iq4_nl, Type::iq4_xs};
+constexpr Type all_types[] = {Type::f32,  Type::f16,    Type::bf16,   Type::q4_0, Type::q4_1, Type::q5_0,
+                              Type::q5_1, Type::q8_0,   Type::q2_k,   Type::q3_k, Type::q4_k, Type::q5_k,
+                              Type::q6_k, Type::iq4_nl, Type::iq4_xs, Type::mxfp4};
 
 inline std::string type_text(Type type) {
   const Str name = gguf::type_name(u32(type));

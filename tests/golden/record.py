@@ -1,6 +1,6 @@
 """Measure llama.cpp against the referee once and write parity.json. Needs llama-cpp-python.
 
-    python -m tests.golden.record [--only random|demo|ARCH]
+    python -m tests.golden.record [--only random|demo|ARCH|ARCH/TYPE]
 
 With --only, the other cases are kept as they stand in the file.
 """
@@ -67,7 +67,8 @@ def _tokens_for(recipe: parity.Recipe, path: Path, tokens: dict[str, list[int]])
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden.record", description=__doc__)
-    parser.add_argument("--only", choices=("random", "demo", *VARIANTS), help="measure these, keep the other cases")
+    names = ("random", "demo", *VARIANTS, *(recipe.name for recipe in parity.recipes()))
+    parser.add_argument("--only", choices=names, metavar="CASES", help="measure these, keep the other cases")
     args = parser.parse_args(argv)
     if importlib.util.find_spec("llama_cpp") is None:
         print(llama.INSTALL, file=sys.stderr)
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
     def is_wanted(recipe: parity.Recipe) -> bool:
-        return args.only in (None, recipe.kind, recipe.arch)
+        return args.only in (None, recipe.kind, recipe.arch, recipe.name)
 
     settings = llama.Settings(n_ctx=parity.N_CTX)
     cases: list[parity.Case] = []

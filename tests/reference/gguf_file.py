@@ -35,6 +35,7 @@ TENSOR_TYPES: dict[str, tuple[int, int, int]] = {
     "IQ4_NL": (20, 32, 18),
     "IQ4_XS": (23, 256, 136),
     "BF16": (30, 1, 2),
+    "MXFP4": (39, 32, 17),
 }
 
 _U32, _I32, _F32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9

@@ -172,6 +172,14 @@ VARIANTS: dict[str, Shape] = {
 TYPES: tuple[str, ...] = tuple(gf.TENSOR_TYPES)
 
 
+def types_of(variant: str) -> tuple[str, ...]:
+    """The types that a variant is tested in: what is rare, in two of them."""
+    return TYPES if variant in ("llama", "qwen3") else tuple(t for t in TYPES if t not in _RARE_TYPES)
+
+
+_RARE_TYPES = ("MXFP4",)
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A written model file: its recipe, and what a test needs to know without opening it."""
@@ -350,6 +358,7 @@ FILE_TYPES = {  # general.file_type, llama.cpp's enum of mixes; information only
     "IQ4_NL": 25,
     "IQ4_XS": 30,
     "BF16": 32,
+    "MXFP4": 38,
 }
 
 

@@ -25,6 +25,9 @@ Codes = npt.NDArray[np.integer[Any]]  # uint8 after arithmetic, for which NumPy'
 # The 16 levels of IQ4_NL and IQ4_XS, ascending.
 IQ4_LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
+# The levels of MXFP4, doubled as ggml has them.
+FP4_LEVELS = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
+
 
 def quantize(weights: F32, kind: str) -> U8:
     """Rows of float32, shape (..., n), to rows of bytes in the named type, shape (rows, row bytes)."""
@@ -132,6 +135,17 @@ def _iq4_codes(x: F32, scale: F32) -> U8:
 def _iq4_nl(x: F32) -> U8:
     d = _half(_signed_extreme(x) / IQ4_LEVELS[0])
     return np.concatenate([_half_bytes(d), _nibbles(_iq4_codes(x, d))], -1)
+
+
+def _mxfp4(x: F32) -> U8:
+    size = np.abs(x)
+    # 2^exponent is above the largest and at most twice it; levels reach to 12 halves of 2^(e - 127).
+    _, exponent = np.frexp(size.max(-1, keepdims=True))
+    e = np.clip(exponent - 3 + 127, 0, 254)
+    scaled = np.ldexp(size, 128 - e)
+    middles = (FP4_LEVELS[1:] + FP4_LEVELS[:-1]) / np.float32(2)
+    codes = np.searchsorted(middles, scaled).astype(np.uint8) | np.where(x < 0, 8, 0).astype(np.uint8)
+    return np.concatenate([e.astype(np.uint8), _nibbles(codes)], -1)
 
 
 # ---------------------------------------------------------------- superblocks of 256
@@ -248,4 +262,5 @@ _ENCODERS: dict[str, Callable[[F32], U8]] = {
     "Q6_K": _q6_k,
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
+    "MXFP4": _mxfp4,
 }

@@ -21,7 +21,7 @@ from pathlib import Path
 import flyball
 from flyball.engine.options import GenerateKeywords
 from tests.golden import checks
-from tests.reference.models import TYPES, VARIANTS, write_model
+from tests.reference.models import VARIANTS, types_of, write_model
 
 THREADS = (1, 2, 3, 7)
 BATCHES = (1, 8, 32, 512)
@@ -196,9 +196,9 @@ def show(title: str, rows: Iterable[Row]) -> list[Row]:
 
 
 def cases() -> Iterator[tuple[str, str, str, str]]:
-    """(variant, type, cache, level) of every row set: all variants in all types, and all types of cache."""
+    """(variant, type, cache, level) of every row set: all variants in their types, and all types of cache."""
     for variant in VARIANTS:
-        for wtype in TYPES:
+        for wtype in types_of(variant):
             if (variant, wtype) == ("llama", "Q8_0"):
                 level = "all"
             else:

@@ -17,7 +17,7 @@ import flyball
 from flyball import image
 from tests.golden import checks
 from tests.python.engine import exactness_matrix as matrix
-from tests.reference.models import TYPES, VARIANTS
+from tests.reference.models import VARIANTS, types_of
 
 CONFIG = 'tune = "off"\ncontext = 64\nmax_tokens = 6\nsampling.seed = 11\n'
 PROMPT = "a b c"
@@ -60,7 +60,7 @@ def main() -> int:
     parser.add_argument("--cpu", action="append", help="default: max and qemu64")
     parser.add_argument("--record", action="store_true", help="add what is equal to tests/golden/checks.json")
     args = parser.parse_args()
-    names = args.only or [f"{variant}-{wtype}" for variant in VARIANTS for wtype in TYPES]
+    names = args.only or [f"{variant}-{wtype}" for variant in VARIANTS for wtype in types_of(variant)]
     wrong: list[str] = []
     equal: Counter[str] = Counter()
     for cpu in args.cpu or ["max", "qemu64"]:
