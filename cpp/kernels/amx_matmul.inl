@@ -80,6 +80,13 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
     case Type::q5_k: return matmul_type<Q5K>(w, x, group_begin, group_end, y, y_stride);
     case Type::q6_k: return matmul_type<Q6K>(w, x, group_begin, group_end, y, y_stride);
     case Type::iq4_xs: return matmul_type<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq3_xxs: return matmul_type<Iq3Xxs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq3_s: return matmul_type<Iq3S>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq2_xxs: return matmul_type<Iq2Xxs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq2_xs: return matmul_type<Iq2Xs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq2_s: return matmul_type<Iq2S>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq1_s: return matmul_type<Iq1S>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq1_m: return matmul_type<Iq1M>(w, x, group_begin, group_end, y, y_stride);
     case Type::f32:
     case Type::f16:
     case Type::bf16: return avx512_table.matmul(w, x, group_begin, group_end, y, y_stride);

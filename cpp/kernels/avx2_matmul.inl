@@ -128,7 +128,7 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[16
       });
     }
     if constexpr (W::bias != 0) {
-      constexpr i32 shift = W::bias == -4 ? 2 : 5;
+      constexpr i32 shift = __builtin_ctz(u32(-W::bias));
       static_assert(W::bias == -(1 << shift));
       total[t][h] = _mm256_sub_epi32(total[t][h], _mm256_slli_epi32(correction, shift));
     }

@@ -28,6 +28,7 @@ FLYBALL_INLINE __m256i masked(const u8* masks, u32 i, u32 half, i32 value) {
 // The scales of a block.
 template <Type type>
 FLYBALL_INLINE __m256 load_scales(const u8* head, u32 half) {
+  if constexpr (has_grid(type)) return _mm256_mul_ps(load_halves(head, half), _mm256_set1_ps(grid_of(type).unit));
   if constexpr (type != Type::mxfp4) return load_halves(head, half);
   const __m256i exponents = _mm256_slli_epi32(_mm256_cvtepu8_epi32(load_bytes(head + 8 * half)), 23);
   const __m256 x = _mm256_castsi256_ps(_mm256_max_epi32(exponents, _mm256_set1_epi32(1 << 22)));
@@ -221,6 +222,54 @@ struct Iq4Xs {
   FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
   FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }
 };
+
+// Points of a grid. Their scales are nibbles n for 2 n + 1.
+template <Type t>
+struct OfGrid {
+  static constexpr Type type = t;
+  static constexpr Grid grid = grid_of(t);
+  static constexpr u32 words = grid.words();
+  static constexpr u32 sub_values = grid.sub_values, adds = grid.offset == 64 ? 1 : 4;
+  static constexpr i32 bias = -grid.offset;
+  static constexpr bool has_min = false;
+  // All bits of each row's word where its bit is set in a plane of those from the eighth on.
+  FLYBALL_INLINE static __m256i plane(const u8* body, u32 i, u32 half) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(body[grid.highs() + 2 * i + half]), bit), bit);
+  }
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const u32 i = v / words;
+    __m256i number = _mm256_cvtepu8_epi32(load_bytes(body + grid.numbers() + 16 * i + 8 * half));
+    for (u32 b = 0; b < grid.high_bits; ++b) {
+      const __m256i bits = plane(body, b * grid.n + i, half);
+      number = _mm256_or_si256(number, _mm256_and_si256(bits, _mm256_set1_epi32(i32(256u << b))));
+    }
+    const int* first = reinterpret_cast<const int*>(grid_words<t>() + v % words);
+    const __m256i sizes = _mm256_i32gather_epi32(first, number, 4 * words);
+    if constexpr (grid.shifted)
+      return _mm256_add_epi8(sizes, low_bits(plane(body, grid.high_bits * grid.n + i, half), 2));
+    // The offset plus or minus the size: below zero its complement and one.
+    const __m256i below = masked(body + grid.signs(), v, half, grid.offset - 1);
+    return _mm256_add_epi8(_mm256_xor_si256(sizes, below), _mm256_sub_epi8(_mm256_set1_epi8(grid.offset), below));
+  }
+  FLYBALL_INLINE static __m128i scales(const u8* body, u32 s, u32 half) {
+    const __m128i x = load_bytes(body + 16 * (s / 2) + 8 * half);
+    const __m128i n = _mm_and_si128(s % 2 ? _mm_srli_epi16(x, 4) : x, _mm_set1_epi8(15));
+    return _mm_add_epi8(_mm_add_epi8(n, n), _mm_set1_epi8(1));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return twice(scales(body, s, half)); }
+  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
+    return pair_bytes(scales(body, 2 * i, half), scales(body, 2 * i + 1, half));
+  }
+};
+
+using Iq3Xxs = OfGrid<Type::iq3_xxs>;
+using Iq3S = OfGrid<Type::iq3_s>;
+using Iq2Xxs = OfGrid<Type::iq2_xxs>;
+using Iq2Xs = OfGrid<Type::iq2_xs>;
+using Iq2S = OfGrid<Type::iq2_s>;
+using Iq1S = OfGrid<Type::iq1_s>;
+using Iq1M = OfGrid<Type::iq1_m>;
 
 }  // namespace
 }  // namespace flyball::kernels

@@ -23,6 +23,7 @@ FLYBALL_INLINE __m512i nibbles(const u8* p, bool high) {
 // The scales of a block.
 template <Type type>
 FLYBALL_INLINE __m512 load_scales(const u8* head) {
+  if constexpr (has_grid(type)) return _mm512_mul_ps(load_halves(head), _mm512_set1_ps(grid_of(type).unit));
   if constexpr (type != Type::mxfp4) return load_halves(head);
   const __m512i exponents = _mm512_slli_epi32(_mm512_cvtepu8_epi32(load_bytes(head)), 23);
   const __m512 x = _mm512_castsi512_ps(_mm512_max_epi32(exponents, _mm512_set1_epi32(1 << 22)));
@@ -213,6 +214,51 @@ struct Iq4Xs {
   FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(load_bytes(body + 16 * s)); }
   FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return Q3K::pair(body, i); }
 };
+
+// Points of a grid. Their scales are nibbles n for 2 n + 1.
+template <Type t>
+struct OfGrid {
+  static constexpr Type type = t;
+  static constexpr Grid grid = grid_of(t);
+  static constexpr u32 words = grid.words();
+  static constexpr u32 sub_values = grid.sub_values;
+  static constexpr i32 bias = -grid.offset, start = bias;
+  static constexpr bool has_min = false, narrow = false, centered = false;
+  FLYBALL_INLINE static __mmask16 plane(const u8* body, u32 i) {
+    u16 bits;
+    memcpy(&bits, body + grid.highs() + 2 * i, 2);
+    return _cvtu32_mask16(bits);
+  }
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const u32 i = v / words;
+    __m512i number = _mm512_cvtepu8_epi32(load_bytes(body + grid.numbers() + 16 * i));
+    for (u32 b = 0; b < grid.high_bits; ++b) {
+      number = _mm512_mask_or_epi32(number, plane(body, b * grid.n + i), number, _mm512_set1_epi32(i32(256u << b)));
+    }
+    const __m512i sizes = _mm512_i32gather_epi32(number, grid_words<t>() + v % words, 4 * words);
+    if constexpr (grid.shifted)
+      return _mm512_mask_add_epi32(sizes, plane(body, grid.high_bits * grid.n + i), sizes, _mm512_set1_epi8(2));
+    const __m512i offset = _mm512_set1_epi8(grid.offset);
+    return _mm512_mask_sub_epi8(_mm512_add_epi8(offset, sizes), load_mask(body + grid.signs(), v), offset, sizes);
+  }
+  FLYBALL_INLINE static __m128i scales(const u8* body, u32 s) {
+    const __m128i x = load_bytes(body + 16 * (s / 2));
+    const __m128i n = _mm_and_si128(s % 2 ? _mm_srli_epi16(x, 4) : x, _mm_set1_epi8(15));
+    return _mm_add_epi8(_mm_add_epi8(n, n), _mm_set1_epi8(1));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(scales(body, s)); }
+  FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) {
+    return pair_bytes(scales(body, 2 * i), scales(body, 2 * i + 1));
+  }
+};
+
+using Iq3Xxs = OfGrid<Type::iq3_xxs>;
+using Iq3S = OfGrid<Type::iq3_s>;
+using Iq2Xxs = OfGrid<Type::iq2_xxs>;
+using Iq2Xs = OfGrid<Type::iq2_xs>;
+using Iq2S = OfGrid<Type::iq2_s>;
+using Iq1S = OfGrid<Type::iq1_s>;
+using Iq1M = OfGrid<Type::iq1_m>;
 
 }  // namespace
 }  // namespace flyball::kernels

@@ -139,6 +139,30 @@ void dequantize_iq4_xs(const u8* p, f32* out) {
   }
 }
 
+template <Type type>
+void dequantize_grid(const u8* p, f32* out) {
+  constexpr Grid grid = grid_of(type);
+  const GridBlock block = read_grid_block(type, p);
+  const f32 d = half_to_f32(block.d) * grid.unit;
+  for (u32 i = 0; i < 256; ++i) {
+    const u32 sub = i / grid.sub_values, v = i / 4;
+    const u32 scale = 2 * (block.scales[sub / 2] >> (4 * (sub % 2)) & 15u) + 1;
+    const u32 word = grid_words<type>()[grid.words() * block.point[v / grid.words()] + v % grid.words()];
+    const i32 byte = i32(word >> (8 * (i % 4)) & 255u);
+    const u32 signs = block.signs[i / 8];
+    const i32 value = grid.shifted ? byte - 16 + (signs & 1 ? 0 : 2) : signs >> (i % 8) & 1 ? -byte : byte;
+    out[i] = d * f32(scale) * f32(value);
+  }
+}
+
+void dequantize_iq3_xxs(const u8* p, f32* out) { dequantize_grid<Type::iq3_xxs>(p, out); }
+void dequantize_iq3_s(const u8* p, f32* out) { dequantize_grid<Type::iq3_s>(p, out); }
+void dequantize_iq2_xxs(const u8* p, f32* out) { dequantize_grid<Type::iq2_xxs>(p, out); }
+void dequantize_iq2_xs(const u8* p, f32* out) { dequantize_grid<Type::iq2_xs>(p, out); }
+void dequantize_iq2_s(const u8* p, f32* out) { dequantize_grid<Type::iq2_s>(p, out); }
+void dequantize_iq1_s(const u8* p, f32* out) { dequantize_grid<Type::iq1_s>(p, out); }
+void dequantize_iq1_m(const u8* p, f32* out) { dequantize_grid<Type::iq1_m>(p, out); }
+
 void dequantize_f32(const u8* p, f32* out) { memcpy(out, p, 4); }
 void dequantize_f16(const u8* p, f32* out) { *out = half_at(p); }
 void dequantize_bf16(const u8* p, f32* out) { *out = bf16_to_f32(u16(p[0] | p[1] << 8)); }

@@ -45,6 +45,13 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
     case Type::q5_k: return matmul_quantized<Q5K>(w, x, group_begin, group_end, y, y_stride);
     case Type::q6_k: return matmul_quantized<Q6K>(w, x, group_begin, group_end, y, y_stride);
     case Type::iq4_xs: return matmul_quantized<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq3_xxs: return matmul_quantized<Iq3Xxs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq3_s: return matmul_quantized<Iq3S>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq2_xxs: return matmul_quantized<Iq2Xxs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq2_xs: return matmul_quantized<Iq2Xs>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq2_s: return matmul_quantized<Iq2S>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq1_s: return matmul_quantized<Iq1S>(w, x, group_begin, group_end, y, y_stride);
+    case Type::iq1_m: return matmul_quantized<Iq1M>(w, x, group_begin, group_end, y, y_stride);
   }
 }
 

@@ -109,6 +109,27 @@ void pack_iq4_xs_scales(const BlockRows& rows, u8* to) {
   }
 }
 
+void pack_grid(Type type, const BlockRows& rows, u8* head, u8* body) {
+  const Grid grid = grid_of(type);
+  u64 signs[64] = {};
+  u16 bits[4][32 * 2] = {};  // of the numbers from the eighth on, then the shifts
+  for (u32 r = 0; r < group_rows; ++r) {
+    const GridBlock block = read_grid_block(type, rows.row[r]);
+    memcpy(head + 2 * r, &block.d, 2);
+    for (u32 i = 0; i < 128 / grid.sub_values; ++i) body[group_rows * i + r] = block.scales[i];
+    for (u32 i = 0; i < grid.n; ++i) {
+      body[grid.numbers() + group_rows * i + r] = u8(block.point[i]);
+      for (u32 b = 0; b < grid.high_bits; ++b) bits[b][i] |= u16((block.point[i] >> (8 + b) & 1u) << r);
+      if (grid.shifted) bits[grid.high_bits][i] |= u16((~block.signs[i] & 1u) << r);
+    }
+    for (u32 v = 0; v < 64; ++v) signs[v] |= u64(block.signs[v / 2] >> (4 * (v % 2)) & 15u) << (4 * r);
+  }
+  u8* to = body + grid.highs();
+  const u32 n_planes = grid.high_bits + grid.shifted;
+  for (u32 b = 0; b < n_planes; ++b) memcpy(to + 2 * grid.n * b, bits[b], 2 * grid.n);
+  if (!grid.shifted) memcpy(body + grid.signs(), signs, sizeof signs);
+}
+
 // One block of 16 rows: its head and its body. Offsets are those of the file's block structs.
 void pack_block(Type type, const BlockRows& rows, u8* head, u8* body) {
   switch (type) {
@@ -187,6 +208,13 @@ void pack_block(Type type, const BlockRows& rows, u8* head, u8* body) {
       pack_iq4_xs_scales(rows, body);
       pack_vectors(rows, 8, 32, body + 128);
       break;
+    case Type::iq3_xxs:
+    case Type::iq3_s:
+    case Type::iq2_xxs:
+    case Type::iq2_xs:
+    case Type::iq2_s:
+    case Type::iq1_s:
+    case Type::iq1_m: pack_grid(type, rows, head, body); break;
     case Type::f32:
     case Type::f16:
     case Type::bf16: break;  // not blocks: pack_float_group

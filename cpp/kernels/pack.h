@@ -21,10 +21,13 @@
 //   Q3_K               i8 scales minus 32 [16][16]; 64 masks (n, shift s 0..3, c): bit 4n+s of hmask[4c+j];
 //                      16 vectors as Q2_K
 //   IQ4_XS             i8 scales minus 32 [8][16]; 32 vectors (sub-block b, c 0..3): qs[16b+4c+j], nibbles as Q4_0
+//   of a grid          u8 scales [sub-blocks / 2][16], two nibbles; u8 numbers of points [n][16]; their bits from the
+//                      eighth on, u16 [high_bits][n], bit r of row r; 64 masks v: the sign of value 4v+j, or (IQ1)
+//                      u16 [n]: the shift up (kernels/grids.h)
 //   F32 F16 BF16       body only: [column][16 rows]
 #pragma once
 
-#include "gguf/types.h"
+#include "kernels/grids.h"
 
 namespace flyball::kernels {
 
@@ -54,6 +57,13 @@ static constexpr PackedShape packed_shape(gguf::Type type) {
     case Type::q5_k: return {256, 64, 3 * 64 + 64 * 8 + 32 * 64};
     case Type::q6_k: return {256, 32, 16 * 16 + 32 * 64 + 16 * 64};
     case Type::iq4_xs: return {256, 32, 8 * 16 + 32 * 64};
+    case Type::iq3_xxs:
+    case Type::iq3_s:
+    case Type::iq2_xxs:
+    case Type::iq2_xs:
+    case Type::iq2_s:
+    case Type::iq1_s:
+    case Type::iq1_m: return {256, 32, grid_of(type).body_bytes()};
   }
   return {1, 0, 0};
 }

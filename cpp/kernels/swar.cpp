@@ -202,6 +202,13 @@ GroupFunction group_function(Type type) {
     case Type::q5_k: return matmul256<Type::q5_k>;
     case Type::q6_k: return matmul256<Type::q6_k>;
     case Type::iq4_xs: return matmul256<Type::iq4_xs>;
+    case Type::iq3_xxs: return matmul256<Type::iq3_xxs>;
+    case Type::iq3_s: return matmul256<Type::iq3_s>;
+    case Type::iq2_xxs: return matmul256<Type::iq2_xxs>;
+    case Type::iq2_xs: return matmul256<Type::iq2_xs>;
+    case Type::iq2_s: return matmul256<Type::iq2_s>;
+    case Type::iq1_s: return matmul256<Type::iq1_s>;
+    case Type::iq1_m: return matmul256<Type::iq1_m>;
   }
   return nullptr;
 }

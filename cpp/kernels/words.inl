@@ -31,6 +31,24 @@ Word mask_bytes(const u8* masks, u32 mask, u32 i) {
   return Word(u64(spread(bits >> 4)) << 32 | spread(bits & 15));
 }
 
+// Of a row's values 4v .. 4v+3, from the words of their point.
+template <Type type>
+u32 grid_codes(const u8* body, u32 r, u32 v) {
+  constexpr Grid grid = grid_of(type);
+  const u32 i = v / grid.words();
+  const auto bit = [&](u32 plane) {
+    const u8* mask = body + grid.highs() + 2 * (plane * grid.n + i);
+    return u32(mask[r / 8] >> (r % 8) & 1);
+  };
+  u32 number = body[grid.numbers() + 16 * i + r];
+  for (u32 b = 0; b < grid.high_bits; ++b) number |= bit(b) << (8 + b);
+  const u32 sizes = grid_words<type>()[grid.words() * number + v % grid.words()];
+  if constexpr (grid.shifted) return sizes + all_bytes<u32>(2 * bit(grid.high_bits));
+  // The offset plus or minus the size: below zero its complement and one.
+  const u32 below = mask_bytes<u32>(body + grid.signs(), v, r) * (u32(grid.offset) - 1);
+  return (sizes ^ below) + (all_bytes<u32>(u32(grid.offset)) - below);
+}
+
 // Codes of values 4v .. 4v+3 of a block: unsigned, but for Q8_0, whose codes are its values.
 template <Type type, class Word>
 Word codes32(const u8* body, u32 i, u32 v) {
@@ -44,7 +62,10 @@ Word codes32(const u8* body, u32 i, u32 v) {
 template <Type type, class Word>
 Word codes256(const u8* body, u32 i, u32 v) {
   const u32 half = v / 32, sub = v / 8, c = v % 8;  // sub-blocks of 32
-  if constexpr (type == Type::q2_k) {
+  if constexpr (has_grid(type)) {
+    if constexpr (sizeof(Word) == 4) return grid_codes<type>(body, i, v);
+    return Word(u64(grid_codes<type>(body, 2 * i + 1, v)) << 32 | grid_codes<type>(body, 2 * i, v));
+  } else if constexpr (type == Type::q2_k) {
     return field(vector_word<Word>(body + 256, 8 * half + c, i), 2 * (sub % 4), 2);
   } else if constexpr (type == Type::q3_k) {
     const Word low = field(vector_word<Word>(body + 256 + 512, 8 * half + c, i), 2 * (sub % 4), 2);
@@ -66,6 +87,7 @@ Word codes256(const u8* body, u32 i, u32 v) {
 
 // The offset of a code from its value.
 constexpr u32 code_offset(Type type) {
+  if (has_grid(type)) return u32(grid_of(type).offset);
   return type == Type::q3_k ? 4 : type == Type::q4_0 ? 8 : type == Type::q5_0 ? 16 : type == Type::q6_k ? 32 : 0;
 }
 
@@ -86,6 +108,9 @@ void decode_scales(const u8* body, u32 r, Block* block) {
       block->minimum[r][s] = body[16 * s + r] >> 4;
     } else if constexpr (type == Type::q3_k || type == Type::q6_k) {
       block->scale[r][s] = i8(body[16 * s + r]);
+    } else if constexpr (has_grid(type)) {
+      const u32 sub = s * 16 / grid_of(type).sub_values;
+      block->scale[r][s] = i8(2 * (body[16 * (sub / 2) + r] >> (4 * (sub % 2)) & 15) + 1);
     } else if constexpr (type == Type::iq4_xs) {
       block->scale[r][s] = i8(body[16 * (s / 2) + r]);
     } else {
@@ -106,7 +131,7 @@ void decode_scales(const u8* body, u32 r, Block* block) {
 f32 half_at(const u8* p, u32 i) { return half_to_f32(u16(p[2 * i] | p[2 * i + 1] << 8)); }
 template <Type type>
 f32 scale_at(const u8* head, u32 r) {
-  return type == Type::mxfp4 ? exponent_scale(head[r]) : half_at(head, r);
+  return type == Type::mxfp4 ? exponent_scale(head[r]) : half_at(head, r) * grid_of(type).unit;
 }
 
 // Where a group's results go: y of its first row, and how many rows of it exist. All 16 are computed: a constant count

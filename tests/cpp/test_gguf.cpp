@@ -145,10 +145,12 @@ TEST(type_sizes) {  // against the sizes of the structs in ggml's ggml-common.h
   const struct {
     Type type;
     u32 values, bytes;
-  } sizes[] = {{Type::f32, 1, 4},      {Type::f16, 1, 2},      {Type::bf16, 1, 2},       {Type::q4_0, 32, 18},
-               {Type::q4_1, 32, 20},   {Type::q5_0, 32, 22},   {Type::q5_1, 32, 24},     {Type::q8_0, 32, 34},
-               {Type::q2_k, 256, 84},  {Type::q3_k, 256, 110}, {Type::q4_k, 256, 144},   {Type::q5_k, 256, 176},
-               {Type::q6_k, 256, 210}, {Type::iq4_nl, 32, 18}, {Type::iq4_xs, 256, 136}, {Type::mxfp4, 32, 17}};
+  } sizes[] = {{Type::f32, 1, 4},        {Type::f16, 1, 2},       {Type::bf16, 1, 2},       {Type::q4_0, 32, 18},
+               {Type::q4_1, 32, 20},     {Type::q5_0, 32, 22},    {Type::q5_1, 32, 24},     {Type::q8_0, 32, 34},
+               {Type::q2_k, 256, 84},    {Type::q3_k, 256, 110},  {Type::q4_k, 256, 144},   {Type::q5_k, 256, 176},
+               {Type::q6_k, 256, 210},   {Type::iq4_nl, 32, 18},  {Type::iq4_xs, 256, 136}, {Type::mxfp4, 32, 17},
+               {Type::iq3_xxs, 256, 98}, {Type::iq3_s, 256, 110}, {Type::iq2_xxs, 256, 66}, {Type::iq2_xs, 256, 74},
+               {Type::iq2_s, 256, 82},   {Type::iq1_s, 256, 50},  {Type::iq1_m, 256, 56}};
   for (const auto& size : sizes) {
     const auto* info = gguf::type_info(u32(size.type));
     REQUIRE(info != nullptr);
@@ -156,7 +158,7 @@ TEST(type_sizes) {  // against the sizes of the structs in ggml's ggml-common.h
     CHECK_EQ(info->block_bytes, size.bytes);
     CHECK(gguf::type_name(u32(size.type)) == info->name);
   }
-  CHECK_EQ(gguf::supported_types().size, 16);
+  CHECK_EQ(gguf::supported_types().size, 23);
   CHECK(gguf::type_name(40) == Str("NVFP4"));
   CHECK(gguf::type_name(42) == Str("Q2_0"));
   CHECK(gguf::type_name(31) == Str("Q4_0_4_4 (removed)"));

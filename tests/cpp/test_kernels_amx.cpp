@@ -242,6 +242,13 @@ AMX_TEST(q6_k)
 AMX_TEST(iq4_nl)
 AMX_TEST(iq4_xs)
 AMX_TEST(mxfp4)
+AMX_TEST(iq3_xxs)
+AMX_TEST(iq3_s)
+AMX_TEST(iq2_xxs)
+AMX_TEST(iq2_xs)
+AMX_TEST(iq2_s)
+AMX_TEST(iq1_s)
+AMX_TEST(iq1_m)
 
 TEST(amx_matmul_of_floats) {
   for (const Type type : {Type::f32, Type::f16, Type::bf16}) {

@@ -163,6 +163,13 @@ MATMUL_TEST(q6_k)
 MATMUL_TEST(iq4_nl)
 MATMUL_TEST(iq4_xs)
 MATMUL_TEST(mxfp4)
+MATMUL_TEST(iq3_xxs)
+MATMUL_TEST(iq3_s)
+MATMUL_TEST(iq2_xxs)
+MATMUL_TEST(iq2_xs)
+MATMUL_TEST(iq2_s)
+MATMUL_TEST(iq1_s)
+MATMUL_TEST(iq1_m)
 
 // Exponents near each other and far apart, canceling sums, ties, and all that is left to fma32.
 TEST(kernel_fma_integer_has_the_bits_of_fma) {

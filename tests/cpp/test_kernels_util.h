@@ -88,7 +88,8 @@ inline std::vector<u32> half_offsets(Type type) {
     case Type::q2_k: return {80, 82};
     case Type::q3_k: return {108};
     case Type::q6_k: return {208};
-    case Type::mxfp4: return {};
+    case Type::mxfp4:
+    case Type::iq1_m: return {};
     default: return {0};
   }
 }
@@ -115,6 +116,10 @@ inline std::vector<u8> random_rows(Type type, u32 rows, u32 cols, Random& random
     const u8 constant = extremes[random.below(6)];
     for (u32 i = 0; i < info.block_bytes; ++i) block[i] = fill == Fill::extreme ? constant : u8(random.next());
     if (type == Type::mxfp4) block[0] = random_exponent(random, fill);
+    if (type == Type::iq1_m) {  // in the upper nibbles of four words
+      const u16 half = random_half(random, fill);
+      for (u32 i = 0; i < 4; ++i) block[49 + 2 * i] = u8((block[49 + 2 * i] & 15) | (half >> (4 * i) & 15) << 4);
+    }
     for (const u32 offset : half_offsets(type)) {
       const u16 half = random_half(random, fill);
       std::memcpy(block + offset, &half, 2);
@@ -177,9 +182,10 @@ inline u64 first_difference(const f32* a, const f32* b, u64 n) {
   return n;
 }
 
-constexpr Type all_types[] = {Type::f32,  Type::f16,    Type::bf16,   Type::q4_0, Type::q4_1, Type::q5_0,
-                              Type::q5_1, Type::q8_0,   Type::q2_k,   Type::q3_k, Type::q4_k, Type::q5_k,
-                              Type::q6_k, Type::iq4_nl, Type::iq4_xs, Type::mxfp4};
+constexpr Type all_types[] = {Type::f32,     Type::f16,    Type::bf16,   Type::q4_0,  Type::q4_1,    Type::q5_0,
+                              Type::q5_1,    Type::q8_0,   Type::q2_k,   Type::q3_k,  Type::q4_k,    Type::q5_k,
+                              Type::q6_k,    Type::iq4_nl, Type::iq4_xs, Type::mxfp4, Type::iq3_xxs, Type::iq3_s,
+                              Type::iq2_xxs, Type::iq2_xs, Type::iq2_s,  Type::iq1_s, Type::iq1_m};
 
 inline std::string type_text(Type type) {
   const Str name = gguf::type_name(u32(type));

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import gguf_file as gf
+from .grid_quants import ENCODERS as GRID_TYPES
 from .quants import quantize
 
 F32 = npt.NDArray[np.float32]
@@ -177,7 +178,7 @@ def types_of(variant: str) -> tuple[str, ...]:
     return TYPES if variant in ("llama", "qwen3") else tuple(t for t in TYPES if t not in _RARE_TYPES)
 
 
-_RARE_TYPES = ("MXFP4",)
+_RARE_TYPES = ("MXFP4", *GRID_TYPES)
 
 
 @dataclass(frozen=True)
@@ -359,6 +360,13 @@ FILE_TYPES = {  # general.file_type, llama.cpp's enum of mixes; information only
     "IQ4_XS": 30,
     "BF16": 32,
     "MXFP4": 38,
+    "IQ3_XXS": 23,
+    "IQ3_S": 26,
+    "IQ2_XXS": 19,
+    "IQ2_XS": 20,
+    "IQ2_S": 28,
+    "IQ1_S": 24,
+    "IQ1_M": 31,
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import grid_quants
 from .gguf_file import TENSOR_TYPES
 
 F32 = npt.NDArray[np.float32]
@@ -263,4 +264,5 @@ _ENCODERS: dict[str, Callable[[F32], U8]] = {
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "MXFP4": _mxfp4,
+    **grid_quants.ENCODERS,
 }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.reference import forward, gguf_file
+from tests.reference.grid_quants import ENCODERS as GRID_TYPES
 from tests.reference.models import TYPES, VARIANTS, write_model
 from tests.reference.quants import quantize
 
@@ -29,6 +30,13 @@ ERROR = {
     "IQ4_NL": 0.09,
     "IQ4_XS": 0.09,
     "MXFP4": 0.13,
+    "IQ3_XXS": 0.23,
+    "IQ3_S": 0.18,
+    "IQ2_XXS": 0.44,
+    "IQ2_XS": 0.38,
+    "IQ2_S": 0.34,
+    "IQ1_S": 0.57,
+    "IQ1_M": 0.55,
     "Q3_K": 0.18,
     "Q2_K": 0.36,
 }
@@ -52,7 +60,8 @@ def test_quantised_rows_read_back(kind: str) -> None:
     y = gguf.dequantize({"F32": raw.view("<f4"), "F16": raw.view("<f2")}.get(kind, raw), tensor_type)
     error = np.sqrt(np.mean((y - x) ** 2, axis=1) / np.maximum(np.mean(x**2, axis=1), 1e-30))
     assert np.all(y[0] == 0)
-    assert error[1] < 1e-3 or kind == "BF16"
+    # A group of equal values is not a point of every grid.
+    assert error[1] < (0.5 if kind in GRID_TYPES else 3e-3 if kind == "BF16" else 1e-3)
     assert error[2:4].max() <= 1.5 * ERROR[kind]
     assert error[4] <= 1.5 * ERROR[kind] + 0.05  # a float16 scale near its smallest values
     assert error[5:].max() <= 1.5 * ERROR[kind]
