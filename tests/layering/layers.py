@@ -54,7 +54,7 @@ CPP_MEANING = {  # for the picture
 PYTHON_ROWS = (
     ("_cached", "_counts", "errors"),
     ("_core", "paths", "pickling"),
-    ("templates", "files", "config"),
+    ("answers", "templates", "files", "config"),
     ("engine", "journal"),
     ("governor", "evidence"),
     ("image", "bench"),

@@ -1,0 +1,82 @@
+"""What a format of answers is made of: the tags around thoughts and calls, or the headers of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .parts import ToolCall
+from .readers import MakeReader
+from .symbols import Symbols
+
+CONTENT, REASONING = "content", "reasoning_content"  # the parts of an answer that are text
+Route = str | tuple[str]  # one of them, or the name of the tool that is called
+NamedReader = Callable[[str, bool, str], list[ToolCall] | None]
+
+_INNER = (  # control tokens inside of calls
+    '<|"|>', "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "<|tool_call_argument_begin|>", "[ARGS]",
+    "[CALL_ID]",
+    "<｜tool▁sep｜>", "<|tool_call:name|>", "<|tool_call:args|>", "<|open|>", "<|close|>", "<|sep|>", "]<]minimax[>[",
+    "｜DSML｜", "<tool_sep:opensource>", "<arg_key:opensource>", "</arg_key:opensource>", "<arg_value:opensource>",
+    "</arg_value:opensource>",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """The tags around thoughts. `prompts`: what else may end a prompt whose answer begins with thoughts."""
+
+    open: str
+    close: str
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """How a family writes calls: after `open`, up to one of `closes` at which `reader` finds them whole; `json`: they
+    end where their JSON does. `first`: only where content begins. `keep_open`: `open` and close are a part of the call.
+    """
+
+    open: str
+    closes: tuple[str, ...]
+    reader: MakeReader
+    json: bool = False
+    first: bool = False
+    keep_open: bool = False
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A format of tags. `drops`: those around the text for the user; `call_drops`: those around calls."""
+
+    name: str
+    calls: tuple[CallForm, ...] = ()
+    thinking: tuple[Thinking, ...] = ()
+    drops: tuple[str, ...] = ()
+    call_drops: tuple[str, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All texts in which control tokens can stand."""
+        pairs = [text for each in self.thinking for text in (each.open, each.close)]
+        return (*pairs, *self.drops, *self.call_drops, *_INNER, *(t for c in self.calls for t in (c.open, *c.closes)))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """A format of messages. `delimiters`: what ends a header, what ends a message, what begins one; `marks` may stand
+    in headers. `route`: where a header sends its message, None if it is none."""
+
+    name: str
+    delimiters: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    marks: tuple[str, ...]
+    route: Callable[[str, set[str]], Route | None]
+    reader: Callable[[Symbols, Sequence[Mapping[str, Any]]], NamedReader]
+    words: frozenset[str] = frozenset()  # what a header consists of, beside a recipient
+    literal: bool = False  # what is no header is text
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All texts in which control tokens can stand."""
+        return (*(tag for each in self.delimiters for tag in each), *self.marks)
