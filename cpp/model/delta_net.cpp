@@ -115,6 +115,7 @@ void load_delta_net(Loader& loader, const Config& config, u32 i, DeltaNet& weigh
   weights.input = loader.matrix(LayerName(i, "attn_qkv.weight"), n_embd, shape.n_channel);
   weights.gate = loader.matrix(LayerName(i, "attn_gate.weight"), n_embd, shape.values_dim());
   if (config.keys_in_groups) {
+    loader.skip(LayerName(i, "ssm_in.weight"));  // an older form of the two above
     weights.alpha = loader.matrix(LayerName(i, "ssm_ba.weight"), n_embd, 2 * n_head);
   } else {
     weights.alpha = loader.matrix(LayerName(i, "ssm_alpha.weight"), n_embd, n_head);

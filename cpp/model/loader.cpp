@@ -35,6 +35,11 @@ const gguf::Tensor* Loader::find(Str name, u64 cols, u64 rows, bool required, u6
   return tensor;
 }
 
+void Loader::skip(Str name) {
+  const gguf::Tensor* tensor = file_.tensor(name);
+  if (tensor && checks_only()) used_[u64(tensor - file_.tensors().data)] = 1;
+}
+
 Span<f32> Loader::floats(Str name, u64 n) {
   const Span<f32> values = arena_.allocate<f32>(n);
   if (values.empty()) status_ = no_memory(name, n * sizeof(f32));

@@ -18,6 +18,7 @@ class Loader {
 
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
+  void skip(Str name);  // a tensor that changes nothing, if the file has it
   const f32* vector(Str name, u64 n, bool required);
   const f32* transposed(Str name, u32 cols, u32 rows);  // (cols, rows) of a tensor (rows, cols)
   const f32* constant(f32 value, u32 n);                // n times the value

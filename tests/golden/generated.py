@@ -50,7 +50,7 @@ class Measured:
 def vocabulary(n_vocab: int) -> dict[str, gf.Value]:
     """As many tokens of byte-level BPE as the model has: two control tokens, printable letters, numbered words."""
     letters = [chr(code) for code in range(0x21, 0x7F)]
-    tokens = ["<|begin|>", "<|end|>", "\u0120", *letters, *(f"word{i}" for i in range(n_vocab))][:n_vocab]
+    tokens = ["<|begin|>", "<|end|>", "\u0120", *letters, "th", *(f"word{i}" for i in range(n_vocab))][:n_vocab]
     return {
         "tokenizer.ggml.model": gf.string("gpt2"),
         "tokenizer.ggml.pre": gf.string("llama-bpe"),
