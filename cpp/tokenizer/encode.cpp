@@ -129,7 +129,7 @@ class Encoder {
   Fragment* cut(Fragment* f, u64 at, Token token) {
     Str left = f->text.substr(0, at);
     Str right = f->text.from(at + s_.texts[u64(token)].size);
-    const u8 attributes = s_.attributes[u64(token)];
+    const u16 attributes = s_.attributes[u64(token)];
     while ((attributes & strips_left) && left.size > 0 && is_space(left[left.size - 1])) --left.size;
     while ((attributes & strips_right) && right.size > 0 && is_space(right[0])) right = right.from(1);
     Fragment* found = new_fragment();
@@ -150,6 +150,7 @@ class Encoder {
   }
 
   bool encode_bpe(Str text) {
+    if (s_.pre->characters && !escape_spaces(&text, false)) return false;
     if (s_.composes && may_compose(text)) {
       u32* work = composing_.reserve(scratch_, text.size * composing_memory);
       char* composed = composed_.reserve(scratch_, text.size * composed_bytes);
@@ -172,6 +173,7 @@ class Encoder {
   }
 
   bool encode_word(Str word) {
+    if (s_.pre->characters) return encode_characters(word);
     if (s_.pre->whole_words) {
       const Token token = find_word(word);
       if (token != no_token) return emit(token), true;
@@ -244,6 +246,14 @@ class Encoder {
     return true;
   }
 
+  bool encode_characters(Str word) {
+    if (s_.pre->gemma && word[0] == '\n') {
+      const Token token = s_.table.find(word);
+      if (token != no_token && (s_.attributes[u64(token)] & is_mergeable)) return emit(token), true;
+    }
+    return encode_symbols(word, [&](const Symbol& l, const Symbol& r) { return find_merge(l.token, r.token); });
+  }
+
   void emit_symbols(const Symbol* symbols, Str text) {
     for (i32 i = 0; i >= 0; i = symbols[i].next) {
       const Symbol& symbol = symbols[i];
@@ -255,10 +265,11 @@ class Encoder {
     }
   }
 
-  bool encode_spm(Str text, bool space_before) {
+  // Every space to U+2581, in memory of the encoder.
+  bool escape_spaces(Str* text, bool space_before) {
     u64 n_spaces = space_before;
-    for (char c : text) n_spaces += c == ' ';
-    const u64 size = text.size + n_spaces * (spm_space.size - 1) + space_before;
+    for (char c : *text) n_spaces += c == ' ';
+    const u64 size = text->size + n_spaces * (spm_space.size - 1) + space_before;
     char* escaped = escaped_.reserve(scratch_, size);
     if (!escaped) return false;
     u64 n = 0;
@@ -267,19 +278,29 @@ class Encoder {
       n += spm_space.size;
     };
     if (space_before) put_space();
-    for (char c : text) {
+    for (char c : *text) {
       if (c == ' ') {
         put_space();
       } else {
         escaped[n++] = c;
       }
     }
+    *text = {escaped, n};
+    return true;
+  }
+
+  bool encode_spm(Str text, bool space_before) {
+    if (!escape_spaces(&text, space_before)) return false;
     // Where no token has a space inside, nothing merges across the start of a word: small heaps, the same result.
-    Str rest(escaped, n);
-    while (!rest.empty()) {
-      const u64 word = s_.words_start_with_space ? word_length(rest) : rest.size;
-      if (!encode_spm_word(rest.substr(0, word))) return false;
-      rest = rest.from(word);
+    while (!text.empty()) {
+      const u64 size = s_.words_start_with_space ? word_length(text) : text.size;
+      const Str word = text.substr(0, size);
+      const bool done = encode_symbols(word, [&](const Symbol& left, const Symbol& right) {
+        const Token token = find_mergeable(word.substr(left.begin, left.size + right.size));
+        return token == no_token ? Merge{} : Merge{s_.keys[u64(token)], token};
+      });
+      if (!done) return false;
+      text = text.from(size);
     }
     return true;
   }
@@ -297,7 +318,9 @@ class Encoder {
     return token != no_token && (s_.attributes[u64(token)] & is_mergeable) ? token : no_token;
   }
 
-  bool encode_spm_word(Str word) {
+  // Characters merge as `find` says.
+  template <class Find>
+  bool encode_symbols(Str word, const Find& find) {
     Symbol* symbols = symbols_.reserve(scratch_, word.size);
     Candidate* heap = heap_.reserve(scratch_, heap_capacity(word.size));
     if (!symbols || !heap) return false;
@@ -308,10 +331,7 @@ class Encoder {
       i += bytes;
     }
     symbols[n - 1].next = -1;
-    merge_symbols(symbols, n, heap, [&](const Symbol& left, const Symbol& right) {
-      const Token token = find_mergeable(word.substr(left.begin, left.size + right.size));
-      return token == no_token ? Merge{} : Merge{s_.keys[u64(token)], token};
-    });
+    merge_symbols(symbols, n, heap, find);
     emit_symbols(symbols, word);
     return true;
   }

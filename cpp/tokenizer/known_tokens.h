@@ -26,4 +26,10 @@ inline constexpr Str control_texts[] = {
     "<fim_middle>",    "<｜fim▁end｜>", "<MID>",           "▁<MID>",          "<|code_middle|>", "<|middle|>",
 };
 
+// Gemma 4's marks of thoughts and tool calls in an answer. Its files call them user-defined, so that any text would turn
+// into them; they are control tokens here, but shown in what the model says.
+inline constexpr Str shown_texts[] = {
+    "<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", "<|\"|>",
+};
+
 }  // namespace flyball::tokenizer

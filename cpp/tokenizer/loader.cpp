@@ -67,10 +67,14 @@ Status Loader::run() {
 Status Loader::read_model() {
   FLYBALL_ASSIGN(s_.model, file_.get_str(KEY "model"));
   if (s_.model == "llama") return refuse_normalizer();
+  if (s_.model == "gemma4") {
+    s_.pre = find_pre_tokenizer(s_.model);
+    return {};
+  }
   if (s_.model != "gpt2") {
     return fail(Code::unsupported, KEY "model")
-           << "tokenizer model '" << s_.model << "' is not supported; supported are 'llama' (SentencePiece) and 'gpt2'"
-           << " (byte-level BPE)";
+           << "tokenizer model '" << s_.model << "' is not supported; supported are 'llama' (SentencePiece), 'gpt2'"
+           << " (byte-level BPE) and 'gemma4'";
   }
   // Files from before pre-tokenizers were named mean `default`; a name that is there must be known.
   Str name;
@@ -117,7 +121,7 @@ Status Loader::read_tokens() {
   const u64 n = n_embedded(array.count);
   s_.texts = arena_.allocate<Str>(n);
   s_.pieces = arena_.allocate<Str>(n);
-  s_.attributes = arena_.allocate<u8>(n);
+  s_.attributes = arena_.allocate<u16>(n);
   if (s_.texts.empty() || s_.pieces.empty() || s_.attributes.empty()) return out_of_memory();
   gguf::StringArray strings(array);
   for (Str& text : s_.texts) {
@@ -136,14 +140,14 @@ u64 Loader::n_embedded(u64 n_listed) const {
 Status Loader::read_types() {
   const Value* found = file_.find(KEY "token_type");
   if (!found && s_.pre) {
-    for (u8& attribute : s_.attributes) attribute = is_mergeable;
+    for (u16& attribute : s_.attributes) attribute = is_mergeable;
     return {};
   }
   const bool is_unsigned = found && found->element == ValueType::u32;  // as some exporters write them
   FLYBALL_ASSIGN(types_, file_.get_array(KEY "token_type", is_unsigned ? ValueType::u32 : ValueType::i32));
   FLYBALL_TRY(same_count(types_, KEY "token_type"));
   for (u64 i = 0; i < s_.texts.size; ++i) {
-    u8& attribute = s_.attributes[i];
+    u16& attribute = s_.attributes[i];
     switch (type(i)) {
       case control: attribute = is_control_token; break;
       case unknown: attribute = is_unknown_token; break;
@@ -158,7 +162,7 @@ Status Loader::read_types() {
 // Byte-level BPE maps bytes to characters, but writes user-defined tokens as they are: "\u00f5" is then no byte 0xf5.
 bool Loader::stands_for_itself(Str text) const {
   for (char c : text) {
-    if (s_.pre && (c <= ' ' || c > '~')) return false;
+    if (s_.is_byte_level() && (c <= ' ' || c > '~')) return false;
   }
   return true;
 }
@@ -192,7 +196,7 @@ Status Loader::make_pieces() {
   if (memory.empty()) return out_of_memory();
   char* to = memory.data;
   for (u64 i = 0; i < s_.texts.size; ++i) {
-    const u8 attribute = s_.attributes[i];
+    const u16 attribute = s_.attributes[i];
     u32 value = 0;
     if (s_.is_special(Token(i))) {
       s_.pieces[i] = s_.texts[i];
@@ -205,7 +209,7 @@ Status Loader::make_pieces() {
       }
       s_.pieces[i] = {&all_bytes.of[value], 1};
     } else {
-      s_.pieces[i] = {to, s_.pre ? decode_bytes(s_.texts[i], to) : unescape_spaces(s_.texts[i], to)};
+      s_.pieces[i] = {to, s_.is_byte_level() ? decode_bytes(s_.texts[i], to) : unescape_spaces(s_.texts[i], to)};
       to += s_.pieces[i].size;
     }
   }
@@ -240,7 +244,7 @@ u64 Loader::unescape_spaces(Str text, char* to) {
 
 void Loader::find_byte_tokens() {
   for (u32 value = 0; value < 256; ++value) {
-    s_.byte_tokens[value] = s_.pre ? find_mapped_byte(value) : find_spm_byte(value);
+    s_.byte_tokens[value] = s_.is_byte_level() ? find_mapped_byte(value) : find_byte(value);
   }
 }
 
@@ -252,7 +256,7 @@ Token Loader::find_mapped_byte(u32 value) const {
   return token != no_token && (s_.attributes[u64(token)] & is_mergeable) ? token : no_token;
 }
 
-Token Loader::find_spm_byte(u32 value) const {
+Token Loader::find_byte(u32 value) const {
   constexpr Str hex = "0123456789ABCDEF";
   const char text[6] = {'<', '0', 'x', hex[value >> 4], hex[value & 15], '>'};
   Token token = s_.table.find({text, 6});

@@ -39,7 +39,7 @@ class Loader {
   static u64 unescape_spaces(Str text, char* to);
   void find_byte_tokens();
   Token find_mapped_byte(u32 value) const;
-  Token find_spm_byte(u32 value) const;
+  Token find_byte(u32 value) const;
 
   // loader_merges.cpp
   Status read_merges();
@@ -51,7 +51,7 @@ class Loader {
   // loader_special.cpp
   Status read_special_ids();
   static Error missing_id(Str key, Str name);
-  Token default_id(u64 token, u8 attribute) const;
+  Token default_id(u64 token, u16 attribute) const;
   Status read_id(Str key, Token* token) const;
   Status read_id(Str key, const gguf::Value& value, Token* token) const;
   Status read_eos_list();
@@ -75,7 +75,7 @@ class Loader {
   const gguf::File& file_;
   Tokenizer::State& s_;
   gguf::Value types_;
-  Span<u8> formed_;  // gpt2: tokens that a merge forms
+  Span<u8> formed_;  // BPE: tokens that a merge forms
   u64 tokens_offset_ = 0;
   u64 n_listed_ = 0;
   u64 text_bytes_ = 0;

@@ -52,8 +52,9 @@ Status Loader::read_special_ids() {
   const Value* const bos = file_.find(KEY "bos_token_id");
   const bool adds_bos = (s_.pre ? s_.pre->add_bos : true) && !(bos && is_none(*bos));
   FLYBALL_ASSIGN(s_.add_space_prefix, file_.get_bool_or(KEY "add_space_prefix", !s_.pre && !gemma));
-  if (s_.pre) s_.add_space_prefix = false;  // byte-level BPE has none, whatever the file says
+  if (s_.pre) s_.add_space_prefix = false;  // BPE has none, whatever the file says
   FLYBALL_ASSIGN(s_.add_bos, file_.get_bool_or(KEY "add_bos_token", adds_bos));
+  if (s_.pre && s_.pre->gemma) s_.add_bos = true;
   FLYBALL_ASSIGN(s_.add_eos, file_.get_bool_or(KEY "add_eos_token", false));
   if (s_.add_bos && s_.bos == no_token) return missing_id(KEY "bos_token_id", "BOS");
   if (s_.add_eos && s_.eos == no_token) return missing_id(KEY "eos_token_id", "EOS");
@@ -64,7 +65,7 @@ Error Loader::missing_id(Str key, Str name) {
   return fail(Code::corrupt, key) << "is missing, but the vocabulary asks for " << name << " around each text";
 }
 
-Token Loader::default_id(u64 token, u8 attribute) const {
+Token Loader::default_id(u64 token, u16 attribute) const {
   return token < s_.texts.size && (s_.attributes[token] & attribute) ? Token(token) : no_token;
 }
 
@@ -102,8 +103,8 @@ Status Loader::read_eos(const Value& id) {
 
 void Loader::make_control(Token token) {
   if (token == no_token || is_text(token)) return;
-  u8& attribute = s_.attributes[u64(token)];
-  attribute = u8((attribute & ~(is_user_defined | is_mergeable)) | is_control_token);
+  u16& attribute = s_.attributes[u64(token)];
+  attribute = u16((attribute & ~(is_user_defined | is_mergeable)) | is_control_token);
 }
 
 void Loader::make_final(Token token) {
@@ -118,6 +119,10 @@ void Loader::mark_known_texts() {
   }
   for (Str text : end_of_generation_texts) mark_known(text, true);
   for (Str text : control_texts) mark_known(text, false);
+  for (Str text : shown_texts) {
+    const Token token = s_.pre && s_.pre->gemma ? mark_known(text, false) : no_token;
+    if (token != no_token) s_.attributes[u64(token)] |= is_shown;
+  }
   // "</s>" is EOS to Llama and phi-3, but an HTML tag to gemma, which marks it as user-defined or normal.
   const Token html = s_.table.find("</s>");
   if (html != no_token && type(u64(html)) != normal && !(type(u64(html)) == user_defined && has("<eos>"))) {
@@ -127,7 +132,7 @@ void Loader::mark_known_texts() {
   const bool harmony = has("<|return|>") && has("<|call|>");
   if (harmony || (has("<|calls|>") && has("<|flush|>"))) {
     const Token end = s_.table.find("<|end|>");
-    if (end != no_token && end != s_.eos) s_.attributes[u64(end)] &= u8(~is_end_token);
+    if (end != no_token && end != s_.eos) s_.attributes[u64(end)] &= u16(~is_end_token);
   }
 }
 

@@ -12,6 +12,13 @@ using regex::Program;
 #define UPPER_THEN_LOWER R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)re"
 #define UPPER_MAYBE_LOWER R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)re"
 #define CJK R"re([\x{4e00}-\x{9fa5}\x{3040}-\x{309f}\x{30a0}-\x{30ff}]+)re"
+// Unicode's script of that name.
+#define HAN                                                                                                \
+  R"re(\x{2e80}-\x{2e99}\x{2e9b}-\x{2ef3}\x{2f00}-\x{2fd5}\x{3005}\x{3007}\x{3021}-\x{3029}\x{3038})re"    \
+  R"re(-\x{303b}\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{fa6d}\x{fa70}-\x{fad9}\x{16fe2}\x{16fe3})re" \
+  R"re(\x{16ff0}\x{16ff1}\x{20000}-\x{2a6df}\x{2a700}-\x{2b739}\x{2b740}-\x{2b81d}\x{2b820}-\x{2cea1})re"  \
+  R"re(\x{2ceb0}-\x{2ebe0}\x{2ebf0}-\x{2ee5d}\x{2f800}-\x{2fa1d}\x{30000}-\x{3134a}\x{31350}-\x{323af})re"
+#define NOT_HAN "&&[^" HAN "]]"
 #define ASCII_PUNCTUATION_WORD R"re([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+)re"
 
 constexpr const Program* gpt2 =
@@ -30,10 +37,19 @@ constexpr const Program* qwen2 =
 constexpr const Program* default_stages[] = {&compiled<R"re([\p{P}\$\+<=>\^~\|]+)re">, gpt2, numbers, three_digits};
 constexpr const Program* gpt2_stages[] = {gpt2};
 constexpr const Program* starcoder_stages[] = {one_number, gpt2};
+constexpr const Program* superbpe_stages[] = {numbers, &compiled<R"re((?=(?:\d{3})+(?!\d)))re">};
+constexpr const Program* chameleon_stages[] = {&compiled<"<sentinel:[0-9]+>">,           &compiled<"IMGIMG[A-I]{1,4}Z">,
+                                               &compiled<R"re([\x{9}\n]|    |  )re">,    one_number,
+                                               &compiled<R"re([\p{P}!-/:-@\[-`{-~])re">, gpt2};
 constexpr const Program* falcon_stages[] = {&compiled<R"re([\p{P}\$\+<=>\^~\|`]+)re">, gpt2, three_digits};
 constexpr const Program* llama3_stages[] = {
     &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
+constexpr const Program* jais2_stages[] = {
+    &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)re"
+                           R"re(|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S))re"
+                           R"re(|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1})re">};
 constexpr const Program* qwen2_stages[] = {qwen2};
+constexpr const Program* line_stages[] = {lines};
 constexpr const Program* laguna_stages[] = {lines, qwen2};
 constexpr const Program* qwen35_stages[] = {
     &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)re" SPACES>};
@@ -43,13 +59,25 @@ constexpr const Program* minicpm5_stages[] = {
     three_numbers, &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
 constexpr const Program* seed_coder_stages[] = {
     &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+)re" SPACES>};
+// tokenizer.json has (?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+ for its words, which is the same.
+constexpr const Program* exaone_moe_stages[] = {
+    &compiled<CONTRACTIONS R"re(|[^\r\n\p{L}\p{N}]?\p{L}\p{M}*(?: ?\p{L}\p{M}*)*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?)re"
+                           R"re(|\s*[\r\n]|\s+(?!\S)|\s+)re">};
 // tokenizer.json has possessive ?+ and ++ here; what follows cannot match what they would give back: greedy is the same.
 constexpr const Program* bailing_stages[] = {
     &compiled<R"re((?i:'s|'d|'m|'t|'ll|'ve|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)re"
               R"re(|\s*[\r\n]|\s+(?!\S)|\s+)re">};
-constexpr const Program* gpt4o_stages[] = {
+constexpr const Program* gpt4o =
     &compiled<UPPER_THEN_LOWER CONTRACTIONS "?|" UPPER_MAYBE_LOWER CONTRACTIONS
-                                            R"re(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
+                                            R"re(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>;
+constexpr const Program* gpt4o_stages[] = {gpt4o};
+constexpr const Program* tiny_aya_stages[] = {&compiled<R"re(\d{1,3}(?=(?:\d{3})*\b))re">, gpt4o};
+constexpr const Program* kimi_stages[] = {&compiled<"[" HAN "]+|"
+                                                    R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M})re" NOT_HAN
+                                                    R"re(*[\p{Ll}\p{Lm}\p{Lo}\p{M})re" NOT_HAN "+" CONTRACTIONS "?|"
+                                                    R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M})re" NOT_HAN
+                                                    R"re(+[\p{Ll}\p{Lm}\p{Lo}\p{M})re" NOT_HAN "*" CONTRACTIONS
+                                                    R"re(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)re" SPACES>};
 constexpr const Program* tekken_stages[] = {
     &compiled<UPPER_THEN_LOWER "|" UPPER_MAYBE_LOWER R"re(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
 constexpr const Program* youtu_stages[] = {
@@ -58,9 +86,16 @@ constexpr const Program* youtu_stages[] = {
         R"re(\x{ff1b}\x{ff0c}\x{3001}-\x{303f}\x{fe30}-\x{fe4f}]+|[\x{3105}-\x{312f}]+|)re" CJK>,
     &compiled<UPPER_THEN_LOWER CONTRACTIONS "?|" UPPER_MAYBE_LOWER CONTRACTIONS
                                             R"re(?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)re" SPACES>};
-constexpr const Program* deepseek3_stages[] = {
-    three_numbers, cjk,
-    &compiled<ASCII_PUNCTUATION_WORD R"re(|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)re" SPACES>};
+constexpr const Program* deepseek3 =
+    &compiled<ASCII_PUNCTUATION_WORD R"re(|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)re" SPACES>;
+constexpr const Program* deepseek3_stages[] = {three_numbers, cjk, deepseek3};
+// Its digits as llama.cpp groups them.
+constexpr const Program* afmoe_stages[] = {
+    &compiled<R"re(\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})))re">,
+    &compiled<R"re([\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{f900}-\x{faff}\x{3040}-\x{309f}\x{30a0}-\x{30ff}\x{ff65})re"
+              R"re(-\x{ff9f}\x{2f00}-\x{2fdf}\x{e40}-\x{e7f}\x{e80}-\x{eff}\x{1780}-\x{17ff}\x{1000}-\x{109f})re"
+              R"re(\x{aa60}-\x{aa7f}\x{a9e0}-\x{a9ff}\x{ac00}-\x{d7af}\x{1100}-\x{11ff}]+)re">,
+    deepseek3};
 constexpr const Program* spark_stages[] = {
     three_numbers, cjk,
     &compiled<ASCII_PUNCTUATION_WORD
@@ -99,6 +134,8 @@ constexpr const Program* viking_stages[] = {bloom, one_number};
 #undef UPPER_THEN_LOWER
 #undef UPPER_MAYBE_LOWER
 #undef CJK
+#undef HAN
+#undef NOT_HAN
 #undef ASCII_PUNCTUATION_WORD
 
 constexpr bool whole_words = true;
@@ -120,6 +157,7 @@ constexpr PreTokenizer table[] = {
     {"chatglm-bpe", llama3_stages},
     {"glm4", llama3_stages, whole_words},
     {"glm5", llama3_stages, whole_words},
+    {"jais-2", jais2_stages},
     {"minicpm5", minicpm5_stages, whole_words},
     {.name = "qwen2", .stages = qwen2_stages, .composes = true},
     {.name = "deepseek-r1-qwen", .stages = qwen2_stages, .composes = true},
@@ -134,6 +172,7 @@ constexpr PreTokenizer table[] = {
     {"laguna", laguna_stages},
     {"ufakzeka", ufakzeka_stages},
     {"seed-coder", seed_coder_stages},
+    {"exaone-moe", exaone_moe_stages},
     {"bailingmoe", bailing_stages},
     {"bailingmoe2", bailing_stages},
     {"llada-moe", bailing_stages},
@@ -164,17 +203,24 @@ constexpr PreTokenizer table[] = {
     {"exaone", starcoder_stages},
     {"minerva-7b", starcoder_stages},
     {"mellum2", starcoder_stages},
+    {"superbpe", superbpe_stages},
+    {"chameleon", chameleon_stages, !whole_words, add_bos},
     {"falcon", falcon_stages},
     {"gpt-4o", gpt4o_stages},
     {"llama4", gpt4o_stages},
     {"kanana2", gpt4o_stages},
     {"talkie", gpt4o_stages},
     {"minimax-m2", gpt4o_stages},
+    {"granite-embed-multi-97m", gpt4o_stages, whole_words},
+    {"tiny_aya", tiny_aya_stages},
+    {"cohere2moe", tiny_aya_stages},
+    {"kimi-k2", kimi_stages},
     {"tekken", tekken_stages, whole_words, add_bos},
     {"youtu", youtu_stages, whole_words},
     {"deepseek-llm", deepseek_llm_stages},
     {"deepseek-coder", deepseek_coder_stages},
     {"deepseek-v3", deepseek3_stages},
+    {"afmoe", afmoe_stages},
     {"hunyuan-dense", deepseek3_stages},
     {"joyai-llm", deepseek3_stages},
     {"hy_v4", deepseek3_stages},
@@ -183,6 +229,9 @@ constexpr PreTokenizer table[] = {
     {"gpt3-finnish", bloom_stages},
     {"poro-chat", bloom_stages},
     {"viking", viking_stages},
+    {.name = "gemma4", .stages = line_stages, .characters = true, .gemma = true},
+    {.name = "granite-embed-multi-311m", .stages = line_stages, .characters = true, .gemma = true},
+    {.name = "sarvam-moe", .stages = line_stages, .characters = true},
 };
 
 }  // namespace

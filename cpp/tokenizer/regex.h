@@ -1,7 +1,7 @@
 // The regexes of pre-tokenizers, compiled by the C++ compiler into tables: the source shows each expression as its
 // tokenizer.json has it, and an expression outside this subset does not build. Subset: alternatives of sets, literals,
-// \p{..} \s \S \x{..}, the quantifiers ? + * {m} {m,n}, a final group (?:..) or (?i:..), (?!set), and X+$ alone.
-// Matching is leftmost, first alternative, greedy.
+// \p{..} \d \s \S \x{..}, [..&&[^..]], the quantifiers ? + * {m} {m,n}, a final group (?:..) or (?i:..), (?!set), and
+// the forms below. Matching is leftmost, first alternative, greedy.
 #pragma once
 
 #include "tokenizer/unicode.h"
@@ -18,6 +18,7 @@ struct Set {
   u32 categories = 0;  // above: these categories and ranges, then `negated`
   u16 first_range = 0;
   u16 n_ranges = 0;
+  u16 n_excluded = 0;  // ranges behind those, which are not in the set
   bool negated = false;
 };
 
@@ -39,12 +40,21 @@ struct Alternative {
   u16 next = none;
 };
 
+// Expressions that no matcher runs in linear time, each recognized as a whole. X is set 0, and a word's letters set 1.
+enum class Form : u8 {
+  matches,          // any other
+  suffix,           // X+$: only a run that reaches the end of its piece matches
+  threes,           // X{1,3}(?=(?:X{3})*(?!X)): a run falls into threes from its end
+  threes_of_words,  // X{1,3}(?=(?:X{3})*\b): the same, if the word ends with the run
+  before_threes,    // (?=(?:X{3})+(?!X)): the same, but what is left at its beginning stays with what is before
+};
+
 struct Program {  // alternative 0 is the first of the top level
   const Set* sets = nullptr;
   const Range* ranges = nullptr;
   const Item* items = nullptr;
   const Alternative* alternatives = nullptr;
-  bool suffix = false;  // X+$: only a run of set 0 that reaches the end of its piece matches
+  Form form = Form::matches;
 };
 
 // Marks the last character of every match and of every gap between matches with `word_end`. On entry the last character
@@ -69,7 +79,7 @@ struct Pool {
 struct Parser {
   Str rest;
   bool fold = false;  // inside (?i:
-  bool suffix = false;
+  Form form = Form::matches;
   Pool<Set, 48> sets;
   Pool<Range, 160> ranges;
   Pool<Item, 96> items;
@@ -124,13 +134,15 @@ struct Parser {
     if (take("L}")) return letters;
     if (take("M}")) return bit(Category::mark);
     if (take("N}")) return bit(Category::digit) | bit(Category::number);
+    if (take("Nd}")) return bit(Category::digit);
     if (take("P}")) return bit(Category::punctuation);
     if (take("S}")) return bit(Category::symbol);
     unsupported_expression();
     return 0;
   }
-  // A literal character, perhaps escaped; false: it was \p{..} or \s, and is in `set` already.
+  // A literal character, perhaps escaped; false: it was \p{..}, \d or \s, and is in `set` already.
   constexpr bool take_character(Set& set, u32* c) {
+    if (take("\\d")) return add_categories(set, bit(Category::digit)), false;
     if (take("\\p{")) return add_categories(set, take_property()), false;
     if (take("\\s")) return add_categories(set, bit(Category::space)), false;
     if (take("\\r")) return *c = '\r', true;
@@ -160,7 +172,8 @@ struct Parser {
     } else if (take("[")) {
       const bool negated = take("^");
       while (!take("]")) {
-        if (!take_character(set, &c)) continue;
+        if (take("&&")) exclude(set);
+        if (at("]") || !take_character(set, &c)) continue;
         u32 last = c;
         if (rest[0] == '-' && rest[1] != ']') {
           take("-");
@@ -176,10 +189,25 @@ struct Parser {
     }
     return add_once(set);
   }
+  constexpr void exclude(Set& set) {
+    Set other;
+    u32 first = 0;
+    if (set.n_ranges != 0 || !take("[^")) unsupported_expression();
+    while (!take("]")) {
+      if (!take_character(other, &first)) unsupported_expression();
+      u32 last = first;
+      if (take("-") && !take_character(other, &last)) unsupported_expression();
+      add_range(other, first, last);
+    }
+    if (other.ascii[0] || other.ascii[1]) unsupported_expression();
+    set.first_range = other.first_range;
+    set.n_excluded = other.n_ranges;
+  }
   constexpr u16 add_once(const Set& set) {
-    for (u16 i = 0; i < sets.n && set.n_ranges == 0; ++i) {
+    const auto ranges_of = [](const Set& s) { return s.n_ranges + s.n_excluded; };
+    for (u16 i = 0; i < sets.n && ranges_of(set) == 0; ++i) {
       const Set& other = sets.of[i];
-      const bool same = other.n_ranges == 0 && other.ascii[0] == set.ascii[0] && other.ascii[1] == set.ascii[1] &&
+      const bool same = ranges_of(other) == 0 && other.ascii[0] == set.ascii[0] && other.ascii[1] == set.ascii[1] &&
                         other.categories == set.categories && other.negated == set.negated;
       if (same) return i;
     }
@@ -220,7 +248,7 @@ struct Parser {
       if (take("$")) {
         const bool alone = items.n == 1 && alternatives.n == 1 && rest.empty() && items.of[0].max == unlimited;
         if (!alone) unsupported_expression();
-        suffix = true;
+        form = Form::suffix;
         break;
       }
       const u16 index = items.add(take_item());
@@ -250,9 +278,41 @@ struct Parser {
   }
 };
 
+// Whether the whole expression is one of the forms with threes.
+constexpr bool take_threes(Parser& parser) {
+  const Str expression = parser.rest;
+  const bool before = parser.take("(?=(?:");
+  const Str from = parser.rest;
+  const u16 digits = parser.take_set();
+  const Str x = from.substr(0, from.size - parser.rest.size);
+  const auto ends = [&] { return parser.take("(?!") && parser.take(x) && parser.take("))"); };
+  if (before && parser.take("{3})+") && ends()) {
+    parser.form = Form::before_threes;
+  } else if (!before && parser.take("{1,3}(?=(?:") && parser.take(x) && parser.take("{3})*")) {
+    parser.form = parser.take("\\b)") ? Form::threes_of_words : Form::threes;
+    if (parser.form == Form::threes && !ends()) unsupported_expression();
+  } else {
+    parser = Parser();
+    parser.rest = expression;
+    return false;
+  }
+  parser.items.add({Kind::set, digits});
+  parser.alternatives.add({0});
+  if (!parser.rest.empty()) unsupported_expression();
+  // What \b takes for a word in Oniguruma, which Hugging Face's tokenizers match with.
+  parser.rest =
+      R"([\p{L}\p{M}\p{Nd}_\x{b2}\x{b3}\x{b9}\x{bc}-\x{be}\x{16ee}-\x{16f0}\x{203f}\x{2040}\x{2054}\x{2160}-\x{2188})"
+      R"(\x{24b6}-\x{24e9}\x{3007}\x{3021}-\x{3029}\x{3038}-\x{303a}\x{a6e6}-\x{a6ef}\x{fe33}\x{fe34}\x{fe4d}-\x{fe4f})"
+      R"(\x{ff3f}\x{10140}-\x{10174}\x{10341}\x{1034a}\x{103d1}-\x{103d5}\x{12400}-\x{1246e}\x{1f130}-\x{1f149})"
+      R"(\x{1f150}-\x{1f169}\x{1f170}-\x{1f189}])";
+  parser.take_set();
+  return true;
+}
+
 consteval Parser parse(Str expression) {
   Parser parser;
   parser.rest = expression;
+  if (take_threes(parser)) return parser;
   parser.take_alternatives();
   if (!parser.rest.empty()) unsupported_expression();
   return parser;
@@ -289,6 +349,6 @@ inline constexpr Storage<L> storage;
 
 template <detail::Literal L>
 inline constexpr Program compiled = {detail::storage<L>.sets, detail::storage<L>.ranges, detail::storage<L>.items,
-                                     detail::storage<L>.alternatives, detail::Storage<L>::parsed.suffix};
+                                     detail::storage<L>.alternatives, detail::Storage<L>::parsed.form};
 
 }  // namespace flyball::tokenizer::regex

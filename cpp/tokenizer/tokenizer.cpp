@@ -6,7 +6,8 @@ namespace flyball::tokenizer {
 
 Str Tokenizer::piece(Token token, bool special) const {
   if (token < 0 || u64(token) >= state_->texts.size) return {};
-  const bool hidden = state_->attributes[u64(token)] & (is_control_token | is_unknown_token);
+  const u16 attributes = state_->attributes[u64(token)];
+  const bool hidden = (attributes & (is_control_token | is_unknown_token)) && !(attributes & is_shown);
   return hidden && !special ? Str() : state_->pieces[u64(token)];
 }
 

@@ -1,4 +1,5 @@
-// Text <-> token ids for SentencePiece-type (`llama`) and byte-level BPE (`gpt2`) vocabularies of a GGUF file.
+// Text <-> token ids for the vocabularies of a GGUF file: SentencePiece (`llama`), byte-level BPE (`gpt2`), and BPE of
+// characters (`gemma4`).
 #pragma once
 
 #include "gguf/file.h"
@@ -23,7 +24,7 @@ class Tokenizer {
   // is no unknown token either (Code::unsupported): text is never lost silently.
   Result<u64> encode(const Platform& platform, Str text, Options options, Span<Token> out) const;
 
-  // The bytes of one token (control and unknown tokens: empty unless `special`; an id out of range: empty), with
+  // The bytes of one token (control and unknown tokens: empty unless `special` or shown; out of range: empty), with
   // SentencePiece's leading space: a stream goes through Decoder, and holds back an incomplete UTF-8 tail
   // (base/text.h utf8_complete_prefix).
   Str piece(Token token, bool special = false) const;
@@ -39,7 +40,7 @@ class Tokenizer {
   Token eot() const;
   bool add_bos() const;
   bool add_eos() const;
-  Str model() const;  // "llama" or "gpt2"
+  Str model() const;  // "llama", "gpt2" or "gemma4"
   Str pre() const;
   Str chat_template() const;  // empty where the file has none
 

@@ -7,7 +7,7 @@
 
 namespace flyball::tokenizer {
 
-enum Attribute : u8 {
+enum Attribute : u16 {
   is_control_token = 1,  // text becomes it only with parse_special
   is_unknown_token = 2,  // likewise; also what encoding falls back to
   is_user_defined = 4,   // found in text as a whole, before anything else
@@ -16,6 +16,7 @@ enum Attribute : u8 {
   is_end_token = 32,
   strips_left = 64,  // swallows white space next to it, as its tokenizer.json says (phi-3, jina, modern-bert)
   strips_right = 128,
+  is_shown = 256,  // a control token, but decoded as its text: a program reads the answer's parts by it
 };
 
 constexpr u64 hash_start = 0xcbf29ce484222325u;
@@ -80,7 +81,7 @@ constexpr u32 max_special_bytes = 4096;
 struct Tokenizer::State {
   Str model;
   Str chat_template;
-  const PreTokenizer* pre = nullptr;  // null for `llama`
+  const PreTokenizer* pre = nullptr;  // of BPE; null for `llama`
   bool composes = false;              // text is put into NFC first
   bool add_space_prefix = false;
   bool add_bos = false;
@@ -90,21 +91,22 @@ struct Tokenizer::State {
   Token eot = no_token;
   Token unknown = no_token;  // never a control token
 
-  Span<Str> texts;      // (n_vocab) as in the file
-  Span<Str> pieces;     // (n_vocab) as decoded
-  Span<u8> attributes;  // (n_vocab) Attribute bits
+  Span<Str> texts;       // (n_vocab) as in the file
+  Span<Str> pieces;      // (n_vocab) as decoded
+  Span<u16> attributes;  // (n_vocab) Attribute bits
   TextTable table;
   Token byte_tokens[256];  // no_token where there is none
 
-  MergeTable merges;  // gpt2
-  Span<u32> keys;     // llama: (n_vocab) the score, turned so that the smallest merges first
-  u32 longest_mergeable = 0;
+  MergeTable merges;          // BPE
+  Span<u32> keys;             // llama: (n_vocab) the score, turned so that the smallest merges first
+  u32 longest_mergeable = 4;  // bytes; a character at least
   bool words_start_with_space =
       false;  // llama: no mergeable token has U+2581 after anything else, so text splits there
 
   Span<SpecialLength> special_lengths;  // longest first
   Span<u64> special_slots;              // high half: rolling hash, low half: token + 1
 
+  bool is_byte_level() const { return pre && !pre->characters; }
   bool is_special(Token token) const {
     return attributes[u64(token)] & (is_control_token | is_unknown_token | is_user_defined);
   }

@@ -89,9 +89,7 @@ std::string shown(const Ids& ids) {
 }
 
 // Encoding by its definition, as slow and as plain as possible: merge the best pair until none is left.
-Ids slow_bpe(const Vocabulary& v, const std::string& word) {
-  std::vector<std::string> parts;
-  for (char c : word) parts.push_back(test::mapped(std::string(1, c)));
+void merge_by_rank(const Vocabulary& v, std::vector<std::string>& parts) {
   for (;;) {
     size_t best = v.merges.size();
     size_t at = 0;
@@ -104,13 +102,23 @@ Ids slow_bpe(const Vocabulary& v, const std::string& word) {
     parts[at] += parts[at + 1];
     parts.erase(parts.begin() + long(at) + 1);
   }
+}
+
+Ids slow_bpe(const Vocabulary& v, const std::string& word) {
+  std::vector<std::string> parts;
+  for (char c : word) parts.push_back(test::mapped(std::string(1, c)));
+  merge_by_rank(v, parts);
   Ids ids;
   for (const auto& part : parts) ids.push_back(v.id(part));
   return ids;
 }
 
-Ids slow_spm(const Vocabulary& v, std::string text) {
+std::string escaped(std::string text) {
   for (size_t at = 0; (at = text.find(' ', at)) != std::string::npos;) text.replace(at, 1, spm_space);
+  return text;
+}
+
+std::vector<std::string> characters(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < text.size();) {
     const unsigned char lead = static_cast<unsigned char>(text[i]);
@@ -118,6 +126,11 @@ Ids slow_spm(const Vocabulary& v, std::string text) {
     parts.push_back(text.substr(i, n));
     i += n;
   }
+  return parts;
+}
+
+Ids slow_spm(const Vocabulary& v, const std::string& text) {
+  std::vector<std::string> parts = characters(escaped(text));
   const auto find = [&](const std::string& piece) {
     const Token id = v.id(piece);
     return id >= 0 && v.types[size_t(id)] == test::normal_token ? id : no_token;
@@ -139,6 +152,25 @@ Ids slow_spm(const Vocabulary& v, std::string text) {
       ids.push_back(find(part));
     } else {
       for (char c : part) ids.push_back(3 + static_cast<unsigned char>(c));
+    }
+  }
+  return ids;
+}
+
+Ids slow_gemma(const Vocabulary& v, const std::string& text) {
+  Ids ids;
+  for (size_t at = 0, end; at < text.size(); at = end) {
+    const bool newlines = text[at] == '\n';
+    end = std::min(newlines ? text.find_first_not_of('\n', at) : text.find('\n', at), text.size());
+    const std::string line = escaped(text.substr(at, end - at));
+    std::vector<std::string> parts = {line};
+    if (!newlines || v.id(line) < 0) merge_by_rank(v, parts = characters(line));
+    for (const auto& part : parts) {
+      if (v.id(part) >= 0) {
+        ids.push_back(v.id(part));
+      } else {
+        for (char c : part) ids.push_back(4 + static_cast<unsigned char>(c));
+      }
     }
   }
   return ids;
@@ -212,6 +244,65 @@ TEST(spm_equals_its_definition) {
     const std::string text = random_text(
         random, {"a", "b", "h", "e", "l", "o", "w", "r", "d", " ", " ", "\xc3\xa9", "\xe4\xb8\xad"}, 1 + random() % 40);
     CHECK_EQ(shown(t.encode(text)), shown(slow_spm(v, " " + text)));
+  }
+}
+
+TEST(gemma_equals_its_definition) {
+  const Vocabulary v = test::gemma_vocabulary();
+  Loaded t(v);
+  REQUIRE(t.ok());
+  CHECK(t->model() == "gemma4");
+  std::mt19937 random(9);
+  for (int i = 0; i < 600; ++i) {
+    const std::string text = random_text(
+        random, {"a", "b", "h", "e", "l", "o", "w", "r", "d", " ", " ", "\n", "\xc3\xa9", "\xe4\xb8\xad", "z", "<|"},
+        1 + random() % 60);
+    CHECK_EQ(shown(t.encode(text)), shown(slow_gemma(v, text)));
+    CHECK_EQ(t.decode(t.encode(text)), text);
+  }
+  CHECK(t.pieces(t.encode("\n\n\n")) == (std::vector<std::string>{"\n\n\n"}));
+  CHECK(t.pieces(t.encode("hello  a\n")) == (std::vector<std::string>{"hello", "  a", "\n"}));
+  CHECK_EQ(t.decode(t.encode("a\xff\xe4\xb8")), std::string("a\xff\xe4\xb8"));
+}
+
+TEST(gemma_begins_with_bos_and_shows_the_marks_of_an_answer) {
+  Vocabulary v = test::gemma_vocabulary();
+  v.flags = {{"add_bos_token", false}, {"add_space_prefix", true}};
+  Loaded t(v);
+  REQUIRE(t.ok());
+  CHECK_EQ(shown(t.encode("a", true)), shown({v.id("<bos>"), v.id("a")}));
+  for (const char* text : {"<|channel>", "<|tool_response>", "<|\"|>"}) {
+    const Token mark = v.id(text);
+    CHECK(t->is_control(mark));
+    const Ids plain = t.encode(text);
+    CHECK(std::find(plain.begin(), plain.end(), mark) == plain.end());
+    CHECK_EQ(t.decode(plain), std::string(text));
+    CHECK_EQ(shown(t.encode(text, false, true)), shown({mark}));
+    CHECK_EQ(t.decode({mark}), std::string(text));
+  }
+  CHECK_EQ(t.decode({v.id("<|think|>")}), std::string());
+  CHECK_EQ(shown(t.encode("<tool>")), shown({v.id("<tool>")}));
+  CHECK(t->is_end_of_generation(v.id("<turn|>")) && t->is_end_of_generation(v.id("<|tool_response>")));
+  // A mark is one to Gemma alone.
+  Vocabulary other = test::bpe_vocabulary();
+  other.add("<|channel>", test::user_defined_token);
+  Loaded o(other);
+  REQUIRE(o.ok());
+  CHECK_EQ(shown(o.encode("<|channel>")), shown({other.id("<|channel>")}));
+}
+
+TEST(characters_that_others_merge) {
+  Vocabulary v = test::gemma_vocabulary();
+  v.model = "gpt2";
+  v.flags.clear();
+  for (const char* pre : {"gemma4", "granite-embed-multi-311m", "sarvam-moe"}) {
+    v.pre = pre;
+    Loaded t(v);
+    REQUIRE(t.ok());
+    const bool gemma = v.pre != "sarvam-moe";
+    CHECK_EQ(t->add_bos(), gemma);
+    CHECK_EQ(t.encode("\n\n\n").size(), gemma ? 1 : 2);
+    CHECK(t.pieces(t.encode("hello a")) == (std::vector<std::string>{"hello", " ", "a"}));
   }
 }
 
@@ -471,7 +562,7 @@ TEST(encode_counts_beyond_the_buffer) {
 TEST(memory_that_runs_out_is_an_error) {
   std::mt19937 random(1);
   const std::string text = random_text(random, {"hello world ", "<tool>"}, 200);
-  for (const Vocabulary& v : {test::bpe_vocabulary("bloom"), test::spm_vocabulary()}) {
+  for (const Vocabulary& v : {test::bpe_vocabulary("bloom"), test::spm_vocabulary(), test::gemma_vocabulary()}) {
     const std::string bytes = v.bytes();
     for (u64 at = 0; at < 4; ++at) {
       test::OpenedGguf gguf(bytes);
@@ -503,9 +594,9 @@ TEST(vocabularies_that_contradict_themselves_are_refused) {
   };
   const Case cases[] = {
       {false, [](Vocabulary& v) { v.model = "bert"; }, "tokenizer.ggml.model", "'bert' is not supported"},
-      {false, [](Vocabulary& v) { v.model = "gemma4"; }, "tokenizer.ggml.model", "'gemma4'"},
+      {false, [](Vocabulary& v) { v.model = "whitespace"; }, "tokenizer.ggml.model", "'whitespace'"},
       {false, [](Vocabulary& v) { v.pre = "made-up"; }, "tokenizer.ggml.pre", "'made-up' is not known"},
-      {false, [](Vocabulary& v) { v.pre = "kimi-k2"; }, "tokenizer.ggml.pre", "'kimi-k2' is not known"},
+      {false, [](Vocabulary& v) { v.pre = "kimi-k9"; }, "tokenizer.ggml.pre", "'kimi-k9' is not known"},
       {false, [](Vocabulary& v) { v.tokens.clear(); }, "tokenizer.ggml.tokens", "0 tokens"},
       {false, [](Vocabulary& v) { v.tokens[7] = v.tokens[9]; }, "tokenizer.ggml.tokens", "tokens 7 and 9"},
       {false, [](Vocabulary& v) { v.types.pop_back(); }, "tokenizer.ggml.token_type", "values for"},

@@ -52,8 +52,8 @@ struct Vocabulary {
     if (!pre.empty()) file.string_key(prefix + "pre", pre);
     file.strings_key(prefix + "tokens", tokens);
     if (!types.empty()) file.array_key(prefix + "token_type", type_element, types.size(), raw(types));
-    if (model == "llama" && !scores.empty()) file.array_key(prefix + "scores", 6, scores.size(), raw(scores));
-    if (model == "gpt2") file.strings_key(prefix + "merges", merges);
+    if (model != "gpt2" && !scores.empty()) file.array_key(prefix + "scores", 6, scores.size(), raw(scores));
+    if (model != "llama") file.strings_key(prefix + "merges", merges);
     for (const auto& [key, value] : ids) file.u32_key(prefix + key, value);
     for (const auto& [key, value] : flags) file.bool_key(prefix + key, value);
     return file;
@@ -112,6 +112,41 @@ inline Vocabulary bpe_vocabulary(const std::string& pre = "gpt-2") {
   v.add("<|pad|>", unused_token);
   v.ids = {{"bos_token_id", u32(v.id("<|begin|>"))}, {"eos_token_id", u32(v.id("<|im_end|>"))}};
   v.flags = {{"add_bos_token", true}};
+  return v;
+}
+
+// BPE of characters, as Gemma 4's: byte tokens, characters, merges of lines, and user-defined tokens of an answer's parts.
+inline Vocabulary gemma_vocabulary() {
+  Vocabulary v;
+  v.model = "gemma4";
+  for (const char* text : {"<pad>", "<eos>", "<bos>", "<unk>"}) v.add(text, control_token);
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const char* hex = "0123456789ABCDEF";
+    v.add(std::string("<0x") + hex[byte >> 4] + hex[byte & 15] + ">", byte_token);
+  }
+  const std::string space = "\xe2\x96\x81";
+  for (const std::string& text : {space, std::string("\n"), std::string("\xc3\xa9"), std::string("\xe4\xb8\xad")})
+    v.add(text);
+  for (char c : std::string("hellowrdab<|>")) {
+    if (v.id(std::string(1, c)) < 0) v.add(std::string(1, c));
+  }
+  const std::vector<std::pair<std::string, std::string>> merges = {
+      {space, space}, {"\n", "\n"},         {"l", "l"}, {"h", "e"},        {"he", "ll"}, {"hell", "o"},
+      {"o", space},   {space, "w"},         {"o", "r"}, {"\xc3\xa9", "a"}, {"a", "b"},   {"a", "a"},
+      {"aa", "aa"},   {space + space, "a"}, {"l", "d"}, {"<", "|"},
+  };
+  for (const auto& [left, right] : merges) {
+    v.merges.push_back(left + " " + right);
+    v.add(left + right);
+  }
+  v.add("\n\n\n");         // no merge forms it
+  v.add("hello" + space);  // nor this, and it is no run of newlines
+  for (const char* text : {"<turn|>", "<|think|>"}) v.add(text, control_token);
+  for (const char* text : {"<|channel>", "<|tool_response>", "<|\"|>", "<tool>"}) v.add(text, user_defined_token);
+  v.ids = {{"bos_token_id", u32(v.id("<bos>"))},
+           {"eos_token_id", u32(v.id("<eos>"))},
+           {"unknown_token_id", u32(v.id("<unk>"))}};
+  v.scores.assign(v.tokens.size(), -1000);  // as in its files: they mean nothing
   return v;
 }
 

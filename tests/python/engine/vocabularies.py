@@ -32,10 +32,10 @@ SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 DIRECTORY = Path(__file__).resolve().parents[3] / "build" / "vocabularies" / VERSION
 # All that Flyball reads; the first three come without expected ids.
 NAMES = (
-    "aquila", "baichuan", "gpt-neox", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "llama-bpe",
-    "llama-spm", "mpt", "phi-3", "qwen2", "qwen35", "refact", "starcoder",
+    "aquila", "baichuan", "gpt-neox", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2",
+    "llama-bpe", "llama-spm", "mpt", "phi-3", "qwen2", "qwen35", "refact", "starcoder",
 )  # fmt: skip
-REFUSED = {"bert-bge": "bert", "nomic-bert-moe": "t5", "gemma-4": "gemma4"}  # and their tokenizer models
+REFUSED = {"bert-bge": "bert", "nomic-bert-moe": "t5"}  # and their tokenizer models
 SEPARATOR = "\n__ggml_vocab_test__\n"
 _WANTED = re.compile(
     r".*/vendor/llama\.cpp/models/(ggml-vocab-[a-z0-9.-]+\.gguf(?:\.inp|\.out)?|templates/[^/]+\.jinja)"
