@@ -171,7 +171,7 @@ py::tuple cache_heads(const model::Config& config) {
     for (end = begin; end < config.n_layer(); ++end) {
       const model::LayerShape& layer = config.layers[end];
       if (layer.head_dim != first.head_dim || layer.value_dim != first.value_dim) break;
-      n_heads += layer.n_head_kv;
+      n_heads += layer.shares_kv ? 0 : layer.n_head_kv;
     }
     runs.append(py::make_tuple(n_heads, first.head_dim, first.value_dim));
   }

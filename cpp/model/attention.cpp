@@ -9,14 +9,15 @@ u32 input_kinds(const Attention& weights) {
   return kind_bit(weights.query) | kind_bit(weights.key) | kind_bit(weights.value);
 }
 
-// Norms and rotations of queries and keys, and the new rows of the cache: for all tokens, before attention.
+// Norms and rotations of queries and keys, and the new rows of the cache: for all tokens, before attention. Where no
+// matrix makes values, they are the keys as they were before.
 void rope_and_store_kv(Pass& pass, u32 layer) {
   const Config& config = pass.config;
   const LayerShape& shape = config.layers[layer];
   const Attention& weights = pass.weights.layers[layer].attention;
   const Scratch& scratch = pass.scratch;
   const kernels::Table& table = pass.table;
-  const u32 n_pairs = config.n_rot / 2;
+  const u32 n_pairs = config.most_pairs(), n_rot = config.rotated(shape);
   const u64 table_offset = shape.sliding ? u64(scratch.max_tokens) * n_pairs : 0;
   pass.linear.each_token(pass.n_tokens, shape.q_dim(), [&](u32 t) {
     const f32* cosines = scratch.cosines + table_offset + u64(t) * n_pairs;
@@ -25,7 +26,7 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
       for (u32 h = 0; h < n_heads; ++h) {
         f32* head = heads + u64(h) * shape.head_dim;
         if (norm) table.rms_norm(head, norm, config.norm_eps, shape.head_dim, head);
-        if (shape.rotates) table.rope(head, cosines, sines, config.n_rot, config.rope_neox);
+        if (shape.rotates) table.rope(head, cosines, sines, n_rot, config.rope_neox);
       }
     };
     f32* const queries = scratch.query + u64(t) * shape.q_dim();
@@ -35,14 +36,18 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
         memcpy(queries + h * shape.head_dim, gated + 2 * h * shape.head_dim, shape.head_dim * sizeof(f32));
     }
     turn(queries, shape.n_head, weights.query_norm);
+    if (shape.shares_kv) return;
     f32* const keys = scratch.key + u64(t) * shape.k_dim();
     f32* const values = scratch.value + u64(t) * shape.v_dim();
+    if (weights.value.rows == 0) memcpy(values, keys, shape.v_dim() * sizeof(f32));
     turn(keys, shape.n_head_kv, weights.key_norm);
     const BatchToken& token = pass.batch[t];
     for (u32 h = 0; h < shape.n_head_kv; ++h) {
       const kernels::CacheHead& head = token.cache[shape.first_head_kv + h];
       table.store_key(head, token.position, keys + u64(h) * shape.head_dim);
-      table.store_value(head, token.position, values + u64(h) * shape.value_dim);
+      f32* const value = values + u64(h) * shape.value_dim;
+      if (weights.value_norm) table.rms_norm(value, weights.value_norm, config.norm_eps, shape.value_dim, value);
+      table.store_value(head, token.position, value);
     }
   });
 }
@@ -52,16 +57,19 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
 void load_attention(Loader& loader, const Config& config, u32 i, Attention& weights) {
   const LayerShape& shape = config.layers[i];
   const u32 q = shape.q_dim() * (config.query_gate ? 2 : 1), k = shape.k_dim(), v = shape.v_dim();
+  const bool own_kv = !shape.shares_kv;  // files may have weights that no layer needs
   const bool fused_weights = loader.has(LayerName(i, "attn_qkv.weight"));
   if (fused_weights) {  // one tensor: rows of q, then k, then v
     const gguf::Tensor* fused = loader.find(LayerName(i, "attn_qkv.weight"), config.n_embd, q + k + v, true);
     weights.query = loader.pack(fused, 0, q);
-    weights.key = loader.pack(fused, q, k);
-    weights.value = loader.pack(fused, q + k, v);
+    if (own_kv) weights.key = loader.pack(fused, q, k);
+    if (own_kv) weights.value = loader.pack(fused, q + k, v);
   } else {
     weights.query = loader.matrix(LayerName(i, "attn_q.weight"), config.n_embd, q);
-    weights.key = loader.matrix(LayerName(i, "attn_k.weight"), config.n_embd, k);
-    weights.value = loader.matrix(LayerName(i, "attn_v.weight"), config.n_embd, v);
+    const gguf::Tensor* const key = loader.find(LayerName(i, "attn_k.weight"), config.n_embd, k, own_kv);
+    const gguf::Tensor* const value = loader.find(LayerName(i, "attn_v.weight"), config.n_embd, v, !config.value_norms);
+    if (own_kv) weights.key = loader.pack(key, 0, k);
+    if (own_kv) weights.value = loader.pack(value, 0, v);
   }
   if (fused_weights && loader.has(LayerName(i, "attn_qkv.bias"))) {
     if (const f32* bias = loader.vector(LayerName(i, "attn_qkv.bias"), q + k + v, true)) {
@@ -74,8 +82,9 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
   }
   if (config.query_key_norms) {
     weights.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), shape.head_dim, true);
-    weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), shape.head_dim, true);
+    weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), shape.head_dim, own_kv);
   }
+  if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
   weights.output = loader.matrix(LayerName(i, "attn_output.weight"), shape.attended_dim(), config.n_embd);
   weights.output_bias = loader.vector(LayerName(i, "attn_output.bias"), config.n_embd, false);
 }
@@ -108,15 +117,14 @@ bool run_attention(Pass& pass, u32 layer) {
   const u32 n_embd = pass.config.n_embd;
   const Activations& x = pass.linear.norm_and_quantize(scratch.residual, layers[layer].attention_norm, n_embd,
                                                        pass.n_tokens, input_kinds(weights), [&](u32 t) {
-                                                         if (layer > 0)
-                                                           pass.add_residual(t, layers[layer - 1].ffn_post_norm);
+                                                         if (layer > 0) pass.finish_layer(t, layer - 1);
                                                        });
   const bool gated = pass.config.query_gate;
   const Product qkv[] = {
       {&weights.query, weights.query_bias, gated ? scratch.gated : scratch.query, weights.query.rows},
       {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
       {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
-  if (!pass.linear.multiply(qkv, x)) return false;
+  if (!pass.linear.multiply({qkv, shape.shares_kv ? 1u : 3u}, x)) return false;
   rope_and_store_kv(pass, layer);
   const u64 start = cycles(*pass.engine.platform);
   attend(pass.engine, pass.config, layer, pass.batch, pass.scratch);

@@ -32,6 +32,13 @@ struct Pass {
     table.add(scratch.residual + u64(t) * config.n_embd, branch, config.n_embd);
   }
 
+  // The same for the last block of layer `layer`, whose output the next layer reads.
+  void finish_layer(u32 t, u32 layer) {
+    const Layer& about = weights.layers[layer];
+    add_residual(t, config.n_embd_per_layer != 0 ? about.input.post_norm : about.ffn_post_norm);
+    if (about.output_scale) table.scale(scratch.residual + u64(t) * config.n_embd, *about.output_scale, config.n_embd);
+  }
+
   const Engine& engine;
   const kernels::Table& table;
   const Config& config;
@@ -77,5 +84,16 @@ u64 experts_floats(const Config& config, u64 n);
 void place_experts(const Config& config, u64 n, f32* floats, Scratch& scratch);
 bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, ExpertScratch& scratch);
 [[nodiscard]] bool run_experts(Pass& pass, u32 layer);
+
+// Gemma 4's inputs of layers are made once for all of them, from the embedding, and then join one after another.
+void load_layer_inputs(Loader& loader, const Config& config, LayerInputs& weights);
+void load_layer_input(Loader& loader, const Config& config, u32 layer, LayerInput& weights);
+u32 kinds_of(const LayerInput& weights);
+u64 layer_input_floats(const Config& config, u64 n);
+[[nodiscard]] bool make_layer_inputs(Pass& pass);
+[[nodiscard]] bool run_layer_input(Pass& pass, u32 layer);
+
+// Row `t` of a table in the file's own layout, a row for each token.
+void look_up(Pass& pass, const gguf::Tensor& table, u32 t, f32* row);
 
 }  // namespace flyball::model

@@ -1,7 +1,7 @@
 #include "model/config.h"
 
 #include "base/math.h"
-#include "model/metadata.h"
+#include "model/gemma4.h"
 
 namespace flyball::model {
 namespace {
@@ -51,6 +51,7 @@ constexpr Traits architectures[] = {
     {.name = "seed_oss", .architecture = Architecture::seed_oss, .ffn_norm = late_norm},
     {.name = "granite", .architecture = Architecture::granite, .rope_neox = false},
     {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
+    {.name = "gemma4", .architecture = Architecture::gemma4, .query_key_norms = true, .plain_local_rope = true},
     // As text: the three positions of an image's part are one, so that rotation is plain.
     {.name = "qwen2vl", .architecture = Architecture::qwen2},
     {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
@@ -118,11 +119,12 @@ bool is_from_ollama(const gguf::File& file) {
 
 void read_rope_bases(Reader& reader, Config& config, bool from_ollama) {
   const bool gemma3 = config.architecture == Architecture::gemma3;
+  const bool own_sliding = gemma3 || config.architecture == Architecture::gemma4;
   f64 base = from_ollama ? 1e6 : 10000, sliding = 10000;
   if (gemma3) base = reader.real("rope.global.freq_base", base, 2, 1e15);
   if (gemma3) sliding = reader.real("rope.local.freq_base", sliding, 2, 1e15);
   config.rope_base = reader.real("rope.freq_base", base, 2, 1e15);
-  config.rope_base_sliding = reader.real("rope.freq_base_swa", gemma3 ? sliding : config.rope_base, 2, 1e15);
+  config.rope_base_sliding = reader.real("rope.freq_base_swa", own_sliding ? sliding : config.rope_base, 2, 1e15);
 }
 
 void read_yarn(Reader& reader, Config& config) {
@@ -142,11 +144,7 @@ void read_yarn(Reader& reader, Config& config) {
 }
 
 void read_rope(Reader& reader, Config& config, bool from_ollama) {
-  config.n_rot = reader.optional("rope.dimension_count", config.widest.head_dim, 2, config.widest.head_dim);
-  if (config.n_rot % 2 != 0) {
-    reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
-                << "is " << config.n_rot << "; pairs of dimensions rotate, so it must be even");
-  }
+  config.n_rot = config.n_rot_sliding = reader.rotated("rope.dimension_count", config.widest.head_dim);
   read_rope_bases(reader, config, from_ollama);
   config.rope_original_context =
       reader.optional("rope.scaling.original_context_length", config.n_ctx_train, 1, u64(1) << 31);
@@ -197,10 +195,14 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
   for (const Str key : groups) {  // one group of experts is none
     if (!experts || reader.optional(key, 0, 0, ~u32(0)) != 1) reader.demand(key, 0, "groups of experts");
   }
-  constexpr Str sliding = "sliding layers of another shape";
-  reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
-  reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);
-  reader.demand("rope.dimension_count_swa", config.n_rot, sliding);
+  if (config.architecture != Architecture::gemma4) {
+    constexpr Str sliding = "sliding layers of another shape";
+    reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
+    reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);
+    reader.demand("rope.dimension_count_swa", config.n_rot, sliding);
+    reader.demand("attention.shared_kv_layers", 0, "layers that share keys and values");
+    reader.demand("embedding_length_per_layer_input", 0, "embeddings of layers");
+  }
   if (reader.optional("embedding_length_out", 0, 0, ~u32(0)) != 0)
     reader.demand("embedding_length_out", config.n_embd, "embeddings of another width");
   const gguf::Value* labels = reader.find("classifier.output_labels");
@@ -291,7 +293,15 @@ void read_delta_net(Reader& reader, Config& config) {
               << "leaves no layer with attention; Flyball runs models that have some");
 }
 
-void read_architecture(Reader& reader, Config& config) {
+void widen(LayerShape& widest, const LayerShape& shape) {
+  constexpr u32 LayerShape::* numbers[] = {
+      &LayerShape::n_head,        &LayerShape::n_head_kv,   &LayerShape::head_dim,
+      &LayerShape::value_dim,     &LayerShape::n_ff,        &LayerShape::n_expert,
+      &LayerShape::n_expert_used, &LayerShape::n_ff_shared, &LayerShape::n_ff_beside};
+  for (const auto number : numbers) widest.*number = max(widest.*number, shape.*number);
+}
+
+void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
     case Architecture::llama: read_attention_scale(reader, config); break;
@@ -325,6 +335,12 @@ void read_architecture(Reader& reader, Config& config) {
     case Architecture::qwen3next: config.keys_in_groups = true; [[fallthrough]];
     case Architecture::qwen35:
     case Architecture::qwen35moe: read_delta_net(reader, config); break;
+    case Architecture::gemma4:
+      read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 0);
+      read_gemma4(file, reader, config);
+      config.widest = {};
+      for (const LayerShape& layer : config.layers) widen(config.widest, layer);
+      break;
     case Architecture::ernie4_5:
     case Architecture::seed_oss:
     case Architecture::qwen2:
@@ -371,13 +387,6 @@ LayerShape read_shape(Reader& reader, const Traits& traits, u32 n_embd, u32 laye
   return shape;
 }
 
-void widen(LayerShape& widest, const LayerShape& shape) {
-  constexpr u32 LayerShape::* numbers[] = {&LayerShape::n_head,       &LayerShape::n_head_kv, &LayerShape::head_dim,
-                                           &LayerShape::value_dim,    &LayerShape::n_ff,      &LayerShape::n_expert,
-                                           &LayerShape::n_expert_used, &LayerShape::n_ff_shared};
-  for (const auto number : numbers) widest.*number = max(widest.*number, shape.*number);
-}
-
 Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& config) {
   constexpr Str drafts = "nextn_predict_layers";
   config.n_blocks = reader.required("block_count", 1, max_layers);
@@ -402,10 +411,10 @@ Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& c
 void place_layers(Config& config) {
   LayerShape next;
   for (LayerShape& layer : config.layers) {
-    layer.first_head_kv = next.first_head_kv;
+    layer.first_head_kv = layer.shares_kv ? config.layers[layer.kv_layer].first_head_kv : next.first_head_kv;
     layer.first_state = next.first_state;
     layer.first_input = next.first_input;
-    next.first_head_kv += layer.n_head_kv;
+    if (!layer.shares_kv) next.first_head_kv += layer.n_head_kv;
     next.first_state += layer.recurrence.state_floats();
     next.first_input += layer.recurrence.input_floats();
   }
@@ -446,7 +455,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", from_ollama ? 1e-6 : -1, 0, 1));
   config.pooling = read_pooling(reader);
   read_rope(reader, config, from_ollama);
-  read_architecture(reader, config);
+  read_architecture(file, reader, config);
   place_layers(config);
   check_sections(reader, config);
   refuse_others(file, reader, config);

@@ -22,7 +22,8 @@ enum class Architecture : u8 {
   smollm3,
   seed_oss,
   granite,
-  ernie4_5
+  ernie4_5,
+  gemma4
 };
 enum class Activation : u8 { silu, gelu };
 enum class RopeScaling : u8 { none, linear, yarn };
@@ -62,18 +63,22 @@ struct LayerShape {
   u32 n_expert = 0;       // 0: a dense feed-forward
   u32 n_expert_used = 0;  // for each token
   u32 n_ff_shared = 0;    // of the expert that every token has; 0: there is none
+  u32 n_ff_beside = 0;    // gemma4: of a dense feed-forward beside the experts; 0: there is none
   Mixer mixer = Mixer::attention;
   Recurrence recurrence;
-  u32 first_head_kv = 0;  // its place among the key/value heads of all layers
-  u64 first_state = 0;    // among the floats of a sequence's state
-  u64 first_input = 0;    // among a token's inputs to the states of all layers
-  bool rotates = true;    // its queries and keys turn by their positions
-  bool sliding = false;   // sees the last Config::sliding_window positions
+  u32 first_head_kv = 0;   // its place among the key/value heads of all layers
+  bool shares_kv = false;  // its keys and values are those of layer kv_layer
+  u32 kv_layer = 0;
+  u64 first_state = 0;   // among the floats of a sequence's state
+  u64 first_input = 0;   // among a token's inputs to the states of all layers
+  bool rotates = true;   // its queries and keys turn by their positions
+  bool sliding = false;  // sees the last Config::sliding_window positions
 
   u32 q_dim() const { return n_head * head_dim; }
   u32 k_dim() const { return n_head_kv * head_dim; }
   u32 v_dim() const { return n_head_kv * value_dim; }
   u32 attended_dim() const { return n_head * value_dim; }
+  u32 dense_ff() const { return n_expert == 0 ? n_ff : n_ff_beside; }
 };
 
 struct Config {
@@ -90,9 +95,12 @@ struct Config {
 
   u32 n_layer() const { return u32(layers.size); }
   u32 n_cache_heads() const {  // of all layers
-    const LayerShape& last = layers[layers.size - 1];
-    return last.first_head_kv + last.n_head_kv;
+    u32 n = 0;
+    for (const LayerShape& layer : layers) n = max(n, layer.first_head_kv + layer.n_head_kv);
+    return n;
   }
+  u32 rotated(const LayerShape& layer) const { return layer.sliding ? n_rot_sliding : n_rot; }
+  u32 most_pairs() const { return max(n_rot, n_rot_sliding) / 2; }
   u64 state_floats() const {  // of a sequence; 0: no layer has a state
     const LayerShape& last = layers[layers.size - 1];
     return last.first_state + last.recurrence.state_floats();
@@ -117,13 +125,16 @@ struct Config {
   bool query_gate = false;           // the query's matrix has for each head a query, then a gate of what it attends to
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
   bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
+  u32 n_embd_per_layer = 0;     // gemma4: of an input that every layer has for a token; 0: there is none
   bool query_key_norms = false;   // a norm for each head's query and key
+  bool value_norms = false;       // gemma4: one without weights for each head's value, which may be the raw key
   bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
   bool plain_local_rope = false;  // gemma3: sliding layers turn by unscaled positions, on a base of their own
   Pooling pooling = Pooling::none;
 
   bool rope_neox = false;  // pairs (i, i + n_rot / 2); else (2i, 2i + 1)
-  u32 n_rot = 0;
+  u32 n_rot = 0;           // dimensions of a head that turn
+  u32 n_rot_sliding = 0;   // the same of sliding layers
   f64 rope_base = 10000;
   f64 rope_base_sliding = 10000;  // gemma3: local layers have their own
   RopeScaling rope_scaling = RopeScaling::none;

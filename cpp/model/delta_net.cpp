@@ -202,8 +202,7 @@ bool run_delta_net(Pass& pass, u32 layer) {
   const u32 n_embd = pass.config.n_embd, values = shape.values_dim(), stride = shape.input_floats();
   const Activations& x = pass.linear.norm_and_quantize(scratch.residual, layers[layer].attention_norm, n_embd,
                                                        pass.n_tokens, input_kinds(weights), [&](u32 t) {
-                                                         if (layer > 0)
-                                                           pass.add_residual(t, layers[layer - 1].ffn_post_norm);
+                                                         if (layer > 0) pass.finish_layer(t, layer - 1);
                                                        });
   const Product products[] = {{&weights.input, nullptr, own.inputs, stride},
                               {&weights.gate, nullptr, own.gate, values},

@@ -88,12 +88,24 @@ bool multiply_by_expert(Linear& linear, const ExpertScratch& scratch, u32 n_expe
   return true;
 }
 
+// Of Gemma 4. Its router reads a norm without weights, divided by sqrt(n_embd) and scaled: as weights of one norm.
+void load_norms_beside(Loader& loader, u32 n_embd, u32 i, Experts& weights) {
+  const f32* const scale = loader.vector(LayerName(i, "ffn_gate_inp.scale"), n_embd, true);
+  f32* const router_norm = loader.constant(1 / sqrt32(f32(n_embd)), n_embd);
+  for (u32 k = 0; scale && router_norm && k < n_embd; ++k) router_norm[k] *= scale[k];
+  weights.router_norm = router_norm;
+  weights.norm = loader.vector(LayerName(i, "pre_ffw_norm_2.weight"), n_embd, true);
+  weights.beside_post_norm = loader.vector(LayerName(i, "post_ffw_norm_1.weight"), n_embd, true);
+  weights.post_norm = loader.vector(LayerName(i, "post_ffw_norm_2.weight"), n_embd, true);
+}
+
 }  // namespace
 
 void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights) {
   const LayerShape& shape = config.layers[i];
   const u32 n = shape.n_expert, n_ff = shape.n_ff, n_embd = config.n_embd;
   weights.router = loader.matrix(LayerName(i, "ffn_gate_inp.weight"), n_embd, n);
+  if (shape.n_ff_beside != 0) load_norms_beside(loader, n_embd, i, weights);
   if (loader.has(LayerName(i, "ffn_gate_up_exps.weight"))) {  // of each expert, rows of the gate, then of up
     weights.gate = loader.experts(LayerName(i, "ffn_gate_up_exps.weight"), n_embd, n, 2 * n_ff, 0, n_ff);
     weights.up = loader.experts(LayerName(i, "ffn_gate_up_exps.weight"), n_embd, n, 2 * n_ff, n_ff, n_ff);
@@ -111,14 +123,15 @@ void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights)
 
 u32 kinds_of(const Experts& weights) {
   const u32 shared = weights.shared.down.rows != 0 ? kind_bit(weights.shared.down) : 0;
-  return input_kinds(weights) | kind_bit(weights.down[0]) | shared;
+  return input_kinds(weights) | kind_bit(weights.router) | kind_bit(weights.down[0]) | shared;
 }
 
 namespace {
 
-// Of gates, the routed experts' or the shared one's.
+// Of gates, the routed experts', the shared one's or those of a feed-forward beside them.
 u64 inner_floats(const LayerShape& widest, u64 n) {
-  return round_up(n * max(u64(widest.n_expert_used) * widest.n_ff, u64(widest.n_ff_shared)), 16);
+  const u32 others = max(widest.n_ff_shared, widest.n_ff_beside);
+  return round_up(n * max(u64(widest.n_expert_used) * widest.n_ff, u64(others)), 16);
 }
 
 }  // namespace
@@ -150,6 +163,11 @@ bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, Expe
     if (gathered.empty()) return false;
     scratch.gathered = gathered.data;
   }
+  if (widest.n_ff_beside != 0) {
+    const Span<f32> beside = arena.allocate<f32>(n * config.n_embd);
+    if (beside.empty()) return false;
+    scratch.beside = beside.data;
+  }
   return !logits.empty() && !weights.empty() && !chosen.empty() && !row.empty() && !first.empty() &&
          allocate_activations(arena, kinds, rows, max(config.n_embd, widest.n_ff), scratch.inputs);
 }
@@ -173,6 +191,23 @@ bool run_shared(Pass& pass, const Experts& weights, const Activations& x, u32 n_
   return pass.linear.multiply(outer, hidden);
 }
 
+// The feed-forward beside the experts, whose output is kept, and the router, whose input is not the experts'.
+bool run_beside(Pass& pass, u32 layer) {
+  const Experts& weights = pass.weights.layers[layer].experts;
+  const Scratch& scratch = pass.scratch;
+  const u32 n_embd = pass.config.n_embd, n_expert = pass.config.layers[layer].n_expert;
+  if (!run_feed_forward(pass, layer)) return false;
+  pass.linear.each_token(pass.n_tokens, n_embd, [&](u32 t) {
+    const u64 at = u64(t) * n_embd;
+    pass.table.rms_norm(scratch.normed + at, weights.beside_post_norm, pass.config.norm_eps, n_embd,
+                        scratch.experts.beside + at);
+  });
+  const Activations& x = pass.linear.norm_and_quantize(scratch.residual, weights.router_norm, n_embd, pass.n_tokens,
+                                                       kind_bit(weights.router));
+  const Product router[] = {{&weights.router, nullptr, scratch.experts.logits, n_expert}};
+  return pass.linear.multiply(router, x);
+}
+
 }  // namespace
 
 bool run_experts(Pass& pass, u32 layer) {
@@ -185,11 +220,15 @@ bool run_experts(Pass& pass, u32 layer) {
   const u32 n_ff = shape.n_ff, n_embd = pass.config.n_embd, n_used = shape.n_expert_used, n_tokens = pass.n_tokens;
   const u32 n_rows = n_tokens * n_used;
 
-  const Activations& x = linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, n_tokens,
-                                                  kind_bit(weights.router) | input_kinds(weights),
-                                                  [&](u32 t) { pass.add_residual(t, about.attention_post_norm); });
+  const bool beside = shape.n_ff_beside != 0;
+  if (beside && !run_beside(pass, layer)) return false;
+  const Activations& x =
+      linear.norm_and_quantize(scratch.residual, beside ? weights.norm : about.ffn_norm, n_embd, n_tokens,
+                               kind_bit(weights.router) | input_kinds(weights), [&](u32 t) {
+                                 if (!beside) pass.add_residual(t, about.attention_post_norm);
+                               });
   const Product router[] = {{&weights.router, nullptr, own.logits, shape.n_expert}};
-  if (!linear.multiply(router, x)) return false;
+  if (!beside && !linear.multiply(router, x)) return false;
   linear.each_token(n_tokens, shape.n_expert, [&](u32 t) {
     const u64 at = u64(t) * n_used;
     choose(pass.table, own.logits + u64(t) * shape.n_expert, shape, own.chosen + at, own.weights + at);
@@ -221,6 +260,10 @@ bool run_experts(Pass& pass, u32 layer) {
         memcpy(sum, output, n_embd * sizeof(f32));
       else
         pass.table.add(sum, output, n_embd);
+    }
+    if (beside) {
+      pass.table.rms_norm(sum, weights.post_norm, pass.config.norm_eps, n_embd, sum);
+      pass.table.add(sum, own.beside + u64(t) * n_embd, n_embd);
     }
     if (!shared) return;
     f32* const output = own.shared + u64(t) * n_embd;

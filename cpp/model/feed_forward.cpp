@@ -9,7 +9,7 @@ u32 input_kinds(const FeedForward& weights) { return kind_bit(weights.gate) | ki
 }  // namespace
 
 void load_feed_forward(Loader& loader, const Config& config, u32 i, FeedForward& weights) {
-  const u32 n_ff = config.layers[i].n_ff;
+  const u32 n_ff = config.layers[i].dense_ff();
   if (loader.has(LayerName(i, "ffn_gate.weight"))) {
     weights.gate = loader.matrix(LayerName(i, "ffn_gate.weight"), config.n_embd, n_ff);
     weights.up = loader.matrix(LayerName(i, "ffn_up.weight"), config.n_embd, n_ff);
@@ -26,18 +26,20 @@ void load_feed_forward(Loader& loader, const Config& config, u32 i, FeedForward&
 
 u32 kinds_of(const FeedForward& weights) { return input_kinds(weights) | kind_bit(weights.down); }
 
-u64 feed_forward_floats(const LayerShape& widest, u64 n) { return 2 * round_up(n * widest.n_ff, 16); }
+u64 feed_forward_floats(const LayerShape& widest, u64 n) {
+  return 2 * round_up(n * max(widest.n_ff, widest.n_ff_beside), 16);
+}
 
 void place_feed_forward(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch) {
   scratch.gate = floats;
-  scratch.up = floats + round_up(n * widest.n_ff, 16);
+  scratch.up = floats + feed_forward_floats(widest, n) / 2;
 }
 
 bool run_feed_forward(Pass& pass, u32 layer) {
   const Layer& about = pass.weights.layers[layer];
   const FeedForward& weights = about.feed_forward;
   const Scratch& scratch = pass.scratch;
-  const u32 n_ff = pass.config.layers[layer].n_ff, n_embd = pass.config.n_embd;
+  const u32 n_ff = pass.config.layers[layer].dense_ff(), n_embd = pass.config.n_embd;
   const Activations& x =
       pass.linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, pass.n_tokens, input_kinds(weights),
                                     [&](u32 t) { pass.add_residual(t, about.attention_post_norm); });

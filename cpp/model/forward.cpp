@@ -9,29 +9,23 @@ namespace {
 constexpr u64 least_discarded = u64(16) << 20;  // bytes of an embedding from which on its pages are discarded
 constexpr u32 embedded_rows = 8;                // rows read between two discards
 
-// Each row brings the pages around it into memory, in time the whole table, which most models also hold packed: so
-// discard them.
 void embed(Pass& pass) {
-  const gguf::Tensor& tensor = *pass.weights.embedding;
   const u32 n_embd = pass.config.n_embd;
-  const u64 row_bytes = tensor.data.size / tensor.rows();
-  const Platform& platform = *pass.engine.platform;
-  const bool discards = platform.discard && tensor.data.size > least_discarded;
   for (u32 t = 0; t < pass.n_tokens; ++t) {
     f32* x = pass.scratch.residual + u64(t) * n_embd;
-    kernels::dequantize_row(tensor.type, tensor.data.data + u64(pass.batch[t].token) * row_bytes, n_embd, x);
+    look_up(pass, *pass.weights.embedding, t, x);
     if (pass.config.embedding_scale != 1) pass.table.scale(x, pass.config.embedding_scale, n_embd);
-    if (++pass.scratch.n_embedded % embedded_rows == 0 && discards) platform.discard(platform.self, tensor.data);
   }
 }
 
 // Cosines and sines of every token's position, for all layers.
 void make_rotations(Pass& pass, const Rope& rope) {
   const Scratch& scratch = pass.scratch;
-  const u64 sliding = u64(scratch.max_tokens) * rope.n_pairs;
+  const u32 n_pairs = pass.config.most_pairs();
+  const u64 sliding = u64(scratch.max_tokens) * n_pairs;
   const bool two = rope.frequencies_sliding.data != rope.frequencies.data;
-  pass.linear.each_token(pass.n_tokens, pass.config.n_rot, [&](u32 t) {
-    const u64 at = u64(t) * rope.n_pairs;
+  pass.linear.each_token(pass.n_tokens, 2 * n_pairs, [&](u32 t) {
+    const u64 at = u64(t) * n_pairs;
     const u32 position = pass.batch[t].position;
     rope_angles(rope.frequencies, rope.magnitude, position, scratch.cosines + at, scratch.sines + at);
     f32* cosines = scratch.cosines + sliding + at;
@@ -39,8 +33,8 @@ void make_rotations(Pass& pass, const Rope& rope) {
     if (two) {
       rope_angles(rope.frequencies_sliding, rope.magnitude_sliding, position, cosines, sines);
     } else {
-      memcpy(cosines, scratch.cosines + at, rope.n_pairs * sizeof(f32));
-      memcpy(sines, scratch.sines + at, rope.n_pairs * sizeof(f32));
+      memcpy(cosines, scratch.cosines + at, n_pairs * sizeof(f32));
+      memcpy(sines, scratch.sines + at, n_pairs * sizeof(f32));
     }
   });
 }
@@ -54,7 +48,7 @@ bool output_head(Pass& pass, f32* logits) {
   u32 n_wanted = 0;
   for (u32 t = 0; t < pass.n_tokens; ++t) {
     if (!pass.batch[t].wanted) continue;
-    pass.add_residual(t, weights.layers[config.n_layer() - 1].ffn_post_norm);
+    pass.finish_layer(t, config.n_layer() - 1);
     if (n_wanted != t) memcpy(residual + n_wanted * n, residual + t * n, n * sizeof(f32));
     ++n_wanted;
   }
@@ -79,16 +73,28 @@ bool output_head(Pass& pass, f32* logits) {
 
 }  // namespace
 
+// Each row brings the pages around it into memory, in time the whole table, which most models also hold packed: so
+// discard them.
+void look_up(Pass& pass, const gguf::Tensor& table, u32 t, f32* row) {
+  const u64 row_bytes = table.data.size / table.rows();
+  const Platform& platform = *pass.engine.platform;
+  kernels::dequantize_row(table.type, table.data.data + u64(pass.batch[t].token) * row_bytes, u32(table.cols()), row);
+  const bool discards = platform.discard && table.data.size > least_discarded;
+  if (++pass.scratch.n_embedded % embedded_rows == 0 && discards) platform.discard(platform.self, table.data);
+}
+
 bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope, Scratch& scratch,
              Span<const BatchToken> batch, f32* logits, StopCheck check, ForwardCycles* spent) {
   Pass pass(engine, config, weights, scratch, batch, check);
   embed(pass);
   make_rotations(pass, rope);
-  bool finished = true;
+  const bool inputs = config.n_embd_per_layer != 0;
+  bool finished = !inputs || make_layer_inputs(pass);
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
     const LayerShape& shape = config.layers[layer];
     finished = (shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer) : run_attention(pass, layer)) &&
-               (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer));
+               (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer)) &&
+               (!inputs || run_layer_input(pass, layer));
   }
   finished = finished && output_head(pass, logits);
   *spent = {pass.linear.matrix_cycles(), pass.attention_cycles};
@@ -122,28 +128,28 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   s.residual = floats(n * config.n_embd);
   s.normed = floats(n * config.n_embd);
   const LayerShape& widest = config.widest;
-  const u64 experts = experts_floats(config, n);
+  const u64 experts = experts_floats(config, n), inputs = layer_input_floats(config, n);
   const u64 recurrence = delta_net_floats(widest.recurrence, n);
-  f32* const shared =
-      floats(max(max(attention_floats(widest, n), feed_forward_floats(widest, n)), max(recurrence, experts)));
-  s.cosines = floats(2 * n * (config.n_rot / 2));
-  s.sines = floats(2 * n * (config.n_rot / 2));
+  const u64 dense = max(attention_floats(widest, n), feed_forward_floats(widest, n));
+  f32* const shared = floats(max(max(dense, inputs), max(recurrence, experts)));
+  if (inputs != 0) s.layer_inputs = floats(inputs);
+  s.cosines = floats(2 * n * config.most_pairs());
+  s.sines = floats(2 * n * config.most_pairs());
   enough = enough && allocate_attention(arena, config, max_tokens, s.attention);
 
-  u32 kinds = kind_bit(weights.output), expert_kinds = 0;
+  u32 kinds = kind_bit(weights.output) | kind_bit(weights.inputs.projection), expert_kinds = 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
     const Layer& layer = weights.layers[i];
     if (config.layers[i].mixer == Mixer::delta_net)
       kinds |= kinds_of(layer.delta_net);
     else
       kinds |= kinds_of(layer.attention);
-    if (config.layers[i].n_expert != 0)
-      expert_kinds |= kinds_of(layer.experts);
-    else
-      kinds |= kinds_of(layer.feed_forward);
+    if (config.layers[i].n_expert != 0) expert_kinds |= kinds_of(layer.experts);
+    if (config.layers[i].dense_ff() != 0) kinds |= kinds_of(layer.feed_forward);
+    kinds |= kinds_of(layer.input);
   }
-  const u32 cols = max(max(max(config.n_embd, widest.attended_dim()), max(widest.n_ff, widest.n_ff_shared)),
-                       widest.recurrence.values_dim());
+  const u32 inner = max(max(widest.n_ff, widest.n_ff_shared), max(widest.n_ff_beside, config.n_embd_per_layer));
+  const u32 cols = max(max(config.n_embd, widest.attended_dim()), max(inner, widest.recurrence.values_dim()));
   enough = enough && allocate_activations(arena, kinds | expert_kinds, n, cols, s.activations);
   if (enough) place_attention(widest, n, shared, s), place_feed_forward(widest, n, shared, s);
   if (enough && recurrence != 0) {

@@ -69,7 +69,7 @@ const f32* Loader::transposed(Str name, u32 cols, u32 rows) {
   return values.data;
 }
 
-const f32* Loader::constant(f32 value, u32 n) {
+f32* Loader::constant(f32 value, u32 n) {
   if (!status_.ok() || checks_only()) return nullptr;
   const Span<f32> values = floats("constants", n);
   for (f32& x : values) x = value;

@@ -27,6 +27,14 @@ u32 Reader::of_layer(Str key, u64 otherwise, u64 low, u64 high, u32 layer, u32 n
   return bounded(key, gguf::integer(full(key), gguf::element(*value, layer)), low, high);
 }
 
+u32 Reader::rotated(Str key, u32 head_dim) {
+  const u32 n = optional(key, head_dim, 2, head_dim);
+  if (n % 2 != 0)
+    keep(fail(Code::corrupt, full(key), offset(key))
+         << "is " << n << "; pairs of dimensions rotate, so it must be even");
+  return n;
+}
+
 f64 Reader::real(Str key, f64 otherwise, f64 low, f64 high) {
   Result<f64> value = file_.get_f64_or(full(key), otherwise);
   if (!value) {

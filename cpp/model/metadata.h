@@ -17,6 +17,7 @@ class Reader {
   }
   // A number for all layers, or the entry of `layer` in an array with one for each of `n_blocks`.
   u32 of_layer(Str key, u64 otherwise, u64 low, u64 high, u32 layer, u32 n_blocks);
+  u32 rotated(Str key, u32 head_dim);  // dimensions that turn: all unless the file says otherwise
   f64 real(Str key, f64 otherwise, f64 low, f64 high);
   Str text(Str key);
   bool boolean(Str key, bool otherwise);

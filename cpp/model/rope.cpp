@@ -6,19 +6,20 @@ namespace flyball::model {
 namespace {
 
 constexpr f64 two_pi = 6.283185307179586476925286766559;
+constexpr f32 still_factor = 1e9f;  // from here on a pair does not turn: Gemma 4's files write 1e30
 
 // YaRN (Peng et al. 2023, eq. 17-23): pairs that turn often within the original context keep their frequency, those
 // that turn less than once are interpolated, a linear ramp lies between.
 struct YarnRamp {
   f64 low = 0, high = 0;
 
-  YarnRamp(const Config& config, f64 base) {
+  YarnRamp(const Config& config, u32 n_rot, f64 base) {
     constexpr f64 beta_fast = 32, beta_slow = 1;
     const auto pair_that_turns = [&](f64 turns) {
-      return config.n_rot * log64(config.rope_original_context / (turns * two_pi)) / (2 * log64(base));
+      return n_rot * log64(config.rope_original_context / (turns * two_pi)) / (2 * log64(base));
     };
     low = max(0.0, floor(pair_that_turns(beta_fast)));
-    high = min(config.n_rot - 1.0, -floor(-pair_that_turns(beta_slow)));
+    high = min(n_rot - 1.0, -floor(-pair_that_turns(beta_slow)));
   }
   f64 keep(u32 pair) const {  // 1: keep the frequency, 0: interpolate
     const f64 along = (pair - low) / max(0.001, high - low);
@@ -32,10 +33,11 @@ struct YarnRamp {
 
 void fill(const Config& config, const f32* factors, f64 base, bool scaled, Span<f64> out) {
   const f64 interpolation = scaled ? 1 / config.rope_factor : 1;
-  const YarnRamp ramp(config, base);
+  const u32 n_rot = 2 * u32(out.size);
+  const YarnRamp ramp(config, n_rot, base);
   for (u32 i = 0; i < out.size; ++i) {
-    f64 frequency = 1 / pow64(base, 2.0 * i / config.n_rot);
-    if (factors) frequency /= factors[i];
+    f64 frequency = 1 / pow64(base, 2.0 * i / n_rot);
+    if (factors) frequency = factors[i] < still_factor ? frequency / factors[i] : 0;
     if (config.rope_scaling == RopeScaling::yarn && scaled) {
       const f64 keep = ramp.keep(i);
       frequency *= interpolation * (1 - keep) + keep;
@@ -50,7 +52,7 @@ void fill(const Config& config, const f32* factors, f64 base, bool scaled, Span<
 
 Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weights, u32 context) {
   Rope rope;
-  rope.n_pairs = config.n_rot / 2;
+  const u32 n_pairs = config.n_rot / 2;
   rope.magnitude = config.rope_magnitude;
   rope.magnitude_sliding = config.rope_magnitude_sliding;
   const f32* factors = weights.rope_factors;
@@ -58,23 +60,24 @@ Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weight
     factors = context > config.rope_original_context ? weights.rope_factors_long : weights.rope_factors_short;
   }
   if (factors) {
-    for (u32 i = 0; i < rope.n_pairs; ++i) {
+    for (u32 i = 0; i < n_pairs; ++i) {
       const f32 factor = factors[i];
-      if (!(factor > 0.01f && factor < 1e9f)) {
+      if (!(factor > 0.01f && factor < __builtin_inff())) {
         return fail(Code::corrupt, "rope factors")
-               << "factor " << i << " is " << f64(factor) << ", expected 0.01 to 1e9";
+               << "factor " << i << " is " << f64(factor) << ", expected a number above 0.01";
       }
     }
   }
-  rope.frequencies = arena.allocate<f64>(rope.n_pairs);
+  rope.frequencies = arena.allocate<f64>(n_pairs);
   if (rope.frequencies.empty()) return fail(Code::out_of_memory, "rope") << "no memory for the rotary frequencies";
   fill(config, factors, config.rope_base, true, rope.frequencies);
   rope.frequencies_sliding = rope.frequencies;
   if (config.sliding_window != 0 && (config.plain_local_rope || config.rope_base_sliding != config.rope_base)) {
-    rope.frequencies_sliding = arena.allocate<f64>(rope.n_pairs);
+    rope.frequencies_sliding = arena.allocate<f64>(config.n_rot_sliding / 2);
     if (rope.frequencies_sliding.empty())
       return fail(Code::out_of_memory, "rope") << "no memory for the rotary frequencies";
-    fill(config, factors, config.rope_base_sliding, !config.plain_local_rope, rope.frequencies_sliding);
+    const bool plain = config.plain_local_rope;
+    fill(config, plain ? nullptr : factors, config.rope_base_sliding, !plain, rope.frequencies_sliding);
   }
   return rope;
 }

@@ -8,16 +8,15 @@
 namespace flyball::model {
 
 struct Rope {
-  u32 n_pairs = 0;
   f64 magnitude = 1;
   f64 magnitude_sliding = 1;
-  Span<f64> frequencies;          // (n_pairs) radians per position
-  Span<f64> frequencies_sliding;  // (n_pairs), of sliding layers; the same memory where they do not differ
+  Span<f64> frequencies;          // (n_rot / 2) radians per position
+  Span<f64> frequencies_sliding;  // (n_rot_sliding / 2), of sliding layers; the same memory where they do not differ
 };
 
 Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weights, u32 context);
 
-// cosines, sines: (n_pairs)
+// cosines, sines: one for each frequency
 void rope_angles(Span<const f64> frequencies, f64 magnitude, u32 position, f32* cosines, f32* sines);
 
 }  // namespace flyball::model

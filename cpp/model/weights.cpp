@@ -13,7 +13,7 @@ void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
       loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
     weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
     weights.rope_factors_short = loader.vector("rope_factors_short.weight", pairs, false);
-  } else if (config.architecture == Architecture::llama) {
+  } else if (config.architecture == Architecture::llama || config.architecture == Architecture::gemma4) {
     weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
   }
 }
@@ -25,6 +25,7 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_layer() << " layers";
 
   weights.embedding = loader.find(embedding_name, config.n_embd, config.n_vocab, true);
+  if (config.n_embd_per_layer != 0) load_layer_inputs(loader, config, weights.inputs);
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
     layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
@@ -33,14 +34,15 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     else
       load_attention(loader, config, i, layer.attention);
     layer.ffn_norm = loader.vector(LayerName(i, config.ffn_norm), config.n_embd, true);
-    if (config.layers[i].n_expert != 0)
-      load_experts(loader, config, i, layer.experts);
-    else
-      load_feed_forward(loader, config, i, layer.feed_forward);
+    if (config.layers[i].n_expert != 0) load_experts(loader, config, i, layer.experts);
+    if (config.layers[i].dense_ff() != 0) load_feed_forward(loader, config, i, layer.feed_forward);
     if (config.post_norms) {
       layer.attention_post_norm = loader.vector(LayerName(i, "post_attention_norm.weight"), config.n_embd, true);
       layer.ffn_post_norm = loader.vector(LayerName(i, "post_ffw_norm.weight"), config.n_embd, true);
     }
+    if (config.n_embd_per_layer != 0) load_layer_input(loader, config, i, layer.input);
+    if (config.architecture == Architecture::gemma4)
+      layer.output_scale = loader.vector(LayerName(i, "layer_output_scale.weight"), 1, false);
   }
   weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
   const bool tied = !loader.has(output_name) || config.tied_output;

@@ -16,6 +16,7 @@ struct Attention {
   const f32* value_bias = nullptr;   // (v_dim)
   const f32* query_norm = nullptr;   // (head_dim)
   const f32* key_norm = nullptr;     // (head_dim)
+  const f32* value_norm = nullptr;   // (head_dim)
   Matrix output;                     // (n_embd, attended_dim)
   const f32* output_bias = nullptr;  // (n_embd)
 };
@@ -47,6 +48,17 @@ struct Experts {
   Span<Matrix> down;      // (n_expert) of (n_embd, n_ff)
   FeedForward shared;     // that every token has, of width n_ff_shared
   Matrix shared_gate;     // (1, n_embd): the sigmoid of its product scales the shared one's output; may not exist
+  // Gemma 4 has a dense feed-forward beside them: both outputs have norms, and the router one of its own for its input.
+  const f32* router_norm = nullptr;       // (n_embd)
+  const f32* norm = nullptr;              // (n_embd)
+  const f32* beside_post_norm = nullptr;  // (n_embd)
+  const f32* post_norm = nullptr;         // (n_embd)
+};
+
+struct LayerInput {
+  Matrix gate;                     // (n_embd_per_layer, n_embd)
+  Matrix projection;               // (n_embd, n_embd_per_layer)
+  const f32* post_norm = nullptr;  // (n_embd)
 };
 
 struct Layer {
@@ -55,18 +67,27 @@ struct Layer {
   DeltaNet delta_net;
   const f32* attention_post_norm = nullptr;  // (n_embd)
   const f32* ffn_norm = nullptr;             // (n_embd)
-  FeedForward feed_forward;                  // or
+  FeedForward feed_forward;                  // or, or both
   Experts experts;
   const f32* ffn_post_norm = nullptr;  // (n_embd)
+  LayerInput input;
+  const f32* output_scale = nullptr;  // (1), of the residual
+};
+
+struct LayerInputs {                     // of all layers, in the layers' order
+  const gguf::Tensor* table = nullptr;   // (n_vocab, n_layer * n_embd_per_layer), in the file's own layout
+  Matrix projection;                     // (n_layer * n_embd_per_layer, n_embd)
+  const f32* projection_norm = nullptr;  // (n_embd_per_layer)
 };
 
 struct Weights {
   const gguf::Tensor* embedding = nullptr;  // (n_vocab, n_embd), in the file's own layout: rows are looked up
+  LayerInputs inputs;
   Span<Layer> layers;                       // (n_layer)
   const f32* output_norm = nullptr;         // (n_embd)
   Matrix output;                            // (n_vocab, n_embd)
   const f32* output_bias = nullptr;         // (n_vocab)
-  const f32* rope_factors = nullptr;        // (n_rot / 2), llama 3
+  const f32* rope_factors = nullptr;        // (n_rot / 2), llama 3; gemma4: of full layers
   const f32* rope_factors_long = nullptr;   // (n_rot / 2), phi3
   const f32* rope_factors_short = nullptr;  // (n_rot / 2)
   u64 packed_bytes = 0;

@@ -29,6 +29,7 @@ Result<KvCache> KvCache::create(Arena& arena, const model::Config& config, Cache
   CacheHead* next = cache.heads_.data;
   for (const model::LayerShape& layer : config.layers) {
     if (cache.heads_.empty()) break;
+    if (layer.shares_kv) continue;
     for (u32 h = 0; h < layer.n_head_kv; ++h) {
       next->type = type;
       next->head_dim = layer.head_dim;

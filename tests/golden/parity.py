@@ -106,7 +106,7 @@ def make_model(case: Case, directory: Path) -> Path:
 
 def reference(path: Path, sequences: list[list[int]]) -> forward.F64:
     """The referee's logits, sequences one after the other."""
-    referee = forward.Referee(path, N_CTX)
+    referee = forward.referee(path, N_CTX)
     return np.concatenate([referee.logits(ids) for ids in sequences])
 
 

@@ -29,7 +29,7 @@ F64 = npt.NDArray[np.float64]
 
 ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
-    *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
+    *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next", "gemma4"),
 )
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 _PAIRED = ("llama", "smollm3", "granite", "ernie4_5")  # pairs (2i, 2i+1) rotate
@@ -391,6 +391,13 @@ class Referee:
         return softcap(logits / self.d.logit_scale, self.d.final_cap)
 
 
+def referee(path: Path | str, n_ctx: int = 512) -> Any:
+    """What has `logits(ids)` for a file: Gemma 4's layers differ too much from the others' to share a page."""
+    from . import gemma4  # which builds on this module
+
+    return gemma4.Referee(path) if File(path).arch == "gemma4" else Referee(path, n_ctx)
+
+
 def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512) -> F64:
     """Every position's logits, float64 (len(ids), n_vocab), in a context of `n_ctx` tokens."""
-    return Referee(path, n_ctx).logits(ids)
+    return referee(path, n_ctx).logits(ids)

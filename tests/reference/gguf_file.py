@@ -85,6 +85,10 @@ def f32s(values: Sequence[float]) -> Value:
     return Value(_ARRAY, struct.pack(f"<IQ{len(values)}f", _F32, len(values), *values))
 
 
+def booleans(values: Sequence[bool]) -> Value:
+    return Value(_ARRAY, struct.pack(f"<IQ{len(values)}B", _BOOL, len(values), *values))
+
+
 def u32s(values: Sequence[int]) -> Value:
     return Value(_ARRAY, struct.pack(f"<IQ{len(values)}I", _U32, len(values), *values))
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import gemma4
 from . import gguf_file as gf
 from .grid_quants import ENCODERS as GRID_TYPES
 from .quants import quantize
@@ -67,6 +68,10 @@ class Shape:
     fused: bool = False  # attn_qkv, and ffn_up (of experts ffn_gate_up_exps) holding gate then up
     layers: tuple[Mapping[str, Any], ...] = ()  # n_head, n_head_kv, n_ff, n_expert_used of each, where they differ
     scaled: bool = False  # NAME.scale beside each matrix of the layers
+    n_ff_beside: int = 0  # gemma4: of a dense feed-forward beside the experts
+    values_are_keys: bool = False  # gemma4: no attn_v
+    shared_kv: int = 0  # gemma4: the last layers read the keys and values of an earlier one
+    n_embd_per_layer: int = 0  # gemma4: of a second embedding, for each layer
     rms_eps: float = 1e-5
     rope_base: float = 10000.0
     rope_base_swa: float = 0.0  # 0: key absent
@@ -128,6 +133,18 @@ _GEMMA = Shape(
     embedding_gain=1.6,
 )
 
+_SLIDING = {"sliding": True, "n_head": 4, "n_head_kv": 2, "head_dim": 64, "n_ff": 512}
+_FULL = {"sliding": False, "n_head": 2, "n_head_kv": 1, "head_dim": 128, "n_ff": 512}
+_GEMMA4 = replace(
+    _GEMMA,
+    arch="gemma4",
+    n_layer=3,
+    layers=(_SLIDING, _SLIDING, {**_FULL, "n_head": 4, "values_are_keys": True}),
+    rope_base=1000000.0,
+    rope_base_swa=10000.0,
+    final_softcap=30.0,
+    explicit_head_dim=False,
+)
 VARIANTS: dict[str, Shape] = {
     "llama": _LLAMA,
     "llama-tied": replace(_LLAMA, tied=True, n_head_kv=4),
@@ -165,6 +182,21 @@ VARIANTS: dict[str, Shape] = {
         rope_base_swa=10000.0,
         rope_scaling="linear",
         rope_factor=8.0,
+    ),
+    "gemma4": _GEMMA4,
+    "gemma4-shared": replace(
+        _GEMMA4,
+        n_layer=6,
+        layers=(_SLIDING, _FULL) * 2 + ({**_SLIDING, "n_ff": 768}, {**_FULL, "n_ff": 768}),
+        shared_kv=2,
+        n_embd_per_layer=256,
+    ),
+    "gemma4-moe": replace(
+        _GEMMA4,
+        layers=tuple({**layer, "n_ff": 256, "n_expert_used": 3} for layer in _GEMMA4.layers),
+        n_expert=8,
+        n_expert_used=3,
+        n_ff_beside=512,
     ),
     "phi3": replace(_PHI3, rope_original=4096, n_ctx_train=8192, rope_attn_factor=1.19),
     "phi3-long": replace(_PHI3, rope_original=256, n_ctx_train=8192, rope_attn_factor=1.19),
@@ -240,6 +272,9 @@ def _bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32
 
 
 def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
+    if s.arch == "gemma4":
+        yield from gemma4.weights(s, seed, _bell)
+        return
     for name, values in _plain_weights(s, seed):
         yield name, values
         if s.scaled and name.startswith("blk.") and values.ndim > 1 and "ffn_gate_inp" not in name:
@@ -427,6 +462,8 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
             "ssm.inner_size": gf.u32(s.delta_heads * s.delta_dim),
         }
     meta.update({f"{a}.{key}": value for key, value in optional.items() if value is not None})
+    if a == "gemma4":
+        meta.update(gemma4.metadata(s))
     meta.update(_spm_vocabulary(s) if s.tokenizer == "spm" else _bpe_vocabulary(s))
     return meta
 

@@ -344,7 +344,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model file's metadata, and how it was loaded."""
+    """A model file's metadata, and how it was loaded. Sizes of layers that differ are the largest."""
 
     path: str
     name: str

@@ -69,7 +69,7 @@ def memory_of(model: Path, context: int = _MOST_CONTEXT) -> int:
     """Bytes that a machine needs to boot and run a model: firmware and program, its files once, keys and values."""
     with Model.load(model, vocab_only=True) as loaded:
         info = loaded.info
-    cache = 2 * min(info.context_length, context) * info.n_layer * info.n_head_kv * (info.head_dim + info.value_dim)
+    cache = info.cache_bytes(min(info.context_length, context))
     return _MACHINE_BYTES + sum(part.stat().st_size for part in model_parts(model)) + cache
 
 

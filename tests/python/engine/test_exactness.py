@@ -44,7 +44,10 @@ def test_a_difference_would_be_found() -> None:
     assert len(matrix.differences([matrix.Row(combination, "a"), matrix.Row(other, "b")])) == 1
 
 
-@pytest.mark.parametrize("variant", ["llama", "gemma2", "gemma3", "phi3", "qwen3", "qwen3moe", "smollm3", "granite"])
+@pytest.mark.parametrize(
+    "variant",
+    ["llama", "gemma2", "gemma3", "phi3", "qwen3", "qwen3moe", "smollm3", "granite", "gemma4-shared", "gemma4-moe"],
+)
 def test_decode_equals_prefill(variant: str, model_file: Callable[..., Path]) -> None:
     """Logits of a decoded position have the bits of the same position computed in a batch."""
     with flyball.Model.load(model_file(variant, "Q8_0"), context=128) as model:

@@ -27,6 +27,8 @@ MEMORY_BYTES = 4 << 30  # of the whole process, address space: a giant allocatio
 
 # Small enough for thousands of loads, yet with every part that the loader looks at.
 SMALL = {"n_embd": 256, "n_ff": 256, "n_layer": 1, "n_head": 2, "n_head_kv": 1, "head_dim": 128}
+SLIDING = {"sliding": True, "n_head": 2, "n_head_kv": 1, "head_dim": 32, "n_ff": 64, "n_expert_used": 2}
+FULL = SLIDING | {"sliding": False, "head_dim": 64}
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("llama", "Q8_0", SMALL),
     "llama3": ("llama3", "Q4_K", SMALL),
@@ -34,6 +36,16 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen3moe": ("qwen3moe-scaled", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3}),
     "granite": ("granite", "Q5_0", SMALL),
     "gemma3": ("gemma3", "F16", SMALL | {"rope_base_swa": 10000.0}),
+    "gemma4": (
+        "gemma4-shared",
+        "Q8_0",
+        {"n_embd": 64, "n_embd_per_layer": 32, "n_layer": 4, "layers": (SLIDING, FULL) * 2},
+    ),
+    "gemma4-moe": (
+        "gemma4-moe",
+        "Q4_0",
+        {"n_embd": 64, "n_layer": 2, "layers": (SLIDING, FULL), "n_ff_beside": 64, "n_expert": 3, "n_expert_used": 2},
+    ),
     "phi3": ("phi3", "Q6_K", SMALL | {"rope_original": 256, "rope_dims": 128}),
     "mistral": ("mistral", "IQ4_NL", SMALL),
 }
