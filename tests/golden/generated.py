@@ -121,8 +121,8 @@ def judge(name: str, sources: Sequence[Path], folder: Path) -> bool | None:
             except flyball.Unsupported as refusal:
                 print(f"{name:24} {len(sources):5}  Flyball does not run it: {str(refusal).removeprefix(f'{path}: ')}")
                 return None
-            except flyball.Error as error:
-                print(f"{name:24} {len(sources):5}  FAIL {source}: {error}")
+            except flyball.Error as broken:
+                print(f"{name:24} {len(sources):5}  FAIL {source}: {broken}")
                 return False
     holds = all(one.agrees for one in plain)
     flips = sum(one.flips for one in plain)
