@@ -43,8 +43,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     n = os.cpu_count() or 1
     shapes = ", ".join((files.BUNDLED, *files.SHAPES))
     p.add_argument("--quick", action="store_true", help="about 10 minutes: two models, one type, 3 rounds")
-    p.add_argument("--models", metavar="A,B", help=f"of {shapes}; or paths of GGUF files (default: all three)")
-    p.add_argument("--types", metavar="A,B", help=f"of {', '.join(files.TYPES)}, for the shapes (default: all)")
+    p.add_argument("--models", metavar="A,B", help=f"of {shapes}; or paths of GGUF files (default: all that run)")
+    p.add_argument(
+        "--types", metavar="A,B", help=f"of {', '.join(files.TYPES)}, for the shapes that have them (default: all)"
+    )
     p.add_argument("--threads", metavar="N,N", help=f"thread counts (default: 1 and all processors, here {n})")
     p.add_argument("--tests", metavar="A,B", help=f"of {', '.join(TESTS)} (default: all)")
     p.add_argument(
@@ -90,7 +92,11 @@ def choose(args: argparse.Namespace) -> Choice:
         raise WrongUse(f"--pairs: is {pairs}, must be at least 1")
     isas = _words("isa", args.isa, ["auto"], build.FLAGS)
     return Choice(
-        models=_words("models", args.models, [files.BUNDLED, *(["llama-1b"] if quick else files.SHAPES)]),
+        models=_words(
+            "models",
+            args.models,
+            [files.BUNDLED, *(["llama-1b"] if quick else [] if args.models else files.runnable_shapes())],
+        ),
         types=_words("types", args.types, ["Q4_K_M"] if quick else list(files.TYPES), files.TYPES),
         threads=[int(word) for word in threads],
         tests=_words("tests", args.tests, list(TESTS), TESTS),

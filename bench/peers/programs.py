@@ -109,7 +109,14 @@ class Flyball:
             return _sample(case, outcome)
         row = _objects(f"[{outcome.stdout}]")[0]["rows"][0]
         key = {"prompt": "prefill_tok_s", "batch": "sequences_tok_s"}.get(case.test.name, "decode_tok_s")
-        more = {"one": row["decode_tok_s"]} if case.test.name == "batch" else {"share": row["decode_bandwidth_share"]}
+        more: dict[str, float | None] = (
+            {"one": row["decode_tok_s"]}
+            if case.test.name == "batch"
+            else {
+                "share": row["decode_bandwidth_share"],
+                "token_gb": row["decode_bytes_per_token"] / 1e9,
+            }
+        )
         return _sample(case, outcome, row[key], gb_s=row["read_bandwidth_gb_s"], **more)
 
 

@@ -106,9 +106,10 @@ def _table(entries: Sequence[Entry], peers: Sequence[str]) -> str:
 
 
 def _limit(entry: Entry) -> str:
-    share, gb_s, one = (median(entry, OURS, key) for key in ("share", "gb_s", "one"))
+    share, gb_s, token_gb, one = (median(entry, OURS, key) for key in ("share", "gb_s", "token_gb", "one"))
     if share and gb_s:
-        return f"{100 * share:.0f} % of {gb_s:.1f} GB/s"
+        read = f", {token_gb:.2f} GB a token" if token_gb else ""
+        return f"{100 * share:.0f} % of {gb_s:.1f} GB/s{read}"
     return f"{(median(entry, OURS) or 0) / one:.1f} x one sequence" if one else ""
 
 

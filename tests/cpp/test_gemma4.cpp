@@ -31,7 +31,7 @@ auto numbers(const std::vector<u32>& values) {
     w.array_key(key, 4, values.size(), raw);
   };
 }
-auto bools(const std::string& pattern) {  // 's' slides
+auto booleans(const std::string& pattern) {  // 's' slides
   return [pattern](GgufWriter& w, const std::string& key) {
     std::string raw;
     for (const char c : pattern) raw += char(c == 's');
@@ -52,7 +52,7 @@ Keys keys() {
           {"attention.key_length_swa", number(8)},
           {"attention.value_length_swa", number(8)},
           {"attention.sliding_window", number(32)},
-          {"attention.sliding_window_pattern", bools("sfsfsf")},
+          {"attention.sliding_window_pattern", booleans("sfsfsf")},
           {"attention.shared_kv_layers", number(2)},
           {"attention.layer_norm_rms_epsilon", [](GgufWriter& w, const std::string& key) { w.f32_key(key, 1e-6f); }}};
 }
@@ -151,7 +151,7 @@ TEST(what_layers_cannot_share_is_refused) {
   CHECK(refusal("attention.value_length", number(8)).starts_with("gemma4.attention.value_length is 8; in"));
   CHECK(refusal("rope.dimension_count_swa", number(16)).find("expected 2 to 8") != std::string::npos);
   CHECK(refusal("rope.dimension_count_swa", number(7)).find("must be even") != std::string::npos);
-  CHECK(refusal("attention.sliding_window_pattern", bools("sf")).find("has 2 entries") != std::string::npos);
+  CHECK(refusal("attention.sliding_window_pattern", booleans("sf")).find("has 2 entries") != std::string::npos);
   Keys none = keys();
   none.erase("attention.sliding_window_pattern");
   const auto config = config_of(none);

@@ -100,7 +100,7 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
         prefills = _prefills(session, _ids(info.n_vocab, plan.prompt), plan)
         decodes, bandwidth = _decodes(session, cached, info, plan)
         together = _together(model, len(cached), plan) if plan.sequences > 1 else None
-        n_bytes = info.weight_bytes + info.cache_bytes(len(cached) + plan.gen // 2, plan.cache_type)
+        n_bytes = _token_bytes(model) + info.cache_bytes(len(cached) + plan.gen // 2, plan.cache_type)
         decode_rates, prefill_rates = _rates([d.decode for d in decodes]), _rates([p.prefill for p in prefills])
         decode_rate = statistics.median(decode_rates)
         from_memory = bandwidth > 0 and n_bytes >= _SMALLEST_PROBE
@@ -130,6 +130,12 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
             if plan.breakdown
             else None,
         )
+
+
+def _token_bytes(model: Model) -> int:
+    """Of weights: of a mixture of experts those of the chosen ones."""
+    needs = model.needs()
+    return needs[1] if needs else model.info.weight_bytes
 
 
 def _plain(plan: Plan) -> GenerateKeywords:
@@ -187,7 +193,15 @@ def _breakdown(
     peak = _core.integer_peak(info.isa, info.threads)
     shapes = {name: shape for name, _, shape, _ in model.tensors() if len(shape) > 1}
     n_output = math.prod(shapes.get("output.weight", shapes["token_embd.weight"]))
-    n_layers = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("blk."))
+    chosen = info.n_expert_used / max(info.n_expert, 1)
+    n_layers = round(
+        sum(
+            math.prod(shape) * (chosen if "_exps." in name else 1)
+            for name, shape in shapes.items()
+            if name.startswith("blk.")
+        )
+    )
+    token_bytes = _token_bytes(model)
 
     def part(phase: str, name: str, cycles: int, of: int, n_bytes: int = 0, n_products: int = 0) -> Part:
         rate = n_bytes * second / cycles if n_bytes and cycles else None
@@ -202,12 +216,12 @@ def _breakdown(
             of_peak=n_products * second / cycles / peak if n_products and cycles else None,
         )
 
-    def parts(name: str, phase: Phase, sampling: int, n_products: int, cache_bytes: int) -> list[Part]:
+    def parts(name: str, phase: Phase, sampling: int, n_products: int, weights: int, cache: int) -> list[Part]:
         of = phase.cycles + sampling
         rest = phase.cycles - phase.matrix_cycles - phase.attention_cycles
         return [
-            part(name, "matrices", phase.matrix_cycles, of, info.weight_bytes * phase.calls, n_products),
-            part(name, "attention", phase.attention_cycles, of, cache_bytes),
+            part(name, "matrices", phase.matrix_cycles, of, weights * phase.calls, n_products),
+            part(name, "attention", phase.attention_cycles, of, cache * phase.calls),
             part(name, "norms, rotations, activations", rest, of),
             part(name, "sampling", sampling, of),
         ]
@@ -221,10 +235,8 @@ def _breakdown(
     return [
         part("load", "map and check", load[0], sum(load)),
         part("load", "prepare weights", load[1], sum(load), info.weight_bytes),
-        *parts("prefill", first.prefill, first.sample_cycles, n_first, 0),
-        *parts(
-            "decode", then.decode, then.sample_cycles, n_then, (decode_bytes - info.weight_bytes) * then.decode.calls
-        ),
+        *parts("prefill", first.prefill, first.sample_cycles, n_first, info.weight_bytes, 0),
+        *parts("decode", then.decode, then.sample_cycles, n_then, token_bytes, decode_bytes - token_bytes),
     ]
 
 
