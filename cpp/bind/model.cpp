@@ -224,6 +224,7 @@ py::dict info(const ModelCore& core) {
   d["context_length"] = config.n_ctx_train;
   d["sliding_window"] = config.sliding_window;
   d["cache_heads"] = cache_heads(config);
+  d["state_bytes"] = config.state_floats() * sizeof(f32);
   d["tokenizer"] = text(tokenizer.model());
   d["pre_tokenizer"] = text(tokenizer.pre());
   d["bos"] = tokenizer.bos();

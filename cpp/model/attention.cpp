@@ -23,11 +23,18 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
     const f32* cosines = scratch.cosines + table_offset + u64(t) * n_pairs;
     const f32* sines = scratch.sines + table_offset + u64(t) * n_pairs;
     const auto turn = [&](f32* heads, u32 n_heads, const f32* norm) {
-      for (u32 h = 0; h < n_heads; ++h) {
-        f32* head = heads + u64(h) * shape.head_dim;
-        if (norm) table.rms_norm(head, norm, config.norm_eps, shape.head_dim, head);
-        if (shape.rotates) table.rope(head, cosines, sines, n_rot, config.rope_neox);
-      }
+      const u32 n_norms = !norm                ? 0
+                          : config.whole_norms ? 1
+                                               : n_heads,
+                width = n_heads / max(n_norms, 1u) * shape.head_dim;
+      const auto normalize = [&] {
+        for (u32 i = 0; i < n_norms; ++i)
+          table.rms_norm(heads + u64(i) * width, norm, config.norm_eps, width, heads + u64(i) * width);
+      };
+      if (!config.norms_after_rotation) normalize();
+      for (u32 h = 0; h < n_heads && shape.rotates; ++h)
+        table.rope(heads + u64(h) * shape.head_dim, cosines, sines, n_rot, config.rope_neox);
+      if (config.norms_after_rotation) normalize();
     };
     f32* const queries = scratch.query + u64(t) * shape.q_dim();
     if (config.query_gate) {  // of each head, a query and a gate
@@ -81,8 +88,9 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
     weights.value_bias = loader.vector(LayerName(i, "attn_v.bias"), v, false);
   }
   if (config.query_key_norms) {
-    weights.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), shape.head_dim, true);
-    weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), shape.head_dim, own_kv);
+    const bool whole = config.whole_norms;
+    weights.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), whole ? q : shape.head_dim, true);
+    weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), whole ? k : shape.head_dim, own_kv);
   }
   if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
   weights.output = loader.matrix(LayerName(i, "attn_output.weight"), shape.attended_dim(), config.n_embd);
@@ -138,7 +146,7 @@ bool run_attention(Pass& pass, u32 layer) {
         for (u32 h = 0; gated && h < shape.n_head; ++h)
           pass.table.sigmoid_mul(gates + 2 * h * shape.value_dim, heads + h * shape.value_dim, shape.value_dim);
       });
-  const Product output[] = {{&weights.output, weights.output_bias, scratch.normed, n_embd}};
+  const Product output[] = {{&weights.output, weights.output_bias, pass.attention_branch(0), n_embd}};
   return pass.linear.multiply(output, attended);
 }
 

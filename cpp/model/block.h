@@ -19,7 +19,7 @@ struct Pass {
         scratch(scratch_),
         batch(batch_),
         n_tokens(u32(batch_.size)),
-        linear(engine_, config_.norm_eps, scratch_, check) {
+        linear(engine_, config_, scratch_, check) {
     if (config.state_floats() != 0) sequences = find_sequences(batch, scratch.recurrence.sequences);
   }
 
@@ -30,6 +30,11 @@ struct Pass {
     if (post_norm) table.rms_norm(branch, post_norm, config.norm_eps, config.n_embd, branch);
     if (config.residual_scale != 1) table.scale(branch, config.residual_scale, config.n_embd);
     table.add(scratch.residual + u64(t) * config.n_embd, branch, config.n_embd);
+    if (config.parallel) table.add(scratch.residual + u64(t) * config.n_embd, attention_branch(t), config.n_embd);
+  }
+  // Where attention leaves its output.
+  f32* attention_branch(u32 t) const {
+    return (config.parallel ? scratch.parallel : scratch.normed) + u64(t) * config.n_embd;
   }
 
   // The same for the last block of layer `layer`, whose output the next layer reads.

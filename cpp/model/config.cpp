@@ -1,6 +1,7 @@
 #include "model/config.h"
 
 #include "base/math.h"
+#include "model/config_parts.h"
 #include "model/gemma4.h"
 
 namespace flyball::model {
@@ -14,14 +15,20 @@ struct Traits {
   bool query_key_norms = false;
   bool tied_output = false;
   bool plain_local_rope = false;
+  bool pre_norms = true;
+  bool whole_norms = false;
+  bool norms_after_rotation = false;
+  bool layer_norms = false;
+  bool parallel = false;
   bool experts = false;
-  bool shared_expert = false;
+  bool may_have_experts = false;  // and one of them that every token has, as the file says
+  bool shared_expert = false;     // as wide as feed_forward_length where the file does not say
   bool query_gate = false;
   Str ffn_norm = "ffn_norm.weight";
 };
 constexpr Str late_norm = "post_attention_norm.weight";  // some name the feed-forward's norm by its place
 constexpr Traits architectures[] = {
-    {.name = "llama", .architecture = Architecture::llama, .rope_neox = false},
+    {.name = "llama", .architecture = Architecture::llama, .rope_neox = false, .may_have_experts = true},
     {.name = "qwen2", .architecture = Architecture::qwen2},
     {.name = "qwen3", .architecture = Architecture::qwen3, .query_key_norms = true},
     {.name = "qwen3moe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
@@ -49,7 +56,31 @@ constexpr Traits architectures[] = {
      .query_gate = true,
      .ffn_norm = late_norm},
     {.name = "seed_oss", .architecture = Architecture::seed_oss, .ffn_norm = late_norm},
-    {.name = "granite", .architecture = Architecture::granite, .rope_neox = false},
+    {.name = "granite", .architecture = Architecture::granite, .rope_neox = false, .may_have_experts = true},
+    {.name = "granitemoe", .architecture = Architecture::granitemoe, .rope_neox = false, .may_have_experts = true},
+    {.name = "olmo2",
+     .architecture = Architecture::olmo2,
+     .query_key_norms = true,
+     .plain_local_rope = true,
+     .pre_norms = false,
+     .whole_norms = true},
+    {.name = "exaone4", .architecture = Architecture::exaone4, .query_key_norms = true, .pre_norms = false},
+    {.name = "cohere2",
+     .architecture = Architecture::cohere2,
+     .rope_neox = false,
+     .tied_output = true,
+     .layer_norms = true,
+     .parallel = true},
+    {.name = "hunyuan-dense",
+     .architecture = Architecture::hunyuan_dense,
+     .query_key_norms = true,
+     .norms_after_rotation = true},
+    {.name = "hunyuan-moe",
+     .architecture = Architecture::hunyuan_moe,
+     .query_key_norms = true,
+     .norms_after_rotation = true,
+     .experts = true,
+     .shared_expert = true},
     {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
     {.name = "gemma4", .architecture = Architecture::gemma4, .query_key_norms = true, .plain_local_rope = true},
     // As text: the three positions of an image's part are one, so that rotation is plain.
@@ -183,8 +214,9 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
   } demands[] = {
       {"attention.causal", 1, "attention to later tokens"},
       {"classifier.pooling_type", 0, "classifiers"},
-      {"rope.scaling.alpha", 0, "this scaling of positions"},
   };
+  if (config.architecture != Architecture::hunyuan_dense)
+    reader.demand("rope.scaling.alpha", 0, "this scaling of positions");
   for (const auto& demand : demands) reader.demand(demand.key, demand.neutral, demand.what);
   const bool experts = config.widest.n_expert != 0;
   if (!experts) {
@@ -251,46 +283,17 @@ f32 read_scale(Reader& reader, Str key) {
   return scale == 0 ? 1 : f32(scale);
 }
 
-// Layers whose positions are mixed by a gated delta net; every P-th, or those that the file says, have attention.
-void read_delta_net(Reader& reader, Config& config) {
-  config.shared_gate = true;
-  constexpr Str listed = "attention.recurrent_layers";
-  Recurrence recurrence;
-  recurrence.n_tap = reader.required("ssm.conv_kernel", 2, 64);
-  recurrence.key_dim = recurrence.value_dim = reader.required("ssm.state_size", 1, 4096);
-  recurrence.n_key_head = reader.required("ssm.group_count", 1, max_heads);
-  recurrence.n_head = reader.required("ssm.time_step_rank", 1, max_heads);
-  recurrence.n_channel = 2 * recurrence.n_key_head * recurrence.key_dim + recurrence.values_dim();
-  recurrence.n_factor = 2;
-  if (!reader.status().ok()) return;
-  reader.demand("ssm.inner_size", recurrence.values_dim(), "heads whose values have another size than their keys");
-  if (recurrence.n_head % recurrence.n_key_head != 0)
-    reader.keep(fail(Code::corrupt, reader.full("ssm.time_step_rank"), reader.offset("ssm.time_step_rank"))
-                << "is " << recurrence.n_head << ", which the " << recurrence.n_key_head << " groups do not divide");
-  const u32 period = reader.optional("full_attention_interval", 4, 1, max_layers);
-  const gguf::Value* const list = reader.find(listed);
-  if (list && list->type == gguf::ValueType::array && list->count < config.n_layer())
-    return reader.keep(fail(Code::corrupt, reader.full(listed), list->offset)
-                       << "has " << list->count << " entries; the model has " << config.n_layer() << " layers");
-  for (u32 i = 0; i < config.n_layer(); ++i) {
-    bool recurrent = (i + 1) % period != 0;
-    if (list) {
-      const bool each = list->type == gguf::ValueType::array;
-      const Result<bool> entry = gguf::flag(reader.full(listed), each ? gguf::element(*list, i) : *list);
-      if (!entry) return reader.keep(entry.error());
-      recurrent = entry.value();
-    }
-    if (!recurrent) continue;
-    LayerShape& layer = config.layers[i];
-    layer.mixer = Mixer::delta_net;
-    layer.recurrence = config.widest.recurrence = recurrence;
-    layer.n_head = layer.n_head_kv = 0;
-  }
-  for (const LayerShape& layer : config.layers) {
-    if (layer.mixer == Mixer::attention) return;
-  }
-  reader.keep(fail(Code::unsupported, reader.full("full_attention_interval"), reader.offset("full_attention_interval"))
-              << "leaves no layer with attention; Flyball runs models that have some");
+// Layers that slide turn by the base of the others.
+void read_one_base(Reader& reader, Config& config, u32 window) {
+  read_sliding(reader, config, reader.optional("attention.sliding_window", window, 0, u64(1) << 31), 4);
+  config.rope_base_sliding = config.rope_base;
+}
+
+// NTK-aware scaling: a larger base in place of longer positions.
+void read_alpha(Reader& reader, Config& config) {
+  const f64 alpha = reader.real("rope.scaling.alpha", 0, 0, 1e6);
+  const f64 n = config.widest.head_dim;
+  if (alpha != 0 && n > 2) config.rope_base *= pow64(alpha, n / (n - 2));
 }
 
 void widen(LayerShape& widest, const LayerShape& shape) {
@@ -305,11 +308,13 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
     case Architecture::llama: read_attention_scale(reader, config); break;
-    case Architecture::granite: {
+    case Architecture::granite:
+    case Architecture::granitemoe: {
       read_attention_scale(reader, config);
       config.embedding_scale = read_scale(reader, "embedding_scale");
       config.residual_scale = read_scale(reader, "residual_scale");
       config.logit_scale = 1 / read_scale(reader, "logit_scale");
+      if (config.architecture == Architecture::granitemoe) break;
       const bool rotates = reader.boolean("rope.scaling.finetuned", true);
       for (LayerShape& layer : config.layers) layer.rotates = rotates;
       break;
@@ -332,6 +337,23 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
                    second ? 2 : 6);
       break;
     }
+    case Architecture::olmo2:
+      config.post_norms = true;
+      read_one_base(reader, config, 0);
+      config.rope_magnitude_sliding = 1;
+      break;
+    case Architecture::exaone4:
+      config.post_norms = true;
+      if (config.n_layer() != 64) break;  // the small model's key of a window is not honored: it has full attention
+      read_one_base(reader, config, 4096);
+      for (LayerShape& layer : config.layers) layer.rotates = layer.sliding || config.sliding_window == 0;
+      break;
+    case Architecture::cohere2:
+      config.logit_scale = read_scale(reader, "logit_scale");
+      read_one_base(reader, config, 0);
+      for (LayerShape& layer : config.layers) layer.rotates = layer.sliding;
+      break;
+    case Architecture::hunyuan_dense: read_alpha(reader, config); break;
     case Architecture::qwen3next: config.keys_in_groups = true; [[fallthrough]];
     case Architecture::qwen35:
     case Architecture::qwen35moe: read_delta_net(reader, config); break;
@@ -342,6 +364,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       for (const LayerShape& layer : config.layers) widen(config.widest, layer);
       break;
     case Architecture::ernie4_5:
+    case Architecture::hunyuan_moe:
     case Architecture::seed_oss:
     case Architecture::qwen2:
     case Architecture::qwen3:
@@ -362,16 +385,21 @@ LayerShape read_shape(Reader& reader, const Traits& traits, u32 n_embd, u32 laye
   shape.n_head = number("attention.head_count", missing, 1, max_heads);
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = number("attention.head_count_kv", shape.n_head, 1, shape.n_head);
-  // Experts have a width of their own.
-  shape.n_ff = number("feed_forward_length", traits.experts ? 0 : missing, traits.experts ? 0 : 1, 1 << 22);
-  if (traits.experts) {
+  const bool experts =
+      traits.experts || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0);
+  // Experts have a width of their own where an architecture always has them.
+  const u32 least = traits.experts ? 0 : 1;
+  shape.n_ff = number("feed_forward_length", traits.experts ? 0 : missing, least, 1 << 22);
+  if (experts) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
     shape.n_expert_used = number("expert_used_count", missing, 1, max(shape.n_expert, 1u));
     if (!reader.status().ok()) return shape;
     const u32 n_ff = shape.n_ff;
-    shape.n_ff = number("expert_feed_forward_length", n_ff / shape.n_expert_used, 1, 1 << 22);
-    if (traits.shared_expert)
-      shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", n_ff, 1, 1 << 22);
+    if (traits.experts) shape.n_ff = number("expert_feed_forward_length", n_ff / shape.n_expert_used, 1, 1 << 22);
+    if (traits.shared_expert || traits.may_have_experts) {
+      shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
+      if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);
+    }
   }
   if (!reader.status().ok()) return shape;
   if (layer == 0) first_n_head = shape.n_head;
@@ -441,6 +469,11 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.architecture = traits->architecture;
   config.rope_neox = traits->rope_neox;
   config.query_key_norms = traits->query_key_norms;
+  config.pre_norms = traits->pre_norms;
+  config.whole_norms = traits->whole_norms;
+  config.norms_after_rotation = traits->norms_after_rotation;
+  config.layer_norms = traits->layer_norms;
+  config.parallel = traits->parallel;
   config.tied_output = traits->tied_output;
   config.query_gate = traits->query_gate;
   config.ffn_norm = traits->ffn_norm;
@@ -452,7 +485,8 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   FLYBALL_TRY(reader.status());
   FLYBALL_TRY(read_layers(arena, reader, *traits, config));
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
-  config.norm_eps = f32(reader.real("attention.layer_norm_rms_epsilon", from_ollama ? 1e-6 : -1, 0, 1));
+  constexpr Str eps = "attention.layer_norm_epsilon", rms_eps = "attention.layer_norm_rms_epsilon";
+  config.norm_eps = f32(reader.real(config.layer_norms ? eps : rms_eps, from_ollama ? 1e-6 : -1, 0, 1));
   config.pooling = read_pooling(reader);
   read_rope(reader, config, from_ollama);
   read_architecture(file, reader, config);

@@ -22,7 +22,13 @@ enum class Architecture : u8 {
   smollm3,
   seed_oss,
   granite,
+  granitemoe,
   ernie4_5,
+  olmo2,
+  exaone4,
+  cohere2,
+  hunyuan_dense,
+  hunyuan_moe,
   gemma4
 };
 enum class Activation : u8 { silu, gelu };
@@ -125,8 +131,13 @@ struct Config {
   bool query_gate = false;           // the query's matrix has for each head a query, then a gate of what it attends to
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
   bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
-  u32 n_embd_per_layer = 0;     // gemma4: of an input that every layer has for a token; 0: there is none
-  bool query_key_norms = false;   // a norm for each head's query and key
+  bool query_key_norms = false;       // a norm for each head's query and key
+  bool whole_norms = false;           // of those: one for all heads of a token
+  bool norms_after_rotation = false;  // of those: they read what has turned
+  bool pre_norms = true;          // norms before attention and feed-forward; else those after them are the only ones
+  bool layer_norms = false;       // norms subtract the mean first
+  bool parallel = false;          // attention and feed-forward read the same norm, and both join the residual after it
+  u32 n_embd_per_layer = 0;       // gemma4: of an input that every layer has for a token; 0: there is none
   bool value_norms = false;       // gemma4: one without weights for each head's value, which may be the raw key
   bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
   bool plain_local_rope = false;  // gemma3: sliding layers turn by unscaled positions, on a base of their own

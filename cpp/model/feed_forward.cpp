@@ -40,9 +40,11 @@ bool run_feed_forward(Pass& pass, u32 layer) {
   const FeedForward& weights = about.feed_forward;
   const Scratch& scratch = pass.scratch;
   const u32 n_ff = pass.config.layers[layer].dense_ff(), n_embd = pass.config.n_embd;
-  const Activations& x =
-      pass.linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, pass.n_tokens, input_kinds(weights),
-                                    [&](u32 t) { pass.add_residual(t, about.attention_post_norm); });
+  const Activations& x = pass.linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, pass.n_tokens,
+                                                       input_kinds(weights), [&](u32 t) {
+                                                         if (!pass.config.parallel)
+                                                           pass.add_residual(t, about.attention_post_norm);
+                                                       });
   const Product products[] = {{&weights.gate, weights.gate_bias, scratch.gate, n_ff},
                               {&weights.up, weights.up_bias, scratch.up, n_ff}};
   if (!pass.linear.multiply(products, x)) return false;

@@ -127,6 +127,7 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   };
   s.residual = floats(n * config.n_embd);
   s.normed = floats(n * config.n_embd);
+  if (config.parallel) s.parallel = floats(n * config.n_embd);
   const LayerShape& widest = config.widest;
   const u64 experts = experts_floats(config, n), inputs = layer_input_floats(config, n);
   const u64 recurrence = delta_net_floats(widest.recurrence, n);

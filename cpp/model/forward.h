@@ -79,6 +79,7 @@ struct Scratch {
   u32 max_tokens = 0;
   u32 n_embedded = 0;       // rows of the embedding read so far
   f32* residual = nullptr;  // (max_tokens, n_embd)
+  f32* parallel = nullptr;  // (max_tokens, n_embd), attention's output where the feed-forward does not read it
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
   // The blocks share memory, as they are never alive together; widths are those of the layer.
   f32* query = nullptr;         // (max_tokens, q_dim)

@@ -16,6 +16,17 @@ Activations rows_of(const Activations& x, const Product& product) {
 
 }  // namespace
 
+void center(const f32* x, u32 n, f32* y) {
+  constexpr u32 n_lanes = 16;
+  f32 lanes[n_lanes] = {};
+  for (u32 i = 0; i < n; ++i) lanes[i % n_lanes] += x[i];
+  for (u32 width = n_lanes / 2; width > 0; width /= 2) {
+    for (u32 i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  const f32 mean = lanes[0] / f32(n);
+  for (u32 i = 0; i < n; ++i) y[i] = x[i] - mean;
+}
+
 bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations& a) {
   const u64 width = round_up(cols, 256);
   bool enough = true;

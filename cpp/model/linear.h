@@ -20,16 +20,20 @@ struct Product {  // y = (matrix * activations) * the matrix's scale + bias
 
 inline u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
 
+// y = x - mean(x), a sum in 16 lanes as in the kernels: it makes a layer norm of the RMS norm that follows.
+void center(const f32* x, u32 n, f32* y);
+
 // Quantized forms of `kinds` for n rows of at most `cols` elements. False: no memory.
 bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations& activations);
 
 class Linear {
  public:
-  Linear(const Engine& engine, f32 norm_eps, Scratch& scratch, StopCheck check)
+  Linear(const Engine& engine, const Config& config, Scratch& scratch, StopCheck check)
       : platform_(*engine.platform),
         table_(*engine.table),
         threads_(engine.threads),
-        norm_eps_(norm_eps),
+        norm_eps_(config.norm_eps),
+        layer_norms_(config.layer_norms),
         scratch_(scratch),
         check_(check) {}
 
@@ -58,7 +62,10 @@ class Linear {
     activations.x = norm ? scratch_.normed : x;
     each_token(n_rows, cols, [&](u32 t) {
       complete(t);
-      if (norm) table_.rms_norm(x + u64(t) * cols, norm, norm_eps_, cols, scratch_.normed + u64(t) * cols);
+      const f32* row = x + u64(t) * cols;
+      f32* const normed = scratch_.normed + u64(t) * cols;
+      if (norm && layer_norms_) center(row, cols, normed), row = normed;
+      if (norm) table_.rms_norm(row, norm, norm_eps_, cols, normed);
       table_.quantize(activations, kinds, t, t + 1);
     });
     return activations;
@@ -84,6 +91,7 @@ class Linear {
   const kernels::Table& table_;
   u32 threads_;
   f32 norm_eps_;
+  bool layer_norms_;
   Scratch& scratch_;
   StopCheck check_;
   u64 slice_work_ = first_slice_work;

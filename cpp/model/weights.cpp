@@ -13,7 +13,8 @@ void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
       loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
     weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
     weights.rope_factors_short = loader.vector("rope_factors_short.weight", pairs, false);
-  } else if (config.architecture == Architecture::llama || config.architecture == Architecture::gemma4) {
+  } else if (config.architecture == Architecture::llama || config.architecture == Architecture::exaone4 ||
+             config.architecture == Architecture::gemma4) {
     weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
   }
 }
@@ -28,12 +29,15 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   if (config.n_embd_per_layer != 0) load_layer_inputs(loader, config, weights.inputs);
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
-    layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
+    if (config.pre_norms) {
+      layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
+      layer.ffn_norm =
+          config.parallel ? layer.attention_norm : loader.vector(LayerName(i, config.ffn_norm), config.n_embd, true);
+    }
     if (config.layers[i].mixer == Mixer::delta_net)
       load_delta_net(loader, config, i, layer.delta_net);
     else
       load_attention(loader, config, i, layer.attention);
-    layer.ffn_norm = loader.vector(LayerName(i, config.ffn_norm), config.n_embd, true);
     if (config.layers[i].n_expert != 0) load_experts(loader, config, i, layer.experts);
     if (config.layers[i].dense_ff() != 0) load_feed_forward(loader, config, i, layer.feed_forward);
     if (config.post_norms) {

@@ -179,6 +179,41 @@ TEST(lies_are_refused_by_key) {
   CHECK(refused(config_with("llama", {text("block_count", "6")}), Code::corrupt, "llama.block_count"));
 }
 
+TEST(experts_are_some_or_none_where_an_architecture_has_both) {
+  for (const std::string name : {"llama", "granite", "granitemoe"}) {
+    CHECK_EQ(config_with(name, {}).value().widest.n_expert, 0);
+    const auto mixture = config_with(name, {number("expert_count", 8), number("expert_used_count", 2)});
+    REQUIRE(mixture.ok());
+    CHECK_EQ(mixture.value().layers[5].n_expert, 8);
+    CHECK_EQ(mixture.value().layers[5].n_ff, 512);
+    CHECK_EQ(mixture.value().layers[5].n_ff_shared, 0);
+    CHECK(refused(config_with(name, {number("expert_count", 8)}), Code::not_found, name + ".expert_used_count"));
+    CHECK(refused(config_with(name, {number("expert_count", 1025)}), Code::corrupt, name + ".expert_count"));
+  }
+  const auto shared = config_with("hunyuan-moe", {number("expert_count", 8), number("expert_used_count", 2)});
+  REQUIRE(shared.ok());
+  CHECK_EQ(shared.value().layers[0].n_ff_shared, 512);
+}
+
+TEST(a_base_grows_by_alpha) {
+  const auto plain = config_with("hunyuan-dense", {}),
+             grown = config_with("hunyuan-dense", {real("rope.scaling.alpha", 4)});
+  REQUIRE(plain.ok() && grown.ok());
+  CHECK_EQ(plain.value().rope_base, 10000.0);
+  CHECK(grown.value().rope_base > 43800 && grown.value().rope_base < 43900);  // 10000 * 4^(32 / 30)
+}
+
+TEST(exaone4_slides_in_its_large_model_alone) {
+  CHECK_EQ(config_with("exaone4", {number("attention.sliding_window", 64)}).value().sliding_window, 0);
+  const auto large = config_with("exaone4", {number("block_count", 64)});
+  REQUIRE(large.ok());
+  CHECK_EQ(large.value().sliding_window, 4096);
+  for (u32 layer = 0; layer < 8; ++layer) {
+    CHECK_EQ(large.value().layers[layer].sliding, layer % 4 != 3);
+    CHECK_EQ(large.value().layers[layer].rotates, layer % 4 != 3);
+  }
+}
+
 TEST(missing_keys_are_named) {
   for (const char* key : {"context_length", "embedding_length", "block_count", "feed_forward_length",
                           "attention.head_count", "attention.layer_norm_rms_epsilon"}) {
@@ -187,7 +222,7 @@ TEST(missing_keys_are_named) {
 }
 
 TEST(what_is_not_run_is_refused) {
-  CHECK(refused(config_with("llama", {number("expert_count", 8)}), Code::unsupported, "llama.expert_count"));
+  CHECK(refused(config_with("qwen2", {number("expert_count", 8)}), Code::unsupported, "qwen2.expert_count"));
   CHECK(
       refused(config_with("llama", {text("rope.scaling.type", "ntk")}), Code::unsupported, "llama.rope.scaling.type"));
 }
@@ -226,8 +261,8 @@ TEST(keys_that_would_change_the_answers_are_refused_with_their_value) {
        {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count", "classifier.pooling_type",
         "rope.scaling.alpha", "attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa",
         "embedding_length_out", "pooling_type"}) {
-    const auto config = config_with("llama", {number(key, 7)});
-    CHECK(refused(config, Code::unsupported, "llama." + key));
+    const auto config = config_with("qwen2", {number(key, 7)});
+    CHECK(refused(config, Code::unsupported, "qwen2." + key));
     CHECK(std::string(config.error().what.data, config.error().what.size).starts_with("is 7; "));
   }
   const auto config = config_with("qwen3", {boolean("attention.causal", false)});

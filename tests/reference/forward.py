@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ F64 = npt.NDArray[np.float64]
 
 ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
-    *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next", "gemma4"),
+    *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
+    *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
 )
+_GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-_PAIRED = ("llama", "smollm3", "granite", "ernie4_5")  # pairs (2i, 2i+1) rotate
+_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2")  # pairs (2i, 2i+1) rotate
 
 
 class File:
@@ -126,7 +128,7 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
     # Per-pair divisors: Llama 3.1's one tensor, or Phi-3's two, chosen by the size of the context, not by position.
     length = "long" if n_ctx > original else "short"
     for name in ("rope_freqs.weight", f"rope_factors_{length}.weight"):
-        if file.has(name) and file.arch in ("llama", "phi3"):
+        if file.has(name) and file.arch in ("llama", "phi3", "exaone4"):
             frequency = frequency / file.tensor(name)
             break
 
@@ -175,15 +177,15 @@ def describe(file: File, n_ctx: int) -> Description:
     # The 27B models alone scale by the width per head instead of the head's own width.
     width = n_embd // n_head[0] if (file.arch, n_layer) in (("gemma2", 46), ("gemma3", 62)) else head_dim
     scale = 1 / math.sqrt(width)
-    if file.arch in ("llama", "granite"):
+    if file.arch in ("llama", *_GRANITES):
         scale = file.get("attention.scale", 0.0) or scale
-    granite = file.arch == "granite"
+    granite = file.arch in _GRANITES
 
     def granites(key: str) -> float:
         return (granite and file.get(key, 0.0)) or 1.0
 
     rotates = [file.arch != "smollm3" or layer % 4 != 3 for layer in range(n_layer)]
-    if granite and not file.get("rope.scaling.finetuned", True):
+    if file.arch == "granite" and not file.get("rope.scaling.finetuned", True):
         rotates = [False] * n_layer
 
     window, period = 0, 1
@@ -194,28 +196,38 @@ def describe(file: File, n_ctx: int) -> Description:
     if file.arch == "gemma3":  # its linear scaling concerns full layers only
         window, period = file.get("attention.sliding_window", 0), 6
         base_sliding, factor_sliding = file.get("rope.freq_base_swa", 10000.0), 1.0
+    if file.arch in ("olmo2", "cohere2") or (file.arch == "exaone4" and n_layer == 64):
+        window, period = file.get("attention.sliding_window", 4096 if file.arch == "exaone4" else 0), 4
+    if file.arch == "hunyuan-dense" and (alpha := file.get("rope.scaling.alpha", 0.0)):
+        base *= alpha ** (head_dim / (head_dim - 2))
     pattern = file.get("attention.sliding_window_pattern", period)
     if isinstance(pattern, int):
         pattern = [pattern == 0 or layer % pattern < pattern - 1 for layer in range(n_layer)]
 
+    sliding = [window > 0 and slides for slides in pattern]
+    rope_sliding = _rope(file, head_dim, base_sliding, factor_sliding, n_ctx)
+    if file.arch == "olmo2":  # YaRN concerns full layers only
+        rope_sliding = replace(rope_sliding, frequency=base ** (-np.arange(0, head_dim, 2) / head_dim), magnitude=1.0)
+    if file.arch == "cohere2" or (file.arch == "exaone4" and window):
+        rotates = sliding
     return Description(
         n_layer=n_layer,
         n_head=n_head,
         n_head_kv=file.per_layer("attention.head_count_kv", n_head),
         head_dim=head_dim,
-        eps=file.get("attention.layer_norm_rms_epsilon", 0.0),
+        eps=file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0),
         embedding_scale=math.sqrt(n_embd) if gemma else granites("embedding_scale"),
         residual_scale=granites("residual_scale"),
-        logit_scale=granites("logit_scale"),
+        logit_scale=1 / file.get("logit_scale", 1.0) if file.arch == "cohere2" else granites("logit_scale"),
         rotates=rotates,
         attention_scale=scale,
         activation=gelu_tanh if gemma else silu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
         final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma else 0.0,
         window=window,
-        sliding=[window > 0 and slides for slides in pattern],
+        sliding=sliding,
         rope_full=_rope(file, head_dim, base, factor, n_ctx),
-        rope_sliding=_rope(file, head_dim, base_sliding, factor_sliding, n_ctx),
+        rope_sliding=rope_sliding,
     )
 
 
@@ -273,6 +285,8 @@ class Referee:
     def norm(self, name: str, x: F64) -> F64:
         """RMS norm by the named weight; x unchanged where the file has no such norm."""
         weight = self.file.optional(f"{name}.weight")
+        if weight is not None and self.file.arch == "cohere2":  # a layer norm
+            x = x - x.mean(axis=-1, keepdims=True)
         return x if weight is None else rms_norm(x, weight, self.d.eps)
 
     def delta_net(self, layer: int, x: F64) -> F64:
@@ -308,6 +322,12 @@ class Referee:
         out = rms_norm(out, self.file.tensor(blk + "ssm_norm.weight"), eps) * silu(z)
         return self.linear(blk + "ssm_out", out.reshape(n, -1))
 
+    def norm_heads(self, name: str, x: F64) -> F64:
+        """Of x (tokens, heads, head_dim) each head, or all heads of a token as one row if the weight is so long."""
+        weight = self.file.optional(f"{name}.weight")
+        whole = weight is not None and weight.size != x.shape[-1]
+        return self.norm(name, x.reshape(len(x), -1) if whole else x).reshape(x.shape)
+
     def attention(self, layer: int, x: F64) -> F64:
         d, blk, n = self.d, f"blk.{layer}.", len(x)
         if self.file.has(blk + "ssm_out.weight"):
@@ -326,8 +346,11 @@ class Referee:
         q, k, v = (part.reshape(n, heads, d.head_dim) for part, heads in zip(parts, sizes, strict=True))
 
         rope = d.rope_sliding if d.sliding[layer] else d.rope_full
-        q, k = self.norm(blk + "attn_q_norm", q), self.norm(blk + "attn_k_norm", k)
-        if d.rotates[layer]:
+        late = self.file.arch.startswith("hunyuan")  # norms after rotation
+        if d.rotates[layer] and late:
+            q, k = rope.apply(q), rope.apply(k)
+        q, k = self.norm_heads(blk + "attn_q_norm", q), self.norm_heads(blk + "attn_k_norm", k)
+        if d.rotates[layer] and not late:
             q, k = rope.apply(q), rope.apply(k)
 
         distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
@@ -359,8 +382,10 @@ class Referee:
                 out[t] += share[t, expert] / max(share[t, chosen].sum(), 2**-14) * (down[expert] @ hidden)
         if self.file.has(blk + "up_shexp.weight"):  # one more, that every token has
             hidden = self.d.activation(self.linear(blk + "gate_shexp", x)) * self.linear(blk + "up_shexp", x)
-            own = x @ self.file.tensor(blk + "gate_inp_shexp.weight").reshape(-1, 1)
-            out += self.linear(blk + "down_shexp", hidden) / (1 + np.exp(-own))
+            own = self.linear(blk + "down_shexp", hidden)
+            if self.file.has(blk + "gate_inp_shexp.weight"):
+                own /= 1 + np.exp(-x @ self.file.tensor(blk + "gate_inp_shexp.weight").reshape(-1, 1))
+            out += own
         return out
 
     def feed_forward(self, layer: int, x: F64) -> F64:
@@ -381,12 +406,15 @@ class Referee:
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
             y = self.attention(layer, self.norm(blk + "attn_norm", x))
+            if self.file.arch == "cohere2":  # both read the same norm
+                x = x + y + self.feed_forward(layer, self.norm(blk + "attn_norm", x))
+                continue
             late = self.file.arch in ("seed_oss", *_DELTA_NETS)  # these name the feed-forward's norm by its place
             x = x + (y if late else self.norm(blk + "post_attention_norm", y)) * self.d.residual_scale
             y = self.feed_forward(layer, self.norm(blk + ("post_attention_norm" if late else "ffn_norm"), x))
             x = x + self.norm(blk + "post_ffw_norm", y) * self.d.residual_scale
         x = self.norm("output_norm", x)
-        tied = self.file.arch == "gemma2" or not self.file.has("output.weight")
+        tied = self.file.arch in ("gemma2", "cohere2") or not self.file.has("output.weight")
         logits = x @ embedding.T if tied else self.linear("output", x)
         return softcap(logits / self.d.logit_scale, self.d.final_cap)
 

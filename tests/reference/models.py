@@ -51,6 +51,8 @@ class Shape:
     qkv_bias: bool = False
     out_bias: bool = False
     qk_norm: bool = False
+    pre_norm: bool = True
+    whole_norm: bool = False  # q and k norms over all heads of a token
     post_norm: bool = False
     post_norm_gain: float = 1.0
     embedding_scale: float = 0.0  # 0: key absent, as of the three that follow
@@ -89,6 +91,18 @@ class Shape:
 
 
 _LLAMA = Shape("llama")
+_OLMO2 = replace(
+    _LLAMA,
+    arch="olmo2",
+    n_head_kv=4,
+    rms_eps=1e-6,
+    rope_base=500000.0,
+    qk_norm=True,
+    pre_norm=False,
+    whole_norm=True,
+    post_norm=True,
+    post_norm_gain=0.75,
+)
 _QWEN3 = Shape(
     "qwen3",
     n_head=6,
@@ -170,6 +184,20 @@ VARIANTS: dict[str, Shape] = {
         _LLAMA, arch="granite", embedding_scale=3.0, residual_scale=0.5, logit_scale=1.5, attention_scale=0.1
     ),
     "granite-unrotated": replace(_LLAMA, arch="granite", logit_scale=0.75, rotates=False, tied=True),
+    "granitemoe": replace(
+        _LLAMA, arch="granitemoe", logit_scale=1.5, residual_scale=0.5, n_ff=256, n_expert=8, n_expert_used=3
+    ),
+    "mixtral": replace(_LLAMA, n_ff=256, n_expert=8, n_expert_used=2, rope_base=1000000.0),
+    "olmo2": _OLMO2,
+    "olmo3": replace(
+        _OLMO2, n_layer=5, sliding_window=64, rope_scaling="yarn", rope_factor=8.0, rope_original=128, n_head_kv=2
+    ),
+    "exaone4": replace(_OLMO2, arch="exaone4", whole_norm=False, rope_freqs=True, tied=True, n_head_kv=1),
+    "cohere2": replace(_LLAMA, arch="cohere2", n_layer=5, tied=True, logit_scale=0.75, sliding_window=64, n_vocab=341),
+    "hunyuan-dense": replace(_QWEN3, arch="hunyuan-dense", rms_eps=1e-5, rope_base=10000.0, n_head=4, n_layer=2),
+    "hunyuan-moe": replace(
+        _QWEN3, arch="hunyuan-moe", n_head=4, head_dim=64, n_ff=256, n_expert=8, n_expert_used=3, n_ff_shared=256
+    ),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
         _GEMMA,
@@ -320,7 +348,8 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         s = replace(model, **model.layers[layer]) if model.layers else model
         n_q, n_kv = s.n_head * s.head_dim, s.n_head_kv * s.head_dim
         blk = f"blk.{layer}."
-        yield norm(blk + "attn_norm", s.n_embd)
+        if s.pre_norm:
+            yield norm(blk + "attn_norm", s.n_embd)
         if s.delta_period and (layer + 1) % s.delta_period:
             keys, values = s.delta_keys * s.delta_dim, s.delta_heads * s.delta_dim
             yield matrix(blk + "attn_qkv", 2 * keys + values, s.n_embd)
@@ -345,15 +374,16 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                     yield bias(blk + f"attn_{letter}", n_out)
         if not (s.delta_period and (layer + 1) % s.delta_period):
             if s.qk_norm:
-                yield norm(blk + "attn_q_norm", s.head_dim, 1.5)
-                yield norm(blk + "attn_k_norm", s.head_dim)
+                yield norm(blk + "attn_q_norm", n_q if s.whole_norm else s.head_dim, 1.5)
+                yield norm(blk + "attn_k_norm", n_kv if s.whole_norm else s.head_dim)
             yield matrix(blk + "attn_output", s.n_embd, n_q)
             if s.out_bias:
                 yield bias(blk + "attn_output", s.n_embd)
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
         late = s.arch == "seed_oss" or s.delta_period  # these name the feed-forward's norm by its place
-        yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
+        if s.pre_norm and s.arch != "cohere2":
+            yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
         if s.n_expert:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
             if s.fused:
@@ -363,7 +393,8 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                 yield experts(blk + "ffn_up_exps", s.n_ff, s.n_embd)
             yield experts(blk + "ffn_down_exps", s.n_embd, s.n_ff, 1.5)
             if s.n_ff_shared:
-                yield blk + "ffn_gate_inp_shexp.weight", _bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
+                if s.arch.startswith("qwen3"):
+                    yield blk + "ffn_gate_inp_shexp.weight", _bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
                 yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_up_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_ff_shared, 1.5)
@@ -423,7 +454,7 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         f"{a}.feed_forward_length": count("n_ff"),
         f"{a}.attention.head_count": count("n_head"),
         f"{a}.attention.head_count_kv": count("n_head_kv"),
-        f"{a}.attention.layer_norm_rms_epsilon": gf.f32(s.rms_eps),
+        f"{a}.attention.layer_norm_{'' if a == 'cohere2' else 'rms_'}epsilon": gf.f32(s.rms_eps),
         f"{a}.rope.freq_base": gf.f32(s.rope_base),
         f"{a}.vocab_size": gf.u32(s.n_vocab),
     }

@@ -133,9 +133,9 @@ def measure(plan: Plan, threads: int, progress: Progress | None = None) -> Row:
 
 
 def _token_bytes(model: Model) -> int:
-    """Of weights: of a mixture of experts those of the chosen ones."""
+    """Of weights, of a mixture of experts those of the chosen ones, and of the state of recurrent layers."""
     needs = model.needs()
-    return needs[1] if needs else model.info.weight_bytes
+    return (needs[1] if needs else model.info.weight_bytes) + model.info.state_bytes
 
 
 def _plain(plan: Plan) -> GenerateKeywords:

@@ -91,7 +91,8 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
         weights, read = map(common.size, needs)
         chosen = f", {info.n_expert_used} of {info.n_expert} experts" if info.n_expert else ""
         position = common.size(info.cache_bytes(16) // 16)
-        rows.append(("memory", f"{weights} for weights, {cache}"))
+        state = f", {common.size(info.state_bytes)} for the state of a sequence" if info.state_bytes else ""
+        rows.append(("memory", f"{weights} for weights, {cache}{state}"))
         rows.append(
             ("each token", f"reads {read} of weights{chosen}, and {position} of cache for each position before it")
         )

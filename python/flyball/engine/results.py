@@ -366,6 +366,7 @@ class ModelInfo:
     context_length: int
     sliding_window: int
     cache_heads: tuple[tuple[int, int, int], ...] = field(repr=False)  # heads of some layers, sizes of key and value
+    state_bytes: int  # of a sequence's recurrent layers; 0: there are none
     tokenizer: str
     pre_tokenizer: str
     bos: int

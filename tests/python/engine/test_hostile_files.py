@@ -35,6 +35,12 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen3": ("qwen3", "Q4_0", SMALL),
     "qwen3moe": ("qwen3moe-scaled", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3}),
     "granite": ("granite", "Q5_0", SMALL),
+    "granitemoe": ("granitemoe", "Q4_1", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
+    "olmo3": ("olmo3", "Q3_K", SMALL),
+    "exaone4": ("exaone4", "Q2_K", SMALL),
+    "cohere2": ("cohere2", "Q6_K", SMALL),
+    "hunyuan-dense": ("hunyuan-dense", "Q5_1", SMALL),
+    "hunyuan-moe": ("hunyuan-moe", "F32", SMALL | {"n_ff": 32, "n_ff_shared": 32, "n_expert": 3, "n_expert_used": 2}),
     "gemma3": ("gemma3", "F16", SMALL | {"rope_base_swa": 10000.0}),
     "gemma4": (
         "gemma4-shared",
