@@ -63,6 +63,8 @@ std::vector<u8> random_rows(Type type, u32 rows, u32 cols) {
   for (u8& byte : bytes) byte = u8(random_u32() >> 24);
   for (u64 i = 1; i < bytes.size(); i += 2)
     bytes[i] = u8((bytes[i] & 0x83) | 0x24);  // as halves: of modest size, finite
+  if (type == Type::mxfp4)
+    for (u64 i = 0; i < bytes.size(); i += info.block_bytes) bytes[i] = u8(116 + bytes[i] % 8);
   return bytes;
 }
 

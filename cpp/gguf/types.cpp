@@ -24,14 +24,9 @@ constexpr struct {
     {31, "Q4_0_4_4 (removed)"},
     {32, "Q4_0_4_8 (removed)"},
     {33, "Q4_0_8_8 (removed)"},
-    {34, "TQ1_0"},
-    {35, "TQ2_0"},
     {36, "IQ4_NL_4_4 (removed)"},
     {37, "IQ4_NL_4_8 (removed)"},
     {38, "IQ4_NL_8_8 (removed)"},
-    {40, "NVFP4"},
-    {41, "Q1_0"},
-    {42, "Q2_0"},
 };
 
 }  // namespace

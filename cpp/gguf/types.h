@@ -29,7 +29,12 @@ namespace flyball::gguf {
   TYPE(iq2_s, "IQ2_S", 22, 256, 82)     \
   TYPE(iq4_xs, "IQ4_XS", 23, 256, 136)  \
   TYPE(iq1_m, "IQ1_M", 29, 256, 56)     \
-  TYPE(mxfp4, "MXFP4", 39, 32, 17)
+  TYPE(tq1_0, "TQ1_0", 34, 256, 54)     \
+  TYPE(tq2_0, "TQ2_0", 35, 256, 66)     \
+  TYPE(mxfp4, "MXFP4", 39, 32, 17)      \
+  TYPE(nvfp4, "NVFP4", 40, 64, 36)      \
+  TYPE(q1_0, "Q1_0", 41, 128, 18)       \
+  TYPE(q2_0, "Q2_0", 42, 64, 18)
 
 enum class Type : u32 {
 #define FLYBALL_TYPE(id, name, number, block_values, block_bytes) id = number,

@@ -74,6 +74,10 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
     case Type::q8_0: return matmul_type<Q8_0>(w, x, group_begin, group_end, y, y_stride);
     case Type::iq4_nl: return matmul_type<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
     case Type::mxfp4: return matmul_type<Mxfp4>(w, x, group_begin, group_end, y, y_stride);
+    case Type::tq1_0: return matmul_type<Tq1_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::tq2_0: return matmul_type<Tq2_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q1_0: return matmul_type<Q1_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q2_0: return matmul_type<Q2_0>(w, x, group_begin, group_end, y, y_stride);
     case Type::q2_k: return matmul_type<Q2K>(w, x, group_begin, group_end, y, y_stride);
     case Type::q3_k: return matmul_type<Q3K>(w, x, group_begin, group_end, y, y_stride);
     case Type::q4_k: return matmul_type<Q4K>(w, x, group_begin, group_end, y, y_stride);
@@ -89,7 +93,8 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
     case Type::iq1_m: return matmul_type<Iq1M>(w, x, group_begin, group_end, y, y_stride);
     case Type::f32:
     case Type::f16:
-    case Type::bf16: return avx512_table.matmul(w, x, group_begin, group_end, y, y_stride);
+    case Type::bf16:
+    case Type::nvfp4: return avx512_table.matmul(w, x, group_begin, group_end, y, y_stride);
   }
 }
 

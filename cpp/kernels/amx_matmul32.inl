@@ -95,7 +95,7 @@ FLYBALL_NOINLINE void panel32(const u8* group, const Activations& x, const Panel
   Weights32 w;
   for (u32 b = 0; b < n_blocks;) {
     const u32 n = n_blocks - b >= panel_blocks ? panel_blocks : 1;
-    unpack_weights32<W>(group + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes, n, &w);
+    unpack_weights32<W>(group, b, body + u64(b) * shape.body_bytes, n, &w);
     if (n == panel_blocks)
       slots32<W::has_min, tokens, panel_blocks>(w, x, b, panel);
     else

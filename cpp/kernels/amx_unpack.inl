@@ -12,9 +12,10 @@ struct Weights32 {
 };
 
 template <class W>
-FLYBALL_NOINLINE void unpack_weights32(const u8* head, const u8* body, u32 n_blocks, Weights32* to) {
+FLYBALL_NOINLINE void unpack_weights32(const u8* heads, u32 first, const u8* body, u32 n_blocks, Weights32* to) {
   constexpr PackedShape shape = packed_shape(W::type);
-  for (u32 b = 0; b < n_blocks; ++b, head += shape.head_bytes, body += shape.body_bytes) {
+  for (u32 b = 0; b < n_blocks; ++b, body += shape.body_bytes) {
+    const u8* head = heads + head_at(W::type, first + b);
     for (u32 i = 0; i < shape.body_bytes; i += 64) {
       _mm_prefetch(reinterpret_cast<const char*>(body + i + 4096), _MM_HINT_T0);
     }

@@ -67,6 +67,15 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u
   });
 }
 
+// Where the dot product of four vectors begins that has a part of a block's scale: bias times the sum of its activations.
+template <class W>
+FLYBALL_INLINE __m256i part_start(const i8* q) {
+  __m256i sum = _mm256_setzero_si256();
+  for (u32 i = 0; i < 4; ++i)
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(_mm256_set1_epi8(-W::bias), broadcast4(q + 4 * i)));
+  return _mm256_madd_epi16(sum, _mm256_set1_epi16(-1));
+}
+
 // Blocks of 32: exact dot products, then one fma each (two with a minimum).
 template <class W, u32 tokens, class Scales, class Source>
 FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n_blocks, const Source& source,
@@ -74,17 +83,24 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
   const __m256i ones[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
   for (u32 b = 0; b < n_blocks; ++b) {
     const auto block = source.at(b);
-    __m256i dot[tokens][2];
-    each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
-      dot[t][h] = W::bias == 0 ? block.start(h) : _mm256_set1_epi32(scales.start(t, b));
-    });
-    add_products<W, 8, tokens>(q, 32 * u64(b), block, 0, ones, dot);
-    each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
-      f32* to = sums[t] + 8 * h;
-      const __m256 scale = _mm256_mul_ps(block.d(h), _mm256_set1_ps(scales.d(t, b)));
-      __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t][h]), scale, _mm256_load_ps(to));
-      if constexpr (W::has_min) sum = _mm256_fmadd_ps(block.m(h), _mm256_set1_ps(scales.minimum(t, b)), sum);
-      _mm256_store_ps(to, sum);
+    constexpr u32 parts = scale_parts(W::type), vectors = 8 / parts;
+    each_constant<parts>([&](auto part) FLYBALL_LAMBDA {
+      const u64 at = 32 * u64(b) + 4 * vectors * part;
+      __m256i dot[tokens][2];
+      each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+        if constexpr (parts > 1)
+          dot[t][h] = part_start<W>(&q.at(t, at));
+        else
+          dot[t][h] = W::bias == 0 ? block.start(h) : _mm256_set1_epi32(scales.start(t, b));
+      });
+      add_products<W, vectors, tokens>(q, at, block, vectors * part, ones, dot);
+      each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+        f32* to = sums[t] + 8 * h;
+        const __m256 scale = _mm256_mul_ps(block.d(h, part), _mm256_set1_ps(scales.d(t, b)));
+        __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t][h]), scale, _mm256_load_ps(to));
+        if constexpr (W::has_min) sum = _mm256_fmadd_ps(block.m(h), _mm256_set1_ps(scales.minimum(t, b)), sum);
+        _mm256_store_ps(to, sum);
+      });
     });
   }
 }
@@ -150,7 +166,7 @@ struct PackedBlock {
       : head(of.data), body(of.data + head_plane_bytes(W::type, cols)) {}
   FLYBALL_INLINE PackedBlock at(u32 b) const {
     PackedBlock block = *this;
-    block.head += u64(b) * packed_shape(W::type).head_bytes;
+    block.head += head_at(W::type, b);
     block.body += u64(b) * packed_shape(W::type).body_bytes;
     prefetch(block.body + prefetch_distance, packed_shape(W::type).body_bytes);
     return block;
@@ -170,7 +186,7 @@ struct PackedBlock {
   FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return W::scale(body, s, h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return W::pair(body, i, h); }
-  FLYBALL_INLINE __m256 d(u32 h) const { return load_scales<W::type>(head, h); }
+  FLYBALL_INLINE __m256 d(u32 h, u32 part = 0) const { return load_scales<W::type>(head, h, part); }
   FLYBALL_INLINE __m256 m(u32 h) const { return W::has_min ? load_halves(head + 32, h) : _mm256_setzero_ps(); }
 };
 
@@ -183,7 +199,7 @@ struct Panel {
   alignas(64) u8 codes[n_blocks][8][64];
   alignas(64) u8 masks[is_signed<W> ? n_blocks : 1][8][64];
   alignas(64) i32 starts[n_blocks][16];
-  alignas(64) f32 ds[n_blocks][16];
+  alignas(64) f32 ds[n_blocks][scale_parts(W::type)][16];
   alignas(64) f32 ms[n_blocks][16];
   FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32 n) {
     for (u32 b = 0; b < n / 32; ++b) {
@@ -205,7 +221,7 @@ struct Panel {
       store_i(codes[b][v] + 32 * h, code);
     });
     if constexpr (is_signed<W>) store_i(starts[b] + 8 * h, _mm256_madd_epi16(start, _mm256_set1_epi16(1)));
-    _mm256_store_ps(ds[b] + 8 * h, block.d(h));
+    for (u32 part = 0; part < scale_parts(W::type); ++part) _mm256_store_ps(ds[b][part] + 8 * h, block.d(h, part));
     if constexpr (W::has_min) _mm256_store_ps(ms[b] + 8 * h, block.m(h));
   }
 };
@@ -222,7 +238,7 @@ struct PanelBlock32 {
   FLYBALL_INLINE __m256i signed_product(u32 h, u32 v, __m256i size, __m256i a) const {
     return _mm256_maddubs_epi16(size, _mm256_xor_si256(a, load_i(panel.masks[b][v] + 32 * h)));
   }
-  FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds[b] + 8 * h); }
+  FLYBALL_INLINE __m256 d(u32 h, u32 part) const { return _mm256_load_ps(panel.ds[b][part] + 8 * h); }
   FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms[b] + 8 * h); }
 };
 

@@ -25,9 +25,13 @@ FLYBALL_INLINE __m256i masked(const u8* masks, u32 i, u32 half, i32 value) {
   const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
   return low_bits(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), value);
 }
-// The scales of a block.
+// The scales of a block, or of a part of it.
 template <Type type>
-FLYBALL_INLINE __m256 load_scales(const u8* head, u32 half) {
+FLYBALL_INLINE __m256 load_scales(const u8* head, u32 half, u32 part = 0) {
+  if constexpr (type == Type::nvfp4) {
+    const __m128i bits = _mm_slli_epi16(_mm_cvtepu8_epi16(load_bytes(head + 16 * part + 8 * half)), 7);
+    return _mm256_mul_ps(_mm256_cvtph_ps(bits), _mm256_set1_ps(128));
+  }
   if constexpr (has_grid(type)) return _mm256_mul_ps(load_halves(head, half), _mm256_set1_ps(grid_of(type).unit));
   if constexpr (type != Type::mxfp4) return load_halves(head, half);
   const __m256i exponents = _mm256_slli_epi32(_mm256_cvtepu8_epi32(load_bytes(head + 8 * half)), 23);
@@ -102,6 +106,34 @@ struct Mxfp4 {
   static constexpr bool has_min = false;
   FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
     return from_codebook<Mxfp4>(Q4_0::code(body, v, half));
+  }
+};
+
+struct Nvfp4 {
+  static constexpr Type type = Type::nvfp4;
+  static constexpr i32 bias = -12;
+  static constexpr u32 adds = 4;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return from_codebook<Nvfp4>(nibbles(body + 64 * (v / 4 * 2 + v % 2) + 32 * half, v / 2 % 2));
+  }
+};
+
+struct Q1_0 {
+  static constexpr Type type = Type::q1_0;
+  static constexpr i32 bias = -1;
+  static constexpr u32 adds = 8;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) { return masked(body, v, half, 2); }
+};
+
+struct Q2_0 {
+  static constexpr Type type = Type::q2_0;
+  static constexpr i32 bias = -1;
+  static constexpr u32 adds = 8;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    return low_bits(_mm256_srli_epi16(load_vector(body + 64 * (v % 2) + 32 * half), 2 * (v / 2)), 3);
   }
 };
 
@@ -221,6 +253,39 @@ struct Iq4Xs {
   }
   FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
   FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }
+};
+
+// Blocks without scales of their own.
+struct Tq2_0 {
+  static constexpr Type type = Type::tq2_0;
+  static constexpr u32 sub_values = 32, adds = 8;
+  static constexpr i32 bias = -1;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const __m256i x = load_vector(body + 64 * (v / 32 * 8 + v % 8) + 32 * half);
+    return low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3);
+  }
+  FLYBALL_INLINE static __m256i scale(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
+  FLYBALL_INLINE static __m256i pair(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
+};
+
+struct Tq1_0 {
+  static constexpr Type type = Type::tq1_0;
+  static constexpr u32 sub_values = 32, adds = 8;
+  static constexpr i32 bias = -1;
+  static constexpr bool has_min = false;
+  // Each byte as the upper half of a word: what the first product leaves there is a fraction, whose next digit the second
+  // one moves out.
+  FLYBALL_INLINE static __m256i digits(__m256i upper, u32 power) {
+    return _mm256_mulhi_epu16(_mm256_mullo_epi16(upper, _mm256_set1_epi16(i16(power))), _mm256_set1_epi16(3));
+  }
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+    const __m256i x = load_vector(body + 64 * ternary_vector(v) + 32 * half);
+    const __m256i odd = digits(_mm256_and_si256(x, _mm256_set1_epi16(i16(0xff00))), ternary_power(v));
+    return _mm256_or_si256(digits(_mm256_slli_epi16(x, 8), ternary_power(v)), _mm256_slli_epi16(odd, 8));
+  }
+  FLYBALL_INLINE static __m256i scale(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
+  FLYBALL_INLINE static __m256i pair(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
 };
 
 // Points of a grid. Their scales are nibbles n for 2 n + 1.

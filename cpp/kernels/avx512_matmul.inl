@@ -36,6 +36,14 @@ FLYBALL_INLINE void start_dots(__m512i (*dot)[groups], Start start) {
   });
 }
 
+// Where the dot product of four vectors begins that has a part of a block's scale: bias times the sum of its activations.
+template <class W>
+FLYBALL_INLINE __m512i part_start(const i8* q) {
+  __m512i sum = _mm512_setzero_si512();
+  for (u32 i = 0; i < 4; ++i) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-W::bias), broadcast4(q + 4 * i));
+  return _mm512_sub_epi32(_mm512_setzero_si512(), sum);
+}
+
 // Blocks of 32: exact dot products, then one fma each (two with a minimum).
 template <class W, u32 groups, u32 tokens, class Scales, class Source>
 FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n_blocks, const Source& source,
@@ -50,18 +58,23 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
   each_in_chains<chains>(0, n_blocks, [&](u64 at, auto chain) FLYBALL_LAMBDA {
     const u32 b = u32(at);
     const auto block = source.at(b);
-    __m512i dot[tokens][groups];
-    start_dots<groups, tokens>(dot, [&](u32 t) FLYBALL_LAMBDA {
-      return W::bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
-    });
-    add_dots<8, groups, tokens>(q, 32 * u64(b), block, 0, dot);
-    each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
-      const __m512 d = block.d(g), m = block.m(g);
-      each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
-        __m512& s = sum[chain.value][t][g];
-        const __m512 da = _mm512_set1_ps(scales.d(t, b));
-        s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][g]), _mm512_mul_ps(d, da), s);
-        if constexpr (W::has_min) s = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), s);
+    constexpr u32 parts = scale_parts(W::type), vectors = 8 / parts;
+    each_constant<parts>([&](auto part) FLYBALL_LAMBDA {
+      const u64 first = 32 * u64(b) + 4 * vectors * part;
+      __m512i dot[tokens][groups];
+      start_dots<groups, tokens>(dot, [&](u32 t) FLYBALL_LAMBDA {
+        if constexpr (parts > 1) return part_start<W>(&q.at(t, first));
+        return W::bias == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(scales.start(t, b));
+      });
+      add_dots<vectors, groups, tokens>(q, first, block, vectors * part, dot);
+      each_constant<groups>([&](auto g) FLYBALL_LAMBDA {
+        const __m512 d = block.d(g, part), m = block.m(g);
+        each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
+          __m512& s = sum[chain.value][t][g];
+          const __m512 da = _mm512_set1_ps(scales.d(t, b));
+          s = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][g]), _mm512_mul_ps(d, da), s);
+          if constexpr (W::has_min) s = _mm512_fmadd_ps(m, _mm512_set1_ps(scales.minimum(t, b)), s);
+        });
       });
     });
   });
@@ -162,7 +175,7 @@ struct PackedBlocks {
       : head(of.data + first * of.distance), body(head + head_plane_bytes(W::type, cols)), group_bytes(of.distance) {}
   FLYBALL_INLINE PackedBlocks at(u32 b) const {
     PackedBlocks block = *this;
-    block.head += u64(b) * packed_shape(W::type).head_bytes;
+    block.head += head_at(W::type, b);
     block.body += u64(b) * packed_shape(W::type).body_bytes;
     for (u32 g = 0; g < groups; ++g) prefetch(block.body_of(g) + prefetch_distance, packed_shape(W::type).body_bytes);
     return block;
@@ -185,7 +198,7 @@ struct PackedBlocks {
   }
   FLYBALL_INLINE __m512i uncenter(u32 g, u32 i) const { return W::uncenter(body_of(g), i); }
   FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return W::pair(body_of(g), i); }
-  FLYBALL_INLINE __m512 d(u32 g) const { return load_scales<W::type>(head + g * group_bytes); }
+  FLYBALL_INLINE __m512 d(u32 g, u32 part = 0) const { return load_scales<W::type>(head + g * group_bytes, part); }
   FLYBALL_INLINE __m512 m(u32 g) const {
     return W::has_min ? load_halves(head + g * group_bytes + 32) : _mm512_setzero_ps();
   }
@@ -195,13 +208,13 @@ struct PackedBlocks {
 template <class W, bool small = is_small<W>>
 struct Panel {
   alignas(64) u8 codes[8][8][64];
-  alignas(64) f32 d[8][16];
+  alignas(64) f32 d[8][scale_parts(W::type)][16];
   alignas(64) f32 m[8][16];
   FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32 n_blocks) {
     for (u32 b = 0; b < n_blocks; ++b) {
       const auto block = packed.at(k / 32 + b);
       unroll<8>([&](u32 v) FLYBALL_LAMBDA { _mm512_store_si512(codes[b][v], block.code(0, v)); });
-      _mm512_store_ps(d[b], block.d(0));
+      for (u32 part = 0; part < scale_parts(W::type); ++part) _mm512_store_ps(d[b][part], block.d(0, part));
       if constexpr (W::has_min) _mm512_store_ps(m[b], block.m(0));
     }
   }
@@ -238,7 +251,7 @@ struct PanelBlock32 {
   u32 b;
   FLYBALL_INLINE PanelBlock32 at(u32 i) const { return {panels, i}; }
   FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return _mm512_load_si512(panels[g]->codes[b][v]); }
-  FLYBALL_INLINE __m512 d(u32 g) const { return _mm512_load_ps(panels[g]->d[b]); }
+  FLYBALL_INLINE __m512 d(u32 g, u32 part) const { return _mm512_load_ps(panels[g]->d[b][part]); }
   FLYBALL_INLINE __m512 m(u32 g) const { return W::has_min ? _mm512_load_ps(panels[g]->m[b]) : _mm512_setzero_ps(); }
 };
 

@@ -20,9 +20,13 @@ FLYBALL_INLINE __m512i nibbles(const u8* p, bool high) {
   const __m512i x = load_vector(p);
   return low_bits(high ? _mm512_srli_epi16(x, 4) : x, 15);
 }
-// The scales of a block.
+// The scales of a block, or of a part of it.
 template <Type type>
-FLYBALL_INLINE __m512 load_scales(const u8* head) {
+FLYBALL_INLINE __m512 load_scales(const u8* head, u32 part = 0) {
+  if constexpr (type == Type::nvfp4) {
+    const __m256i bits = _mm256_slli_epi16(_mm256_cvtepu8_epi16(load_bytes(head + 16 * part)), 7);
+    return _mm512_mul_ps(_mm512_cvtph_ps(bits), _mm512_set1_ps(128));
+  }
   if constexpr (has_grid(type)) return _mm512_mul_ps(load_halves(head), _mm512_set1_ps(grid_of(type).unit));
   if constexpr (type != Type::mxfp4) return load_halves(head);
   const __m512i exponents = _mm512_slli_epi32(_mm512_cvtepu8_epi32(load_bytes(head)), 23);
@@ -88,6 +92,31 @@ struct Mxfp4 {
   static constexpr i32 bias = -12;
   static constexpr bool has_min = false;
   FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return from_codebook<Mxfp4>(Q4_0::code(body, v)); }
+};
+
+struct Nvfp4 {
+  static constexpr Type type = Type::nvfp4;
+  static constexpr i32 bias = -12;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    return from_codebook<Nvfp4>(nibbles(body + 64 * (v / 4 * 2 + v % 2), v / 2 % 2));
+  }
+};
+
+struct Q1_0 {
+  static constexpr Type type = Type::q1_0;
+  static constexpr i32 bias = -1;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) { return _mm512_maskz_set1_epi8(load_mask(body, v), 2); }
+};
+
+struct Q2_0 {
+  static constexpr Type type = Type::q2_0;
+  static constexpr i32 bias = -1;
+  static constexpr bool has_min = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    return low_bits(_mm512_srli_epi16(load_vector(body + 64 * (v % 2)), 2 * (v / 2)), 3);
+  }
 };
 
 // Blocks of 256. `sub_values`: values that share a scale. `scale(body, s)`: the scale of sub-block s as i32 for 16
@@ -213,6 +242,39 @@ struct Iq4Xs {
   }
   FLYBALL_INLINE static __m512i scale(const u8* body, u32 s) { return widen(load_bytes(body + 16 * s)); }
   FLYBALL_INLINE static __m512i pair(const u8* body, u32 i) { return Q3K::pair(body, i); }
+};
+
+// Blocks without scales of their own.
+struct Tq2_0 {
+  static constexpr Type type = Type::tq2_0;
+  static constexpr u32 sub_values = 32;
+  static constexpr i32 bias = -1, start = -1;
+  static constexpr bool has_min = false, narrow = true, centered = false;
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const __m512i x = load_vector(body + 64 * (v / 32 * 8 + v % 8));
+    return low_bits(_mm512_srli_epi16(x, 2 * (v / 8 % 4)), 3);
+  }
+  FLYBALL_INLINE static __m512i scale(const u8*, u32) { return _mm512_set1_epi32(1); }
+  FLYBALL_INLINE static __m512i pair(const u8*, u32) { return _mm512_set1_epi16(1); }
+};
+
+struct Tq1_0 {
+  static constexpr Type type = Type::tq1_0;
+  static constexpr u32 sub_values = 32;
+  static constexpr i32 bias = -1, start = -1;
+  static constexpr bool has_min = false, narrow = true, centered = false;
+  // Each byte as the upper half of a word: what the first product leaves there is a fraction, whose next digit the second
+  // one moves out.
+  FLYBALL_INLINE static __m512i digits(__m512i upper, u32 power) {
+    return _mm512_mulhi_epu16(_mm512_mullo_epi16(upper, _mm512_set1_epi16(i16(power))), _mm512_set1_epi16(3));
+  }
+  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
+    const __m512i x = load_vector(body + 64 * ternary_vector(v));
+    const __m512i odd = digits(_mm512_and_si512(x, _mm512_set1_epi16(i16(0xff00))), ternary_power(v));
+    return _mm512_or_si512(digits(_mm512_slli_epi16(x, 8), ternary_power(v)), _mm512_slli_epi16(odd, 8));
+  }
+  FLYBALL_INLINE static __m512i scale(const u8*, u32) { return _mm512_set1_epi32(1); }
+  FLYBALL_INLINE static __m512i pair(const u8*, u32) { return _mm512_set1_epi16(1); }
 };
 
 // Points of a grid. Their scales are nibbles n for 2 n + 1.

@@ -139,6 +139,34 @@ void dequantize_iq4_xs(const u8* p, f32* out) {
   }
 }
 
+void dequantize_nvfp4(const u8* p, f32* out) {
+  static constexpr Codebook book = codebook(Type::nvfp4);
+  for (u32 i = 0; i < 64; ++i) {
+    const u32 sub = i / 16, byte = p[4 + 8 * sub + i % 8];
+    out[i] = f32(book.values[i % 16 < 8 ? byte & 15 : byte >> 4]) * fraction_scale(packed_fraction_scale(p[sub]));
+  }
+}
+
+void dequantize_q1_0(const u8* p, f32* out) {
+  for (u32 i = 0; i < 128; ++i) out[i] = f32(i32(p[2 + i / 8] >> (i % 8) & 1) * 2 - 1) * half_at(p);
+}
+
+void dequantize_q2_0(const u8* p, f32* out) {
+  for (u32 i = 0; i < 64; ++i) out[i] = f32(i32(p[2 + i / 4] >> (2 * (i % 4)) & 3) - 1) * half_at(p);
+}
+
+void dequantize_tq1_0(const u8* p, f32* out) {
+  for (u32 i = 0; i < 256; ++i) {
+    const u32 v = i / 4, rest = p[4 * ternary_vector(v) + i % 4] * ternary_power(v) & 255;
+    out[i] = f32(i32(rest * 3 >> 8) - 1) * half_at(p + 52);
+  }
+}
+
+void dequantize_tq2_0(const u8* p, f32* out) {
+  for (u32 i = 0; i < 256; ++i)
+    out[i] = f32(i32(p[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3) - 1) * half_at(p + 64);
+}
+
 template <Type type>
 void dequantize_grid(const u8* p, f32* out) {
   constexpr Grid grid = grid_of(type);

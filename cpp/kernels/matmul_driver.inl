@@ -39,6 +39,11 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
     case Type::q8_0: return matmul_quantized<Q8_0>(w, x, group_begin, group_end, y, y_stride);
     case Type::iq4_nl: return matmul_quantized<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
     case Type::mxfp4: return matmul_quantized<Mxfp4>(w, x, group_begin, group_end, y, y_stride);
+    case Type::tq1_0: return matmul_quantized<Tq1_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::tq2_0: return matmul_quantized<Tq2_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q1_0: return matmul_quantized<Q1_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::q2_0: return matmul_quantized<Q2_0>(w, x, group_begin, group_end, y, y_stride);
+    case Type::nvfp4: return matmul_quantized<Nvfp4>(w, x, group_begin, group_end, y, y_stride);
     case Type::q2_k: return matmul_quantized<Q2K>(w, x, group_begin, group_end, y, y_stride);
     case Type::q3_k: return matmul_quantized<Q3K>(w, x, group_begin, group_end, y, y_stride);
     case Type::q4_k: return matmul_quantized<Q4K>(w, x, group_begin, group_end, y, y_stride);

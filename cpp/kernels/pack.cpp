@@ -72,7 +72,7 @@ void pack_vector_masks(const u8* vector, u64* masks, u32 stride) {
   }
 }
 
-void pack_q5_masks(const BlockRows& rows, u32 offset, u8* to) {
+void pack_bit_masks(const BlockRows& rows, u32 offset, u8* to) {
   u64 masks[8] = {};
   for (u32 r = 0; r < group_rows; ++r) {
     const u32 bits = load_u32(rows.row[r] + offset);
@@ -105,6 +105,20 @@ void pack_iq4_xs_scales(const BlockRows& rows, u8* to) {
     for (u32 i = 0; i < 8; ++i) {
       const u32 scale = (block[4 + i / 2] >> (4 * (i % 2)) & 15u) | (high >> (2 * i) & 3u) << 4;
       to[group_rows * i + r] = u8(i32(scale) - 32);
+    }
+  }
+}
+
+// The four values of two bits in a byte, a byte each.
+u32 spread_pairs(u32 byte) { return (byte | byte << 6 | byte << 12 | byte << 18) & 0x03030303u; }
+
+void pack_q2_0(const BlockRows& rows, u8* body) {
+  for (u32 r = 0; r < group_rows; ++r) {
+    for (u32 c = 0; c < 4; ++c) {  // vectors of two blocks
+      const u8* from = rows.row[r] + 2 + 8 * (c / 2) + c % 2;
+      u32 word = 0;
+      for (u32 k = 0; k < 4; ++k) word |= spread_pairs(from[2 * k]) << (2 * k);
+      memcpy(body + 64 * c + 4 * r, &word, 4);
     }
   }
 }
@@ -142,6 +156,28 @@ void pack_block(Type type, const BlockRows& rows, u8* head, u8* body) {
       pack_bytes(rows, 0, 1, head);
       pack_vectors(rows, 1, 4, body);
       break;
+    case Type::nvfp4:
+      for (u32 r = 0; r < group_rows; ++r) {
+        for (u32 i = 0; i < 4; ++i) head[group_rows * i + r] = packed_fraction_scale(rows.row[r][i]);
+      }
+      pack_vectors(rows, 4, 8, body);
+      break;
+    case Type::q1_0:
+      pack_halves(rows, 0, head);
+      for (u32 b = 0; b < 4; ++b) pack_bit_masks(rows, 2 + 4 * b, body + 64 * b);
+      break;
+    case Type::q2_0:
+      pack_halves(rows, 0, head);
+      pack_q2_0(rows, body);
+      break;
+    case Type::tq1_0:
+      pack_halves(rows, 52, head);
+      pack_vectors(rows, 0, 13, body);
+      break;
+    case Type::tq2_0:
+      pack_halves(rows, 64, head);
+      pack_vectors(rows, 0, 16, body);
+      break;
     case Type::q4_1:
       pack_halves(rows, 0, head);
       pack_halves(rows, 2, head + 32);
@@ -149,13 +185,13 @@ void pack_block(Type type, const BlockRows& rows, u8* head, u8* body) {
       break;
     case Type::q5_0:
       pack_halves(rows, 0, head);
-      pack_q5_masks(rows, 2, body);
+      pack_bit_masks(rows, 2, body);
       pack_vectors(rows, 6, 4, body + 64);
       break;
     case Type::q5_1:
       pack_halves(rows, 0, head);
       pack_halves(rows, 2, head + 32);
-      pack_q5_masks(rows, 4, body);
+      pack_bit_masks(rows, 4, body);
       pack_vectors(rows, 8, 4, body + 64);
       break;
     case Type::q8_0:
@@ -239,10 +275,10 @@ alignas(16) constexpr u8 zero_block[256] = {};
 void pack_block_group(Type type, const u8* rows, u32 n_rows, u32 cols, u8* to) {
   const gguf::TypeInfo& info = *gguf::type_info(u32(type));
   const PackedShape shape = packed_shape(type);
-  const u32 n_blocks = cols / info.block_values;
+  const u32 n_blocks = cols / info.block_values, n_packed = info.block_values / shape.block_values;
   const u64 row_bytes = u64(n_blocks) * info.block_bytes;
   const u64 head_bytes = head_plane_bytes(type, cols);
-  const u64 used = u64(n_blocks) * shape.head_bytes;
+  const u64 used = head_at(type, n_blocks * n_packed);
   u8* body = to + head_bytes;
   memset(to + used, 0, head_bytes - used);
   for (u32 b = 0; b < n_blocks; ++b) {
@@ -250,7 +286,8 @@ void pack_block_group(Type type, const u8* rows, u32 n_rows, u32 cols, u8* to) {
     for (u32 r = 0; r < group_rows; ++r) {
       block.row[r] = r < n_rows ? rows + r * row_bytes + u64(b) * info.block_bytes : zero_block;
     }
-    pack_block(type, block, to + u64(b) * shape.head_bytes, body + u64(b) * shape.body_bytes);
+    const u64 first = u64(b) * n_packed;
+    pack_block(type, block, to + head_at(type, u32(first)), body + first * shape.body_bytes);
   }
 }
 

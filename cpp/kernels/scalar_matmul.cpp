@@ -24,7 +24,7 @@ u32 values_of(u32 codes) {
 
 struct Block32 {
   i8 q[group_rows][32];
-  f32 d[group_rows];
+  f32 d[2][group_rows];
   f32 m[group_rows];
 };
 
@@ -32,7 +32,7 @@ template <Type type>
 void decode32(const u8* head, const u8* body, Block32* block) {
   constexpr bool has_m = type == Type::q4_1 || type == Type::q5_1;
   for (u32 r = 0; r < group_rows; ++r) {
-    block->d[r] = scale_at<type>(head, r);
+    for (u32 part = 0; part < scale_parts(type); ++part) block->d[part][r] = scale_at<type>(head, r, part);
     if constexpr (has_m) block->m[r] = half_at(head + 32, r);
     for (u32 v = 0; v < 8; ++v) {
       const u32 weights = values_of<type>(codes32<type, u32>(body, r, v));
@@ -55,16 +55,19 @@ void matmul32(const u8* group, const Activations& x, const Output& out) {
   const u8* bodies = group + head_plane_bytes(type, x.cols);
   for (u32 b = 0; b < n_blocks; ++b) {
     Block32 block;
-    decode32<type>(group + u64(b) * shape.head_bytes, bodies + u64(b) * shape.body_bytes, &block);
+    decode32<type>(group + head_at(type, b), bodies + u64(b) * shape.body_bytes, &block);
     for (u32 t = 0; t < x.n_tokens; ++t) {
       const u64 at = u64(t) * n_blocks + b;
       const f32 d = x.d32[at], minimum = d * f32(x.sum32[at]);
-      i32 idot[group_rows];
-      for (u32 r = 0; r < group_rows; ++r) idot[r] = dot(block.q[r], x.q32 + 32 * at, 32);
       f32 sum[group_rows];
       out.load(t, b == 0, sum);
+      constexpr u32 parts = scale_parts(type), n = 32 / parts;
+      for (u32 part = 0; part < parts; ++part) {
+        i32 idot[group_rows];
+        for (u32 r = 0; r < group_rows; ++r) idot[r] = dot(block.q[r] + n * part, x.q32 + 32 * at + n * part, n);
+        for (u32 r = 0; r < group_rows; ++r) sum[r] = fma32(f32(idot[r]), block.d[part][r] * d, sum[r]);
+      }
       for (u32 r = 0; r < group_rows; ++r) {
-        sum[r] = fma32(f32(idot[r]), block.d[r] * d, sum[r]);
         if constexpr (has_m) sum[r] = fma32(block.m[r], minimum, sum[r]);
       }
       out.store(t, sum);

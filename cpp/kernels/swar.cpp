@@ -102,7 +102,7 @@ void matmul32(const u8* group, const Activations& x, const Output& out) {
   const u32 n_blocks = x.cols / 32;
   const u8* bodies = group + head_plane_bytes(type, x.cols);
   for (u32 b = 0; b < n_blocks; ++b) {
-    const u8* const head = group + u64(b) * shape.head_bytes;
+    const u8* const head = group + head_at(type, b);
     const u8* const body = bodies + u64(b) * shape.body_bytes;
     f32 d[group_rows], m[group_rows];
     for (u32 r = 0; r < group_rows; ++r) d[r] = scale_at<type>(head, r), m[r] = has_m ? half_at(head + 32, r) : 0;
@@ -188,7 +188,8 @@ GroupFunction group_function(Type type) {
   switch (type) {
     case Type::f32:
     case Type::f16:
-    case Type::bf16: return nullptr;
+    case Type::bf16:
+    case Type::nvfp4: return nullptr;
     case Type::q4_0: return matmul32<Type::q4_0>;
     case Type::q4_1: return matmul32<Type::q4_1>;
     case Type::q5_0: return matmul32<Type::q5_0>;
@@ -196,6 +197,10 @@ GroupFunction group_function(Type type) {
     case Type::q8_0: return matmul32<Type::q8_0>;
     case Type::iq4_nl: return matmul32<Type::iq4_nl>;
     case Type::mxfp4: return matmul32<Type::mxfp4>;
+    case Type::q1_0: return matmul32<Type::q1_0>;
+    case Type::q2_0: return matmul32<Type::q2_0>;
+    case Type::tq1_0: return matmul256<Type::tq1_0>;
+    case Type::tq2_0: return matmul256<Type::tq2_0>;
     case Type::q2_k: return matmul256<Type::q2_k>;
     case Type::q3_k: return matmul256<Type::q3_k>;
     case Type::q4_k: return matmul256<Type::q4_k>;

@@ -53,10 +53,24 @@ u32 grid_codes(const u8* body, u32 r, u32 v) {
 template <Type type, class Word>
 Word codes32(const u8* body, u32 i, u32 v) {
   if constexpr (type == Type::q8_0) return vector_word<Word>(body, v, i);
+  if constexpr (type == Type::q1_0) return mask_bytes<Word>(body, v, i) << 1;
+  if constexpr (type == Type::q2_0) return field(vector_word<Word>(body, v % 2, i), 2 * (v / 2), 2);
+  if constexpr (type == Type::nvfp4) return field(vector_word<Word>(body, v / 4 * 2 + v % 2, i), 4 * (v / 2 % 2), 4);
   constexpr bool five = type == Type::q5_0 || type == Type::q5_1;
   const Word codes = field(vector_word<Word>(body + (five ? 64 : 0), v % 4, i), v < 4 ? 0 : 4, 4);
   if constexpr (five) return codes | mask_bytes<Word>(body, v, i) << 4;
   return codes;
+}
+
+// A byte q is the fraction q / 256, and its digits in base 3 are the integers that come of multiplying it by 3.
+template <class Word>
+Word ternary_digits(Word bytes, u32 power) {
+  Word digits = 0;
+  for (u32 j = 0; j < sizeof(Word); ++j) {
+    const u32 rest = u32(bytes >> (8 * j) & 255) * power & 255;
+    digits |= Word(rest * 3 >> 8) << (8 * j);
+  }
+  return digits;
 }
 
 template <Type type, class Word>
@@ -65,6 +79,10 @@ Word codes256(const u8* body, u32 i, u32 v) {
   if constexpr (has_grid(type)) {
     if constexpr (sizeof(Word) == 4) return grid_codes<type>(body, i, v);
     return Word(u64(grid_codes<type>(body, 2 * i + 1, v)) << 32 | grid_codes<type>(body, 2 * i, v));
+  } else if constexpr (type == Type::tq2_0) {
+    return field(vector_word<Word>(body, 8 * half + c, i), 2 * (sub % 4), 2);
+  } else if constexpr (type == Type::tq1_0) {
+    return ternary_digits(vector_word<Word>(body, ternary_vector(v), i), ternary_power(v));
   } else if constexpr (type == Type::q2_k) {
     return field(vector_word<Word>(body + 256, 8 * half + c, i), 2 * (sub % 4), 2);
   } else if constexpr (type == Type::q3_k) {
@@ -88,7 +106,12 @@ Word codes256(const u8* body, u32 i, u32 v) {
 // The offset of a code from its value.
 constexpr u32 code_offset(Type type) {
   if (has_grid(type)) return u32(grid_of(type).offset);
-  return type == Type::q3_k ? 4 : type == Type::q4_0 ? 8 : type == Type::q5_0 ? 16 : type == Type::q6_k ? 32 : 0;
+  return type == Type::q3_k   ? 4
+         : type == Type::q4_0 ? 8
+         : type == Type::q5_0 ? 16
+         : type == Type::q6_k ? 32
+         : is_one_more(type)  ? 1
+                              : 0;
 }
 
 template <Type type, class Word>
@@ -108,6 +131,8 @@ void decode_scales(const u8* body, u32 r, Block* block) {
       block->minimum[r][s] = body[16 * s + r] >> 4;
     } else if constexpr (type == Type::q3_k || type == Type::q6_k) {
       block->scale[r][s] = i8(body[16 * s + r]);
+    } else if constexpr (type == Type::tq1_0 || type == Type::tq2_0) {
+      block->scale[r][s] = 1;
     } else if constexpr (has_grid(type)) {
       const u32 sub = s * 16 / grid_of(type).sub_values;
       block->scale[r][s] = i8(2 * (body[16 * (sub / 2) + r] >> (4 * (sub % 2)) & 15) + 1);
@@ -130,7 +155,8 @@ void decode_scales(const u8* body, u32 r, Block* block) {
 
 f32 half_at(const u8* p, u32 i) { return half_to_f32(u16(p[2 * i] | p[2 * i + 1] << 8)); }
 template <Type type>
-f32 scale_at(const u8* head, u32 r) {
+f32 scale_at(const u8* head, u32 r, u32 part = 0) {
+  if constexpr (type == Type::nvfp4) return fraction_scale(head[16 * part + r]);
   return type == Type::mxfp4 ? exponent_scale(head[r]) : half_at(head, r) * grid_of(type).unit;
 }
 

@@ -220,8 +220,6 @@ TEST(tensor_types_are_refused_by_name) {
                  {9, "Q8_1"},
                  {24, "I8"},
                  {28, "F64"},
-                 {34, "TQ1_0"},
-                 {40, "NVFP4"},
                  {43, "unknown"},
                  {0xffffffff, "unknown"}};
   std::string supported;

@@ -72,8 +72,8 @@ void compare(Type type, const Case& c, Random& random) {
 void compare_all(Type type) {
   Random random(u64(type) + 1000);
   const bool small = kernels::activation_kind(type) == ActivationKind::q8_32;
-  const std::vector<u32> widths =
-      small ? std::vector<u32>{32, 64, 96, 128, 160, 224, 256, 576} : std::vector<u32>{256, 512, 768, 1280};
+  std::vector<u32> widths = small ? std::vector<u32>{1, 2, 3, 4, 5, 7, 8, 18} : std::vector<u32>{1, 2, 3, 5};
+  for (u32& width : widths) width *= gguf::type_info(u32(type))->block_values;
   for (const Fill fill : {Fill::ordinary, Fill::extreme, Fill::odd_halves}) {
     for (const u32 rows : {1u, 15u, 16u, 17u, 50u}) compare(type, {rows, widths[3], 21, fill}, random);
     for (const u32 cols : widths) {
@@ -249,6 +249,11 @@ AMX_TEST(iq2_xs)
 AMX_TEST(iq2_s)
 AMX_TEST(iq1_s)
 AMX_TEST(iq1_m)
+AMX_TEST(tq1_0)
+AMX_TEST(tq2_0)
+AMX_TEST(nvfp4)
+AMX_TEST(q1_0)
+AMX_TEST(q2_0)
 
 TEST(amx_matmul_of_floats) {
   for (const Type type : {Type::f32, Type::f16, Type::bf16}) {

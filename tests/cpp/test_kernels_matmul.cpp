@@ -62,10 +62,12 @@ void compare_tables(Type type, u32 rows, u32 cols, u32 tokens, Fill fill, Random
 std::vector<u32> widths(Type type) {
   switch (kernels::activation_kind(type)) {
     case ActivationKind::none: return {1, 7, 63, 64, 65, 130, 256};
-    case ActivationKind::q8_32: return {32, 64, 96, 224, 256, 288, 544};
+    case ActivationKind::q8_32: break;
     case ActivationKind::q8_256: return {256, 512, 768, 1280};
   }
-  return {};
+  std::vector<u32> blocks = {1, 2, 3, 7, 8, 9, 17};
+  for (u32& n : blocks) n *= gguf::type_info(u32(type))->block_values;
+  return blocks;
 }
 
 void compare_all(Type type) {
@@ -170,6 +172,11 @@ MATMUL_TEST(iq2_xs)
 MATMUL_TEST(iq2_s)
 MATMUL_TEST(iq1_s)
 MATMUL_TEST(iq1_m)
+MATMUL_TEST(tq1_0)
+MATMUL_TEST(tq2_0)
+MATMUL_TEST(nvfp4)
+MATMUL_TEST(q1_0)
+MATMUL_TEST(q2_0)
 
 // Exponents near each other and far apart, canceling sums, ties, and all that is left to fma32.
 TEST(kernel_fma_integer_has_the_bits_of_fma) {

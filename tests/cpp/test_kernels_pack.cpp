@@ -62,6 +62,15 @@ constexpr Known known[] = {
     {Type::iq1_m,
      0xf437b57655edfa96u,
      {0x1.d45100p+3f, 0x1.a04800p+0f, -0x1.ebf800p+0f, -0x1.1bd400p+12f, 0x1.819a00p+15f}},
+    {Type::tq1_0, 0x889345e14532ce4fu, {-0x1.16c000p-4f, -0x1.16c000p-4f, 0x1.16c000p-4f, 0x0.0p+0f, -0x1.9f4000p-4f}},
+    {Type::tq2_0, 0xe31158c256302bd8u, {0x0.0p+0f, -0x1.16c000p-4f, 0x0.0p+0f, -0x1.5b0000p-4f, 0x1.9f4000p-4f}},
+    {Type::nvfp4, 0x99ff7173b8734b16u, {0x0.0p+0f, 0x0.0p+0f, 0x1.000000p-7f, -0x1.a00000p+2f, -0x1.680000p+1f}},
+    {Type::q1_0,
+     0x3d71d71807d7f725u,
+     {0x1.16c000p-4f, -0x1.16c000p-4f, -0x1.16c000p-4f, 0x1.5b0000p-4f, 0x1.9f4000p-4f}},
+    {Type::q2_0,
+     0x50d352c989cd49fau,
+     {0x1.16c000p-3f, -0x1.16c000p-4f, 0x1.16c000p-3f, 0x1.5b0000p-3f, 0x1.9f4000p-3f}},
 };
 
 std::vector<u8> known_blocks(Type type) {

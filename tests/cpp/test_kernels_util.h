@@ -88,7 +88,10 @@ inline std::vector<u32> half_offsets(Type type) {
     case Type::q2_k: return {80, 82};
     case Type::q3_k: return {108};
     case Type::q6_k: return {208};
+    case Type::tq1_0: return {52};
+    case Type::tq2_0: return {64};
     case Type::mxfp4:
+    case Type::nvfp4:
     case Type::iq1_m: return {};
     default: return {0};
   }
@@ -185,7 +188,8 @@ inline u64 first_difference(const f32* a, const f32* b, u64 n) {
 constexpr Type all_types[] = {Type::f32,     Type::f16,    Type::bf16,   Type::q4_0,  Type::q4_1,    Type::q5_0,
                               Type::q5_1,    Type::q8_0,   Type::q2_k,   Type::q3_k,  Type::q4_k,    Type::q5_k,
                               Type::q6_k,    Type::iq4_nl, Type::iq4_xs, Type::mxfp4, Type::iq3_xxs, Type::iq3_s,
-                              Type::iq2_xxs, Type::iq2_xs, Type::iq2_s,  Type::iq1_s, Type::iq1_m};
+                              Type::iq2_xxs, Type::iq2_xs, Type::iq2_s,  Type::iq1_s, Type::iq1_m,   Type::tq1_0,
+                              Type::tq2_0,   Type::nvfp4,  Type::q1_0,   Type::q2_0};
 
 inline std::string type_text(Type type) {
   const Str name = gguf::type_name(u32(type));

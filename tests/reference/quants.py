@@ -26,7 +26,7 @@ Codes = npt.NDArray[np.integer[Any]]  # uint8 after arithmetic, for which NumPy'
 # The 16 levels of IQ4_NL and IQ4_XS, ascending.
 IQ4_LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
-# The levels of MXFP4, doubled as ggml has them.
+# The levels of MXFP4 and NVFP4, doubled as ggml has them.
 FP4_LEVELS = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
 
 
@@ -143,10 +143,59 @@ def _mxfp4(x: F32) -> U8:
     # 2^exponent is above the largest and at most twice it; levels reach to 12 halves of 2^(e - 127).
     _, exponent = np.frexp(size.max(-1, keepdims=True))
     e = np.clip(exponent - 3 + 127, 0, 254)
-    scaled = np.ldexp(size, 128 - e)
+    return np.concatenate([e.astype(np.uint8), _nibbles(_fp4_codes(x, np.ldexp(size, 128 - e)))], -1)
+
+
+def _fp4_codes(x: F32, sizes: F32) -> U8:
     middles = (FP4_LEVELS[1:] + FP4_LEVELS[:-1]) / np.float32(2)
-    codes = np.searchsorted(middles, scaled).astype(np.uint8) | np.where(x < 0, 8, 0).astype(np.uint8)
-    return np.concatenate([e.astype(np.uint8), _nibbles(codes)], -1)
+    return (np.searchsorted(middles, sizes) | np.where(x < 0, 8, 0)).astype(np.uint8)
+
+
+# Scales of four bits of exponent and three of fraction, ascending with their codes; halved, as the levels are doubled.
+_UE4M3 = np.array([m / 1024 if e == 0 else (8 + m) * 2.0 ** (e - 11) for e in range(16) for m in range(8)], np.float32)
+
+
+def _nvfp4(x: F32) -> U8:
+    sub = x.reshape(-1, 4, 16)
+    size = np.abs(sub)
+    usable = _UE4M3[:127]  # the last code is none
+    code = np.searchsorted((usable[1:] + usable[:-1]) / np.float32(2), size.max(-1) / np.float32(12)).astype(np.uint8)
+    codes = _nibbles(_fp4_codes(sub, _divide(size, usable[code][..., None])))
+    return np.concatenate([code, codes.reshape(-1, 32)], -1)
+
+
+def _ternary(x: F32) -> tuple[F32, U8]:
+    d = _half(np.abs(x).max(-1, keepdims=True) * np.float32(0.5))
+    return d, _code(_divide(x, d), -1, 1)
+
+
+def _q1_0(x: F32) -> U8:
+    d = _half(np.abs(x).max(-1, keepdims=True) * np.float32(0.3))
+    return np.concatenate([_half_bytes(d), np.packbits(x >= 0, axis=-1, bitorder="little")], -1)
+
+
+def _q2_0(x: F32) -> U8:
+    d = _half(np.abs(x).max(-1, keepdims=True) * np.float32(0.5))
+    q = _code(_divide(x, d), -1, 2).reshape(-1, 16, 4)
+    return np.concatenate([_half_bytes(d), q[..., 0] | q[..., 1] << 2 | q[..., 2] << 4 | q[..., 3] << 6], -1)
+
+
+def _tq2_0(x: F32) -> U8:
+    d, q = _ternary(x)
+    return np.concatenate([_two_bit_planes(q), _half_bytes(d)], -1)
+
+
+def _tq1_0(x: F32) -> U8:
+    d, q = _ternary(x)
+    parts = []
+    for first, digits, n in ((0, 5, 32), (160, 5, 16), (240, 4, 4)):
+        number = np.zeros((len(x), n), np.int64)
+        for digit in range(5):
+            number = number * 3
+            if digit < digits:
+                number += q[:, first + digit * n : first + (digit + 1) * n]
+        parts.append(((number * 256 + 242) // 243).astype(np.uint8))  # the fraction number / 243, rounded up
+    return np.concatenate([*parts, _half_bytes(d)], -1)
 
 
 # ---------------------------------------------------------------- superblocks of 256
@@ -264,5 +313,10 @@ _ENCODERS: dict[str, Callable[[F32], U8]] = {
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "MXFP4": _mxfp4,
+    "NVFP4": _nvfp4,
+    "Q1_0": _q1_0,
+    "Q2_0": _q2_0,
+    "TQ1_0": _tq1_0,
+    "TQ2_0": _tq2_0,
     **grid_quants.ENCODERS,
 }
