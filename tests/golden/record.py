@@ -1,6 +1,6 @@
 """Measure llama.cpp against the referee once and write parity.json. Needs llama-cpp-python.
 
-    python -m tests.golden.record [--only random|demo|ARCH|ARCH/TYPE]
+    python -m tests.golden.record [--only random|demo|ARCH|ARCH/TYPE ...]
 
 With --only, the other cases are kept as they stand in the file.
 """
@@ -68,17 +68,18 @@ def _tokens_for(recipe: parity.Recipe, path: Path, tokens: dict[str, list[int]])
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden.record", description=__doc__)
     names = ("random", "demo", *VARIANTS, *(recipe.name for recipe in parity.recipes()))
-    parser.add_argument("--only", choices=names, metavar="CASES", help="measure these, keep the other cases")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="CASES", help="measure these, keep the others")
     args = parser.parse_args(argv)
     if importlib.util.find_spec("llama_cpp") is None:
         print(llama.INSTALL, file=sys.stderr)
         return 2
-    if args.only in (None, "demo") and not demo.BUNDLED.exists():
+    only = {*args.only} if args.only else {"random", "demo"}
+    if "demo" in only and not demo.BUNDLED.exists():
         print(f"{demo.BUNDLED} is missing; --only leaves it out", file=sys.stderr)
         return 2
 
     def is_wanted(recipe: parity.Recipe) -> bool:
-        return args.only in (None, recipe.kind, recipe.arch, recipe.name)
+        return not only.isdisjoint((recipe.kind, recipe.arch, recipe.name))
 
     settings = llama.Settings(n_ctx=parity.N_CTX)
     cases: list[parity.Case] = []
