@@ -32,6 +32,7 @@ u32 PromptLookup::propose(Span<const Token> history, Span<Token> drafts) {
 }
 
 u32 draft_by_model(Session::State& draft, Span<const Token> history, Span<Token> drafts, const CancelToken& cancel) {
+  draft.compute_with(draft.options.adapter);
   if (drafts.empty() || history.size + drafts.size > draft.options.context) return 0;
   const u32 n_vocab = draft.model.config().n_vocab;
   u32 n_same = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/hash.h"
+#include "engine/adapter.h"
 #include "governor/governor.h"
 #include "journal/journal.h"
 #include "kernels/kernels.h"
@@ -100,7 +101,8 @@ struct SessionOptions {
   u32 decode_threads = 0;
   u64 sequence = 0;  // names the sequence for the counter-based random numbers
   GovernorSettings governor;
-  bool journaled = true;  // false: no events, for sessions that serve the engine itself
+  bool journaled = true;   // false: no events, for sessions that serve the engine itself
+  AdapterSetting adapter;  // of answers that choose none of their own, and of all else that it computes
 };
 
 struct CancelToken {  // checked between matrices, and inside those that take long
@@ -128,6 +130,10 @@ class Session {
   u64 number() const;    // in the journal; 0: no journal
 
   void reset();  // forgets the cache; counted
+
+  // Another adapter from the next answer on. What the cache holds is computed again where it was computed otherwise.
+  const AdapterSetting& adapter() const;
+  Status set_adapter(const AdapterSetting& setting);
 
   // The governor: other settings hold from the next answer on, what it has learned stays.
   const GovernorSettings& governor_settings() const;
@@ -225,7 +231,8 @@ struct GenerateOptions {
   u32 top_logprobs = 0;  // likeliest tokens to keep for each of the answer's; cannot change a result
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
-  governor::Changed policy_change;  // set by Policy::give(), like max_tokens
+  const AdapterSetting* adapter = nullptr;  // of this answer; null: the session's. Read by begin() alone
+  governor::Changed policy_change;          // set by Policy::give(), like max_tokens
 };
 
 struct Step {
@@ -267,6 +274,7 @@ class Generation {
   const GenerateOptions& options() const;  // as the governor left them
   const Status& file_status() const;       // of an answer that is done: whether its model's file was unchanged then
   Span<const Decision> decisions() const;
+  const AdapterSetting& adapter() const;  // that computes it
   Session& session() const;
 
   struct State;

@@ -17,6 +17,15 @@ void phase(JsonWriter& json, Str name, const runtime::PhaseMetrics& m) {
   json.end_object();
 }
 
+// Nothing where there is none: events without adapters stay as they were.
+void write(JsonWriter& json, const AdapterSetting& setting) {
+  if (!setting.adapter) return;
+  char digits[64];
+  hex(setting.adapter->fingerprint(), digits);
+  json.key("adapter").begin_object().field("fingerprint", Str(digits, sizeof digits));
+  json.field("scale", setting.scale).end_object();
+}
+
 }  // namespace
 
 void record_event(const Session::State& session, u64 turn, Reason reason, Str data) {
@@ -44,6 +53,18 @@ void record_loaded(const Model& model) {
   model.state().events(0, 0, Reason::MODEL_LOADED, data.done());
 }
 
+void record_adapter(const Adapter& adapter) {
+  if (!journaled(adapter.model())) return;
+  Data data;
+  char digits[64];
+  hex(adapter.fingerprint(), digits);
+  data.json.field("name", adapter.name()).field("fingerprint", Str(digits, sizeof digits));
+  data.json.field("file_bytes", adapter.file_bytes()).field("weight_bytes", adapter.weight_bytes());
+  data.json.field("rank", adapter.rank()).field("pairs", adapter.n_pairs());
+  data.json.field("changes_logits", adapter.changes_logits());
+  adapter.model().state().events(0, 0, Reason::MODEL_ADAPTER_LOADED, data.done());
+}
+
 void record_opened(Session::State& session) {
   if (!journaled(session.model) || !session.options.journaled) return;
   const journal::EventSink& events = session.model.state().events;
@@ -53,6 +74,7 @@ void record_opened(Session::State& session) {
   data.json.field("context", options.context).field("cache_type", cache_type_name(options.cache));
   data.json.field("threads", options.threads).field("decode_threads", options.decode_threads);
   data.json.field("sequence", options.sequence);
+  write(data.json, options.adapter);
   governor::write_opening(data.json, options.governor, session.governor.baseline);
   record_event(session, 0, Reason::SESSION_OPENED, data.done());
 }
@@ -72,6 +94,7 @@ void record_turn(const Generation::State& generation) {
   const runtime::GenerationMetrics& m = generation.metrics;
   Data data;
   data.json.field("stop_reason", stop_reason_name(generation.stop_reason));
+  write(data.json, generation.adapter);
   data.json.field("prompt_tokens", m.prompt_tokens).field("cached_tokens", m.cached_tokens);
   data.json.field("generated_tokens", m.generated_tokens);
   phase(data.json, "prefill", m.prefill);

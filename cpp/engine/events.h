@@ -6,6 +6,7 @@
 namespace flyball::engine {
 
 void record_loaded(const Model& model);
+void record_adapter(const Adapter& adapter);
 void record_opened(Session::State& session);  // gives the session its number in the journal
 void record_closed(const Session::State& session);
 void record_settings(const Session::State& session);

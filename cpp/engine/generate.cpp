@@ -82,6 +82,7 @@ const runtime::GenerationMetrics& Generation::metrics() const { return state_->m
 const Status& Generation::file_status() const { return state_->file_status; }
 const GenerateOptions& Generation::options() const { return state_->options; }
 Span<const Decision> Generation::decisions() const { return state_->governor.decisions(); }
+const AdapterSetting& Generation::adapter() const { return state_->adapter; }
 Session& Generation::session() const { return state_->session.handle; }
 
 Str stop_reason_name(StopReason reason) {

@@ -24,6 +24,7 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
            << "is " << options.top_logprobs << ", must be at most " << max_top_logprobs;
   }
   FLYBALL_TRY(check_draft(session.handle, options.speculation));
+  if (options.adapter) FLYBALL_TRY(check_adapter(session.model, *options.adapter));
   for (const Str& stop : options.stops) {
     if (stop.empty() || stop.size > Generation::State::max_stop_bytes) {
       return fail(Code::invalid_argument, "stop")
@@ -56,7 +57,12 @@ u32 common_prefix(Span<const Token> a, Span<const Token> b) {
 }
 
 Generation::State::State(Session::State& s, const GenerateOptions& o)
-    : session(s), arena(s.platform), options(o), decoder(s.model.tokenizer()) {
+    : session(s),
+      arena(s.platform),
+      options(o),
+      adapter(o.adapter ? *o.adapter : s.options.adapter),
+      decoder(s.model.tokenizer()) {
+  options.adapter = &adapter;
   handle.state_ = this;
   start_cycles = cycles(s.platform);
 }
@@ -94,6 +100,7 @@ Status Generation::State::make_room(Span<const Token> prompt) {
 }
 
 void Generation::State::reuse_prefix(Span<const Token> prompt) {
+  session.compute_with(adapter);
   // The last token is always computed, for its logits.
   const Span<const Token> reusable = prompt.subspan(0, prompt.size - 1);
   const u32 own = common_prefix({session.tokens.data, session.n_tokens}, reusable);

@@ -48,6 +48,7 @@ struct Generation::State : InPlace {
   Arena arena;
   Generation handle;
   GenerateOptions options;
+  AdapterSetting adapter;
   tokenizer::Decoder decoder;  // goes on after the prompt's last token
   u64 epoch = 0;
   u64 turn = 0;  // of the session, from 1

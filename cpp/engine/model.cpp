@@ -24,6 +24,9 @@ class Loader {
     if (platform_.wall_ns) state_.loaded_at_ns = platform_.wall_ns(platform_.self);
     FLYBALL_TRY(map_parts(path));
     FLYBALL_ASSIGN(state_.file, gguf::File::open(state_.arena, {state_.parts, state_.n_parts}));
+    if (model::is_adapter(*state_.file))
+      return fail(Code::invalid_argument, path)
+             << "is an adapter: load the model that it belongs to, and then the adapter (--adapter, /adapter)";
     FLYBALL_ASSIGN(state_.tokenizer, tokenizer::Tokenizer::load(state_.arena, *state_.file));
     for (u32 i = 0; i < state_.tokenizer->size(); ++i) {
       state_.longest_piece = max(state_.longest_piece, u32(state_.tokenizer->piece(Token(i), true).size));

@@ -21,7 +21,7 @@ u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* stat
   const u32 pending = generation.n_known() - generation.session.n_tokens;
   const u32 n_fed = min(min(pending, most), max_batch - n_tokens_);
   if (n_fed == 0 || n_rows_ == max_step_rows) return 0;
-  Part& part = parts_[n_parts_++];
+  Part& part = parts_[place_for(generation.session.adapter)];
   part = {&generation, status, n_fed, 0, generation.in_prompt(), n_fed == pending, 0};
   if (alone && !part.in_prompt) {
     part.n_drafts = generation.draft(cancel_);
@@ -33,13 +33,27 @@ u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* stat
   return n_fed;
 }
 
+// Behind the last part with the same adapter, so that one product serves them all; the others move up.
+u32 Batch::place_for(const AdapterSetting& adapter) {
+  u32 place = n_parts_;
+  while (place > 0 && !(parts_[place - 1].generation->session.adapter == adapter)) --place;
+  if (place == 0) place = n_parts_;
+  for (u32 i = n_parts_++; i > place; --i) parts_[i] = parts_[i - 1];
+  return place;
+}
+
 void Batch::fill(Part& part, model::BatchToken* to) const {
   Generation::State& g = *part.generation;
   const u32 position = g.session.n_tokens;
   model::SequenceState* const state = g.session.recurrent.begin(part.n_fed, part.n_drafts);
   for (u32 i = 0; i < part.n_fed + part.n_drafts; ++i) {
     const Token token = i < part.n_fed ? g.history[position + i] : g.drafts[i - part.n_fed];
-    to[i] = {token, position + i, g.session.cache.heads(), state, part.chooses && i + 1 >= part.n_fed};
+    to[i] = {token,
+             position + i,
+             g.session.cache.heads(),
+             state,
+             part.chooses && i + 1 >= part.n_fed,
+             g.session.adapter_use()};
   }
 }
 
@@ -50,6 +64,9 @@ Status Batch::run() {
   WorkspaceLease workspace(model_.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, n_tokens_));
   FLYBALL_TRY(workspace->need_rows(n_rows_, config.n_vocab));
+  for (u32 i = 0; i < n_parts_; ++i) {
+    if (parts_[i].generation->session.use.adapter) FLYBALL_TRY(workspace->need_adapters(config));
+  }
   u32 n = 0;
   for (u32 i = 0; i < n_parts_; ++i) {
     fill(parts_[i], workspace->batch.data + n);

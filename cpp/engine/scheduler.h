@@ -34,6 +34,7 @@ class Batch {
     if (prompts_) return session.options.threads;
     return n_parts_ == 1 ? governor::decode_threads(session.governor) : session.options.decode_threads;
   }
+  u32 place_for(const AdapterSetting& adapter);
   void fill(Part& part, model::BatchToken* to) const;
   u32 choose(const Part& part, Workspace& workspace, u32 row) const;  // how many draft tokens it accepted
   void settle(const Part& part, Workspace& workspace, u32 row, const runtime::PhaseMetrics& call);

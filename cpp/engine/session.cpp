@@ -50,6 +50,12 @@ u64 prefix_kind(const Session::State& state) {
   for (const f64 frequency : state.rope.frequencies) mix(bit_cast<u64>(frequency));
   for (const f64 frequency : state.rope.frequencies_sliding) mix(bit_cast<u64>(frequency));
   mix(bit_cast<u64>(state.rope.magnitude));
+  if (state.adapter.adapter) {
+    u64 words[4];
+    memcpy(words, state.adapter.adapter->fingerprint().bytes, sizeof words);
+    for (const u64 word : words) mix(word);
+    mix(bit_cast<u32>(state.adapter.scale));
+  }
   return mixed;
 }
 
@@ -69,6 +75,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
   if (chosen.threads == 0) chosen.threads = model.threads();
 
   FLYBALL_TRY(governor::check(chosen.governor));
+  FLYBALL_TRY(check_adapter(model, chosen.adapter));
 
   const Platform& platform = model.platform();
   State* state = create_object<State>(platform, platform, model);
@@ -80,6 +87,7 @@ Result<Session*> Session::create(Model& model, const SessionOptions& options) {
     FLYBALL_ASSIGN(state->recurrent, runtime::RecurrentState::create(state->arena, config));
     FLYBALL_ASSIGN(state->rope, model::make_rope(state->arena, config, model.state().weights, chosen.context));
     state->prefix_kind = prefix_kind(*state);
+    state->compute_with(chosen.adapter);
     state->tokens = state->arena.allocate<Token>(chosen.context);
     if (state->tokens.empty()) {
       return fail(Code::out_of_memory, "session") << "no memory for a context of " << chosen.context << " tokens";
@@ -135,8 +143,25 @@ void Session::State::truncate(u32 n) {
   ++epoch;
 }
 
+void Session::State::compute_with(const AdapterSetting& setting) {
+  if (adapter == setting) return;
+  truncate(0);
+  adapter = setting;
+  use = {adapter.adapter ? &adapter.adapter->weights() : nullptr, adapter.scale};
+  prefix_kind = engine::prefix_kind(*this);
+}
+
+const AdapterSetting& Session::adapter() const { return state_->options.adapter; }
+
+Status Session::set_adapter(const AdapterSetting& setting) {
+  FLYBALL_TRY(check_adapter(state_->model, setting));
+  state_->options.adapter = setting;
+  return {};
+}
+
 void Session::reset() {
   state_->truncate(0);
+  state_->compute_with(state_->options.adapter);  // lets an answer's own adapter go
   ++state_->metrics.cache_resets;
   record_reset(*state_);
 }
@@ -173,6 +198,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
   const u32 step = min(batch_tokens, max_batch);
   WorkspaceLease workspace(model.state().workspaces);
   FLYBALL_TRY(workspace.take(config, weights, u32(min(u64(step), ids.size))));
+  if (use.adapter) FLYBALL_TRY(workspace->need_adapters(config));
   if (rows.logits) FLYBALL_TRY(workspace->need_rows(u32(min(u64(step), ids.size)), config.n_vocab));
   const model::Engine engine = this->engine(ids.size == 1 ? options.decode_threads : options.threads);
   const CancelCheck canceled(platform, cancel);
@@ -181,7 +207,7 @@ Status Session::State::compute(Span<const Token> ids, u32 batch_tokens, Want wan
     model::SequenceState* const state = recurrent.begin(n, 0);
     for (u32 i = 0; i < n; ++i) {
       const bool wanted = want == Want::all || done + i + 1 == ids.size;
-      workspace->batch[i] = {ids[done + i], n_tokens + i, cache.heads(), state, wanted};
+      workspace->batch[i] = {ids[done + i], n_tokens + i, cache.heads(), state, wanted, adapter_use()};
       tokens[n_tokens + i] = ids[done + i];
     }
     const u64 start = cycles(platform);
@@ -211,6 +237,7 @@ Status Session::logits(Span<const Token> ids, u32 batch, CancelToken cancel, Pro
   FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
   if (out.size != ids.size * n_vocab)
     return fail(Code::internal, "logits") << "the output has room for " << out.size << " values";
+  state_->compute_with(state_->options.adapter);
   state_->truncate(0);
   return state_->compute(ids, batch, State::Want::all, out.data, {}, cancel, progress);
 }
@@ -221,6 +248,7 @@ Status Session::last_logits(Span<const Token> ids, u32 batch, CancelToken cancel
   FLYBALL_TRY(check_tokens(ids, n_vocab, "ids"));
   if (out.size != n_vocab)
     return fail(Code::internal, "last_logits") << "the output has room for " << out.size << " values";
+  state_->compute_with(state_->options.adapter);
   state_->truncate(0);
   return state_->compute(ids, batch, State::Want::last, out.data, {}, cancel, progress);
 }
@@ -236,6 +264,7 @@ Status Session::score(Span<const Token> ids, u32 batch, CancelToken cancel, Prog
   }
   if (logprobs.size != ids.size - 1 || top.size != logprobs.size * n_top)
     return fail(Code::internal, "score") << "the output has room for " << logprobs.size << " values";
+  state_->compute_with(state_->options.adapter);
   state_->truncate(0);
   struct Scores {
     const kernels::Table& table;
@@ -272,6 +301,7 @@ Status Session::embed(Span<const Token> ids, Pooling pooling, bool normalize, u3
   FLYBALL_TRY(check_tokens(ids, config.n_vocab, "ids"));
   if (out.size != config.n_embd)
     return fail(Code::internal, "embed") << "the output has room for " << out.size << " values";
+  state_->compute_with(state_->options.adapter);
   state_->truncate(0);
   // Positions are added in ascending order, one by one, so the batch split cannot change a bit.
   struct Pool {

@@ -104,8 +104,10 @@ struct Session::State : InPlace {
   GovernorState governor;
   u64 governed_turn = 0;  // its current answer
   LastDecision last_guard_stop, last_autotune;
-  u64 prefix_kind = 0;  // sessions with the same may share keys and values
-  Span<Token> tokens;   // (context); the first n_tokens are in the cache
+  AdapterSetting adapter;  // under which the cached tokens were computed
+  model::AdapterUse use;   // the same, for forward()
+  u64 prefix_kind = 0;     // sessions with the same may share keys and values
+  Span<Token> tokens;      // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
   Span<f32> logits;  // (n_vocab), of a session that drafts
   runtime::SessionMetrics metrics;
@@ -127,6 +129,8 @@ struct Session::State : InPlace {
   void go_back(u32 n);
   void truncate(u32 n);
   void remember(u32 n);  // shares the first n tokens' keys and values, and the snapshot, with other sessions
+  void compute_with(const AdapterSetting& setting);  // from now on; forgets the cache if that is another one
+  const model::AdapterUse* adapter_use() const { return use.adapter ? &use : nullptr; }
 };
 
 // The error of a stopped call; its place, "deadline" or "stop", gives the StopReason.

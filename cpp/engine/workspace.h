@@ -17,6 +17,9 @@ struct Workspace : InPlace {
 
   Status make(const model::Config& config, const model::Weights& weights, u32 max_tokens);
   Status need_rows(u32 n_rows, u32 n_vocab);  // of logits
+  Status need_adapters(const model::Config& config) {
+    return scratch.adapters.hidden ? Status() : model::make_adapter_scratch(arena, config, scratch);
+  }
 
   Arena arena;
   model::Scratch scratch;

@@ -13,6 +13,8 @@ namespace flyball::journal {
   REASON(MODEL, TUNING_CACHED, "tune",                                                                                \
          "the number of threads is the cached result of earlier probes on this processor")                            \
   REASON(MODEL, ISA_CHOSEN, "tune", "short measured probes chose the instruction set")                                \
+  REASON(MODEL, ADAPTER_LOADED, "adapter_load",                                                                       \
+         "an adapter passed its checks; data has its fingerprint and whether it changes any logits")                  \
   REASON(SESSION, OPENED, "session_open", "a session was opened on a model; data has the settings of its governor")   \
   REASON(SESSION, SETTINGS, "settings", "the settings of the session's governor were changed")                        \
   REASON(SESSION, CACHE_RESET, "cache_reset", "the session's cache was emptied on request")                           \

@@ -7,6 +7,7 @@
 namespace flyball::model {
 
 Span<const Sequence> find_sequences(Span<const BatchToken> batch, Span<Sequence> found);
+bool mark_adapted(Span<const BatchToken> batch, Scratch& scratch);  // fills scratch.adapters.tokens; false: no adapter
 
 // One call of forward(), shared by the blocks. A block reads the residual and leaves its output in scratch.normed.
 struct Pass {
@@ -19,7 +20,8 @@ struct Pass {
         scratch(scratch_),
         batch(batch_),
         n_tokens(u32(batch_.size)),
-        linear(engine_, config_, scratch_, check) {
+        adapted(mark_adapted(batch_, scratch_)),
+        linear(engine_, config_, scratch_, check, adapted ? scratch_.adapters.tokens : nullptr) {
     if (config.state_floats() != 0) sequences = find_sequences(batch, scratch.recurrence.sequences);
   }
 
@@ -51,6 +53,7 @@ struct Pass {
   Scratch& scratch;
   const Span<const BatchToken> batch;
   const u32 n_tokens;
+  const bool adapted;  // some token has an adapter
   Linear linear;
   Span<const Sequence> sequences;  // of models with states
   u64 attention_cycles = 0;
@@ -59,6 +62,8 @@ struct Pass {
 inline auto activation_of(const Pass& pass) {
   return pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
 }
+
+[[nodiscard]] bool add_embeddings(Pass& pass);  // the adapters' part
 
 // Of each kind: the tensors that it loads; the quantized forms that its inputs need, as (1 << ActivationKind) bits; its
 // f32 scratch for `n` tokens; its computation, false if stopped.

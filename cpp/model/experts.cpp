@@ -71,8 +71,8 @@ struct Target {
 
 // The rows of every expert that was chosen by its matrices.
 bool multiply_by_expert(Linear& linear, const ExpertScratch& scratch, u32 n_expert, Span<const Target> targets,
-                        u32 stride) {
-  constexpr u32 most = 128;
+                        u32 stride, const AdapterUse* const* uses) {
+  constexpr u32 most = Linear::most_products;
   Product products[most];
   u32 n = 0;
   for (u32 expert = 0; expert < n_expert; ++expert) {
@@ -82,7 +82,7 @@ bool multiply_by_expert(Linear& linear, const ExpertScratch& scratch, u32 n_expe
       products[n++] = {&target.matrices[expert], nullptr, target.y + u64(first) * stride, stride, first, n_rows};
     }
     if (n + targets.size <= most && expert + 1 < n_expert) continue;
-    if (!linear.multiply({products, n}, scratch.inputs)) return false;
+    if (!linear.multiply({products, n}, scratch.inputs, uses)) return false;
     n = 0;
   }
   return true;
@@ -234,20 +234,22 @@ bool run_experts(Pass& pass, u32 layer) {
     choose(pass.table, own.logits + u64(t) * shape.n_expert, shape, own.chosen + at, own.weights + at);
   });
   order(own.chosen, n_rows, shape.n_expert, own.first, own.row);
+  const AdapterUse** const uses = pass.adapted ? scratch.adapters.rows : nullptr;
+  for (u32 place = 0; place < n_rows && uses; ++place) uses[own.row[place]] = pass.batch[place / n_used].adapter;
   own.inputs.n_tokens = n_rows;
   own.inputs.cols = n_embd;
   own.inputs.x = own.gathered;
   linear.each_token(n_rows, n_embd / 16, [&](u32 place) { gather(x, place / n_used, own, own.row[place]); });
 
   const Target inner[] = {{weights.gate, scratch.gate}, {weights.up, scratch.up}};
-  if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff)) return false;
+  if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff, uses)) return false;
   const auto activate = activation_of(pass);
   linear.norm_and_quantize(own.inputs, scratch.gate, nullptr, n_ff, n_rows, kind_bit(weights.down[0]), [&](u32 r) {
     f32* gate = scratch.gate + u64(r) * n_ff;
     activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);
   });
   const Target outer[] = {{weights.down, own.outputs}};
-  if (!multiply_by_expert(linear, own, shape.n_expert, outer, n_embd)) return false;
+  if (!multiply_by_expert(linear, own, shape.n_expert, outer, n_embd, uses)) return false;
   const bool shared = shape.n_ff_shared != 0;
   if (shared && !run_shared(pass, weights, x, shape.n_ff_shared)) return false;
   linear.each_token(n_tokens, n_used * n_embd / 4, [&](u32 t) {

@@ -9,13 +9,15 @@ namespace {
 constexpr u64 least_discarded = u64(16) << 20;  // bytes of an embedding from which on its pages are discarded
 constexpr u32 embedded_rows = 8;                // rows read between two discards
 
-void embed(Pass& pass) {
+bool embed(Pass& pass) {
   const u32 n_embd = pass.config.n_embd;
   for (u32 t = 0; t < pass.n_tokens; ++t) {
-    f32* x = pass.scratch.residual + u64(t) * n_embd;
-    look_up(pass, *pass.weights.embedding, t, x);
-    if (pass.config.embedding_scale != 1) pass.table.scale(x, pass.config.embedding_scale, n_embd);
+    look_up(pass, *pass.weights.embedding, t, pass.scratch.residual + u64(t) * n_embd);
   }
+  if (!add_embeddings(pass)) return false;
+  for (u32 t = 0; t < pass.n_tokens && pass.config.embedding_scale != 1; ++t)
+    pass.table.scale(pass.scratch.residual + u64(t) * n_embd, pass.config.embedding_scale, n_embd);
+  return true;
 }
 
 // Cosines and sines of every token's position, for all layers.
@@ -50,6 +52,7 @@ bool output_head(Pass& pass, f32* logits) {
     if (!pass.batch[t].wanted) continue;
     pass.finish_layer(t, config.n_layer() - 1);
     if (n_wanted != t) memcpy(residual + n_wanted * n, residual + t * n, n * sizeof(f32));
+    if (pass.adapted) pass.scratch.adapters.tokens[n_wanted] = pass.batch[t].adapter;
     ++n_wanted;
   }
   if (n_wanted == 0) return true;
@@ -86,10 +89,9 @@ void look_up(Pass& pass, const gguf::Tensor& table, u32 t, f32* row) {
 bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope, Scratch& scratch,
              Span<const BatchToken> batch, f32* logits, StopCheck check, ForwardCycles* spent) {
   Pass pass(engine, config, weights, scratch, batch, check);
-  embed(pass);
+  bool finished = embed(pass);
   make_rotations(pass, rope);
-  const bool inputs = config.n_embd_per_layer != 0;
-  bool finished = !inputs || make_layer_inputs(pass);
+  if (config.n_embd_per_layer != 0) finished = finished && make_layer_inputs(pass);
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
     const LayerShape& shape = config.layers[layer];
     finished = (shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer) : run_attention(pass, layer)) &&

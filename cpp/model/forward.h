@@ -3,6 +3,7 @@
 // contract fixes.
 #pragma once
 
+#include "model/adapter.h"
 #include "model/rope.h"
 #include "tokenizer/tokenizer.h"
 
@@ -26,7 +27,8 @@ struct BatchToken {
   u32 position = 0;
   const kernels::CacheHead* cache = nullptr;  // of its sequence, for all layers; positions < position are filled
   SequenceState* state = nullptr;             // of its sequence, after the token before; null if no layer has one
-  bool wanted = false;  // compute its hidden state after the last norm, and logits if the call has them
+  bool wanted = false;                  // compute its hidden state after the last norm, and logits if the call has them
+  const AdapterUse* adapter = nullptr;  // null: none
 };
 
 struct AttentionTile {  // consecutive tokens of one sequence
@@ -74,6 +76,14 @@ struct RecurrenceScratch {
   f32* out = nullptr;        // (max_tokens, values_dim)
 };
 
+// Of batches with adapters. The uses are null where a token has none.
+struct AdapterScratch {
+  static constexpr u32 n_hidden = 1 << 16;
+  const AdapterUse** tokens = nullptr;  // (max_tokens)
+  const AdapterUse** rows = nullptr;    // (rows of experts)
+  f32* hidden = nullptr;                // (n_hidden), A x of some rows
+};
+
 // Scratch of one caller, for at most `max_tokens` tokens a call. Borrowed by forward(), never allocated in it.
 struct Scratch {
   u32 max_tokens = 0;
@@ -95,10 +105,14 @@ struct Scratch {
   AttentionScratch attention;
   RecurrenceScratch recurrence;
   ExpertScratch experts;
+  AdapterScratch adapters;
   kernels::Activations activations;  // quantized copies, wide enough for every matrix
 };
 
 Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& weights, u32 max_tokens);
+
+// Before the first batch with adapters.
+Status make_adapter_scratch(Arena& arena, const Config& config, Scratch& scratch);
 
 struct Engine {  // what forward() runs on
   const Platform* platform = nullptr;

@@ -43,15 +43,15 @@ bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations&
 }
 
 // All products of one input share parallel sections. Threads divide the matrices' rows, so no sum is ever split.
-bool Linear::multiply(Span<const Product> products, const Activations& x) {
+bool Linear::multiply_plain(Span<const Product> products, const Activations& x) {
   u32 n_groups = 0;
   u64 work = 0;
   for (const Product& product : products) {
     n_groups += product.matrix->groups();
-    work += u64(product.matrix->groups()) * (product.n ? product.n : x.n_tokens);
+    work += u64(product.matrix->groups()) * (product.n ? product.n : x.n_tokens) * product.matrix->cols;
   }
   if (n_groups == 0) return true;
-  const u64 group_work = divide_up(work * kernels::group_rows * x.cols, n_groups);  // on average
+  const u64 group_work = divide_up(work * kernels::group_rows, n_groups);  // on average
   for (u32 begin = 0, end; begin < n_groups; begin = end) {
     if (check_.stop && check_.stop(check_.context)) return false;
     const u64 n = min(max(slice_work_ / group_work, u64(1)), u64(n_groups - begin));
@@ -75,7 +75,9 @@ void Linear::multiply_groups(Span<const Product> products, const Activations& x,
                    for (const Product& product : products) {
                      const Matrix& matrix = *product.matrix;
                      const u32 from = max(task_begin, first), to = min(task_end, first + matrix.groups());
-                     if (from < to) {
+                     if (from < to && product.low_rank) {
+                       add_low_rank(product, from - first, to - first);
+                     } else if (from < to) {
                        const Activations rows = rows_of(x, product);
                        table_.matmul(matrix, rows, from - first, to - first, product.y, product.stride);
                        const u32 row = (from - first) * kernels::group_rows;
@@ -90,6 +92,73 @@ void Linear::multiply_groups(Span<const Product> products, const Activations& x,
                      first += matrix.groups();
                    }
                  });
+}
+
+// Groups [begin, end) of a product that is added to y, a tile at a time on the stack.
+void Linear::add_low_rank(const Product& product, u32 begin, u32 end) const {
+  constexpr u32 tile_tokens = 8, tile_groups = 8, tile_rows = tile_groups * kernels::group_rows;
+  alignas(64) f32 sums[tile_tokens * tile_rows];
+  for (u32 group = begin; group < end; group += tile_groups) {
+    const u32 n_groups = min(tile_groups, end - group), row = group * kernels::group_rows;
+    Matrix tile = *product.matrix;
+    tile.data += group * tile.group_bytes;
+    tile.rows = min(tile.rows - row, n_groups * kernels::group_rows);
+    for (u32 t = 0; t < product.n; t += tile_tokens) {
+      Activations x;
+      x.n_tokens = min(tile_tokens, product.n - t);
+      x.cols = tile.cols;
+      x.x = product.low_rank + u64(t) * tile.cols;
+      table_.matmul(tile, x, 0, n_groups, sums, tile_rows);
+      for (u32 i = 0; i < x.n_tokens; ++i)
+        table_.add(product.y + (t + i) * product.stride + row, sums + i * tile_rows, tile.rows);
+    }
+  }
+}
+
+// y = W x + bias; h = A x; h *= scale; y += B h. A x is computed beside W x: a parallel section of its own would make
+// threads wait. Rows that follow each other with one adapter are computed together, as many as fit into the scratch.
+bool Linear::multiply(Span<const Product> products, const Activations& x, const AdapterUse* const* uses) {
+  if (!uses) return multiply_plain(products, x);
+  constexpr u32 most_added = 64;
+  Product plain[most_products + most_added], added[most_added];
+  f32 scales[most_added];
+  u32 n_plain = 0, n_added = 0, n_hidden = 0;
+  const auto flush = [&] {
+    if (!multiply_plain({plain, n_plain}, x)) return false;
+    for (u32 i = 0; i < n_added; ++i) {
+      const Product& low = added[i];
+      table_.scale(const_cast<f32*>(low.low_rank), scales[i], u64(low.n) * low.matrix->cols);
+    }
+    const bool finished = multiply_plain({added, n_added}, x);
+    n_plain = n_added = n_hidden = 0;
+    return finished;
+  };
+  for (const Product& product : products) plain[n_plain++] = product;
+  for (const Product& product : products) {
+    const u32 end = product.n ? product.first + product.n : x.n_tokens;
+    for (u32 row = product.first, last; row < end; row = last) {
+      const AdapterUse* const use = uses[row];
+      last = row + 1;
+      while (last < end && (uses[last] == use || (use && uses[last] && *uses[last] == *use))) ++last;
+      const LowRank* const pair = use ? use->adapter->of(*product.matrix) : nullptr;
+      while (pair && row < last) {
+        const u32 rank = pair->a.rows, fitting = (AdapterScratch::n_hidden - n_hidden) / rank;
+        if (n_added == most_added || fitting == 0) {
+          if (!flush()) return false;
+          continue;
+        }
+        const u32 n = min(last - row, fitting);
+        f32* const hidden = scratch_.adapters.hidden + n_hidden;
+        plain[n_plain++] = {&pair->a, nullptr, hidden, rank, row, n};
+        f32* const y = product.y + (row - product.first) * product.stride;
+        added[n_added] = {&pair->b, nullptr, y, product.stride, 0, n, hidden};
+        scales[n_added++] = pair->scale * use->scale;
+        n_hidden += n * rank;
+        row += n;
+      }
+    }
+  }
+  return flush();
 }
 
 }  // namespace flyball::model

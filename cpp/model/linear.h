@@ -14,8 +14,9 @@ struct Product {  // y = (matrix * activations) * the matrix's scale + bias
   const f32* bias;
   f32* y;
   u64 stride;
-  u32 first = 0;  // row of the activations
-  u32 n = 0;      // rows; 0: all
+  u32 first = 0;                  // row of the activations
+  u32 n = 0;                      // rows; 0: all
+  const f32* low_rank = nullptr;  // (n, matrix->cols): in place of the activations, and the product is added to y
 };
 
 inline u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation_kind(matrix.type)); }
@@ -28,14 +29,16 @@ bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations&
 
 class Linear {
  public:
-  Linear(const Engine& engine, const Config& config, Scratch& scratch, StopCheck check)
+  // `uses`: the adapter of each row of the activations; null: there are none.
+  Linear(const Engine& engine, const Config& config, Scratch& scratch, StopCheck check, const AdapterUse* const* uses)
       : platform_(*engine.platform),
         table_(*engine.table),
         threads_(engine.threads),
         norm_eps_(config.norm_eps),
         layer_norms_(config.layer_norms),
         scratch_(scratch),
-        check_(check) {}
+        check_(check),
+        uses_(uses) {}
 
   // `width`: elements of a token that the function reads, each at the cost of some multiply-adds.
   template <class Function>
@@ -74,8 +77,13 @@ class Linear {
     return norm_and_quantize(x, norm, cols, n_rows, kinds, [](u32) {});
   }
 
-  // Products of rows of one input. False: stopped.
-  [[nodiscard]] bool multiply(Span<const Product> products, const Activations& x);
+  // Products of rows of one input, at most `most_products`, with what the rows' adapters add. False: stopped.
+  static constexpr u32 most_products = 128;
+  [[nodiscard]] bool multiply(Span<const Product> products, const Activations& x) {
+    return multiply(products, x, uses_);
+  }
+  [[nodiscard]] bool multiply(Span<const Product> products, const Activations& x, const AdapterUse* const* uses);
+  [[nodiscard]] bool multiply_plain(Span<const Product> products, const Activations& x);
 
   u64 matrix_cycles() const { return matrix_cycles_; }
 
@@ -86,6 +94,7 @@ class Linear {
   static constexpr u64 slice_cycles = u64(1) << 26;
 
   void multiply_groups(Span<const Product> products, const Activations& x, u64 group_work, u32 begin, u32 end);
+  void add_low_rank(const Product& product, u32 begin, u32 end) const;
 
   const Platform& platform_;
   const kernels::Table& table_;
@@ -94,6 +103,7 @@ class Linear {
   bool layer_norms_;
   Scratch& scratch_;
   StopCheck check_;
+  const AdapterUse* const* uses_;
   u64 slice_work_ = first_slice_work;
   u64 matrix_cycles_ = 0;
 };

@@ -94,8 +94,12 @@ f32 Loader::scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts) {
 Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert, u32 n_experts) {
   if (!status_.ok() || !tensor) return {};
   Matrix matrix;
+  matrix.number = n_matrices_++;
   matrix.scale = scale_of(*tensor, expert, n_experts);
-  if (checks_only()) return {};
+  if (checks_only()) {
+    if (visitor_.visit) visitor_.visit(visitor_.context, *tensor, first, rows, matrix.number);
+    return {};
+  }
   matrix.type = tensor->type;
   matrix.rows = rows;
   matrix.cols = u32(tensor->cols());
@@ -134,10 +138,6 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert,
 Span<Matrix> Loader::experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows) {
   const gguf::Tensor* const tensor = find(name, cols, all_rows, true, n);
   if (!tensor) return {};
-  if (checks_only()) {
-    pack(tensor, first, rows, 0, n);
-    return {};
-  }
   const Span<Matrix> matrices = arena_.allocate<Matrix>(n);
   if (matrices.empty()) status_ = no_memory(name, n * sizeof(Matrix));
   for (u32 i = 0; i < matrices.size; ++i) matrices[i] = pack(tensor, i * all_rows + first, rows, i, n);

@@ -13,8 +13,8 @@ class Loader {
  public:
   Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress);
   // Fetches and checks alone, and marks in `used` what was fetched, by the tensor's place in the file.
-  Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used)
-      : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used) {}
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used, MatrixVisitor visitor)
+      : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used), visitor_(visitor) {}
 
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
@@ -52,6 +52,8 @@ class Loader {
   u32 threads_;
   LoadProgress progress_;
   Span<u8> used_;
+  MatrixVisitor visitor_;
+  u32 n_matrices_ = 0;
   Status status_;
   u64 done_bytes_ = 0, total_bytes_ = 0, packed_bytes_ = 0;
 };

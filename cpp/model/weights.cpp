@@ -106,12 +106,13 @@ void count(const gguf::Tensor& tensor, const Config& config, bool is_output, Nee
 }
 
 // Every tensor is used or may be ignored; one that is neither would have changed the answers.
-Status check_weights(const Platform& platform, const gguf::File& file, const Config& config, Needs* needs = nullptr) {
+Status check_weights(const Platform& platform, const gguf::File& file, const Config& config, MatrixVisitor visitor = {},
+                     Needs* needs = nullptr) {
   Arena scratch(platform);
   const Span<const gguf::Tensor> tensors = file.tensors();
   const Span<u8> used = scratch.allocate<u8>(tensors.size + 1);  // never empty
   if (used.empty()) return fail(Code::out_of_memory, "tensors") << "no memory to check " << tensors.size << " tensors";
-  Loader loader(scratch, platform, file, used);
+  Loader loader(scratch, platform, file, used, visitor);
   Weights weights;
   FLYBALL_TRY(refuse_drafts_alone(file, config));
   const bool tied = !loader.has(output_name) || config.tied_output;
@@ -132,9 +133,13 @@ Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab
   return check_weights(platform, file, config);
 }
 
+Status visit_matrices(const Platform& platform, const gguf::File& file, const Config& config, MatrixVisitor visitor) {
+  return check_weights(platform, file, config, visitor);
+}
+
 Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config) {
   Needs needs;
-  FLYBALL_TRY(check_weights(platform, file, config, &needs));
+  FLYBALL_TRY(check_weights(platform, file, config, {}, &needs));
   return needs;
 }
 

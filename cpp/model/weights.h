@@ -6,7 +6,9 @@
 
 namespace flyball::model {
 
-using kernels::Matrix;
+struct Matrix : kernels::Matrix {
+  u32 number = 0;  // among the model's, in the order in which they are loaded: adapters name them by it
+};
 
 // Null bias, norm or factor pointers mean that the model has none. A Matrix with rows == 0 does not exist.
 struct Attention {
@@ -97,6 +99,13 @@ struct LoadProgress {
   void* context = nullptr;
   bool (*report)(void* context, u64 done_bytes, u64 total_bytes) = nullptr;
 };
+
+// Called for each matrix of a model in the order of their numbers: rows [first, first + rows) of a tensor.
+struct MatrixVisitor {
+  void* context = nullptr;
+  void (*visit)(void* context, const gguf::Tensor& tensor, u32 first, u32 rows, u32 number) = nullptr;
+};
+Status visit_matrices(const Platform& platform, const gguf::File& file, const Config& config, MatrixVisitor visitor);
 
 // Whether load_weights() would take this file, and why not: reads the description and the names alone.
 Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab);

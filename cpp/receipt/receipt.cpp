@@ -50,7 +50,18 @@ struct Applied {
   u64 n = 0;
 };
 
-Result<runtime::DigestInput> content_of(const Generation& generation, const Applied& applied) {
+struct Used {
+  explicit Used(const Generation& generation) {
+    const engine::AdapterSetting& setting = generation.adapter();
+    if (!setting.adapter) return;
+    one = {setting.adapter->name(), setting.adapter->fingerprint(), setting.scale};
+    n = 1;
+  }
+  runtime::AdapterUsed one;
+  u64 n = 0;
+};
+
+Result<runtime::DigestInput> content_of(const Generation& generation, const Applied& applied, const Used& used) {
   if (generation.stop_reason() == StopReason::none)
     return fail(Code::invalid_argument, "receipt") << "the answer is not complete; step until it is done";
   FLYBALL_TRY(generation.file_status());
@@ -59,6 +70,7 @@ Result<runtime::DigestInput> content_of(const Generation& generation, const Appl
   runtime::DigestInput content;
   content.context = session.context();
   content.cache_type = engine::cache_type_name(session.cache_type());
+  content.adapters = {&used.one, used.n};
   content.sequence = session.sequence();
   content.sampler = options.sampler;
   content.processor = options.processor.name;
@@ -84,8 +96,9 @@ struct HexDigest {
 
 Result<Digest> digest(const Generation& generation) {
   const Applied applied(generation);
+  const Used used(generation);
   runtime::DigestInput content;
-  FLYBALL_ASSIGN(content, content_of(generation, applied));
+  FLYBALL_ASSIGN(content, content_of(generation, applied, used));
   FLYBALL_ASSIGN(content.fingerprint, generation.session().model().fingerprint());
   return runtime::answer_digest(content);
 }
@@ -109,7 +122,15 @@ Result<Receipt> draft_receipt(Arena& arena, const Generation& generation) {
   const Model& model = session.model();
   Receipt receipt;
   const Applied applied(generation);
-  FLYBALL_ASSIGN(receipt.content, content_of(generation, applied));
+  const Used used(generation);
+  FLYBALL_ASSIGN(receipt.content, content_of(generation, applied, used));
+  if (used.n != 0) {
+    const Span<runtime::AdapterUsed> kept = arena.allocate<runtime::AdapterUsed>(1);
+    if (kept.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for the adapter";
+    kept[0] = used.one;
+    kept[0].name = arena.copy(used.one.name);
+    receipt.content.adapters = kept;
+  }
   if (applied.n != 0) {
     const Span<runtime::Decided> kept = arena.allocate<runtime::Decided>(applied.n);
     if (kept.empty()) return fail(Code::out_of_memory, "receipt") << "no memory for the decisions";
@@ -166,7 +187,12 @@ void write_receipt(const Receipt& receipt, Writer& out) {
   json.key("model").begin_object().field("name", receipt.model_name).field("bytes", receipt.model_bytes);
   json.field("fingerprint", HexDigest(content.fingerprint).str()).end_object();
   json.key("settings").begin_object().field("context", content.context).field("cache_type", content.cache_type);
-  json.key("adapters").begin_array().end_array().end_object();
+  json.key("adapters").begin_array();
+  for (const runtime::AdapterUsed& adapter : content.adapters) {
+    json.begin_object().field("name", adapter.name).field("fingerprint", HexDigest(adapter.fingerprint).str());
+    json.field("scale", adapter.scale).end_object();
+  }
+  json.end_array().end_object();
   write_sampler(json, content);
   json.key("limits").begin_object().field("max_tokens", content.max_tokens).field("ignore_eos", content.ignore_eos);
   json.key("stops").begin_array();
@@ -201,6 +227,7 @@ Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
               6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size + content.processor.size);
   bytes +=
       12 * (content.prompt.size + content.stop_tokens.size) + 47 * content.tokens.size + 40 * content.sampler.bias.size;
+  for (const runtime::AdapterUsed& adapter : content.adapters) bytes += 160 + 6 * adapter.name.size;
   for (const Str stop : content.stops) bytes += 6 * stop.size + 3;
   for (const runtime::Decided& decided : content.decisions) bytes += 128 + decided.data.size;
   const Span<char> memory = arena.allocate<char>(bytes);

@@ -63,8 +63,10 @@ struct VerifyReport {
 // Repeats the answer with the recorded settings on this machine, on any instruction set and number of threads, and
 // compares model, logits, tokens, text and digest in this order. Where a user or the clock ended the run, it stops at
 // the recorded end. An Error means that there is no verdict (out of memory, interrupted), never a mismatch. An answer
-// with a logits processor needs the same one: `processor`; without it there is no verdict (Code::unsupported).
+// with a logits processor needs the same one: `processor`; without it there is no verdict (Code::unsupported). So does one
+// with an adapter: `adapters` are those at hand, among which the fingerprint chooses.
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel = {},
-                                    Progress progress = {}, runtime::LogitsProcessor processor = {});
+                                    Progress progress = {}, runtime::LogitsProcessor processor = {},
+                                    Span<const engine::AdapterRef> adapters = {});
 
 }  // namespace flyball::receipt

@@ -81,12 +81,24 @@ class ReceiptParser {
     return {};
   }
 
-  // Reserved for adapters: a receipt with some needs a newer reader.
-  Status none_yet(const Json& parent, Str name) {
+  Status adapters(const Json& parent, runtime::DigestInput* content) {
     Json list;
-    FLYBALL_TRY(array(parent, name, &list));
-    if (list.count() == 0) return {};
-    return fail(Code::unsupported, name, list.offset()) << "has entries, which this version of Flyball cannot repeat";
+    FLYBALL_TRY(array(parent, "adapters", &list));
+    if (list.count() > 1)
+      return fail(Code::unsupported, "adapters", list.offset())
+             << "has " << list.count() << " entries; this version of Flyball computes with one adapter at a time";
+    Span<runtime::AdapterUsed> used;
+    FLYBALL_TRY(make_room("adapters", list.count(), &used));
+    u64 n = 0;
+    for (JsonItems items(list); items.next(); ++n) {
+      Json entry;
+      FLYBALL_ASSIGN(entry, items.value().expect("adapters", JsonType::object));
+      FLYBALL_TRY(string(entry, "name", &used[n].name));
+      FLYBALL_TRY(digest(entry, "fingerprint", &used[n].fingerprint));
+      FLYBALL_TRY(real(entry, "scale", &used[n].scale));
+    }
+    content->adapters = used;
+    return {};
   }
 
   Status decisions(const Json& root, runtime::DigestInput* content) {
@@ -181,7 +193,7 @@ class ReceiptParser {
     FLYBALL_TRY(object(root, "settings", &part));
     FLYBALL_TRY(number(part, "context", 1, ~u32(0), &content->context));
     FLYBALL_TRY(string(part, "cache_type", &content->cache_type));
-    return none_yet(part, "adapters");
+    return adapters(part, content);
   }
 
   Status sampler(const Json& root, runtime::DigestInput* content) {

@@ -20,13 +20,14 @@ namespace {
 class Verifier {
  public:
   Verifier(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress,
-           const runtime::LogitsProcessor& processor)
+           const runtime::LogitsProcessor& processor, Span<const engine::AdapterRef> adapters)
       : receipt_(receipt),
         content_(receipt.content),
         model_(model),
         cancel_(cancel),
         progress_(progress),
-        processor_(processor) {}
+        processor_(processor),
+        adapters_(adapters) {}
   ~Verifier() {
     Generation::release(generation_);
     Session::release(session_);
@@ -39,6 +40,7 @@ class Verifier {
     FLYBALL_ASSIGN(fingerprint_, model_.fingerprint(progress_));
     if (fingerprint_ != content_.fingerprint) return another_model();
     FLYBALL_TRY(check_processor());
+    FLYBALL_TRY(find_adapter());
     if (ended_early() && content_.tokens.empty()) return compare_digest();  // nothing was produced: nothing to repeat
 
     Status status = begin();
@@ -75,10 +77,25 @@ class Verifier {
            << "it: only with the same function can the answer be repeated";
   }
 
+  Status find_adapter() {
+    for (const runtime::AdapterUsed& used : content_.adapters) {
+      for (const engine::AdapterRef& adapter : adapters_) {
+        if (adapter->fingerprint() == used.fingerprint) adapter_ = {adapter, used.scale};
+      }
+      if (adapter_.adapter) continue;
+      char text[64];
+      hex(used.fingerprint, text);
+      return fail(Code::unsupported, "adapters") << "the answer was made with the adapter '" << used.name
+                                                 << "', fingerprint " << Str(text, 16) << "...: give its file as well";
+    }
+    return {};
+  }
+
   Status begin() {
     SessionOptions session;
     session.context = content_.context;
     session.sequence = content_.sequence;
+    session.adapter = adapter_;
     FLYBALL_ASSIGN(session.cache, engine::parse_cache_type(content_.cache_type));
     FLYBALL_ASSIGN(session_, Session::create(model_, session));
     GenerateOptions options;
@@ -214,6 +231,8 @@ class Verifier {
   CancelToken cancel_;
   Progress progress_;
   runtime::LogitsProcessor processor_;
+  Span<const engine::AdapterRef> adapters_;
+  engine::AdapterSetting adapter_;
   bool unaltered_ = false;
   Digest fingerprint_;
   Session* session_ = nullptr;
@@ -224,8 +243,8 @@ class Verifier {
 }  // namespace
 
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress,
-                                    runtime::LogitsProcessor processor) {
-  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress, processor).run();
+                                    runtime::LogitsProcessor processor, Span<const engine::AdapterRef> adapters) {
+  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress, processor, adapters).run();
   // A file that was written meanwhile has no verdict: what differs may be the file.
   if (const Status file = model.check_file(engine::Reliance::stating); report.ok() && !file.ok()) return file.error();
   return report;

@@ -29,11 +29,12 @@ u32 layout_version(const DigestInput& in) {
 }
 
 Digest answer_digest(const DigestInput& in) {
-  constexpr u64 n_adapters = 0;  // reserved: the list of adapters
   const u32 version = layout_version(in);
   Fields fields;
   fields.text(version == 1 ? "flyball answer 1" : "flyball answer 2").raw(in.fingerprint.bytes);
-  fields.number(in.context).text(in.cache_type).number(n_adapters);
+  fields.number(in.context).text(in.cache_type);
+  fields.number(in.adapters.size);
+  for (const AdapterUsed& adapter : in.adapters) fields.raw(adapter.fingerprint.bytes).real(adapter.scale);
 
   const SamplerSettings& s = in.sampler;
   fields.real(s.temperature).number(s.top_k).real(s.top_p).real(s.min_p);

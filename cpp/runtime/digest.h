@@ -12,10 +12,17 @@ struct Decided {     // by a governor, and applied to this answer
   Str data;  // a JSON object; has times, so no digest covers it
 };
 
+struct AdapterUsed {
+  Str name;  // for people; no digest covers it
+  Digest fingerprint;
+  f32 scale = 1;
+};
+
 struct DigestInput {
   Digest fingerprint;
   u32 context = 0;
   Str cache_type;  // "f16"
+  Span<const AdapterUsed> adapters;
   u64 sequence = 0;
   SamplerSettings sampler;
   Str processor;  // the name of a LogitsProcessor; empty: none

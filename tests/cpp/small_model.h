@@ -63,4 +63,23 @@ inline std::string small_model(const Vocabulary& vocabulary, const std::string& 
   return built.bytes;
 }
 
+// An adapter of that model for the queries of its first layer, of rank 4. `gain`: of its values; 0 changes nothing.
+inline std::string small_adapter(float gain = 1) {
+  constexpr u32 n_embd = 32, rank = 4;
+  GgufWriter file;
+  file.string_key("general.type", "adapter").string_key("general.architecture", "llama");
+  file.string_key("adapter.type", "lora").f32_key("adapter.lora.alpha", 8);
+  const std::string names[] = {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"};
+  file.tensor(names[0], {n_embd, rank}, flyball::gguf::Type::f32);
+  file.tensor(names[1], {rank, n_embd}, flyball::gguf::Type::f32);
+  GgufBytes built = file.build();
+  for (const std::string& name : names) {
+    for (u32 i = 0; i < n_embd * rank; ++i) {
+      const float value = gain * (float(i * 7 % 11) - 5) / 8;
+      std::memcpy(built.bytes.data() + built.at(name + "/data") + 4 * i, &value, 4);
+    }
+  }
+  return built.bytes;
+}
+
 }  // namespace test

@@ -234,7 +234,15 @@ TEST(hostile_receipts_are_refused_with_field_and_byte) {
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":40,\"top_k\":40")), "corrupt JSON");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_p\":0.95", "\"top_p\":\"high\"")), "corrupt top_p");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"position\":12", "\"position\":11")), "corrupt position");
-  CHECK_EQ(engine.verdict(replaced(receipt, "\"adapters\":[]", "\"adapters\":[1]")), "unsupported adapters");
+  const std::string adapter = "{\"name\":\"a\",\"fingerprint\":\"" + std::string(64, 'f') + "\",\"scale\":1}";
+  for (const auto& [adapters, wrong] : std::vector<std::pair<std::string, std::string>>{
+           {"1", "corrupt adapters"},
+           {"{}", "corrupt name"},
+           {"{\"name\":\"a\",\"fingerprint\":\"f\"}", "corrupt fingerprint"},
+           {adapter.substr(0, adapter.size() - 3) + "\"x\"}", "corrupt scale"},
+           {adapter, "unsupported adapters"},  // no such adapter is at hand
+           {adapter + "," + adapter, "unsupported adapters"}})
+    CHECK_EQ(engine.verdict(replaced(receipt, "\"adapters\":[]", "\"adapters\":[" + adapters + "]")), wrong);
   for (const auto& [decision, wrong] : std::vector<std::pair<std::string, std::string>>{
            {"1", "decisions"},
            {"{}", "position"},

@@ -187,6 +187,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"a model was loaded: {data['architecture']} {data['quantization']} on {data['isa']},"
         f" {_count(data['threads'], 'thread')}"
     ),
+    "MODEL_ADAPTER_LOADED": lambda data: (
+        f"an adapter was loaded: {data['name']}, {_count(data['pairs'], 'pair')} of rank {data['rank']}"
+        + ("" if data["changes_logits"] else "; it changes no logits")
+    ),
     "MODEL_TUNED": lambda data: (
         f"{data['probes']} probes in {data['spent_us'] / 1000:,.0f} ms: {_threads(data)}, for {data['objective']}"
     ),
