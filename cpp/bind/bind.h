@@ -150,6 +150,7 @@ class Use {
 // The part of each file in the module.
 void bind_model(py::module_& module);
 void bind_session(py::module_& module);
+void bind_adapter(py::module_& module);
 void bind_receipt(py::module_& module);
 void bind_config(py::module_& module);
 void bind_bandwidth(py::module_& module);

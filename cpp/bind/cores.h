@@ -24,6 +24,13 @@ struct ModelCore {
   engine::Model& model() const { return *acquire()->model; }
 };
 
+struct AdapterCore {
+  std::shared_ptr<ModelOwner> owner;  // outlives the adapter
+  engine::AdapterRef adapter;
+};
+// From what Python gives: an AdapterCore or None, and a scale.
+engine::AdapterSetting read_adapter(py::handle adapter, f32 scale);
+
 struct SessionCore {
   std::shared_ptr<SessionOwner> owner;
   explicit SessionCore(std::shared_ptr<SessionOwner> session) : owner(std::move(session)) {}
@@ -48,6 +55,7 @@ struct GenerationCore {
   std::vector<Token> stop_tokens;
   std::vector<runtime::LogitBias> bias;
   PythonProcessor processor;
+  engine::AdapterSetting adapter;
   std::atomic<bool> cancelled = false;
   engine::Generation* generation = nullptr;
   std::string text;  // of all steps so far

@@ -208,6 +208,7 @@ PYBIND11_MODULE(_core, module) {
   main_thread_id = find_main_thread();
   host::host_platform();  // the calibration of the cycle counter starts here
   bind_model(module);
+  bind_adapter(module);
   bind_session(module);
   bind_receipt(module);
   bind_config(module);

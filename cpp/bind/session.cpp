@@ -10,7 +10,8 @@ namespace {
 const Platform& platform_of(const SessionOwner& owner) { return owner.session->model().platform(); }
 
 std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const std::string& cache, u32 threads,
-                                    u32 decode_threads, u64 sequence, const Words& governor) {
+                                    u32 decode_threads, u64 sequence, const Words& governor, py::handle adapter,
+                                    f32 adapter_scale) {
   auto owner = std::make_shared<SessionOwner>();
   owner->model = model.acquire();
   engine::SessionOptions options;
@@ -20,6 +21,7 @@ std::shared_ptr<SessionCore> create(const ModelCore& model, u32 context, const s
   options.decode_threads = decode_threads;
   options.sequence = sequence;
   options.governor = read_governor(governor);
+  options.adapter = read_adapter(adapter, adapter_scale);
   owner->session = call_core([&] { return engine::Session::create(*owner->model->model, options); });
   return std::make_shared<SessionCore>(std::move(owner));
 }
@@ -156,6 +158,11 @@ void reset(const SessionCore& core) {
   core.owner->session->reset();
 }
 
+void set_adapter(const SessionCore& core, py::handle adapter, f32 scale) {
+  const Use use(*core.owner);
+  check(core.owner->session->set_adapter(read_adapter(adapter, scale)));
+}
+
 void govern(const SessionCore& core, const Words& words) {
   const Use use(*core.owner);
   check(core.owner->session->govern(read_governor(words)));
@@ -247,6 +254,10 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   if (!options["draft"].is_none()) {
     keep.draft = options["draft"].cast<const SessionCore&>().owner;
     o.speculation.draft = keep.draft->session;
+  }
+  if (const py::object adapter = options["adapter"]; !py::isinstance<py::str>(adapter)) {  // else the session's
+    keep.adapter = read_adapter(adapter, options["adapter_scale"].cast<float>());
+    o.adapter = &keep.adapter;
   }
   return o;
 }
@@ -453,7 +464,8 @@ void bind_session(py::module_& module) {
   using namespace py::literals;
   py::class_<SessionCore, std::shared_ptr<SessionCore>>(module, "SessionCore")
       .def_static("create", &create, "model"_a, "context"_a, "cache"_a, "threads"_a, "decode_threads"_a, "sequence"_a,
-                  "governor"_a)
+                  "governor"_a, "adapter"_a, "adapter_scale"_a)
+      .def("set_adapter", &set_adapter, "adapter"_a, "scale"_a)
       .def_property_readonly("context", [](const SessionCore& core) { return core.owner->session->context(); })
       .def_property_readonly(
           "cache_type",

@@ -12,6 +12,7 @@ flyball.verify(result.receipt, model=model)
 from typing import TYPE_CHECKING
 
 from ._core import version as __version__
+from .engine.adapter import Adapter
 from .engine.asynchronous import AsyncStream
 from .engine.chat import Chat
 from .engine.messages import Message
@@ -79,6 +80,7 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "Adapter",
     "AsyncStream",
     "Chat",
     "ChatTemplate",

@@ -6,18 +6,23 @@ parity.json, schema 1: `llama_cpp` says what was measured and how, `tokens` hold
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tests.reference import demo, forward
+from tests.reference.adapters import write_adapter
 from tests.reference.distance import Distance, distance
 from tests.reference.models import TYPES, VARIANTS, write_model
+
+if TYPE_CHECKING:
+    import flyball
 
 RECORD = Path(__file__).with_name("parity.json")
 SCHEMA = 1
@@ -30,9 +35,10 @@ Logits = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model file that anybody can make: a variant with random weights, or the bundled model in another type."""
+    """A model file that anybody can make: a variant with random weights, or the bundled model in another type; or such
+    a variant with an adapter for every matrix."""
 
-    kind: str  # "random" or "demo"
+    kind: str  # "random", "adapter" or "demo"
     arch: str
     wtype: str
     seed: int
@@ -40,13 +46,22 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        return f"{self.arch}/{self.wtype}"
+        return f"{self.arch}/{self.wtype}" + ("+adapter" if self.kind == "adapter" else "")
 
     def make(self, path: Path) -> str:
-        """Write the file; its SHA-256."""
+        """Write the file, and that of adapter(); the SHA-256, of both hashes if there are two."""
         if self.kind == "demo":
             return demo.requantize(demo.BUNDLED, path, self.wtype)
-        return write_model(path, self.arch, self.wtype, seed=self.seed, **self.overrides).sha256
+        made = write_model(path, self.arch, self.wtype, seed=self.seed, **self.overrides).sha256
+        if (adapter := self.adapter(path)) is None:
+            return made
+        write_adapter(adapter, self.arch, "F16", seed=self.seed + 1, **self.overrides)
+        both = made + hashlib.sha256(adapter.read_bytes()).hexdigest()
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def adapter(self, path: Path) -> Path | None:
+        """The adapter beside the model's file."""
+        return path.with_suffix(".adapter.gguf") if self.kind == "adapter" else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ class Case:
     def divergence(self, found: Distance) -> float:
         """What is compared: the mean. With a router, a near tie may go the other way on either side, and the few
         positions after it would be most of the mean: there it is the median."""
-        routed = self.recipe.kind == "random" and VARIANTS[self.recipe.arch].n_expert > 0
+        routed = self.recipe.kind != "demo" and VARIANTS[self.recipe.arch].n_expert > 0
         return found.kl_median if routed else found.kl_mean
 
     @property
@@ -87,6 +102,8 @@ def recipes() -> Iterator[Recipe]:
     for arch in VARIANTS:
         for wtype in TYPES if arch == "llama" else ("F16", "Q8_0", "Q4_K"):
             yield Recipe("random", arch, wtype, 1, {})
+    yield Recipe("adapter", "qwen3", "Q8_0", 1, {})
+    yield Recipe("adapter", "qwen3moe", "F16", 1, {})
     for wtype in TYPES:
         yield Recipe("demo", "demo", wtype, 0, {})
 
@@ -104,10 +121,18 @@ def make_model(case: Case, directory: Path) -> Path:
     return path
 
 
-def reference(path: Path, sequences: list[list[int]]) -> forward.F64:
+def reference(path: Path, sequences: list[list[int]], adapter: Path | None = None) -> forward.F64:
     """The referee's logits, sequences one after the other."""
-    referee = forward.referee(path, N_CTX)
+    referee = forward.referee(path, N_CTX, forward.Adapter(adapter) if adapter else None)
     return np.concatenate([referee.logits(ids) for ids in sequences])
+
+
+def flyball_session(path: Path, adapter: Path | None = None) -> flyball.Session:
+    """Flyball with the case's model and adapter."""
+    import flyball
+
+    model = flyball.Model.load(path, context=N_CTX)
+    return model.session(adapter=model.load_adapter(adapter) if adapter else None)
 
 
 def measure(truth: forward.F64, sequences: list[list[int]], runtime: Callable[[list[int]], Logits]) -> Distance:

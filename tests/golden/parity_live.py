@@ -26,14 +26,13 @@ _NEEDED = {
 
 def compare(record: parity.Record, case: parity.Case, directory: Path) -> bool:
     """Print the case's row; whether Flyball is within the allowance of llama.cpp as measured now."""
-    import flyball
-
     path = parity.make_model(case, directory)
+    adapter = case.recipe.adapter(path)
     sequences = record.sequences(case)
-    truth = parity.reference(path, sequences)
+    truth = parity.reference(path, sequences, adapter)
     settings = llama.Settings(n_ctx=parity.N_CTX)
-    theirs = parity.measure(truth, sequences, lambda ids: llama.logits(path, ids, settings))
-    ours = parity.measure(truth, sequences, flyball.Model.load(path, context=parity.N_CTX).logits)
+    theirs = parity.measure(truth, sequences, lambda ids: llama.logits(path, ids, settings, adapter))
+    ours = parity.measure(truth, sequences, parity.flyball_session(path, adapter).logits)
     path.unlink()
     mine, rivals = case.divergence(ours), case.divergence(theirs)
     holds = mine <= replace(case, llama_cpp=theirs).limit  # a NaN does not hold

@@ -1,6 +1,6 @@
 """Measure llama.cpp against the referee once and write parity.json. Needs llama-cpp-python.
 
-    python -m tests.golden.record [--only random|demo|ARCH|ARCH/TYPE ...]
+    python -m tests.golden.record [--only random|adapter|demo|ARCH|ARCH/TYPE ...]
 
 With --only, the other cases are kept as they stand in the file.
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,13 @@ def _tokens_for(recipe: parity.Recipe, path: Path, tokens: dict[str, list[int]])
     return names
 
 
+def _theirs(path: Path, settings: llama.Settings, adapter: Path | None, ids: list[int]) -> parity.Logits:
+    return llama.logits(path, ids, settings, adapter)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden.record", description=__doc__)
-    names = ("random", "demo", *VARIANTS, *(recipe.name for recipe in parity.recipes()))
+    names = ("random", "adapter", "demo", *VARIANTS, *(recipe.name for recipe in parity.recipes()))
     parser.add_argument("--only", nargs="+", choices=names, metavar="CASES", help="measure these, keep the others")
     args = parser.parse_args(argv)
     if importlib.util.find_spec("llama_cpp") is None:
@@ -96,8 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sha256 = recipe.make(path)
             names = _tokens_for(recipe, path, tokens)
             sequences = [tokens[name] for name in names]
-            truth: forward.F64 = parity.reference(path, sequences)
-            found = parity.measure(truth, sequences, lambda ids: llama.logits(path, ids, settings))
+            adapter = recipe.adapter(path)
+            truth: forward.F64 = parity.reference(path, sequences, adapter)
+            found = parity.measure(truth, sequences, partial(_theirs, path, settings, adapter))
             cases.append(parity.Case(recipe, sha256, names, found))
             print(f"{recipe.name:22} KL mean {found.kl_mean:.3e} max {found.kl_max:.3e}", flush=True)
     order = list(parity.recipes())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.reference import forward, llama
+from tests.reference.adapters import write_adapter
 from tests.reference.distance import distance
 from tests.reference.models import VARIANTS, write_model
 
@@ -24,6 +25,17 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("gemma3", {"n_layer": 62, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 64, "post_norm_gain": 0.5}),
     ("phi3-long", {"rope_scaling": "yarn", "rope_factor": 2.0, "sliding_window": 32}),
 ]
+
+
+@pytest.mark.parametrize("arch", ["llama", "llama-bias", "qwen3", "qwen3moe", "phi3", "granite"])
+def test_llama_cpp_agrees_with_an_adapter(arch: str, tmp_path: Path) -> None:
+    spec = write_model(tmp_path / "model.gguf", arch, "F32")
+    adapter = write_adapter(tmp_path / "adapter.gguf", arch)
+    ids = [(37 * i + i * i // 5) % spec.shape.n_vocab for i in range(300)]
+    truth = forward.logits(spec.path, ids, adapter=forward.Adapter(adapter, 0.75))
+    found = distance(truth, llama.logits(spec.path, ids, llama.EXACT, adapter, 0.75))
+    assert (found.kl_median if "moe" in arch else found.kl_mean) < 1e-9
+    assert distance(truth, forward.logits(spec.path, ids)).kl_mean > 1e-2  # the adapter matters
 
 
 @pytest.mark.parametrize(("arch", "overrides"), JUDGED)

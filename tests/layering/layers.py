@@ -65,7 +65,8 @@ PYTHON_ROWS = (
 )
 PYTHON_ORDERED = {
     "engine": (
-        ("messages", "model_file", "options", "receipt"),
+        ("adapter", "messages", "model_file", "receipt"),
+        ("options",),
         ("results",),
         ("asynchronous", "batching"),
         ("handle",),

@@ -37,10 +37,33 @@ _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 _PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2")  # pairs (2i, 2i+1) rotate
 
 
+class Adapter:
+    """A LoRA adapter's file: what it adds to a matrix, scale * B A."""
+
+    def __init__(self, path: Path | str, scale: float = 1.0) -> None:
+        reader = gguf.GGUFReader(path)
+        self._scale = scale
+        alpha = reader.get_field("adapter.lora.alpha")
+        self._alpha: float = alpha.contents() if alpha else 0.0
+        self._tensors = {
+            tensor.name: np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float64)
+            for tensor in reader.tensors
+        }
+
+    def change(self, name: str) -> F64 | float:
+        """Of an embedding, whose A is looked up by token, the change is transposed."""
+        if f"{name}.lora_a" not in self._tensors:
+            return 0.0
+        a, b = self._tensors[f"{name}.lora_a"], self._tensors[f"{name}.lora_b"]
+        scale = self._scale * (self._alpha / b.shape[-1] if self._alpha else 1.0)
+        return np.asarray(scale * (b @ (np.swapaxes(a, -1, -2) if name == "token_embd.weight" else a)))
+
+
 class File:
     """A GGUF file's metadata by key, and its tensors in float64 by name."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, adapter: Adapter | None = None) -> None:
+        self._adapter = adapter
         self._reader = gguf.GGUFReader(path)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self._float64: dict[str, F64] = {}
@@ -69,7 +92,14 @@ class File:
         if name not in self._float64:
             tensor = self._tensors[name]
             self._float64[name] = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float64)
+            if self._adapter and name != "token_embd.weight":
+                self._float64[name] += self._adapter.change(name)
         return self._float64[name]
+
+    def embedding(self) -> F64:
+        """The embedding that tokens are looked up in; a tied output's stays as it is."""
+        changed = self._adapter.change("token_embd.weight") if self._adapter else 0.0
+        return self.tensor("token_embd.weight") + (changed if isinstance(changed, float) else changed.T)
 
     def optional(self, name: str) -> F64 | None:
         return self.tensor(name) if self.has(name) else None
@@ -264,11 +294,12 @@ class Referee:
 
     path: Path | str
     n_ctx: int = 512
+    adapter: Adapter | None = None
     file: File = field(init=False)
     d: Description = field(init=False)
 
     def __post_init__(self) -> None:
-        self.file = File(self.path)
+        self.file = File(self.path, self.adapter)
         self.d = describe(self.file, self.n_ctx)
 
     def matrix(self, name: str) -> F64:
@@ -402,7 +433,7 @@ class Referee:
     def logits(self, ids: Sequence[int]) -> F64:
         """The logits after each position, (tokens, vocabulary)."""
         embedding = self.file.tensor("token_embd.weight")
-        x = embedding[np.asarray(ids)] * self.d.embedding_scale
+        x = self.file.embedding()[np.asarray(ids)] * self.d.embedding_scale
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
             y = self.attention(layer, self.norm(blk + "attn_norm", x))
@@ -419,13 +450,13 @@ class Referee:
         return softcap(logits / self.d.logit_scale, self.d.final_cap)
 
 
-def referee(path: Path | str, n_ctx: int = 512) -> Any:
+def referee(path: Path | str, n_ctx: int = 512, adapter: Adapter | None = None) -> Any:
     """What has `logits(ids)` for a file: Gemma 4's layers differ too much from the others' to share a page."""
     from . import gemma4  # which builds on this module
 
-    return gemma4.Referee(path) if File(path).arch == "gemma4" else Referee(path, n_ctx)
+    return gemma4.Referee(path) if File(path).arch == "gemma4" else Referee(path, n_ctx, adapter)
 
 
-def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512) -> F64:
+def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512, adapter: Adapter | None = None) -> F64:
     """Every position's logits, float64 (len(ids), n_vocab), in a context of `n_ctx` tokens."""
-    return referee(path, n_ctx).logits(ids)
+    return referee(path, n_ctx, adapter).logits(ids)

@@ -72,7 +72,13 @@ def _load(stack: ExitStack, path: Path | str, *, vocab_only: bool = False) -> An
     return model
 
 
-def logits(path: Path | str, ids: Sequence[int], settings: Settings = Settings()) -> npt.NDArray[np.float32]:
+def logits(
+    path: Path | str,
+    ids: Sequence[int],
+    settings: Settings = Settings(),
+    adapter: Path | None = None,
+    adapter_scale: float = 1.0,
+) -> npt.NDArray[np.float32]:
     """Every position's logits, (len(ids), n_vocab), teacher forced in one context."""
     import llama_cpp as lc
 
@@ -88,6 +94,13 @@ def logits(path: Path | str, ids: Sequence[int], settings: Settings = Settings()
         if not context:
             raise RuntimeError(f"llama.cpp makes no context for {path}")
         stack.callback(lc.llama_free, context)
+        if adapter is not None:
+            lora = lc.llama_adapter_lora_init(model, str(adapter).encode())  # freed with the model
+            if not lora:
+                raise RuntimeError(f"llama.cpp does not load {adapter}")
+            adapters, scales = (lc.llama_adapter_lora_p_ctypes * 1)(lora), (ctypes.c_float * 1)(adapter_scale)
+            if lc.llama_set_adapters_lora(context, adapters, 1, scales):
+                raise RuntimeError(f"llama.cpp does not apply {adapter}")
         batch = lc.llama_batch_init(settings.n_batch, 0, 1)
         stack.callback(lc.llama_batch_free, batch)
         n_vocab = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(model))

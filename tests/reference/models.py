@@ -272,10 +272,10 @@ def write_model(
     `keys` replace and add metadata, None removes a key; `more` are further tensors.
     """
     shape = replace(VARIANTS[arch], **overrides)
-    weights = [*_weights(shape, seed), *(more or {}).items()]
+    named = [*weights(shape, seed), *(more or {}).items()]
     if wtype == "NVFP4":
-        weights = [part for name, values in weights for part in _with_scale(name, values)]
-    tensors = [_tensor(name, values, wtype) for name, values in weights]
+        named = [part for name, values in named for part in _with_scale(name, values)]
+    tensors = [_tensor(name, values, wtype) for name, values in named]
     metadata = {key: value for key, value in {**_metadata(shape, wtype), **(keys or {})}.items() if value is not None}
     digest = gf.write_gguf(Path(path), metadata, tensors)
     return ModelSpec(Path(path), arch, wtype, seed, dict(overrides), shape, digest)
@@ -302,7 +302,7 @@ def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
 # ---------------------------------------------------------------- weights
 
 
-def _bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32:
+def bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32:
     """Nearly normal draws: the sum of the four 16-bit fields of a raw 64-bit output, centred and scaled.
 
     Each tensor has a generator of its own, seeded by its name, so that changing one leaves the others alone.
@@ -316,16 +316,16 @@ def _bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32
     return np.asarray(total.astype(np.float32) * np.float32(unit)).reshape(shape)
 
 
-def _weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
+def weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     if s.arch == "gemma4":
-        yield from gemma4.weights(s, seed, _bell)
+        yield from gemma4.weights(s, seed, bell)
         return
     for name, values in _plain_weights(s, seed):
         yield name, values
         if s.scaled and name.startswith("blk.") and values.ndim > 1 and "ffn_gate_inp" not in name:
             scale = name.removesuffix("weight") + "scale"
             n = s.n_expert if "_exps" in name else 1
-            yield scale, (np.float32(1) + _bell(scale, seed, (n,), 0.25)).astype(np.float32)
+            yield scale, (np.float32(1) + bell(scale, seed, (n,), 0.25)).astype(np.float32)
 
 
 def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
@@ -336,19 +336,19 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
 
     def matrix(name: str, n_out: int, n_in: int, gain: float = 1.0) -> tuple[str, F32]:
         name += ".weight"
-        return name, _bell(name, seed, (n_out, n_in), gain / math.sqrt(n_in))
+        return name, bell(name, seed, (n_out, n_in), gain / math.sqrt(n_in))
 
     def experts(name: str, n_out: int, n_in: int, gain: float = 1.0) -> tuple[str, F32]:
         name += ".weight"
-        return name, _bell(name, seed, (s.n_expert, n_out, n_in), gain / math.sqrt(n_in))
+        return name, bell(name, seed, (s.n_expert, n_out, n_in), gain / math.sqrt(n_in))
 
     def norm(name: str, n: int, gain: float = 1.0) -> tuple[str, F32]:
         name += ".weight"
-        return name, (np.float32(gain) + _bell(name, seed, (n,), gain / 8)).astype(np.float32)
+        return name, (np.float32(gain) + bell(name, seed, (n,), gain / 8)).astype(np.float32)
 
     def bias(name: str, n: int) -> tuple[str, F32]:
         name += ".bias"
-        return name, _bell(name, seed, (n,), 0.25)
+        return name, bell(name, seed, (n,), 0.25)
 
     yield matrix("token_embd", s.n_vocab, s.n_embd, s.embedding_gain)
     yield norm("output_norm", s.n_embd)
@@ -371,14 +371,14 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             keys, values = s.delta_keys * s.delta_dim, s.delta_heads * s.delta_dim
             yield matrix(blk + "attn_qkv", 2 * keys + values, s.n_embd)
             yield matrix(blk + "attn_gate", values, s.n_embd)
-            yield blk + "ssm_conv1d.weight", _bell(blk + "ssm_conv1d", seed, (2 * keys + values, 4), 0.5)
+            yield blk + "ssm_conv1d.weight", bell(blk + "ssm_conv1d", seed, (2 * keys + values, 4), 0.5)
             if s.arch == "qwen3next":
                 yield matrix(blk + "ssm_ba", 2 * s.delta_heads, s.n_embd)
             else:
                 yield matrix(blk + "ssm_alpha", s.delta_heads, s.n_embd)
                 yield matrix(blk + "ssm_beta", s.delta_heads, s.n_embd)
             yield bias(blk + "ssm_dt", s.delta_heads)
-            yield blk + "ssm_a", -np.abs(_bell(blk + "ssm_a", seed, (s.delta_heads,), 0.5))
+            yield blk + "ssm_a", -np.abs(bell(blk + "ssm_a", seed, (s.delta_heads,), 0.5))
             yield norm(blk + "ssm_norm", s.delta_dim)
             yield matrix(blk + "ssm_out", s.n_embd, values)
         elif s.fused:
@@ -411,7 +411,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             yield experts(blk + "ffn_down_exps", s.n_embd, s.n_ff, 1.5)
             if s.n_ff_shared:
                 if s.arch.startswith("qwen3"):
-                    yield blk + "ffn_gate_inp_shexp.weight", _bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
+                    yield blk + "ffn_gate_inp_shexp.weight", bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
                 yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_up_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_ff_shared, 1.5)
@@ -589,7 +589,7 @@ def _spm_vocabulary(s: Shape) -> dict[str, gf.Value]:
 def write_split(folder: Path) -> list[Path]:
     """A small llama in two files."""
     shape = VARIANTS["llama"]
-    tensors = [_tensor(name, values, "Q8_0") for name, values in _weights(shape, 1)]
+    tensors = [_tensor(name, values, "Q8_0") for name, values in weights(shape, 1)]
     half = len(tensors) // 2
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuar
 
 from .. import _core
 from ..errors import ContextFull, InvalidArgument
+from .adapter import Adapter, adapter_core
 from .batching import Batcher
 from .model_file import ModelFile
-from .options import governor_words, integer, utf8
+from .options import governor_words, integer, real, utf8
 
 if TYPE_CHECKING:  # numpy takes longer to import than a small model to load
     import numpy as np
@@ -23,6 +24,14 @@ Progress: TypeAlias = Callable[[str, int, int], object]
 def is_many(prompts: Prompt | Sequence[Prompt]) -> TypeGuard[Sequence[Prompt]]:
     """Whether this is a list of prompts; a list of integers is one prompt."""
     return isinstance(prompts, (list, tuple)) and bool(prompts) and not hasattr(prompts[0], "__index__")
+
+
+def session_adapter(adapter: Adapter | None) -> _core.AdapterCore | None:
+    """As the core takes it; raises InvalidArgument."""
+    core = adapter_core(adapter)
+    if isinstance(core, str):
+        raise InvalidArgument("adapter", f"is {adapter!r}, must be an Adapter or None")
+    return core
 
 
 class Recorder(Protocol):
@@ -59,6 +68,8 @@ class ModelHandle:
         decode_threads: int = 0,
         sequence: int = 0,
         governor: Mapping[str, object] | None = None,
+        adapter: Adapter | None = None,
+        adapter_scale: float = 1.0,
     ) -> _core.SessionCore:
         """A new session of the core; None means the model's default."""
         return _core.SessionCore.create(
@@ -69,6 +80,8 @@ class ModelHandle:
             integer("decode_threads", decode_threads),
             integer("sequence", sequence, most=2**64 - 1),
             governor_words(self.defaults.governor if governor is None else governor),
+            session_adapter(adapter),
+            real("adapter_scale", adapter_scale),
         )
 
     def ids(self, prompt: Prompt) -> Iterable[int]:

@@ -15,6 +15,7 @@ from .. import _core, files
 from .._cached import cached
 from ..errors import FormatError, InvalidArgument
 from ..paths import AnyPath, expanded
+from .adapter import Adapter, load_adapter
 from .batching import Batcher, Job
 from .handle import Defaults, ModelHandle, Progress, Prompt, Recorder
 from .many import Together
@@ -375,13 +376,26 @@ class Model(Together):
         sequence: int = 0,
         decode_threads: int = 0,
         governor: Mapping[str, object] | None = None,
+        adapter: Adapter | None = None,
+        adapter_scale: float = 1.0,
     ) -> Session:
         """A new session. `sequence` selects its stream of random numbers: another value draws other tokens.
 
         governor  settings by configuration key, instead of the model's: {"guard.mode": "on", ...}
+        adapter   an Adapter of this model for all answers that choose none of their own
         """
-        core = self._handle.new_session(context, cache_type, threads, decode_threads, sequence, governor)
-        return Session(self._handle, core)
+        core = self._handle.new_session(
+            context, cache_type, threads, decode_threads, sequence, governor, adapter, adapter_scale
+        )
+        return Session(self._handle, core, adapter, adapter_scale)
+
+    def load_adapter(self, path: AnyPath) -> Adapter:
+        """Load a LoRA adapter (GGUF, as llama.cpp writes them), for sessions and answers of this model.
+
+        Raises FormatError or NonFinite for a file that is damaged, Unsupported for what Flyball cannot apply and
+        InvalidArgument for an adapter of another model; warns of one that changes nothing.
+        """
+        return load_adapter(self._core, path)
 
     def _new_draft(self, context: int) -> _core.SessionCore:
         """A session for drafting, with room for `context` tokens."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, SupportsFloat, SupportsIndex, TypeAl
 
 from .. import _core
 from ..errors import InvalidArgument, UnknownArgument
+from .adapter import Adapter, adapter_core
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,8 @@ class GenerateKeywords(TypedDict, total=False):
     batch: int
     speculate: str
     draft: DraftSource | None
+    adapter: Adapter | str | None
+    adapter_scale: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,8 @@ class GenerateOptions:
     speculate        draft tokens and verify several in one call: "auto" (if it pays), "off" or "always"; the answer is
                      the same, bit for bit
     draft            a smaller Model with the same vocabulary as draft model; None: prompt lookup
+    adapter          an Adapter of the model; None: none; "session": that of the session, if it has one
+    adapter_scale    factor of what the adapter adds; only with an Adapter
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -109,6 +114,8 @@ class GenerateOptions:
     batch: int = 192
     speculate: str = "auto"
     draft: DraftSource | None = None
+    adapter: Adapter | str | None = "session"
+    adapter_scale: float = 1.0
 
     def for_core(self) -> dict[str, object]:
         """Validated values under the binding's names; the caller adds the draft model's session."""
@@ -136,6 +143,8 @@ class GenerateOptions:
             "ignore_eos": bool(self.ignore_eos),
             "batch": integer("batch", self.batch, 1),
             "speculate": speculation(self.speculate),
+            "adapter": adapter_core(self.adapter),
+            "adapter_scale": real("adapter_scale", self.adapter_scale),
         }
 
 

@@ -15,9 +15,10 @@ from .._core import GenerationCore, PolicyCore
 from ..errors import Error, InvalidArgument
 from ..paths import AnyPath, expanded
 from ..pickling import Unpicklable
+from .adapter import Adapter
 from .asynchronous import AsyncStream, awaited
 from .batching import Job
-from .handle import ModelHandle, Progress, Prompt, is_many
+from .handle import ModelHandle, Progress, Prompt, is_many, session_adapter
 from .model_file import ModelFile
 from .options import (
     DEFAULT_MAX_TOKENS,
@@ -29,6 +30,7 @@ from .options import (
     governor_words,
     integer,
     make_options,
+    real,
 )
 from .results import (
     Decision,
@@ -160,9 +162,16 @@ class Session(Unpicklable):
 
     _instead = "it owns a cache; save() and restore() move its content to another of Model.session()"
 
-    def __init__(self, model: ModelHandle, core: _core.SessionCore) -> None:
+    def __init__(
+        self,
+        model: ModelHandle,
+        core: _core.SessionCore,
+        adapter: Adapter | None = None,
+        adapter_scale: float = 1.0,
+    ) -> None:
         self._model = model
         self._core = core
+        self._adapter = adapter, adapter_scale
         self.policy: Observer | None = None  # the policy that manages this session
         self._draft: tuple[DraftSource, _core.SessionCore] | None = None
 
@@ -180,6 +189,21 @@ class Session(Unpicklable):
     def cache_bytes(self) -> int:
         """Bytes of the cache."""
         return self._core.cache_bytes
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The adapter of answers that choose none of their own, and of logits, scores and embeddings."""
+        return self._adapter[0]
+
+    @property
+    def adapter_scale(self) -> float:
+        """The factor of what the adapter adds."""
+        return self._adapter[1]
+
+    def set_adapter(self, adapter: Adapter | None, scale: float = 1.0) -> None:
+        """Use another adapter, or none, from the next answer on."""
+        self._core.set_adapter(session_adapter(adapter), real("scale", scale))
+        self._adapter = adapter, scale
 
     @property
     def tokens(self) -> list[int]:
@@ -279,7 +303,10 @@ class Session(Unpicklable):
         context, cache_type = self.policy._wanted_cache()
         if (context, cache_type) != (self.context, self.cache_type) and len(self.tokens) < context:
             settings = self._core.governor()["settings"]
-            self._core = self._model.new_session(context, cache_type, governor=json.loads(settings))
+            adapter, scale = self._adapter
+            self._core = self._model.new_session(
+                context, cache_type, governor=json.loads(settings), adapter=adapter, adapter_scale=scale
+            )
 
     def logits(
         self, ids: Iterable[int], batch: int = 192, *, progress: Progress | None = None

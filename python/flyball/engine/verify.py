@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import _core
 from ..errors import InvalidArgument, VerificationError
 from ..paths import AnyPath
+from .adapter import Adapter
 from .handle import Progress
 from .model import Model, demo_model_path
 from .options import LogitsProcessor, processor
@@ -22,27 +23,33 @@ def verify(
     isa: str = "auto",
     threads: int = 0,
     logits_processor: LogitsProcessor | None = None,
+    adapters: Iterable[Adapter | AnyPath] = (),
 ) -> bool:
     """Repeat the answer and compare model, logits, tokens, text and digest with the receipt.
 
     `receipt` is a Receipt, a mapping of its members, or a path; `model` a loaded Model, a path, or None for the bundled
     model. Returns True, or raises VerificationError with the first difference and its position in the answer. Any other
     error means that the comparison was not possible: an answer with a logits processor is Unsupported without the same
-    function as `logits_processor`.
+    function as `logits_processor`, and one with an adapter unless that is among `adapters` (loaded ones, or paths).
     """
     checked = _as_receipt(receipt)
     if isinstance(model, Model):
-        return _verify(checked, model, logits_processor)
+        return _verify(checked, model, logits_processor, adapters)
     path = demo_model_path() if model is None else model
     with Model.load(path, isa=isa, threads=threads) as loaded:
         if model is None and loaded.info.fingerprint != checked.fingerprint:
             name = checked["model"]["name"]
             raise InvalidArgument("model", f"is not given, and the receipt is of {name!r}, not of the bundled model")
-        return _verify(checked, loaded, logits_processor)
+        return _verify(checked, loaded, logits_processor, adapters)
 
 
-def _verify(receipt: Receipt, model: Model, logits_processor: LogitsProcessor | None) -> bool:
-    report = report_of(receipt, model, logits_processor=logits_processor)
+def _verify(
+    receipt: Receipt,
+    model: Model,
+    logits_processor: LogitsProcessor | None,
+    adapters: Iterable[Adapter | AnyPath],
+) -> bool:
+    report = report_of(receipt, model, logits_processor=logits_processor, adapters=adapters)
     if not report["verified"]:
         position = difference_position(report)
         where = "receipt" if position is None else f"receipt, generated position {position}"
@@ -53,10 +60,17 @@ def _verify(receipt: Receipt, model: Model, logits_processor: LogitsProcessor | 
 
 
 def report_of(
-    receipt: Receipt, model: Model, progress: Progress | None = None, logits_processor: LogitsProcessor | None = None
+    receipt: Receipt,
+    model: Model,
+    progress: Progress | None = None,
+    logits_processor: LogitsProcessor | None = None,
+    adapters: Iterable[Adapter | AnyPath] = (),
 ) -> dict[str, Any]:
     """Repeat the answer and report: verified, difference, position, n_compared, message, digest."""
-    return _core.receipt_verify(receipt.json, model._handle.core, progress, processor(logits_processor))
+    loaded = [item if isinstance(item, Adapter) else model.load_adapter(item) for item in adapters]
+    function = processor(logits_processor)
+    cores = [adapter._core for adapter in loaded]
+    return _core.receipt_verify(receipt.json, model._handle.core, progress, function, cores)
 
 
 def difference_position(report: Mapping[str, Any]) -> int | None:

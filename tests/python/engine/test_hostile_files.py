@@ -17,9 +17,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import flyball
 
 FILES_PER_MODEL = 500
 SECONDS_PER_MODEL = 240
@@ -66,6 +69,27 @@ def test_mutated_models_are_refused_or_work(name: str, tmp_path: Path) -> None:
     write_model(model, variant, kind, **overrides)
     seed = sum(name.encode())
     command = [sys.executable, __file__, str(model), str(seed), "0", str(FILES_PER_MODEL)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_PER_MODEL, check=False)
+    last = run.stderr.strip().splitlines()[-1] if run.stderr.strip() else "nothing"
+    assert run.returncode == 0, f"exit status {run.returncode} after: {last}\n{run.stdout[-2000:]}"
+    figures = json.loads(run.stdout)
+    assert figures["files"] == FILES_PER_MODEL
+    assert figures["broken"] == []
+    assert figures["refused"] > FILES_PER_MODEL // 4, figures
+
+
+@pytest.mark.parametrize("variant", ["llama", "qwen3moe"])
+def test_mutated_adapters_are_refused_or_work(variant: str, tmp_path: Path) -> None:
+    from tests.reference import gguf_file as gf
+    from tests.reference.adapters import write_adapter
+    from tests.reference.models import write_model
+
+    _, kind, overrides = MODELS[variant]
+    base = tmp_path / "base.gguf"
+    write_model(base, variant, kind, **overrides)
+    arrays = {"general.tags": gf.strings(["one", "two"]), "general.numbers": gf.u32s([1, 2, 3])}
+    adapter = write_adapter(tmp_path / "adapter.gguf", variant, "F16", rank=4, keys=arrays, **overrides)
+    command = [sys.executable, __file__, str(adapter), "7", "0", str(FILES_PER_MODEL), str(base)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_PER_MODEL, check=False)
     last = run.stderr.strip().splitlines()[-1] if run.stderr.strip() else "nothing"
     assert run.returncode == 0, f"exit status {run.returncode} after: {last}\n{run.stdout[-2000:]}"
@@ -281,10 +305,31 @@ def load_and_use(path: Path, index: int) -> bool:
     return False
 
 
+def load_and_use_adapter(base: flyball.Model, path: Path) -> bool:
+    """The same of an adapter's file. Its values may make the model overflow: that is an error, too."""
+    import warnings
+
+    import flyball
+
+    warnings.simplefilter("ignore")
+    try:
+        adapter = base.load_adapter(path)
+        base.generate([1, 2, 3], max_tokens=2, temperature=0.0, adapter=adapter)
+    except flyball.Error as error:
+        if not str(error):
+            raise AssertionError("an error without text") from error
+        return True
+    return False
+
+
 def main() -> None:
+    """Arguments: FILE SEED FIRST LAST, and for an adapter the file of its model."""
+    import flyball
+
     model, seed, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     original = Path(model).read_bytes()
+    base = flyball.Model.load(sys.argv[5], threads=1, context=64) if sys.argv[5:] else None
     figures: dict[str, Any] = {"files": 0, "refused": 0, "broken": []}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "mutated.gguf"
@@ -293,7 +338,7 @@ def main() -> None:
             print(f"{sys.argv[0]} {model} {seed} {index} {index + 1}: {what}", file=sys.stderr, flush=True)
             path.write_bytes(data)
             try:
-                figures["refused"] += load_and_use(path, index)
+                figures["refused"] += load_and_use_adapter(base, path) if base else load_and_use(path, index)
             except Exception:  # not one of ours: that is what this looks for
                 figures["broken"].append([index, what, traceback.format_exc()[-600:]])
             figures["files"] += 1

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import flyball
 from tests.golden import parity
 
 RECORD = parity.load()
@@ -20,9 +19,9 @@ def test_every_recipe_is_recorded() -> None:
 def test_divergence_within_allowance(case: parity.Case, tmp_path: Path) -> None:
     path = parity.make_model(case, tmp_path)
     sequences = RECORD.sequences(case)
-    truth = parity.reference(path, sequences)
-    model = flyball.Model.load(path, context=parity.N_CTX)
-    found = parity.measure(truth, sequences, model.logits)
+    adapter = case.recipe.adapter(path)
+    truth = parity.reference(path, sequences, adapter)
+    found = parity.measure(truth, sequences, parity.flyball_session(path, adapter).logits)
     assert found.positions == case.llama_cpp.positions
     divergence = case.divergence(found)
     assert divergence <= case.limit, f"KL {divergence:.3e}, llama.cpp's {case.divergence(case.llama_cpp):.3e}"
