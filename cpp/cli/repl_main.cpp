@@ -36,6 +36,7 @@ constexpr char usage[] =
     "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
     "  --speculate HOW       verify draft tokens, several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that drafts (default: prompt lookup)\n"
+    "  --adapter FILE[:SCALE]  a LoRA adapter of the model\n"
     "  --journal FILE        append events and decisions with their reasons; see flyball journal\n"
     "  --log FILE            the same as lines of text\n"
     "  --set KEY=VALUE       a setting of the governor (autotune.*, guard.*, policy.*); may be repeated\n"
@@ -45,7 +46,7 @@ constexpr char usage[] =
     "  -h, --help            this text\n";
 
 struct Arguments {
-  std::string model, isa = "auto", draft, models, script, journal, log, policy_file;
+  std::string model, isa = "auto", draft, adapter, models, script, journal, log, policy_file;
   flyball::repl::Options options;  // all but the texts above
 };
 
@@ -118,6 +119,8 @@ Arguments parse(int argc, char** argv) {
       options.speculation = engine::parse_speculation(setting(argument, "speculate", value()).text.str()).value();
     } else if (argument == "--draft") {
       out.draft = value();
+    } else if (argument == "--adapter") {
+      out.adapter = value();
     } else if (argument == "--journal") {
       out.journal = value();
     } else if (argument == "--log") {
@@ -268,6 +271,7 @@ int main(int argc, char** argv) {
   options.fallback_model = str(bundled);
   options.isa = str(arguments.isa);
   options.draft = str(arguments.draft);
+  options.adapter = str(arguments.adapter);
   options.journal = str(arguments.journal);
   options.log = str(arguments.log);
   options.policy_file = str(arguments.policy_file);

@@ -26,6 +26,7 @@ struct Context {
   engine::Session* draft = nullptr;  // follows the session and drafts; null: none
   Text<1024> model_path;
   Text<1024> draft_path;
+  Text<1024> adapter_path;
 
   runtime::SamplerSettings sampler;
   u32 max_tokens;
@@ -86,7 +87,8 @@ Result<engine::Generation*> begin(Context& repl, Span<const engine::Token> promp
 
 // Commands that are more than that.
 void show_speculation(Context& repl);
-Status use_draft(Context& repl, Str path);      // empty: shown; "-": none
-Status write_metrics(Context& repl, Str path);  // empty: shown
+Status use_draft(Context& repl, Str path);        // empty: shown; "-": none
+Status use_adapter(Context& repl, Str argument);  // empty: shown; "-": none
+Status write_metrics(Context& repl, Str path);    // empty: shown
 
 }  // namespace flyball::repl

@@ -48,7 +48,9 @@ Status verify(Context& repl, Str argument) {
   const auto run = [&]() -> Result<receipt::VerifyReport> {
     receipt::Receipt receipt;
     FLYBALL_ASSIGN(receipt, receipt::parse_receipt(arena, {reinterpret_cast<const char*>(file.data), file.size}));
-    return receipt::verify_receipt(receipt, *repl.model, cancel_token(repl), progress(repl));
+    const engine::AdapterRef adapter = repl.session->adapter().adapter;
+    return receipt::verify_receipt(receipt, *repl.model, cancel_token(repl), progress(repl), {},
+                                   {&adapter, adapter ? 1u : 0u});
   };
   const Result<receipt::VerifyReport> report = run();
   repl.platform.unmap(repl.platform.self, file);

@@ -187,6 +187,7 @@ Status replace_session(Context& repl, u32 context, CacheType cache) {
   wanted.context = context;
   wanted.cache = cache;
   wanted.governor = repl.options.governor;
+  wanted.adapter = repl.session->adapter();
   Session* opened = nullptr;
   FLYBALL_ASSIGN(opened, Session::create(*repl.model, wanted));
   close_session(repl);

@@ -39,6 +39,7 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.integer("decode_threads", &o.decode_threads);
   values.integer("context", &o.context);
   values.text(arena, "draft", &o.draft);
+  values.text(arena, "adapter", &o.adapter);
   values.text(arena, "policy_file", &o.policy_file);
   values.text(arena, "journal", &o.journal);
   if (values["journal_max_kb"].set) o.journal_max_bytes = values["journal_max_kb"].integer << 10;

@@ -17,6 +17,7 @@ struct Options {
   engine::CacheType cache = engine::CacheType::f16;
   engine::SpeculationOptions speculation;
   Str draft;                          // path of the model that drafts; empty: prompt lookup does
+  Str adapter;                        // path of the model's adapter, or PATH:SCALE; empty: none
   Span<const Str> model_directories;  // for /models without an argument; empty: the loaded model's
   bool choose_model = false;          // where none is named: the first in model_directories that can be loaded
   Str catalog_cache;                  // path of the file that keeps model summaries; empty: none

@@ -207,6 +207,9 @@ void Repl::start() {
   if (repl.model != nullptr && !repl.options.draft.empty()) {
     if (const Status status = use_draft(repl, repl.options.draft); !status.ok()) error(repl, status.error());
   }
+  if (repl.model != nullptr && !repl.options.adapter.empty()) {
+    if (const Status status = use_adapter(repl, repl.options.adapter); !status.ok()) error(repl, status.error());
+  }
   repl.out.flush();
 }
 

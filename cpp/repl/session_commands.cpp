@@ -81,12 +81,50 @@ Status use_draft(Context& repl, Str path) {
   return {};
 }
 
+namespace {
+
+void show_adapter(Context& repl) {
+  const engine::AdapterSetting& setting = repl.session->adapter();
+  if (!setting.adapter) {
+    repl.out << "no adapter\n";
+    return;
+  }
+  const engine::Adapter& adapter = *setting.adapter;
+  char digits[64];
+  hex(adapter.fingerprint(), digits);
+  ((repl.out << "adapter ").printable(repl.adapter_path.str()) << ", scale ").fixed(setting.scale, 4);
+  repl.out << ": rank " << adapter.rank() << ", " << adapter.n_pairs() << " matrices, fingerprint " << Str(digits, 12)
+           << '\n';
+  if (!adapter.changes_logits()) repl.out << "warning: it changes no logits: its matrices may still be untrained\n";
+}
+
+}  // namespace
+
+Status use_adapter(Context& repl, Str argument) {
+  FLYBALL_TRY(need_model(repl));
+  if (argument == "-") {
+    FLYBALL_TRY(repl.session->set_adapter({}));
+  } else if (!argument.empty()) {
+    const engine::AdapterArgument wanted = engine::parse_adapter_argument(argument);
+    if (wanted.path.size > sizeof repl.adapter_path.data)
+      return fail(Code::invalid_argument, "adapter") << "the path is too long";
+    engine::AdapterSetting setting;
+    setting.scale = wanted.scale;
+    FLYBALL_ASSIGN(setting.adapter, engine::Adapter::load(*repl.model, wanted.path, cancel_token(repl)));
+    FLYBALL_TRY(repl.session->set_adapter(setting));
+    repl.adapter_path.assign(wanted.path);
+  }
+  show_adapter(repl);
+  return {};
+}
+
 Span<const Command> session_commands() {
   static constexpr Command table[] = {
       {"ctx", "[N]", "context: tokens that the session can hold; a new session", context},
       {"cache_type", "[TYPE]", "type of cached keys and values: f16, f32, q8_0; a new session", cache_type},
       {"speculate", "[HOW]", "verify draft tokens, several at once: auto, off, always", speculate},
       {"draft", "[FILE]", "a draft model; - for none: prompt lookup", use_draft},
+      {"adapter", "[FILE[:SCALE]]", "a LoRA adapter of the model, for the next answers; - for none", use_adapter},
       {"tune", "[PROFILE]", "measure how many threads to use: latency, throughput, quiet; a new session", tune},
   };
   return table;

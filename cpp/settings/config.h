@@ -26,6 +26,7 @@ namespace flyball::settings {
   TEXT("log", "", "path of the log, the journal as lines of text; empty: none")                                     \
   TEXT("policy_file", "", "path of the file for the policy's changes; empty: none")                                 \
   TEXT("draft", "", "path of a draft model with the same vocabulary; empty: prompt lookup")                         \
+  TEXT("adapter", "", "path of a LoRA adapter of the model, or PATH:SCALE; empty: none")                            \
   INTEGER("max_tokens", "512", 1, 16777216, "tokens of an answer, at most")                                         \
   REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                      \
   INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                             \

@@ -55,8 +55,9 @@ TEST(starts_without_a_model_and_says_why) {
                               "/logprobs on", "/speculate off", "/draft"}) {
     CHECK(screen.say(command).find("error") == std::string::npos || std::string(command) == "/models");
   }
-  for (const char* command : {"/ctx 5", "/cache_type f32", "/metrics", "/reset", "/clear", "/save x", "/restore x",
-                              "/verify x", "/tokens x", "/format chatml", "/model_info", "/draft m.gguf"}) {
+  for (const char* command :
+       {"/ctx 5", "/cache_type f32", "/metrics", "/reset", "/clear", "/save x", "/restore x", "/verify x", "/tokens x",
+        "/format chatml", "/model_info", "/draft m.gguf", "/adapter a.gguf"}) {
     CHECK(has(screen.say(command), "error: not found: model"));
   }
   CHECK(has(screen.say("/receipt x"), "there is no answer yet"));
@@ -103,7 +104,7 @@ TEST(help_lists_every_command_in_a_line) {
         "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "cache_type", "cpu",
         "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens",     "logprobs",
         "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft",      "autotune",
-        "guard",   "journal", "explain",    "tune",       "policy",   "consult",   "outcomes"}) {
+        "guard",   "journal", "explain",    "tune",       "policy",   "consult",   "outcomes",   "adapter"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
   CHECK(has(screen.say("/help temp"), "/temp [T]"));
@@ -756,4 +757,42 @@ TEST(a_configuration_of_version_0_1_is_read_with_warnings) {
   const std::string warnings(options.warnings.data, options.warnings.size);
   CHECK(has(warnings, "flyball.toml:1: kv is now cache_type"));
   CHECK(has(warnings, "flyball.toml:2: again is now refresh"));
+}
+
+TEST(an_adapter_holds_until_another_or_none) {
+  Screen screen;
+  screen.world.files["a.gguf"] = test::small_adapter();
+  screen.world.files["zero.gguf"] = test::small_adapter(0);
+  screen.start();
+  screen.say("/raw on");
+  screen.say("/max_tokens 8");
+  const auto digest = [&] {
+    screen.say("/clear");
+    const std::string shown = screen.say("Hello");
+    return shown.substr(shown.find("digest"));
+  };
+  CHECK_EQ(screen.say("/adapter"), "no adapter\n");
+  const std::string plain = digest();
+  CHECK(has(screen.say("/adapter a.gguf"), "adapter a.gguf, scale 1.0000: rank 4, 1 matrices, fingerprint "));
+  const std::string whole = digest();
+  CHECK(whole != plain);
+  screen.say("/receipt r.json");
+  CHECK(has(screen.say("/verify r.json"), "verified"));
+  CHECK(has(screen.say("/adapter a.gguf:0.5"), "scale 0.5000"));
+  CHECK(digest() != whole);
+  CHECK(has(screen.say("/verify r.json"), "verified"));  // by fingerprint, at the receipt's scale
+  screen.say("/ctx 64");
+  CHECK(has(screen.say("/adapter"), "scale 0.5000"));  // another session goes on with it
+  CHECK(has(screen.say("/adapter absent.gguf"), "error: not found: absent.gguf"));
+  CHECK(has(screen.say("/adapter m.gguf"), "an adapter is needed here"));
+  CHECK(has(screen.say("/adapter zero.gguf"), "changes no logits"));
+  CHECK_EQ(screen.say("/adapter -"), "no adapter\n");
+  CHECK(has(screen.say("/verify r.json"), "give its file as well"));
+  screen.say("/load m.gguf");
+  screen.say("/raw on");
+  CHECK_EQ(digest(), plain);
+  Screen configured;
+  configured.world.files["a.gguf"] = test::small_adapter();
+  configured.options.adapter = "a.gguf:2";
+  CHECK(has(configured.start(), "adapter a.gguf, scale 2.0000"));
 }

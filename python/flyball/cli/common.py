@@ -9,11 +9,13 @@ import select
 import stat
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
+from .. import _core
 from ..config.configuration import Setting, resolve
 from ..engine.model import Model, demo_model_path
 from ..engine.options import GenerateKeywords
@@ -25,6 +27,7 @@ from .streams import write, write_error, write_json
 from .terminal import harmless, is_terminal
 
 if TYPE_CHECKING:
+    from ..engine.adapter import Adapter
     from ..engine.session import Session
     from ..governor.policy import Policy
     from ..journal.journal import Journal
@@ -55,6 +58,7 @@ _FLAGS = {
         "FILE",
         "smaller model with the same vocabulary as draft model (default: prompt lookup)",
     ),
+    "--adapter": ("adapter", "FILE[:SCALE]", "LoRA adapter of the model"),
     "--batch": ("batch", "N", "prompt tokens per transformer call; never changes a result"),
     "--temp": ("sampling.temperature", "T", "temperature (0: always the likeliest token)"),
     "--top-k": ("sampling.top_k", "K", "only the K likeliest tokens (0: all)"),
@@ -86,6 +90,10 @@ MODEL_FLAG = _parent("--model", metavar="FILE", help="GGUF file (default: the bu
 TEMPLATE_VARIABLES = _parent(
     "--template-var", action="append", default=[], metavar="NAME=JSON",
     help="a variable of the chat template, such as enable_thinking=false; may be repeated",
+)  # fmt: skip
+ADAPTERS = _parent(
+    "--adapter", action="append", default=[], metavar="FILE",
+    help="adapter that an answer was made with; may be repeated",
 )  # fmt: skip
 JSON = _parent("--json", action="store_true", help="print JSON instead of text")
 
@@ -276,6 +284,22 @@ def end_policy(policy: Policy | None, session: Session) -> None:
             policy.session_ended(session)
         except Error as error:
             say_error(f"the policy could not ask the model: {error}")
+
+
+def open_adapter(model: Model, settings: Mapping[str, Setting]) -> tuple[Adapter | None, float]:
+    """The adapter of the settings with its scale; says so if it changes nothing."""
+    return load_adapter(model, settings["adapter"].value) if settings["adapter"].value else (None, 1.0)
+
+
+def load_adapter(model: Model, argument: str) -> tuple[Adapter, float]:
+    """From FILE or FILE:SCALE."""
+    path, scale = _core.adapter_argument(os.fsencode(argument))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", RuntimeWarning)
+        adapter = model.load_adapter(path)
+    for warning in told:
+        say_error(f"warning: {warning.message}")
+    return adapter, scale
 
 
 def is_demo(settings: Mapping[str, Setting]) -> bool:

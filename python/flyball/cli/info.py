@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
+from ..engine.adapter import AdapterFile, describe_adapter
 from ..engine.model import Model, demo_model_path
 from . import common
 
@@ -12,7 +13,7 @@ from . import common
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "info", help="describe a model file", description=__doc__, parents=[common.MODEL, common.JSON]
+        "info", help="describe a model file or an adapter", description=__doc__, parents=[common.MODEL, common.JSON]
     )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--metadata", action="store_true", help="list every metadata key")
@@ -22,6 +23,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open the file without preparing its weights, and describe it."""
+    if args.model and (adapter := describe_adapter(args.model)):
+        if args.json:
+            common.write_json({"type": "adapter", **vars(adapter)})
+        else:
+            _show_adapter(adapter)
+        return common.SUCCESS
     with Model.load(args.model or demo_model_path(), vocab_only=True, threads=1) as model:
         described = describe(model, args.fingerprint)
         if args.json:
@@ -29,6 +36,19 @@ def run(args: argparse.Namespace) -> int:
         else:
             _show(model, described, args)
     return common.SUCCESS
+
+
+def _show_adapter(adapter: AdapterFile) -> None:
+    scale = f"alpha {adapter.alpha:g}" if adapter.alpha else "no alpha"
+    common.write_table([
+        ("file", adapter.path),
+        ("name", common.printable(adapter.name) or "-"),
+        ("kind", f"LoRA adapter for a model of architecture {common.printable(adapter.architecture)}"),
+        ("rank", f"{adapter.rank}, {scale}"),
+        ("matrices", f"{adapter.n_pairs}, {adapter.quantization}"),
+        ("size", common.size(adapter.file_bytes)),
+        ("fingerprint", adapter.fingerprint),
+    ])  # fmt: skip
 
 
 def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:

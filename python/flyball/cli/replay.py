@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="replay a journal's decisions",
         description=__doc__,
         epilog="Exit codes: 0 verified, 1 mismatch, 2 error. With --what-if: 0 or 2.",
-        parents=[common.JSON],
+        parents=[common.ADAPTERS, common.JSON],
     )
     parser.add_argument("file", metavar="FILE", help="newest file of the journal")
     parser.add_argument(
@@ -77,10 +77,11 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
     progress = common.Progress()
     answers, consults = [], []
     with Model.load(args.model, progress=progress) as model:
+        adapters = [model.load_adapter(path) for path in args.adapter]
         for event, text in receipts(journal.read(args.file)):
             try:
-                report = report_of(Receipt(text), model, progress)
-            except Unsupported as error:  # its logits processor is not in the journal
+                report = report_of(Receipt(text), model, progress, adapters=adapters)
+            except Unsupported as error:  # its logits processor is not in the journal, or its adapter not given
                 report = {"verified": None, "message": str(error)}
             answers.append({"session": event.session, "turn": event.turn, **report})
         policy = Policy(model)

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         max_tokens = settings["max_tokens"].value
         policy = common.open_policy(model, settings, max_tokens)
         session = policy.session() if policy else model.session()
+        session.set_adapter(*common.open_adapter(model, settings))
         stream = _stream(model, session, prompt, args, keywords, max_tokens, progress)
         result = _show(stream, silent=args.json)
         if not args.json:

@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="repeat an answer from its receipt and compare",
         description=__doc__,
         epilog="Exit codes: 0 verified, 1 mismatch, 2 error.",
-        parents=[common.MODEL_FLAG, common.JSON],
+        parents=[common.MODEL_FLAG, common.ADAPTERS, common.JSON],
     )
     parser.add_argument("receipt", metavar="RECEIPT", help="receipt written by flyball run or Result.receipt.save()")
     parser.add_argument(
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         if args.model is None and model.fingerprint(progress) != receipt.fingerprint:
             name = common.printable(str(receipt["model"]["name"]))
             raise InvalidArgument("--model", f"is needed: the receipt is of {name!r}, not of the bundled model")
-        report = report_of(receipt, model, progress)
+        report = report_of(receipt, model, progress, adapters=args.adapter)
         progress.clear()
         if args.json:
             common.write_json(report | {"isa": model.info.isa, "threads": model.info.threads})

@@ -144,19 +144,20 @@ def _check_config(path: Path, names: set[str]) -> set[str]:
     if "isa" in settings:
         _check_isa(*settings["isa"])
     named = set()
-    for key in ("model", "draft", "journal", "log", "policy_file"):
+    for key in ("model", "draft", "adapter", "journal", "log", "policy_file"):
         value, where = settings.get(key, ("", ""))
+        if key == "adapter":
+            value = _core.adapter_argument(os.fsencode(str(value)))[0].decode(errors="replace")
         if value == "" or _OTHER_VOLUME.match(str(value)):
             continue
         inside = str(value).removeprefix("fs0:").strip("/").replace("//", "/")
         folder, _, name = inside.lower().rpartition("/")
         if why := _refused_name(name):
             raise InvalidArgument(where, f"{key}: the name {value!r} {why}")
-        if key in ("model", "draft"):
+        if key in ("model", "draft", "adapter"):
             if inside.lower() not in names:
-                raise NotFound(
-                    where, f"{key}: {value} is not on the image; add it with --model and name it as models/FILE"
-                )
+                how = "--file" if key == "adapter" else "--model and name it as models/FILE"
+                raise NotFound(where, f"{key}: {value} is not on the image; add it with {how}")
             named.add(inside.lower())
         elif folder and folder not in (known.lower() for known in _FOLDERS):
             raise NotFound(where, f"{key}: the image has no folder {folder}; name a file without a folder")

@@ -17,6 +17,8 @@ from flyball import image, journal
 from flyball.cli import main
 from flyball.image import tools
 from flyball.journal.replay import replay
+from tests.reference.adapters import write_adapter
+from tests.reference.models import write_model
 
 pytestmark = pytest.mark.usefixtures("needs_tools")
 
@@ -243,6 +245,38 @@ def test_the_program_runs_as_a_process_with_the_same_bits(tmp_path: Path, model:
         assert flyball.verify(folder / "guest.json", model=model)
     assert main(["journal", "verify", str(folder / "journal.jsonl")]) == 0
     assert not image.native(folder, ["/load absent.gguf"]).well
+
+
+def test_an_adapter_computes_the_same_bits(tmp_path: Path) -> None:
+    """Beside the program, by command and by configuration; as a process and in QEMU."""
+    path = write_model(tmp_path / "small.gguf", "llama", "Q8_0", n_ff=256).path
+    adapter = write_adapter(tmp_path / "a.gguf", "llama", "F16", n_ff=256)
+    model = flyball.Model.load(path, context=64)
+    made = model.generate("a b c", 6, seed=11, adapter=model.load_adapter(adapter), adapter_scale=0.5)
+    host = made.receipt.save(tmp_path / "host.json")
+    config = 'model = "models/small.gguf"\ntune = "off"\ncontext = 64\nmax_tokens = 6\nsampling.seed = 11\n'
+    script = ["/raw on", "/adapter a.gguf:0.5", "/verify host.json", "a b c", "/receipt guest.json"]
+
+    folder = tmp_path / "volume"
+    (folder / "models").mkdir(parents=True)
+    for file, to in ((path, folder / "models"), (adapter, folder), (host, folder)):
+        shutil.copy(file, to)
+    (folder / "flyball.toml").write_text(config)
+    ended = image.native(folder, script)
+    assert ended.well, ended
+    assert flyball.verify(folder / "guest.json", model, adapters=[adapter])
+
+    settings = tmp_path / "settings.toml"
+    settings.write_text(config + 'adapter = "b.gguf:0.5"\n')
+    with pytest.raises(flyball.NotFound, match=r"adapter: b\.gguf is not on the image; add it with --file"):
+        image.build(tmp_path / "flyball.img", [path], settings, [adapter, host])
+    settings.write_text(config + 'adapter = "a.gguf:0.5"\n')
+    image.build(tmp_path / "flyball.img", [path], settings, [adapter, host])
+    ended = image.run(tmp_path / "flyball.img", [script[0], *script[2:]], image.Machine(processors=2))
+    assert ended.well, ended
+    [guest] = image.extract(tmp_path / "flyball.img", tmp_path / "out", ["guest.json"])
+    assert flyball.verify(guest, model, adapters=[adapter])
+    assert json.loads(guest.read_text())["digest"] == made.digest
 
 
 def test_a_journal_of_the_volume_that_cannot_go_on_is_set_aside(tmp_path: Path) -> None:

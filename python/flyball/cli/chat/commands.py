@@ -27,6 +27,7 @@ HELP = '''/help                    this list
 /system TEXT             start over with this system message
 /seed N                  draw other tokens
 /speculate [HOW]         verify draft tokens, several at once: auto, off, always
+/adapter [FILE[:SCALE]]  a LoRA adapter of the model from now on; - for none
 /explain                 what was decided about the last answer, and why
 /metrics                 counts of the last answer and of the session
 /receipt FILE            write the last answer's receipt
@@ -70,7 +71,7 @@ def next_words(before: Sequence[str]) -> Sequence[str]:
             return tuple(settings.SHOW)
         case ["/speculate"]:
             return ("auto", "off", "always")
-        case ["/save" | "/load" | "/receipt"]:
+        case ["/save" | "/load" | "/receipt" | "/adapter"]:
             return FILES
     return ()
 
@@ -128,6 +129,16 @@ def _speculate(conversation: Conversation, how: str) -> None:
     common.write(f"speculate {options['speculate']}{', with a draft model' if options['draft'] else ''}\n")
 
 
+def _adapter(conversation: Conversation, argument: str) -> None:
+    session = conversation.chat.session
+    if argument == "-":
+        session.set_adapter(None)
+    elif argument:
+        session.set_adapter(*common.load_adapter(conversation.model, _file("/adapter", argument)))
+    used = session.adapter
+    common.write("no adapter\n" if used is None else f"adapter {used.path}, scale {session.adapter_scale:g}\n")
+
+
 def _metrics(conversation: Conversation, _: str) -> None:
     counts = conversation.last_answer().metrics.as_dict()
     common.write_json(counts | {"session": conversation.chat.session.metrics.as_dict()})
@@ -156,6 +167,7 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     "/system": _system,
     "/seed": _seed,
     "/speculate": _speculate,
+    "/adapter": _adapter,
     "/explain": _explain,
     "/metrics": _metrics,
     "/receipt": _receipt,

@@ -38,6 +38,7 @@ class Conversation:
         system = args.system and common.argument_text(args.system)
         session = self.policy.session() if self.policy else None
         self.chat = self.model.chat(system, given, session)
+        self.chat.session.set_adapter(*common.open_adapter(self.model, settings))
         self.chat.variables |= common.template_variables(args)
         self.last: Result | None = None
         self.verbose = False

@@ -13,7 +13,7 @@ from .. import common
 from .conversation import Conversation
 from .quotes import unquoted
 
-_NOT_WORDS = ("draft", "logit_bias", "logits_processor")  # options that a line cannot give
+_NOT_WORDS = ("adapter", "adapter_scale", "draft", "logit_bias", "logits_processor")  # options that a line cannot give
 _TEXTS = ("stop", "speculate")
 PARAMETERS = tuple(each.name for each in fields(GenerateOptions) if each.name not in _NOT_WORDS)
 _FORMER = {"num_predict": "max_tokens", "repeat_last_n": "repeat_window"}  # as people of ollama know them
