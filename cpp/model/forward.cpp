@@ -96,7 +96,7 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
     const LayerShape& shape = config.layers[layer];
     finished = (shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer) : run_attention(pass, layer)) &&
                (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer)) &&
-               (!inputs || run_layer_input(pass, layer));
+               (config.n_embd_per_layer == 0 || run_layer_input(pass, layer));
   }
   finished = finished && output_head(pass, logits);
   *spent = {pass.linear.matrix_cycles(), pass.attention_cycles};

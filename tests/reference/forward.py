@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gguf
 import numpy as np
@@ -450,8 +450,15 @@ class Referee:
         return softcap(logits / self.d.logit_scale, self.d.final_cap)
 
 
-def referee(path: Path | str, n_ctx: int = 512, adapter: Adapter | None = None) -> Any:
-    """What has `logits(ids)` for a file: Gemma 4's layers differ too much from the others' to share a page."""
+class HasLogits(Protocol):
+    """The pass over a file."""
+
+    def logits(self, ids: Sequence[int]) -> F64:
+        """The logits after each position, (tokens, vocabulary)."""
+
+
+def referee(path: Path | str, n_ctx: int = 512, adapter: Adapter | None = None) -> HasLogits:
+    """The pass of the file's architecture: Gemma 4's layers differ too much from the others' to share a page."""
     from . import gemma4  # which builds on this module
 
     return gemma4.Referee(path) if File(path).arch == "gemma4" else Referee(path, n_ctx, adapter)
