@@ -26,7 +26,7 @@ def adapter_weights(
 ) -> Iterable[tuple[str, F32]]:
     """A and B of every matrix of the model that is `wanted`, in the model's order; `gain` is B's."""
     for name, values in weights(shape, seed):
-        if values.ndim < 2 or not wanted(name):
+        if values.ndim < 2 or "conv1d" in name or not wanted(name):  # a convolution is no matrix of a product
             continue
         *depth, n_out, n_in = values.shape
         if name == "token_embd.weight":  # A is looked up by token: its rows are the tokens'

@@ -93,7 +93,10 @@ class File:
             tensor = self._tensors[name]
             self._float64[name] = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float64)
             if self._adapter and name != "token_embd.weight":
-                self._float64[name] += self._adapter.change(name)
+                # What an adapter adds is not scaled with the matrix.
+                scale = self.optional(f"{name.removesuffix('weight')}scale")
+                factor = 1.0 if scale is None else scale.reshape(-1, *[1] * (self._float64[name].ndim - 1))
+                self._float64[name] = self._float64[name] + self._adapter.change(name) / factor
         return self._float64[name]
 
     def embedding(self) -> F64:
