@@ -91,7 +91,8 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   Pass pass(engine, config, weights, scratch, batch, check);
   bool finished = embed(pass);
   make_rotations(pass, rope);
-  if (config.n_embd_per_layer != 0) finished = finished && make_layer_inputs(pass);
+  const bool inputs = config.n_embd_per_layer != 0;
+  finished = finished && (!inputs || make_layer_inputs(pass));
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
     const LayerShape& shape = config.layers[layer];
     finished = (shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer) : run_attention(pass, layer)) &&

@@ -469,4 +469,5 @@ def referee(path: Path | str, n_ctx: int = 512, adapter: Adapter | None = None) 
 
 def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512, adapter: Adapter | None = None) -> F64:
     """Every position's logits, float64 (len(ids), n_vocab), in a context of `n_ctx` tokens."""
-    return referee(path, n_ctx, adapter).logits(ids)
+    found: F64 = referee(path, n_ctx, adapter).logits(ids)
+    return found
