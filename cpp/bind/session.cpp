@@ -248,6 +248,8 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   o.top_logprobs = options["top_logprobs"].cast<u32>();
   o.ignore_eos = options["ignore_eos"].cast<bool>();
   o.deadline_ns = options["deadline_ns"].cast<u64>();
+  const std::string template_time = options["template_time"].cast<std::string>();
+  o.template_time.assign(str(template_time));
   const std::string speculate = options["speculate"].cast<std::string>();
   o.speculation.lookup = speculate != "off";
   o.speculation.always = speculate == "always";

@@ -233,6 +233,7 @@ struct GenerateOptions {
   SpeculationOptions speculation;
   const AdapterSetting* adapter = nullptr;  // of this answer; null: the session's. Read by begin() alone
   governor::Changed policy_change;          // set by Policy::give(), like max_tokens
+  Text<32> template_time;  // the time that the prompt's template was given, for the receipt; cannot change a result
 };
 
 struct Step {

@@ -138,6 +138,7 @@ Result<Receipt> draft_receipt(Arena& arena, const Generation& generation) {
     receipt.content.decisions = kept;
   }
   FLYBALL_ASSIGN(receipt.text, answer_text(arena, generation));
+  receipt.template_time = generation.options().template_time.str();
   receipt.flyball_version = engine::version;
   receipt.model_name = model.config().name;
   receipt.model_bytes = model.file_bytes();
@@ -206,6 +207,7 @@ void write_receipt(const Receipt& receipt, Writer& out) {
     json.key("data").raw(decided.data).end_object();
   }
   json.end_array();
+  if (!receipt.template_time.empty()) json.field("template_time", receipt.template_time);
   write_tokens(json, "prompt_tokens", content.prompt);
   write_tokens(json, "tokens", content.tokens);
   json.key("logits_hashes").begin_array();

@@ -23,6 +23,7 @@ struct Receipt {
   Digest digest;
 
   // Names the model for users, and further information.
+  Str template_time;  // that the prompt's chat template was given, to render it again; empty: none
   Str flyball_version;
   Str model_name;
   u64 model_bytes = 0;

@@ -24,6 +24,7 @@ class ReceiptParser {
     FLYBALL_TRY(sampler(root, &content));
     FLYBALL_TRY(limits(root, &content));
     FLYBALL_TRY(decisions(root, &content));
+    FLYBALL_TRY(template_time(root, &r));
     FLYBALL_TRY(tokens(root, "prompt_tokens", &content.prompt));
     FLYBALL_TRY(tokens(root, "tokens", &content.tokens));
     FLYBALL_TRY(hashes(root, &content));
@@ -267,6 +268,14 @@ class ReceiptParser {
       return fail(Code::corrupt, "reason", part.offset()) << "'" << content->stop_reason << "' is not a stop reason";
     u64 position = 0;
     return number(part, "position", content->tokens.size, content->tokens.size, &position);
+  }
+
+  Status template_time(const Json& root, Receipt* r) {
+    Json value;
+    if (!root.find("template_time", &value)) return {};
+    FLYBALL_TRY(string(root, "template_time", &r->template_time));
+    if (r->template_time.size <= 32) return {};
+    return fail(Code::corrupt, "template_time", value.offset()) << "has more than 32 bytes";
   }
 
   Status environment(const Json& root, Receipt* r) {

@@ -12,6 +12,7 @@ flyball.verify(result.receipt, model=model)
 from typing import TYPE_CHECKING
 
 from ._core import version as __version__
+from .answers.parts import Answer, Delta, ToolCall
 from .engine.adapter import Adapter
 from .engine.asynchronous import AsyncStream
 from .engine.chat import Chat
@@ -55,12 +56,16 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .answers.parser import AnswerParser
+    from .engine.chat_format import ChatFormat
     from .governor.policy import Policy, PolicyState
     from .journal.events import Event, Reason
     from .journal.journal import Journal
     from .templates.template import ChatTemplate
 
 _LATE = {
+    "AnswerParser": "answers.parser",
+    "ChatFormat": "engine.chat_format",
     "ChatTemplate": "templates.template",
     "Event": "journal.events",
     "Journal": "journal.journal",
@@ -81,11 +86,15 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     "Adapter",
+    "Answer",
+    "AnswerParser",
     "AsyncStream",
     "Chat",
+    "ChatFormat",
     "ChatTemplate",
     "ContextFull",
     "Decision",
+    "Delta",
     "Error",
     "Event",
     "FileError",
@@ -118,6 +127,7 @@ __all__ = [
     "Speculation",
     "Stream",
     "TemplateError",
+    "ToolCall",
     "TopLogprob",
     "Tuned",
     "UnknownArgument",

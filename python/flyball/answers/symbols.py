@@ -22,11 +22,12 @@ def _no_bytes(_: list[int]) -> bytes:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What reading an answer needs of a tokenizer: the texts of control tokens but for those that end an answer, and
-    the bytes of tokens without control tokens."""
+    """What reading an answer needs of a tokenizer: the texts of control tokens, the bytes of tokens without control
+    tokens, and the control tokens that end an answer and are no part of it."""
 
     controls: Mapping[int, str] = field(default_factory=dict)
     detokenize: Callable[[list[int]], bytes] = _no_bytes
+    ends: frozenset[int] = frozenset()
 
 
 class Symbols:
@@ -78,7 +79,9 @@ class Aligned:
 
     def _count(self, token: int) -> None:
         control = self._vocabulary.controls.get(token)
-        if control is not None:
+        if token in self._vocabulary.ends:
+            pass
+        elif control is not None:
             self._waiting.append((self._made, self._symbols.token(control)))
         else:
             before = len(self._vocabulary.detokenize(self._previous))

@@ -172,6 +172,17 @@ def template_variables(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for each in args.template_var for name, value in template_variable(each).items()}
 
 
+def read_tools(name: str) -> list[Any]:
+    """The tools of a JSON file."""
+    try:
+        tools = json.loads(read_text(name))
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(name, f"is not JSON: {error}") from None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise InvalidArgument(name, "must be a JSON list of tools")
+    return tools
+
+
 def template_variable(assignment: str) -> dict[str, Any]:
     """One variable from NAME=JSON."""
     name, _, word = (part.strip() for part in argument_text(assignment).partition("="))

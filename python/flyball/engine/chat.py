@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from ..errors import ContextFull, InvalidArgument
 from ..paths import AnyPath
 from ..pickling import Unpicklable
 from .handle import Progress
-from .messages import Conversation, Message
+from .messages import Conversation, Message, now
 from .options import DEFAULT_MAX_TOKENS, integer
 from .results import Result
 from .session import Session, Stream
@@ -18,8 +18,11 @@ from .session import Session, Stream
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from ..templates.template import ChatTemplate
+    from ..answers.parser import AnswerParser
+    from .chat_format import ChatFormat
     from .options import GenerateKeywords
+
+Said = str | Message | Mapping[str, Any] | Iterable[Message | Mapping[str, Any]]
 
 
 _SYSTEM = ("system", "developer")  # roles of a first message that stays
@@ -37,16 +40,17 @@ class Chat(Unpicklable):
     def __init__(
         self,
         session: Session,
-        template: ChatTemplate,
+        format: ChatFormat,
         system: str | None,
         variables: Mapping[str, Any] | None = None,
         messages: Iterable[Message | Mapping[str, Any]] = (),
     ) -> None:
         self.session = session
         self.variables = dict(variables or {})  # passed to the template
-        self._template = template
+        self._format = format
         self._history: list[Message] = []
         self._left_out = 0
+        self._frozen = False  # whether the time in the variables is from here
         self.history = (*([Message("system", system)] if system else []), *messages)
 
     @property
@@ -97,8 +101,10 @@ class Chat(Unpicklable):
         del self._history[self._first() :]
         self._left_out = 0
         self.session.reset()
+        if self._frozen:
+            self._frozen = not self.variables.pop("strftime_now", "")
 
-    def make_room(self, text: str, max_tokens: int = DEFAULT_MAX_TOKENS) -> int:
+    def make_room(self, text: Said, max_tokens: int = DEFAULT_MAX_TOKENS) -> int:
         """If `text` and its answer do not fit the context, leave the oldest turns out of this and later prompts.
 
         Room for an answer is max_tokens, at most a quarter of the context. Turns are left out until the prompt fills
@@ -109,61 +115,73 @@ class Chat(Unpicklable):
         context, first = self.session.context, self._first()
         room = min(integer("max_tokens", max_tokens, 1), context // 4)
         before = self._left_out
-        for limit, cut in self._cuts(context, room):
+        messages = _messages(text)
+        for limit, cut in self._cuts(context, room, messages):
             self._left_out = cut - first
-            if (size := len(self.prompt(text))) <= limit:
+            if (size := len(self.prompt(messages))) <= limit:
                 return self._left_out - before
         self._left_out = before
         what = f"has {size} tokens with all around it, the context holds {context}"
         raise ContextFull("message", f"{what}; choose a larger context or a shorter message")
 
-    def _cuts(self, context: int, room: int) -> Iterator[tuple[int, int]]:
+    def _cuts(self, context: int, room: int, messages: list[Message]) -> Iterator[tuple[int, int]]:
         """Limits of a prompt in tokens, with the index of the first message to keep, in the order to try them."""
         now = self._first() + self._left_out
         later = [turn for turn in self._turns() if turn > now]
         yield context - room, now
         yield from ((context // 2, cut) for cut in later)
         yield from ((context - room, cut) for cut in later)
-        yield context - 1, len(self._history)
+        results = any(message.role == "tool" for message in messages)  # whose calls must stay
+        yield context - 1, (later or [now])[-1] if results else len(self._history)
 
-    def prompt(self, text: str) -> list[int]:
+    def prompt(self, text: Said) -> list[int]:
         """The token ids of the prompt that send(text) would use."""
         first = self._first()
-        messages = [*self._history[:first], *self._history[first + self._left_out :], Message("user", text)]
-        return self._template.ids([message.as_dict() for message in messages], **self.variables)
+        messages = [*self._history[:first], *self._history[first + self._left_out :], *_messages(text)]
+        if "strftime_now" not in self.variables and self._format.uses_time:
+            self.variables["strftime_now"], self._frozen = now(), True  # once: later prompts begin alike
+        return self._format.ids(messages, **self.variables)
+
+    def parser(self, prompt: Sequence[int]) -> AnswerParser:
+        """Reads the answer to a prompt as it comes: parser.feed(piece.token, piece.text) gives deltas."""
+        return self._format.parser(prompt, self.variables.get("tools"))
 
     def send(
         self,
-        text: str,
+        text: Said,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Result:
-        """Answer the next user message. After an error or Ctrl-C the history is unchanged."""
-        result = self.session.generate(self.prompt(text), max_tokens, progress=progress, **options)
-        self._keep(text, result)
+        """Answer the next user message, or other messages, such as results of tools. The answer is the last message of
+        the history, with thoughts and calls of tools apart. After an error or Ctrl-C the history is unchanged."""
+        messages = _messages(text)
+        result = self.session.generate(self.prompt(messages), max_tokens, progress=progress, **self._with_time(options))
+        self._keep(messages, result)
         return result
 
     def stream(
         self,
-        text: str,
+        text: Said,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
         progress: Progress | None = None,
         **options: Unpack[GenerateKeywords],
     ) -> Stream:
         """As send(), piece by piece. The exchange joins the history when the stream ends or is closed."""
-        stream = self.session.stream(self.prompt(text), max_tokens, progress=progress, **options)
-        stream.when_done(lambda result: self._keep(text, result))
+        messages = _messages(text)
+        stream = self.session.stream(self.prompt(messages), max_tokens, progress=progress, **self._with_time(options))
+        stream.when_done(lambda result: self._keep(messages, result))
         return stream
 
     async def asend(
-        self, text: str, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+        self, text: Said, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
     ) -> Result:
         """send() for asyncio, batched with all other running answers of the model."""
-        result = await self.session.agenerate(self.prompt(text), max_tokens, **options)
-        self._keep(text, result)
+        messages = _messages(text)
+        result = await self.session.agenerate(self.prompt(messages), max_tokens, **self._with_time(options))
+        self._keep(messages, result)
         return result
 
     def save(self, path: AnyPath) -> Path:
@@ -184,12 +202,23 @@ class Chat(Unpicklable):
         """The indices of the user messages; a turn is one with what follows it."""
         return [index for index, message in enumerate(self._history) if message.role == "user"]
 
-    def _keep(self, text: str, result: Result) -> None:
-        self._history += [Message("user", text), Message("assistant", self._written(result))]
+    def _with_time(self, options: GenerateKeywords) -> GenerateKeywords:
+        """The options, with the time that the prompt shows."""
+        if not self._format.uses_time:
+            return options
+        time: GenerateKeywords = {"template_time": str(self.variables["strftime_now"])}
+        return time | options
 
-    def _written(self, result: Result) -> str:
-        """The answer with its inner control tokens as text: templates look for thinking marks, to drop the thoughts."""
-        core = self.session._model.core
-        tokens = [token for token in result.tokens if not core.is_end_of_generation(token)]
-        plain, marked = (core.detokenize(tokens, special).decode("utf-8", "replace") for special in (False, True))
-        return marked if plain == result.text else result.text  # a stop string was cut off
+    def _keep(self, messages: list[Message], result: Result) -> None:
+        parser = self.parser(result.prompt)
+        for token in result.tokens:
+            parser.feed(token, "")
+        parser.feed(None, result.text)
+        parser.finish()
+        self._history += [*messages, Message.of_answer(parser.answer)]
+
+
+def _messages(text: Said) -> list[Message]:
+    if isinstance(text, str):
+        return [Message("user", text)]
+    return [Message.of(each) for each in ([text] if isinstance(text, Message | Mapping) else text)]

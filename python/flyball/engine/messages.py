@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .. import files
+from ..answers.parts import Answer, ToolCall
 from ..errors import FormatError, InvalidArgument
 from ..paths import AnyPath, expanded
 
@@ -19,12 +21,18 @@ _MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Message:
-    """One message: its role (system, user, assistant, tool, ...), its content (text, or parts as templates have them),
-    and in `more` the other members that a template reads, such as tool_calls."""
+    """One message: its role (system, user, assistant, tool, ...) and content: text, or parts as templates have them.
+
+    `reasoning_content` is what the model thought before, `tool_calls` are its calls of tools, `tool_call_id` says which
+    call a result is of. `more` has other members that a template reads, and calls of another form than ToolCall's.
+    """
 
     role: str
     content: Any
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    reasoning_content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
 
     @classmethod
     def of(cls, message: Message | Mapping[str, Any]) -> Message:
@@ -37,15 +45,62 @@ class Message:
             raise InvalidArgument(
                 "messages", f"have a content of type {type(content).__name__}, must be text or a list"
             )
+        more = {str(key): value for key, value in members.items() if key not in ("role", "content")}
+        thought = next((key for key in _THOUGHTS if isinstance(more.get(key), str)), None)
+        calls = _calls(more.get("tool_calls"))
         return cls(
             _role(members.get("role")),
             content,
-            {str(key): value for key, value in members.items() if key not in ("role", "content")},
+            reasoning_content=more.pop(thought) if thought else "",
+            tool_calls=tuple(calls) if calls and more.pop("tool_calls") else (),
+            tool_call_id=more.pop("tool_call_id") if isinstance(more.get("tool_call_id"), str) else "",
+            more=more,
+        )
+
+    @classmethod
+    def of_answer(cls, answer: Answer) -> Message:
+        """A model's answer."""
+        return cls(
+            "assistant", answer.content, reasoning_content=answer.reasoning_content, tool_calls=answer.tool_calls
         )
 
     def as_dict(self) -> dict[str, Any]:
         """As templates and JSON have it."""
-        return {"role": self.role, "content": self.content, **self.more}
+        members: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.reasoning_content:
+            members["reasoning_content"] = self.reasoning_content
+        if self.tool_calls:
+            members["tool_calls"] = [call.as_dict() for call in self.tool_calls]
+        if self.tool_call_id:
+            members["tool_call_id"] = self.tool_call_id
+        return members | dict(self.more)
+
+
+def now() -> str:
+    """The present time, as the variable `strftime_now` freezes it."""
+    return datetime.now().isoformat(timespec="seconds")
+
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # names that other programs have for it
+
+
+def _calls(given: object) -> list[ToolCall] | None:
+    """Calls of OpenAI's form; None for those of another, which stay as they are."""
+    if not isinstance(given, list | tuple):
+        return None
+    calls = []
+    for call in given:
+        if isinstance(call, ToolCall):
+            calls.append(call)
+            continue
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or set(call) - {"id", "type", "function", "index"}:
+            return None
+        name, arguments, id = function.get("name"), function.get("arguments", "{}"), call.get("id") or ""
+        if not isinstance(name, str) or not isinstance(arguments, str | Mapping) or not isinstance(id, str):
+            return None
+        calls.append(ToolCall(name, arguments, id))
+    return calls
 
 
 def _role(role: object) -> str:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..answers.symbols import Vocabulary
     from ..templates.template import ChatTemplate
     from .chat import Chat
+    from .chat_format import ChatFormat
     from .messages import Message
 
 _LARGE = 64 << 20
@@ -321,11 +323,26 @@ class Model(Together):
 
         messages  what was said so far, such as examples: Message or mappings with role and content
 
-        `variables` are passed to the template.
+        `variables` are passed to the template: `tools`, `enable_thinking`, `reasoning_effort` and what else it reads.
         """
         from .chat import Chat
 
-        return Chat(session or self.session(), self.chat_template(template), system, variables, messages)
+        return Chat(session or self.session(), self.chat_format(template), system, variables, messages)
+
+    def chat_format(self, template: str | None = None) -> ChatFormat:
+        """What makes prompts of messages and messages of answers; `template` as for chat()."""
+        from .chat_format import ChatFormat
+
+        return ChatFormat(self.chat_template(template), self._vocabulary)
+
+    @cached
+    def _vocabulary(self) -> Vocabulary:
+        from ..answers.symbols import Vocabulary
+
+        core = self._core
+        controls = {token: text.decode("utf-8", "replace") for token, text in core.control_tokens()}
+        ends = frozenset(token for token in controls if core.is_end_of_generation(token))
+        return Vocabulary(controls, lambda ids: core.detokenize(ids, False), ends)
 
     def chat_template(self, source: str | None = None) -> ChatTemplate:
         """The model's own template, one that its file names, or `source`, ready to render messages into token ids.

@@ -6,6 +6,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
 
 from .. import _core
@@ -22,6 +23,7 @@ LogitsProcessor: TypeAlias = (
 
 DEFAULT_MAX_TOKENS = 512  # of an answer; the core has the same default
 MAX_TOP_LOGPROBS = 128  # the core has the same bound
+_TIME_BYTES = 32
 _U32 = 2**32 - 1
 _U64 = 2**64 - 1
 
@@ -57,6 +59,7 @@ class GenerateKeywords(TypedDict, total=False):
     draft: DraftSource | None
     adapter: Adapter | str | None
     adapter_scale: float
+    template_time: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,7 @@ class GenerateOptions:
     batch            prompt tokens per transformer call; never changes a result
     speculate        draft tokens and verify several in one call: "auto" (if it pays), "off" or "always"; the answer is
                      the same, bit for bit
+    template_time    the time that the prompt's chat template was given, for the receipt; never changes a result
     draft            a smaller Model with the same vocabulary as draft model; None: prompt lookup
     adapter          an Adapter of the model; None: none; "session": that of the session, if it has one
     adapter_scale    factor of what the adapter adds; only with an Adapter
@@ -116,6 +120,7 @@ class GenerateOptions:
     draft: DraftSource | None = None
     adapter: Adapter | str | None = "session"
     adapter_scale: float = 1.0
+    template_time: str = ""
 
     def for_core(self) -> dict[str, object]:
         """Validated values under the binding's names; the caller adds the draft model's session."""
@@ -145,6 +150,7 @@ class GenerateOptions:
             "speculate": speculation(self.speculate),
             "adapter": adapter_core(self.adapter),
             "adapter_scale": real("adapter_scale", self.adapter_scale),
+            "template_time": template_time(self.template_time),
         }
 
 
@@ -195,6 +201,17 @@ def utf8(name: str, text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(name, f"has no UTF-8 form: lone surrogate at character {error.start}") from None
+
+
+def template_time(time: str) -> str:
+    """`time` in ISO 8601, or empty; raises InvalidArgument."""
+    try:
+        text = time and datetime.fromisoformat(time).isoformat()
+    except (TypeError, ValueError):
+        text = None
+    if text is None or len(text) > _TIME_BYTES:
+        raise InvalidArgument("template_time", f"is {time!r}, must be a time such as 2026-11-29T18:30:00")
+    return text
 
 
 def speculation(choice: str) -> str:

@@ -116,7 +116,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters |= {name: self._with_budget(function) for name, function in _FILTERS.items()}
         self.filters |= {_OWN: from_template, _TURNS: self._turns, _CONCAT: self._concat}
         del self.globals["lipsum"]
-        self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now, "range": self._range}
+        self.globals |= {"raise_exception": _raise_exception, "strftime_now": self._strftime_now, "range": self._range}
 
     @property
     def budget(self) -> Budget:
@@ -235,6 +235,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.budget.make(sum(map(len, texts)))
         return concat(texts)
 
+    def _strftime_now(self, form: str) -> str:
+        now: datetime | None = self._local.now
+        return (now or datetime.now()).strftime(str(form)[:100])
+
     def _range(self, *args: int) -> range:
         result = range(*args)
         self.budget.make(len(result))
@@ -255,8 +259,13 @@ def _raise_exception(message: str) -> None:
     raise _Refused(message)
 
 
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(str(form)[:100])
+def _time(now: object) -> datetime | None:
+    if now is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(now)[:40])
+    except ValueError:
+        raise InvalidArgument("strftime_now", f"is {now!r}, must be a time such as 2026-11-29T18:30:00") from None
 
 
 _environment = _Environment()
@@ -282,9 +291,11 @@ class Sandbox:
         except (RecursionError, MemoryError, SyntaxError, ValueError) as error:
             raise TemplateError("template", f"cannot be compiled: {type(error).__name__}") from None
 
-    def render(self, names: Mapping[str, Any]) -> Traced:
-        """Render with these variables. Raises InvalidArgument with the template's message if it rejects the input."""
+    def render(self, names: Mapping[str, Any], now: object = None) -> Traced:
+        """Render with these variables. `now`: the time for strftime_now in ISO 8601, instead of the present one. Raises
+        InvalidArgument with the template's message if it rejects the input."""
         _environment.budget = budget = Budget()
+        _environment._local.now = _time(now)
         try:
             parts = []
             for part in self._template.generate(names):

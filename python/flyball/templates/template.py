@@ -64,6 +64,11 @@ class ChatTemplate(Unpicklable):
         self._eats: dict[str, bool] = {}
         self._names = {"bos_token": from_template(bos), "eos_token": from_template(eos)}
 
+    @property
+    def source(self) -> str:
+        """The template's text, with that of the one for prompts with tools."""
+        return self._template.source + self._tool_use_source
+
     def render(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
         """The text of a prompt. Use ids() for ids: plain text cannot distinguish control tokens from their spelling."""
         return str.__str__(self._render(messages, variables))
@@ -97,8 +102,9 @@ class ChatTemplate(Unpicklable):
     def _render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> Traced:
         names: dict[str, Any] = {"add_generation_prompt": True, "tools": None, "documents": None}
         names |= _copied(variables) | self._names
+        now = names.pop("strftime_now", None)
         names["messages"] = ReadOnlyList(map(_message, messages))
-        return (self._tool_use if names["tools"] else self._template).render(names)
+        return (self._tool_use if names["tools"] else self._template).render(names, now)
 
     @cached_property
     def _tool_use(self) -> Sandbox:

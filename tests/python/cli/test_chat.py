@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import stat
@@ -12,12 +13,15 @@ from pathlib import Path
 import pytest
 
 import flyball
-from flyball.cli.chat import commands, quotes, settings
-from flyball.cli.chat.screen import Thinking
+from flyball.cli import common
+from flyball.cli.chat import add, commands, quotes, settings
+from flyball.cli.chat.conversation import Conversation
+from tests.python.engine.forced import forced
 
 from .terminals import PATIENCE, Terminal, flyball_in_a_terminal
 from .test_cli import flyball_command
 from .test_terminal import escaping  # noqa: F401
+from .thinking_model import write_thinking_model
 
 LEFT, UP, TAB, CTRL_C, CTRL_D, ALT_ENTER = "\x1b[D", "\x1b[A", "\t", "\x03", "\x04", "\x1b\r"
 DIM = b"\x1b[2m"
@@ -269,42 +273,68 @@ def template(tmp_path: Path, source: str) -> Path:
     return path
 
 
-THOUGHT = "<think>\nIt is a sum.\n</think>\n\n5, not <think>."
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-@pytest.mark.parametrize("held", ["", "<think>\n"])
-def test_thinking_is_told_from_the_answer_however_it_is_cut(size: int, held: str) -> None:
-    thinking = Thinking(f"<|im_start|>assistant\n{held}")
-    text = THOUGHT.removeprefix(held)
-    parts = [part for at in range(0, len(text), size) for part in thinking.parts(text[at : at + size])]
-    assert "".join(part for part, dim in parts if dim) == text.partition("\n\n")[0]
-    assert "".join(part for part, dim in parts if not dim) == "\n\n5, not <think>."
-    assert thinking.rest() == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "rest"), [("<thi", "<thi"), ("\n ", "\n "), ("a <think> b </think>", ""), ("<b>", "")]
-)
-def test_what_is_no_thinking_is_shown_as_it_is(text: str, rest: str) -> None:
-    thinking = Thinking("")
-    parts = [part for each in text for part in thinking.parts(each)]
-    assert not any(dim for _, dim in parts)
-    assert "".join(part for part, _ in parts) + rest == text
-    assert thinking.rest() == rest
-
-
 def opening(tmp_path: Path) -> str:
     """A template that begins the answer's thinking."""
     with flyball.Model.load(flyball.demo_model_path(), vocab_only=True) as model:
         return str(template(tmp_path, model.info.chat_template + "<think>\n"))
 
 
-def test_thinking_is_dim(tmp_path: Path) -> None:
-    with flyball_in_a_terminal("chat", *GREEDY, "--template", opening(tmp_path)) as terminal:
-        ready(terminal)
-        terminal.type("What is 2 + 3?\r")
-        terminal.wait_for(DIM)
+STORY = "Tell me a story about a rabbit.\r"
+
+
+def thinks(tmp_path: Path) -> tuple[str, ...]:
+    """Arguments with which a model thinks before it answers."""
+    return (str(write_thinking_model(tmp_path / "thinks.gguf")), "--template", opening(tmp_path), "-n", "30")
+
+
+def test_thinking_is_dim_and_the_answer_is_not(tmp_path: Path) -> None:
+    with flyball_in_a_terminal("chat", *GREEDY, *thinks(tmp_path)) as terminal:
+        at = ready(terminal)
+        terminal.type(STORY)
+        terminal.wait_for("(max_tokens)", at)
+    answer = terminal.seen[at:]
+    dim = re.findall(rb"\x1b\[2m(.*?)\x1b\[0m", answer, re.S)
+    assert b"".join(dim).startswith(b"was a")
+    assert b"\r\n\r\nrabbit. She lived" in re.sub(rb"\x1b\[2m.*?\x1b\[0m", b"", answer, flags=re.S)
+    assert b"think>" not in answer
+
+
+@pytest.mark.parametrize("typed", [False, True], ids=["flag", "command"])
+def test_thinking_can_be_hidden(tmp_path: Path, typed: bool) -> None:
+    args = () if typed else ("--hide-thinking",)
+    out, err = talk(*(["/set hide"] if typed else []), STORY.strip(), "/show messages", args=(*args, *thinks(tmp_path)))
+    assert err == ""
+    shown, said = out.split("> rabbit. She lived")
+    assert "was a" not in shown
+    assert "think>" not in out
+    assert "assistant: was a\nrabbit. She lived" in said  # hidden, not forgotten
+
+
+def test_results_of_tools_are_given(demo: flyball.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = '<tool_call>{"name": "weather", "arguments": {"city": "\\u001b[31m"}}</tool_call>' * 2
+    tools = tmp_path / "tools.json"
+    tools.write_text('[{"type": "function", "function": {"name": "weather", "parameters": {}}}]')
+    source = demo.info.chat_template + "{% if 0 %}<tool_call>{% endif %}"
+    parser = argparse.ArgumentParser()
+    add(parser.add_subparsers())
+    args = parser.parse_args(["chat", "--tools", str(tools), "--template", str(template(tmp_path, source))])
+    conversation = Conversation(args, common.read_settings(args), None)
+    conversation.options["logits_processor"] = forced(demo, calls)["logits_processor"]
+    conversation.answer("The weather?")
+    said = capsys.readouterr().out
+    assert said.count('(calls weather {"city": "\\u001b[31m"}; /result TEXT answers)') == 2
+    conversation.give_result("Sunny")
+    assert "(now the result of weather)" in capsys.readouterr().out
+    conversation.options["logits_processor"] = forced(demo, "It is sunny.")["logits_processor"]
+    conversation.give_result("Rain")
+    assert "It is sunny." in capsys.readouterr().out
+    assert [message.role for message in conversation.chat.history] == ["user", "assistant", "tool", "tool", "assistant"]
+    with pytest.raises(flyball.InvalidArgument, match="needs an answer that calls a tool"):
+        conversation.give_result("x")
+    for wrong in ("{", "{}", "[5]"):
+        tools.write_text(wrong)
+        with pytest.raises(flyball.InvalidArgument, match="JSON"):
+            common.read_tools(str(tools))
 
 
 PLAIN_TERMINALS: list[dict[str, str]] = [{"TERM": "dumb"}, {"NO_COLOR": "1"}]
@@ -452,6 +482,7 @@ WRONG = [
     ("/load /", "cannot be read"),
     ("/undo", "no user message"),
     ("/receipt x", "need an answer"),
+    ("/result x", "needs an answer that calls a tool"),
     ("/sett", "is not a command"),
 ]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from .terminals import PATIENCE
+from .thinking_model import write_thinking_model
 
 pytestmark = pytest.mark.skipif(
     shutil.which("tmux") is None and os.environ.get("CI") != "true", reason="tmux is not installed"
@@ -133,6 +134,34 @@ def test_a_conversation_looks_as_it_should(tmp_path: Path, monkeypatch: pytest.M
         assert "\n".join(screen.wait_for("<user: >This is line one.")) == CONVERSATION
         screen.keys("C-d")
         assert screen.ends()
+
+
+THOUGHTS = """\
+> Tell me a story about a rabbit.
+<Once upon a time, there was a
+>
+rabbit named Anna. She lived in a small village. She had
+<(max_tokens)>
+> /set hide
+> /retry
+<(temperature 0: the same answer again)>
+rabbit named Anna. She lived in a small village. She had
+<(max_tokens)>
+>"""
+
+
+def test_thoughts_are_dim_or_hidden(tmp_path: Path) -> None:
+    model = write_thinking_model(tmp_path / "thinks.gguf")
+    (tmp_path / "thinks.jinja").write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}{{ '\\n' ~ m.content }}<|im_end|>{{ '\\n' }}{% endfor %}"
+        "<|im_start|>assistant{{ '\\n' }}<think>{{ '\\n' }}"
+    )
+    with chat(tmp_path, str(model), "--temp", "0", "-n", "22", "--template", str(tmp_path / "thinks.jinja")) as screen:
+        screen.keys("Tell me a story about a rabbit.", "Enter")
+        screen.wait_for("<(max_tokens)>")
+        screen.keys("/set hide", "Enter", "/retry", "Enter")
+        shown = screen.wait_for("<(temperature 0: the same answer again)>")
+        assert "\n".join(shown[shown.index("> Tell me a story about a rabbit.") :]) == THOUGHTS
 
 
 def test_a_paste_of_20000_chinese_characters_arrives_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
+    parser.add_argument("--tools", metavar="FILE", help="tools that the model may call: a JSON list of OpenAI's form")
+    parser.add_argument("--hide-thinking", action="store_true", help="show the model's answers without its thoughts")
     parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="maximum tokens per answer (default: 512)")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     common.add_journal_flags(parser)

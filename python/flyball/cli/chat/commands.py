@@ -15,6 +15,7 @@ HELP = '''/help                    this list
 /set parameter NAME X    temperature, top_k, seed, max_tokens, stop, ...
 /set system TEXT         another system message; the conversation goes on
 /set think, nothink      whether a model that can think does
+/set hide, unhide        whether thoughts are left out of what is shown
 /set variable NAME JSON  a variable of the chat template
 /set verbose, quiet      counts after each answer, or not
 /set history, nohistory  whether lines are kept for the next time
@@ -22,6 +23,7 @@ HELP = '''/help                    this list
 /save FILE               write the conversation to a file
 /load FILE               go on with a conversation from a file
 /undo                    take back the last message and its answer
+/result TEXT             the result of the tool that the model calls
 /retry                   answer the last message again, with the next seed
 /clear                   forget the conversation (the system message stays)
 /system TEXT             start over with this system message
@@ -162,6 +164,7 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     "/save": _save,
     "/load": _load,
     "/undo": _undo,
+    "/result": lambda conversation, text: conversation.give_result(text),
     "/retry": lambda conversation, _: conversation.retry(),
     "/clear": _clear,
     "/system": _system,

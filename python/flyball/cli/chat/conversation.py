@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ...answers.parser import AnswerParser
+from ...answers.parts import ToolCall
 from ...config.configuration import Setting
+from ...engine.messages import Message
 from ...engine.options import GenerateKeywords
 from ...engine.results import Result
 from ...engine.session import Stream
 from ...errors import Error, InvalidArgument
 from .. import common
-from .screen import Screen, Thinking
+from .screen import AnswerView, Screen
 
 if TYPE_CHECKING:
     from ...journal.journal import Journal
 
 _QUIET = ("AUTOTUNE_BASELINE_LOWERED", "POLICY_IN_FORCE")  # change nothing by themselves
 _RULE = "context full: oldest turns left out until half is free; system message stays"
-_TAIL = 16  # tokens at the end of a prompt that may open the model's thinking
 _SEEDS = 2**64
 
 
@@ -40,6 +42,10 @@ class Conversation:
         self.chat = self.model.chat(system, given, session)
         self.chat.session.set_adapter(*common.open_adapter(self.model, settings))
         self.chat.variables |= common.template_variables(args)
+        if args.tools:
+            self.chat.variables["tools"] = common.read_tools(args.tools)
+        self.hides_thinking: bool = args.hide_thinking
+        self._results: list[Message] = []  # of some of the last answer's calls
         self.last: Result | None = None
         self.verbose = False
         self.keeps_history = True
@@ -49,16 +55,37 @@ class Conversation:
 
     def answer(self, text: str) -> None:
         """Stream one answer; Ctrl-C stops it and keeps the text so far."""
-        text = common.argument_text(text)
-        self._make_room(text)
+        self._answer([Message("user", common.argument_text(text))])
+
+    def give_result(self, text: str) -> None:
+        """The result of the next call that has none; after the last one the model goes on."""
+        calls = self._open_calls()
+        self._results.append(Message("tool", common.argument_text(text), tool_call_id=calls[0].id))
+        if len(calls) > 1:
+            self.screen.note(f"now the result of {common.printable(calls[1].name)}")
+        else:
+            self._answer(self._results)
+
+    def _open_calls(self) -> tuple[ToolCall, ...]:
+        """The last answer's calls that have no result yet."""
+        calls = self.chat.history[-1].tool_calls if self.chat.history else ()
+        if not calls:
+            raise InvalidArgument("/result", "needs an answer that calls a tool; --tools FILE tells the model of some")
+        return calls[len(self._results) :]
+
+    def _answer(self, messages: list[Message]) -> None:
+        self._results = []
+        self._make_room(messages)
         try:
-            stream = self.chat.stream(text, self.max_tokens, progress=self.progress, **self.options)
+            stream = self.chat.stream(messages, self.max_tokens, progress=self.progress, **self.options)
         except KeyboardInterrupt:
             self.progress.clear()
             self.screen.note("stopped before the answer began")
             return
-        thinking = Thinking(self.model.detokenize(stream.prompt[-_TAIL:], special=True))
-        self.last = self._show(stream, thinking)
+        parser = self.chat.parser(stream.prompt)
+        self.last = self._show(stream, parser)
+        for call in parser.answer.tool_calls:
+            self.screen.note(f"calls {common.printable(call.name)} {common.printable(call.json)}; /result TEXT answers")
         self._remarks(self.last)
 
     def retry(self) -> None:
@@ -94,33 +121,31 @@ class Conversation:
         common.end_policy(self.policy, self.chat.session)
         self.model.close()
 
-    def _make_room(self, text: str) -> None:
-        left_out = self.chat.make_room(text, self.max_tokens)
+    def _make_room(self, messages: list[Message]) -> None:
+        left_out = self.chat.make_room(messages, self.max_tokens)
         if left_out and not self._rule_told:
             self.screen.note(_RULE)
             self._rule_told = True
         elif left_out:
             self.screen.note(f"{left_out} more messages are left out")
 
-    def _show(self, stream: Stream, thinking: Thinking) -> Result:
+    def _show(self, stream: Stream, parser: AnswerParser) -> Result:
+        view = AnswerView(self.screen, self.hides_thinking)
         shown, stopped = 0, False
         try:
             for piece in stream:
-                self._write(thinking.parts(piece.text))
+                view.show(parser.feed(piece.token, piece.text))
                 shown += len(piece.text)
         except KeyboardInterrupt:
             stopped = True
-            self._write(thinking.parts(stream.close().text[shown:]))  # a last token that came with Ctrl-C
+            view.show(parser.feed(None, stream.close().text[shown:]))  # a last token that came with Ctrl-C
         except Error:
-            self.screen.write(thinking.rest() + "\n")  # the error gets a line of its own
+            view.show(parser.finish())
+            self.screen.write("\n")  # the error gets a line of its own
             raise
-        self.screen.write(thinking.rest())
+        view.show(parser.finish())
         self.screen.write(" (stopped)\n" if stopped else "\n", dim=True)
         return stream.result
-
-    def _write(self, parts: Iterable[tuple[str, bool]]) -> None:
-        for text, dim in parts:
-            self.screen.write(text, dim)
 
     def _remarks(self, result: Result) -> None:
         note = self.screen.note

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 
+from ...answers.parts import Delta
 from .. import common
 from ..terminal import is_terminal
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
-_TAGS = (("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"))
 
 
 def obeys() -> bool:
@@ -41,41 +41,20 @@ class Screen:
         self.write(f"({text})\n", dim=True)
 
 
-class Thinking:
-    """Tells the parts of an answer in which the model thinks, by the tags around them, from those for the user.
+class AnswerView:
+    """Shows an answer as it comes: thoughts dim or not at all, a blank line before the text for the user."""
 
-    Only tags at the very beginning count; `prompt` is the end of the prompt, which may have the opening tag already.
-    """
+    def __init__(self, screen: Screen, hides_thinking: bool) -> None:
+        self._screen = screen
+        self._hides_thinking = hides_thinking
+        self._thought = False  # the last thing that was written
 
-    def __init__(self, prompt: str) -> None:
-        self._close = next((close for tag, close in _TAGS if prompt.rstrip().endswith(tag)), "")
-        self._begun = bool(self._close)
-        self._held = ""  # the beginning of what may become a tag
-        self._tail = ""
-
-    def parts(self, text: str) -> Iterator[tuple[str, bool]]:
-        """The next piece of the answer as (text, whether it is thinking); tags may come in pieces."""
-        if not self._begun:
-            text = self._held + text
-            start = text.lstrip()
-            self._close = next((close for tag, close in _TAGS if start.startswith(tag)), "")
-            if not self._close and any(tag.startswith(start) for tag, _ in _TAGS):
-                self._held = text
-                return
-            self._begun, self._held = True, ""
-        if self._close:
-            seen = self._tail + text
-            at = seen.find(self._close)
-            end = len(text) if at < 0 else at + len(self._close) - len(self._tail)
-            self._tail = seen[1 - len(self._close) :]
-            yield text[:end], True
-            text = text[end:]
-            if at >= 0:
-                self._close = ""
-        if text:
-            yield text, False
-
-    def rest(self) -> str:
-        """What was held back when the answer ended."""
-        held, self._held = self._held, ""
-        return held
+    def show(self, deltas: Iterable[Delta]) -> None:
+        """Write what came."""
+        for delta in deltas:
+            if delta.reasoning_content and not self._hides_thinking:
+                self._screen.write(delta.reasoning_content, dim=True)
+                self._thought = True
+            if delta.content:
+                self._screen.write("\n\n" + delta.content if self._thought else delta.content)
+                self._thought = False

@@ -13,7 +13,8 @@ from .. import common
 from .conversation import Conversation
 from .quotes import unquoted
 
-_NOT_WORDS = ("adapter", "adapter_scale", "draft", "logit_bias", "logits_processor")  # options that a line cannot give
+# Options that a line cannot give.
+_NOT_WORDS = ("adapter", "adapter_scale", "draft", "logit_bias", "logits_processor", "template_time")
 _TEXTS = ("stop", "speculate")
 PARAMETERS = tuple(each.name for each in fields(GenerateOptions) if each.name not in _NOT_WORDS)
 _FORMER = {"num_predict": "max_tokens", "repeat_last_n": "repeat_window"}  # as people of ollama know them
@@ -98,7 +99,11 @@ def _show_parameters(conversation: Conversation) -> None:
 def _show_messages(conversation: Conversation) -> None:
     for message in conversation.chat.history:
         conversation.screen.write(f"{message.role}: ", dim=True)
+        if message.reasoning_content:
+            conversation.screen.write(f"{message.reasoning_content}\n", dim=True)
         common.write(f"{message.content}\n")
+        for call in message.tool_calls:
+            conversation.screen.note(f"calls {common.printable(call.name)} {common.printable(call.json)}")
 
 
 SET: dict[str, Callable[[Conversation, str], None]] = {
@@ -106,6 +111,8 @@ SET: dict[str, Callable[[Conversation, str], None]] = {
     "system": set_system,
     "think": lambda conversation, _: _set_variables(conversation, {"enable_thinking": True}),
     "nothink": lambda conversation, _: _set_variables(conversation, {"enable_thinking": False}),
+    "hide": lambda conversation, _: setattr(conversation, "hides_thinking", True),
+    "unhide": lambda conversation, _: setattr(conversation, "hides_thinking", False),
     "variable": _set_variable,
     "verbose": lambda conversation, _: setattr(conversation, "verbose", True),
     "quiet": lambda conversation, _: setattr(conversation, "verbose", False),

@@ -1,0 +1,58 @@
+"""How a model converses: its chat template makes prompts of messages, and a parser makes messages of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..pickling import Unpicklable
+
+if TYPE_CHECKING:
+    from ..answers.parser import AnswerParser
+    from ..answers.symbols import Vocabulary
+    from ..templates.adapt import Adapter
+    from ..templates.template import ChatTemplate
+    from .messages import Message
+
+_TAIL = 16  # tokens at the end of a prompt that may open the model's thoughts
+
+
+class ChatFormat(Unpicklable):
+    """A chat template, and the format of the answers that it is for. Made by Model.chat_format(); may be used from many
+    threads."""
+
+    _instead = "it has compiled code; Model.chat_format() makes another"
+
+    def __init__(self, template: ChatTemplate, vocabulary: Vocabulary) -> None:
+        self.template = template
+        self._vocabulary = vocabulary
+
+    @cached_property
+    def _adapter(self) -> Adapter:
+        from ..templates.adapt import Adapter
+
+        return Adapter(self.template)
+
+    @property
+    def uses_time(self) -> bool:
+        """Whether prompts depend on the time, which the variable `strftime_now` freezes."""
+        return self._adapter.uses_time
+
+    def ids(self, messages: Iterable[Message | Mapping[str, Any]], **variables: Any) -> list[int]:
+        """Token ids of a prompt. The messages get the form that the template wants: arguments of calls as mapping or as
+        JSON text, thoughts under its name for them. `tools`, `enable_thinking` and the like are variables."""
+        from .messages import Message
+
+        return self._adapter.ids([Message.of(message).as_dict() for message in messages], **variables)
+
+    def parser(self, prompt: Sequence[int], tools: Iterable[Mapping[str, Any]] | None = None) -> AnswerParser:
+        """A parser for the answer to a prompt; `tools` as the prompt has them."""
+        from ..answers.formats import format_of, make_parser
+
+        known = self._vocabulary
+        tail = "".join(
+            known.controls[token] if token in known.controls else known.detokenize([token]).decode("utf-8", "replace")
+            for token in prompt[-_TAIL:]
+        )
+        return make_parser(format_of(self.template.source), prompt, tools, known, tail)
