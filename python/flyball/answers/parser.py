@@ -38,7 +38,7 @@ class AnswerParser:
         self._aligned = Aligned(vocabulary, self._symbols)
         self._tools = list(tools or ())
         self._seed = hashlib.sha256(repr(list(prompt)).encode()).digest()
-        self._deltas: list[Delta] = []
+        self._new: list[tuple[str, list[str]] | Delta] = []  # since the last step: texts in pieces, and calls
         self._texts: dict[str, list[str]] = {CONTENT: [], REASONING: []}
         self._calls: list[ToolCall] = []
         self._space = ""  # held: it goes if a tag follows
@@ -70,8 +70,8 @@ class AnswerParser:
         raise NotImplementedError
 
     def _given(self) -> list[Delta]:
-        given, self._deltas = self._deltas, []
-        return given
+        new, self._new = self._new, []
+        return [each if isinstance(each, Delta) else _delta(each[0], "".join(each[1])) for each in new]
 
     def _cut(self) -> None:
         """A tag is here: the space around it belongs to neither side."""
@@ -95,21 +95,25 @@ class AnswerParser:
 
     def _give(self, kind: str, text: str) -> None:
         self._texts[kind].append(text)
-        if self._deltas and (last := getattr(self._deltas[-1], kind)):
-            text = last + text
-            self._deltas.pop()
-        self._deltas.append(Delta(content=text) if kind == CONTENT else Delta(reasoning_content=text))
+        if self._new and not isinstance(last := self._new[-1], Delta) and last[0] == kind:
+            last[1].append(text)
+        else:
+            self._new.append((kind, [text]))
 
     def _call(self, call: ToolCall) -> None:
         index = len(self._calls)
         call = ToolCall(self._symbols.text(call.name), self._symbols.text(call.json), call.id or self._new_id(index))
         self._calls.append(call)
-        self._deltas.append(Delta(tool_call=call, index=index))
+        self._new.append(Delta(tool_call=call, index=index))
 
     def _new_id(self, index: int) -> str:
         """The same for the same prompt: an id becomes part of later prompts."""
         number = int.from_bytes(hashlib.sha256(self._seed + index.to_bytes(4)).digest(), "little")
         return "".join(_ALPHABET[number // len(_ALPHABET) ** i % len(_ALPHABET)] for i in range(_ID_LENGTH))
+
+
+def _delta(kind: str, text: str) -> Delta:
+    return Delta(content=text) if kind == CONTENT else Delta(reasoning_content=text)
 
 
 class TaggedParser(AnswerParser):
@@ -384,6 +388,7 @@ class ChannelParser(AnswerParser):
         self._held = ""
         if self._in_header:
             self._end_header()
+            self._flush(CONTENT)
         elif isinstance(self._route, tuple):
             self._end_body()
         else:

@@ -376,7 +376,15 @@ EXAMPLES = [
         calls=(),
         controls=_HARMONY_CONTROLS,
     ),
-    Example("harmony, no header", _HARMONY, "Look.", reasoning="", calls=(), controls=_HARMONY_CONTROLS),
+    Example(
+        "harmony, no header",
+        _HARMONY,
+        "Look. \n",
+        content="Look. \n",
+        reasoning="",
+        calls=(),
+        controls=_HARMONY_CONTROLS,
+    ),
     Example(
         "harmony, unknown header",
         _HARMONY,
