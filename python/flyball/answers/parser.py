@@ -35,7 +35,7 @@ class AnswerParser:
     ) -> None:
         vocabulary = vocabulary or Vocabulary()
         self._symbols = Symbols(form.tags, vocabulary.controls.values())
-        self._aligned = Aligned(vocabulary, self._symbols)
+        self._aligned = Aligned(vocabulary, self._symbols, list(prompt)[-1:])
         self._tools = list(tools or ())
         self._seed = hashlib.sha256(repr(list(prompt)).encode()).digest()
         self._new: list[tuple[str, list[str]] | Delta] = []  # since the last step: texts in pieces, and calls

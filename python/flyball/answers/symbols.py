@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _FIRST, _MOST = 0xD800, 0x800
@@ -59,11 +59,12 @@ class Aligned:
     A token's text may come steps later, while it could still be the beginning of a stop string or of a character.
     """
 
-    def __init__(self, vocabulary: Vocabulary, symbols: Symbols) -> None:
+    def __init__(self, vocabulary: Vocabulary, symbols: Symbols, before: Sequence[int] = ()) -> None:
+        """`before`: the last token of the prompt."""
         self._vocabulary = vocabulary
         self._symbols = symbols
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._previous: list[int] = []
+        self._previous = list(before)
         self._made = self._given = 0  # characters: of the tokens so far, and of the text so far
         self._waiting: deque[tuple[int, str]] = deque()
 

@@ -234,3 +234,23 @@ def test_every_format_has_an_example_and_no_tag_begins_another() -> None:
         parser = parser_of(example)
         tags = getattr(parser, "_content_tags", None) or parser._tags  # type: ignore[attr-defined]
         assert not tags.whole & tags.beginnings
+
+
+@pytest.mark.parametrize("before", [[0], [WORDS + 10], []], ids=["token", "text", "nothing"])
+def test_control_tokens_stand_where_they_stood_however_late_the_text_comes(before: list[int]) -> None:
+    """Tokenizers may drop a space at the beginning and after a control token, and write a character in several tokens."""
+
+    def detokenize(ids: list[int]) -> bytes:
+        text, dropped = b"", True
+        for i in ids:
+            text += b"" if i < WORDS or (dropped and i == WORDS + 32) else bytes([i - WORDS])
+            dropped = i < WORDS
+        return text
+
+    known = Vocabulary({0: "<|x|>", 1: "<|end|>"}, detokenize, frozenset({1}))
+    tokens = [WORDS + byte for byte in " a \u00e9".encode()] + [0, WORDS + 32, WORDS + 98, 1, 0, WORDS + 99]
+    text = detokenize([*before, *tokens])[len(detokenize(before)) :].decode()
+    stream = [(token, "") for token in tokens] + [(None, text)]
+    answer, _ = read(make_parser(format_of(HERMES), before, vocabulary=known), stream)
+    lead = "" if before != [WORDS + 10] else " "
+    assert answer.content == f"{lead}a \u00e9<|x|>b<|x|>c"
