@@ -109,7 +109,10 @@ void advance_again(const Engine& engine, const Config& config, const Weights& we
   SequenceState state;
   state.now = kept.now;
   batch = batch.subspan(0, kept.n_inputs);
-  for (BatchToken& token : batch) token.state = &state;
+  for (BatchToken& token : batch) {
+    token = {};
+    token.state = &state;
+  }
   Pass pass(engine, config, weights, scratch, batch, {});
   for (u32 layer = 0; layer < config.n_layer() && !batch.empty(); ++layer) {
     const LayerShape& shape = config.layers[layer];

@@ -219,5 +219,5 @@ TEST(errors_say_what_and_where) {
   CHECK_EQ(bare, "input/output");
   ErrorBuilder long_error = fail(Code::internal, "x");
   for (int i = 0; i < 1000; ++i) long_error << "\xc3\xbc";
-  CHECK_EQ(Error(long_error).what.size, 320);
+  CHECK_EQ(Error(long_error).what.size, 512);
 }
