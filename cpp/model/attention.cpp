@@ -42,13 +42,13 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
       for (u32 h = 0; h < shape.n_head; ++h)
         memcpy(queries + h * shape.head_dim, gated + 2 * h * shape.head_dim, shape.head_dim * sizeof(f32));
     }
+    const BatchToken& token = pass.batch[t];
     turn(queries, shape.n_head, weights.query_norm);
     if (shape.shares_kv) return;
     f32* const keys = scratch.key + u64(t) * shape.k_dim();
     f32* const values = scratch.value + u64(t) * shape.v_dim();
     if (weights.value.rows == 0) memcpy(values, keys, shape.v_dim() * sizeof(f32));
     turn(keys, shape.n_head_kv, weights.key_norm);
-    const BatchToken& token = pass.batch[t];
     for (u32 h = 0; h < shape.n_head_kv; ++h) {
       const kernels::CacheHead& head = token.cache[shape.first_head_kv + h];
       table.store_key(head, token.position, keys + u64(h) * shape.head_dim);
@@ -127,12 +127,12 @@ bool run_attention(Pass& pass, u32 layer) {
                                                        pass.n_tokens, input_kinds(weights), [&](u32 t) {
                                                          if (layer > 0) pass.finish_layer(t, layer - 1);
                                                        });
-  const bool gated = pass.config.query_gate;
-  const Product qkv[] = {
-      {&weights.query, weights.query_bias, gated ? scratch.gated : scratch.query, weights.query.rows},
+  const bool query_gated = pass.config.query_gate;
+  const Product products[] = {
+      {&weights.query, weights.query_bias, query_gated ? scratch.gated : scratch.query, weights.query.rows},
       {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
       {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
-  if (!pass.linear.multiply({qkv, shape.shares_kv ? 1u : 3u}, x)) return false;
+  if (!pass.linear.multiply({products, shape.shares_kv ? 1u : 3u}, x)) return false;
   rope_and_store_kv(pass, layer);
   const u64 start = cycles(*pass.engine.platform);
   attend(pass.engine, pass.config, layer, pass.batch, pass.scratch);
@@ -143,7 +143,7 @@ bool run_attention(Pass& pass, u32 layer) {
       scratch.attended, nullptr, attended_dim, pass.n_tokens, kind_bit(weights.output), [&](u32 t) {
         f32* const heads = scratch.attended + u64(t) * attended_dim;
         const f32* const gates = scratch.gated + u64(t) * 2 * attended_dim + shape.value_dim;
-        for (u32 h = 0; gated && h < shape.n_head; ++h)
+        for (u32 h = 0; query_gated && h < shape.n_head; ++h)
           pass.table.sigmoid_mul(gates + 2 * h * shape.value_dim, heads + h * shape.value_dim, shape.value_dim);
       });
   const Product output[] = {{&weights.output, weights.output_bias, pass.attention_branch(0), n_embd}};

@@ -46,6 +46,14 @@ struct Pass {
     if (about.output_scale) table.scale(scratch.residual + u64(t) * config.n_embd, *about.output_scale, config.n_embd);
   }
 
+  // y = activation(gate) * up, over n values.
+  void activate(const f32* gate, const f32* up, f32* y, u64 n) const {
+    switch (config.activation) {
+      case Activation::silu: return table.silu_mul(gate, up, y, n);
+      case Activation::gelu: return table.gelu_mul(gate, up, y, n);
+    }
+  }
+
   const Engine& engine;
   const kernels::Table& table;
   const Config& config;
@@ -58,10 +66,6 @@ struct Pass {
   Span<const Sequence> sequences;  // of models with states
   u64 attention_cycles = 0;
 };
-
-inline auto activation_of(const Pass& pass) {
-  return pass.config.activation == Activation::silu ? pass.table.silu_mul : pass.table.gelu_mul;
-}
 
 [[nodiscard]] bool add_embeddings(Pass& pass);  // the adapters' part
 
@@ -90,6 +94,7 @@ void place_feed_forward(const LayerShape& widest, u64 n, f32* floats, Scratch& s
 
 void load_experts(Loader& loader, const Config& config, u32 layer, Experts& weights);
 u32 kinds_of(const Experts& weights);
+u32 row_kinds_of(const Experts& weights);  // of a token's copies, one for each of its experts
 u64 experts_floats(const Config& config, u64 n);
 void place_experts(const Config& config, u64 n, f32* floats, Scratch& scratch);
 bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, ExpertScratch& scratch);

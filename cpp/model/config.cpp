@@ -115,29 +115,6 @@ const Traits* find_architecture(Str name) {
   return nullptr;
 }
 
-// A period P: the last layer of P sees all, 0: none does. Or an entry for each layer, a bool or 0 and 1.
-void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
-  constexpr Str key = "attention.sliding_window_pattern";
-  config.sliding_window = window;
-  if (window == 0) return;
-  const gguf::Value* pattern = reader.find(key);
-  const bool per_layer = pattern && pattern->type == gguf::ValueType::array;
-  if (!per_layer) period = reader.optional(key, period, 0, max_layers);
-  if (per_layer && pattern->count < config.n_layer()) {
-    return reader.keep(fail(Code::corrupt, reader.full(key), pattern->offset)
-                       << "has " << pattern->count << " entries; the model has " << config.n_layer() << " layers");
-  }
-  for (u32 layer = 0; layer < config.n_layer(); ++layer) {
-    bool sliding = period == 0 || layer % period < period - 1;
-    if (per_layer) {
-      const Result<bool> entry = gguf::flag(reader.full(key), gguf::element(*pattern, layer));
-      if (!entry) return reader.keep(entry.error());
-      sliding = entry.value();
-    }
-    config.layers[layer].sliding = sliding;
-  }
-}
-
 // Ollama converted gemma3 with names and gaps of its own; what its files leave out has the values that it runs them with.
 bool is_from_ollama(const gguf::File& file) {
   constexpr Str signs[] = {"gemma3.rope.global.freq_base", "gemma3.rope.local.freq_base", "gemma3.mm.tokens_per_image",
@@ -146,63 +123,6 @@ bool is_from_ollama(const gguf::File& file) {
     if (file.find(sign)) return true;
   }
   return !file.find("gemma3.attention.layer_norm_rms_epsilon");
-}
-
-void read_rope_bases(Reader& reader, Config& config, bool from_ollama) {
-  const bool gemma3 = config.architecture == Architecture::gemma3;
-  const bool own_sliding = gemma3 || config.architecture == Architecture::gemma4;
-  f64 base = from_ollama ? 1e6 : 10000, sliding = 10000;
-  if (gemma3) base = reader.real("rope.global.freq_base", base, 2, 1e15);
-  if (gemma3) sliding = reader.real("rope.local.freq_base", sliding, 2, 1e15);
-  config.rope_base = reader.real("rope.freq_base", base, 2, 1e15);
-  config.rope_base_sliding = reader.real("rope.freq_base_swa", own_sliding ? sliding : config.rope_base, 2, 1e15);
-}
-
-void read_yarn(Reader& reader, Config& config) {
-  config.rope_scaling = RopeScaling::yarn;
-  // Peng et al. 2023 (YaRN), eq. 22: attention is sharpened by scaling queries and keys alike.
-  if (config.rope_factor > 1) config.rope_magnitude *= 1 + 0.1 * log64(config.rope_factor);
-  constexpr Str what = "this form of YaRN";
-  reader.demand("rope.scaling.yarn_beta_fast", 32, what);
-  reader.demand("rope.scaling.yarn_beta_slow", 1, what);
-  reader.demand("rope.scaling.beta_fast", 32, what);  // Ollama's names
-  reader.demand("rope.scaling.beta_slow", 1, what);
-  reader.demand("rope.scaling.yarn_attn_factor", 1, what);
-  reader.demand("rope.scaling.yarn_log_multiplier", 0, what);
-  reader.demand("rope.scaling.extrapolation_factor", 1, what);
-  if (reader.real("rope.scaling.yarn_ext_factor", -1, -1e6, 1e6) >= 0)  // negative: not set
-    reader.demand("rope.scaling.yarn_ext_factor", 1, what);
-}
-
-void read_rope(Reader& reader, Config& config, bool from_ollama) {
-  config.n_rot = config.n_rot_sliding = reader.rotated("rope.dimension_count", config.widest.head_dim);
-  read_rope_bases(reader, config, from_ollama);
-  config.rope_original_context =
-      reader.optional("rope.scaling.original_context_length", config.n_ctx_train, 1, u64(1) << 31);
-  config.rope_magnitude = reader.real("rope.scaling.attn_factor", 1, 1e-3, 1e3);
-  const Str type = reader.text("rope.scaling.type");
-  f64 factor = reader.real("rope.scale_linear", 0, 0, 1e6);     // files from before rope.scaling.*
-  if (from_ollama && config.n_ctx_train >= 131072) factor = 8;  // as the models of 4B and more are published
-  factor = reader.real("rope.scaling.factor", factor, 0, 1e6);
-  if (factor == 0) factor = 1;  // not set
-  if (factor < 0.01) {
-    reader.keep(fail(Code::corrupt, reader.full("rope.scaling.factor"), reader.offset("rope.scaling.factor"))
-                << "is " << factor << ", expected 0.01 to 1e6");
-  }
-  config.rope_factor = factor;
-  config.rope_magnitude_sliding = config.rope_magnitude;
-  if (type == "none" || type == "longrope") {
-    config.rope_factor = 1;  // longrope: its factors are tensors
-    config.long_rope = type == "longrope";
-  } else if (type == "" || type == "linear") {
-    config.rope_scaling = config.rope_factor == 1 ? RopeScaling::none : RopeScaling::linear;
-  } else if (type == "yarn") {
-    read_yarn(reader, config);
-  } else {
-    reader.keep(fail(Code::unsupported, reader.full("rope.scaling.type"), reader.offset("rope.scaling.type"))
-                << "is '" << type << "'; supported: none, linear, yarn, longrope");
-  }
-  if (!config.plain_local_rope) config.rope_magnitude_sliding = config.rope_magnitude;
 }
 
 // Keys that llama.cpp reads for these architectures and Flyball does not act on: their values must change nothing.
@@ -218,14 +138,9 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
   if (config.architecture != Architecture::hunyuan_dense)
     reader.demand("rope.scaling.alpha", 0, "this scaling of positions");
   for (const auto& demand : demands) reader.demand(demand.key, demand.neutral, demand.what);
-  const bool experts = config.widest.n_expert != 0;
-  if (!experts) {
-    reader.demand("expert_count", 0, "mixtures of experts");
-    reader.demand("expert_used_count", 0, "mixtures of experts");
-  }
-  constexpr Str groups[] = {"expert_group_count", "expert_group_used_count"};
-  for (const Str key : groups) {  // one group of experts is none
-    if (!experts || reader.optional(key, 0, 0, ~u32(0)) != 1) reader.demand(key, 0, "groups of experts");
+  if (config.widest.n_expert == 0) {
+    constexpr Str keys[] = {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count"};
+    for (const Str key : keys) reader.demand(key, 0, "mixtures of experts");
   }
   if (config.architecture != Architecture::gemma4) {
     constexpr Str sliding = "sliding layers of another shape";
@@ -275,12 +190,6 @@ Pooling read_pooling(Reader& reader) {
 void read_attention_scale(Reader& reader, Config& config) {
   const f64 scale = reader.real("attention.scale", 0, 0, 1e6);
   if (scale != 0) config.attention_scale = f32(scale);
-}
-
-// A factor; 0 means that there is none.
-f32 read_scale(Reader& reader, Str key) {
-  const f64 scale = reader.real(key, 0, 0, 1e6);
-  return scale == 0 ? 1 : f32(scale);
 }
 
 // Layers that slide turn by the base of the others.
@@ -377,41 +286,39 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
 
 // What the file says of a layer's heads and feed-forward. Where it says no head size, the first layer's heads share the
 // embedding's width.
-LayerShape read_shape(Reader& reader, const Traits& traits, u32 n_embd, u32 layer, u32 n_blocks, u32 first_n_head) {
+LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 layer) {
   LayerShape shape;
   const auto number = [&](Str key, u64 otherwise, u64 low, u64 high) {
-    return reader.of_layer(key, otherwise, low, high, layer, n_blocks);
+    return reader.of_layer(key, otherwise, low, high, layer, config.n_blocks);
   };
   shape.n_head = number("attention.head_count", missing, 1, max_heads);
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = number("attention.head_count_kv", shape.n_head, 1, shape.n_head);
-  const bool experts =
-      traits.experts || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0);
   // Experts have a width of their own where an architecture always has them.
-  const u32 least = traits.experts ? 0 : 1;
-  shape.n_ff = number("feed_forward_length", traits.experts ? 0 : missing, least, 1 << 22);
-  if (experts) {
+  const u32 n_ff = number("feed_forward_length", traits.experts ? 0 : missing, traits.experts ? 0 : 1, 1 << 22);
+  shape.n_ff = n_ff;
+  if (traits.experts || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
     shape.n_expert_used = number("expert_used_count", missing, 1, max(shape.n_expert, 1u));
     if (!reader.status().ok()) return shape;
-    const u32 n_ff = shape.n_ff;
-    if (traits.experts) shape.n_ff = number("expert_feed_forward_length", n_ff / shape.n_expert_used, 1, 1 << 22);
+    if (traits.experts) shape.n_ff = number("expert_feed_forward_length", 0, 0, 1 << 22);
+    if (shape.n_ff == 0) shape.n_ff = max(n_ff / shape.n_expert_used, 1u);  // not set
     if (traits.shared_expert || traits.may_have_experts) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);
     }
   }
   if (!reader.status().ok()) return shape;
-  if (layer == 0) first_n_head = shape.n_head;
+  const u32 first_n_head = layer == 0 ? shape.n_head : config.layers[0].n_head;
   if (shape.n_head % shape.n_head_kv != 0) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
                 << "is " << shape.n_head_kv << ", which does not divide the " << shape.n_head << " heads");
-  } else if (!reader.has("attention.key_length") && n_embd % first_n_head != 0) {
+  } else if (!reader.has("attention.key_length") && config.n_embd % first_n_head != 0) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count"), reader.offset("attention.head_count"))
-                << "is " << first_n_head << ", which does not divide the embedding length " << n_embd);
+                << "is " << first_n_head << ", which does not divide the embedding length " << config.n_embd);
   }
-  shape.head_dim = reader.optional("attention.key_length", n_embd / first_n_head, 2, 4096);
-  shape.value_dim = reader.optional("attention.value_length", n_embd / first_n_head, 1, 4096);
+  shape.head_dim = reader.optional("attention.key_length", config.n_embd / first_n_head, 2, 4096);
+  shape.value_dim = reader.optional("attention.value_length", config.n_embd / first_n_head, 1, 4096);
   return shape;
 }
 
@@ -427,8 +334,7 @@ Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& c
   if (config.layers.empty())
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_blocks << " layers";
   for (u32 i = 0; i < config.n_layer(); ++i) {
-    LayerShape& layer = config.layers[i] =
-        read_shape(reader, traits, config.n_embd, i, config.n_blocks, config.layers[0].n_head);
+    LayerShape& layer = config.layers[i] = read_shape(reader, traits, config, i);
     FLYBALL_TRY(reader.status());
     widen(config.widest, layer);
   }
@@ -491,6 +397,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   read_rope(reader, config, from_ollama);
   read_architecture(file, reader, config);
   place_layers(config);
+  if (config.widest.n_expert != 0) read_groups(reader, config);
   check_sections(reader, config);
   refuse_others(file, reader, config);
   FLYBALL_TRY(reader.status());

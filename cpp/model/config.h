@@ -32,12 +32,19 @@ enum class Architecture : u8 {
   gemma4
 };
 enum class Activation : u8 { silu, gelu };
+enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
+  softmax = 1,
+  sigmoid = 2,
+  softmax_of_chosen = 3,
+  sqrt_softplus = 4
+};
 enum class RopeScaling : u8 { none, linear, yarn };
 enum class Pooling : u8 { none, mean, first, last };  // how a file wants its rows to become one embedding
 
 constexpr u32 max_layers = 512;
 constexpr u32 max_heads = 512;
 constexpr u32 max_experts = 1024;
+constexpr u32 max_expert_groups = 64;
 
 enum class Mixer : u8 { attention, delta_net };  // what mixes the positions of a layer
 
@@ -87,6 +94,14 @@ struct LayerShape {
   u32 dense_ff() const { return n_expert == 0 ? n_ff : n_ff_beside; }
 };
 
+struct Routing {
+  Gating gating = Gating::softmax;
+  bool normalized = true;  // the weights of a token's experts are divided by their sum
+  f32 scale = 1;           // of those weights
+  u32 n_group = 1;         // of experts, of which a token's come from the best n_group_used
+  u32 n_group_used = 1;
+};
+
 struct Config {
   Architecture architecture = Architecture::llama;
   Str architecture_name;
@@ -131,6 +146,8 @@ struct Config {
   bool query_gate = false;           // the query's matrix has for each head a query, then a gate of what it attends to
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
   bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
+  Routing routing;
+
   bool query_key_norms = false;       // a norm for each head's query and key
   bool whole_norms = false;           // of those: one for all heads of a token
   bool norms_after_rotation = false;  // of those: they read what has turned

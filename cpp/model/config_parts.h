@@ -6,6 +6,13 @@
 
 namespace flyball::model {
 
+f32 read_scale(Reader& reader, Str key);  // a factor; 0 means that there is none
+void read_rope(Reader& reader, Config& config, bool from_ollama);
+
+void read_groups(Reader& reader, Config& config);  // of experts, in any architecture that has some
+
+// Layers that slide: `window` keys each, 0: none does.
+void read_sliding(Reader& reader, Config& config, u32 window, u32 period);
 // Layers whose positions are mixed by a gated delta net; every P-th, or those that the file says, have attention.
 void read_delta_net(Reader& reader, Config& config);
 

@@ -4,36 +4,18 @@
 // an expert computes a token's row as if it were alone, and a token adds its experts in the order of their weights.
 #include "base/math.h"
 #include "model/block.h"
+#include "model/route.h"
 
 namespace flyball::model {
 namespace {
 
-constexpr f32 least_sum = 0x1p-14f;  // of weights that are normalized, as in llama.cpp: the least normal f16
-
+// What a token's experts take, its copies; and what it takes itself.
+u32 inner_kinds(const Experts& weights) { return kind_bit(weights.gate[0]) | kind_bit(weights.up[0]); }
 u32 input_kinds(const Experts& weights) {
-  u32 kinds = kind_bit(weights.gate[0]) | kind_bit(weights.up[0]);
+  u32 kinds = inner_kinds(weights) | kind_bit(weights.router);
   if (weights.shared.down.rows != 0) kinds |= kind_bit(weights.shared.gate) | kind_bit(weights.shared.up);
   if (weights.shared_gate.rows != 0) kinds |= kind_bit(weights.shared_gate);
   return kinds;
-}
-
-// The experts with the largest of `logits`, largest first and ties to the lower number, and their shares of the softmax
-// over all experts, which then sum to one.
-void choose(const kernels::Table& table, const f32* logits, const LayerShape& shape, u32* chosen, f32* weights) {
-  u32 n = 0;
-  for (u32 expert = 0; expert < shape.n_expert; ++expert) {
-    u32 place = n;
-    while (place > 0 && logits[expert] > logits[chosen[place - 1]]) --place;
-    if (place == shape.n_expert_used) continue;
-    n = min(n + 1, shape.n_expert_used);
-    for (u32 i = n - 1; i > place; --i) chosen[i] = chosen[i - 1];
-    chosen[place] = expert;
-  }
-  const f32 largest = logits[chosen[0]];
-  const f32 all = table.sum_exp(logits, largest, shape.n_expert);
-  f32 sum = 0;
-  for (u32 i = 0; i < n; ++i) sum += weights[i] = exp32(logits[chosen[i]] - largest) / all;
-  for (u32 i = 0; i < n; ++i) weights[i] /= max(sum, least_sum);
 }
 
 // Counts the rows of each expert, and gives each token's places their rows: by expert, then by token.
@@ -114,6 +96,7 @@ void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights)
     weights.up = loader.experts(LayerName(i, "ffn_up_exps.weight"), n_embd, n, n_ff, 0, n_ff);
   }
   weights.down = loader.experts(LayerName(i, "ffn_down_exps.weight"), n_ff, n, n_embd, 0, n_embd);
+  weights.choice_bias = loader.vector(LayerName(i, "exp_probs_b.bias"), n, false);
   if (shape.n_ff_shared == 0) return;
   weights.shared.gate = loader.matrix(LayerName(i, "ffn_gate_shexp.weight"), n_embd, shape.n_ff_shared);
   weights.shared.up = loader.matrix(LayerName(i, "ffn_up_shexp.weight"), n_embd, shape.n_ff_shared);
@@ -123,8 +106,10 @@ void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights)
 
 u32 kinds_of(const Experts& weights) {
   const u32 shared = weights.shared.down.rows != 0 ? kind_bit(weights.shared.down) : 0;
-  return input_kinds(weights) | kind_bit(weights.router) | kind_bit(weights.down[0]) | shared;
+  return input_kinds(weights) | shared;
 }
+
+u32 row_kinds_of(const Experts& weights) { return inner_kinds(weights) | kind_bit(weights.down[0]); }
 
 namespace {
 
@@ -181,12 +166,11 @@ bool run_shared(Pass& pass, const Experts& weights, const Activations& x, u32 n_
                            {&weights.shared.up, nullptr, scratch.up, n_ff},
                            {&weights.shared_gate, nullptr, scratch.experts.logits, 1}};
   if (!pass.linear.multiply({inner, weights.shared_gate.rows != 0 ? 3u : 2u}, x)) return false;
-  const auto activate = activation_of(pass);
-  const Activations& hidden = pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens,
-                                                            kind_bit(weights.shared.down), [&](u32 t) {
-                                                              f32* const gate = scratch.gate + u64(t) * n_ff;
-                                                              activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
-                                                            });
+  const Activations& hidden = pass.linear.norm_and_quantize(
+      scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.shared.down), [&](u32 t) {
+        f32* const gate = scratch.gate + u64(t) * n_ff;
+        pass.activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
+      });
   const Product outer[] = {{&weights.shared.down, nullptr, scratch.experts.shared, pass.config.n_embd}};
   return pass.linear.multiply(outer, hidden);
 }
@@ -222,16 +206,16 @@ bool run_experts(Pass& pass, u32 layer) {
 
   const bool beside = shape.n_ff_beside != 0;
   if (beside && !run_beside(pass, layer)) return false;
-  const Activations& x =
-      linear.norm_and_quantize(scratch.residual, beside ? weights.norm : about.ffn_norm, n_embd, n_tokens,
-                               kind_bit(weights.router) | input_kinds(weights), [&](u32 t) {
-                                 if (!beside) pass.add_residual(t, about.attention_post_norm);
-                               });
+  const Activations& x = linear.norm_and_quantize(scratch.residual, beside ? weights.norm : about.ffn_norm, n_embd,
+                                                  n_tokens, input_kinds(weights), [&](u32 t) {
+                                                    if (!beside) pass.add_residual(t, about.attention_post_norm);
+                                                  });
   const Product router[] = {{&weights.router, nullptr, own.logits, shape.n_expert}};
   if (!beside && !linear.multiply(router, x)) return false;
   linear.each_token(n_tokens, shape.n_expert, [&](u32 t) {
     const u64 at = u64(t) * n_used;
-    choose(pass.table, own.logits + u64(t) * shape.n_expert, shape, own.chosen + at, own.weights + at);
+    route(pass.table, pass.config.routing, shape, weights.choice_bias, own.logits + u64(t) * shape.n_expert,
+          own.chosen + at, own.weights + at);
   });
   order(own.chosen, n_rows, shape.n_expert, own.first, own.row);
   const AdapterUse** const uses = pass.adapted ? scratch.adapters.rows : nullptr;
@@ -243,10 +227,9 @@ bool run_experts(Pass& pass, u32 layer) {
 
   const Target inner[] = {{weights.gate, scratch.gate}, {weights.up, scratch.up}};
   if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff, uses)) return false;
-  const auto activate = activation_of(pass);
   linear.norm_and_quantize(own.inputs, scratch.gate, nullptr, n_ff, n_rows, kind_bit(weights.down[0]), [&](u32 r) {
     f32* gate = scratch.gate + u64(r) * n_ff;
-    activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);
+    pass.activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);
   });
   const Target outer[] = {{weights.down, own.outputs}};
   if (!multiply_by_expert(linear, own, shape.n_expert, outer, n_embd, uses)) return false;

@@ -48,11 +48,10 @@ bool run_feed_forward(Pass& pass, u32 layer) {
   const Product products[] = {{&weights.gate, weights.gate_bias, scratch.gate, n_ff},
                               {&weights.up, weights.up_bias, scratch.up, n_ff}};
   if (!pass.linear.multiply(products, x)) return false;
-  const auto activate = activation_of(pass);
   const Activations& hidden =
       pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.down), [&](u32 t) {
         f32* gate = scratch.gate + u64(t) * n_ff;
-        activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
+        pass.activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
       });
   const Product down[] = {{&weights.down, weights.down_bias, scratch.normed, n_embd}};
   return pass.linear.multiply(down, hidden);

@@ -151,7 +151,7 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
       kinds |= kinds_of(layer.delta_net);
     else
       kinds |= kinds_of(layer.attention);
-    if (config.layers[i].n_expert != 0) expert_kinds |= kinds_of(layer.experts);
+    if (config.layers[i].n_expert != 0) kinds |= kinds_of(layer.experts), expert_kinds |= row_kinds_of(layer.experts);
     if (config.layers[i].dense_ff() != 0) kinds |= kinds_of(layer.feed_forward);
     kinds |= kinds_of(layer.input);
   }

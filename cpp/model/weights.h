@@ -16,8 +16,8 @@ struct Attention {
   const f32* query_bias = nullptr;   // (q_dim)
   const f32* key_bias = nullptr;     // (k_dim)
   const f32* value_bias = nullptr;   // (v_dim)
-  const f32* query_norm = nullptr;   // (head_dim)
-  const f32* key_norm = nullptr;     // (head_dim)
+  const f32* query_norm = nullptr;   // (head_dim), or (q_dim) if it is of all heads
+  const f32* key_norm = nullptr;     // (head_dim), or (k_dim)
   const f32* value_norm = nullptr;   // (head_dim)
   Matrix output;                     // (n_embd, attended_dim)
   const f32* output_bias = nullptr;  // (n_embd)
@@ -45,11 +45,12 @@ struct DeltaNet {
 };
 
 struct Experts {
-  Matrix router;          // (n_expert, n_embd)
-  Span<Matrix> gate, up;  // (n_expert) of (n_ff, n_embd)
-  Span<Matrix> down;      // (n_expert) of (n_embd, n_ff)
-  FeedForward shared;     // that every token has, of width n_ff_shared
-  Matrix shared_gate;     // (1, n_embd): the sigmoid of its product scales the shared one's output; may not exist
+  Matrix router;                     // (n_expert, n_embd)
+  const f32* choice_bias = nullptr;  // (n_expert)
+  Span<Matrix> gate, up;             // (n_expert) of (n_ff, n_embd)
+  Span<Matrix> down;                 // (n_expert) of (n_embd, n_ff)
+  FeedForward shared;                // that every token has, of width n_ff_shared
+  Matrix shared_gate;  // (1, n_embd): the sigmoid of its product scales the shared one's output; may not exist
   // Gemma 4 has a dense feed-forward beside them: both outputs have norms, and the router one of its own for its input.
   const f32* router_norm = nullptr;       // (n_embd)
   const f32* norm = nullptr;              // (n_embd)

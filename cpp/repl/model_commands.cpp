@@ -81,9 +81,11 @@ void describe_model(Context& repl) {
   row("architecture") << c.architecture_name << ", " << line.writer.text() << " parameters, " << model.quantization()
                       << '\n';
   row("layers") << c.n_layer() << " of width " << c.n_embd << ", ";
-  if (c.widest.n_expert != 0) {
-    repl.out << c.widest.n_expert << " experts of " << c.widest.n_ff << ", " << c.widest.n_expert_used
-             << " for each token\n";
+  const model::LayerShape& last = c.layers[c.n_layer() - 1];  // the first may have no experts
+  if (last.n_expert != 0) {
+    repl.out << last.n_expert << " experts of " << last.n_ff << ", " << last.n_expert_used << " for each token";
+    if (last.n_ff_shared != 0) repl.out << ", one of " << last.n_ff_shared << " for all";
+    repl.out << '\n';
   } else {
     repl.out << "feed-forward " << c.widest.n_ff << '\n';
   }

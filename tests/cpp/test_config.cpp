@@ -304,6 +304,14 @@ TEST(yarn_of_another_form_is_refused) {
   CHECK(config_with("llama", {real("rope.scaling.yarn_beta_fast", 8)}).ok());
 }
 
+TEST(llama_may_be_a_mixture) {
+  const auto mixture = config_with("llama", {number("expert_count", 8), number("expert_used_count", 2)});
+  REQUIRE(mixture.ok());
+  CHECK_EQ(mixture.value().layers[0].n_expert, 8);
+  CHECK_EQ(mixture.value().layers[0].n_ff, 512);
+  CHECK(refused(config_with("llama", {number("expert_count", 8)}), Code::not_found, "llama.expert_used_count"));
+}
+
 TEST(sliding_layers_of_yarn_keep_their_magnitude) {
   const auto config = config_with("gemma3", {number("attention.sliding_window", 64), text("rope.scaling.type", "yarn"),
                                              real("rope.scaling.factor", 8)});

@@ -25,6 +25,9 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from .functions import geglu, rms_norm, silu, softcap, softmax, swiglu
+from .routing import Routing, read_routing, route
+
 F64 = npt.NDArray[np.float64]
 
 ARCHITECTURES = (
@@ -34,7 +37,9 @@ ARCHITECTURES = (
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2")  # pairs (2i, 2i+1) rotate
+_BY_PLACE = ("seed_oss", *_DELTA_NETS)  # name the feed-forward's norm by its place
+# Pairs (2i, 2i+1) rotate.
+_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2")
 
 
 class Adapter:
@@ -186,7 +191,7 @@ class Description:
     eps: float
     embedding_scale: float
     attention_scale: float
-    activation: Callable[[F64], F64]
+    activation: Callable[[F64, F64], F64]  # of gate and up
     attention_cap: float  # 0: none
     final_cap: float  # 0: none
     window: int  # 0: no layer slides
@@ -196,6 +201,8 @@ class Description:
     logit_scale: float  # divides
     rope_full: Rope
     rope_sliding: Rope
+    routing: Routing
+    ffn_norm: str
 
 
 def describe(file: File, n_ctx: int) -> Description:
@@ -243,49 +250,28 @@ def describe(file: File, n_ctx: int) -> Description:
         rope_sliding = replace(rope_sliding, frequency=base ** (-np.arange(0, head_dim, 2) / head_dim), magnitude=1.0)
     if file.arch == "cohere2" or (file.arch == "exaone4" and window):
         rotates = sliding
+    eps = file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0)
     return Description(
         n_layer=n_layer,
         n_head=n_head,
         n_head_kv=file.per_layer("attention.head_count_kv", n_head),
         head_dim=head_dim,
-        eps=file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0),
+        eps=eps,
         embedding_scale=math.sqrt(n_embd) if gemma else granites("embedding_scale"),
         residual_scale=granites("residual_scale"),
         logit_scale=1 / file.get("logit_scale", 1.0) if file.arch == "cohere2" else granites("logit_scale"),
         rotates=rotates,
         attention_scale=scale,
-        activation=gelu_tanh if gemma else silu,
+        activation=geglu if gemma else swiglu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
         final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma else 0.0,
         window=window,
         sliding=sliding,
         rope_full=_rope(file, head_dim, base, factor, n_ctx),
         rope_sliding=rope_sliding,
+        routing=read_routing(file.arch, file.get),
+        ffn_norm="post_attention_norm" if file.arch in _BY_PLACE else "ffn_norm",
     )
-
-
-# ---------------------------------------------------------------- functions
-
-
-def silu(x: F64) -> F64:
-    return np.asarray(x / (1 + np.exp(-x)))
-
-
-def gelu_tanh(x: F64) -> F64:
-    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x))))
-
-
-def rms_norm(x: F64, weight: F64, eps: float) -> F64:
-    return np.asarray(x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight)
-
-
-def softcap(x: F64, cap: float) -> F64:
-    return cap * np.tanh(x / cap) if cap else x
-
-
-def softmax(x: F64) -> F64:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 # ---------------------------------------------------------------- the pass
@@ -399,27 +385,27 @@ class Referee:
         return self.linear(blk + "attn_output", out.reshape(n, -1))
 
     def experts(self, layer: int, x: F64) -> F64:
-        """The chosen experts' outputs by their shares of the router's softmax, which are made to sum to one."""
+        """The chosen experts' outputs by their weights."""
         blk = f"blk.{layer}.ffn_"
-        share = softmax(x @ self.file.tensor(blk + "gate_inp.weight").T)
         down = self.matrix(f"{blk}down_exps")
         if self.file.has(f"{blk}gate_up_exps.weight"):
             gate, up = np.split(self.matrix(f"{blk}gate_up_exps"), 2, axis=1)
         else:
             gate, up = self.matrix(f"{blk}gate_exps"), self.matrix(f"{blk}up_exps")
-        n_used = self.file.per_layer("expert_used_count", 0)[layer]
         out = np.zeros_like(x)
-        for t, token in enumerate(x):
-            chosen = np.argsort(-share[t], kind="stable")[:n_used]
-            for expert in chosen:
-                hidden = self.d.activation(gate[expert] @ token) * (up[expert] @ token)
-                out[t] += share[t, expert] / max(share[t, chosen].sum(), 2**-14) * (down[expert] @ hidden)
-        if self.file.has(blk + "up_shexp.weight"):  # one more, that every token has
-            hidden = self.d.activation(self.linear(blk + "gate_shexp", x)) * self.linear(blk + "up_shexp", x)
-            own = self.linear(blk + "down_shexp", hidden)
+        logits = self.linear(blk + "gate_inp", x)
+        n_used = self.file.per_layer("expert_used_count", 0)[layer]
+        routed = route(self.d.routing, n_used, logits, self.file.optional(f"blk.{layer}.exp_probs_b.bias"))
+        for t, (chosen, weights) in enumerate(zip(*routed, strict=True)):
+            for expert, weight in zip(chosen, weights, strict=True):
+                hidden = self.d.activation(gate[expert] @ x[t], up[expert] @ x[t])
+                out[t] += weight * (down[expert] @ hidden)
+        if self.file.has(blk + "gate_shexp.weight"):  # one for all tokens
+            hidden = self.d.activation(self.linear(blk + "gate_shexp", x), self.linear(blk + "up_shexp", x))
+            y = self.linear(blk + "down_shexp", hidden)
             if self.file.has(blk + "gate_inp_shexp.weight"):
-                own /= 1 + np.exp(-x @ self.file.tensor(blk + "gate_inp_shexp.weight").reshape(-1, 1))
-            out += own
+                y /= 1 + np.exp(-x @ self.file.tensor(blk + "gate_inp_shexp.weight").reshape(-1, 1))
+            out += y
         return out
 
     def feed_forward(self, layer: int, x: F64) -> F64:
@@ -431,7 +417,7 @@ class Referee:
             gate = self.linear(blk + "ffn_gate", x)
         else:
             gate, up = np.split(up, 2, axis=-1)
-        return self.linear(blk + "ffn_down", self.d.activation(gate) * up)
+        return self.linear(blk + "ffn_down", self.d.activation(gate, up))
 
     def logits(self, ids: Sequence[int]) -> F64:
         """The logits after each position, (tokens, vocabulary)."""
@@ -443,9 +429,10 @@ class Referee:
             if self.file.arch == "cohere2":  # both read the same norm
                 x = x + y + self.feed_forward(layer, self.norm(blk + "attn_norm", x))
                 continue
-            late = self.file.arch in ("seed_oss", *_DELTA_NETS)  # these name the feed-forward's norm by its place
-            x = x + (y if late else self.norm(blk + "post_attention_norm", y)) * self.d.residual_scale
-            y = self.feed_forward(layer, self.norm(blk + ("post_attention_norm" if late else "ffn_norm"), x))
+            if self.d.ffn_norm != "post_attention_norm":
+                y = self.norm(blk + "post_attention_norm", y)
+            x = x + y * self.d.residual_scale
+            y = self.feed_forward(layer, self.norm(blk + self.d.ffn_norm, x))
             x = x + self.norm(blk + "post_ffw_norm", y) * self.d.residual_scale
         x = self.norm("output_norm", x)
         tied = self.file.arch in ("gemma2", "cohere2") or not self.file.has("output.weight")

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import gguf_file as gf
-from .forward import F64, File, Rope, gelu_tanh, rms_norm, softcap, softmax
+from .forward import F64, File, Rope
+from .functions import gelu_tanh, rms_norm, softcap, softmax
 
 if TYPE_CHECKING:
     from .models import Shape

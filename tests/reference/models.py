@@ -146,7 +146,6 @@ _GEMMA = Shape(
     sliding_window=64,
     embedding_gain=1.6,
 )
-
 _SLIDING = {"sliding": True, "n_head": 4, "n_head_kv": 2, "head_dim": 64, "n_ff": 512}
 _FULL = {"sliding": False, "n_head": 2, "n_head_kv": 1, "head_dim": 128, "n_ff": 512}
 _GEMMA4 = replace(
@@ -296,6 +295,8 @@ def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
     # Norms, biases, rope factors, routers and convolutions stay F32, as converters write them.
     is_small = "ffn_gate_inp" in name or "ssm_conv1d" in name
     kind = wtype if values.ndim >= 2 and not is_small else "F32"
+    if values.shape[-1] % gf.TENSOR_TYPES[kind][1] != 0:  # quantizers, too, fall back where blocks do not divide rows
+        kind = "Q8_0"
     return gf.Tensor(name, values.shape, kind, lambda: [quantize(values, kind).tobytes()])
 
 
@@ -367,7 +368,8 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         blk = f"blk.{layer}."
         if s.pre_norm:
             yield norm(blk + "attn_norm", s.n_embd)
-        if s.delta_period and (layer + 1) % s.delta_period:
+        delta = s.delta_period and (layer + 1) % s.delta_period
+        if delta:
             keys, values = s.delta_keys * s.delta_dim, s.delta_heads * s.delta_dim
             yield matrix(blk + "attn_qkv", 2 * keys + values, s.n_embd)
             yield matrix(blk + "attn_gate", values, s.n_embd)
@@ -389,7 +391,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                 yield matrix(blk + f"attn_{letter}", n_out, s.n_embd, gain)
                 if s.qkv_bias:
                     yield bias(blk + f"attn_{letter}", n_out)
-        if not (s.delta_period and (layer + 1) % s.delta_period):
+        if not delta:
             if s.qk_norm:
                 yield norm(blk + "attn_q_norm", n_q if s.whole_norm else s.head_dim, 1.5)
                 yield norm(blk + "attn_k_norm", n_kv if s.whole_norm else s.head_dim)
@@ -398,7 +400,8 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                 yield bias(blk + "attn_output", s.n_embd)
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
-        late = s.arch == "seed_oss" or s.delta_period  # these name the feed-forward's norm by its place
+        # These name the feed-forward's norm by its place.
+        late = s.arch == "seed_oss" or s.delta_period
         if s.pre_norm and s.arch != "cohere2":
             yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
         if s.n_expert:

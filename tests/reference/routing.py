@@ -1,0 +1,56 @@
+"""Which experts each token takes, and with what weights, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .functions import softmax
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How experts are chosen and weighed."""
+
+    gating: str  # "softmax", "sigmoid", "softplus": its root; "chosen": the softmax over the chosen ones alone
+    normalized: bool
+    scale: float
+    n_group: int
+    n_group_used: int
+
+
+def read_routing(arch: str, get: Callable[[str, Any], Any]) -> Routing:
+    """From a file's metadata."""
+    gating, normalized, scale = "softmax", True, 1.0
+    groups = [get(f"expert_group_{count}", 1) for count in ("count", "used_count")]
+    return Routing(gating, normalized, scale, *groups)
+
+
+def route(r: Routing, n_used: int, logits: F64, bias: F64 | None) -> tuple[npt.NDArray[np.intp], F64]:
+    """The experts of each token and their weights, (tokens, n_used) each. `bias` counts in the choice alone."""
+    share = logits
+    if r.gating == "softmax":
+        share = softmax(logits)
+    if r.gating == "sigmoid":
+        share = 1 / (1 + np.exp(-logits))
+    if r.gating == "softplus":
+        share = np.sqrt(np.log1p(np.exp(logits)))
+    score = share if bias is None else share + bias
+    if r.n_group > 1:  # groups compete by the sum of their two best
+        of_groups = score.reshape(len(score), r.n_group, -1)
+        sums = np.sort(of_groups, axis=-1)[..., -2:].sum(axis=-1)
+        rank = np.argsort(np.argsort(-sums, kind="stable"), kind="stable")
+        score = np.where(rank[..., None] < r.n_group_used, of_groups, -np.inf).reshape(share.shape)
+    chosen = np.argsort(-score, kind="stable")[:, :n_used]
+    weights = np.take_along_axis(share, chosen, axis=-1)
+    if r.gating == "chosen":
+        weights = softmax(weights)
+    if r.normalized:
+        weights = weights / np.maximum(weights.sum(axis=-1, keepdims=True), 2**-14)
+    return chosen, np.asarray(weights * r.scale)
