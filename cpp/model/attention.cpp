@@ -44,6 +44,7 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
     }
     const BatchToken& token = pass.batch[t];
     turn(queries, shape.n_head, weights.query_norm);
+    if (config.temperature_scale != 0) table.scale(queries, query_temperature(config, token.position), shape.q_dim());
     if (shape.shares_kv) return;
     f32* const keys = scratch.key + u64(t) * shape.k_dim();
     f32* const values = scratch.value + u64(t) * shape.v_dim();

@@ -29,6 +29,7 @@ struct Traits {
 constexpr Str late_norm = "post_attention_norm.weight";  // some name the feed-forward's norm by its place
 constexpr Traits architectures[] = {
     {.name = "llama", .architecture = Architecture::llama, .rope_neox = false, .may_have_experts = true},
+    {.name = "mistral3", .architecture = Architecture::mistral3, .rope_neox = false, .may_have_experts = true},
     {.name = "qwen2", .architecture = Architecture::qwen2},
     {.name = "qwen3", .architecture = Architecture::qwen3, .query_key_norms = true},
     {.name = "qwen3moe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
@@ -217,6 +218,10 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
     case Architecture::llama: read_attention_scale(reader, config); break;
+    case Architecture::mistral3:
+      config.temperature_scale = reader.real("attention.temperature_scale", 0, 0, 1e3);
+      config.temperature_length = config.rope_original_context;
+      break;
     case Architecture::granite:
     case Architecture::granitemoe: {
       read_attention_scale(reader, config);

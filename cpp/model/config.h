@@ -10,6 +10,7 @@ namespace flyball::model {
 // Other names are the same model: mistral files say `llama`, qwen3vl is qwen3 with an image part.
 enum class Architecture : u8 {
   llama,
+  mistral3,
   qwen2,
   qwen3,
   qwen3moe,
@@ -133,10 +134,12 @@ struct Config {
 
   f32 norm_eps = 0;
   Activation activation = Activation::silu;
-  bool post_norms = false;    // gemma: a norm after attention and after the feed-forward, before the residual sum
-  f32 embedding_scale = 1;    // gemma: sqrt(n_embd)
-  f32 attention_scale = 0;    // 1 / sqrt(head_dim) unless the architecture says otherwise
-  f32 attention_softcap = 0;  // 0: none
+  bool post_norms = false;     // gemma: a norm after attention and after the feed-forward, before the residual sum
+  f32 embedding_scale = 1;     // gemma: sqrt(n_embd)
+  f32 attention_scale = 0;     // 1 / sqrt(head_dim) unless the architecture says otherwise
+  f32 attention_softcap = 0;   // 0: none
+  f64 temperature_scale = 0;   // mistral3: queries grow with the logarithm of their position; 0: they do not
+  u32 temperature_length = 1;  // positions that share a factor
   f32 final_softcap = 0;
   f32 residual_scale = 1;  // granite: of what attention and feed-forward add
   f32 logit_scale = 1;     // granite
@@ -169,6 +172,8 @@ struct Config {
   f64 rope_factor = 1;     // linear, yarn: positions are divided by it
   f64 rope_magnitude = 1;  // multiplies cosines and sines (rope.scaling.attn_factor, and yarn's own)
   f64 rope_magnitude_sliding = 1;
+  f64 yarn_beta_fast = 32;        // turns within the original context from which on a pair keeps its frequency
+  f64 yarn_beta_slow = 1;         // and up to which it is interpolated
   bool long_rope = false;         // factors of long and short contexts are tensors
   u32 rope_original_context = 0;  // yarn; longrope: the longest context that takes the short factors
 };

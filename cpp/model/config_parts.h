@@ -7,6 +7,7 @@
 namespace flyball::model {
 
 f32 read_scale(Reader& reader, Str key);  // a factor; 0 means that there is none
+f64 yarn_magnitude(f64 factor, f64 multiplier);
 void read_rope(Reader& reader, Config& config, bool from_ollama);
 
 void read_groups(Reader& reader, Config& config);  // of experts, in any architecture that has some

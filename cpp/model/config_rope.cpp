@@ -4,6 +4,9 @@
 
 namespace flyball::model {
 
+// Peng et al. 2023 (YaRN), eq. 22: attention is sharpened by scaling queries and keys alike.
+f64 yarn_magnitude(f64 factor, f64 multiplier) { return factor > 1 ? 1 + 0.1 * multiplier * log64(factor) : 1; }
+
 namespace {
 
 void read_rope_bases(Reader& reader, Config& config, bool from_ollama) {
@@ -18,15 +21,25 @@ void read_rope_bases(Reader& reader, Config& config, bool from_ollama) {
 
 void read_yarn(Reader& reader, Config& config) {
   config.rope_scaling = RopeScaling::yarn;
-  // Peng et al. 2023 (YaRN), eq. 22: attention is sharpened by scaling queries and keys alike.
-  if (config.rope_factor > 1) config.rope_magnitude *= 1 + 0.1 * log64(config.rope_factor);
   constexpr Str what = "this form of YaRN";
-  reader.demand("rope.scaling.yarn_beta_fast", 32, what);
-  reader.demand("rope.scaling.yarn_beta_slow", 1, what);
+  const bool mistral3 = config.architecture == Architecture::mistral3;
+  if (mistral3) {
+    config.yarn_beta_fast = reader.real("rope.scaling.yarn_beta_fast", 32, 1e-3, 1e6);
+    config.yarn_beta_slow = reader.real("rope.scaling.yarn_beta_slow", 1, 1e-3, 1e6);
+  } else {
+    reader.demand("rope.scaling.yarn_beta_fast", 32, what);
+    reader.demand("rope.scaling.yarn_beta_slow", 1, what);
+  }
+  constexpr Str key = "rope.scaling.yarn_log_multiplier";
+  f64 multiplier = 0;
+  if (mistral3)
+    multiplier = reader.real(key, 0, 0, 1e3);
+  else
+    reader.demand(key, 0, what);
+  config.rope_magnitude *= yarn_magnitude(config.rope_factor, 1) / yarn_magnitude(config.rope_factor, multiplier);
   reader.demand("rope.scaling.beta_fast", 32, what);  // Ollama's names
   reader.demand("rope.scaling.beta_slow", 1, what);
   reader.demand("rope.scaling.yarn_attn_factor", 1, what);
-  reader.demand("rope.scaling.yarn_log_multiplier", 0, what);
   reader.demand("rope.scaling.extrapolation_factor", 1, what);
   if (reader.real("rope.scaling.yarn_ext_factor", -1, -1e6, 1e6) >= 0)  // negative: not set
     reader.demand("rope.scaling.yarn_ext_factor", 1, what);

@@ -9,17 +9,16 @@ constexpr f64 two_pi = 6.283185307179586476925286766559;
 constexpr f32 still_factor = 1e9f;  // from here on a pair does not turn: Gemma 4's files write 1e30
 
 // YaRN (Peng et al. 2023, eq. 17-23): pairs that turn often within the original context keep their frequency, those
-// that turn less than once are interpolated, a linear ramp lies between.
+// that turn seldom are interpolated, a linear ramp lies between.
 struct YarnRamp {
   f64 low = 0, high = 0;
 
   YarnRamp(const Config& config, u32 n_rot, f64 base) {
-    constexpr f64 beta_fast = 32, beta_slow = 1;
     const auto pair_that_turns = [&](f64 turns) {
       return n_rot * log64(config.rope_original_context / (turns * two_pi)) / (2 * log64(base));
     };
-    low = max(0.0, floor(pair_that_turns(beta_fast)));
-    high = min(n_rot - 1.0, -floor(-pair_that_turns(beta_slow)));
+    low = max(0.0, floor(pair_that_turns(config.yarn_beta_fast)));
+    high = min(n_rot - 1.0, -floor(-pair_that_turns(config.yarn_beta_slow)));
   }
   f64 keep(u32 pair) const {  // 1: keep the frequency, 0: interpolate
     const f64 along = (pair - low) / max(0.001, high - low);
@@ -80,6 +79,10 @@ Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weight
     fill(config, plain ? nullptr : factors, config.rope_base_sliding, !plain, rope.frequencies_sliding);
   }
   return rope;
+}
+
+f32 query_temperature(const Config& config, u32 position) {
+  return f32(1 + config.temperature_scale * log64(1 + position / config.temperature_length));
 }
 
 void rope_angles(Span<const f64> frequencies, f64 magnitude, u32 position, f32* cosines, f32* sines) {

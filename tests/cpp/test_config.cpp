@@ -304,6 +304,25 @@ TEST(yarn_of_another_form_is_refused) {
   CHECK(config_with("llama", {real("rope.scaling.yarn_beta_fast", 8)}).ok());
 }
 
+TEST(yarn_of_mistral3_is_what_the_file_says) {
+  const auto yarn = [](const Field& field) {
+    return config_with("mistral3", {text("rope.scaling.type", "yarn"), real("rope.scaling.factor", 16), field});
+  };
+  const auto plain = yarn(real("rope.scaling.yarn_beta_fast", 4));
+  REQUIRE(plain.ok());
+  CHECK_EQ(plain.value().yarn_beta_fast, 4.0);
+  CHECK_EQ(plain.value().yarn_beta_slow, 1.0);
+  CHECK(plain.value().rope_magnitude > 1.27);
+  const auto whole = yarn(real("rope.scaling.yarn_log_multiplier", 1));
+  REQUIRE(whole.ok());
+  CHECK_EQ(whole.value().rope_magnitude, 1.0);
+  CHECK(refused(yarn(real("rope.scaling.yarn_beta_slow", -1)), Code::corrupt, "mistral3.rope.scaling.yarn_beta_slow"));
+  CHECK(refused(yarn(real("rope.scaling.yarn_attn_factor", 0.5f)), Code::unsupported,
+                "mistral3.rope.scaling.yarn_attn_factor"));
+  CHECK(refused(config_with("mistral3", {real("attention.temperature_scale", -0.5f)}), Code::corrupt,
+                "mistral3.attention.temperature_scale"));
+}
+
 TEST(llama_may_be_a_mixture) {
   const auto mixture = config_with("llama", {number("expert_count", 8), number("expert_used_count", 2)});
   REQUIRE(mixture.ok());

@@ -67,8 +67,8 @@ std::string with(const std::string& architecture, const Tensors& added) {
 }  // namespace
 
 TEST(every_architecture_takes_its_own_tensors) {
-  for (const char* architecture :
-       {"llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "gemma2", "gemma3", "phi3", "smollm3", "granite", "ernie4_5"})
+  for (const char* architecture : {"llama", "mistral3", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "gemma2", "gemma3",
+                                   "phi3", "smollm3", "granite", "ernie4_5"})
     CHECK_EQ(check(architecture, 2, tensors_of(architecture, 2)), "ok");
 }
 

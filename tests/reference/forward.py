@@ -34,12 +34,13 @@ ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
+    *("mistral3"),
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 _BY_PLACE = ("seed_oss", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
-_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2")
+_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3")
 
 
 class Adapter:
@@ -142,17 +143,17 @@ class Rope:
         return y
 
 
-def _yarn_blend(n_rot: int, base: float, original: int) -> F64:
+def _yarn_blend(n_rot: int, base: float, original: int, fast: float, slow: float) -> F64:
     """How much of each pair's original frequency YaRN keeps: 1 for fast pairs, 0 for slow ones.
 
-    The ramp runs between the pairs that make 32 turns and 1 turn over the original context (beta_fast, beta_slow).
+    The ramp runs between the pairs that make `fast` and `slow` turns over the original context.
     """
 
     def pair_with(turns: float) -> float:
         return n_rot * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low = max(0, math.floor(pair_with(32)))
-    high = min(n_rot - 1, math.ceil(pair_with(1)))
+    low = max(0, math.floor(pair_with(fast)))
+    high = min(n_rot - 1, math.ceil(pair_with(slow)))
     ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
     return np.asarray(1 - np.clip(ramp, 0, 1))
 
@@ -166,15 +167,20 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
     # Per-pair divisors: Llama 3.1's one tensor, or Phi-3's two, chosen by the size of the context, not by position.
     length = "long" if n_ctx > original else "short"
     for name in ("rope_freqs.weight", f"rope_factors_{length}.weight"):
-        if file.has(name) and file.arch in ("llama", "phi3", "exaone4"):
+        if file.has(name) and file.arch in ("llama", "mistral3", "phi3", "exaone4"):
             frequency = frequency / file.tensor(name)
             break
 
     kind = file.get("rope.scaling.type", "linear")
     if kind == "yarn":
-        keep = _yarn_blend(n_rot, base, original)
+        chosen = file.arch == "mistral3"  # others have the defaults, whatever their keys say
+        ends = (("fast", 32.0), ("slow", 1.0))
+        betas = [file.get(f"rope.scaling.yarn_beta_{end}", turns) if chosen else turns for end, turns in ends]
+        keep = _yarn_blend(n_rot, base, original, *betas)
         frequency = frequency * (keep + (1 - keep) / factor)
-        magnitude *= 1 + 0.1 * math.log(factor) if factor > 1 else 1.0
+        multiplier = file.get("rope.scaling.yarn_log_multiplier", 0.0) if chosen else 0.0
+        if factor > 1:
+            magnitude *= (1 + 0.1 * math.log(factor)) / (1 + 0.1 * multiplier * math.log(factor))
     elif kind != "none":
         frequency = frequency / factor
     return Rope(frequency, magnitude, interleaved=file.arch in _PAIRED)
@@ -191,6 +197,7 @@ class Description:
     eps: float
     embedding_scale: float
     attention_scale: float
+    temperature: tuple[float, int]  # queries times 1 + scale ln(1 + floor(position / length)): scale, length
     activation: Callable[[F64, F64], F64]  # of gate and up
     attention_cap: float  # 0: none
     final_cap: float  # 0: none
@@ -262,6 +269,10 @@ def describe(file: File, n_ctx: int) -> Description:
         logit_scale=1 / file.get("logit_scale", 1.0) if file.arch == "cohere2" else granites("logit_scale"),
         rotates=rotates,
         attention_scale=scale,
+        temperature=(
+            file.get("attention.temperature_scale", 0.0) if file.arch == "mistral3" else 0.0,
+            file.get("rope.scaling.original_context_length", file.get("context_length", 0)),
+        ),
         activation=geglu if gemma else swiglu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
         final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma else 0.0,
@@ -372,6 +383,8 @@ class Referee:
         q, k = self.norm_heads(blk + "attn_q_norm", q), self.norm_heads(blk + "attn_k_norm", k)
         if d.rotates[layer] and not late:
             q, k = rope.apply(q), rope.apply(k)
+        warmth, length = d.temperature
+        q = q * (1 + warmth * np.log(1 + np.arange(n) // length))[:, None, None]
 
         distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
         visible = (distance >= 0) & ((distance < d.window) | (not d.sliding[layer]))

@@ -82,6 +82,8 @@ class Shape:
     rope_factor: float = 1.0
     rope_original: int = 0  # 0: key absent
     rope_attn_factor: float = 0.0  # 0: key absent
+    yarn: tuple[float, float, float] | None = None  # beta_fast, beta_slow, log_multiplier
+    temperature_scale: float = 0.0  # 0: key absent
     rope_freqs: bool = False  # the tensor rope_freqs.weight, as Llama 3.1 has it
     rope_long_short: bool = False  # the tensors rope_factors_long.weight and _short, as Phi-3 has them
     sliding_window: int = 0
@@ -166,6 +168,19 @@ VARIANTS: dict[str, Shape] = {
     "llama-linear": replace(_LLAMA, rope_scaling="linear", rope_factor=4.0),
     "llama-yarn": replace(_LLAMA, rope_scaling="yarn", rope_factor=4.0, rope_original=128),
     "mistral": replace(_LLAMA, tokenizer="spm", rope_base=1000000.0, n_embd=512, n_ff=768, n_head=8, n_vocab=400),
+    "mistral3": replace(
+        _LLAMA,
+        arch="mistral3",
+        head_dim=128,
+        explicit_head_dim=True,
+        rope_base=1000000.0,
+        rope_scaling="yarn",
+        rope_factor=16.0,
+        rope_original=32,
+        rope_attn_factor=1.1,
+        yarn=(8.0, 0.5, 1.0),
+        temperature_scale=0.1,
+    ),
     "qwen2": Shape("qwen2", tokenizer="qwen2", qkv_bias=True, rms_eps=1e-6, rope_base=1000000.0, tied=True),
     "qwen3": _QWEN3,
     "qwen3moe": replace(_QWEN3, arch="qwen3moe", n_head=4, head_dim=64, n_ff=256, n_expert=8, n_expert_used=3),
@@ -507,6 +522,7 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,
         "rope.scaling.original_context_length": gf.u32(s.rope_original) if s.rope_original else None,
         "rope.scaling.attn_factor": gf.f32(s.rope_attn_factor) if s.rope_attn_factor else None,
+        "attention.temperature_scale": gf.f32(s.temperature_scale) if s.temperature_scale else None,
     }
     if s.delta_period:
         optional |= {
@@ -517,6 +533,9 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
             "ssm.time_step_rank": gf.u32(s.delta_heads),
             "ssm.inner_size": gf.u32(s.delta_heads * s.delta_dim),
         }
+    if s.yarn:
+        for key, value in zip(("beta_fast", "beta_slow", "log_multiplier"), s.yarn, strict=True):
+            optional[f"rope.scaling.yarn_{key}"] = gf.f32(value)
     meta.update({f"{a}.{key}": value for key, value in optional.items() if value is not None})
     if a == "gemma4":
         meta.update(gemma4.metadata(s))

@@ -46,7 +46,21 @@ def test_a_difference_would_be_found() -> None:
 
 @pytest.mark.parametrize(
     "variant",
-    ["llama", "gemma2", "gemma3", "phi3", "qwen3", "qwen3moe", "smollm3", "granite", "gemma4-shared", "gemma4-moe"],
+    [
+        *(
+            "llama",
+            "gemma2",
+            "gemma3",
+            "phi3",
+            "qwen3",
+            "qwen3moe",
+            "smollm3",
+            "granite",
+            "gemma4-shared",
+            "gemma4-moe",
+        ),
+        *("mistral3",),
+    ],
 )
 def test_decode_equals_prefill(variant: str, model_file: Callable[..., Path]) -> None:
     """Logits of a decoded position have the bits of the same position computed in a batch."""

@@ -58,7 +58,10 @@ def saved_by_llama_cpp(arch: str) -> dict[str, gf.Value | None]:
 
 @pytest.mark.parametrize(
     "arch",
-    ["llama", "qwen2", "qwen2vl", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "seed_oss", "ernie4_5", "gemma4"],
+    [
+        *("llama", "qwen2", "qwen2vl", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "seed_oss", "ernie4_5"),
+        *("gemma4", "mistral3"),
+    ],
 )
 def test_what_llama_cpp_saves_of_a_model_changes_nothing(tmp_path: Path, arch: str) -> None:
     shape: dict[str, Any] = {"rope_scaling": "", "rope_attn_factor": 0.0}
