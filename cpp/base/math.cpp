@@ -64,6 +64,13 @@ f32 softplus32(f32 x) {
   return f32(e < 0x1p-20 ? e - e * e * 0.5 : log64(1.0 + e));
 }
 
+f32 swiglu_clamped32(f32 gate, f32 up) {
+  gate = gate > c::swiglu_limit ? c::swiglu_limit : gate;
+  up = up > c::swiglu_limit ? c::swiglu_limit : up;
+  up = up < -c::swiglu_limit ? -c::swiglu_limit : up;
+  return gate / (1.0f + exp32(gate * c::swiglu_scale)) * (up + 1.0f);
+}
+
 f64 exp64(f64 x) {
   if (x != x) return x;
   if (x > 709.782712893384) return __builtin_inf();

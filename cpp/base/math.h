@@ -70,6 +70,7 @@ constexpr f32 tanh_c3 = -0x1.555532p-2f, tanh_c5 = 0x1.110726p-3f, tanh_c7 = -0x
               tanh_c11 = -0x1.75e1cap-8f;
 constexpr f32 gelu_scale = -0x1.988454p+0f;  // -2 sqrt(2 / pi)
 constexpr f32 gelu_cubic = 0.044715f;
+constexpr f32 swiglu_scale = -1.702f, swiglu_limit = 7.0f;
 }  // namespace math_constants
 
 // e^x for f32. Cody-Waite reduction by ln 2 in two parts, polynomial of degree 6, scaling by two exact powers of two.
@@ -80,6 +81,7 @@ f32 silu32(f32 x);      // x / (1 + e^-x)
 f32 gelu32(f32 x);      // gemma's tanh form, 0.5 x (1 + tanh u), computed as x / (1 + e^-2u): no cancellation for x < 0
 f32 sigmoid32(f32 x);   // 1 / (1 + e^-x)
 f32 softplus32(f32 x);  // log(1 + e^x) by double precision; x itself above 20
+f32 swiglu_clamped32(f32 gate, f32 up);  // gpt-oss: g / (1 + e^-1.702g) (u + 1), g at most 7 and u within -7 and 7
 
 // Double precision, for tables made once (rotary embedding) and for sampling.
 f64 exp64(f64 x);

@@ -34,6 +34,7 @@ constexpr Table amx_table_as(const char* name, u64 tile_features) {
       .scale = Avx512<&Table::scale>::call,
       .silu_mul = Avx512<&Table::silu_mul>::call,
       .gelu_mul = Avx512<&Table::gelu_mul>::call,
+      .swiglu_clamped = Avx512<&Table::swiglu_clamped>::call,
       .softcap = Avx512<&Table::softcap>::call,
       .silu = Avx512<&Table::silu>::call,
       .sigmoid_mul = Avx512<&Table::sigmoid_mul>::call,

@@ -275,9 +275,11 @@ void store_results(const Tile& tile, const AttentionSums& total) {
   const AttentionTask& task = tile.task;
   const u32 dim = task.cache->value_dim;
   for (u32 row = 0; row < tile.n_rows; ++row) {
-    f32* out = task.out + row / task.n_heads * task.out_stride + u64(row % task.n_heads) * dim;
+    const u32 head = row % task.n_heads;
+    f32* out = task.out + row / task.n_heads * task.out_stride + u64(head) * dim;
     const f32* values = total.values + u64(row) * tile.value_stride;
-    const F factor = set(1.0f / total.weights[row]);
+    const f32* sink = task.sinks ? task.sinks + head : nullptr;
+    const F factor = set(result_factor(total.largest[row], total.weights[row], sink));
     each_lane(dim, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(out + i, mul(get(values + i), factor)); });
   }
 }

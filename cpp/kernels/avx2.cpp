@@ -34,6 +34,7 @@ const Table avx2_table = {
     .scale = scale_by,
     .silu_mul = silu_mul,
     .gelu_mul = gelu_mul,
+    .swiglu_clamped = swiglu_clamped,
     .softcap = softcap,
     .silu = silu,
     .sigmoid_mul = sigmoid_mul,

@@ -98,6 +98,7 @@ struct AttentionTask {
   u32 window = 0;
   f32 scale = 1;                    // score = (q . k) * scale
   f32 softcap = 0;                  // > 0: score = softcap * tanh(score / softcap)
+  const f32* sinks = nullptr;       // (n_heads) or null: each head's score of no key, which only takes weight
   f32* scratch = nullptr;           // attention_scratch_floats(), aligned to 64 bytes, the task's own
   AttentionSplit* split = nullptr;  // null: the task computes all chunks, else its part of them
   u32 part = 0;
@@ -142,6 +143,10 @@ struct DeltaTask {
   u32 n_tokens = 0;
 };
 
+// What sums of weight * value are multiplied by at the end, from their largest score and sum of weights: a sink joins
+// those as one more score.
+f32 result_factor(f32 largest, f32 weights, const f32* sink);
+
 struct Table {
   const char* name;  // "amx", "avx512", "avx2", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
@@ -160,7 +165,8 @@ struct Table {
   void (*scale)(f32* y, f32 factor, u64 n);                         // y *= factor
   void (*silu_mul)(const f32* gate, const f32* up, f32* y, u64 n);  // y = silu(gate) * up
   void (*gelu_mul)(const f32* gate, const f32* up, f32* y, u64 n);
-  void (*softcap)(f32* y, f32 cap, u64 n);  // y = cap * tanh(y / cap)
+  void (*swiglu_clamped)(const f32* gate, const f32* up, f32* y, u64 n);  // gpt-oss: swiglu_clamped32
+  void (*softcap)(f32* y, f32 cap, u64 n);                                // y = cap * tanh(y / cap)
 
   void (*silu)(f32* y, u64 n);                          // y = silu(y)
   void (*sigmoid_mul)(const f32* gate, f32* y, u64 n);  // y = y * sigmoid(gate)

@@ -47,6 +47,15 @@ FLYBALL_INLINE F gelu_lanes(F x) {
   return div(x, add(set(1.0f), exp_lanes(mul(u, set(c::gelu_scale)))));
 }
 
+FLYBALL_INLINE F swiglu_clamped_lanes(F gate, F up) {
+  const F limit = set(c::swiglu_limit), least = set(-c::swiglu_limit);
+  gate = select(less(limit, gate), limit, gate);
+  up = select(less(limit, up), limit, up);
+  up = select(less(up, least), least, up);
+  const F e = exp_lanes(mul(gate, set(c::swiglu_scale)));
+  return mul(div(gate, add(set(1.0f), e)), add(up, set(1.0f)));
+}
+
 FLYBALL_INLINE F softcap_lanes(F x, F cap) { return mul(cap, tanh_lanes(div(x, cap))); }
 
 // y[i] = f(loads of lane i) for n values; `f` takes the index and a count of at most 16 lanes.
@@ -94,6 +103,11 @@ void gelu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
 
 void silu(f32* y, u64 n) {
   each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, silu_lanes(get(y + i))); });
+}
+
+void swiglu_clamped(const f32* gate, const f32* up, f32* y, u64 n) {
+  each_lane(n, [&](u64 i, auto get, auto put)
+                   FLYBALL_LAMBDA { put(y + i, swiglu_clamped_lanes(get(gate + i), get(up + i))); });
 }
 
 void sigmoid_mul(const f32* gate, f32* y, u64 n) {

@@ -89,6 +89,10 @@ void silu(f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = silu32(y[i]);
 }
 
+void swiglu_clamped(const f32* gate, const f32* up, f32* y, u64 n) {
+  for (u64 i = 0; i < n; ++i) y[i] = swiglu_clamped32(gate[i], up[i]);
+}
+
 void sigmoid_mul(const f32* gate, f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = y[i] / (1.0f + exp32(-gate[i]));
 }
@@ -132,6 +136,7 @@ constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
       .scale = scalar::scale,
       .silu_mul = scalar::silu_mul,
       .gelu_mul = scalar::gelu_mul,
+      .swiglu_clamped = scalar::swiglu_clamped,
       .softcap = scalar::softcap,
       .silu = scalar::silu,
       .sigmoid_mul = scalar::sigmoid_mul,

@@ -189,8 +189,9 @@ void attend_typed(const AttentionTask& task) {
     }
   }
   for (u32 row = 0; row < n_rows; ++row) {
-    f32* out = task.out + row / task.n_heads * task.out_stride + row % task.n_heads * dim;
-    const f32 factor = 1.0f / total.weights[row];
+    const u32 head = row % task.n_heads;
+    f32* out = task.out + row / task.n_heads * task.out_stride + head * dim;
+    const f32 factor = result_factor(total.largest[row], total.weights[row], task.sinks ? task.sinks + head : nullptr);
     for (u32 d = 0; d < dim; ++d) out[d] = total.values[u64(row) * dim + d] * factor;
   }
 }
@@ -246,3 +247,14 @@ void attend(const AttentionTask& task) {
 }
 
 }  // namespace flyball::kernels::scalar
+
+namespace flyball::kernels {
+
+f32 result_factor(f32 largest, f32 weights, const f32* sink) {
+  if (sink == nullptr) return 1.0f / weights;
+  const f32 new_largest = *sink > largest ? *sink : largest;
+  const f32 factor = exp32(largest - new_largest);
+  return factor / fma32(weights, factor, exp32(*sink - new_largest));
+}
+
+}  // namespace flyball::kernels

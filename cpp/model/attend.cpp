@@ -20,10 +20,12 @@ u32 max_tile_tokens(const LayerShape& shape) { return max(1u, tile_rows / heads_
 // One layer's attention. An item is a part of a tile for one key/value head.
 class TiledAttention {
  public:
-  TiledAttention(const Engine& engine, const Config& config, u32 layer, Span<const BatchToken> batch, Scratch& scratch)
+  TiledAttention(const Engine& engine, const Config& config, u32 layer, const f32* sinks, Span<const BatchToken> batch,
+                 Scratch& scratch)
       : engine_(engine),
         config_(config),
         shape_(config.layers[layer]),
+        sinks_(sinks),
         batch_(batch),
         scratch_(scratch),
         own_(scratch.attention) {}
@@ -50,6 +52,7 @@ class TiledAttention {
   const Engine& engine_;
   const Config& config_;
   const LayerShape& shape_;
+  const f32* const sinks_;
   const Span<const BatchToken> batch_;
   Scratch& scratch_;
   AttentionScratch& own_;
@@ -134,6 +137,7 @@ void TiledAttention::run_item(u32 item, f32* floats) const {
   task.out = scratch_.attended + tile.token * task.out_stride + first_head * shape_.value_dim;
   task.scale = config_.attention_scale;
   task.softcap = config_.attention_softcap;
+  if (sinks_) task.sinks = sinks_ + first_head;
   task.scratch = floats;
   if (tile.n_parts > 1) task.split = &own_.splits[tile.split + h];
   task.part = part - tile.part;
@@ -159,8 +163,9 @@ bool allocate_attention(Arena& arena, const Config& config, u32 max_tokens, Atte
   return !floats.empty() && !scratch.tiles.empty() && !scratch.splits.empty() && !scratch.sums.empty();
 }
 
-void attend(const Engine& engine, const Config& config, u32 layer, Span<const BatchToken> batch, Scratch& scratch) {
-  TiledAttention(engine, config, layer, batch, scratch).run();
+void attend(const Engine& engine, const Config& config, u32 layer, const f32* sinks, Span<const BatchToken> batch,
+            Scratch& scratch) {
+  TiledAttention(engine, config, layer, sinks, batch, scratch).run();
 }
 
 }  // namespace flyball::model

@@ -10,6 +10,8 @@ namespace flyball::model {
 bool allocate_attention(Arena& arena, const Config& config, u32 max_tokens, AttentionScratch& scratch);
 
 // scratch.query -> scratch.attended for every token of the batch, whose own keys and values are in the cache already.
-void attend(const Engine& engine, const Config& config, u32 layer, Span<const BatchToken> batch, Scratch& scratch);
+// sinks: (n_head) or null.
+void attend(const Engine& engine, const Config& config, u32 layer, const f32* sinks, Span<const BatchToken> batch,
+            Scratch& scratch);
 
 }  // namespace flyball::model

@@ -94,6 +94,7 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
     weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), whole ? k : shape.head_dim, own_kv);
   }
   if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
+  if (config.sinks) weights.sinks = loader.vector(LayerName(i, "attn_sinks.weight"), shape.n_head, true);
   weights.output = loader.matrix(LayerName(i, "attn_output.weight"), shape.attended_dim(), config.n_embd);
   weights.output_bias = loader.vector(LayerName(i, "attn_output.bias"), config.n_embd, false);
 }
@@ -136,7 +137,7 @@ bool run_attention(Pass& pass, u32 layer) {
   if (!pass.linear.multiply({products, shape.shares_kv ? 1u : 3u}, x)) return false;
   rope_and_store_kv(pass, layer);
   const u64 start = cycles(*pass.engine.platform);
-  attend(pass.engine, pass.config, layer, pass.batch, pass.scratch);
+  attend(pass.engine, pass.config, layer, weights.sinks, pass.batch, pass.scratch);
   pass.attention_cycles += cycles(*pass.engine.platform) - start;
 
   const u32 attended_dim = shape.attended_dim();

@@ -51,6 +51,7 @@ struct Pass {
     switch (config.activation) {
       case Activation::silu: return table.silu_mul(gate, up, y, n);
       case Activation::gelu: return table.gelu_mul(gate, up, y, n);
+      case Activation::swiglu_clamped: return table.swiglu_clamped(gate, up, y, n);
     }
   }
 

@@ -84,6 +84,7 @@ constexpr Traits architectures[] = {
      .shared_expert = true},
     {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
     {.name = "gemma4", .architecture = Architecture::gemma4, .query_key_norms = true, .plain_local_rope = true},
+    {.name = "gpt-oss", .architecture = Architecture::gpt_oss, .experts = true, .ffn_norm = late_norm},
     // As text: the three positions of an image's part are one, so that rotation is plain.
     {.name = "qwen2vl", .architecture = Architecture::qwen2},
     {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
@@ -276,6 +277,13 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       read_gemma4(file, reader, config);
       config.widest = {};
       for (const LayerShape& layer : config.layers) widen(config.widest, layer);
+      break;
+    case Architecture::gpt_oss:
+      config.activation = Activation::swiglu_clamped;
+      config.routing.gating = Gating::softmax_of_chosen;
+      config.routing.normalized = false;
+      config.sinks = true;
+      read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 2);
       break;
     case Architecture::ernie4_5:
     case Architecture::hunyuan_moe:

@@ -30,9 +30,10 @@ enum class Architecture : u8 {
   cohere2,
   hunyuan_dense,
   hunyuan_moe,
-  gemma4
+  gemma4,
+  gpt_oss
 };
-enum class Activation : u8 { silu, gelu };
+enum class Activation : u8 { silu, gelu, swiglu_clamped };
 enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
   softmax = 1,
   sigmoid = 2,
@@ -150,6 +151,7 @@ struct Config {
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
   bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
   Routing routing;
+  bool sinks = false;  // gpt-oss: each head has a score of no key
 
   bool query_key_norms = false;       // a norm for each head's query and key
   bool whole_norms = false;           // of those: one for all heads of a token

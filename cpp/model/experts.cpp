@@ -48,6 +48,7 @@ void gather(const Activations& from, u32 t, const ExpertScratch& scratch, u32 ro
 
 struct Target {
   Span<const Matrix> matrices;  // (n_expert)
+  const f32* biases;            // (n_expert, stride) or null
   f32* y;                       // (rows, stride)
 };
 
@@ -61,7 +62,8 @@ bool multiply_by_expert(Linear& linear, const ExpertScratch& scratch, u32 n_expe
     const u32 first = scratch.first[expert], n_rows = scratch.first[expert + 1] - first;
     for (const Target& target : targets) {
       if (n_rows == 0) continue;
-      products[n++] = {&target.matrices[expert], nullptr, target.y + u64(first) * stride, stride, first, n_rows};
+      const f32* const bias = target.biases ? target.biases + u64(expert) * stride : nullptr;
+      products[n++] = {&target.matrices[expert], bias, target.y + u64(first) * stride, stride, first, n_rows};
     }
     if (n + targets.size <= most && expert + 1 < n_expert) continue;
     if (!linear.multiply({products, n}, scratch.inputs, uses)) return false;
@@ -97,6 +99,10 @@ void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights)
   }
   weights.down = loader.experts(LayerName(i, "ffn_down_exps.weight"), n_ff, n, n_embd, 0, n_embd);
   weights.choice_bias = loader.vector(LayerName(i, "exp_probs_b.bias"), n, false);
+  weights.router_bias = loader.vector(LayerName(i, "ffn_gate_inp.bias"), n, false);
+  weights.gate_bias = loader.vector(LayerName(i, "ffn_gate_exps.bias"), n_ff, false, n);
+  weights.up_bias = loader.vector(LayerName(i, "ffn_up_exps.bias"), n_ff, false, n);
+  weights.down_bias = loader.vector(LayerName(i, "ffn_down_exps.bias"), n_embd, false, n);
   if (shape.n_ff_shared == 0) return;
   weights.shared.gate = loader.matrix(LayerName(i, "ffn_gate_shexp.weight"), n_embd, shape.n_ff_shared);
   weights.shared.up = loader.matrix(LayerName(i, "ffn_up_shexp.weight"), n_embd, shape.n_ff_shared);
@@ -210,7 +216,7 @@ bool run_experts(Pass& pass, u32 layer) {
                                                   n_tokens, input_kinds(weights), [&](u32 t) {
                                                     if (!beside) pass.add_residual(t, about.attention_post_norm);
                                                   });
-  const Product router[] = {{&weights.router, nullptr, own.logits, shape.n_expert}};
+  const Product router[] = {{&weights.router, weights.router_bias, own.logits, shape.n_expert}};
   if (!beside && !linear.multiply(router, x)) return false;
   linear.each_token(n_tokens, shape.n_expert, [&](u32 t) {
     const u64 at = u64(t) * n_used;
@@ -225,13 +231,13 @@ bool run_experts(Pass& pass, u32 layer) {
   own.inputs.x = own.gathered;
   linear.each_token(n_rows, n_embd / 16, [&](u32 place) { gather(x, place / n_used, own, own.row[place]); });
 
-  const Target inner[] = {{weights.gate, scratch.gate}, {weights.up, scratch.up}};
+  const Target inner[] = {{weights.gate, weights.gate_bias, scratch.gate}, {weights.up, weights.up_bias, scratch.up}};
   if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff, uses)) return false;
   linear.norm_and_quantize(own.inputs, scratch.gate, nullptr, n_ff, n_rows, kind_bit(weights.down[0]), [&](u32 r) {
     f32* gate = scratch.gate + u64(r) * n_ff;
     pass.activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);
   });
-  const Target outer[] = {{weights.down, own.outputs}};
+  const Target outer[] = {{weights.down, weights.down_bias, own.outputs}};
   if (!multiply_by_expert(linear, own, shape.n_expert, outer, n_embd, uses)) return false;
   const bool shared = shape.n_ff_shared != 0;
   if (shared && !run_shared(pass, weights, x, shape.n_ff_shared)) return false;

@@ -46,12 +46,14 @@ Span<f32> Loader::floats(Str name, u64 n) {
   return values;
 }
 
-const f32* Loader::vector(Str name, u64 n, bool required) {
-  const gguf::Tensor* tensor = find(name, n, 1, required);
+const f32* Loader::vector(Str name, u64 n, bool required, u64 rows) {
+  const gguf::Tensor* tensor = find(name, n, rows, required);
   if (!tensor || checks_only()) return nullptr;
-  const Span<f32> values = floats(name, n);
+  const Span<f32> values = floats(name, n * rows);
   if (values.empty()) return nullptr;
-  kernels::dequantize_row(tensor->type, tensor->data.data, u32(n), values.data);
+  const u64 row_bytes = tensor->data.size / rows;
+  for (u64 row = 0; row < rows; ++row)
+    kernels::dequantize_row(tensor->type, tensor->data.data + row * row_bytes, u32(n), values.data + row * n);
   done_with(*tensor, tensor->data);
   return values.data;
 }

@@ -18,10 +18,10 @@ class Loader {
 
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
-  void skip(Str name);  // a tensor that changes nothing, if the file has it
-  const f32* vector(Str name, u64 n, bool required);
-  const f32* transposed(Str name, u32 cols, u32 rows);  // (cols, rows) of a tensor (rows, cols)
-  f32* constant(f32 value, u32 n);                      // n times the value
+  void skip(Str name);                                              // a tensor that changes nothing, if the file has it
+  const f32* vector(Str name, u64 n, bool required, u64 rows = 1);  // (rows, n)
+  const f32* transposed(Str name, u32 cols, u32 rows);              // (cols, rows) of a tensor (rows, cols)
+  f32* constant(f32 value, u32 n);                                  // n times the value
   // Rows [first, first + rows) of a tensor whose shape has been checked, with the scale that the file has beside it:
   // one for the tensor, or number `expert` of one for each of `n_experts`.
   Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert = 0, u32 n_experts = 1);

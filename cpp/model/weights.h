@@ -19,6 +19,7 @@ struct Attention {
   const f32* query_norm = nullptr;   // (head_dim), or (q_dim) if it is of all heads
   const f32* key_norm = nullptr;     // (head_dim), or (k_dim)
   const f32* value_norm = nullptr;   // (head_dim)
+  const f32* sinks = nullptr;        // (n_head)
   Matrix output;                     // (n_embd, attended_dim)
   const f32* output_bias = nullptr;  // (n_embd)
 };
@@ -46,9 +47,13 @@ struct DeltaNet {
 
 struct Experts {
   Matrix router;                     // (n_expert, n_embd)
+  const f32* router_bias = nullptr;  // (n_expert)
   const f32* choice_bias = nullptr;  // (n_expert)
   Span<Matrix> gate, up;             // (n_expert) of (n_ff, n_embd)
+  const f32* gate_bias = nullptr;    // (n_expert, n_ff)
+  const f32* up_bias = nullptr;      // (n_expert, n_ff)
   Span<Matrix> down;                 // (n_expert) of (n_embd, n_ff)
+  const f32* down_bias = nullptr;    // (n_expert, n_embd)
   FeedForward shared;                // that every token has, of width n_ff_shared
   Matrix shared_gate;  // (1, n_embd): the sigmoid of its product scales the shared one's output; may not exist
   // Gemma 4 has a dense feed-forward beside them: both outputs have norms, and the router one of its own for its input.

@@ -323,6 +323,19 @@ TEST(yarn_of_mistral3_is_what_the_file_says) {
                 "mistral3.attention.temperature_scale"));
 }
 
+TEST(every_second_layer_of_gpt_oss_slides) {
+  const std::vector<Field> experts = {number("expert_count", 8), number("expert_used_count", 2)};
+  std::vector<Field> fields = experts;
+  CHECK(refused(config_with("gpt-oss", fields), Code::not_found, "gpt-oss.attention.sliding_window"));
+  fields.push_back(number("attention.sliding_window", 128));
+  const auto config = config_with("gpt-oss", fields);
+  REQUIRE(config.ok());
+  CHECK_EQ(config.value().sliding_window, 128);
+  for (u32 layer = 0; layer < 6; ++layer) CHECK_EQ(config.value().layers[layer].sliding, layer % 2 == 0);
+  CHECK(config.value().routing.gating == flyball::model::Gating::softmax_of_chosen);
+  CHECK_EQ(config.value().layers[0].n_ff, 256);
+}
+
 TEST(llama_may_be_a_mixture) {
   const auto mixture = config_with("llama", {number("expert_count", 8), number("expert_used_count", 2)});
   REQUIRE(mixture.ok());

@@ -59,6 +59,7 @@ struct Setting {
   f32 softcap;
   u32 n_tokens = 1;
   u32 n_parts = 1;
+  const f32* sinks = nullptr;  // (n_heads)
   u32 window() const { return first == 0 ? 0 : position + 1 - first; }
   u32 n_rows() const { return n_heads * n_tokens; }
 };
@@ -77,7 +78,7 @@ std::vector<f32> attend(const Table& table, const Cache& cache, const std::vecto
   task.query_stride = query_stride, task.out_stride = out_stride;
   task.n_tokens = s.n_tokens, task.n_heads = s.n_heads;
   task.position = s.position + 1 - s.n_tokens, task.window = s.window();
-  task.scale = 1.0f / std::sqrt(f32(dim)), task.softcap = s.softcap;
+  task.scale = 1.0f / std::sqrt(f32(dim)), task.softcap = s.softcap, task.sinks = s.sinks;
   const u64 n_chunks = task.chunk_end() - task.first_chunk();
   Buffer<f32> sums(n_chunks * kernels::attention_sums_floats(s.n_rows(), value_dim), 0xff);
   kernels::AttentionSplit split = {sums.data(), s.n_parts};
@@ -127,6 +128,7 @@ f64 largest_error(const Cache& cache, const std::vector<f32>& queries, const Set
       weights.push_back(dot);
       top = std::max(top, dot);
     }
+    if (s.sinks) top = std::max(top, f64(s.sinks[h])), sum = std::exp(s.sinks[h] - top);
     for (f64& w : weights) sum += w = std::exp(w - top);
     for (u32 d = 0; d < c.value_dim; ++d) {
       f64 exact = 0;
@@ -252,6 +254,24 @@ TEST(attend_tile_shapes) {
     Cache unequal(type, 192, 128, 64);
     fill(unequal, 64, random, kernels::scalar_table);
     compare(unequal, {2, 0, 63, 0, 12}, random, false);
+  }
+}
+
+TEST(attend_sinks) {
+  Random random(9);
+  const f32 sinks[] = {0, -3.5f, 12.0f, 100.0f, -100.0f, 5.0f, 1e30f, -1e30f};
+  for (const CacheType type : cache_types) {
+    Cache cache(type, 64, 64, 832);
+    fill(cache, 832, random, kernels::scalar_table);
+    for (const u32 position : {0u, 17u, 255u, 256u, 800u}) {
+      Setting s = {8, 0, position, 0};
+      s.sinks = sinks;
+      compare(cache, s, random, true);
+      s.first = position / 2, s.n_heads = 5;
+      compare(cache, s, random, true);
+      s.first = 0, s.n_tokens = min(position + 1, 9u), s.n_parts = min(position / 256 + 1, 3u);
+      compare(cache, s, random, false);
+    }
   }
 }
 

@@ -64,6 +64,7 @@ TEST(kernel_elementwise) {
       each_table("silu", y, n, [&](const Table& t, f32* p) { t.silu(p, n); });
       each_table("sigmoid_mul", y, n, [&](const Table& t, f32* p) { t.sigmoid_mul(b.data(), p, n); });
       each_table("gelu_mul", y, n, [&](const Table& t, f32* p) { t.gelu_mul(p, b.data(), p, n); });
+      each_table("swiglu_clamped", y, n, [&](const Table& t, f32* p) { t.swiglu_clamped(p, b.data(), p, n); });
       each_table("rms_norm", y, n, [&](const Table& t, f32* p) { t.rms_norm(p, b.data(), 1e-6f, n, p); });
       each_table("sum_exp", y, n, [&](const Table& t, f32* p) { p[0] = t.sum_exp(a.data(), 2.5f, n); });
     }
@@ -102,6 +103,8 @@ TEST(kernel_functions_dense) {
     for (u32 i = 0; i < n; ++i) x[i] = bit_cast<f32>(u32(bits + u64(i) * 4099));
     each_table("silu", x, n, [&](const Table& t, f32* p) { t.silu_mul(p, ones.data(), p, n); });
     each_table("gelu", x, n, [&](const Table& t, f32* p) { t.gelu_mul(p, ones.data(), p, n); });
+    each_table("swiglu", x, n, [&](const Table& t, f32* p) { t.swiglu_clamped(p, ones.data(), p, n); });
+    each_table("swiglu, up", x, n, [&](const Table& t, f32* p) { t.swiglu_clamped(ones.data(), p, p, n); });
     each_table("tanh", x, n, [&](const Table& t, f32* p) { t.softcap(p, 1.0f, n); });
     each_table("exp", x, n, [&](const Table& t, f32* p) {
       for (u32 i = 0; i + 16 <= n; i += 16)

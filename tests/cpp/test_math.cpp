@@ -117,6 +117,23 @@ TEST(functions_of_exp) {
       largest_ulps(-20.0f, -3.0f, 200'000, [&](f32 x) { return f64(std::fabs(gelu32(x) - exact_gelu(x))); });
   test::note("tanh " + test::show(tanh_worst) + " ulp, silu " + test::show(silu_worst) + ", gelu " +
              test::show(gelu_worst) + " from -3 on, below it an absolute " + test::show(gelu_absolute));
+  const auto exact_swiglu = [](long double g, long double u) {
+    g = std::min(g, 7.0L), u = std::max(-7.0L, std::min(u, 7.0L));
+    return g / (1 + std::exp(-1.702L * g)) * (u + 1);
+  };
+  const auto swiglu_error = [&](f32 x) { return ulps32(swiglu_clamped32(x, 0.75f), exact_swiglu(x, 0.75L)); };
+  const f64 swiglu_worst = largest_ulps(-3.0f, 20.0f, 500'000, swiglu_error);
+  const f64 swiglu_absolute = largest_ulps(-50.0f, -3.0f, 200'000, [&](f32 x) {
+    return f64(std::fabs(swiglu_clamped32(x, 0.75f) - exact_swiglu(x, 0.75L)));
+  });
+  test::note("swiglu, clamped: " + test::show(swiglu_worst) + " ulp from -3 on, below it an absolute " +
+             test::show(swiglu_absolute));
+  CHECK(swiglu_worst < 10.0);
+  CHECK(swiglu_absolute < 4e-8);
+  for (const f32 up : {-100.0f, -7.0f, -1.0f, 7.0f, 100.0f})
+    CHECK(ulps32(swiglu_clamped32(3.0f, up), exact_swiglu(3.0L, up)) < 8.0);
+  CHECK(std::isnan(swiglu_clamped32(__builtin_nanf(""), 1.0f)));
+  CHECK(std::isnan(swiglu_clamped32(1.0f, __builtin_nanf(""))));
   CHECK(tanh_worst < 2.0);
   CHECK(silu_worst < 3.0);
   CHECK(gelu_worst < 24.0);

@@ -25,6 +25,7 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("gemma3", {"n_layer": 62, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 64, "post_norm_gain": 0.5}),
     ("mistral3", {"rope_freqs": True, "rope_scaling": "", "yarn": None, "rope_base": 500000.0}),
     ("mistral3", {"yarn": (32.0, 1.0, 0.0)}),
+    ("gpt-oss", {"rope_base_swa": 10000.0, "sliding_window": 7}),
     ("phi3-long", {"rope_scaling": "yarn", "rope_factor": 2.0, "sliding_window": 32}),
 ]
 

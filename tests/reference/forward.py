@@ -25,7 +25,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from .functions import geglu, rms_norm, silu, softcap, softmax, swiglu
+from .functions import geglu, rms_norm, silu, softcap, softmax, swiglu, swiglu_clamped
 from .routing import Routing, read_routing, route
 
 F64 = npt.NDArray[np.float64]
@@ -34,11 +34,11 @@ ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
-    *("mistral3"),
+    *("mistral3", "gpt-oss"),
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-_BY_PLACE = ("seed_oss", *_DELTA_NETS)  # name the feed-forward's norm by its place
+_BY_PLACE = ("seed_oss", "gpt-oss", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
 _PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3")
 
@@ -247,6 +247,9 @@ def describe(file: File, n_ctx: int) -> Description:
         window, period = file.get("attention.sliding_window", 4096 if file.arch == "exaone4" else 0), 4
     if file.arch == "hunyuan-dense" and (alpha := file.get("rope.scaling.alpha", 0.0)):
         base *= alpha ** (head_dim / (head_dim - 2))
+    if file.arch == "gpt-oss":
+        window, period = file.get("attention.sliding_window", 0), 2
+        base_sliding = file.get("rope.freq_base_swa", base)
     pattern = file.get("attention.sliding_window_pattern", period)
     if isinstance(pattern, int):
         pattern = [pattern == 0 or layer % pattern < pattern - 1 for layer in range(n_layer)]
@@ -273,7 +276,7 @@ def describe(file: File, n_ctx: int) -> Description:
             file.get("attention.temperature_scale", 0.0) if file.arch == "mistral3" else 0.0,
             file.get("rope.scaling.original_context_length", file.get("context_length", 0)),
         ),
-        activation=geglu if gemma else swiglu,
+        activation=swiglu_clamped if file.arch == "gpt-oss" else geglu if gemma else swiglu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
         final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma else 0.0,
         window=window,
@@ -388,11 +391,15 @@ class Referee:
 
         distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
         visible = (distance >= 0) & ((distance < d.window) | (not d.sliding[layer]))
+        sinks = self.file.optional(blk + "attn_sinks.weight")
         out = np.empty((n, n_head, d.head_dim))
         for head in range(n_head):
             kv = head // (n_head // n_head_kv)
             score = softcap(q[:, head] @ k[:, kv].T * d.attention_scale, d.attention_cap)
-            out[:, head] = softmax(np.where(visible, score, -np.inf)) @ v[:, kv]
+            score = np.where(visible, score, -np.inf)
+            if sinks is not None:  # a key without a value
+                score = np.concatenate([score, np.full((n, 1), sinks[head])], axis=-1)
+            out[:, head] = softmax(score)[:, :n] @ v[:, kv]
         if gated:
             out /= 1 + np.exp(-gate)
         return self.linear(blk + "attn_output", out.reshape(n, -1))
@@ -405,14 +412,16 @@ class Referee:
             gate, up = np.split(self.matrix(f"{blk}gate_up_exps"), 2, axis=1)
         else:
             gate, up = self.matrix(f"{blk}gate_exps"), self.matrix(f"{blk}up_exps")
+        biases = [self.file.optional(f"{blk}{name}_exps.bias") for name in ("gate", "up", "down")]
         out = np.zeros_like(x)
         logits = self.linear(blk + "gate_inp", x)
         n_used = self.file.per_layer("expert_used_count", 0)[layer]
         routed = route(self.d.routing, n_used, logits, self.file.optional(f"blk.{layer}.exp_probs_b.bias"))
         for t, (chosen, weights) in enumerate(zip(*routed, strict=True)):
             for expert, weight in zip(chosen, weights, strict=True):
-                hidden = self.d.activation(gate[expert] @ x[t], up[expert] @ x[t])
-                out[t] += weight * (down[expert] @ hidden)
+                gate_bias, up_bias, down_bias = (0 if bias is None else bias[expert] for bias in biases)
+                hidden = self.d.activation(gate[expert] @ x[t] + gate_bias, up[expert] @ x[t] + up_bias)
+                out[t] += weight * (down[expert] @ hidden + down_bias)
         if self.file.has(blk + "gate_shexp.weight"):  # one for all tokens
             hidden = self.d.activation(self.linear(blk + "gate_shexp", x), self.linear(blk + "up_shexp", x))
             y = self.linear(blk + "down_shexp", hidden)

@@ -60,6 +60,8 @@ class Shape:
     logit_scale: float = 0.0
     attention_scale: float = 0.0
     rotates: bool = True  # granite: False writes rope.scaling.finetuned = false
+    sinks: bool = False
+    expert_bias: bool = False  # of the router and of each expert's three matrices
     n_expert: int = 0
     n_expert_used: int = 0
     n_ff_shared: int = 0  # of the expert that every token has
@@ -212,6 +214,25 @@ VARIANTS: dict[str, Shape] = {
     "hunyuan-moe": replace(
         _QWEN3, arch="hunyuan-moe", n_head=4, head_dim=64, n_ff=256, n_expert=8, n_expert_used=3, n_ff_shared=256
     ),
+    "gpt-oss": Shape(
+        "gpt-oss",
+        n_layer=3,
+        n_head=8,
+        explicit_head_dim=True,
+        n_ff=256,
+        qkv_bias=True,
+        out_bias=True,
+        sinks=True,
+        expert_bias=True,
+        n_expert=8,
+        n_expert_used=3,
+        sliding_window=64,
+        rope_base=150000.0,
+        rope_scaling="yarn",
+        rope_factor=32.0,
+        rope_original=64,
+        n_vocab=341,
+    ),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
         _GEMMA,
@@ -308,7 +329,7 @@ def _with_scale(name: str, values: F32) -> Iterable[tuple[str, F32]]:
 
 def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
     # Norms, biases, rope factors, routers and convolutions stay F32, as converters write them.
-    is_small = "ffn_gate_inp" in name or "ssm_conv1d" in name
+    is_small = "ffn_gate_inp" in name or "ssm_conv1d" in name or name.endswith(".bias")
     kind = wtype if values.ndim >= 2 and not is_small else "F32"
     if values.shape[-1] % gf.TENSOR_TYPES[kind][1] != 0:  # quantizers, too, fall back where blocks do not divide rows
         kind = "Q8_0"
@@ -362,9 +383,9 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         name += ".weight"
         return name, (np.float32(gain) + bell(name, seed, (n,), gain / 8)).astype(np.float32)
 
-    def bias(name: str, n: int) -> tuple[str, F32]:
+    def bias(name: str, *shape: int) -> tuple[str, F32]:
         name += ".bias"
-        return name, bell(name, seed, (n,), 0.25)
+        return name, bell(name, seed, shape, 0.25)
 
     yield matrix("token_embd", s.n_vocab, s.n_embd, s.embedding_gain)
     yield norm("output_norm", s.n_embd)
@@ -413,10 +434,12 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             yield matrix(blk + "attn_output", s.n_embd, n_q)
             if s.out_bias:
                 yield bias(blk + "attn_output", s.n_embd)
+            if s.sinks:
+                yield blk + "attn_sinks.weight", bell(blk + "attn_sinks", seed, (s.n_head,), 2.0)
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
         # These name the feed-forward's norm by its place.
-        late = s.arch == "seed_oss" or s.delta_period
+        late = s.arch in ("seed_oss", "gpt-oss") or s.delta_period
         if s.pre_norm and s.arch != "cohere2":
             yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
         if s.n_expert:
@@ -433,6 +456,10 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                 yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_up_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_ff_shared, 1.5)
+            if s.expert_bias:
+                yield bias(blk + "ffn_gate_inp", s.n_expert)
+                for part, n_out in (("gate", s.n_ff), ("up", s.n_ff), ("down", s.n_embd)):
+                    yield bias(blk + f"ffn_{part}_exps", s.n_expert, n_out)
         else:
             if not s.fused:
                 yield matrix(blk + "ffn_gate", s.n_ff, s.n_embd)

@@ -27,7 +27,7 @@ class Routing:
 
 def read_routing(arch: str, get: Callable[[str, Any], Any]) -> Routing:
     """From a file's metadata."""
-    gating, normalized, scale = "softmax", True, 1.0
+    gating, normalized, scale = ("chosen", False, 1.0) if arch == "gpt-oss" else ("softmax", True, 1.0)
     groups = [get(f"expert_group_{count}", 1) for count in ("count", "used_count")]
     return Routing(gating, normalized, scale, *groups)
 

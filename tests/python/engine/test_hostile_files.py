@@ -37,6 +37,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama3": ("llama3", "Q4_K", SMALL),
     "qwen3": ("qwen3", "Q4_0", SMALL),
     "qwen3moe": ("qwen3moe-scaled", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3}),
+    "gpt-oss": ("gpt-oss", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
     "granite": ("granite", "Q5_0", SMALL),
     "granitemoe": ("granitemoe", "Q4_1", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
     "olmo3": ("olmo3", "Q3_K", SMALL),
