@@ -89,9 +89,10 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
     weights.value_bias = loader.vector(LayerName(i, "attn_v.bias"), v, false);
   }
   if (config.query_key_norms) {
-    const bool whole = config.whole_norms;
-    weights.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), whole ? q : shape.head_dim, true);
-    weights.key_norm = loader.vector(LayerName(i, "attn_k_norm.weight"), whole ? k : shape.head_dim, own_kv);
+    const bool required = !config.optional_norms, whole = config.whole_norms;
+    weights.query_norm = loader.vector(LayerName(i, "attn_q_norm.weight"), whole ? q : shape.head_dim, required);
+    weights.key_norm =
+        loader.vector(LayerName(i, "attn_k_norm.weight"), whole ? k : shape.head_dim, required && own_kv);
   }
   if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
   if (config.sinks) weights.sinks = loader.vector(LayerName(i, "attn_sinks.weight"), shape.n_head, true);

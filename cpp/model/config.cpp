@@ -13,6 +13,7 @@ struct Traits {
   Architecture architecture;
   bool rope_neox = true;
   bool query_key_norms = false;
+  bool optional_norms = false;
   bool tied_output = false;
   bool plain_local_rope = false;
   bool pre_norms = true;
@@ -22,7 +23,9 @@ struct Traits {
   bool parallel = false;
   bool experts = false;
   bool may_have_experts = false;  // and one of them that every token has, as the file says
+  bool wide_experts = false;      // each is as wide as a dense feed-forward would be
   bool shared_expert = false;     // as wide as feed_forward_length where the file does not say
+  bool shares = false;            // deepseek's mixture: leading layers may be dense, and some experts serve every token
   bool query_gate = false;
   Str ffn_norm = "ffn_norm.weight";
 };
@@ -85,6 +88,20 @@ constexpr Traits architectures[] = {
     {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
     {.name = "gemma4", .architecture = Architecture::gemma4, .query_key_norms = true, .plain_local_rope = true},
     {.name = "gpt-oss", .architecture = Architecture::gpt_oss, .experts = true, .ffn_norm = late_norm},
+    {.name = "glm4moe",
+     .architecture = Architecture::glm4moe,
+     .query_key_norms = true,
+     .optional_norms = true,
+     .experts = true,
+     .shares = true,
+     .ffn_norm = late_norm},
+    {.name = "minimax-m2",
+     .architecture = Architecture::minimax_m2,
+     .query_key_norms = true,
+     .whole_norms = true,
+     .experts = true,
+     .wide_experts = true},
+    {.name = "phimoe", .architecture = Architecture::phimoe, .experts = true, .wide_experts = true},
     // As text: the three positions of an image's part are one, so that rotation is plain.
     {.name = "qwen2vl", .architecture = Architecture::qwen2},
     {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
@@ -285,8 +302,15 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       config.sinks = true;
       read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 2);
       break;
+    case Architecture::glm4moe: read_routing(reader, config, Gating::sigmoid); break;
+    case Architecture::minimax_m2:
+      read_routing(reader, config, Gating::sigmoid);
+      config.routing.normalized = true;
+      config.routing.scale = 1;
+      break;
     case Architecture::ernie4_5:
     case Architecture::hunyuan_moe:
+    case Architecture::phimoe:
     case Architecture::seed_oss:
     case Architecture::qwen2:
     case Architecture::qwen3:
@@ -298,8 +322,8 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
 }
 
 // What the file says of a layer's heads and feed-forward. Where it says no head size, the first layer's heads share the
-// embedding's width.
-LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 layer) {
+// embedding's width. The first `n_dense` layers of a mixture have no experts.
+LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 layer, u32 n_dense) {
   LayerShape shape;
   const auto number = [&](Str key, u64 otherwise, u64 low, u64 high) {
     return reader.of_layer(key, otherwise, low, high, layer, config.n_blocks);
@@ -308,14 +332,16 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = number("attention.head_count_kv", shape.n_head, 1, shape.n_head);
   // Experts have a width of their own where an architecture always has them.
-  const u32 n_ff = number("feed_forward_length", traits.experts ? 0 : missing, traits.experts ? 0 : 1, 1 << 22);
+  const bool routes = traits.experts && layer >= n_dense;
+  const u32 n_ff = number("feed_forward_length", routes ? 0 : missing, routes ? 0 : 1, 1 << 22);
   shape.n_ff = n_ff;
-  if (traits.experts || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
+  if (routes || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
     shape.n_expert_used = number("expert_used_count", missing, 1, max(shape.n_expert, 1u));
     if (!reader.status().ok()) return shape;
-    if (traits.experts) shape.n_ff = number("expert_feed_forward_length", 0, 0, 1 << 22);
+    if (routes && !traits.wide_experts) shape.n_ff = number("expert_feed_forward_length", 0, 0, 1 << 22);
     if (shape.n_ff == 0) shape.n_ff = max(n_ff / shape.n_expert_used, 1u);  // not set
+    if (traits.shares) shape.n_ff_shared = shape.n_ff * reader.optional("expert_shared_count", 0, 0, 64);
     if (traits.shared_expert || traits.may_have_experts) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);
@@ -346,8 +372,9 @@ Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& c
   config.layers = arena.allocate<LayerShape>(config.n_blocks - n_drafts);
   if (config.layers.empty())
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_blocks << " layers";
+  const u32 n_dense = traits.shares ? reader.optional("leading_dense_block_count", 0, 0, config.n_layer() - 1) : 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
-    LayerShape& layer = config.layers[i] = read_shape(reader, traits, config, i);
+    LayerShape& layer = config.layers[i] = read_shape(reader, traits, config, i, n_dense);
     FLYBALL_TRY(reader.status());
     widen(config.widest, layer);
   }
@@ -393,6 +420,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.norms_after_rotation = traits->norms_after_rotation;
   config.layer_norms = traits->layer_norms;
   config.parallel = traits->parallel;
+  config.optional_norms = traits->optional_norms;
   config.tied_output = traits->tied_output;
   config.query_gate = traits->query_gate;
   config.ffn_norm = traits->ffn_norm;

@@ -31,7 +31,10 @@ enum class Architecture : u8 {
   hunyuan_dense,
   hunyuan_moe,
   gemma4,
-  gpt_oss
+  gpt_oss,
+  glm4moe,
+  minimax_m2,
+  phimoe
 };
 enum class Activation : u8 { silu, gelu, swiglu_clamped };
 enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
@@ -154,6 +157,7 @@ struct Config {
   bool sinks = false;  // gpt-oss: each head has a score of no key
 
   bool query_key_norms = false;       // a norm for each head's query and key
+  bool optional_norms = false;        // of those: where the file has them
   bool whole_norms = false;           // of those: one for all heads of a token
   bool norms_after_rotation = false;  // of those: they read what has turned
   bool pre_norms = true;          // norms before attention and feed-forward; else those after them are the only ones

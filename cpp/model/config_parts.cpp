@@ -9,6 +9,13 @@ f32 read_scale(Reader& reader, Str key) {
   return scale == 0 ? 1 : f32(scale);
 }
 
+void read_routing(Reader& reader, Config& config, Gating otherwise) {
+  const u32 gating = reader.optional("expert_gating_func", 0, 0, 4);  // 0: not set
+  config.routing.gating = gating == 0 ? otherwise : Gating(gating);
+  config.routing.normalized = reader.boolean("expert_weights_norm", false);
+  config.routing.scale = read_scale(reader, "expert_weights_scale");
+}
+
 void read_groups(Reader& reader, Config& config) {
   const u32 n_expert = config.widest.n_expert;
   Routing& routing = config.routing;

@@ -10,6 +10,8 @@ f32 read_scale(Reader& reader, Str key);  // a factor; 0 means that there is non
 f64 yarn_magnitude(f64 factor, f64 multiplier);
 void read_rope(Reader& reader, Config& config, bool from_ollama);
 
+// What the file says of a router; `otherwise`: where it names no gating.
+void read_routing(Reader& reader, Config& config, Gating otherwise);
 void read_groups(Reader& reader, Config& config);  // of experts, in any architecture that has some
 
 // Layers that slide: `window` keys each, 0: none does.

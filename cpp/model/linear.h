@@ -50,30 +50,30 @@ class Linear {
     });
   }
 
-  // Rows of x as the inputs of products: `complete(row)` first, then normed into scratch.normed (a null norm: x is read
-  // as it is) and quantized. `kinds`: (1 << ActivationKind) bits.
+  // Rows of x as the inputs of products: `complete(row)` first, then normed into scratch.normed (no norm: x is read as
+  // it is) and quantized. `kinds`: (1 << ActivationKind) bits.
   template <class Complete>
-  const Activations& norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds,
-                                       Complete&& complete) {
+  const Activations& norm_and_quantize(const f32* x, Norm norm, u32 cols, u32 n_rows, u32 kinds, Complete&& complete) {
     return norm_and_quantize(scratch_.activations, x, norm, cols, n_rows, kinds, complete);
   }
   template <class Complete>
-  const Activations& norm_and_quantize(Activations& activations, const f32* x, const f32* norm, u32 cols, u32 n_rows,
+  const Activations& norm_and_quantize(Activations& activations, const f32* x, Norm norm, u32 cols, u32 n_rows,
                                        u32 kinds, Complete&& complete) {
     activations.n_tokens = n_rows;
     activations.cols = cols;
-    activations.x = norm ? scratch_.normed : x;
+    activations.x = norm.weight ? scratch_.normed : x;
     each_token(n_rows, cols, [&](u32 t) {
       complete(t);
       const f32* row = x + u64(t) * cols;
       f32* const normed = scratch_.normed + u64(t) * cols;
-      if (norm && layer_norms_) center(row, cols, normed), row = normed;
-      if (norm) table_.rms_norm(row, norm, norm_eps_, cols, normed);
+      if (norm.weight && layer_norms_) center(row, cols, normed), row = normed;
+      if (norm.weight) table_.rms_norm(row, norm.weight, norm_eps_, cols, normed);
+      if (norm.bias) table_.add(normed, norm.bias, cols);
       table_.quantize(activations, kinds, t, t + 1);
     });
     return activations;
   }
-  const Activations& norm_and_quantize(const f32* x, const f32* norm, u32 cols, u32 n_rows, u32 kinds) {
+  const Activations& norm_and_quantize(const f32* x, Norm norm, u32 cols, u32 n_rows, u32 kinds) {
     return norm_and_quantize(x, norm, cols, n_rows, kinds, [](u32) {});
   }
 

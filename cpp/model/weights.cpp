@@ -8,7 +8,7 @@ constexpr Str output_name = "output.weight";
 
 void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
   const u32 pairs = config.n_rot / 2;
-  if (config.long_rope || config.architecture == Architecture::phi3) {
+  if (config.long_rope || config.architecture == Architecture::phi3 || config.architecture == Architecture::phimoe) {
     if (loader.has("rope_factors_long.weight") != loader.has("rope_factors_short.weight"))
       loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
     weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
@@ -17,6 +17,12 @@ void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
              config.architecture == Architecture::exaone4 || config.architecture == Architecture::gemma4) {
     weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
   }
+}
+
+// phimoe's norms have biases.
+Norm load_norm(Loader& loader, const Config& config, Str weight, Str bias) {
+  const bool biased = config.architecture == Architecture::phimoe;
+  return {loader.vector(weight, config.n_embd, true), biased ? loader.vector(bias, config.n_embd, true) : nullptr};
 }
 
 Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights* out) {
@@ -30,9 +36,11 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
     if (config.pre_norms) {
-      layer.attention_norm = loader.vector(LayerName(i, "attn_norm.weight"), config.n_embd, true);
-      layer.ffn_norm =
-          config.parallel ? layer.attention_norm : loader.vector(LayerName(i, config.ffn_norm), config.n_embd, true);
+      layer.attention_norm =
+          load_norm(loader, config, LayerName(i, "attn_norm.weight"), LayerName(i, "attn_norm.bias"));
+      layer.ffn_norm = config.parallel
+                           ? layer.attention_norm
+                           : load_norm(loader, config, LayerName(i, config.ffn_norm), LayerName(i, "ffn_norm.bias"));
     }
     if (config.layers[i].mixer == Mixer::delta_net)
       load_delta_net(loader, config, i, layer.delta_net);
@@ -48,7 +56,7 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     if (config.architecture == Architecture::gemma4)
       layer.output_scale = loader.vector(LayerName(i, "layer_output_scale.weight"), 1, false);
   }
-  weights.output_norm = loader.vector("output_norm.weight", config.n_embd, true);
+  weights.output_norm = load_norm(loader, config, "output_norm.weight", "output_norm.bias");
   const bool tied = !loader.has(output_name) || config.tied_output;
   weights.output = loader.matrix(tied ? embedding_name : output_name, config.n_embd, config.n_vocab);
   weights.output_bias = loader.vector("output.bias", config.n_vocab, false);

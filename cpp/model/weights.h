@@ -63,6 +63,12 @@ struct Experts {
   const f32* post_norm = nullptr;         // (n_embd)
 };
 
+struct Norm {
+  Norm(const f32* weight_ = nullptr, const f32* bias_ = nullptr) : weight(weight_), bias(bias_) {}  // NOLINT
+  const f32* weight;                                                                                // (n_embd)
+  const f32* bias;                                                                                  // (n_embd)
+};
+
 struct LayerInput {
   Matrix gate;                     // (n_embd_per_layer, n_embd)
   Matrix projection;               // (n_embd, n_embd_per_layer)
@@ -70,12 +76,12 @@ struct LayerInput {
 };
 
 struct Layer {
-  const f32* attention_norm = nullptr;  // (n_embd)
-  Attention attention;                  // or
+  Norm attention_norm;
+  Attention attention;  // or
   DeltaNet delta_net;
   const f32* attention_post_norm = nullptr;  // (n_embd)
-  const f32* ffn_norm = nullptr;             // (n_embd)
-  FeedForward feed_forward;                  // or, or both
+  Norm ffn_norm;
+  FeedForward feed_forward;  // or, or both
   Experts experts;
   const f32* ffn_post_norm = nullptr;  // (n_embd)
   LayerInput input;
@@ -91,8 +97,8 @@ struct LayerInputs {                     // of all layers, in the layers' order
 struct Weights {
   const gguf::Tensor* embedding = nullptr;  // (n_vocab, n_embd), in the file's own layout: rows are looked up
   LayerInputs inputs;
-  Span<Layer> layers;                       // (n_layer)
-  const f32* output_norm = nullptr;         // (n_embd)
+  Span<Layer> layers;  // (n_layer)
+  Norm output_norm;
   Matrix output;                            // (n_vocab, n_embd)
   const f32* output_bias = nullptr;         // (n_vocab)
   const f32* rope_factors = nullptr;        // (n_rot / 2), llama 3; gemma4: of full layers

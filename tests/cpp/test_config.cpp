@@ -336,6 +336,36 @@ TEST(every_second_layer_of_gpt_oss_slides) {
   CHECK_EQ(config.value().layers[0].n_ff, 256);
 }
 
+TEST(experts_follow_dense_layers_and_share_one) {
+  using flyball::model::Gating;
+  std::vector<Field> fields = {number("expert_count", 8), number("expert_used_count", 2),
+                               number("expert_feed_forward_length", 96), number("leading_dense_block_count", 2),
+                               number("expert_shared_count", 3)};
+  const auto plain = config_with("glm4moe", fields);
+  REQUIRE(plain.ok());
+  const Config& c = plain.value();
+  for (u32 layer = 0; layer < 6; ++layer) {
+    CHECK_EQ(c.layers[layer].n_expert, layer < 2 ? 0 : 8);
+    CHECK_EQ(c.layers[layer].n_ff, layer < 2 ? 512 : 96);
+  }
+  CHECK_EQ(c.widest.n_ff, 512);
+  CHECK_EQ(c.layers[5].n_ff_shared, 288);
+  CHECK(c.routing.gating == Gating::sigmoid);
+  CHECK(!c.routing.normalized);
+  CHECK_EQ(c.routing.scale, 1.0f);
+  for (const Field& more : {boolean("expert_weights_norm", true), real("expert_weights_scale", 2.5f),
+                            number("expert_gating_func", 1), number("nextn_predict_layers", 1)})
+    fields.push_back(more);
+  const auto named = config_with("glm4moe", fields);
+  REQUIRE(named.ok());
+  CHECK(named.value().routing.gating == Gating::softmax);
+  CHECK(named.value().routing.normalized);
+  CHECK_EQ(named.value().routing.scale, 2.5f);
+  CHECK_EQ(named.value().n_layer(), 5);  // the last guesses further tokens
+  fields.push_back(number("expert_gating_func", 5));
+  CHECK(refused(config_with("glm4moe", fields), Code::corrupt, "glm4moe.expert_gating_func"));
+}
+
 TEST(llama_may_be_a_mixture) {
   const auto mixture = config_with("llama", {number("expert_count", 8), number("expert_used_count", 2)});
   REQUIRE(mixture.ok());

@@ -26,6 +26,8 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("mistral3", {"rope_freqs": True, "rope_scaling": "", "yarn": None, "rope_base": 500000.0}),
     ("mistral3", {"yarn": (32.0, 1.0, 0.0)}),
     ("gpt-oss", {"rope_base_swa": 10000.0, "sliding_window": 7}),
+    ("glm4moe", {"expert_norm": False, "expert_scale": 0.0}),
+    ("minimax-m2", {"expert_gating": 4}),
     ("phi3-long", {"rope_scaling": "yarn", "rope_factor": 2.0, "sliding_window": 32}),
 ]
 

@@ -34,11 +34,11 @@ ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
-    *("mistral3", "gpt-oss"),
+    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe"),
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-_BY_PLACE = ("seed_oss", "gpt-oss", *_DELTA_NETS)  # name the feed-forward's norm by its place
+_BY_PLACE = ("seed_oss", "gpt-oss", "glm4moe", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
 _PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3")
 
@@ -167,7 +167,7 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
     # Per-pair divisors: Llama 3.1's one tensor, or Phi-3's two, chosen by the size of the context, not by position.
     length = "long" if n_ctx > original else "short"
     for name in ("rope_freqs.weight", f"rope_factors_{length}.weight"):
-        if file.has(name) and file.arch in ("llama", "mistral3", "phi3", "exaone4"):
+        if file.has(name) and file.arch in ("llama", "mistral3", "phi3", "phimoe", "exaone4"):
             frequency = frequency / file.tensor(name)
             break
 
@@ -317,11 +317,14 @@ class Referee:
         return y if bias is None else y + bias
 
     def norm(self, name: str, x: F64) -> F64:
-        """RMS norm by the named weight; x unchanged where the file has no such norm."""
-        weight = self.file.optional(f"{name}.weight")
-        if weight is not None and self.file.arch == "cohere2":  # a layer norm
+        """RMS norm by the named weight, plus its bias; x unchanged where the file has no such norm."""
+        weight, bias = self.file.optional(f"{name}.weight"), self.file.optional(f"{name}.bias")
+        if weight is None:
+            return x
+        if self.file.arch == "cohere2":  # a layer norm
             x = x - x.mean(axis=-1, keepdims=True)
-        return x if weight is None else rms_norm(x, weight, self.d.eps)
+        y = rms_norm(x, weight, self.d.eps)
+        return y if bias is None else y + bias
 
     def delta_net(self, layer: int, x: F64) -> F64:
         """Gated delta rule (Yang et al. 2024), token by token, on queries, keys and values out of a convolution."""

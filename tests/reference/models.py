@@ -50,6 +50,8 @@ class Shape:
     tied: bool = False  # no output.weight: the token embedding serves
     qkv_bias: bool = False
     out_bias: bool = False
+    norm_bias: bool = False
+    head_bias: bool = False  # of the output matrix
     qk_norm: bool = False
     pre_norm: bool = True
     whole_norm: bool = False  # q and k norms over all heads of a token
@@ -69,6 +71,15 @@ class Shape:
     delta_dim: int = 64  # of their keys and values
     delta_keys: int = 2  # heads that have keys
     delta_heads: int = 4
+    n_ff_dense: int = 0  # of the leading layers, where those have no experts
+    n_leading_dense: int = 0
+    n_shared: int = 0  # experts in one for all tokens
+    n_draft: int = 0  # layers of the file that guess further tokens; not in n_layer
+    expert_scale: float = 0.0
+    expert_norm: bool | None = None  # None: key absent
+    expert_gating: int = 0  # 0: key absent
+    expert_groups: tuple[int, int] | None = None  # count, used
+    choice_bias: bool = False
     fused: bool = False  # attn_qkv, and ffn_up (of experts ffn_gate_up_exps) holding gate then up
     layers: tuple[Mapping[str, Any], ...] = ()  # n_head, n_head_kv, n_ff, n_expert_used of each, where they differ
     scaled: bool = False  # NAME.scale beside each matrix of the layers
@@ -149,6 +160,20 @@ _GEMMA = Shape(
     rms_eps=1e-6,
     sliding_window=64,
     embedding_gain=1.6,
+)
+_GLM = Shape(
+    "glm4moe",
+    n_layer=3,
+    n_head=8,
+    explicit_head_dim=True,
+    qkv_bias=True,
+    n_ff=256,
+    n_ff_dense=512,
+    n_leading_dense=1,
+    n_expert=8,
+    n_expert_used=3,
+    choice_bias=True,
+    n_vocab=341,
 )
 _SLIDING = {"sliding": True, "n_head": 4, "n_head_kv": 2, "head_dim": 64, "n_ff": 512}
 _FULL = {"sliding": False, "n_head": 2, "n_head_kv": 1, "head_dim": 128, "n_ff": 512}
@@ -232,6 +257,45 @@ VARIANTS: dict[str, Shape] = {
         rope_factor=32.0,
         rope_original=64,
         n_vocab=341,
+    ),
+    "glm4moe": replace(
+        _GLM,
+        qk_norm=True,
+        rope_dims=32,
+        n_shared=1,
+        expert_norm=True,
+        expert_scale=1.5,
+    ),
+    "glm4moe-groups": replace(_GLM, qkv_bias=False, n_shared=2, n_draft=1, expert_gating=1, expert_groups=(4, 2)),
+    "minimax-m2": Shape(
+        "minimax-m2",
+        n_layer=3,
+        explicit_head_dim=True,
+        qk_norm=True,
+        whole_norm=True,
+        rope_dims=32,
+        n_ff=256,
+        n_expert=8,
+        n_expert_used=3,
+        expert_gating=2,
+        choice_bias=True,
+        n_vocab=341,
+    ),
+    "phimoe": Shape(
+        "phimoe",
+        n_vocab=352,
+        qkv_bias=True,
+        out_bias=True,
+        norm_bias=True,
+        head_bias=True,
+        n_ff=256,
+        n_expert=8,
+        n_expert_used=2,
+        rope_dims=64,
+        rope_long_short=True,
+        rope_original=256,
+        n_ctx_train=8192,
+        rope_attn_factor=1.19,
     ),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
@@ -391,6 +455,10 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     yield norm("output_norm", s.n_embd)
     if not s.tied:
         yield matrix("output", s.n_vocab, s.n_embd, 2.0)
+    if s.norm_bias:
+        yield bias("output_norm", s.n_embd)
+    if s.head_bias:
+        yield bias("output", s.n_vocab)
     pairs = (s.rope_dims or s.head_dim) // 2
     if s.rope_freqs:  # like Llama 3.1's: 1 for the fast pairs, 8 for the slow ones, a ramp between
         ramp = [min(8.0, max(1.0, 1.0 + 7.0 * (i - pairs // 3) / (pairs // 3))) for i in range(pairs)]
@@ -398,12 +466,19 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
     if s.rope_long_short:
         yield "rope_factors_long.weight", np.array([1.0 + 0.5 * i for i in range(pairs)], np.float32)
         yield "rope_factors_short.weight", np.array([1.0 + 0.015625 * i for i in range(pairs)], np.float32)
-    for layer in range(model.n_layer):
+    for layer in range(model.n_layer + model.n_draft):
         s = replace(model, **model.layers[layer]) if model.layers else model
         n_q, n_kv = s.n_head * s.head_dim, s.n_head_kv * s.head_dim
         blk = f"blk.{layer}."
+        if layer >= s.n_layer:
+            yield matrix(blk + "nextn.eh_proj", s.n_embd, 2 * s.n_embd)
+            yield norm(blk + "nextn.enorm", s.n_embd)
+            yield norm(blk + "nextn.hnorm", s.n_embd)
         if s.pre_norm:
             yield norm(blk + "attn_norm", s.n_embd)
+        if s.norm_bias:
+            yield bias(blk + "attn_norm", s.n_embd)
+            yield bias(blk + "ffn_norm", s.n_embd)
         delta = s.delta_period and (layer + 1) % s.delta_period
         if delta:
             keys, values = s.delta_keys * s.delta_dim, s.delta_heads * s.delta_dim
@@ -439,10 +514,10 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
         # These name the feed-forward's norm by its place.
-        late = s.arch in ("seed_oss", "gpt-oss") or s.delta_period
+        late = s.arch in ("seed_oss", "gpt-oss", "glm4moe") or s.delta_period
         if s.pre_norm and s.arch != "cohere2":
             yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
-        if s.n_expert:
+        if s.n_expert and layer >= s.n_leading_dense:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
             if s.fused:
                 yield experts(blk + "ffn_gate_up_exps", 2 * s.n_ff, s.n_embd)
@@ -456,15 +531,22 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                 yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_up_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_ff_shared, 1.5)
+            if s.choice_bias:
+                yield blk + "exp_probs_b.bias", bell(blk + "exp_probs_b", seed, (s.n_expert,), 0.25)
+            if s.n_shared:
+                yield matrix(blk + "ffn_gate_shexp", s.n_shared * s.n_ff, s.n_embd)
+                yield matrix(blk + "ffn_up_shexp", s.n_shared * s.n_ff, s.n_embd)
+                yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_shared * s.n_ff, 1.5)
             if s.expert_bias:
                 yield bias(blk + "ffn_gate_inp", s.n_expert)
                 for part, n_out in (("gate", s.n_ff), ("up", s.n_ff), ("down", s.n_embd)):
                     yield bias(blk + f"ffn_{part}_exps", s.n_expert, n_out)
         else:
+            n_ff = s.n_ff_dense or s.n_ff
             if not s.fused:
-                yield matrix(blk + "ffn_gate", s.n_ff, s.n_embd)
-            yield matrix(blk + "ffn_up", s.n_ff * (2 if s.fused else 1), s.n_embd)
-            yield matrix(blk + "ffn_down", s.n_embd, s.n_ff, 1.5)
+                yield matrix(blk + "ffn_gate", n_ff, s.n_embd)
+            yield matrix(blk + "ffn_up", n_ff * (2 if s.fused else 1), s.n_embd)
+            yield matrix(blk + "ffn_down", s.n_embd, n_ff, 1.5)
         if s.post_norm:
             yield norm(blk + "post_ffw_norm", s.n_embd, s.post_norm_gain)
 
@@ -517,8 +599,8 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "general.quantization_version": gf.u32(2),
         f"{a}.context_length": gf.u32(s.n_ctx_train),
         f"{a}.embedding_length": gf.u32(s.n_embd),
-        f"{a}.block_count": gf.u32(s.n_layer),
-        f"{a}.feed_forward_length": count("n_ff"),
+        f"{a}.block_count": gf.u32(s.n_layer + s.n_draft),
+        f"{a}.feed_forward_length": gf.u32(s.n_ff_dense) if s.n_ff_dense else count("n_ff"),
         f"{a}.attention.head_count": count("n_head"),
         f"{a}.attention.head_count_kv": count("n_head_kv"),
         f"{a}.attention.layer_norm_{'' if a == 'cohere2' else 'rms_'}epsilon": gf.f32(s.rms_eps),
@@ -544,6 +626,14 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "expert_count": gf.u32(s.n_expert) if s.n_expert else None,
         "expert_used_count": count("n_expert_used") if s.n_expert else None,
         "expert_feed_forward_length": count("n_ff") if s.n_expert else None,
+        "leading_dense_block_count": gf.u32(s.n_leading_dense) if s.n_leading_dense else None,
+        "expert_shared_count": gf.u32(s.n_shared) if s.n_shared else None,
+        "expert_weights_scale": gf.f32(s.expert_scale) if s.expert_scale else None,
+        "expert_weights_norm": None if s.expert_norm is None else gf.boolean(s.expert_norm),
+        "expert_gating_func": gf.u32(s.expert_gating) if s.expert_gating else None,
+        "expert_group_count": gf.u32(s.expert_groups[0]) if s.expert_groups else None,
+        "expert_group_used_count": gf.u32(s.expert_groups[1]) if s.expert_groups else None,
+        "nextn_predict_layers": gf.u32(s.n_draft) if s.n_draft else None,
         "rope.dimension_count": gf.u32(s.rope_dims) if s.rope_dims else None,
         "rope.scaling.type": gf.string(s.rope_scaling) if s.rope_scaling else None,
         "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,

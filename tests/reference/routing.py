@@ -13,6 +13,10 @@ from .functions import softmax
 
 F64 = npt.NDArray[np.float64]
 
+_GATINGS = {1: "softmax", 2: "sigmoid", 3: "chosen", 4: "softplus"}
+# Architectures whose files name a gating, and what they have where it is not named.
+_NAMED = {"glm4moe": 2, "minimax-m2": 2}
+
 
 @dataclass(frozen=True)
 class Routing:
@@ -28,6 +32,12 @@ class Routing:
 def read_routing(arch: str, get: Callable[[str, Any], Any]) -> Routing:
     """From a file's metadata."""
     gating, normalized, scale = ("chosen", False, 1.0) if arch == "gpt-oss" else ("softmax", True, 1.0)
+    if arch in _NAMED:
+        gating = _GATINGS[get("expert_gating_func", 0) or _NAMED[arch]]
+        normalized = get("expert_weights_norm", False)
+        scale = get("expert_weights_scale", 0.0) or 1.0
+    if arch == "minimax-m2":
+        normalized, scale = True, 1.0
     groups = [get(f"expert_group_{count}", 1) for count in ("count", "used_count")]
     return Routing(gating, normalized, scale, *groups)
 

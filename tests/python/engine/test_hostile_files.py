@@ -38,6 +38,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen3": ("qwen3", "Q4_0", SMALL),
     "qwen3moe": ("qwen3moe-scaled", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3}),
     "gpt-oss": ("gpt-oss", "Q8_0", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
+    "glm4moe": (
+        "glm4moe",
+        "Q4_0",
+        SMALL | {"n_layer": 2, "n_ff": 32, "n_expert": 4, "expert_groups": (2, 1), "n_expert_used": 2, "n_draft": 1},
+    ),
     "granite": ("granite", "Q5_0", SMALL),
     "granitemoe": ("granitemoe", "Q4_1", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
     "olmo3": ("olmo3", "Q3_K", SMALL),
