@@ -87,6 +87,13 @@ void place_delta_net(const Recurrence& widest, u64 n, f32* floats, Scratch& scra
 // values_dim), or null: only the state is wanted.
 void advance_delta_net(Pass& pass, u32 layer, const f32* inputs, f32* out);
 
+void load_latent_attention(Loader& loader, const Config& config, u32 layer, LatentAttention& weights);
+u32 kinds_of(const LatentAttention& weights);
+u32 latent_attention_cols(const Config& config);  // widest rows of its inputs, for a token
+u64 latent_attention_floats(const Config& config, u64 n);
+void place_latent_attention(const Config& config, u64 n, f32* floats, Scratch& scratch);
+[[nodiscard]] bool run_latent_attention(Pass& pass, u32 layer);
+
 void load_feed_forward(Loader& loader, const Config& config, u32 layer, FeedForward& weights);
 u32 kinds_of(const FeedForward& weights);
 u64 feed_forward_floats(const LayerShape& widest, u64 n);

@@ -27,6 +27,7 @@ struct Traits {
   bool shared_expert = false;     // as wide as feed_forward_length where the file does not say
   bool shares = false;            // deepseek's mixture: leading layers may be dense, and some experts serve every token
   bool query_gate = false;
+  bool latent = false;
   Str ffn_norm = "ffn_norm.weight";
 };
 constexpr Str late_norm = "post_attention_norm.weight";  // some name the feed-forward's norm by its place
@@ -102,6 +103,12 @@ constexpr Traits architectures[] = {
      .experts = true,
      .wide_experts = true},
     {.name = "phimoe", .architecture = Architecture::phimoe, .experts = true, .wide_experts = true},
+    {.name = "deepseek2",
+     .architecture = Architecture::deepseek2,
+     .rope_neox = false,
+     .experts = true,
+     .shares = true,
+     .latent = true},
     // As text: the three positions of an image's part are one, so that rotation is plain.
     {.name = "qwen2vl", .architecture = Architecture::qwen2},
     {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
@@ -303,6 +310,13 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 2);
       break;
     case Architecture::glm4moe: read_routing(reader, config, Gating::sigmoid); break;
+    case Architecture::deepseek2: {
+      // Files of GLM-4.7-Flash from before the key was written have this shape.
+      const bool flash = (config.n_layer() == 47 || config.n_layer() == 48) && config.n_vocab == 154880;
+      read_routing(reader, config, flash ? Gating::sigmoid : Gating::softmax);
+      read_latent_scales(reader, config);
+      break;
+    }
     case Architecture::minimax_m2:
       read_routing(reader, config, Gating::sigmoid);
       config.routing.normalized = true;
@@ -358,6 +372,7 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
   }
   shape.head_dim = reader.optional("attention.key_length", config.n_embd / first_n_head, 2, 4096);
   shape.value_dim = reader.optional("attention.value_length", config.n_embd / first_n_head, 1, 4096);
+  if (traits.latent) read_latent(reader, shape, config.latent);
   return shape;
 }
 

@@ -34,7 +34,8 @@ enum class Architecture : u8 {
   gpt_oss,
   glm4moe,
   minimax_m2,
-  phimoe
+  phimoe,
+  deepseek2
 };
 enum class Activation : u8 { silu, gelu, swiglu_clamped };
 enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
@@ -107,6 +108,14 @@ struct Routing {
   u32 n_group_used = 1;
 };
 
+// Attention whose cache has one vector for all heads' keys and values; their own are made of it.
+struct Latent {
+  u32 rank = 0;        // of that vector; 0: attention is the usual one
+  u32 query_rank = 0;  // of what queries are made of; 0: of the layer's input
+  u32 key_dim = 0;     // of a head's key and query, the n_rot that rotate included
+  u32 value_dim = 0;
+};
+
 struct Config {
   Architecture architecture = Architecture::llama;
   Str architecture_name;
@@ -154,6 +163,7 @@ struct Config {
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
   bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
   Routing routing;
+  Latent latent;
   bool sinks = false;  // gpt-oss: each head has a score of no key
 
   bool query_key_norms = false;       // a norm for each head's query and key

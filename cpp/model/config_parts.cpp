@@ -33,6 +33,35 @@ void read_groups(Reader& reader, Config& config) {
                 << config.widest.n_expert_used << " that a token takes");
 }
 
+// The cache has one key/value head for all; its value is the part of its key that does not rotate.
+void read_latent(Reader& reader, LayerShape& shape, Latent& latent) {
+  latent.rank = reader.required("attention.kv_lora_rank", 1, 2048);
+  latent.query_rank = reader.optional("attention.q_lora_rank", 0, 0, 1 << 16);
+  latent.key_dim = shape.head_dim, latent.value_dim = shape.value_dim;
+  if (reader.has("attention.key_length_mla")) {  // older files have these under the usual names
+    latent.key_dim = reader.required("attention.key_length_mla", 2, 4096);
+    latent.value_dim = reader.required("attention.value_length_mla", 1, 4096);
+  }
+  const u32 n_rot = reader.required("rope.dimension_count", 2, 2048);
+  if (n_rot >= latent.key_dim)
+    reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
+                << "is " << n_rot << "; of a key's " << latent.key_dim << " dimensions some must not rotate");
+  shape.n_head_kv = 1;
+  shape.head_dim = latent.rank + n_rot;
+  shape.value_dim = latent.rank;
+}
+
+// deepseek2: scores grow as YaRN would have the keys and queries grow, which here are not.
+void read_latent_scales(Reader& reader, Config& config) {
+  f64 magnitude = config.rope_magnitude;
+  if (config.rope_scaling == RopeScaling::yarn)
+    magnitude *= yarn_magnitude(config.rope_factor, 10 * reader.real("rope.scaling.yarn_log_multiplier", 0, 0, 1e3));
+  config.attention_scale = f32(magnitude * magnitude) / sqrt32(f32(config.latent.key_dim));
+  config.temperature_scale = reader.real("attention.temperature_scale", 0, 0, 1e3);
+  if (config.temperature_scale != 0)
+    config.temperature_length = reader.required("attention.temperature_length", 1, u64(1) << 31);
+}
+
 // A period P: the last layer of P sees all, 0: none does. Or an entry for each layer, a bool or 0 and 1.
 void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
   constexpr Str key = "attention.sliding_window_pattern";

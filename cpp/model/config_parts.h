@@ -14,6 +14,10 @@ void read_rope(Reader& reader, Config& config, bool from_ollama);
 void read_routing(Reader& reader, Config& config, Gating otherwise);
 void read_groups(Reader& reader, Config& config);  // of experts, in any architecture that has some
 
+// Latent attention: its shape, and what multiplies its scores.
+void read_latent(Reader& reader, LayerShape& shape, Latent& latent);
+void read_latent_scales(Reader& reader, Config& config);
+
 // Layers that slide: `window` keys each, 0: none does.
 void read_sliding(Reader& reader, Config& config, u32 window, u32 period);
 // Layers whose positions are mixed by a gated delta net; every P-th, or those that the file says, have attention.

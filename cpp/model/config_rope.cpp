@@ -23,6 +23,7 @@ void read_yarn(Reader& reader, Config& config) {
   config.rope_scaling = RopeScaling::yarn;
   constexpr Str what = "this form of YaRN";
   const bool mistral3 = config.architecture == Architecture::mistral3;
+  const bool deepseek2 = config.architecture == Architecture::deepseek2;
   if (mistral3) {
     config.yarn_beta_fast = reader.real("rope.scaling.yarn_beta_fast", 32, 1e-3, 1e6);
     config.yarn_beta_slow = reader.real("rope.scaling.yarn_beta_slow", 1, 1e-3, 1e6);
@@ -32,11 +33,12 @@ void read_yarn(Reader& reader, Config& config) {
   }
   constexpr Str key = "rope.scaling.yarn_log_multiplier";
   f64 multiplier = 0;
-  if (mistral3)
+  if (mistral3 || deepseek2)
     multiplier = reader.real(key, 0, 0, 1e3);
   else
     reader.demand(key, 0, what);
-  config.rope_magnitude *= yarn_magnitude(config.rope_factor, 1) / yarn_magnitude(config.rope_factor, multiplier);
+  if (!deepseek2 || multiplier == 0)  // where deepseek2's scores grow instead, in read_latent_scales()
+    config.rope_magnitude *= yarn_magnitude(config.rope_factor, 1) / yarn_magnitude(config.rope_factor, multiplier);
   reader.demand("rope.scaling.beta_fast", 32, what);  // Ollama's names
   reader.demand("rope.scaling.beta_slow", 1, what);
   reader.demand("rope.scaling.yarn_attn_factor", 1, what);

@@ -95,7 +95,9 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   finished = finished && (!inputs || make_layer_inputs(pass));
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
     const LayerShape& shape = config.layers[layer];
-    finished = (shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer) : run_attention(pass, layer)) &&
+    finished = (config.latent.rank != 0           ? run_latent_attention(pass, layer)
+                : shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer)
+                                                  : run_attention(pass, layer)) &&
                (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer)) &&
                (config.n_embd_per_layer == 0 || run_layer_input(pass, layer));
   }
@@ -135,9 +137,11 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   s.normed = floats(n * config.n_embd);
   if (config.parallel) s.parallel = floats(n * config.n_embd);
   const LayerShape& widest = config.widest;
+  const bool latent = config.latent.rank != 0;
+  const u64 attention = latent ? latent_attention_floats(config, n) : attention_floats(widest, n);
   const u64 experts = experts_floats(config, n), inputs = layer_input_floats(config, n);
   const u64 recurrence = delta_net_floats(widest.recurrence, n);
-  const u64 dense = max(attention_floats(widest, n), feed_forward_floats(widest, n));
+  const u64 dense = max(attention, feed_forward_floats(widest, n));
   f32* const shared = floats(max(max(dense, inputs), max(recurrence, experts)));
   if (inputs != 0) s.layer_inputs = floats(inputs);
   s.cosines = floats(2 * n * config.most_pairs());
@@ -150,15 +154,17 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
     if (config.layers[i].mixer == Mixer::delta_net)
       kinds |= kinds_of(layer.delta_net);
     else
-      kinds |= kinds_of(layer.attention);
+      kinds |= latent ? kinds_of(layer.latent) : kinds_of(layer.attention);
     if (config.layers[i].n_expert != 0) kinds |= kinds_of(layer.experts), expert_kinds |= row_kinds_of(layer.experts);
     if (config.layers[i].dense_ff() != 0) kinds |= kinds_of(layer.feed_forward);
     kinds |= kinds_of(layer.input);
   }
   const u32 inner = max(max(widest.n_ff, widest.n_ff_shared), max(widest.n_ff_beside, config.n_embd_per_layer));
-  const u32 cols = max(max(config.n_embd, widest.attended_dim()), max(inner, widest.recurrence.values_dim()));
+  const u32 attended = latent ? latent_attention_cols(config) : widest.attended_dim();
+  const u32 cols = max(max(config.n_embd, attended), max(inner, widest.recurrence.values_dim()));
   enough = enough && allocate_activations(arena, kinds | expert_kinds, n, cols, s.activations);
-  if (enough) place_attention(widest, n, shared, s), place_feed_forward(widest, n, shared, s);
+  if (enough) latent ? place_latent_attention(config, n, shared, s) : place_attention(widest, n, shared, s);
+  if (enough) place_feed_forward(widest, n, shared, s);
   if (enough && recurrence != 0) {
     place_delta_net(widest.recurrence, n, shared, s);
     s.recurrence.sequences = arena.allocate<Sequence>(max_tokens);

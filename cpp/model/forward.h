@@ -47,6 +47,12 @@ struct AttentionScratch {
   Span<f32> sums;  // of divided tiles
 };
 
+struct LatentScratch {
+  f32* reduced = nullptr;  // (max_tokens, query_rank)
+  f32* query = nullptr;    // (max_tokens, n_head, key_dim), later (max_tokens, n_head, value_dim)
+  f32* by_head = nullptr;  // (n_head, max_tokens, rank or what of a key does not rotate)
+};
+
 // A row is one token's place at one of its experts; rows are in order of the experts, then of the tokens.
 struct ExpertScratch {
   f32* logits = nullptr;        // (max_tokens, n_expert), the router's
@@ -103,6 +109,7 @@ struct Scratch {
   f32* cosines = nullptr;       // (2, max_tokens, most_pairs()): full layers, then sliding ones
   f32* sines = nullptr;         // the same
   AttentionScratch attention;
+  LatentScratch latent;
   RecurrenceScratch recurrence;
   ExpertScratch experts;
   AdapterScratch adapters;

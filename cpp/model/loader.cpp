@@ -93,13 +93,13 @@ f32 Loader::scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts) {
   return values[scale->cols() == 1 ? 0 : expert];
 }
 
-Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert, u32 n_experts) {
+Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert, u32 n_experts, bool adaptable) {
   if (!status_.ok() || !tensor) return {};
   Matrix matrix;
-  matrix.number = n_matrices_++;
+  if (adaptable) matrix.number = n_matrices_++;
   matrix.scale = scale_of(*tensor, expert, n_experts);
   if (checks_only()) {
-    if (visitor_.visit) visitor_.visit(visitor_.context, *tensor, first, rows, matrix.number);
+    if (visitor_.visit && adaptable) visitor_.visit(visitor_.context, *tensor, first, rows, matrix.number);
     return {};
   }
   matrix.type = tensor->type;
@@ -138,11 +138,45 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert,
 }
 
 Span<Matrix> Loader::experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows) {
-  const gguf::Tensor* const tensor = find(name, cols, all_rows, true, n);
-  if (!tensor) return {};
+  return pack_each(find(name, cols, all_rows, true, n), n, all_rows, first, rows, true);
+}
+
+Span<Matrix> Loader::pack_each(const gguf::Tensor* tensor, u32 n, u32 all_rows, u32 first, u32 rows, bool adaptable) {
+  if (!status_.ok() || !tensor) return {};
   const Span<Matrix> matrices = arena_.allocate<Matrix>(n);
-  if (matrices.empty()) status_ = no_memory(name, n * sizeof(Matrix));
-  for (u32 i = 0; i < matrices.size; ++i) matrices[i] = pack(tensor, i * all_rows + first, rows, i, n);
+  if (matrices.empty()) status_ = no_memory(tensor->name, n * sizeof(Matrix));
+  for (u32 i = 0; i < matrices.size; ++i) matrices[i] = pack(tensor, i * all_rows + first, rows, i, n, adaptable);
+  return matrices;
+}
+
+Span<Matrix> Loader::pack_turned(const gguf::Tensor* tensor, u32 n, u32 all_rows, u32 rows) {
+  if (!status_.ok() || !tensor || checks_only()) return {};
+  const u32 cols = u32(tensor->cols());
+  const Span<Matrix> matrices = arena_.allocate<Matrix>(n);
+  Arena own(platform_);
+  const Span<f32> row = own.allocate<f32>(cols), turned = own.allocate<f32>(u64(rows) * cols);
+  if (matrices.empty() || row.empty() || turned.empty()) status_ = no_memory(tensor->name, u64(rows) * cols * 4);
+  const u64 row_bytes = tensor->data.size / tensor->rows();
+  for (u32 i = 0; i < n && status_.ok(); ++i) {
+    for (u32 r = 0; r < rows; ++r) {
+      const u8* const from = tensor->data.data + (u64(i) * all_rows + r) * row_bytes;
+      kernels::dequantize_row(tensor->type, from, cols, row.data);
+      for (u32 c = 0; c < cols; ++c) turned[u64(c) * rows + r] = row[c];
+    }
+    Matrix& matrix = matrices[i];
+    matrix.scale = scale_of(*tensor, i, n);
+    matrix.rows = cols, matrix.cols = rows;
+    matrix.group_bytes = kernels::packed_group_bytes(gguf::Type::f32, rows);
+    const u64 bytes = matrix.group_bytes * matrix.groups();
+    u8* const to = static_cast<u8*>(arena_.allocate_bytes(bytes));
+    if (!to) {
+      status_ = no_memory(tensor->name, bytes);
+      return {};
+    }
+    kernels::pack_groups(gguf::Type::f32, reinterpret_cast<const u8*>(turned.data), cols, rows, 0, matrix.groups(), to);
+    matrix.data = to;
+    packed_bytes_ += bytes;
+  }
   return matrices;
 }
 

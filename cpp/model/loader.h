@@ -23,8 +23,9 @@ class Loader {
   const f32* transposed(Str name, u32 cols, u32 rows);              // (cols, rows) of a tensor (rows, cols)
   f32* constant(f32 value, u32 n);                                  // n times the value
   // Rows [first, first + rows) of a tensor whose shape has been checked, with the scale that the file has beside it:
-  // one for the tensor, or number `expert` of one for each of `n_experts`.
-  Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert = 0, u32 n_experts = 1);
+  // one for the tensor, or number `expert` of one for each of `n_experts`. `adaptable`: adapters may add to its products.
+  Matrix pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert = 0, u32 n_experts = 1,
+              bool adaptable = true);
   Matrix matrix(Str name, u64 cols, u32 rows, bool required = true) {
     const gguf::Tensor* tensor = find(name, cols, rows, required);
     return pack(tensor, 0, rows);
@@ -32,6 +33,11 @@ class Loader {
 
   // One of each matrix of a tensor (n, rows, cols), from its row `first` on: `rows` of `all_rows`.
   Span<Matrix> experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows);
+
+  // The same of a tensor (n * all_rows, cols) whose shape has been checked.
+  Span<Matrix> pack_each(const gguf::Tensor* tensor, u32 n, u32 all_rows, u32 first, u32 rows, bool adaptable);
+  // The first `rows` of each, turned: (n) of (cols, rows). As floats, since blocks of weights lie along the columns.
+  Span<Matrix> pack_turned(const gguf::Tensor* tensor, u32 n, u32 all_rows, u32 rows);
 
   Status status() const { return status_; }
   bool checks_only() const { return !used_.empty(); }

@@ -44,6 +44,8 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     }
     if (config.layers[i].mixer == Mixer::delta_net)
       load_delta_net(loader, config, i, layer.delta_net);
+    else if (config.latent.rank != 0)
+      load_latent_attention(loader, config, i, layer.latent);
     else
       load_attention(loader, config, i, layer.attention);
     if (config.layers[i].n_expert != 0) load_experts(loader, config, i, layer.experts);

@@ -24,6 +24,17 @@ struct Attention {
   const f32* output_bias = nullptr;  // (n_embd)
 };
 
+struct LatentAttention {
+  Matrix query_a;                    // (query_rank, n_embd), if queries are made in two steps
+  const f32* query_norm = nullptr;   // (query_rank)
+  Matrix query;                      // (n_head * key_dim, query_rank or n_embd)
+  Matrix latent;                     // (rank + n_rot, n_embd)
+  const f32* latent_norm = nullptr;  // (rank)
+  Span<Matrix> key;                  // (n_head) of (rank, key_dim - n_rot): to a query's part in the latent space
+  Span<Matrix> value;                // (n_head) of (value_dim, rank)
+  Matrix output;                     // (n_embd, n_head * value_dim)
+};
+
 struct FeedForward {
   Matrix gate, up;                 // (n_ff, n_embd)
   const f32* gate_bias = nullptr;  // (n_ff)
@@ -78,6 +89,7 @@ struct LayerInput {
 struct Layer {
   Norm attention_norm;
   Attention attention;  // or
+  LatentAttention latent;
   DeltaNet delta_net;
   const f32* attention_post_norm = nullptr;  // (n_embd)
   Norm ffn_norm;

@@ -24,7 +24,8 @@ struct Field {
 };
 
 // A small valid llama; a field given again replaces it, and an empty writer removes it.
-flyball::Result<Config> config_with(const std::string& architecture, const std::vector<Field>& changes) {
+flyball::Result<Config> config_with(const std::string& architecture, const std::vector<Field>& changes,
+                                    u32 n_vocab = 1000) {
   const auto number = [](u32 value) {
     return [value](GgufWriter& w, const std::string& key) { w.u32_key(key, value); };
   };
@@ -46,7 +47,7 @@ flyball::Result<Config> config_with(const std::string& architecture, const std::
   for (const auto& field : fields) field.write(writer, architecture + "." + field.key);
   const test::OpenedGguf opened(writer.build().bytes);
   static flyball::Arena arena(flyball::host::host_platform());
-  return read_config(arena, opened.file(), 1000);
+  return read_config(arena, opened.file(), n_vocab);
 }
 
 Field number(const std::string& key, u32 value) {
@@ -372,6 +373,42 @@ TEST(llama_may_be_a_mixture) {
   CHECK_EQ(mixture.value().layers[0].n_expert, 8);
   CHECK_EQ(mixture.value().layers[0].n_ff, 512);
   CHECK(refused(config_with("llama", {number("expert_count", 8)}), Code::not_found, "llama.expert_used_count"));
+}
+
+TEST(latent_attention_has_one_head_for_keys_and_values) {
+  std::vector<Field> fields = {number("expert_count", 8),
+                               number("expert_used_count", 2),
+                               number("expert_shared_count", 1),
+                               number("attention.kv_lora_rank", 64),
+                               number("attention.head_count_kv", 8),
+                               number("attention.key_length", 48),
+                               number("attention.value_length", 32),
+                               number("rope.dimension_count", 16)};
+  for (const bool split : {false, true}) {
+    if (split) {
+      fields.push_back(number("attention.key_length", 80));
+      fields.push_back(number("attention.value_length", 64));
+      fields.push_back(number("attention.key_length_mla", 48));
+      fields.push_back(number("attention.value_length_mla", 32));
+      fields.push_back(number("attention.head_count_kv", 1));
+    }
+    const auto config = config_with("deepseek2", fields);
+    REQUIRE(config.ok());
+    CHECK_EQ(config.value().layers[0].n_head_kv, 1);
+    CHECK_EQ(config.value().layers[0].head_dim, 80);
+    CHECK_EQ(config.value().layers[0].value_dim, 64);
+    CHECK_EQ(config.value().latent.key_dim, 48);
+    CHECK_EQ(config.value().latent.value_dim, 32);
+    CHECK(config.value().routing.gating == flyball::model::Gating::softmax);
+  }
+  fields.push_back(number("rope.dimension_count", 48));
+  CHECK(refused(config_with("deepseek2", fields), Code::corrupt, "deepseek2.rope.dimension_count"));
+  // Files of GLM-4.7-Flash do not name their gating.
+  fields.push_back(number("rope.dimension_count", 16));
+  fields.push_back(number("block_count", 47));
+  const auto flash = config_with("deepseek2", fields, 154880);
+  REQUIRE(flash.ok());
+  CHECK(flash.value().routing.gating == flyball::model::Gating::sigmoid);
 }
 
 TEST(sliding_layers_of_yarn_keep_their_magnitude) {

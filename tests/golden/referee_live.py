@@ -28,6 +28,7 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("gpt-oss", {"rope_base_swa": 10000.0, "sliding_window": 7}),
     ("glm4moe", {"expert_norm": False, "expert_scale": 0.0}),
     ("minimax-m2", {"expert_gating": 4}),
+    ("deepseek2", {"q_rank": 0, "n_layer": 26, "choice_bias": False, "expert_groups": None}),  # a lite model
     ("phi3-long", {"rope_scaling": "yarn", "rope_factor": 2.0, "sliding_window": 32}),
 ]
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .functions import geglu, rms_norm, silu, softcap, softmax, swiglu, swiglu_clamped
+from .latent import latent_attention
 from .routing import Routing, read_routing, route
 
 F64 = npt.NDArray[np.float64]
@@ -34,13 +36,13 @@ ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
-    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe"),
+    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2"),
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 _BY_PLACE = ("seed_oss", "gpt-oss", "glm4moe", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
-_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3")
+_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3", "deepseek2")
 
 
 class Adapter:
@@ -178,8 +180,11 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
         betas = [file.get(f"rope.scaling.yarn_beta_{end}", turns) if chosen else turns for end, turns in ends]
         keep = _yarn_blend(n_rot, base, original, *betas)
         frequency = frequency * (keep + (1 - keep) / factor)
-        multiplier = file.get("rope.scaling.yarn_log_multiplier", 0.0) if chosen else 0.0
-        if factor > 1:
+        multiplier = file.get("rope.scaling.yarn_log_multiplier", 0.0)
+        if not chosen and file.arch != "deepseek2":
+            multiplier = 0.0
+        # deepseek2's scores grow instead, see latent_attention().
+        if factor > 1 and not (file.arch == "deepseek2" and multiplier):
             magnitude *= (1 + 0.1 * math.log(factor)) / (1 + 0.1 * multiplier * math.log(factor))
     elif kind != "none":
         frequency = frequency / factor
@@ -273,8 +278,10 @@ def describe(file: File, n_ctx: int) -> Description:
         rotates=rotates,
         attention_scale=scale,
         temperature=(
-            file.get("attention.temperature_scale", 0.0) if file.arch == "mistral3" else 0.0,
-            file.get("rope.scaling.original_context_length", file.get("context_length", 0)),
+            file.get("attention.temperature_scale", 0.0) if file.arch in ("mistral3", "deepseek2") else 0.0,
+            file.get("rope.scaling.original_context_length", file.get("context_length", 0))
+            if file.arch == "mistral3"
+            else file.get("attention.temperature_length", 0) or 1,
         ),
         activation=swiglu_clamped if file.arch == "gpt-oss" else geglu if gemma else swiglu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
@@ -450,7 +457,9 @@ class Referee:
         x = self.file.embedding()[np.asarray(ids)] * self.d.embedding_scale
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
-            y = self.attention(layer, self.norm(blk + "attn_norm", x))
+            latent = self.file.arch == "deepseek2"
+            attend = partial(latent_attention, self) if latent else self.attention
+            y = attend(layer, self.norm(blk + "attn_norm", x))
             if self.file.arch == "cohere2":  # both read the same norm
                 x = x + y + self.feed_forward(layer, self.norm(blk + "attn_norm", x))
                 continue

@@ -62,6 +62,11 @@ class Shape:
     logit_scale: float = 0.0
     attention_scale: float = 0.0
     rotates: bool = True  # granite: False writes rope.scaling.finetuned = false
+    kv_rank: int = 0  # of latent attention, as the four that follow; head_dim is then that of a head's own key
+    q_rank: int = 0  # 0: queries come from the layer's input
+    value_dim: int = 0
+    split_keys: bool = True  # False: attn_kv_b as older files have it
+    temperature_length: int = 0  # 0: key absent
     sinks: bool = False
     expert_bias: bool = False  # of the router and of each expert's three matrices
     n_expert: int = 0
@@ -175,6 +180,24 @@ _GLM = Shape(
     choice_bias=True,
     n_vocab=341,
 )
+_DEEPSEEK = Shape(
+    "deepseek2",
+    n_layer=3,
+    n_head=4,
+    n_head_kv=4,
+    head_dim=96,
+    rope_dims=32,
+    kv_rank=256,
+    value_dim=64,
+    n_ff=256,
+    n_ff_dense=512,
+    n_leading_dense=1,
+    n_shared=1,
+    n_expert=8,
+    n_expert_used=3,
+    n_vocab=341,
+)
+
 _SLIDING = {"sliding": True, "n_head": 4, "n_head_kv": 2, "head_dim": 64, "n_ff": 512}
 _FULL = {"sliding": False, "n_head": 2, "n_head_kv": 1, "head_dim": 128, "n_ff": 512}
 _GEMMA4 = replace(
@@ -296,6 +319,30 @@ VARIANTS: dict[str, Shape] = {
         rope_original=256,
         n_ctx_train=8192,
         rope_attn_factor=1.19,
+    ),
+    "deepseek2": replace(
+        _DEEPSEEK,
+        q_rank=256,
+        choice_bias=True,
+        expert_norm=True,
+        expert_scale=2.5,
+        expert_gating=2,
+        expert_groups=(4, 2),
+        rope_scaling="yarn",
+        rope_factor=40.0,
+        rope_original=64,
+        yarn=(32.0, 1.0, 0.1),
+    ),
+    "deepseek2-unsplit": replace(
+        _DEEPSEEK,
+        q_rank=128,
+        split_keys=False,
+        rope_scaling="yarn",
+        rope_factor=8.0,
+        rope_original=64,
+        yarn=(32.0, 1.0, 0.0707),
+        temperature_scale=0.1,
+        temperature_length=48,
     ),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
@@ -494,6 +541,22 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             yield blk + "ssm_a", -np.abs(bell(blk + "ssm_a", seed, (s.delta_heads,), 0.5))
             yield norm(blk + "ssm_norm", s.delta_dim)
             yield matrix(blk + "ssm_out", s.n_embd, values)
+        elif s.kv_rank:
+            plain = s.head_dim - s.rope_dims
+            if s.q_rank:
+                yield matrix(blk + "attn_q_a", s.q_rank, s.n_embd)
+                yield norm(blk + "attn_q_a_norm", s.q_rank, 1.5)
+            yield matrix(blk + ("attn_q_b" if s.q_rank else "attn_q"), n_q, s.q_rank or s.n_embd)
+            yield matrix(blk + "attn_kv_a_mqa", s.kv_rank + s.rope_dims, s.n_embd)
+            yield norm(blk + "attn_kv_a_norm", s.kv_rank)
+            if s.split_keys:
+                width = math.sqrt(s.kv_rank)  # what the keys' matrices, which are turned, sum over
+                name = blk + "attn_k_b.weight"
+                yield name, bell(name, seed, (s.n_head, s.kv_rank, plain), 1.5 / width)
+                name = blk + "attn_v_b.weight"
+                yield name, bell(name, seed, (s.n_head, s.value_dim, s.kv_rank), 1.0 / width)
+            else:
+                yield matrix(blk + "attn_kv_b", s.n_head * (plain + s.value_dim), s.kv_rank, 1.25)
         elif s.fused:
             yield matrix(blk + "attn_qkv", n_q + 2 * n_kv, s.n_embd, 1.25)
         else:
@@ -506,7 +569,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             if s.qk_norm:
                 yield norm(blk + "attn_q_norm", n_q if s.whole_norm else s.head_dim, 1.5)
                 yield norm(blk + "attn_k_norm", n_kv if s.whole_norm else s.head_dim)
-            yield matrix(blk + "attn_output", s.n_embd, n_q)
+            yield matrix(blk + "attn_output", s.n_embd, s.n_head * s.value_dim if s.kv_rank else n_q)
             if s.out_bias:
                 yield bias(blk + "attn_output", s.n_embd)
             if s.sinks:
@@ -602,7 +665,7 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         f"{a}.block_count": gf.u32(s.n_layer + s.n_draft),
         f"{a}.feed_forward_length": gf.u32(s.n_ff_dense) if s.n_ff_dense else count("n_ff"),
         f"{a}.attention.head_count": count("n_head"),
-        f"{a}.attention.head_count_kv": count("n_head_kv"),
+        f"{a}.attention.head_count_kv": gf.u32(1) if s.kv_rank and s.split_keys else count("n_head_kv"),
         f"{a}.attention.layer_norm_{'' if a == 'cohere2' else 'rms_'}epsilon": gf.f32(s.rms_eps),
         f"{a}.rope.freq_base": gf.f32(s.rope_base),
         f"{a}.vocab_size": gf.u32(s.n_vocab),
@@ -639,6 +702,7 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,
         "rope.scaling.original_context_length": gf.u32(s.rope_original) if s.rope_original else None,
         "rope.scaling.attn_factor": gf.f32(s.rope_attn_factor) if s.rope_attn_factor else None,
+        "attention.temperature_length": gf.u32(s.temperature_length) if s.temperature_length else None,
         "attention.temperature_scale": gf.f32(s.temperature_scale) if s.temperature_scale else None,
     }
     if s.delta_period:
@@ -653,6 +717,13 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
     if s.yarn:
         for key, value in zip(("beta_fast", "beta_slow", "log_multiplier"), s.yarn, strict=True):
             optional[f"rope.scaling.yarn_{key}"] = gf.f32(value)
+    if s.kv_rank:
+        own = {"key_length": s.head_dim, "value_length": s.value_dim}
+        if s.split_keys:
+            own = {f"{key}_mla": n for key, n in own.items()}
+            own |= {"key_length": s.kv_rank + s.rope_dims, "value_length": s.kv_rank}
+        own |= {"kv_lora_rank": s.kv_rank} | ({"q_lora_rank": s.q_rank} if s.q_rank else {})
+        optional |= {f"attention.{key}": gf.u32(n) for key, n in own.items()}
     meta.update({f"{a}.{key}": value for key, value in optional.items() if value is not None})
     if a == "gemma4":
         meta.update(gemma4.metadata(s))

@@ -59,7 +59,7 @@ def test_a_difference_would_be_found() -> None:
             "gemma4-shared",
             "gemma4-moe",
         ),
-        *("mistral3", "gpt-oss"),
+        *("mistral3", "gpt-oss", "deepseek2"),
     ],
 )
 def test_decode_equals_prefill(variant: str, model_file: Callable[..., Path]) -> None:

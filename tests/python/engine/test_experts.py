@@ -49,7 +49,7 @@ def test_logits_are_the_referees(tmp_path: Path, variant: str, wtype: str) -> No
 
 @pytest.mark.parametrize(
     ("variant", "wtype"),
-    [(ARCH, "F32"), (ARCH, "Q8_0"), (ARCH, "Q4_K"), ("gpt-oss", "Q8_0"), ("glm4moe", "Q4_K")],
+    [(ARCH, "F32"), (ARCH, "Q8_0"), (ARCH, "Q4_K"), ("gpt-oss", "Q8_0"), ("glm4moe", "Q4_K"), ("deepseek2", "Q8_0")],
 )
 def test_one_answer_on_every_path(tmp_path: Path, variant: str, wtype: str) -> None:
     path = write_model(tmp_path / "m.gguf", variant, wtype).path

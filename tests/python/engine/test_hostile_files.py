@@ -32,6 +32,7 @@ MEMORY_BYTES = 4 << 30  # of the whole process, address space: a giant allocatio
 SMALL = {"n_embd": 256, "n_ff": 256, "n_layer": 1, "n_head": 2, "n_head_kv": 1, "head_dim": 128}
 SLIDING = {"sliding": True, "n_head": 2, "n_head_kv": 1, "head_dim": 32, "n_ff": 64, "n_expert_used": 2}
 FULL = SLIDING | {"sliding": False, "head_dim": 64}
+LATENT = {"head_dim": 64, "kv_rank": 32, "n_ff": 32, "n_ff_dense": 32, "n_leading_dense": 0, "expert_groups": None}
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("llama", "Q8_0", SMALL),
     "llama3": ("llama3", "Q4_K", SMALL),
@@ -43,6 +44,8 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "Q4_0",
         SMALL | {"n_layer": 2, "n_ff": 32, "n_expert": 4, "expert_groups": (2, 1), "n_expert_used": 2, "n_draft": 1},
     ),
+    "deepseek2": ("deepseek2", "Q8_0", SMALL | LATENT),
+    "deepseek2-unsplit": ("deepseek2-unsplit", "Q5_0", SMALL | LATENT),
     "granite": ("granite", "Q5_0", SMALL),
     "granitemoe": ("granitemoe", "Q4_1", SMALL | {"n_ff": 32, "n_expert": 3, "n_expert_used": 2}),
     "olmo3": ("olmo3", "Q3_K", SMALL),
