@@ -6,7 +6,8 @@ namespace flyball::model {
 namespace {
 
 u32 input_kinds(const Attention& weights) {
-  return kind_bit(weights.query) | kind_bit(weights.key) | kind_bit(weights.value);
+  const u32 gate = weights.gate.rows != 0 ? kind_bit(weights.gate) : 0;
+  return kind_bit(weights.query) | kind_bit(weights.key) | kind_bit(weights.value) | gate;
 }
 
 // Norms and rotations of queries and keys, and the new rows of the cache: for all tokens, before attention. Where no
@@ -96,6 +97,8 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
   }
   if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
   if (config.sinks) weights.sinks = loader.vector(LayerName(i, "attn_sinks.weight"), shape.n_head, true);
+  if (config.attention_gate != AttentionGate::none)
+    weights.gate = loader.matrix(LayerName(i, "attn_gate.weight"), config.n_embd, shape.attended_dim());
   weights.output = loader.matrix(LayerName(i, "attn_output.weight"), shape.attended_dim(), config.n_embd);
   weights.output_bias = loader.vector(LayerName(i, "attn_output.bias"), config.n_embd, false);
 }
@@ -104,7 +107,7 @@ u32 kinds_of(const Attention& weights) { return input_kinds(weights) | kind_bit(
 
 u64 attention_floats(const LayerShape& widest, u64 n) {
   return 3 * round_up(n * widest.q_dim(), 16) + round_up(n * widest.k_dim(), 16) + round_up(n * widest.v_dim(), 16) +
-         round_up(n * widest.attended_dim(), 16);
+         2 * round_up(n * widest.attended_dim(), 16);
 }
 
 void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch) {
@@ -118,6 +121,7 @@ void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scra
   scratch.value = take(n * widest.v_dim());
   scratch.attended = take(n * widest.attended_dim());
   scratch.gated = take(n * 2 * widest.q_dim());
+  scratch.attention_gate = take(n * widest.attended_dim());
 }
 
 bool run_attention(Pass& pass, u32 layer) {
@@ -134,8 +138,10 @@ bool run_attention(Pass& pass, u32 layer) {
   const Product products[] = {
       {&weights.query, weights.query_bias, query_gated ? scratch.gated : scratch.query, weights.query.rows},
       {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
-      {&weights.value, weights.value_bias, scratch.value, shape.v_dim()}};
-  if (!pass.linear.multiply({products, shape.shares_kv ? 1u : 3u}, x)) return false;
+      {&weights.value, weights.value_bias, scratch.value, shape.v_dim()},
+      {&weights.gate, nullptr, scratch.attention_gate, shape.attended_dim()}};
+  const bool gated = weights.gate.rows != 0;
+  if (!pass.linear.multiply({products, shape.shares_kv ? 1u : gated ? 4u : 3u}, x)) return false;
   rope_and_store_kv(pass, layer);
   const u64 start = cycles(*pass.engine.platform);
   attend(pass.engine, pass.config, layer, weights.sinks, pass.batch, pass.scratch);
@@ -145,6 +151,7 @@ bool run_attention(Pass& pass, u32 layer) {
   const Activations& attended = pass.linear.norm_and_quantize(
       scratch.attended, nullptr, attended_dim, pass.n_tokens, kind_bit(weights.output), [&](u32 t) {
         f32* const heads = scratch.attended + u64(t) * attended_dim;
+        if (gated) pass.table.sigmoid_mul(scratch.attention_gate + u64(t) * attended_dim, heads, attended_dim);
         const f32* const gates = scratch.gated + u64(t) * 2 * attended_dim + shape.value_dim;
         for (u32 h = 0; query_gated && h < shape.n_head; ++h)
           pass.table.sigmoid_mul(gates + 2 * h * shape.value_dim, heads + h * shape.value_dim, shape.value_dim);

@@ -29,7 +29,7 @@ struct Pass {
   // one pass then adds, norms and quantizes it. A separate addition would cost every layer two more parallel sections.
   void add_residual(u32 t, const f32* post_norm) {
     f32* branch = scratch.normed + u64(t) * config.n_embd;
-    if (post_norm) table.rms_norm(branch, post_norm, config.norm_eps, config.n_embd, branch);
+    if (post_norm) table.rms_norm(branch, post_norm, config.post_norm_eps, config.n_embd, branch);
     if (config.residual_scale != 1) table.scale(branch, config.residual_scale, config.n_embd);
     table.add(scratch.residual + u64(t) * config.n_embd, branch, config.n_embd);
     if (config.parallel) table.add(scratch.residual + u64(t) * config.n_embd, attention_branch(t), config.n_embd);

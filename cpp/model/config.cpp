@@ -109,6 +109,8 @@ constexpr Traits architectures[] = {
      .experts = true,
      .shares = true,
      .latent = true},
+    {.name = "afmoe", .architecture = Architecture::afmoe, .query_key_norms = true, .experts = true, .shares = true},
+    {.name = "muse-glimmer", .architecture = Architecture::muse_glimmer, .rope_neox = false, .query_key_norms = true},
     // As text: the three positions of an image's part are one, so that rotation is plain.
     {.name = "qwen2vl", .architecture = Architecture::qwen2},
     {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
@@ -317,6 +319,24 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       read_latent_scales(reader, config);
       break;
     }
+    case Architecture::afmoe:
+      read_routing(reader, config, Gating::sigmoid);
+      config.attention_gate = AttentionGate::sigmoid;
+      config.post_norms = true;
+      config.embedding_scale = sqrt32(f32(config.n_embd));
+      read_sliding(reader, config, reader.optional("attention.sliding_window", 0, 0, u64(1) << 31), 4);
+      for (u32 layer = 3; layer < config.n_layer(); layer += 4) config.layers[layer].rotates = false;
+      break;
+    case Architecture::muse_glimmer:
+      config.attention_gate = AttentionGate::sigmoid;
+      config.embedding_norm = true;
+      config.post_norms = true;
+      config.post_norm_eps = 1e-8f;
+      config.logit_scale = f32(reader.real("logit_scale", -1, 0, 1e6));
+      config.final_softcap = f32(reader.real("final_logit_softcapping", 0, 0, 1e6));
+      read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 4);
+      for (LayerShape& layer : config.layers) layer.rotates = layer.sliding;
+      break;
     case Architecture::minimax_m2:
       read_routing(reader, config, Gating::sigmoid);
       config.routing.normalized = true;
@@ -449,6 +469,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
   constexpr Str eps = "attention.layer_norm_epsilon", rms_eps = "attention.layer_norm_rms_epsilon";
   config.norm_eps = f32(reader.real(config.layer_norms ? eps : rms_eps, from_ollama ? 1e-6 : -1, 0, 1));
+  config.post_norm_eps = config.norm_eps;
   config.pooling = read_pooling(reader);
   read_rope(reader, config, from_ollama);
   read_architecture(file, reader, config);

@@ -35,7 +35,9 @@ enum class Architecture : u8 {
   glm4moe,
   minimax_m2,
   phimoe,
-  deepseek2
+  deepseek2,
+  afmoe,
+  muse_glimmer
 };
 enum class Activation : u8 { silu, gelu, swiglu_clamped };
 enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
@@ -44,6 +46,7 @@ enum class Gating : u8 {  // what makes an expert's weight of the router's logit
   softmax_of_chosen = 3,
   sqrt_softplus = 4
 };
+enum class AttentionGate : u8 { none, sigmoid };  // of the layer's input, for each element of what is attended to
 enum class RopeScaling : u8 { none, linear, yarn };
 enum class Pooling : u8 { none, mean, first, last };  // how a file wants its rows to become one embedding
 
@@ -146,6 +149,8 @@ struct Config {
   }
 
   f32 norm_eps = 0;
+  f32 post_norm_eps = 0;        // of the norms after attention and feed-forward
+  bool embedding_norm = false;  // muse-glimmer: embeddings have a norm without weights
   Activation activation = Activation::silu;
   bool post_norms = false;     // gemma: a norm after attention and after the feed-forward, before the residual sum
   f32 embedding_scale = 1;     // gemma: sqrt(n_embd)
@@ -164,6 +169,7 @@ struct Config {
   bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
   Routing routing;
   Latent latent;
+  AttentionGate attention_gate = AttentionGate::none;
   bool sinks = false;  // gpt-oss: each head has a score of no key
 
   bool query_key_norms = false;       // a norm for each head's query and key

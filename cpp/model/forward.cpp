@@ -17,6 +17,10 @@ bool embed(Pass& pass) {
   if (!add_embeddings(pass)) return false;
   for (u32 t = 0; t < pass.n_tokens && pass.config.embedding_scale != 1; ++t)
     pass.table.scale(pass.scratch.residual + u64(t) * n_embd, pass.config.embedding_scale, n_embd);
+  for (u32 t = 0; t < pass.n_tokens && pass.weights.embedding_norm; ++t) {
+    f32* const x = pass.scratch.residual + u64(t) * n_embd;
+    pass.table.rms_norm(x, pass.weights.embedding_norm, pass.config.norm_eps, n_embd, x);
+  }
   return true;
 }
 

@@ -98,16 +98,17 @@ struct Scratch {
   f32* parallel = nullptr;  // (max_tokens, n_embd), attention's output where the feed-forward does not read it
   f32* normed = nullptr;    // (max_tokens, n_embd); after the call: hidden states of the wanted tokens, in order
   // The blocks share memory, as they are never alive together; widths are those of the layer.
-  f32* query = nullptr;         // (max_tokens, q_dim)
-  f32* gated = nullptr;         // (max_tokens, 2 q_dim): queries and gates as their product gives them
-  f32* key = nullptr;           // (max_tokens, k_dim)
-  f32* value = nullptr;         // (max_tokens, v_dim)
-  f32* attended = nullptr;      // (max_tokens, attended_dim)
-  f32* gate = nullptr;          // (max_tokens or rows of experts, n_ff)
-  f32* up = nullptr;            // the same
-  f32* layer_inputs = nullptr;  // (max_tokens, n_layer, n_embd_per_layer)
-  f32* cosines = nullptr;       // (2, max_tokens, most_pairs()): full layers, then sliding ones
-  f32* sines = nullptr;         // the same
+  f32* query = nullptr;           // (max_tokens, q_dim)
+  f32* gated = nullptr;           // (max_tokens, 2 q_dim): queries and gates as their product gives them
+  f32* key = nullptr;             // (max_tokens, k_dim)
+  f32* value = nullptr;           // (max_tokens, v_dim)
+  f32* attended = nullptr;        // (max_tokens, attended_dim)
+  f32* attention_gate = nullptr;  // the same
+  f32* gate = nullptr;            // (max_tokens or rows of experts, n_ff)
+  f32* up = nullptr;              // the same
+  f32* layer_inputs = nullptr;    // (max_tokens, n_layer, n_embd_per_layer)
+  f32* cosines = nullptr;         // (2, max_tokens, most_pairs()): full layers, then sliding ones
+  f32* sines = nullptr;           // the same
   AttentionScratch attention;
   LatentScratch latent;
   RecurrenceScratch recurrence;

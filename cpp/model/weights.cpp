@@ -32,6 +32,7 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_layer() << " layers";
 
   weights.embedding = loader.find(embedding_name, config.n_embd, config.n_vocab, true);
+  if (config.embedding_norm) weights.embedding_norm = loader.constant(1, config.n_embd);
   if (config.n_embd_per_layer != 0) load_layer_inputs(loader, config, weights.inputs);
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();

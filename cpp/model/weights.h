@@ -20,6 +20,7 @@ struct Attention {
   const f32* key_norm = nullptr;     // (head_dim), or (k_dim)
   const f32* value_norm = nullptr;   // (head_dim)
   const f32* sinks = nullptr;        // (n_head)
+  Matrix gate;                       // (attended_dim, n_embd)
   Matrix output;                     // (n_embd, attended_dim)
   const f32* output_bias = nullptr;  // (n_embd)
 };
@@ -109,7 +110,8 @@ struct LayerInputs {                     // of all layers, in the layers' order
 struct Weights {
   const gguf::Tensor* embedding = nullptr;  // (n_vocab, n_embd), in the file's own layout: rows are looked up
   LayerInputs inputs;
-  Span<Layer> layers;  // (n_layer)
+  const f32* embedding_norm = nullptr;  // (n_embd)
+  Span<Layer> layers;                   // (n_layer)
   Norm output_norm;
   Matrix output;                            // (n_vocab, n_embd)
   const f32* output_bias = nullptr;         // (n_vocab)

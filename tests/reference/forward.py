@@ -36,13 +36,13 @@ ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
-    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2"),
+    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer"),
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 _BY_PLACE = ("seed_oss", "gpt-oss", "glm4moe", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
-_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3", "deepseek2")
+_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3", "deepseek2", "muse-glimmer")
 
 
 class Adapter:
@@ -200,6 +200,7 @@ class Description:
     n_head_kv: Sequence[int]
     head_dim: int
     eps: float
+    post_eps: float  # of the norms after attention and feed-forward
     embedding_scale: float
     attention_scale: float
     temperature: tuple[float, int]  # queries times 1 + scale ln(1 + floor(position / length)): scale, length
@@ -231,12 +232,12 @@ def describe(file: File, n_ctx: int) -> Description:
     scale = 1 / math.sqrt(width)
     if file.arch in ("llama", *_GRANITES):
         scale = file.get("attention.scale", 0.0) or scale
-    granite = file.arch in _GRANITES
+    granite, muse = file.arch in _GRANITES, file.arch == "muse-glimmer"
 
     def granites(key: str) -> float:
         return (granite and file.get(key, 0.0)) or 1.0
 
-    rotates = [file.arch != "smollm3" or layer % 4 != 3 for layer in range(n_layer)]
+    rotates = [file.arch not in ("smollm3", "afmoe") or layer % 4 != 3 for layer in range(n_layer)]
     if file.arch == "granite" and not file.get("rope.scaling.finetuned", True):
         rotates = [False] * n_layer
 
@@ -252,6 +253,9 @@ def describe(file: File, n_ctx: int) -> Description:
         window, period = file.get("attention.sliding_window", 4096 if file.arch == "exaone4" else 0), 4
     if file.arch == "hunyuan-dense" and (alpha := file.get("rope.scaling.alpha", 0.0)):
         base *= alpha ** (head_dim / (head_dim - 2))
+    if file.arch in ("afmoe", "muse-glimmer"):
+        window, period = file.get("attention.sliding_window", 0), 4
+        base_sliding = file.get("rope.freq_base_swa", base)
     if file.arch == "gpt-oss":
         window, period = file.get("attention.sliding_window", 0), 2
         base_sliding = file.get("rope.freq_base_swa", base)
@@ -263,7 +267,7 @@ def describe(file: File, n_ctx: int) -> Description:
     rope_sliding = _rope(file, head_dim, base_sliding, factor_sliding, n_ctx)
     if file.arch == "olmo2":  # YaRN concerns full layers only
         rope_sliding = replace(rope_sliding, frequency=base ** (-np.arange(0, head_dim, 2) / head_dim), magnitude=1.0)
-    if file.arch == "cohere2" or (file.arch == "exaone4" and window):
+    if file.arch in ("cohere2", "muse-glimmer") or (file.arch == "exaone4" and window):
         rotates = sliding
     eps = file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0)
     return Description(
@@ -272,9 +276,10 @@ def describe(file: File, n_ctx: int) -> Description:
         n_head_kv=file.per_layer("attention.head_count_kv", n_head),
         head_dim=head_dim,
         eps=eps,
-        embedding_scale=math.sqrt(n_embd) if gemma else granites("embedding_scale"),
+        post_eps=1e-8 if muse else eps,
+        embedding_scale=math.sqrt(n_embd) if gemma or file.arch == "afmoe" else granites("embedding_scale"),
         residual_scale=granites("residual_scale"),
-        logit_scale=1 / file.get("logit_scale", 1.0) if file.arch == "cohere2" else granites("logit_scale"),
+        logit_scale=1 / file.get("logit_scale", 1.0) if muse or file.arch == "cohere2" else granites("logit_scale"),
         rotates=rotates,
         attention_scale=scale,
         temperature=(
@@ -285,7 +290,7 @@ def describe(file: File, n_ctx: int) -> Description:
         ),
         activation=swiglu_clamped if file.arch == "gpt-oss" else geglu if gemma else swiglu,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
-        final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma else 0.0,
+        final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma or muse else 0.0,
         window=window,
         sliding=sliding,
         rope_full=_rope(file, head_dim, base, factor, n_ctx),
@@ -323,14 +328,14 @@ class Referee:
         bias = self.file.optional(f"{name}.bias")
         return y if bias is None else y + bias
 
-    def norm(self, name: str, x: F64) -> F64:
+    def norm(self, name: str, x: F64, eps: float | None = None) -> F64:
         """RMS norm by the named weight, plus its bias; x unchanged where the file has no such norm."""
         weight, bias = self.file.optional(f"{name}.weight"), self.file.optional(f"{name}.bias")
         if weight is None:
             return x
         if self.file.arch == "cohere2":  # a layer norm
             x = x - x.mean(axis=-1, keepdims=True)
-        y = rms_norm(x, weight, self.d.eps)
+        y = rms_norm(x, weight, self.d.eps if eps is None else eps)
         return y if bias is None else y + bias
 
     def delta_net(self, layer: int, x: F64) -> F64:
@@ -412,7 +417,10 @@ class Referee:
             out[:, head] = softmax(score)[:, :n] @ v[:, kv]
         if gated:
             out /= 1 + np.exp(-gate)
-        return self.linear(blk + "attn_output", out.reshape(n, -1))
+        attended: F64 = out.reshape(n, -1)
+        if self.file.has(blk + "attn_gate.weight"):
+            attended = attended / (1 + np.exp(-self.linear(blk + "attn_gate", x)))
+        return self.linear(blk + "attn_output", attended)
 
     def experts(self, layer: int, x: F64) -> F64:
         """The chosen experts' outputs by their weights."""
@@ -455,6 +463,8 @@ class Referee:
         """The logits after each position, (tokens, vocabulary)."""
         embedding = self.file.tensor("token_embd.weight")
         x = self.file.embedding()[np.asarray(ids)] * self.d.embedding_scale
+        if self.file.arch == "muse-glimmer":
+            x = rms_norm(x, np.ones(x.shape[-1]), self.d.eps)
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
             latent = self.file.arch == "deepseek2"
@@ -464,10 +474,10 @@ class Referee:
                 x = x + y + self.feed_forward(layer, self.norm(blk + "attn_norm", x))
                 continue
             if self.d.ffn_norm != "post_attention_norm":
-                y = self.norm(blk + "post_attention_norm", y)
+                y = self.norm(blk + "post_attention_norm", y, self.d.post_eps)
             x = x + y * self.d.residual_scale
             y = self.feed_forward(layer, self.norm(blk + self.d.ffn_norm, x))
-            x = x + self.norm(blk + "post_ffw_norm", y) * self.d.residual_scale
+            x = x + self.norm(blk + "post_ffw_norm", y, self.d.post_eps) * self.d.residual_scale
         x = self.norm("output_norm", x)
         tied = self.file.arch in ("gemma2", "cohere2") or not self.file.has("output.weight")
         logits = x @ embedding.T if tied else self.linear("output", x)

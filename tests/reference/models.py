@@ -50,6 +50,7 @@ class Shape:
     tied: bool = False  # no output.weight: the token embedding serves
     qkv_bias: bool = False
     out_bias: bool = False
+    attention_gate: bool = False
     norm_bias: bool = False
     head_bias: bool = False  # of the output matrix
     qk_norm: bool = False
@@ -344,6 +345,36 @@ VARIANTS: dict[str, Shape] = {
         temperature_scale=0.1,
         temperature_length=48,
     ),
+    "afmoe": replace(
+        _GLM,
+        arch="afmoe",
+        n_layer=5,
+        n_head_kv=2,
+        qkv_bias=False,
+        qk_norm=True,
+        post_norm=True,
+        post_norm_gain=2.0,
+        attention_gate=True,
+        sliding_window=48,
+        n_shared=1,
+        expert_norm=True,
+        expert_scale=2.0,
+        embedding_gain=1.0,
+    ),
+    "muse-glimmer": Shape(
+        "muse-glimmer",
+        n_layer=5,
+        n_head=6,
+        explicit_head_dim=True,
+        n_vocab=341,
+        qk_norm=True,
+        post_norm=True,
+        attention_gate=True,
+        sliding_window=48,
+        rope_base=500000.0,
+        logit_scale=0.75,
+        final_softcap=20.0,
+    ),
     "gemma2": replace(_GEMMA, attn_softcap=50.0, final_softcap=30.0),
     "gemma3": replace(
         _GEMMA,
@@ -569,6 +600,8 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             if s.qk_norm:
                 yield norm(blk + "attn_q_norm", n_q if s.whole_norm else s.head_dim, 1.5)
                 yield norm(blk + "attn_k_norm", n_kv if s.whole_norm else s.head_dim)
+            if s.attention_gate:
+                yield matrix(blk + "attn_gate", n_q, s.n_embd, 1.5)
             yield matrix(blk + "attn_output", s.n_embd, s.n_head * s.value_dim if s.kv_rank else n_q)
             if s.out_bias:
                 yield bias(blk + "attn_output", s.n_embd)
