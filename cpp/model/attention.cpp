@@ -1,4 +1,5 @@
 // Attention: queries, keys and values of every token, their norms and rotations, the cache, and the output's product.
+#include "base/math.h"
 #include "model/attend.h"
 #include "model/block.h"
 
@@ -61,6 +62,13 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
   });
 }
 
+// `n` gates: one for each element of the heads, or one for each head.
+void apply_gate(const Pass& pass, u32 n, const f32* gates, const LayerShape& shape, f32* heads) {
+  if (pass.config.attention_gate == AttentionGate::sigmoid) return pass.table.sigmoid_mul(gates, heads, n);
+  const u32 width = shape.attended_dim() / n;
+  for (u32 i = 0; i < n; ++i) pass.table.scale(heads + u64(i) * width, softplus32(gates[i]), width);
+}
+
 }  // namespace
 
 void load_attention(Loader& loader, const Config& config, u32 i, Attention& weights) {
@@ -97,8 +105,11 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
   }
   if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
   if (config.sinks) weights.sinks = loader.vector(LayerName(i, "attn_sinks.weight"), shape.n_head, true);
-  if (config.attention_gate != AttentionGate::none)
-    weights.gate = loader.matrix(LayerName(i, "attn_gate.weight"), config.n_embd, shape.attended_dim());
+  if (config.attention_gate != AttentionGate::none) {
+    const LayerName gate(i, "attn_gate.weight");
+    const bool by_head = config.attention_gate == AttentionGate::softplus && loader.rows_of(gate) == shape.n_head;
+    weights.gate = loader.matrix(gate, config.n_embd, by_head ? shape.n_head : shape.attended_dim());
+  }
   weights.output = loader.matrix(LayerName(i, "attn_output.weight"), shape.attended_dim(), config.n_embd);
   weights.output_bias = loader.vector(LayerName(i, "attn_output.bias"), config.n_embd, false);
 }
@@ -139,7 +150,7 @@ bool run_attention(Pass& pass, u32 layer) {
       {&weights.query, weights.query_bias, query_gated ? scratch.gated : scratch.query, weights.query.rows},
       {&weights.key, weights.key_bias, scratch.key, shape.k_dim()},
       {&weights.value, weights.value_bias, scratch.value, shape.v_dim()},
-      {&weights.gate, nullptr, scratch.attention_gate, shape.attended_dim()}};
+      {&weights.gate, nullptr, scratch.attention_gate, weights.gate.rows}};
   const bool gated = weights.gate.rows != 0;
   if (!pass.linear.multiply({products, shape.shares_kv ? 1u : gated ? 4u : 3u}, x)) return false;
   rope_and_store_kv(pass, layer);
@@ -151,7 +162,8 @@ bool run_attention(Pass& pass, u32 layer) {
   const Activations& attended = pass.linear.norm_and_quantize(
       scratch.attended, nullptr, attended_dim, pass.n_tokens, kind_bit(weights.output), [&](u32 t) {
         f32* const heads = scratch.attended + u64(t) * attended_dim;
-        if (gated) pass.table.sigmoid_mul(scratch.attention_gate + u64(t) * attended_dim, heads, attended_dim);
+        if (gated)
+          apply_gate(pass, weights.gate.rows, scratch.attention_gate + u64(t) * weights.gate.rows, shape, heads);
         const f32* const gates = scratch.gated + u64(t) * 2 * attended_dim + shape.value_dim;
         for (u32 h = 0; query_gated && h < shape.n_head; ++h)
           pass.table.sigmoid_mul(gates + 2 * h * shape.value_dim, heads + h * shape.value_dim, shape.value_dim);

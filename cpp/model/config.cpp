@@ -111,6 +111,12 @@ constexpr Traits architectures[] = {
      .latent = true},
     {.name = "afmoe", .architecture = Architecture::afmoe, .query_key_norms = true, .experts = true, .shares = true},
     {.name = "muse-glimmer", .architecture = Architecture::muse_glimmer, .rope_neox = false, .query_key_norms = true},
+    {.name = "laguna",
+     .architecture = Architecture::laguna,
+     .query_key_norms = true,
+     .plain_local_rope = true,
+     .experts = true,
+     .shares = true},
     // As text: the three positions of an image's part are one, so that rotation is plain.
     {.name = "qwen2vl", .architecture = Architecture::qwen2},
     {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
@@ -174,7 +180,7 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
     constexpr Str sliding = "sliding layers of another shape";
     reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
     reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);
-    reader.demand("rope.dimension_count_swa", config.n_rot, sliding);
+    reader.demand("rope.dimension_count_swa", config.n_rot_sliding, sliding);
     reader.demand("attention.shared_kv_layers", 0, "layers that share keys and values");
     reader.demand("embedding_length_per_layer_input", 0, "embeddings of layers");
   }
@@ -218,19 +224,6 @@ Pooling read_pooling(Reader& reader) {
 void read_attention_scale(Reader& reader, Config& config) {
   const f64 scale = reader.real("attention.scale", 0, 0, 1e6);
   if (scale != 0) config.attention_scale = f32(scale);
-}
-
-// Layers that slide turn by the base of the others.
-void read_one_base(Reader& reader, Config& config, u32 window) {
-  read_sliding(reader, config, reader.optional("attention.sliding_window", window, 0, u64(1) << 31), 4);
-  config.rope_base_sliding = config.rope_base;
-}
-
-// NTK-aware scaling: a larger base in place of longer positions.
-void read_alpha(Reader& reader, Config& config) {
-  const f64 alpha = reader.real("rope.scaling.alpha", 0, 0, 1e6);
-  const f64 n = config.widest.head_dim;
-  if (alpha != 0 && n > 2) config.rope_base *= pow64(alpha, n / (n - 2));
 }
 
 void widen(LayerShape& widest, const LayerShape& shape) {
@@ -327,6 +320,14 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       read_sliding(reader, config, reader.optional("attention.sliding_window", 0, 0, u64(1) << 31), 4);
       for (u32 layer = 3; layer < config.n_layer(); layer += 4) config.layers[layer].rotates = false;
       break;
+    case Architecture::laguna:
+      read_routing(reader, config, Gating::sigmoid);
+      config.attention_gate = AttentionGate::softplus;
+      read_sliding(reader, config, reader.optional("attention.sliding_window", 0, 0, u64(1) << 31), 4, true);
+      if (reader.has("rope.dimension_count_swa"))
+        config.n_rot_sliding = reader.rotated("rope.dimension_count_swa", config.widest.head_dim);
+      config.rope_magnitude_sliding = 1;
+      break;
     case Architecture::muse_glimmer:
       config.attention_gate = AttentionGate::sigmoid;
       config.embedding_norm = true;
@@ -375,7 +376,12 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
     if (!reader.status().ok()) return shape;
     if (routes && !traits.wide_experts) shape.n_ff = number("expert_feed_forward_length", 0, 0, 1 << 22);
     if (shape.n_ff == 0) shape.n_ff = max(n_ff / shape.n_expert_used, 1u);  // not set
-    if (traits.shares) shape.n_ff_shared = shape.n_ff * reader.optional("expert_shared_count", 0, 0, 64);
+    if (traits.shares) {
+      const bool laguna = traits.architecture == Architecture::laguna;
+      shape.n_ff_shared = shape.n_ff * reader.optional("expert_shared_count", laguna ? 1 : 0, 0, 64);
+      const u32 width = laguna ? reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22) : 0;
+      if (width != 0) shape.n_ff_shared = width;
+    }
     if (traits.shared_expert || traits.may_have_experts) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);

@@ -37,7 +37,8 @@ enum class Architecture : u8 {
   phimoe,
   deepseek2,
   afmoe,
-  muse_glimmer
+  muse_glimmer,
+  laguna
 };
 enum class Activation : u8 { silu, gelu, swiglu_clamped };
 enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
@@ -46,7 +47,8 @@ enum class Gating : u8 {  // what makes an expert's weight of the router's logit
   softmax_of_chosen = 3,
   sqrt_softplus = 4
 };
-enum class AttentionGate : u8 { none, sigmoid };  // of the layer's input, for each element of what is attended to
+// Of the layer's input, it multiplies what is attended to: each element, or each head where it has a row for each.
+enum class AttentionGate : u8 { none, sigmoid, softplus };
 enum class RopeScaling : u8 { none, linear, yarn };
 enum class Pooling : u8 { none, mean, first, last };  // how a file wants its rows to become one embedding
 

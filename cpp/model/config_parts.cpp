@@ -63,7 +63,7 @@ void read_latent_scales(Reader& reader, Config& config) {
 }
 
 // A period P: the last layer of P sees all, 0: none does. Or an entry for each layer, a bool or 0 and 1.
-void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
+void read_sliding(Reader& reader, Config& config, u32 window, u32 period, bool full_first) {
   constexpr Str key = "attention.sliding_window_pattern";
   config.sliding_window = window;
   if (window == 0) return;
@@ -75,7 +75,7 @@ void read_sliding(Reader& reader, Config& config, u32 window, u32 period) {
                        << "has " << pattern->count << " entries; the model has " << config.n_layer() << " layers");
   }
   for (u32 layer = 0; layer < config.n_layer(); ++layer) {
-    bool sliding = period == 0 || layer % period < period - 1;
+    bool sliding = period == 0 || layer % period != (full_first ? 0 : period - 1);
     if (per_layer) {
       const Result<bool> entry = gguf::flag(reader.full(key), gguf::element(*pattern, layer));
       if (!entry) return reader.keep(entry.error());

@@ -9,6 +9,8 @@ namespace flyball::model {
 f32 read_scale(Reader& reader, Str key);  // a factor; 0 means that there is none
 f64 yarn_magnitude(f64 factor, f64 multiplier);
 void read_rope(Reader& reader, Config& config, bool from_ollama);
+void read_alpha(Reader& reader, Config& config);  // NTK-aware scaling: a larger base in place of longer positions
+void read_one_base(Reader& reader, Config& config, u32 window);  // layers that slide turn by the base of the others
 
 // What the file says of a router; `otherwise`: where it names no gating.
 void read_routing(Reader& reader, Config& config, Gating otherwise);
@@ -19,7 +21,7 @@ void read_latent(Reader& reader, LayerShape& shape, Latent& latent);
 void read_latent_scales(Reader& reader, Config& config);
 
 // Layers that slide: `window` keys each, 0: none does.
-void read_sliding(Reader& reader, Config& config, u32 window, u32 period);
+void read_sliding(Reader& reader, Config& config, u32 window, u32 period, bool full_first = false);
 // Layers whose positions are mixed by a gated delta net; every P-th, or those that the file says, have attention.
 void read_delta_net(Reader& reader, Config& config);
 

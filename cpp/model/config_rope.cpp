@@ -80,4 +80,15 @@ void read_rope(Reader& reader, Config& config, bool from_ollama) {
   if (!config.plain_local_rope) config.rope_magnitude_sliding = config.rope_magnitude;
 }
 
+void read_one_base(Reader& reader, Config& config, u32 window) {
+  read_sliding(reader, config, reader.optional("attention.sliding_window", window, 0, u64(1) << 31), 4);
+  config.rope_base_sliding = config.rope_base;
+}
+
+void read_alpha(Reader& reader, Config& config) {
+  const f64 alpha = reader.real("rope.scaling.alpha", 0, 0, 1e6);
+  const f64 n = config.widest.head_dim;
+  if (alpha != 0 && n > 2) config.rope_base *= pow64(alpha, n / (n - 2));
+}
+
 }  // namespace flyball::model

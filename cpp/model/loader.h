@@ -18,6 +18,10 @@ class Loader {
 
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
+  u64 rows_of(Str name) const {  // 0: there is no such tensor
+    const gguf::Tensor* const tensor = file_.tensor(name);
+    return tensor ? tensor->rows() : 0;
+  }
   void skip(Str name);                                              // a tensor that changes nothing, if the file has it
   const f32* vector(Str name, u64 n, bool required, u64 rows = 1);  // (rows, n)
   const f32* transposed(Str name, u32 cols, u32 rows);              // (cols, rows) of a tensor (rows, cols)

@@ -100,7 +100,8 @@ class StaleRecord(Exception):
 def recipes() -> Iterator[Recipe]:
     """Every architecture in a float, a block and a superblock type; llama and the bundled model in every type."""
     for arch in VARIANTS:
-        for wtype in TYPES if arch == "llama" else ("F16", "Q8_0", "Q4_K"):
+        own = ("MXFP4",) if arch == "gpt-oss" else ()  # what its files have
+        for wtype in TYPES if arch == "llama" else ("F16", "Q8_0", "Q4_K", *own):
             yield Recipe("random", arch, wtype, 1, {})
     yield Recipe("adapter", "qwen3", "Q8_0", 1, {})
     yield Recipe("adapter", "qwen3moe", "F16", 1, {})

@@ -29,6 +29,7 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("glm4moe", {"expert_norm": False, "expert_scale": 0.0}),
     ("minimax-m2", {"expert_gating": 4}),
     ("deepseek2", {"q_rank": 0, "n_layer": 26, "choice_bias": False, "expert_groups": None}),  # a lite model
+    ("laguna", {"rope_dims": 0}),
     ("phi3-long", {"rope_scaling": "yarn", "rope_factor": 2.0, "sliding_window": 32}),
 ]
 

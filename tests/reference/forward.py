@@ -36,7 +36,7 @@ ARCHITECTURES = (
     *("llama", "qwen2", "qwen2vl", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3"),
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
-    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer"),
+    *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer", "laguna"),
 )
 _GRANITES = ("granite", "granitemoe")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
@@ -253,7 +253,7 @@ def describe(file: File, n_ctx: int) -> Description:
         window, period = file.get("attention.sliding_window", 4096 if file.arch == "exaone4" else 0), 4
     if file.arch == "hunyuan-dense" and (alpha := file.get("rope.scaling.alpha", 0.0)):
         base *= alpha ** (head_dim / (head_dim - 2))
-    if file.arch in ("afmoe", "muse-glimmer"):
+    if file.arch in ("afmoe", "muse-glimmer", "laguna"):
         window, period = file.get("attention.sliding_window", 0), 4
         base_sliding = file.get("rope.freq_base_swa", base)
     if file.arch == "gpt-oss":
@@ -261,12 +261,14 @@ def describe(file: File, n_ctx: int) -> Description:
         base_sliding = file.get("rope.freq_base_swa", base)
     pattern = file.get("attention.sliding_window_pattern", period)
     if isinstance(pattern, int):
-        pattern = [pattern == 0 or layer % pattern < pattern - 1 for layer in range(n_layer)]
+        full = 0 if file.arch == "laguna" else pattern - 1  # of a period, the layer that does not slide
+        pattern = [pattern == 0 or layer % pattern != full for layer in range(n_layer)]
 
     sliding = [window > 0 and slides for slides in pattern]
     rope_sliding = _rope(file, head_dim, base_sliding, factor_sliding, n_ctx)
-    if file.arch == "olmo2":  # YaRN concerns full layers only
-        rope_sliding = replace(rope_sliding, frequency=base ** (-np.arange(0, head_dim, 2) / head_dim), magnitude=1.0)
+    if file.arch in ("olmo2", "laguna"):  # YaRN concerns full layers only
+        n: int = file.get("rope.dimension_count_swa", file.get("rope.dimension_count", head_dim))
+        rope_sliding = replace(rope_sliding, frequency=base_sliding ** (-np.arange(0, n, 2) / n), magnitude=1.0)
     if file.arch in ("cohere2", "muse-glimmer") or (file.arch == "exaone4" and window):
         rotates = sliding
     eps = file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0)
@@ -419,7 +421,10 @@ class Referee:
             out /= 1 + np.exp(-gate)
         attended: F64 = out.reshape(n, -1)
         if self.file.has(blk + "attn_gate.weight"):
-            attended = attended / (1 + np.exp(-self.linear(blk + "attn_gate", x)))
+            gate = self.linear(blk + "attn_gate", x)
+            laguna = self.file.arch == "laguna"  # of each element, or of each head
+            factor = np.log1p(np.exp(gate)) if laguna else 1 / (1 + np.exp(-gate))
+            attended = attended * factor.repeat(attended.shape[-1] // gate.shape[-1], axis=-1)
         return self.linear(blk + "attn_output", attended)
 
     def experts(self, layer: int, x: F64) -> F64:

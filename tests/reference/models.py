@@ -50,7 +50,8 @@ class Shape:
     tied: bool = False  # no output.weight: the token embedding serves
     qkv_bias: bool = False
     out_bias: bool = False
-    attention_gate: bool = False
+    attention_gate: bool = False  # of each element, or of each head
+    gate_by_head: bool = False
     norm_bias: bool = False
     head_bias: bool = False  # of the output matrix
     qk_norm: bool = False
@@ -97,6 +98,7 @@ class Shape:
     rope_base: float = 10000.0
     rope_base_swa: float = 0.0  # 0: key absent
     rope_dims: int = 0  # 0: head_dim
+    rope_dims_swa: int = 0  # 0: key absent
     rope_scaling: str = ""  # "", "linear", "yarn"
     rope_factor: float = 1.0
     rope_original: int = 0  # 0: key absent
@@ -211,6 +213,28 @@ _GEMMA4 = replace(
     final_softcap=30.0,
     explicit_head_dim=False,
 )
+_LAGUNA = replace(
+    _GLM,
+    arch="laguna",
+    n_layer=5,
+    n_head=4,
+    n_head_kv=2,
+    layers=tuple({"n_head": n, "n_head_kv": 2, "n_ff": 256, "n_expert_used": 3} for n in (4, 6, 6, 6, 4)),
+    qkv_bias=False,
+    qk_norm=True,
+    attention_gate=True,
+    rope_base=500000.0,
+    rope_base_swa=10000.0,
+    rope_dims=32,
+    rope_dims_swa=64,
+    rope_scaling="yarn",
+    rope_factor=8.0,
+    rope_original=64,
+    n_shared=1,
+    expert_norm=True,
+    expert_scale=2.5,
+)
+
 VARIANTS: dict[str, Shape] = {
     "llama": _LLAMA,
     "llama-tied": replace(_LLAMA, tied=True, n_head_kv=4),
@@ -361,6 +385,8 @@ VARIANTS: dict[str, Shape] = {
         expert_scale=2.0,
         embedding_gain=1.0,
     ),
+    "laguna": replace(_LAGUNA, gate_by_head=True, sliding_window=48),
+    "laguna-full": replace(_LAGUNA, layers=(), rope_dims=0, rope_dims_swa=0),
     "muse-glimmer": Shape(
         "muse-glimmer",
         n_layer=5,
@@ -601,7 +627,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                 yield norm(blk + "attn_q_norm", n_q if s.whole_norm else s.head_dim, 1.5)
                 yield norm(blk + "attn_k_norm", n_kv if s.whole_norm else s.head_dim)
             if s.attention_gate:
-                yield matrix(blk + "attn_gate", n_q, s.n_embd, 1.5)
+                yield matrix(blk + "attn_gate", s.n_head if s.gate_by_head else n_q, s.n_embd, 1.5)
             yield matrix(blk + "attn_output", s.n_embd, s.n_head * s.value_dim if s.kv_rank else n_q)
             if s.out_bias:
                 yield bias(blk + "attn_output", s.n_embd)
@@ -730,6 +756,7 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "expert_group_count": gf.u32(s.expert_groups[0]) if s.expert_groups else None,
         "expert_group_used_count": gf.u32(s.expert_groups[1]) if s.expert_groups else None,
         "nextn_predict_layers": gf.u32(s.n_draft) if s.n_draft else None,
+        "rope.dimension_count_swa": gf.u32(s.rope_dims_swa) if s.rope_dims_swa else None,
         "rope.dimension_count": gf.u32(s.rope_dims) if s.rope_dims else None,
         "rope.scaling.type": gf.string(s.rope_scaling) if s.rope_scaling else None,
         "rope.scaling.factor": gf.f32(s.rope_factor) if s.rope_scaling else None,

@@ -15,7 +15,7 @@ F64 = npt.NDArray[np.float64]
 
 _GATINGS = {1: "softmax", 2: "sigmoid", 3: "chosen", 4: "softplus"}
 # Architectures whose files name a gating, and what they have where it is not named.
-_NAMED = {"glm4moe": 2, "minimax-m2": 2, "deepseek2": 1, "afmoe": 2}
+_NAMED = {"glm4moe": 2, "minimax-m2": 2, "deepseek2": 1, "afmoe": 2, "laguna": 2}
 
 
 @dataclass(frozen=True)
