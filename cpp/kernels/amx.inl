@@ -36,6 +36,7 @@ constexpr Table amx_table_as(const char* name, u64 tile_features) {
       .gelu_mul = Avx512<&Table::gelu_mul>::call,
       .swiglu_clamped = Avx512<&Table::swiglu_clamped>::call,
       .softcap = Avx512<&Table::softcap>::call,
+      .mul = Avx512<&Table::mul>::call,
       .silu = Avx512<&Table::silu>::call,
       .sigmoid_mul = Avx512<&Table::sigmoid_mul>::call,
       .convolve = Avx512<&Table::convolve>::call,

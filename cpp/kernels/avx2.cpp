@@ -36,6 +36,7 @@ const Table avx2_table = {
     .gelu_mul = gelu_mul,
     .swiglu_clamped = swiglu_clamped,
     .softcap = softcap,
+    .mul = multiply_by,
     .silu = silu,
     .sigmoid_mul = sigmoid_mul,
     .convolve = convolve,

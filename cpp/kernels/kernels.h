@@ -123,8 +123,8 @@ constexpr u64 attention_scratch_floats(u32 n_rows, u32 head_dim, u32 value_dim) 
          attention_positions * max(u64(head_dim), round_up(value_dim, 16));
 }
 
-// The gated delta rule (Yang et al. 2024, "Gated Delta Networks") of one head, token by token:
-//   r = beta * (v - decay * S^T k);  S = decay * S + k r^T;  out = S^T q
+// One head's matrix, token by token: S = decay * S + k r^T;  out = S^T q, where r = beta * v, or by the gated delta rule
+// (Yang et al. 2024, "Gated Delta Networks") r = beta * (v - decay * S^T k).
 // Columns of S do not see each other: a task has some blocks of 16 of them, each (key_dim, 16) in `state`.
 constexpr u32 state_columns = 16;
 struct DeltaTask {
@@ -141,6 +141,7 @@ struct DeltaTask {
   u32 key_dim = 0;
   u32 n_columns = 0;
   u32 n_tokens = 0;
+  bool corrects = true;  // the delta rule
 };
 
 // What sums of weight * value are multiplied by at the end, from their largest score and sum of weights: a sink joins
@@ -168,6 +169,7 @@ struct Table {
   void (*swiglu_clamped)(const f32* gate, const f32* up, f32* y, u64 n);  // gpt-oss: swiglu_clamped32
   void (*softcap)(f32* y, f32 cap, u64 n);                                // y = cap * tanh(y / cap)
 
+  void (*mul)(const f32* x, f32* y, u64 n);             // y *= x
   void (*silu)(f32* y, u64 n);                          // y = silu(y)
   void (*sigmoid_mul)(const f32* gate, f32* y, u64 n);  // y = y * sigmoid(gate)
 

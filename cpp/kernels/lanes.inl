@@ -101,6 +101,10 @@ void gelu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
             [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(gelu_lanes(get(gate + i)), get(up + i))); });
 }
 
+void multiply_by(const f32* x, f32* y, u64 n) {
+  each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(get(y + i), get(x + i))); });
+}
+
 void silu(f32* y, u64 n) {
   each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, silu_lanes(get(y + i))); });
 }

@@ -32,11 +32,13 @@ FLYBALL_INLINE void delta_blocks(const DeltaTask& task, u32 first, const u32 (&n
       const F k = set(key[i]);
       for (u32 b = 0; b < blocks; ++b) dots[b].of[c] = fma(k, load(state[b] + u64(i) * state_columns), dots[b].of[c]);
     };
-    for (u32 i = 0; i < whole; i += 4) unroll<4>([&](u32 c) FLYBALL_LAMBDA { dot(i + c, c); });
-    for (u32 i = whole; i < task.key_dim; ++i) dot(i, i - whole);
+    for (u32 i = 0; i < whole && task.corrects; i += 4) unroll<4>([&](u32 c) FLYBALL_LAMBDA { dot(i + c, c); });
+    for (u32 i = whole; i < task.key_dim && task.corrects; ++i) dot(i, i - whole);
     F r[blocks];
-    for (u32 b = 0; b < blocks; ++b)
-      r[b] = mul(beta, sub(load_n(value + b * state_columns, n_columns[b]), mul(decay, dots[b].sum())));
+    for (u32 b = 0; b < blocks; ++b) {
+      const F v = load_n(value + b * state_columns, n_columns[b]);
+      r[b] = mul(beta, task.corrects ? sub(v, mul(decay, dots[b].sum())) : v);
+    }
     Chains outs[blocks];
     const auto step = [&](u32 i, u32 c) FLYBALL_LAMBDA {
       const F k = set(key[i]), q = set(query[i]);

@@ -85,6 +85,10 @@ void gelu_mul(const f32* gate, const f32* up, f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = gelu32(gate[i]) * up[i];
 }
 
+void mul(const f32* x, f32* y, u64 n) {
+  for (u64 i = 0; i < n; ++i) y[i] *= x[i];
+}
+
 void silu(f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = silu32(y[i]);
 }
@@ -138,6 +142,7 @@ constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
       .gelu_mul = scalar::gelu_mul,
       .swiglu_clamped = scalar::swiglu_clamped,
       .softcap = scalar::softcap,
+      .mul = scalar::mul,
       .silu = scalar::silu,
       .sigmoid_mul = scalar::sigmoid_mul,
       .convolve = scalar::convolve,

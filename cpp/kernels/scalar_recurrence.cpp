@@ -28,10 +28,10 @@ void delta_rule(const DeltaTask& task) {
       const u32 block = column / state_columns;
       f32* const state = task.state + u64(block) * task.key_dim * state_columns + column % state_columns;
       f32 chain[chains] = {};
-      for (u32 i = 0; i < task.key_dim; ++i)
+      for (u32 i = 0; i < task.key_dim && task.corrects; ++i)
         chain[i % chains] = fma32(key[i], state[u64(i) * state_columns], chain[i % chains]);
       const f32 value = task.values[t * task.stride + column];
-      const f32 r = beta * (value - decay * add_chains(chain));
+      const f32 r = beta * (task.corrects ? value - decay * add_chains(chain) : value);
       f32 out[chains] = {};
       for (u32 i = 0; i < task.key_dim; ++i) {
         f32& s = state[u64(i) * state_columns];

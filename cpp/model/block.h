@@ -78,14 +78,14 @@ u64 attention_floats(const LayerShape& widest, u64 n);
 void place_attention(const LayerShape& widest, u64 n, f32* floats, Scratch& scratch);
 [[nodiscard]] bool run_attention(Pass& pass, u32 layer);
 
-void load_delta_net(Loader& loader, const Config& config, u32 layer, DeltaNet& weights);
-u32 kinds_of(const DeltaNet& weights);
-u64 delta_net_floats(const Recurrence& widest, u64 n);
-void place_delta_net(const Recurrence& widest, u64 n, f32* floats, Scratch& scratch);
-[[nodiscard]] bool run_delta_net(Pass& pass, u32 layer);
+void load_recurrent(Loader& loader, const Config& config, u32 layer, Recurrent& weights);
+u32 kinds_of(const Recurrent& weights);
+u64 recurrent_floats(const Recurrence& widest, u64 n);
+void place_recurrent(const Recurrence& widest, u64 n, f32* floats, Scratch& scratch);
+[[nodiscard]] bool run_recurrent(Pass& pass, u32 layer);
 // The part of it that has the state: `inputs` (n_tokens, input_floats()) of the pass's tokens. `out`: (n_tokens,
-// values_dim), or null: only the state is wanted.
-void advance_delta_net(Pass& pass, u32 layer, const f32* inputs, f32* out);
+// out_dim), or null: only the state is wanted.
+void advance_recurrent(Pass& pass, u32 layer, const f32* inputs, f32* out);
 
 void load_latent_attention(Loader& loader, const Config& config, u32 layer, LatentAttention& weights);
 u32 kinds_of(const LatentAttention& weights);

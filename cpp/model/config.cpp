@@ -288,7 +288,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       for (LayerShape& layer : config.layers) layer.rotates = layer.sliding;
       break;
     case Architecture::hunyuan_dense: read_alpha(reader, config); break;
-    case Architecture::qwen3next: config.keys_in_groups = true; [[fallthrough]];
+    case Architecture::qwen3next:
     case Architecture::qwen35:
     case Architecture::qwen35moe: read_delta_net(reader, config); break;
     case Architecture::gemma4:

@@ -57,7 +57,11 @@ constexpr u32 max_heads = 512;
 constexpr u32 max_experts = 1024;
 constexpr u32 max_expert_groups = 64;
 
-enum class Mixer : u8 { attention, delta_net };  // what mixes the positions of a layer
+enum class Mixer : u8 { attention, latent_attention, delta_net, mamba2, short_convolution, none };  // what mixes the positions of a layer
+
+constexpr bool is_recurrent(Mixer mixer) {
+  return mixer == Mixer::delta_net || mixer == Mixer::mamba2 || mixer == Mixer::short_convolution;
+}
 
 // The state of a layer that has one in place of a cache of positions: the last inputs of a convolution, then matrices
 // (n_head, value_dim / 16 rounded up, key_dim, 16).
@@ -68,13 +72,15 @@ struct Recurrence {
   u32 n_key_head = 0;  // heads share keys
   u32 key_dim = 0;
   u32 value_dim = 0;
-  u32 n_factor = 0;  // numbers a head that steer its matrix, beside the channels in each token's input
+  u32 n_factor = 0;      // numbers a head that steer its matrix, beside the channels in each token's input
+  bool grouped = false;  // neighboring heads share a key, else heads n_key_head apart
+  u32 first_query = 0, first_key = 0, first_value = 0;  // among the channels
 
   u64 convolved_floats() const { return u64(n_tap - 1) * n_channel; }
   u64 matrix_floats() const { return key_dim * round_up(value_dim, 16); }
   u64 state_floats() const { return convolved_floats() + n_head * matrix_floats(); }
   u32 input_floats() const { return n_channel + n_factor * n_head; }  // what a token brings to the state
-  u32 values_dim() const { return n_head * value_dim; }
+  u32 out_dim() const { return n_head != 0 ? n_head * value_dim : n_channel; }
 };
 
 // The shape of one layer; those of a model may differ.
@@ -168,7 +174,6 @@ struct Config {
   Str ffn_norm = "ffn_norm.weight";  // the tensor's name
   bool query_gate = false;           // the query's matrix has for each head a query, then a gate of what it attends to
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
-  bool keys_in_groups = false;  // qwen3next: neighboring heads of a recurrence share a key, else heads n_key_head apart
   Routing routing;
   Latent latent;
   AttentionGate attention_gate = AttentionGate::none;

@@ -11,10 +11,13 @@ void read_delta_net(Reader& reader, Config& config) {
   recurrence.key_dim = recurrence.value_dim = reader.required("ssm.state_size", 1, 4096);
   recurrence.n_key_head = reader.required("ssm.group_count", 1, max_heads);
   recurrence.n_head = reader.required("ssm.time_step_rank", 1, max_heads);
-  recurrence.n_channel = 2 * recurrence.n_key_head * recurrence.key_dim + recurrence.values_dim();
+  recurrence.grouped = config.architecture == Architecture::qwen3next;
+  recurrence.first_key = recurrence.n_key_head * recurrence.key_dim;
+  recurrence.first_value = 2 * recurrence.first_key;
+  recurrence.n_channel = recurrence.first_value + recurrence.out_dim();
   recurrence.n_factor = 2;
   if (!reader.status().ok()) return;
-  reader.demand("ssm.inner_size", recurrence.values_dim(), "heads whose values have another size than their keys");
+  reader.demand("ssm.inner_size", recurrence.out_dim(), "heads whose values have another size than their keys");
   if (recurrence.n_head % recurrence.n_key_head != 0)
     reader.keep(fail(Code::corrupt, reader.full("ssm.time_step_rank"), reader.offset("ssm.time_step_rank"))
                 << "is " << recurrence.n_head << ", which the " << recurrence.n_key_head << " groups do not divide");

@@ -99,9 +99,7 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   finished = finished && (!inputs || make_layer_inputs(pass));
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
     const LayerShape& shape = config.layers[layer];
-    finished = (config.latent.rank != 0           ? run_latent_attention(pass, layer)
-                : shape.mixer == Mixer::delta_net ? run_delta_net(pass, layer)
-                                                  : run_attention(pass, layer)) &&
+    finished = run_mixer(pass, layer) &&
                (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer)) &&
                (config.n_embd_per_layer == 0 || run_layer_input(pass, layer));
   }
@@ -123,7 +121,7 @@ void advance_again(const Engine& engine, const Config& config, const Weights& we
   for (u32 layer = 0; layer < config.n_layer() && !batch.empty(); ++layer) {
     const LayerShape& shape = config.layers[layer];
     const f32* const inputs = kept.inputs + shape.first_input * kept.max_inputs;
-    if (shape.mixer == Mixer::delta_net) advance_delta_net(pass, layer, inputs, nullptr);
+    if (is_recurrent(shape.mixer)) advance_recurrent(pass, layer, inputs, nullptr);
   }
 }
 
@@ -144,7 +142,7 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   const bool latent = config.latent.rank != 0;
   const u64 attention = latent ? latent_attention_floats(config, n) : attention_floats(widest, n);
   const u64 experts = experts_floats(config, n), inputs = layer_input_floats(config, n);
-  const u64 recurrence = delta_net_floats(widest.recurrence, n);
+  const u64 recurrence = recurrent_floats(widest.recurrence, n);
   const u64 dense = max(attention, feed_forward_floats(widest, n));
   f32* const shared = floats(max(max(dense, inputs), max(recurrence, experts)));
   if (inputs != 0) s.layer_inputs = floats(inputs);
@@ -155,8 +153,8 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   u32 kinds = kind_bit(weights.output) | kind_bit(weights.inputs.projection), expert_kinds = 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
     const Layer& layer = weights.layers[i];
-    if (config.layers[i].mixer == Mixer::delta_net)
-      kinds |= kinds_of(layer.delta_net);
+    if (is_recurrent(config.layers[i].mixer))
+      kinds |= kinds_of(layer.recurrent);
     else
       kinds |= latent ? kinds_of(layer.latent) : kinds_of(layer.attention);
     if (config.layers[i].n_expert != 0) kinds |= kinds_of(layer.experts), expert_kinds |= row_kinds_of(layer.experts);
@@ -165,12 +163,12 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   }
   const u32 inner = max(max(widest.n_ff, widest.n_ff_shared), max(widest.n_ff_beside, config.n_embd_per_layer));
   const u32 attended = latent ? latent_attention_cols(config) : widest.attended_dim();
-  const u32 cols = max(max(config.n_embd, attended), max(inner, widest.recurrence.values_dim()));
+  const u32 cols = max(max(config.n_embd, attended), max(inner, widest.recurrence.out_dim()));
   enough = enough && allocate_activations(arena, kinds | expert_kinds, n, cols, s.activations);
   if (enough) latent ? place_latent_attention(config, n, shared, s) : place_attention(widest, n, shared, s);
   if (enough) place_feed_forward(widest, n, shared, s);
   if (enough && recurrence != 0) {
-    place_delta_net(widest.recurrence, n, shared, s);
+    place_recurrent(widest.recurrence, n, shared, s);
     s.recurrence.sequences = arena.allocate<Sequence>(max_tokens);
     enough = !s.recurrence.sequences.empty();
   }

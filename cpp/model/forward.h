@@ -76,10 +76,10 @@ struct Sequence {  // a batch's consecutive tokens that advance one state
 struct RecurrenceScratch {
   Span<Sequence> sequences;  // (max_tokens)
   f32* inputs = nullptr;     // (max_tokens, input_floats())
-  f32* gate = nullptr;       // (max_tokens, values_dim)
+  f32* gate = nullptr;       // (max_tokens, out_dim)
   f32* convolved = nullptr;  // (max_tokens, n_channel)
-  f32* factors = nullptr;    // (max_tokens, n_factor * n_head)
-  f32* out = nullptr;        // (max_tokens, values_dim)
+  f32* factors = nullptr;    // (max_tokens, 2 n_head)
+  f32* out = nullptr;        // (max_tokens, out_dim)
 };
 
 // Of batches with adapters. The uses are null where a token has none.

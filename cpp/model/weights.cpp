@@ -43,12 +43,10 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
                            ? layer.attention_norm
                            : load_norm(loader, config, LayerName(i, config.ffn_norm), LayerName(i, "ffn_norm.bias"));
     }
-    if (config.layers[i].mixer == Mixer::delta_net)
-      load_delta_net(loader, config, i, layer.delta_net);
-    else if (config.latent.rank != 0)
-      load_latent_attention(loader, config, i, layer.latent);
-    else
-      load_attention(loader, config, i, layer.attention);
+    const Mixer mixer = config.layers[i].mixer;
+    if (mixer == Mixer::attention) load_attention(loader, config, i, layer.attention);
+    if (mixer == Mixer::latent_attention) load_latent_attention(loader, config, i, layer.latent);
+    if (is_recurrent(mixer)) load_recurrent(loader, config, i, layer.recurrent);
     if (config.layers[i].n_expert != 0) load_experts(loader, config, i, layer.experts);
     if (config.layers[i].dense_ff() != 0) load_feed_forward(loader, config, i, layer.feed_forward);
     if (config.post_norms) {

@@ -44,17 +44,20 @@ struct FeedForward {
   const f32* down_bias = nullptr;  // (n_embd)
 };
 
-struct DeltaNet {
-  Matrix input;        // (n_channel, n_embd): queries and keys of n_key_head heads, values of n_head heads
-  Matrix gate;         // (values_dim, n_embd)
-  Matrix alpha, beta;  // (n_head, n_embd); or `alpha` has both
-  const f32* convolution = nullptr;  // (n_tap, n_channel)
-  const f32* alpha_bias = nullptr;   // (n_head)
-  const f32* rate = nullptr;         // (n_head) negative
-  const f32* query_scale = nullptr;  // (key_dim) of one value: see load_delta_net()
-  const f32* key_scale = nullptr;    // the same
-  const f32* norm = nullptr;         // (value_dim)
-  Matrix output;                     // (n_embd, values_dim)
+// Of a recurrent layer. The kinds have some of these; their sizes are Recurrence's.
+struct Recurrent {
+  Matrix input;                           // (n_channel, n_embd), what is convolved
+  Matrix gate;                            // (out_dim, n_embd)
+  Matrix alpha, beta;                     // (n_head, n_embd), or alpha has both; short_convolution.cpp has another beta
+  const f32* convolution = nullptr;       // (n_tap, n_channel)
+  const f32* convolution_bias = nullptr;  // (n_channel)
+  const f32* alpha_bias = nullptr;        // (n_head)
+  const f32* rate = nullptr;              // (n_head) negative
+  const f32* skip = nullptr;              // (n_head)
+  const f32* query_scale = nullptr;       // (key_dim) of one value: see delta_net.cpp
+  const f32* key_scale = nullptr;         // the same
+  const f32* norm = nullptr;              // (value_dim), or (out_dim)
+  Matrix output;                          // (n_embd, out_dim)
 };
 
 struct Experts {
@@ -91,7 +94,7 @@ struct Layer {
   Norm attention_norm;
   Attention attention;  // or
   LatentAttention latent;
-  DeltaNet delta_net;
+  Recurrent recurrent;
   const f32* attention_post_norm = nullptr;  // (n_embd)
   Norm ffn_norm;
   FeedForward feed_forward;  // or, or both
