@@ -24,5 +24,8 @@ void read_latent_scales(Reader& reader, Config& config);
 void read_sliding(Reader& reader, Config& config, u32 window, u32 period, bool full_first = false);
 // Layers whose positions are mixed by a gated delta net; every P-th, or those that the file says, have attention.
 void read_delta_net(Reader& reader, Config& config);
+// Layers without key/value heads are recurrent: by Mamba-2, or by a short convolution.
+void read_mamba2(Reader& reader, Config& config);
+void read_short_convolution(Reader& reader, Config& config);
 
 }  // namespace flyball::model
