@@ -37,6 +37,7 @@ constexpr Table amx_table_as(const char* name, u64 tile_features) {
       .swiglu_clamped = Avx512<&Table::swiglu_clamped>::call,
       .softcap = Avx512<&Table::softcap>::call,
       .mul = Avx512<&Table::mul>::call,
+      .relu_squared = Avx512<&Table::relu_squared>::call,
       .silu = Avx512<&Table::silu>::call,
       .sigmoid_mul = Avx512<&Table::sigmoid_mul>::call,
       .convolve = Avx512<&Table::convolve>::call,

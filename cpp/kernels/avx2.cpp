@@ -37,6 +37,7 @@ const Table avx2_table = {
     .swiglu_clamped = swiglu_clamped,
     .softcap = softcap,
     .mul = multiply_by,
+    .relu_squared = relu_squared,
     .silu = silu,
     .sigmoid_mul = sigmoid_mul,
     .convolve = convolve,

@@ -170,6 +170,7 @@ struct Table {
   void (*softcap)(f32* y, f32 cap, u64 n);                                // y = cap * tanh(y / cap)
 
   void (*mul)(const f32* x, f32* y, u64 n);             // y *= x
+  void (*relu_squared)(f32* y, u64 n);                  // y = y^2 above 0, else 0
   void (*silu)(f32* y, u64 n);                          // y = silu(y)
   void (*sigmoid_mul)(const f32* gate, f32* y, u64 n);  // y = y * sigmoid(gate)
 

@@ -105,6 +105,13 @@ void multiply_by(const f32* x, f32* y, u64 n) {
   each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, mul(get(y + i), get(x + i))); });
 }
 
+void relu_squared(f32* y, u64 n) {
+  each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA {
+    const F x = get(y + i);
+    put(y + i, select(less(zero(), x), mul(x, x), zero()));
+  });
+}
+
 void silu(f32* y, u64 n) {
   each_lane(n, [&](u64 i, auto get, auto put) FLYBALL_LAMBDA { put(y + i, silu_lanes(get(y + i))); });
 }

@@ -89,6 +89,10 @@ void mul(const f32* x, f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] *= x[i];
 }
 
+void relu_squared(f32* y, u64 n) {
+  for (u64 i = 0; i < n; ++i) y[i] = y[i] > 0 ? y[i] * y[i] : 0;
+}
+
 void silu(f32* y, u64 n) {
   for (u64 i = 0; i < n; ++i) y[i] = silu32(y[i]);
 }
@@ -143,6 +147,7 @@ constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
       .swiglu_clamped = scalar::swiglu_clamped,
       .softcap = scalar::softcap,
       .mul = scalar::mul,
+      .relu_squared = scalar::relu_squared,
       .silu = scalar::silu,
       .sigmoid_mul = scalar::sigmoid_mul,
       .convolve = scalar::convolve,

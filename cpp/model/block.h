@@ -39,6 +39,14 @@ struct Pass {
     return (config.parallel ? scratch.parallel : scratch.normed) + u64(t) * config.n_embd;
   }
 
+  // What precedes a layer's feed-forward: its attention, or the layer before if it has none.
+  void finish_mixer(u32 t, u32 layer) {
+    if (config.layers[layer].mixer != Mixer::none)
+      add_residual(t, weights.layers[layer].attention_post_norm);
+    else if (layer > 0)
+      finish_layer(t, layer - 1);
+  }
+
   // The same for the last block of layer `layer`, whose output the next layer reads.
   void finish_layer(u32 t, u32 layer) {
     const Layer& about = weights.layers[layer];
@@ -52,6 +60,7 @@ struct Pass {
       case Activation::silu: return table.silu_mul(gate, up, y, n);
       case Activation::gelu: return table.gelu_mul(gate, up, y, n);
       case Activation::swiglu_clamped: return table.swiglu_clamped(gate, up, y, n);
+      case Activation::relu_squared: return table.relu_squared(y, n);  // of what is there in place of a gate
     }
   }
 

@@ -3,151 +3,10 @@
 #include "base/math.h"
 #include "model/config_parts.h"
 #include "model/gemma4.h"
+#include "model/traits.h"
 
 namespace flyball::model {
 namespace {
-
-// What follows from an architecture's name alone; read_architecture() reads the rest from the file.
-struct Traits {
-  Str name;
-  Architecture architecture;
-  bool rope_neox = true;
-  bool query_key_norms = false;
-  bool optional_norms = false;
-  bool tied_output = false;
-  bool plain_local_rope = false;
-  bool pre_norms = true;
-  bool whole_norms = false;
-  bool norms_after_rotation = false;
-  bool layer_norms = false;
-  bool parallel = false;
-  bool experts = false;
-  bool may_have_experts = false;  // and one of them that every token has, as the file says
-  bool wide_experts = false;      // each is as wide as a dense feed-forward would be
-  bool shared_expert = false;     // as wide as feed_forward_length where the file does not say
-  bool shares = false;            // deepseek's mixture: leading layers may be dense, and some experts serve every token
-  bool query_gate = false;
-  bool latent = false;
-  Str ffn_norm = "ffn_norm.weight";
-};
-constexpr Str late_norm = "post_attention_norm.weight";  // some name the feed-forward's norm by its place
-constexpr Traits architectures[] = {
-    {.name = "llama", .architecture = Architecture::llama, .rope_neox = false, .may_have_experts = true},
-    {.name = "mistral3", .architecture = Architecture::mistral3, .rope_neox = false, .may_have_experts = true},
-    {.name = "qwen2", .architecture = Architecture::qwen2},
-    {.name = "qwen3", .architecture = Architecture::qwen3, .query_key_norms = true},
-    {.name = "qwen3moe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
-    {.name = "gemma2", .architecture = Architecture::gemma2, .tied_output = true},
-    {.name = "gemma3", .architecture = Architecture::gemma3, .query_key_norms = true, .plain_local_rope = true},
-    {.name = "phi3", .architecture = Architecture::phi3},
-    {.name = "smollm3", .architecture = Architecture::smollm3, .rope_neox = false},
-    {.name = "qwen35",
-     .architecture = Architecture::qwen35,
-     .query_key_norms = true,
-     .query_gate = true,
-     .ffn_norm = late_norm},
-    {.name = "qwen35moe",
-     .architecture = Architecture::qwen35moe,
-     .query_key_norms = true,
-     .experts = true,
-     .shared_expert = true,
-     .query_gate = true,
-     .ffn_norm = late_norm},
-    {.name = "qwen3next",
-     .architecture = Architecture::qwen3next,
-     .query_key_norms = true,
-     .experts = true,
-     .shared_expert = true,
-     .query_gate = true,
-     .ffn_norm = late_norm},
-    {.name = "seed_oss", .architecture = Architecture::seed_oss, .ffn_norm = late_norm},
-    {.name = "granite", .architecture = Architecture::granite, .rope_neox = false, .may_have_experts = true},
-    {.name = "granitemoe", .architecture = Architecture::granitemoe, .rope_neox = false, .may_have_experts = true},
-    {.name = "olmo2",
-     .architecture = Architecture::olmo2,
-     .query_key_norms = true,
-     .plain_local_rope = true,
-     .pre_norms = false,
-     .whole_norms = true},
-    {.name = "exaone4", .architecture = Architecture::exaone4, .query_key_norms = true, .pre_norms = false},
-    {.name = "cohere2",
-     .architecture = Architecture::cohere2,
-     .rope_neox = false,
-     .tied_output = true,
-     .layer_norms = true,
-     .parallel = true},
-    {.name = "hunyuan-dense",
-     .architecture = Architecture::hunyuan_dense,
-     .query_key_norms = true,
-     .norms_after_rotation = true},
-    {.name = "hunyuan-moe",
-     .architecture = Architecture::hunyuan_moe,
-     .query_key_norms = true,
-     .norms_after_rotation = true,
-     .experts = true,
-     .shared_expert = true},
-    {.name = "ernie4_5", .architecture = Architecture::ernie4_5, .rope_neox = false},
-    {.name = "gemma4", .architecture = Architecture::gemma4, .query_key_norms = true, .plain_local_rope = true},
-    {.name = "gpt-oss", .architecture = Architecture::gpt_oss, .experts = true, .ffn_norm = late_norm},
-    {.name = "glm4moe",
-     .architecture = Architecture::glm4moe,
-     .query_key_norms = true,
-     .optional_norms = true,
-     .experts = true,
-     .shares = true,
-     .ffn_norm = late_norm},
-    {.name = "minimax-m2",
-     .architecture = Architecture::minimax_m2,
-     .query_key_norms = true,
-     .whole_norms = true,
-     .experts = true,
-     .wide_experts = true},
-    {.name = "phimoe", .architecture = Architecture::phimoe, .experts = true, .wide_experts = true},
-    {.name = "deepseek2",
-     .architecture = Architecture::deepseek2,
-     .rope_neox = false,
-     .experts = true,
-     .shares = true,
-     .latent = true},
-    {.name = "afmoe", .architecture = Architecture::afmoe, .query_key_norms = true, .experts = true, .shares = true},
-    {.name = "muse-glimmer", .architecture = Architecture::muse_glimmer, .rope_neox = false, .query_key_norms = true},
-    {.name = "laguna",
-     .architecture = Architecture::laguna,
-     .query_key_norms = true,
-     .plain_local_rope = true,
-     .experts = true,
-     .shares = true},
-    // As text: the three positions of an image's part are one, so that rotation is plain.
-    {.name = "qwen2vl", .architecture = Architecture::qwen2},
-    {.name = "qwen3vl", .architecture = Architecture::qwen3, .query_key_norms = true},
-    {.name = "qwen3vlmoe", .architecture = Architecture::qwen3moe, .query_key_norms = true, .experts = true},
-};
-
-// Their names, one by one and as a text.
-constexpr struct Names {
-  static constexpr u32 n = sizeof architectures / sizeof *architectures;
-  Str each[n];
-  char text[1024] = {};
-  u64 size = 0;
-
-  constexpr Names() {
-    for (u32 i = 0; i < n; ++i) {
-      each[i] = architectures[i].name;
-      if (i > 0) put(", ");
-      put(each[i]);
-    }
-  }
-  constexpr void put(Str s) {
-    for (const char c : s) text[size++] = c;
-  }
-} names;
-
-const Traits* find_architecture(Str name) {
-  for (const Traits& traits : architectures) {
-    if (traits.name == name) return &traits;
-  }
-  return nullptr;
-}
 
 // Ollama converted gemma3 with names and gaps of its own; what its files leave out has the values that it runs them with.
 bool is_from_ollama(const gguf::File& file) {
@@ -243,6 +102,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       config.temperature_length = config.rope_original_context;
       break;
     case Architecture::granite:
+    case Architecture::granitehybrid:
     case Architecture::granitemoe: {
       read_attention_scale(reader, config);
       config.embedding_scale = read_scale(reader, "embedding_scale");
@@ -251,8 +111,30 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       if (config.architecture == Architecture::granitemoe) break;
       const bool rotates = reader.boolean("rope.scaling.finetuned", true);
       for (LayerShape& layer : config.layers) layer.rotates = rotates;
+      if (config.architecture == Architecture::granitehybrid) read_mamba2(reader, config);
       break;
     }
+    case Architecture::lfm2moe:
+      read_routing(reader, config, Gating::softmax), config.routing.normalized = true;
+      [[fallthrough]];
+    case Architecture::lfm2:
+      config.sliding_window = reader.optional("attention.sliding_window", 0, 0, u64(1) << 31);
+      for (LayerShape& layer : config.layers) layer.sliding = config.sliding_window != 0;
+      config.rope_base_sliding = config.rope_base;
+      read_short_convolution(reader, config);
+      break;
+    case Architecture::nemotron_h_moe:
+      read_routing(reader, config, Gating::sigmoid);
+      config.routing.gating = Gating::sigmoid;
+      reader.demand("moe_latent_size", 0, "experts of another width than the model");
+      [[fallthrough]];
+    case Architecture::nemotron_h:
+      read_attention_scale(reader, config);
+      config.single_blocks = true;
+      config.activation = Activation::relu_squared;
+      for (LayerShape& layer : config.layers) layer.rotates = false;
+      read_mamba2(reader, config);
+      break;
     case Architecture::smollm3:
       for (u32 layer = 3; layer < config.n_layer(); layer += 4) config.layers[layer].rotates = false;
       break;
@@ -363,12 +245,16 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
   const auto number = [&](Str key, u64 otherwise, u64 low, u64 high) {
     return reader.of_layer(key, otherwise, low, high, layer, config.n_blocks);
   };
-  shape.n_head = number("attention.head_count", missing, 1, max_heads);
+  const u32 least_heads = traits.hybrid ? 0 : 1;
+  shape.n_head = number("attention.head_count", missing, least_heads, max_heads);
   if (!reader.status().ok()) return shape;
-  shape.n_head_kv = number("attention.head_count_kv", shape.n_head, 1, shape.n_head);
+  shape.n_head_kv = number("attention.head_count_kv", shape.n_head, least_heads, shape.n_head);
   // Experts have a width of their own where an architecture always has them.
-  const bool routes = traits.experts && layer >= n_dense;
-  const u32 n_ff = number("feed_forward_length", routes ? 0 : missing, routes ? 0 : 1, 1 << 22);
+  const bool single =
+      traits.architecture == Architecture::nemotron_h || traits.architecture == Architecture::nemotron_h_moe;
+  const bool may_lack = single || (traits.experts && layer >= n_dense);
+  const u32 n_ff = number("feed_forward_length", may_lack ? 0 : missing, may_lack ? 0 : 1, 1 << 22);
+  const bool routes = traits.experts && layer >= n_dense && (!single || n_ff != 0);
   shape.n_ff = n_ff;
   if (routes || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
@@ -382,22 +268,23 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
       const u32 width = laguna ? reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22) : 0;
       if (width != 0) shape.n_ff_shared = width;
     }
-    if (traits.shared_expert || traits.may_have_experts) {
+    if (traits.shared_expert || traits.may_have_experts || single) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);
     }
   }
   if (!reader.status().ok()) return shape;
   const u32 first_n_head = layer == 0 ? shape.n_head : config.layers[0].n_head;
-  if (shape.n_head % shape.n_head_kv != 0) {
+  if (shape.n_head_kv != 0 && shape.n_head % shape.n_head_kv != 0) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count_kv"), reader.offset("attention.head_count_kv"))
                 << "is " << shape.n_head_kv << ", which does not divide the " << shape.n_head << " heads");
-  } else if (!reader.has("attention.key_length") && config.n_embd % first_n_head != 0) {
+  } else if (!reader.has("attention.key_length") && (first_n_head == 0 || config.n_embd % first_n_head != 0)) {
     reader.keep(fail(Code::corrupt, reader.full("attention.head_count"), reader.offset("attention.head_count"))
                 << "is " << first_n_head << ", which does not divide the embedding length " << config.n_embd);
   }
-  shape.head_dim = reader.optional("attention.key_length", config.n_embd / first_n_head, 2, 4096);
-  shape.value_dim = reader.optional("attention.value_length", config.n_embd / first_n_head, 1, 4096);
+  const u32 per_head = config.n_embd / max(first_n_head, 1u);
+  shape.head_dim = reader.optional("attention.key_length", per_head, 2, 4096);
+  shape.value_dim = reader.optional("attention.value_length", per_head, 1, 4096);
   if (traits.latent) read_latent(reader, shape, config.latent);
   return shape;
 }
@@ -413,7 +300,9 @@ Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& c
   config.layers = arena.allocate<LayerShape>(config.n_blocks - n_drafts);
   if (config.layers.empty())
     return fail(Code::out_of_memory, "layers") << "no memory for " << config.n_blocks << " layers";
-  const u32 n_dense = traits.shares ? reader.optional("leading_dense_block_count", 0, 0, config.n_layer() - 1) : 0;
+  const u32 n_dense = traits.shares || traits.leading_dense
+                          ? reader.optional("leading_dense_block_count", 0, 0, config.n_layer() - 1)
+                          : 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
     LayerShape& layer = config.layers[i] = read_shape(reader, traits, config, i, n_dense);
     FLYBALL_TRY(reader.status());
@@ -436,9 +325,6 @@ void place_layers(Config& config) {
 }
 
 }  // namespace
-
-Span<const Str> architectures_by_name() { return {names.each, Names::n}; }
-Str supported_architectures() { return {names.text, names.size}; }
 
 Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   Config config;
@@ -474,7 +360,8 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   FLYBALL_TRY(read_layers(arena, reader, *traits, config));
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
   constexpr Str eps = "attention.layer_norm_epsilon", rms_eps = "attention.layer_norm_rms_epsilon";
-  config.norm_eps = f32(reader.real(config.layer_norms ? eps : rms_eps, from_ollama ? 1e-6 : -1, 0, 1));
+  const bool either = config.architecture == Architecture::nemotron_h && !reader.has(rms_eps);
+  config.norm_eps = f32(reader.real(config.layer_norms || either ? eps : rms_eps, from_ollama ? 1e-6 : -1, 0, 1));
   config.post_norm_eps = config.norm_eps;
   config.pooling = read_pooling(reader);
   read_rope(reader, config, from_ollama);

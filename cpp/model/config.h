@@ -38,9 +38,14 @@ enum class Architecture : u8 {
   deepseek2,
   afmoe,
   muse_glimmer,
-  laguna
+  laguna,
+  lfm2,
+  lfm2moe,
+  granitehybrid,
+  nemotron_h,
+  nemotron_h_moe
 };
-enum class Activation : u8 { silu, gelu, swiglu_clamped };
+enum class Activation : u8 { silu, gelu, swiglu_clamped, relu_squared };  // the last has no gate
 enum class Gating : u8 {  // what makes an expert's weight of the router's logits; the numbers are the files'
   softmax = 1,
   sigmoid = 2,
@@ -57,7 +62,14 @@ constexpr u32 max_heads = 512;
 constexpr u32 max_experts = 1024;
 constexpr u32 max_expert_groups = 64;
 
-enum class Mixer : u8 { attention, latent_attention, delta_net, mamba2, short_convolution, none };  // what mixes the positions of a layer
+enum class Mixer : u8 {
+  attention,
+  latent_attention,
+  delta_net,
+  mamba2,
+  short_convolution,
+  none
+};  // what mixes the positions of a layer
 
 constexpr bool is_recurrent(Mixer mixer) {
   return mixer == Mixer::delta_net || mixer == Mixer::mamba2 || mixer == Mixer::short_convolution;
@@ -172,6 +184,7 @@ struct Config {
   u32 sliding_window = 0;  // keys a sliding layer sees, the query's own included; 0: no layer slides
 
   Str ffn_norm = "ffn_norm.weight";  // the tensor's name
+  bool single_blocks = false;        // nemotron_h: a layer is one block: attention, a recurrence or a feed-forward
   bool query_gate = false;           // the query's matrix has for each head a query, then a gate of what it attends to
   bool shared_gate = false;          // the expert that every token has is scaled by a gate
   Routing routing;

@@ -46,6 +46,7 @@ void read_latent(Reader& reader, LayerShape& shape, Latent& latent) {
   if (n_rot >= latent.key_dim)
     reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
                 << "is " << n_rot << "; of a key's " << latent.key_dim << " dimensions some must not rotate");
+  shape.mixer = Mixer::latent_attention;
   shape.n_head_kv = 1;
   shape.head_dim = latent.rank + n_rot;
   shape.value_dim = latent.rank;

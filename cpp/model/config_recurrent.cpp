@@ -80,12 +80,10 @@ void read_mamba2(Reader& reader, Config& config) {
   recurrence.n_channel = recurrence.first_query + recurrence.n_key_head * recurrence.key_dim;
   recurrence.n_factor = 1;
   for (LayerShape& layer : config.layers) {
-    if (layer.n_head_kv != 0) continue;
-    // nemotron_h: a layer is one block, a feed-forward, a recurrence or attention.
     if (config.single_blocks && (layer.n_ff != 0 || layer.n_expert != 0)) {
       layer.mixer = Mixer::none;
-      layer.n_head = 0;
-    } else {
+      layer.n_head = layer.n_head_kv = 0;
+    } else if (layer.n_head_kv == 0) {
       set_recurrent(layer, Mixer::mamba2, recurrence);
     }
   }

@@ -10,10 +10,13 @@ namespace flyball::model {
 namespace {
 
 // What a token's experts take, its copies; and what it takes itself.
-u32 inner_kinds(const Experts& weights) { return kind_bit(weights.gate[0]) | kind_bit(weights.up[0]); }
+u32 inner_kinds(const Experts& weights) {
+  return (weights.gate.empty() ? 0 : kind_bit(weights.gate[0])) | kind_bit(weights.up[0]);
+}
 u32 input_kinds(const Experts& weights) {
   u32 kinds = inner_kinds(weights) | kind_bit(weights.router);
-  if (weights.shared.down.rows != 0) kinds |= kind_bit(weights.shared.gate) | kind_bit(weights.shared.up);
+  if (weights.shared.gate.rows != 0) kinds |= kind_bit(weights.shared.gate);
+  if (weights.shared.up.rows != 0) kinds |= kind_bit(weights.shared.up);
   if (weights.shared_gate.rows != 0) kinds |= kind_bit(weights.shared_gate);
   return kinds;
 }
@@ -88,13 +91,14 @@ void load_norms_beside(Loader& loader, u32 n_embd, u32 i, Experts& weights) {
 void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights) {
   const LayerShape& shape = config.layers[i];
   const u32 n = shape.n_expert, n_ff = shape.n_ff, n_embd = config.n_embd;
+  const bool gated = config.activation != Activation::relu_squared;
   weights.router = loader.matrix(LayerName(i, "ffn_gate_inp.weight"), n_embd, n);
   if (shape.n_ff_beside != 0) load_norms_beside(loader, n_embd, i, weights);
   if (loader.has(LayerName(i, "ffn_gate_up_exps.weight"))) {  // of each expert, rows of the gate, then of up
     weights.gate = loader.experts(LayerName(i, "ffn_gate_up_exps.weight"), n_embd, n, 2 * n_ff, 0, n_ff);
     weights.up = loader.experts(LayerName(i, "ffn_gate_up_exps.weight"), n_embd, n, 2 * n_ff, n_ff, n_ff);
   } else {
-    weights.gate = loader.experts(LayerName(i, "ffn_gate_exps.weight"), n_embd, n, n_ff, 0, n_ff);
+    if (gated) weights.gate = loader.experts(LayerName(i, "ffn_gate_exps.weight"), n_embd, n, n_ff, 0, n_ff);
     weights.up = loader.experts(LayerName(i, "ffn_up_exps.weight"), n_embd, n, n_ff, 0, n_ff);
   }
   weights.down = loader.experts(LayerName(i, "ffn_down_exps.weight"), n_ff, n, n_embd, 0, n_embd);
@@ -104,7 +108,7 @@ void load_experts(Loader& loader, const Config& config, u32 i, Experts& weights)
   weights.up_bias = loader.vector(LayerName(i, "ffn_up_exps.bias"), n_ff, false, n);
   weights.down_bias = loader.vector(LayerName(i, "ffn_down_exps.bias"), n_embd, false, n);
   if (shape.n_ff_shared == 0) return;
-  weights.shared.gate = loader.matrix(LayerName(i, "ffn_gate_shexp.weight"), n_embd, shape.n_ff_shared);
+  if (gated) weights.shared.gate = loader.matrix(LayerName(i, "ffn_gate_shexp.weight"), n_embd, shape.n_ff_shared);
   weights.shared.up = loader.matrix(LayerName(i, "ffn_up_shexp.weight"), n_embd, shape.n_ff_shared);
   weights.shared.down = loader.matrix(LayerName(i, "ffn_down_shexp.weight"), shape.n_ff_shared, n_embd);
   weights.shared_gate = loader.matrix(LayerName(i, "ffn_gate_inp_shexp.weight"), n_embd, 1, config.shared_gate);
@@ -168,10 +172,12 @@ namespace {
 // The expert that every token has. Its outputs and the products of its gate are left in the scratch.
 bool run_shared(Pass& pass, const Experts& weights, const Activations& x, u32 n_ff) {
   Scratch& scratch = pass.scratch;
-  const Product inner[] = {{&weights.shared.gate, nullptr, scratch.gate, n_ff},
-                           {&weights.shared.up, nullptr, scratch.up, n_ff},
-                           {&weights.shared_gate, nullptr, scratch.experts.logits, 1}};
-  if (!pass.linear.multiply({inner, weights.shared_gate.rows != 0 ? 3u : 2u}, x)) return false;
+  const bool gated = weights.shared.gate.rows != 0;
+  Product inner[3] = {{&weights.shared.up, nullptr, gated ? scratch.up : scratch.gate, n_ff}};
+  u32 n = 1;
+  if (gated) inner[n++] = {&weights.shared.gate, nullptr, scratch.gate, n_ff};
+  if (weights.shared_gate.rows != 0) inner[n++] = {&weights.shared_gate, nullptr, scratch.experts.logits, 1};
+  if (!pass.linear.multiply({inner, n}, x)) return false;
   const Activations& hidden = pass.linear.norm_and_quantize(
       scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.shared.down), [&](u32 t) {
         f32* const gate = scratch.gate + u64(t) * n_ff;
@@ -214,7 +220,7 @@ bool run_experts(Pass& pass, u32 layer) {
   if (beside && !run_beside(pass, layer)) return false;
   const Activations& x = linear.norm_and_quantize(scratch.residual, beside ? weights.norm : about.ffn_norm, n_embd,
                                                   n_tokens, input_kinds(weights), [&](u32 t) {
-                                                    if (!beside) pass.add_residual(t, about.attention_post_norm);
+                                                    if (!beside) pass.finish_mixer(t, layer);
                                                   });
   const Product router[] = {{&weights.router, weights.router_bias, own.logits, shape.n_expert}};
   if (!beside && !linear.multiply(router, x)) return false;
@@ -231,8 +237,10 @@ bool run_experts(Pass& pass, u32 layer) {
   own.inputs.x = own.gathered;
   linear.each_token(n_rows, n_embd / 16, [&](u32 place) { gather(x, place / n_used, own, own.row[place]); });
 
-  const Target inner[] = {{weights.gate, weights.gate_bias, scratch.gate}, {weights.up, weights.up_bias, scratch.up}};
-  if (!multiply_by_expert(linear, own, shape.n_expert, inner, n_ff, uses)) return false;
+  const bool gated = !weights.gate.empty();
+  const Target inner[] = {{weights.up, weights.up_bias, gated ? scratch.up : scratch.gate},
+                          {weights.gate, weights.gate_bias, scratch.gate}};
+  if (!multiply_by_expert(linear, own, shape.n_expert, {inner, gated ? 2u : 1u}, n_ff, uses)) return false;
   linear.norm_and_quantize(own.inputs, scratch.gate, nullptr, n_ff, n_rows, kind_bit(weights.down[0]), [&](u32 r) {
     f32* gate = scratch.gate + u64(r) * n_ff;
     pass.activate(gate, scratch.up + u64(r) * n_ff, gate, n_ff);

@@ -4,13 +4,18 @@
 namespace flyball::model {
 namespace {
 
-u32 input_kinds(const FeedForward& weights) { return kind_bit(weights.gate) | kind_bit(weights.up); }
+u32 input_kinds(const FeedForward& weights) {
+  return (weights.gate.rows != 0 ? kind_bit(weights.gate) : 0) | kind_bit(weights.up);
+}
 
 }  // namespace
 
 void load_feed_forward(Loader& loader, const Config& config, u32 i, FeedForward& weights) {
   const u32 n_ff = config.layers[i].dense_ff();
-  if (loader.has(LayerName(i, "ffn_gate.weight"))) {
+  if (config.activation == Activation::relu_squared) {
+    weights.up = loader.matrix(LayerName(i, "ffn_up.weight"), config.n_embd, n_ff);
+    weights.up_bias = loader.vector(LayerName(i, "ffn_up.bias"), n_ff, false);
+  } else if (loader.has(LayerName(i, "ffn_gate.weight"))) {
     weights.gate = loader.matrix(LayerName(i, "ffn_gate.weight"), config.n_embd, n_ff);
     weights.up = loader.matrix(LayerName(i, "ffn_up.weight"), config.n_embd, n_ff);
     weights.gate_bias = loader.vector(LayerName(i, "ffn_gate.bias"), n_ff, false);
@@ -42,12 +47,12 @@ bool run_feed_forward(Pass& pass, u32 layer) {
   const u32 n_ff = pass.config.layers[layer].dense_ff(), n_embd = pass.config.n_embd;
   const Activations& x = pass.linear.norm_and_quantize(scratch.residual, about.ffn_norm, n_embd, pass.n_tokens,
                                                        input_kinds(weights), [&](u32 t) {
-                                                         if (!pass.config.parallel)
-                                                           pass.add_residual(t, about.attention_post_norm);
+                                                         if (!pass.config.parallel) pass.finish_mixer(t, layer);
                                                        });
-  const Product products[] = {{&weights.gate, weights.gate_bias, scratch.gate, n_ff},
-                              {&weights.up, weights.up_bias, scratch.up, n_ff}};
-  if (!pass.linear.multiply(products, x)) return false;
+  const bool gated = weights.gate.rows != 0;
+  const Product products[] = {{&weights.up, weights.up_bias, gated ? scratch.up : scratch.gate, n_ff},
+                              {&weights.gate, weights.gate_bias, scratch.gate, n_ff}};
+  if (!pass.linear.multiply({products, gated ? 2u : 1u}, x)) return false;
   const Activations& hidden =
       pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.down), [&](u32 t) {
         f32* gate = scratch.gate + u64(t) * n_ff;

@@ -90,6 +90,28 @@ void look_up(Pass& pass, const gguf::Tensor& table, u32 t, f32* row) {
   if (++pass.scratch.n_embedded % embedded_rows == 0 && discards) platform.discard(platform.self, table.data);
 }
 
+namespace {
+
+bool run_mixer(Pass& pass, u32 layer) {
+  switch (pass.config.layers[layer].mixer) {
+    case Mixer::none: return true;
+    case Mixer::attention: return run_attention(pass, layer);
+    case Mixer::latent_attention: return run_latent_attention(pass, layer);
+    case Mixer::delta_net:
+    case Mixer::mamba2:
+    case Mixer::short_convolution: break;
+  }
+  return run_recurrent(pass, layer);
+}
+
+bool run_inner(Pass& pass, u32 layer) {
+  const LayerShape& shape = pass.config.layers[layer];
+  if (shape.n_expert != 0) return run_experts(pass, layer);
+  return shape.dense_ff() == 0 || run_feed_forward(pass, layer);
+}
+
+}  // namespace
+
 bool forward(const Engine& engine, const Config& config, const Weights& weights, const Rope& rope, Scratch& scratch,
              Span<const BatchToken> batch, f32* logits, StopCheck check, ForwardCycles* spent) {
   Pass pass(engine, config, weights, scratch, batch, check);
@@ -98,9 +120,7 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   const bool inputs = config.n_embd_per_layer != 0;
   finished = finished && (!inputs || make_layer_inputs(pass));
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
-    const LayerShape& shape = config.layers[layer];
-    finished = run_mixer(pass, layer) &&
-               (shape.n_expert != 0 ? run_experts(pass, layer) : run_feed_forward(pass, layer)) &&
+    finished = run_mixer(pass, layer) && run_inner(pass, layer) &&
                (config.n_embd_per_layer == 0 || run_layer_input(pass, layer));
   }
   finished = finished && output_head(pass, logits);
@@ -153,10 +173,10 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   u32 kinds = kind_bit(weights.output) | kind_bit(weights.inputs.projection), expert_kinds = 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
     const Layer& layer = weights.layers[i];
-    if (is_recurrent(config.layers[i].mixer))
-      kinds |= kinds_of(layer.recurrent);
-    else
-      kinds |= latent ? kinds_of(layer.latent) : kinds_of(layer.attention);
+    const Mixer mixer = config.layers[i].mixer;
+    if (is_recurrent(mixer)) kinds |= kinds_of(layer.recurrent);
+    if (mixer == Mixer::attention) kinds |= kinds_of(layer.attention);
+    if (mixer == Mixer::latent_attention) kinds |= kinds_of(layer.latent);
     if (config.layers[i].n_expert != 0) kinds |= kinds_of(layer.experts), expert_kinds |= row_kinds_of(layer.experts);
     if (config.layers[i].dense_ff() != 0) kinds |= kinds_of(layer.feed_forward);
     kinds |= kinds_of(layer.input);

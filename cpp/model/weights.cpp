@@ -36,14 +36,16 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   if (config.n_embd_per_layer != 0) load_layer_inputs(loader, config, weights.inputs);
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
+    const LayerShape& shape = config.layers[i];
+    const Mixer mixer = shape.mixer;
+    const bool one_norm = config.parallel || config.single_blocks;
     if (config.pre_norms) {
       layer.attention_norm =
           load_norm(loader, config, LayerName(i, "attn_norm.weight"), LayerName(i, "attn_norm.bias"));
-      layer.ffn_norm = config.parallel
+      layer.ffn_norm = one_norm
                            ? layer.attention_norm
                            : load_norm(loader, config, LayerName(i, config.ffn_norm), LayerName(i, "ffn_norm.bias"));
     }
-    const Mixer mixer = config.layers[i].mixer;
     if (mixer == Mixer::attention) load_attention(loader, config, i, layer.attention);
     if (mixer == Mixer::latent_attention) load_latent_attention(loader, config, i, layer.latent);
     if (is_recurrent(mixer)) load_recurrent(loader, config, i, layer.recurrent);
@@ -57,7 +59,9 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
     if (config.architecture == Architecture::gemma4)
       layer.output_scale = loader.vector(LayerName(i, "layer_output_scale.weight"), 1, false);
   }
-  weights.output_norm = load_norm(loader, config, "output_norm.weight", "output_norm.bias");
+  const bool lfm2 = config.architecture == Architecture::lfm2 || config.architecture == Architecture::lfm2moe;
+  weights.output_norm =
+      load_norm(loader, config, lfm2 ? "token_embd_norm.weight" : "output_norm.weight", "output_norm.bias");
   const bool tied = !loader.has(output_name) || config.tied_output;
   weights.output = loader.matrix(tied ? embedding_name : output_name, config.n_embd, config.n_vocab);
   weights.output_bias = loader.vector("output.bias", config.n_vocab, false);

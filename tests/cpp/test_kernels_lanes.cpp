@@ -62,6 +62,7 @@ TEST(kernel_elementwise) {
       each_table("softcap", y, n, [&](const Table& t, f32* p) { t.softcap(p, 30.0f, n); });
       each_table("silu_mul", y, n, [&](const Table& t, f32* p) { t.silu_mul(p, b.data(), p, n); });
       each_table("mul", y, n, [&](const Table& t, f32* p) { t.mul(b.data(), p, n); });
+      each_table("relu_squared", y, n, [&](const Table& t, f32* p) { t.relu_squared(p, n); });
       each_table("silu", y, n, [&](const Table& t, f32* p) { t.silu(p, n); });
       each_table("sigmoid_mul", y, n, [&](const Table& t, f32* p) { t.sigmoid_mul(b.data(), p, n); });
       each_table("gelu_mul", y, n, [&](const Table& t, f32* p) { t.gelu_mul(p, b.data(), p, n); });
