@@ -17,7 +17,7 @@ from tests.reference.models import VARIANTS
 HEAD = """# Models
 
 Which architectures and weight types Flyball runs, and what was checked of each. `make models` writes this page from the
-core's registries (`cpp/model/config.cpp`, `cpp/gguf/types.h`) and the records of the checks
+core's registries (`cpp/model/traits.cpp`, `cpp/gguf/types.h`) and the records of the checks
 (`tests/golden/parity.json`, `tests/golden/checks.json`).
 
 Every architecture runs in every type: the kernels know nothing of architectures. A letter says that this pair was
