@@ -26,8 +26,9 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from .functions import geglu, rms_norm, silu, softcap, softmax, swiglu, swiglu_clamped
+from .functions import geglu, relu_squared, rms_norm, softcap, softmax, swiglu, swiglu_clamped
 from .latent import latent_attention
+from .recurrent import mixer_of
 from .routing import Routing, read_routing, route
 
 F64 = npt.NDArray[np.float64]
@@ -37,9 +38,12 @@ ARCHITECTURES = (
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
     *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer", "laguna"),
+    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe"),
 )
-_GRANITES = ("granite", "granitemoe")
+_GRANITES = ("granite", "granitemoe", "granitehybrid")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
+_LFM2 = ("lfm2", "lfm2moe")
+_NEMOTRON = ("nemotron_h", "nemotron_h_moe")
 _BY_PLACE = ("seed_oss", "gpt-oss", "glm4moe", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
 _PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3", "deepseek2", "muse-glimmer")
@@ -230,7 +234,7 @@ def describe(file: File, n_ctx: int) -> Description:
     # The 27B models alone scale by the width per head instead of the head's own width.
     width = n_embd // n_head[0] if (file.arch, n_layer) in (("gemma2", 46), ("gemma3", 62)) else head_dim
     scale = 1 / math.sqrt(width)
-    if file.arch in ("llama", *_GRANITES):
+    if file.arch in ("llama", *_GRANITES, *_NEMOTRON):
         scale = file.get("attention.scale", 0.0) or scale
     granite, muse = file.arch in _GRANITES, file.arch == "muse-glimmer"
 
@@ -238,7 +242,8 @@ def describe(file: File, n_ctx: int) -> Description:
         return (granite and file.get(key, 0.0)) or 1.0
 
     rotates = [file.arch not in ("smollm3", "afmoe") or layer % 4 != 3 for layer in range(n_layer)]
-    if file.arch == "granite" and not file.get("rope.scaling.finetuned", True):
+    unrotated = file.arch in ("granite", "granitehybrid") and not file.get("rope.scaling.finetuned", True)
+    if unrotated or file.arch in _NEMOTRON:
         rotates = [False] * n_layer
 
     window, period = 0, 1
@@ -272,6 +277,11 @@ def describe(file: File, n_ctx: int) -> Description:
     if file.arch in ("cohere2", "muse-glimmer") or (file.arch == "exaone4" and window):
         rotates = sliding
     eps = file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0)
+    activation = geglu if gemma else swiglu
+    if file.arch == "gpt-oss":
+        activation = swiglu_clamped
+    if file.arch in _NEMOTRON:
+        activation = relu_squared
     return Description(
         n_layer=n_layer,
         n_head=n_head,
@@ -290,7 +300,7 @@ def describe(file: File, n_ctx: int) -> Description:
             if file.arch == "mistral3"
             else file.get("attention.temperature_length", 0) or 1,
         ),
-        activation=swiglu_clamped if file.arch == "gpt-oss" else geglu if gemma else swiglu,
+        activation=activation,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
         final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma or muse else 0.0,
         window=window,
@@ -340,39 +350,6 @@ class Referee:
         y = rms_norm(x, weight, self.d.eps if eps is None else eps)
         return y if bias is None else y + bias
 
-    def delta_net(self, layer: int, x: F64) -> F64:
-        """Gated delta rule (Yang et al. 2024), token by token, on queries, keys and values out of a convolution."""
-        blk, n, eps = f"blk.{layer}.", len(x), self.d.eps
-        dim, n_key, n_head = (self.file.get(f"ssm.{key}", 0) for key in ("state_size", "group_count", "time_step_rank"))
-        group = n_head // n_key
-        u = x @ self.file.tensor(blk + "attn_qkv.weight").T
-        taps = self.file.tensor(blk + "ssm_conv1d.weight").T  # (taps, channels)
-        padded = np.concatenate([np.zeros((len(taps) - 1, u.shape[1])), u])
-        u = silu(np.asarray(sum(tap * padded[i : i + n] for i, tap in enumerate(taps))))
-        parts = np.split(u, [n_key * dim, 2 * n_key * dim], axis=-1)
-        q, k, v = (part.reshape(n, -1, dim) for part in parts)
-        q, k = (part / np.sqrt((part * part).sum(axis=-1, keepdims=True) + eps) for part in (q, k))
-        if self.file.arch == "qwen3next":  # neighboring heads share a key; of each such group betas, then alphas
-            both = (x @ self.file.tensor(blk + "ssm_ba.weight").T).reshape(n, n_key, 2, group)
-            beta, alpha = both[:, :, 0].reshape(n, -1), both[:, :, 1].reshape(n, -1)
-            q, k = q.repeat(group, axis=1), k.repeat(group, axis=1)
-        else:
-            beta, alpha = (x @ self.file.tensor(f"{blk}ssm_{name}.weight").T for name in ("beta", "alpha"))
-            q, k = np.tile(q, (1, group, 1)), np.tile(k, (1, group, 1))
-        beta = 1 / (1 + np.exp(-beta))
-        alpha = np.logaddexp(0, alpha + self.file.tensor(blk + "ssm_dt.bias"))
-        decay = np.exp(self.file.tensor(blk + "ssm_a").reshape(-1) * alpha)
-        state = np.zeros((n_head, dim, dim))  # (head, key, value)
-        out = np.empty((n, n_head, dim))
-        for t in range(n):
-            state *= decay[t][:, None, None]
-            r = beta[t][:, None] * (v[t] - np.einsum("hkv,hk->hv", state, k[t]))
-            state += k[t][:, :, None] * r[:, None, :]
-            out[t] = np.einsum("hkv,hk->hv", state, q[t]) / math.sqrt(dim)
-        z = (x @ self.file.tensor(blk + "attn_gate.weight").T).reshape(n, n_head, dim)
-        out = rms_norm(out, self.file.tensor(blk + "ssm_norm.weight"), eps) * silu(z)
-        return self.linear(blk + "ssm_out", out.reshape(n, -1))
-
     def norm_heads(self, name: str, x: F64) -> F64:
         """Of x (tokens, heads, head_dim) each head, or all heads of a token as one row if the weight is so long."""
         weight = self.file.optional(f"{name}.weight")
@@ -381,8 +358,9 @@ class Referee:
 
     def attention(self, layer: int, x: F64) -> F64:
         d, blk, n = self.d, f"blk.{layer}.", len(x)
-        if self.file.has(blk + "ssm_out.weight"):
-            return self.delta_net(layer, x)
+        recurrent = mixer_of(self, layer)
+        if recurrent:
+            return recurrent(layer, x)
         gated = self.file.arch in _DELTA_NETS  # the query's rows are, of each head, a query and a gate
         n_head, n_head_kv = d.n_head[layer], d.n_head_kv[layer]
         sizes = [n_head, n_head_kv, n_head_kv]
@@ -434,7 +412,8 @@ class Referee:
         if self.file.has(f"{blk}gate_up_exps.weight"):
             gate, up = np.split(self.matrix(f"{blk}gate_up_exps"), 2, axis=1)
         else:
-            gate, up = self.matrix(f"{blk}gate_exps"), self.matrix(f"{blk}up_exps")
+            up = self.matrix(f"{blk}up_exps")
+            gate = self.matrix(f"{blk}gate_exps") if self.file.has(f"{blk}gate_exps.weight") else up
         biases = [self.file.optional(f"{blk}{name}_exps.bias") for name in ("gate", "up", "down")]
         out = np.zeros_like(x)
         logits = self.linear(blk + "gate_inp", x)
@@ -445,8 +424,10 @@ class Referee:
                 gate_bias, up_bias, down_bias = (0 if bias is None else bias[expert] for bias in biases)
                 hidden = self.d.activation(gate[expert] @ x[t] + gate_bias, up[expert] @ x[t] + up_bias)
                 out[t] += weight * (down[expert] @ hidden + down_bias)
-        if self.file.has(blk + "gate_shexp.weight"):  # one for all tokens
-            hidden = self.d.activation(self.linear(blk + "gate_shexp", x), self.linear(blk + "up_shexp", x))
+        if self.file.has(blk + "up_shexp.weight"):  # one for all tokens
+            up_shared = self.linear(blk + "up_shexp", x)
+            gate_shared = self.linear(blk + "gate_shexp", x) if self.file.has(blk + "gate_shexp.weight") else up_shared
+            hidden = self.d.activation(gate_shared, up_shared)
             y = self.linear(blk + "down_shexp", hidden)
             if self.file.has(blk + "gate_inp_shexp.weight"):
                 y /= 1 + np.exp(-x @ self.file.tensor(blk + "gate_inp_shexp.weight").reshape(-1, 1))
@@ -458,9 +439,10 @@ class Referee:
         if self.file.has(blk + "ffn_gate_inp.weight"):
             return self.experts(layer, x)
         up = self.linear(blk + "ffn_up", x)
+        gate = up
         if self.file.has(blk + "ffn_gate.weight"):
             gate = self.linear(blk + "ffn_gate", x)
-        else:
+        elif self.d.activation is not relu_squared:
             gate, up = np.split(up, 2, axis=-1)
         return self.linear(blk + "ffn_down", self.d.activation(gate, up))
 
@@ -472,6 +454,10 @@ class Referee:
             x = rms_norm(x, np.ones(x.shape[-1]), self.d.eps)
         for layer in range(self.d.n_layer):
             blk = f"blk.{layer}."
+            if self.file.arch in _NEMOTRON:  # a layer is one block
+                inner = self.file.has(blk + "ffn_down.weight") or self.file.has(blk + "ffn_gate_inp.weight")
+                x = x + (self.feed_forward if inner else self.attention)(layer, self.norm(blk + "attn_norm", x))
+                continue
             latent = self.file.arch == "deepseek2"
             attend = partial(latent_attention, self) if latent else self.attention
             y = attend(layer, self.norm(blk + "attn_norm", x))
@@ -483,7 +469,7 @@ class Referee:
             x = x + y * self.d.residual_scale
             y = self.feed_forward(layer, self.norm(blk + self.d.ffn_norm, x))
             x = x + self.norm(blk + "post_ffw_norm", y, self.d.post_eps) * self.d.residual_scale
-        x = self.norm("output_norm", x)
+        x = self.norm("token_embd_norm" if self.file.arch in _LFM2 else "output_norm", x)
         tied = self.file.arch in ("gemma2", "cohere2") or not self.file.has("output.weight")
         logits = x @ embedding.T if tied else self.linear("output", x)
         return softcap(logits / self.d.logit_scale, self.d.final_cap)

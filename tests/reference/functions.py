@@ -31,6 +31,11 @@ def swiglu_clamped(gate: F64, up: F64) -> F64:
     return np.asarray(gate / (1 + np.exp(-1.702 * gate)) * (np.clip(up, -7.0, 7.0) + 1))
 
 
+def relu_squared(_: F64, up: F64) -> F64:
+    """Of layers without a gate."""
+    return np.asarray(np.maximum(up, 0) ** 2)
+
+
 def rms_norm(x: F64, weight: F64, eps: float) -> F64:
     return np.asarray(x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight)
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import gemma4
+from . import gemma4, recurrent
 from . import gguf_file as gf
 from .grid_quants import ENCODERS as GRID_TYPES
 from .quants import quantize
@@ -78,6 +78,8 @@ class Shape:
     delta_dim: int = 64  # of their keys and values
     delta_keys: int = 2  # heads that have keys
     delta_heads: int = 4
+    mamba_inner: int = 0  # of Mamba-2 layers, which are those without key/value heads; sizes as of delta nets
+    short_taps: int = 0  # of short convolutions, in such layers
     n_ff_dense: int = 0  # of the leading layers, where those have no experts
     n_leading_dense: int = 0
     n_shared: int = 0  # experts in one for all tokens
@@ -267,6 +269,73 @@ VARIANTS: dict[str, Shape] = {
     "seed_oss": replace(_LLAMA, arch="seed_oss", qkv_bias=True, head_dim=128, explicit_head_dim=True),
     "ernie4_5": replace(_LLAMA, arch="ernie4_5"),
     "qwen35": _QWEN35,
+    "lfm2": replace(
+        _LLAMA,
+        arch="lfm2",
+        n_layer=3,
+        layers=tuple({"n_head": 4, "n_head_kv": kv, "n_ff": 512} for kv in (0, 2, 0)),
+        short_taps=3,
+        qk_norm=True,
+        tied=True,
+    ),
+    "lfm2moe": replace(
+        _LLAMA,
+        arch="lfm2moe",
+        n_layer=3,
+        layers=tuple({"n_head": 4, "n_head_kv": kv, "n_ff": 256, "n_expert_used": 3} for kv in (0, 2, 0)),
+        n_ff_dense=512,
+        n_leading_dense=1,
+        n_expert=8,
+        n_expert_used=3,
+        expert_gating=2,
+        choice_bias=True,
+        short_taps=3,
+        qk_norm=True,
+        tied=True,
+    ),
+    "granitehybrid": replace(
+        _LLAMA,
+        arch="granitehybrid",
+        n_layer=3,
+        layers=tuple({"n_head": 4, "n_head_kv": kv, "n_ff": 512} for kv in (0, 2, 0)),
+        mamba_inner=512,
+        delta_dim=32,
+        delta_heads=8,
+        embedding_scale=3.0,
+        residual_scale=0.5,
+        logit_scale=1.5,
+        attention_scale=0.1,
+        rotates=False,
+    ),
+    "nemotron_h": replace(
+        _LLAMA,
+        arch="nemotron_h",
+        n_layer=5,
+        layers=tuple(
+            {"n_head": 4, "n_head_kv": kv, "n_ff": n_ff} for kv, n_ff in ((0, 0), (0, 512), (2, 0), (0, 512), (0, 0))
+        ),
+        mamba_inner=512,
+        delta_dim=32,
+        delta_heads=8,
+    ),
+    "nemotron_h_moe": replace(
+        _LLAMA,
+        arch="nemotron_h_moe",
+        n_layer=5,
+        layers=tuple(
+            {"n_head": 4, "n_head_kv": kv, "n_ff": n_ff, "n_expert_used": 3}
+            for kv, n_ff in ((0, 0), (0, 256), (2, 0), (0, 256), (0, 0))
+        ),
+        mamba_inner=512,
+        delta_dim=32,
+        delta_heads=8,
+        n_expert=8,
+        n_expert_used=3,
+        n_ff_shared=256,
+        expert_norm=True,
+        expert_scale=1.5,
+        choice_bias=True,
+    ),
     "qwen35moe": replace(_QWEN35, arch="qwen35moe", n_ff=256, n_expert=8, n_expert_used=3, n_ff_shared=256, tied=False),
     "qwen3next": replace(_QWEN35, arch="qwen3next", n_ff=256, n_expert=8, n_expert_used=3, n_ff_shared=256, tied=False),
     "granite": replace(
@@ -497,7 +566,9 @@ def _with_scale(name: str, values: F32) -> Iterable[tuple[str, F32]]:
 
 def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
     # Norms, biases, rope factors, routers and convolutions stay F32, as converters write them.
-    is_small = "ffn_gate_inp" in name or "ssm_conv1d" in name or name.endswith(".bias")
+    is_small = "ffn_gate_inp" in name or name.endswith(
+        ("conv.weight", "conv1d.weight", "ssm_a", "ssm_d", "ssm_norm.weight", ".bias")
+    )
     kind = wtype if values.ndim >= 2 and not is_small else "F32"
     if values.shape[-1] % gf.TENSOR_TYPES[kind][1] != 0:  # quantizers, too, fall back where blocks do not divide rows
         kind = "Q8_0"
@@ -556,7 +627,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         return name, bell(name, seed, shape, 0.25)
 
     yield matrix("token_embd", s.n_vocab, s.n_embd, s.embedding_gain)
-    yield norm("output_norm", s.n_embd)
+    yield norm("token_embd_norm" if s.short_taps else "output_norm", s.n_embd)
     if not s.tied:
         yield matrix("output", s.n_vocab, s.n_embd, 2.0)
     if s.norm_bias:
@@ -583,21 +654,14 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
         if s.norm_bias:
             yield bias(blk + "attn_norm", s.n_embd)
             yield bias(blk + "ffn_norm", s.n_embd)
-        delta = s.delta_period and (layer + 1) % s.delta_period
-        if delta:
-            keys, values = s.delta_keys * s.delta_dim, s.delta_heads * s.delta_dim
-            yield matrix(blk + "attn_qkv", 2 * keys + values, s.n_embd)
-            yield matrix(blk + "attn_gate", values, s.n_embd)
-            yield blk + "ssm_conv1d.weight", bell(blk + "ssm_conv1d", seed, (2 * keys + values, 4), 0.5)
-            if s.arch == "qwen3next":
-                yield matrix(blk + "ssm_ba", 2 * s.delta_heads, s.n_embd)
-            else:
-                yield matrix(blk + "ssm_alpha", s.delta_heads, s.n_embd)
-                yield matrix(blk + "ssm_beta", s.delta_heads, s.n_embd)
-            yield bias(blk + "ssm_dt", s.delta_heads)
-            yield blk + "ssm_a", -np.abs(bell(blk + "ssm_a", seed, (s.delta_heads,), 0.5))
-            yield norm(blk + "ssm_norm", s.delta_dim)
-            yield matrix(blk + "ssm_out", s.n_embd, values)
+        hybrid = s.mamba_inner or s.short_taps
+        single = s.arch.startswith("nemotron_h")  # a layer is one block
+        inner = not single or s.n_ff != 0
+        delta = s.n_head_kv == 0 if hybrid else s.delta_period and (layer + 1) % s.delta_period
+        if single and inner:
+            delta = True  # neither attention nor a recurrence
+        elif delta:
+            yield from recurrent.weights(s, seed, blk, matrix, bell)
         elif s.kv_rank:
             plain = s.head_dim - s.rope_dims
             if s.q_rank:
@@ -637,20 +701,24 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             yield norm(blk + "post_attention_norm", s.n_embd, s.post_norm_gain)
         # These name the feed-forward's norm by its place.
         late = s.arch in ("seed_oss", "gpt-oss", "glm4moe") or s.delta_period
-        if s.pre_norm and s.arch != "cohere2":
+        if s.pre_norm and s.arch != "cohere2" and not single:
             yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
+        if not inner:
+            continue
         if s.n_expert and layer >= s.n_leading_dense:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
             if s.fused:
                 yield experts(blk + "ffn_gate_up_exps", 2 * s.n_ff, s.n_embd)
             else:
-                yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
+                if not single:
+                    yield experts(blk + "ffn_gate_exps", s.n_ff, s.n_embd)
                 yield experts(blk + "ffn_up_exps", s.n_ff, s.n_embd)
             yield experts(blk + "ffn_down_exps", s.n_embd, s.n_ff, 1.5)
             if s.n_ff_shared:
                 if s.arch.startswith("qwen3"):
                     yield blk + "ffn_gate_inp_shexp.weight", bell(blk + "ffn_gate_inp_shexp", seed, (s.n_embd,), 0.125)
-                yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
+                if not single:
+                    yield matrix(blk + "ffn_gate_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_up_shexp", s.n_ff_shared, s.n_embd)
                 yield matrix(blk + "ffn_down_shexp", s.n_embd, s.n_ff_shared, 1.5)
             if s.choice_bias:
@@ -665,7 +733,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
                     yield bias(blk + f"ffn_{part}_exps", s.n_expert, n_out)
         else:
             n_ff = s.n_ff_dense or s.n_ff
-            if not s.fused:
+            if not s.fused and not single:
                 yield matrix(blk + "ffn_gate", n_ff, s.n_embd)
             yield matrix(blk + "ffn_up", n_ff * (2 if s.fused else 1), s.n_embd)
             yield matrix(blk + "ffn_down", s.n_embd, n_ff, 1.5)
@@ -765,15 +833,8 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "attention.temperature_length": gf.u32(s.temperature_length) if s.temperature_length else None,
         "attention.temperature_scale": gf.f32(s.temperature_scale) if s.temperature_scale else None,
     }
-    if s.delta_period:
-        optional |= {
-            "full_attention_interval": gf.u32(s.delta_period),
-            "ssm.conv_kernel": gf.u32(4),
-            "ssm.state_size": gf.u32(s.delta_dim),
-            "ssm.group_count": gf.u32(s.delta_keys),
-            "ssm.time_step_rank": gf.u32(s.delta_heads),
-            "ssm.inner_size": gf.u32(s.delta_heads * s.delta_dim),
-        }
+    if s.delta_period or s.mamba_inner or s.short_taps:
+        optional |= {key: gf.u32(n) for key, n in recurrent.numbers(s).items()}
     if s.yarn:
         for key, value in zip(("beta_fast", "beta_slow", "log_multiplier"), s.yarn, strict=True):
             optional[f"rope.scaling.yarn_{key}"] = gf.f32(value)

@@ -15,7 +15,7 @@ F64 = npt.NDArray[np.float64]
 
 _GATINGS = {1: "softmax", 2: "sigmoid", 3: "chosen", 4: "softplus"}
 # Architectures whose files name a gating, and what they have where it is not named.
-_NAMED = {"glm4moe": 2, "minimax-m2": 2, "deepseek2": 1, "afmoe": 2, "laguna": 2}
+_NAMED = {"glm4moe": 2, "minimax-m2": 2, "deepseek2": 1, "afmoe": 2, "laguna": 2, "lfm2moe": 1, "nemotron_h_moe": 2}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def read_routing(arch: str, get: Callable[[str, Any], Any]) -> Routing:
         scale = get("expert_weights_scale", 0.0) or 1.0
     if arch == "minimax-m2":
         normalized, scale = True, 1.0
+    if arch == "lfm2moe":
+        normalized = True
     groups = [get(f"expert_group_{count}", 1) for count in ("count", "used_count")]
     return Routing(gating, normalized, scale, *groups)
 
