@@ -26,7 +26,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from .functions import geglu, relu_squared, rms_norm, softcap, softmax, swiglu, swiglu_clamped
+from .functions import geglu, relu_squared, rms_norm, softcap, softmax, swiglu, swiglu_clamped, yarn_blend
 from .latent import latent_attention
 from .recurrent import mixer_of
 from .routing import Routing, read_routing, route
@@ -149,21 +149,6 @@ class Rope:
         return y
 
 
-def _yarn_blend(n_rot: int, base: float, original: int, fast: float, slow: float) -> F64:
-    """How much of each pair's original frequency YaRN keeps: 1 for fast pairs, 0 for slow ones.
-
-    The ramp runs between the pairs that make `fast` and `slow` turns over the original context.
-    """
-
-    def pair_with(turns: float) -> float:
-        return n_rot * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
-
-    low = max(0, math.floor(pair_with(fast)))
-    high = min(n_rot - 1, math.ceil(pair_with(slow)))
-    ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
-    return np.asarray(1 - np.clip(ramp, 0, 1))
-
-
 def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> Rope:
     n_rot: int = file.get("rope.dimension_count", head_dim)
     original: int = file.get("rope.scaling.original_context_length", file.get("context_length", 0))
@@ -182,7 +167,7 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
         chosen = file.arch == "mistral3"  # others have the defaults, whatever their keys say
         ends = (("fast", 32.0), ("slow", 1.0))
         betas = [file.get(f"rope.scaling.yarn_beta_{end}", turns) if chosen else turns for end, turns in ends]
-        keep = _yarn_blend(n_rot, base, original, *betas)
+        keep = yarn_blend(n_rot, base, original, *betas)
         frequency = frequency * (keep + (1 - keep) / factor)
         multiplier = file.get("rope.scaling.yarn_log_multiplier", 0.0)
         if not chosen and file.arch != "deepseek2":

@@ -47,3 +47,18 @@ def softcap(x: F64, cap: float) -> F64:
 def softmax(x: F64) -> F64:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def yarn_blend(n_rot: int, base: float, original: int, fast: float, slow: float) -> F64:
+    """How much of each pair's original frequency YaRN keeps: 1 for fast pairs, 0 for slow ones.
+
+    The ramp runs between the pairs that make `fast` and `slow` turns over the original context.
+    """
+
+    def pair_with(turns: float) -> float:
+        return n_rot * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low = max(0, math.floor(pair_with(fast)))
+    high = min(n_rot - 1, math.ceil(pair_with(slow)))
+    ramp = (np.arange(n_rot // 2) - low) / max(0.001, high - low)
+    return np.asarray(1 - np.clip(ramp, 0, 1))
