@@ -386,7 +386,6 @@ VARIANTS: dict[str, Shape] = {
     "glm4moe-groups": replace(_GLM, qkv_bias=False, n_shared=2, n_draft=1, expert_gating=1, expert_groups=(4, 2)),
     "minimax-m2": Shape(
         "minimax-m2",
-        n_layer=3,
         explicit_head_dim=True,
         qk_norm=True,
         whole_norm=True,
@@ -396,7 +395,7 @@ VARIANTS: dict[str, Shape] = {
         n_expert_used=3,
         expert_gating=2,
         choice_bias=True,
-        n_vocab=341,
+        n_vocab=352,
     ),
     "phimoe": Shape(
         "phimoe",
