@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InvalidArgument
 from ..pickling import Unpicklable
 
 if TYPE_CHECKING:
@@ -44,15 +45,24 @@ class ChatFormat(Unpicklable):
         JSON text, thoughts under its name for them. `tools`, `enable_thinking` and the like are variables."""
         from .messages import Message
 
+        _check(variables.get("tools"))
         return self._adapter.ids([Message.of(message).as_dict() for message in messages], **variables)
 
-    def parser(self, prompt: Sequence[int], tools: Iterable[Mapping[str, Any]] | None = None) -> AnswerParser:
+    def parser(self, prompt: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None) -> AnswerParser:
         """A parser for the answer to a prompt; `tools` as the prompt has them."""
         from ..answers.formats import format_of, make_parser
 
+        _check(tools)
         known = self._vocabulary
         tail = "".join(
             known.controls[token] if token in known.controls else known.detokenize([token]).decode("utf-8", "replace")
             for token in prompt[-_TAIL:]
         )
         return make_parser(format_of(self.template.source), prompt, tools, known, tail)
+
+
+def _check(tools: object) -> None:
+    """Raise InvalidArgument unless tools are a list of mappings, or None."""
+    if tools is None or (isinstance(tools, list | tuple) and all(isinstance(tool, Mapping) for tool in tools)):
+        return
+    raise InvalidArgument("tools", "must be a list of mappings, each a tool as OpenAI's messages have it")

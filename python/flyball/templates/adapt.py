@@ -74,7 +74,7 @@ class Adapter:
         names, asked = dict(given), self._asked
         if "functions" in asked and names.get("functions") is None:
             tools = [tool.get("function", tool) for tool in names.get("tools") or ()]
-            names["functions"] = json.dumps(tools, ensure_ascii=False, indent=4)
+            names["functions"] = _dumps(tools, indent=4)
         if "datetime" in asked and names.get("datetime") is None:
             names["datetime"] = names.get("strftime_now") or datetime.now().isoformat(timespec="seconds")
         if isinstance(thinks := given.get("enable_thinking"), bool) and "enable_thinking" not in asked:
@@ -135,7 +135,7 @@ class Adapter:
                 names[id] = name
         form = self._call_form
         if form is None:
-            spelled = [json.dumps(_call(call, "mapping")["function"], ensure_ascii=False) for call in calls]
+            spelled = [_dumps(_call(call, "mapping")["function"]) for call in calls]
             message["content"] = "\n".join([*([message["content"]] if message["content"] else []), *spelled])
             del message["tool_calls"]
             return []
@@ -263,7 +263,7 @@ def _call(call: Mapping[str, Any], arguments: str, id: Any = str) -> dict[str, A
 
 def _arguments(given: Any, form: str) -> Any:
     if form == "text":
-        return given if isinstance(given, str) else json.dumps(given or {}, ensure_ascii=False)
+        return given if isinstance(given, str) else _dumps(given or {})
     if not isinstance(given, str):
         return given or {}
     try:
@@ -273,6 +273,13 @@ def _arguments(given: Any, form: str) -> Any:
     if not isinstance(value, dict):
         raise InvalidArgument("messages", f"have arguments of a call that are no JSON object: {given[:60]!r}")
     return value
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument("messages", f"have tools or arguments of calls with no form in JSON: {error}") from None
 
 
 def _flat(content: Any) -> Any:

@@ -238,7 +238,7 @@ def test_every_format_has_an_example_and_no_tag_begins_another() -> None:
 
 @pytest.mark.parametrize("before", [[0], [WORDS + 10], []], ids=["token", "text", "nothing"])
 def test_control_tokens_stand_where_they_stood_however_late_the_text_comes(before: list[int]) -> None:
-    """Tokenizers may drop a space at the beginning and after a control token, and write a character in several tokens."""
+    """Tokenizers may drop a space at the beginning and after control tokens, and write a character in several."""
 
     def detokenize(ids: list[int]) -> bytes:
         text, dropped = b"", True

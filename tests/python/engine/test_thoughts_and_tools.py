@@ -165,6 +165,22 @@ def test_arguments_that_are_no_object_are_said() -> None:
             _ = ToolCall("f", arguments).mapping
 
 
+@pytest.mark.parametrize("tools", ["x", {"a": 1}, [5], 7])
+def test_tools_of_another_form_are_refused(demo: flyball.Model, tools: Any) -> None:
+    with pytest.raises(flyball.InvalidArgument, match="tools"):
+        demo.chat(template=TEMPLATE, tools=tools).prompt("x")
+    with pytest.raises(flyball.InvalidArgument, match="tools"):
+        demo.chat_format(TEMPLATE).parser([1], tools)
+
+
+def test_arguments_without_a_form_in_json_are_refused(demo: flyball.Model) -> None:
+    for arguments in ({"x": object()}, {"x": b"y"}):
+        message = Message("assistant", "", tool_calls=(ToolCall("f", arguments),))
+        for template in (TEMPLATE, "{% for m in messages %}{{ m.content }}{% endfor %}"):
+            with pytest.raises(flyball.InvalidArgument, match="messages"):
+                demo.chat(template=template, messages=[message]).prompt("x")
+
+
 # ---------------------------------------------------------------- control tokens of a real file
 
 HARMONY = "{% for m in messages %}<|start|>{{ m.role }}<|channel|>final<|message|>{{ m.content }}<|end|>{% endfor %}"
