@@ -306,7 +306,12 @@ _FORMATS: tuple[tuple[tuple[str, ...], Tagged | Channels], ...] = (
     (("functools[",), Tagged("firefunction", (CallForm("functools", (), _JSON, json=True),))),
     (
         ("<|tool_call|>",),
-        Tagged("granite 3", (CallForm("<|tool_call|>", (), _JSON, json=True),), drops=("<response>", "</response>")),
+        Tagged(
+            "granite 3",
+            (CallForm("<|tool_call|>", (), _JSON, json=True),),
+            drops=("<response>", "</response>"),
+            call_drops=("<|/tool_call|>",),
+        ),
     ),
     (("<tool_call>",), Tagged("hermes", _HERMES)),
     (

@@ -133,7 +133,9 @@ class TaggedParser(AnswerParser):
         self._opens = {tag(each.open): (tag(each.open), tag(each.close)) for each in form.thinking}
         self._drops = {tag(each) for each in form.drops}
         self._forms: dict[str, CallForm] = {}
-        self._behind = {tag(each) for each in form.call_drops if each.startswith(("</", "<|/"))}  # count right after a call
+        self._behind = {
+            tag(each) for each in form.call_drops if each.startswith(("</", "<|/"))
+        }  # count right after a call
         if self._tools:
             self._forms = {tag(each.open): each for each in form.calls}
             self._drops |= {tag(each) for each in form.call_drops}

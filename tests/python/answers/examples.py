@@ -305,6 +305,12 @@ EXAMPLES = [
         "<|tool_call|> <think>",
         f'<think>Hm.</think><response>Look.</response><|tool_call|>[{{"name": "weather", "arguments": {JSON}}}]',
     ),
+    Example(
+        "granite 3, with an end",
+        "<|tool_call|>",
+        f'Look.<|tool_call|>[{{"name": "weather", "arguments": {JSON}}}]<|/tool_call|>',
+        reasoning="",
+    ),
     Example("functionary 3.1", "<function= </function>", f"Look.<function=weather>{JSON}</function>", reasoning=""),
     Example(
         "functionary 3.2",
