@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, VerificationError
 from ..pickling import Unpicklable
 
 if TYPE_CHECKING:
@@ -47,6 +47,22 @@ class ChatFormat(Unpicklable):
 
         _check(variables.get("tools"))
         return self._adapter.ids([Message.of(message).as_dict() for message in messages], **variables)
+
+    def verify_prompt(
+        self, receipt: Mapping[str, Any], messages: Iterable[Message | Mapping[str, Any]], **variables: Any
+    ) -> bool:
+        """Whether these messages gave a receipt's prompt, at the time that it has: True, or a VerificationError with
+        the position of the first token that differs. The variables are those of the prompt, such as `tools`."""
+        if time := receipt.get("template_time"):
+            variables = {"strftime_now": time} | variables
+        given, expected = self.ids(messages, **variables), list(receipt["prompt_tokens"])
+        if given == expected:
+            return True
+        pairs = enumerate(zip(given, expected, strict=False))
+        position = next((i for i, (a, b) in pairs if a != b), min(len(given), len(expected)))
+        error = VerificationError("receipt, prompt", f"is not that of the messages, from token {position} on")
+        error.position = position
+        raise error
 
     def parser(self, prompt: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None) -> AnswerParser:
         """A parser for the answer to a prompt; `tools` as the prompt has them."""

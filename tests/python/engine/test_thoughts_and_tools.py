@@ -236,6 +236,13 @@ def test_the_time_of_a_prompt_is_frozen_and_in_the_receipt(
     assert chat.variables == {"strftime_now": time}
     again = demo.chat_format(DATED).ids([Message("user", "Once")], strftime_now=time)
     assert again == result.receipt["prompt_tokens"] == list(result.prompt)
+    assert demo.chat_format(DATED).verify_prompt(result.receipt, [Message("user", "Once")])
+    with pytest.raises(flyball.VerificationError, match="is not that of the messages") as failed:
+        demo.chat_format(DATED).verify_prompt(result.receipt, [Message("user", "Twice")])
+    assert failed.value.position is not None
+    assert failed.value.position > 5
+    with pytest.raises(flyball.VerificationError):
+        demo.chat_format(DATED).verify_prompt(result.receipt, [Message("user", "Once")], strftime_now="2024-07-26")
     assert flyball.verify(result.receipt.save(tmp_path / "r.json"), model=demo)
     assert flyball.Receipt.load(tmp_path / "r.json")["template_time"] == time
     loaded = demo.chat(template=DATED)
