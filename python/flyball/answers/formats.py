@@ -49,7 +49,7 @@ def _pairs(suffix: str = "") -> MakeReader:
     return tagged_calls(
         rf"\s*(?P<name>{_NAME})\s*{separator}\s*"
         rf"(?P<body>(?:{{{{<arg_key{suffix}>}}}}.*)?)\s*\Z",
-        rf"{{{{<arg_key{suffix}>}}}}(?P<key>.*?){{{{</arg_key{suffix}>}}}}\s*"
+        rf"{{{{<arg_key{suffix}>}}}}(?P<key>[^<\ud800-\udfff]*){{{{</arg_key{suffix}>}}}}\s*"
         rf"{{{{<arg_value{suffix}>}}}}(?P<value>.*?){{{{</arg_value{suffix}>}}}}(?=\s*(?:{{{{<arg_key{suffix}>}}}}|$))",
     )
 

@@ -25,11 +25,10 @@ _INNER = (  # control tokens inside of calls
 
 @dataclass(frozen=True)
 class Thinking:
-    """The tags around thoughts. `prompts`: what else may end a prompt whose answer begins with thoughts."""
+    """The tags around thoughts."""
 
     open: str
     close: str
-    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,11 @@ _BETWEEN = "\n\n"  # between two texts of a kind with something else between the
 
 
 class AnswerParser:
-    """Reads one answer. feed() takes each step's token and text, finish() ends it; both give deltas, and the texts of
-    all deltas joined are those of `answer`."""
+    """Reads one answer: made by ChatFormat.parser() or Chat.parser(), for one thread.
+
+    feed() takes each step's token and text, finish() ends the answer; both give deltas, and the texts of all deltas
+    joined are those of `answer`.
+    """
 
     def __init__(
         self,
@@ -133,9 +136,8 @@ class TaggedParser(AnswerParser):
         self._opens = {tag(each.open): (tag(each.open), tag(each.close)) for each in form.thinking}
         self._drops = {tag(each) for each in form.drops}
         self._forms: dict[str, CallForm] = {}
-        self._behind = {
-            tag(each) for each in form.call_drops if each.startswith(("</", "<|/"))
-        }  # count right after a call
+        closing = (each for each in form.call_drops if each.startswith(("</", "<|/")))
+        self._behind = set(map(tag, closing))  # tags only right after a call
         if self._tools:
             self._forms = {tag(each.open): each for each in form.calls}
             self._drops |= {tag(each) for each in form.call_drops}
@@ -150,7 +152,7 @@ class TaggedParser(AnswerParser):
         self._depth = _Depth()
         self._begun: tuple[str, bool] = "", False  # space before that call
         for each in form.thinking:
-            if any(tail.rstrip().endswith(opening.rstrip()) for opening in (each.open, *each.prompts)):
+            if tail.rstrip().endswith(each.open.rstrip()):
                 self._thinking = self._opens[tag(each.open)]
                 self._cut()
 

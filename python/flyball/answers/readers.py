@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,23 +42,22 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def decode(text: str) -> tuple[Any, str]:
-    """The JSON value at the beginning of a text, and what follows it. Raises Incomplete if the value goes on, and
-    ValueError if it is none."""
-    text = text.lstrip()
+def decode(text: str, at: int = 0) -> tuple[Any, int]:
+    """The JSON value at a place of a text, and where it ends. Raises Incomplete if the value goes on, and ValueError if
+    it is none."""
     try:
-        value, end = loads.raw_decode(text)
+        return loads.raw_decode(text, at)
     except json.JSONDecodeError as error:
         if error.msg.startswith("Unterminated string") or error.pos >= len(text):
             raise Incomplete from None
         raise
-    return value, text[end:].strip()
 
 
 def whole(text: str) -> Any:
     """The value of a JSON text; raises as decode() does."""
-    value, rest = decode(text)
-    if rest:
+    text = text.strip()
+    value, end = decode(text)
+    if end < len(text):
         raise ValueError("more than a value")
     return value
 
@@ -106,11 +105,12 @@ def json_calls(
             return call
 
         def read(body: str, final: bool) -> Calls:
-            rest = _unfenced(body)
+            text, at = _unfenced(body), 0
             calls: list[ToolCall] = []
-            while rest:
-                value, rest = decode(rest)
-                rest = rest.lstrip(",; \n")
+            while at < len(text):
+                value, at = decode(text, at)
+                while text[at : at + 1] in (",", ";", " ", "\n"):
+                    at += 1
                 calls += map(read_one, value if isinstance(value, list) else [value])
             return calls
 
@@ -193,31 +193,32 @@ def tagged_calls(function: str, parameter: str, ends: str = "") -> MakeReader:
         def read(body: str, final: bool) -> Calls:
             if end and not body.rstrip().endswith(end) and not final:
                 raise Incomplete
-            calls, at = [], 0
-            for found in functions.finditer(body):
-                if body[at : found.start()].strip():
-                    return None
-                at = found.end()
-                calls.append(_call(symbols, types, parameters, found["name"].strip(), found["body"]))
-            return None if body[at:].strip() else calls
+            found = sequence(functions, body)
+            return [_call(symbols, types, parameters, each["name"].strip(), each["body"]) for each in found]
 
         return _guarded(read)
 
     return make
 
 
+def sequence(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Matches one after the other with nothing but space between; raises ValueError at other text. Unlike a search, it
+    takes time that grows with the text alone."""
+    at, space = 0, re.compile(r"\s*")
+    while (at := space.match(text, at).end()) < len(text):  # type: ignore[union-attr]
+        found = pattern.match(text, at)
+        if found is None or found.end() == at:
+            raise ValueError("something else between tags")
+        yield found
+        at = found.end()
+
+
 def _call(symbols: Symbols, types: Types, parameters: re.Pattern[str], name: str, body: str) -> ToolCall:
     values: dict[str, Any] = {}
-    at = 0
-    for found in parameters.finditer(body):
-        if body[at : found.start()].strip():
-            raise ValueError("text between parameters")
-        at = found.end()
+    for found in sequence(parameters, body):
         key, text = symbols.text(found["key"].strip()), symbols.text(found["value"])
         kind = found.groupdict().get("type")
         values[key] = text if kind in ("true", "string") else types.value(name, key, text, typed=kind is not None)
-    if body[at:].strip():
-        raise ValueError("text between parameters")
     return call_of(name, values)
 
 
@@ -231,18 +232,20 @@ def minimax_calls(symbols: Symbols, tools: Tools) -> Reader:
     )
 
     def value_of(text: str, convert: Callable[[str], Any]) -> Any:
-        found = list(element.finditer(text))
-        if not found:
+        if not element.match(text):
             return convert(symbols.text(text))
+        found = list(sequence(element, text))
         inner = [(each["key"], value_of(each["value"], types.guess)) for each in found]
         return [value for _, value in inner] if all(key == "item" for key, _ in inner) else dict(inner)
 
     def read(body: str, final: bool) -> Calls:
         calls = []
-        for found in invokes.finditer(body):
+        for found in sequence(
+            invokes, body.replace(mark + "<invoke", "<invoke").replace(mark + "</invoke", "</invoke")
+        ):
             values = {
                 each["key"]: value_of(each["value"], partial(types.value, found["name"], each["key"]))
-                for each in element.finditer(found["body"])
+                for each in sequence(element, found["body"])
             }
             calls.append(call_of(found["name"], values))
         return calls

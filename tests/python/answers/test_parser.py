@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -190,15 +191,32 @@ def test_without_tools_there_are_no_calls() -> None:
             assert answer.tool_calls == ()
 
 
-def test_reading_takes_time_that_grows_with_the_answer() -> None:
-    for marks, text in (
-        (HERMES, "<tool_call>" * 20_000 + "</tool_call>"),
-        (HERMES, '<tool_call>{"' + "</tool_call>" * 5000),
-        ("[TOOL_CALLS]", "[TOOL_CALLS][" + '{"a": 1},' * 20_000),
-        (HERMES, "<<" * 50_000),
-    ):
-        answer, _ = read(make_parser(format_of(marks), tools=TOOLS), [(None, text)])
-        assert answer == Answer(text)
+HOSTILE = [
+    (HERMES, "<tool_call>" * 20_000 + "</tool_call>"),
+    (HERMES, '<tool_call>{"' + "</tool_call>" * 5000),
+    (HERMES, '<tool_call>[{"name":"a"},' * 9000 + "</tool_call>" * 3000),
+    (HERMES, "<<" * 50_000),
+    (XML, "<tool_call><function=a>" + "<parameter=a>" * 8000 + "</function></tool_call>"),
+    (XML, "<function=a>" + "<parameter=a></parameter>x" * 8000 + "</function>"),
+    (XML, "<tool_call>" + "</function></tool_call>" * 4000),
+    ("<arg_key>", "<tool_call>a" + "<arg_key>x</arg_key><arg_value>" * 5000 + "</tool_call>" * 5000),
+    ("<|tool_call>call:", "<|tool_call>call:f{" + "a:1," * 20_000 + "<tool_call|>" * 5000),
+    ("<minimax:tool_call>", "<minimax:tool_call>" + '<invoke name="a">' * 5000 + "</minimax:tool_call>" * 999),
+    ("]<]minimax[>[", "]<]minimax[>[<tool_call>" + "]<]minimax[>[<a>" * 5000 + "]<]minimax[>[</tool_call>"),
+    ("<|tool_call_start|>", "<|tool_call_start|>" + "[f(a=1)," * 9000 + "<|tool_call_end|>" * 2000),
+    ("[TOOL_CALLS]", "[TOOL_CALLS][" + '{"a": 1},' * 20_000),
+    ("[TOOL_CALLS]", "[TOOL_CALLS]" + "[]" * 9000),
+    (">>>all", ">>>" * 20_000 + "\n" * 20_000),
+]
+
+
+@pytest.mark.parametrize(("marks", "text"), HOSTILE, ids=lambda text: text[:40])
+def test_reading_takes_time_that_grows_with_the_answer(marks: str, text: str) -> None:
+    start = time.thread_time()
+    answer, _ = read(make_parser(format_of(marks), tools=TOOLS), [(None, text)])
+    assert not answer.tool_calls
+    assert answer.content.startswith(text[:40])
+    assert time.thread_time() - start < 10
 
 
 def test_ids_are_those_of_the_prompt() -> None:
