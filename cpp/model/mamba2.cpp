@@ -19,7 +19,7 @@ void load(Loader& loader, const Config& config, u32 i, Recurrent& weights) {
   weights.alpha_bias = loader.vector(LayerName(i, "ssm_dt.bias"), n_head, true);
   weights.rate = loader.transposed(LayerName(i, "ssm_a"), 1, n_head);
   weights.skip = loader.transposed(LayerName(i, "ssm_d"), 1, n_head);
-  weights.norm = loader.transposed(LayerName(i, "ssm_norm.weight"), values / shape.n_key_head, shape.n_key_head);
+  weights.norm = loader.vector(LayerName(i, "ssm_norm.weight"), values / shape.n_key_head, true, shape.n_key_head);
   weights.output = loader.matrix(LayerName(i, "ssm_out.weight"), values, n_embd);
 }
 
