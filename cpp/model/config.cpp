@@ -254,7 +254,8 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
       traits.architecture == Architecture::nemotron_h || traits.architecture == Architecture::nemotron_h_moe;
   const bool may_lack = single || (traits.experts && layer >= n_dense);
   const u32 n_ff = number("feed_forward_length", may_lack ? 0 : missing, may_lack ? 0 : 1, 1 << 22);
-  const bool routes = traits.experts && layer >= n_dense && (!single || n_ff != 0);
+  const bool routes = traits.experts && layer >= n_dense &&
+                      (!single || (n_ff != 0 && reader.optional("expert_count", 0, 0, max_experts) != 0));
   shape.n_ff = n_ff;
   if (routes || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);

@@ -12,6 +12,7 @@ void load(Loader& loader, const Config& config, u32 i, Recurrent& weights) {
   weights.gate = loader.matrix(LayerName(i, "attn_gate.weight"), n_embd, shape.out_dim());
   if (shape.grouped) {
     loader.skip(LayerName(i, "ssm_in.weight"));  // an older form of the two above
+    loader.skip(LayerName(i, "ssm_in.scale"));
     weights.alpha = loader.matrix(LayerName(i, "ssm_ba.weight"), n_embd, 2 * n_head);
   } else {
     weights.alpha = loader.matrix(LayerName(i, "ssm_alpha.weight"), n_embd, n_head);
