@@ -834,6 +834,8 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
     }
     if s.delta_period or s.mamba_inner or s.short_taps:
         optional |= {key: gf.u32(n) for key, n in recurrent.numbers(s).items()}
+    if a.startswith("nemotron_h"):
+        optional["attention.layer_norm_epsilon"] = gf.f32(s.rms_eps)
     if s.yarn:
         for key, value in zip(("beta_fast", "beta_slow", "log_multiplier"), s.yarn, strict=True):
             optional[f"rope.scaling.yarn_{key}"] = gf.f32(value)
