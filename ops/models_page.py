@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flyball import _core
 from tests.golden import checks, parity
-from tests.reference.models import VARIANTS
+from tests.reference.variants import VARIANTS
 
 HEAD = """# Models
 

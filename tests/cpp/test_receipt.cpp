@@ -239,7 +239,7 @@ TEST(hostile_receipts_are_refused_with_field_and_byte) {
            {"1", "corrupt adapters"},
            {"{}", "corrupt name"},
            {"{\"name\":\"a\",\"fingerprint\":\"f\"}", "corrupt fingerprint"},
-           {adapter.substr(0, adapter.size() - 3) + "\"x\"}", "corrupt scale"},
+           {adapter.substr(0, adapter.size() - 2) + "\"x\"}", "corrupt scale"},
            {adapter, "unsupported adapters"},  // no such adapter is at hand
            {adapter + "," + adapter, "unsupported adapters"}})
     CHECK_EQ(engine.verdict(replaced(receipt, "\"adapters\":[]", "\"adapters\":[" + adapters + "]")), wrong);

@@ -771,6 +771,7 @@ TEST(an_adapter_holds_until_another_or_none) {
     const std::string shown = screen.say("Hello");
     return shown.substr(shown.find("digest"));
   };
+  screen.say("/ctx 64");
   CHECK_EQ(screen.say("/adapter"), "no adapter\n");
   const std::string plain = digest();
   CHECK(has(screen.say("/adapter a.gguf"), "adapter a.gguf, scale 1.0000: rank 4, 1 matrices, fingerprint "));
@@ -781,8 +782,9 @@ TEST(an_adapter_holds_until_another_or_none) {
   CHECK(has(screen.say("/adapter a.gguf:0.5"), "scale 0.5000"));
   CHECK(digest() != whole);
   CHECK(has(screen.say("/verify r.json"), "verified"));  // by fingerprint, at the receipt's scale
-  screen.say("/ctx 64");
+  screen.say("/ctx 32");
   CHECK(has(screen.say("/adapter"), "scale 0.5000"));  // another session goes on with it
+  screen.say("/ctx 64");
   CHECK(has(screen.say("/adapter absent.gguf"), "error: not found: absent.gguf"));
   CHECK(has(screen.say("/adapter m.gguf"), "an adapter is needed here"));
   CHECK(has(screen.say("/adapter zero.gguf"), "changes no logits"));

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from tests.reference import demo, forward
 from tests.reference.adapters import write_adapter
 from tests.reference.distance import Distance, distance
-from tests.reference.models import TYPES, VARIANTS, write_model
+from tests.reference.models import TYPES, write_model
+from tests.reference.variants import VARIANTS
 
 if TYPE_CHECKING:
     import flyball

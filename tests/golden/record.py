@@ -21,7 +21,7 @@ import numpy as np
 
 from tests.golden import parity
 from tests.reference import demo, forward, llama
-from tests.reference.models import VARIANTS
+from tests.reference.variants import VARIANTS
 
 # On text that the bundled model knows, a few uncertain positions carry most of the divergence: over 4096 positions the
 # ratio of two equal methods still scattered by 5 % from type to type (0.90 to 1.10, mean 1.00), too wide for a limit of

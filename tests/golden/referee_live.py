@@ -10,7 +10,8 @@ import pytest
 from tests.reference import forward, llama
 from tests.reference.adapters import write_adapter
 from tests.reference.distance import distance
-from tests.reference.models import VARIANTS, write_model
+from tests.reference.models import write_model
+from tests.reference.variants import VARIANTS
 
 # The variants, and combinations that none of them has.
 JUDGED: list[tuple[str, dict[str, Any]]] = [

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from . import gguf_file as gf
-from .models import F32, TYPES, VARIANTS, Shape, bell, weights
+from .models import F32, TYPES, bell, weights
 from .quants import quantize
+from .variants import VARIANTS, Shape
 
 RANK, ALPHA = 8, 16.0
 Wanted = Callable[[str], bool]

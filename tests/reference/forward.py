@@ -262,7 +262,7 @@ def describe(file: File, n_ctx: int) -> Description:
     if file.arch in ("cohere2", "muse-glimmer") or (file.arch == "exaone4" and window):
         rotates = sliding
     eps = file.get(f"attention.layer_norm_{'' if file.arch == 'cohere2' else 'rms_'}epsilon", 0.0)
-    activation = geglu if gemma else swiglu
+    activation: Callable[[F64, F64], F64] = geglu if gemma else swiglu
     if file.arch == "gpt-oss":
         activation = swiglu_clamped
     if file.arch in _NEMOTRON:

@@ -23,7 +23,7 @@ from .forward import F64, File, Rope
 from .functions import gelu_tanh, rms_norm, softcap, softmax
 
 if TYPE_CHECKING:
-    from .models import Shape
+    from .variants import Shape
 
 F32 = npt.NDArray[np.float32]
 Named = tuple[str, F32]

@@ -16,7 +16,7 @@ from .functions import rms_norm, silu
 
 if TYPE_CHECKING:
     from .forward import Referee
-    from .models import Shape
+    from .variants import Shape
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]

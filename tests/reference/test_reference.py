@@ -10,8 +10,9 @@ import pytest
 
 from tests.reference import forward, gguf_file
 from tests.reference.grid_quants import ENCODERS as GRID_TYPES
-from tests.reference.models import TYPES, VARIANTS, write_model
+from tests.reference.models import TYPES, write_model
 from tests.reference.quants import quantize
+from tests.reference.variants import VARIANTS
 
 # Relative root mean square error on bell-shaped weights that each type's simple quantiser must stay below. Any slip in
 # a layout (a nibble, a scale) gives an error of the order of 1.

@@ -21,7 +21,8 @@ from pathlib import Path
 import flyball
 from flyball.engine.options import GenerateKeywords
 from tests.golden import checks
-from tests.reference.models import VARIANTS, types_of, write_model
+from tests.reference.models import types_of, write_model
+from tests.reference.variants import VARIANTS
 
 THREADS = (1, 2, 3, 7)
 BATCHES = (1, 8, 32, 512)

@@ -14,7 +14,8 @@ from tests.reference import gguf_file as gf
 from tests.reference.demo import metadata_of
 from tests.reference.distance import distance
 from tests.reference.forward import logits as reference_logits
-from tests.reference.models import VARIANTS, write_model
+from tests.reference.models import write_model
+from tests.reference.variants import VARIANTS
 
 ARCH = "qwen3moe"
 IDS = [(7919 * i * i + 31 * i) % 341 for i in range(60)]

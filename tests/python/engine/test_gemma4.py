@@ -11,7 +11,8 @@ import pytest
 import flyball
 from tests.reference import gguf_file as gf
 from tests.reference.forward import logits as reference_logits
-from tests.reference.models import VARIANTS, write_model
+from tests.reference.models import write_model
+from tests.reference.variants import VARIANTS
 
 VARIANTS_OF = [name for name in VARIANTS if name.startswith("gemma4")]
 IDS = [(37 * i * i + 11 * i + 5) % 400 for i in range(90)]  # beyond the window

@@ -11,7 +11,8 @@ import pytest
 import flyball
 from tests.reference import gguf_file as gf
 from tests.reference.forward import logits as reference_logits
-from tests.reference.models import VARIANTS, write_model
+from tests.reference.models import write_model
+from tests.reference.variants import VARIANTS
 
 IDS = [*range(40, 70), *range(3, 9)]
 

@@ -13,11 +13,12 @@ from tests.reference.distance import distance
 from tests.reference.forward import logits as reference_logits
 from tests.reference.models import write_model
 
-ARCHITECTURES = ("qwen35", "qwen35moe", "qwen3next")
+ARCHITECTURES = ("qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe")
+KINDS = ("qwen35", "qwen3next", "lfm2", "nemotron_h")  # of state, each with and without experts
 IDS = [(7919 * i * i + 31 * i) % 341 for i in range(400)]
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=KINDS)
 def model(request: pytest.FixtureRequest, model_file: Callable[..., Path]) -> Iterator[flyball.Model]:
     with flyball.Model.load(model_file(request.param, "Q8_0"), context=512) as loaded:
         yield loaded

@@ -17,7 +17,8 @@ import flyball
 from flyball import image
 from tests.golden import checks
 from tests.python.engine import exactness_matrix as matrix
-from tests.reference.models import VARIANTS, types_of
+from tests.reference.models import types_of
+from tests.reference.variants import VARIANTS
 
 CONFIG = 'tune = "off"\ncontext = 64\nmax_tokens = 6\nsampling.seed = 11\n'
 PROMPT = "a b c"
