@@ -19,8 +19,7 @@ FLYBALL_NOINLINE void unpack_weights32(const u8* heads, u32 first, const u8* bod
     for (u32 i = 0; i < shape.body_bytes; i += 64) {
       _mm_prefetch(reinterpret_cast<const char*>(body + i + 4096), _MM_HINT_T0);
     }
-    unroll<8>([&](u32 v) FLYBALL_LAMBDA {
-      const __m512i code = W::code(body, v);
+    each_code<W, 8>(body, 0, [&](u32 v, __m512i code) FLYBALL_LAMBDA {
       _mm512_store_si512(to->codes[b][v], _mm512_add_epi8(code, _mm512_set1_epi8(i8(W::bias))));
     });
     _mm512_store_ps(to->d[b], load_scales<W::type>(head));
@@ -130,9 +129,8 @@ FLYBALL_NOINLINE void unpack_weights256(const u8* head, const u8* body, Weights2
   unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA {
     keep_order();
     const auto scale = scale_of<W>(W::scale(body, s));
-    unroll<vectors>([&](u32 i) FLYBALL_LAMBDA {
-      const u32 v = s * vectors + i;
-      scale.put(W::code(body, v), to->low.bytes[v], high->bytes[v]);
+    each_code<W, vectors>(body, s * vectors, [&](u32 v, __m512i code) FLYBALL_LAMBDA {
+      scale.put(code, to->low.bytes[v], high->bytes[v]);
     });
   });
   if constexpr (W::has_min) {

@@ -39,11 +39,15 @@ template <class W, u32 vectors, u32 tokens, class B>
 FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u32 first, const __m256i* factor,
                                  __m256i (*total)[2]) {
   constexpr u32 adds = is_signed<W> ? 1 : W::adds < vectors ? W::adds : vectors;
+  constexpr u32 n = B::together;
+  __m256i codes[2][n];
   unroll<vectors / adds>([&](u32 part) FLYBALL_LAMBDA {
     __m256i sum[tokens][2];
     unroll<adds>([&](u32 i) FLYBALL_LAMBDA {
       const u32 v = part * adds + i;
-      const __m256i w[2] = {block.code(0, first + v), block.code(1, first + v)};
+      if (v % n == 0)
+        for (u32 h = 0; h < 2; ++h) block.codes(h, first + v, codes[h]);
+      const __m256i w[2] = {codes[0][v % n], codes[1][v % n]};
       each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
         const __m256i a = broadcast4(&q.at(t, at + 4 * v));
         each_constant<2>([&](auto h) FLYBALL_LAMBDA {
@@ -181,7 +185,8 @@ struct PackedBlock {
       });
     }
   }
-  FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return W::code(body, v, h); }
+  static constexpr u32 together = kernels::together<W>;
+  FLYBALL_INLINE void codes(u32 h, u32 v, __m256i* to) const { codes_of<W>(body, v, h, to); }
   FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
   FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return W::scale(body, s, h); }
@@ -210,7 +215,8 @@ struct Panel {
   FLYBALL_INLINE void unpack_half(const PackedBlock<W>& block, u32 b, u32 h) {
     __m256i start = _mm256_setzero_si256();
     unroll<8>([&](u32 v) FLYBALL_LAMBDA {
-      __m256i code = block.code(h, v);
+      __m256i code;
+      block.codes(h, v, &code);
       if constexpr (is_signed<W>) {
         const __m256i mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), code);
         code = _mm256_abs_epi8(code);
@@ -231,7 +237,8 @@ struct PanelBlock32 {
   const Panel<W>& panel;
   u32 b;
   FLYBALL_INLINE PanelBlock32 at(u32 i) const { return {panel, i}; }
-  FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return load_i(panel.codes[b][v] + 32 * h); }
+  static constexpr u32 together = 1;
+  FLYBALL_INLINE void codes(u32 h, u32 v, __m256i* to) const { to[0] = load_i(panel.codes[b][v] + 32 * h); }
   FLYBALL_INLINE __m256i start(u32 h) const {
     return is_signed<W> ? load_i(panel.starts[b] + 8 * h) : _mm256_setzero_si256();
   }
@@ -255,9 +262,12 @@ struct Panel<W, false> {
   FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32) {
     const auto block = packed.at(k / 256);
     for (u32 h = 0; h < 2; ++h) {
-      unroll<64>([&](u32 v) FLYBALL_LAMBDA {
-        if (v % 8 == 0) keep_order();
-        store_i(codes[v] + 32 * h, block.code(h, v));
+      constexpr u32 n = PackedBlock<W>::together;
+      unroll<64 / n>([&](u32 i) FLYBALL_LAMBDA {
+        if (n * i % 8 == 0) keep_order();
+        __m256i some[n];
+        block.codes(h, n * i, some);
+        for (u32 j = 0; j < n; ++j) store_i(codes[n * i + j] + 32 * h, some[j]);
       });
       unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA { store_i(scales[s] + 8 * h, block.scale(h, s)); });
       unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA { store_i(pairs[i] + 8 * h, block.pair(h, i)); });
@@ -274,7 +284,8 @@ struct PanelBlock256 {
   FLYBALL_INLINE void each_sub(Function f) const {
     for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
   }
-  FLYBALL_INLINE __m256i code(u32 h, u32 v) const { return load_i(panel.codes[v] + 32 * h); }
+  static constexpr u32 together = 1;
+  FLYBALL_INLINE void codes(u32 h, u32 v, __m256i* to) const { to[0] = load_i(panel.codes[v] + 32 * h); }
   FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return load_i(panel.scales[s] + 8 * h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return load_i(panel.pairs[i] + 8 * h); }

@@ -302,17 +302,33 @@ struct OfGrid {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(body[grid.highs() + 2 * i + half]), bit), bit);
   }
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
+  FLYBALL_INLINE static void codes(const u8* body, u32 v, u32 half, __m256i* to) {
     const u32 i = v / words;
     __m256i number = _mm256_cvtepu8_epi32(load_bytes(body + grid.numbers() + 16 * i + 8 * half));
     for (u32 b = 0; b < grid.high_bits; ++b) {
       const __m256i bits = plane(body, b * grid.n + i, half);
       number = _mm256_or_si256(number, _mm256_and_si256(bits, _mm256_set1_epi32(i32(256u << b))));
     }
-    const int* first = reinterpret_cast<const int*>(grid_words<t>() + v % words);
-    const __m256i sizes = _mm256_i32gather_epi32(first, number, 4 * words);
+    if constexpr (words == 1) {
+      const auto* table = reinterpret_cast<const int*>(grid_points<t>().words);
+      to[0] = complete(body, v, half, _mm256_i32gather_epi32(table, number, 4));
+    } else {  // both words of each point at once: a gather's time is in the number of its loads
+      const auto* table = reinterpret_cast<const f64*>(grid_points<t>().words);
+      const __m256d low = _mm256_i32gather_pd(table, _mm256_castsi256_si128(number), 8);
+      const __m256d high = _mm256_i32gather_pd(table, _mm256_extracti128_si256(number, 1), 8);
+      to[0] = complete(body, v, half, every_other<0x88>(low, high));
+      to[1] = complete(body, v + 1, half, every_other<0xdd>(low, high));
+    }
+  }
+  template <int which>
+  FLYBALL_INLINE static __m256i every_other(__m256d low, __m256d high) {
+    const __m256 words_of = _mm256_shuffle_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high), which);
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(words_of), 0xd8);
+  }
+  // The codes of vector v, from its words of the table.
+  FLYBALL_INLINE static __m256i complete(const u8* body, u32 v, u32 half, __m256i sizes) {
     if constexpr (grid.shifted)
-      return _mm256_add_epi8(sizes, low_bits(plane(body, grid.high_bits * grid.n + i, half), 2));
+      return _mm256_add_epi8(sizes, low_bits(plane(body, grid.high_bits * grid.n + v / words, half), 2));
     // The offset plus or minus the size: below zero its complement and one.
     const __m256i below = masked(body + grid.signs(), v, half, grid.offset - 1);
     return _mm256_add_epi8(_mm256_xor_si256(sizes, below), _mm256_sub_epi8(_mm256_set1_epi8(grid.offset), below));
@@ -335,6 +351,19 @@ using Iq2Xs = OfGrid<Type::iq2_xs>;
 using Iq2S = OfGrid<Type::iq2_s>;
 using Iq1S = OfGrid<Type::iq1_s>;
 using Iq1M = OfGrid<Type::iq1_m>;
+
+// How many vectors of codes a type gives together, and those from v on.
+template <class W>
+constexpr u32 together = 1;
+template <Type t>
+constexpr u32 together<OfGrid<t>> = OfGrid<t>::words;
+template <class W>
+FLYBALL_INLINE void codes_of(const u8* body, u32 v, u32 half, __m256i* to) {
+  if constexpr (has_grid(W::type))
+    W::codes(body, v, half, to);
+  else
+    to[0] = W::code(body, v, half);
+}
 
 }  // namespace
 }  // namespace flyball::kernels

@@ -18,12 +18,15 @@ FLYBALL_INLINE __m512i broadcast4(const i8* p) {
 // dot[t][g] += products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on.
 template <u32 vectors, u32 groups, u32 tokens, class B>
 FLYBALL_INLINE void add_dots(const Strided<i8>& q, u64 at, const B& block, u32 first, __m512i (*dot)[groups]) {
-  unroll<vectors>([&](u32 v) FLYBALL_LAMBDA {
-    __m512i w[groups];
-    each_constant<groups>([&](auto g) FLYBALL_LAMBDA { w[g] = block.code(g, first + v); });
-    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
-      const __m512i a = broadcast4(&q.at(t, at + 4 * v));
-      each_constant<groups>([&](auto g) FLYBALL_LAMBDA { dot[t][g] = _mm512_dpbusd_epi32(dot[t][g], w[g], a); });
+  constexpr u32 n = B::together;
+  unroll<vectors / n>([&](u32 i) FLYBALL_LAMBDA {
+    __m512i w[groups][n];
+    each_constant<groups>([&](auto g) FLYBALL_LAMBDA { block.codes(g, first + n * i, w[g]); });
+    each_constant<n>([&](auto k) FLYBALL_LAMBDA {
+      each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
+        const __m512i a = broadcast4(&q.at(t, at + 4 * (n * i + k)));
+        each_constant<groups>([&](auto g) FLYBALL_LAMBDA { dot[t][g] = _mm512_dpbusd_epi32(dot[t][g], w[g][k], a); });
+      });
     });
   });
 }
@@ -191,7 +194,8 @@ struct PackedBlocks {
     }
   }
   FLYBALL_INLINE const u8* body_of(u32 g) const { return body + g * group_bytes; }
-  FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return W::code(body_of(g), v); }
+  static constexpr u32 together = kernels::together<W>;
+  FLYBALL_INLINE void codes(u32 g, u32 v, __m512i* to) const { codes_of<W>(body_of(g), v, to); }
   FLYBALL_INLINE __m512i scale(u32 g, u32 s) const {
     const __m512i x = W::scale(body_of(g), s);
     return W::narrow ? _mm512_and_si512(x, _mm512_set1_epi32(0xffff)) : x;
@@ -213,7 +217,7 @@ struct Panel {
   FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32 n_blocks) {
     for (u32 b = 0; b < n_blocks; ++b) {
       const auto block = packed.at(k / 32 + b);
-      unroll<8>([&](u32 v) FLYBALL_LAMBDA { _mm512_store_si512(codes[b][v], block.code(0, v)); });
+      each_code<W, 8>(block.body, 0, [&](u32 v, __m512i c) FLYBALL_LAMBDA { _mm512_store_si512(codes[b][v], c); });
       for (u32 part = 0; part < scale_parts(W::type); ++part) _mm512_store_ps(d[b][part], block.d(0, part));
       if constexpr (W::has_min) _mm512_store_ps(m[b], block.m(0));
     }
@@ -231,9 +235,9 @@ struct Panel<W, false> {
   alignas(64) f32 m[16];
   FLYBALL_INLINE void unpack(const PackedBlocks<W, 1>& packed, u32 k, u32) {
     const auto block = packed.at(k / 256);
-    unroll<64>([&](u32 v) FLYBALL_LAMBDA {
+    each_code<W, 64>(block.body, 0, [&](u32 v, __m512i code) FLYBALL_LAMBDA {
       if (v % 8 == 0) keep_order();
-      _mm512_store_si512(codes[v], block.code(0, v));
+      _mm512_store_si512(codes[v], code);
     });
     unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA { _mm512_store_si512(scale[s], block.scale(0, s)); });
     unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA {
@@ -250,7 +254,8 @@ struct PanelBlock32 {
   const Panel<W>* const* panels;
   u32 b;
   FLYBALL_INLINE PanelBlock32 at(u32 i) const { return {panels, i}; }
-  FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return _mm512_load_si512(panels[g]->codes[b][v]); }
+  static constexpr u32 together = 1;
+  FLYBALL_INLINE void codes(u32 g, u32 v, __m512i* to) const { to[0] = _mm512_load_si512(panels[g]->codes[b][v]); }
   FLYBALL_INLINE __m512 d(u32 g, u32 part) const { return _mm512_load_ps(panels[g]->d[b][part]); }
   FLYBALL_INLINE __m512 m(u32 g) const { return W::has_min ? _mm512_load_ps(panels[g]->m[b]) : _mm512_setzero_ps(); }
 };
@@ -262,7 +267,8 @@ struct PanelBlock256 {
   FLYBALL_INLINE void each_sub(Function f) const {
     for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
   }
-  FLYBALL_INLINE __m512i code(u32 g, u32 v) const { return _mm512_load_si512(panels[g]->codes[v]); }
+  static constexpr u32 together = 1;
+  FLYBALL_INLINE void codes(u32 g, u32 v, __m512i* to) const { to[0] = _mm512_load_si512(panels[g]->codes[v]); }
   FLYBALL_INLINE __m512i scale(u32 g, u32 s) const { return _mm512_load_si512(panels[g]->scale[s]); }
   FLYBALL_INLINE __m512i uncenter(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->uncenter[i]); }
   FLYBALL_INLINE __m512i pair(u32 g, u32 i) const { return _mm512_load_si512(panels[g]->pair[i]); }

@@ -291,15 +291,60 @@ struct OfGrid {
     memcpy(&bits, body + grid.highs() + 2 * i, 2);
     return _cvtu32_mask16(bits);
   }
-  FLYBALL_INLINE static __m512i code(const u8* body, u32 v) {
-    const u32 i = v / words;
-    __m512i number = _mm512_cvtepu8_epi32(load_bytes(body + grid.numbers() + 16 * i));
-    for (u32 b = 0; b < grid.high_bits; ++b) {
-      number = _mm512_mask_or_epi32(number, plane(body, b * grid.n + i), number, _mm512_set1_epi32(i32(256u << b)));
+  // The entries of a table of n words that the low bits of `at` number: registers of 32 words are looked up two by two.
+  template <u32 n>
+  FLYBALL_INLINE static __m512i look_up(const u16* table, __m512i at) {
+    if constexpr (n == 64) {
+      return _mm512_permutex2var_epi16(_mm512_load_si512(table), at, _mm512_load_si512(table + 32));
+    } else {
+      const __mmask32 upper = _mm512_test_epi16_mask(at, _mm512_set1_epi16(n / 2));
+      return _mm512_mask_mov_epi16(look_up<n / 2>(table, at), upper, look_up<n / 2>(table + n / 2, at));
     }
-    const __m512i sizes = _mm512_i32gather_epi32(number, grid_words<t>() + v % words, 4 * words);
-    if constexpr (grid.shifted)
-      return _mm512_mask_add_epi32(sizes, plane(body, grid.high_bits * grid.n + i), sizes, _mm512_set1_epi8(2));
+  }
+  FLYBALL_INLINE static __m512i either_and(__m512i a, __m512i b, u32 mask) {  // (a | b) & mask
+    return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi32(i32(mask)), 0xa8);
+  }
+  // Two points of each row together, v and what follows: their levels, from a table that passes through registers or,
+  // where it is large, by gathering; then a byte for each.
+  FLYBALL_INLINE static void codes(const u8* body, u32 v, __m512i* to) {
+    const u32 i = v / words;
+    const u8* numbers = body + grid.numbers() + 16 * i;
+    __m512i number = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(numbers)));
+    for (u32 b = 0; b < grid.high_bits; ++b) {
+      u32 bits;
+      memcpy(&bits, body + grid.highs() + 2 * (b * grid.n + i), 4);
+      number = _mm512_mask_add_epi16(number, bits, number, _mm512_set1_epi16(i16(256u << b)));
+    }
+    constexpr u32 n = grid_points<t>().count;
+    constexpr bool in_registers = n <= 512;
+    const u16* table = grid_points<t>().levels;
+    if constexpr (in_registers) number = look_up<n>(table, number);
+    __m512i point[2] = {_mm512_cvtepu16_epi32(_mm512_castsi512_si256(number)),
+                        _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(number, 1))};
+    if constexpr (!in_registers) {  // each with its neighbor, which is cut off; behind the last one are the words
+      for (__m512i& p : point) p = _mm512_and_si512(_mm512_i32gather_epi32(p, table, 2), _mm512_set1_epi32(0xffff));
+    }
+    static constexpr GridLevels levels = grid_levels(t);
+    const __m512i sizes = _mm512_broadcast_i32x4(*reinterpret_cast<const __m128i*>(levels.values));
+    each_constant<2 * words>([&](auto k) FLYBALL_LAMBDA {
+      __m512i x = point[k / words];
+      if constexpr (words == 1) {
+        x = either_and(x, _mm512_slli_epi32(x, 10), 0x003f003f);
+        x = either_and(x, _mm512_slli_epi32(x, 5), 0x07070707);
+      } else {
+        if constexpr (k % 2 == 1) x = _mm512_srli_epi32(x, 8);
+        x = either_and(x, _mm512_slli_epi32(x, 12), 0x000f000f);
+        x = either_and(x, _mm512_slli_epi32(x, 6), 0x03030303);
+      }
+      to[k] = complete(body, v + k, _mm512_shuffle_epi8(sizes, x));
+    });
+  }
+  // The codes of vector v, from its values' sizes.
+  FLYBALL_INLINE static __m512i complete(const u8* body, u32 v, __m512i sizes) {
+    if constexpr (grid.shifted) {
+      const __mmask16 up = plane(body, grid.high_bits * grid.n + v / words);
+      return _mm512_mask_add_epi32(sizes, up, sizes, _mm512_set1_epi8(2));
+    }
     const __m512i offset = _mm512_set1_epi8(grid.offset);
     return _mm512_mask_sub_epi8(_mm512_add_epi8(offset, sizes), load_mask(body + grid.signs(), v), offset, sizes);
   }
@@ -321,6 +366,29 @@ using Iq2Xs = OfGrid<Type::iq2_xs>;
 using Iq2S = OfGrid<Type::iq2_s>;
 using Iq1S = OfGrid<Type::iq1_s>;
 using Iq1M = OfGrid<Type::iq1_m>;
+
+// How many vectors of codes a type gives together, and those from v on.
+template <class W>
+constexpr u32 together = 1;
+template <Type t>
+constexpr u32 together<OfGrid<t>> = 2 * OfGrid<t>::words;
+template <class W>
+FLYBALL_INLINE void codes_of(const u8* body, u32 v, __m512i* to) {
+  if constexpr (has_grid(W::type))
+    W::codes(body, v, to);
+  else
+    to[0] = W::code(body, v);
+}
+
+// f(v, code) for the vectors [first, first + n).
+template <class W, u32 n, class Function>
+FLYBALL_INLINE void each_code(const u8* body, u32 first, Function f) {
+  unroll<n / together<W>>([&](u32 i) FLYBALL_LAMBDA {
+    __m512i codes[together<W>];
+    codes_of<W>(body, first + i * together<W>, codes);
+    each_constant<together<W>>([&](auto k) FLYBALL_LAMBDA { f(first + i * together<W> + k, codes[k]); });
+  });
+}
 
 }  // namespace
 }  // namespace flyball::kernels

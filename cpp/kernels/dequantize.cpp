@@ -175,7 +175,7 @@ void dequantize_grid(const u8* p, f32* out) {
   for (u32 i = 0; i < 256; ++i) {
     const u32 sub = i / grid.sub_values, v = i / 4;
     const u32 scale = 2 * (block.scales[sub / 2] >> (4 * (sub % 2)) & 15u) + 1;
-    const u32 word = grid_words<type>()[grid.words() * block.point[v / grid.words()] + v % grid.words()];
+    const u32 word = grid_points<type>().words[grid.words() * block.point[v / grid.words()] + v % grid.words()];
     const i32 byte = i32(word >> (8 * (i % 4)) & 255u);
     const u32 signs = block.signs[i / 8];
     const i32 value = grid.shifted ? byte - 16 + (signs & 1 ? 0 : 2) : signs >> (i % 8) & 1 ? -byte : byte;

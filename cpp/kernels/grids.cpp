@@ -8,21 +8,17 @@ using gguf::Type;
 
 #include "kernels/grid_points.inc"
 
-// Points as words, a byte a value.
-template <u32 values, u32 bits, u32 n>
-constexpr GridWords<n * values / 4> expand(const u16 (&points)[n], const u8 (&levels)[1 << bits]) {
-  GridWords<n * values / 4> words = {};
+template <Type type, u32 values, u32 n>
+constexpr GridPoints<n, values> expand(const u16 (&levels)[n]) {
+  constexpr u32 bits = values == 8 ? 2 : 3;
+  GridPoints<n, values> points = {};
+  for (u32 i = 0; i < n; ++i) points.levels[i] = levels[i];
   for (u32 i = 0; i < n * values; ++i) {
-    const u32 level = points[i / values] >> (bits * (i % values)) & ((1u << bits) - 1);
-    words.word[i / 4] |= u32(levels[level]) << (8 * (i % 4));
+    const u32 level = levels[i / values] >> (bits * (i % values)) & ((1u << bits) - 1);
+    points.words[i / 4] |= u32(grid_levels(type).values[level]) << (8 * (i % 4));
   }
-  return words;
+  return points;
 }
-
-constexpr u8 iq2_levels[4] = {8, 25, 43};
-constexpr u8 iq3_xxs_levels[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-constexpr u8 iq3_s_levels[8] = {1, 3, 5, 7, 9, 11, 13, 15};
-constexpr u8 iq1_levels[4] = {7, 15, 23};
 
 u32 u16_at(const u8* p) { return p[0] | u32(p[1]) << 8; }
 u32 u32_at(const u8* p) { return u16_at(p) | u16_at(p + 2) << 16; }
@@ -42,12 +38,12 @@ void read_signs_and_scale(const u8* p, u32 i, GridBlock* to) {
 
 }  // namespace
 
-constexpr GridWords<2 * 256> iq2_xxs_words = expand<8, 2>(iq2_xxs_points, iq2_levels);
-constexpr GridWords<2 * 512> iq2_xs_words = expand<8, 2>(iq2_xs_points, iq2_levels);
-constexpr GridWords<2 * 1024> iq2_s_words = expand<8, 2>(iq2_s_points, iq2_levels);
-constexpr GridWords<256> iq3_xxs_words = expand<4, 3>(iq3_xxs_points, iq3_xxs_levels);
-constexpr GridWords<512> iq3_s_words = expand<4, 3>(iq3_s_points, iq3_s_levels);
-constexpr GridWords<2 * 2048> iq1_words = expand<8, 2>(iq1_points, iq1_levels);
+constexpr GridPoints<256, 8> iq2_xxs_points = expand<Type::iq2_xxs, 8>(iq2_xxs_levels);
+constexpr GridPoints<512, 8> iq2_xs_points = expand<Type::iq2_xs, 8>(iq2_xs_levels);
+constexpr GridPoints<1024, 8> iq2_s_points = expand<Type::iq2_s, 8>(iq2_s_levels);
+constexpr GridPoints<256, 4> iq3_xxs_points = expand<Type::iq3_xxs, 4>(iq3_xxs_levels);
+constexpr GridPoints<512, 4> iq3_s_points = expand<Type::iq3_s, 4>(iq3_s_levels);
+constexpr GridPoints<2048, 8> iq1_points = expand<Type::iq1_s, 8>(iq1_levels);
 
 GridBlock read_grid_block(Type type, const u8* p) {
   GridBlock block = {};

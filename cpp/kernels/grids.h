@@ -38,27 +38,41 @@ static constexpr Grid grid_of(gguf::Type type) {
 }
 static constexpr bool has_grid(gguf::Type type) { return grid_of(type).n != 0; }
 
-template <u32 n>
-struct GridWords {
-  u32 word[n];
+// The points of a grid, twice: as the numbers of their values' levels, of two bits (three where a point has four values)
+// from the lowest on, and as words of a byte a value. IQ1 has the points of 11 bits for both of its types.
+template <u32 n, u32 values>
+struct GridPoints {
+  static constexpr u32 count = n;
+  alignas(64) u16 levels[n];
+  u32 words[n * values / 4];
 };
-extern const GridWords<2 * 256> iq2_xxs_words;
-extern const GridWords<2 * 512> iq2_xs_words;
-extern const GridWords<2 * 1024> iq2_s_words;
-extern const GridWords<256> iq3_xxs_words;
-extern const GridWords<512> iq3_s_words;
-extern const GridWords<2 * 2048> iq1_words;
+extern const GridPoints<256, 8> iq2_xxs_points;
+extern const GridPoints<512, 8> iq2_xs_points;
+extern const GridPoints<1024, 8> iq2_s_points;
+extern const GridPoints<256, 4> iq3_xxs_points;
+extern const GridPoints<512, 4> iq3_s_points;
+extern const GridPoints<2048, 8> iq1_points;
 
-// The words of a type's points, as many as words() each.
 template <gguf::Type type>
-static constexpr const u32* grid_words() {
+static constexpr const auto& grid_points() {
   using gguf::Type;
-  if constexpr (type == Type::iq2_xxs) return iq2_xxs_words.word;
-  if constexpr (type == Type::iq2_xs) return iq2_xs_words.word;
-  if constexpr (type == Type::iq2_s) return iq2_s_words.word;
-  if constexpr (type == Type::iq3_xxs) return iq3_xxs_words.word;
-  if constexpr (type == Type::iq3_s) return iq3_s_words.word;
-  if constexpr (type == Type::iq1_s || type == Type::iq1_m) return iq1_words.word;
+  if constexpr (type == Type::iq2_xxs) return iq2_xxs_points;
+  if constexpr (type == Type::iq2_xs) return iq2_xs_points;
+  if constexpr (type == Type::iq2_s) return iq2_s_points;
+  if constexpr (type == Type::iq3_xxs) return iq3_xxs_points;
+  if constexpr (type == Type::iq3_s) return iq3_s_points;
+  if constexpr (type == Type::iq1_s || type == Type::iq1_m) return iq1_points;
+}
+
+struct GridLevels {
+  alignas(16) u8 values[16];
+};
+static constexpr GridLevels grid_levels(gguf::Type type) {
+  using gguf::Type;
+  if (type == Type::iq3_xxs) return {{4, 12, 20, 28, 36, 44, 52, 62}};
+  if (type == Type::iq3_s) return {{1, 3, 5, 7, 9, 11, 13, 15}};
+  if (grid_of(type).shifted) return {{7, 15, 23}};
+  return {{8, 25, 43}};
 }
 
 // What a block in a file's layout says.

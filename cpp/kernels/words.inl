@@ -42,7 +42,7 @@ u32 grid_codes(const u8* body, u32 r, u32 v) {
   };
   u32 number = body[grid.numbers() + 16 * i + r];
   for (u32 b = 0; b < grid.high_bits; ++b) number |= bit(b) << (8 + b);
-  const u32 sizes = grid_words<type>()[grid.words() * number + v % grid.words()];
+  const u32 sizes = grid_points<type>().words[grid.words() * number + v % grid.words()];
   if constexpr (grid.shifted) return sizes + all_bytes<u32>(2 * bit(grid.high_bits));
   // The offset plus or minus the size: below zero its complement and one.
   const u32 below = mask_bytes<u32>(body + grid.signs(), v, r) * (u32(grid.offset) - 1);
