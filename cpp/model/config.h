@@ -159,13 +159,16 @@ struct Config {
   }
   u32 rotated(const LayerShape& layer) const { return layer.sliding ? n_rot_sliding : n_rot; }
   u32 most_pairs() const { return max(n_rot, n_rot_sliding) / 2; }
-  u64 state_floats() const {  // of a sequence; 0: no layer has a state
-    const LayerShape& last = layers[layers.size - 1];
-    return last.first_state + last.recurrence.state_floats();
+  // Of a sequence; 0: no layer has a state, or the file is not of an architecture that Flyball runs.
+  u64 state_floats() const {
+    u64 n = 0;
+    for (const LayerShape& layer : layers) n += layer.recurrence.state_floats();
+    return n;
   }
-  u64 input_floats() const {
-    const LayerShape& last = layers[layers.size - 1];
-    return last.first_input + last.recurrence.input_floats();
+  u64 input_floats() const {  // that a token brings to it
+    u64 n = 0;
+    for (const LayerShape& layer : layers) n += layer.recurrence.input_floats();
+    return n;
   }
 
   f32 norm_eps = 0;
