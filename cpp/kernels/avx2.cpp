@@ -6,6 +6,12 @@
 #include "kernels/pack.h"
 #include "kernels/tables.h"
 
+namespace flyball::kernels {
+namespace {
+constexpr Matmul* few_bits_matmul = avx2_few_bits_matmul;
+}
+}  // namespace flyball::kernels
+
 // Each part builds on the ones before.
 // clang-format off
 #include "kernels/isa.inl"
@@ -20,6 +26,7 @@
 #include "kernels/avx2_matmul.inl"
 #include "kernels/matmul_float.inl"
 #include "kernels/matmul_driver.inl"
+#include "kernels/matmul_types.inl"
 // clang-format on
 
 namespace flyball::kernels {

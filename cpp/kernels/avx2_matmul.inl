@@ -345,7 +345,7 @@ FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u3
 }
 
 // Products of pairs and their sums in i16, as the kernels have them for small codes.
-u64 probe(u64 rounds) {
+[[maybe_unused]] u64 probe(u64 rounds) {
   constexpr u32 n = 8;
   __m256i sum[n], w = _mm256_set1_epi8(1), a = w;
   unroll<n>([&](u32 i) FLYBALL_LAMBDA { sum[i] = _mm256_setzero_si256(); });

@@ -349,7 +349,7 @@ FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u3
 }
 
 // Twelve independent sums cover the latency of VPDPBUSD on both its ports.
-u64 probe(u64 rounds) {
+[[maybe_unused]] u64 probe(u64 rounds) {
   constexpr u32 n = 12;
   __m512i sum[n], w = _mm512_set1_epi8(1), a = w;
   __asm__("" : "+v"(w), "+v"(a));

@@ -1,4 +1,5 @@
-// From a call to the table's kernels: which tokens meet which group. Included last by the instruction-set files.
+// From a call to the table's kernels: which tokens meet which group. matmul_types.inl and matmul_few_bits.inl have its
+// callers.
 
 namespace flyball::kernels {
 namespace {
@@ -24,39 +25,6 @@ void matmul_quantized(const Matrix& w, const Activations& x, u32 group_begin, u3
         }
       }
     }
-  }
-}
-
-void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
-  switch (w.type) {
-    case Type::f32: return matmul_float<Type::f32>(w, x, group_begin, group_end, y, y_stride);
-    case Type::f16: return matmul_float<Type::f16>(w, x, group_begin, group_end, y, y_stride);
-    case Type::bf16: return matmul_float<Type::bf16>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_0: return matmul_quantized<Q4_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_1: return matmul_quantized<Q4_1>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_0: return matmul_quantized<Q5_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_1: return matmul_quantized<Q5_1>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q8_0: return matmul_quantized<Q8_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq4_nl: return matmul_quantized<Iq4Nl>(w, x, group_begin, group_end, y, y_stride);
-    case Type::mxfp4: return matmul_quantized<Mxfp4>(w, x, group_begin, group_end, y, y_stride);
-    case Type::tq1_0: return matmul_quantized<Tq1_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::tq2_0: return matmul_quantized<Tq2_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q1_0: return matmul_quantized<Q1_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q2_0: return matmul_quantized<Q2_0>(w, x, group_begin, group_end, y, y_stride);
-    case Type::nvfp4: return matmul_quantized<Nvfp4>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q2_k: return matmul_quantized<Q2K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q3_k: return matmul_quantized<Q3K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q4_k: return matmul_quantized<Q4K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q5_k: return matmul_quantized<Q5K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::q6_k: return matmul_quantized<Q6K>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq4_xs: return matmul_quantized<Iq4Xs>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq3_xxs: return matmul_quantized<Iq3Xxs>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq3_s: return matmul_quantized<Iq3S>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq2_xxs: return matmul_quantized<Iq2Xxs>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq2_xs: return matmul_quantized<Iq2Xs>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq2_s: return matmul_quantized<Iq2S>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq1_s: return matmul_quantized<Iq1S>(w, x, group_begin, group_end, y, y_stride);
-    case Type::iq1_m: return matmul_quantized<Iq1M>(w, x, group_begin, group_end, y, y_stride);
   }
 }
 

@@ -5,6 +5,9 @@
 
 namespace flyball::kernels {
 
+using Matmul = void(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride);
+Matmul avx2_few_bits_matmul, avx512_few_bits_matmul;  // parts of these tables
+
 extern const Table amx_table;
 extern const Table avx512_table;
 extern const Table avx2_table;

@@ -1,0 +1,26 @@
+// AVX-512 with VNNI: matrix products of types of few bits. Compiled with its own flags; exports one function.
+#include <immintrin.h>
+
+#include "base/math.h"
+#include "kernels/pack.h"
+#include "kernels/tables.h"
+
+// Each part builds on the ones before.
+// clang-format off
+#include "kernels/isa.inl"
+#include "kernels/avx512_lanes.inl"
+#include "kernels/matmul_tiles.inl"
+#include "kernels/avx512_unpack.inl"
+#include "kernels/avx512_matmul.inl"
+#include "kernels/matmul_driver.inl"
+#include "kernels/matmul_few_bits.inl"
+// clang-format on
+
+namespace flyball::kernels {
+
+void avx512_few_bits_matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y,
+                            u64 y_stride) {
+  few_bits(w, x, group_begin, group_end, y, y_stride);
+}
+
+}  // namespace flyball::kernels
