@@ -210,6 +210,15 @@ def cases() -> Iterator[tuple[str, str, str, str]]:
             yield variant, "Q8_0", cache, "vector"
 
 
+def sample() -> Iterator[tuple[str, str, str, str]]:
+    """What `make test` computes of them: all of llama and qwen3, of every other variant three types in turn."""
+    for variant, wtype, cache, level in cases():
+        types, number = types_of(variant), list(VARIANTS).index(variant)
+        is_whole = variant in ("llama", "qwen3") or cache != "f16"
+        if is_whole or (types.index(wtype) - number) % (len(types) // 3) == 0:
+            yield variant, wtype, cache, level
+
+
 def write(folder: Path, variant: str, wtype: str) -> Path:
     """The model of a row set: as narrow as its blocks allow."""
     return write_model(folder / f"{variant}-{wtype}.gguf", variant, wtype, n_ff=256).path
