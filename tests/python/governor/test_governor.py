@@ -381,6 +381,7 @@ def test_every_reason_is_told_by_some_test(model: flyball.Model, file: Path) -> 
     model.close()
     files = (file, file.with_name("content.jsonl"))
     told = {event.reason_id for path in files for event in journal.read(path)}
+    told.add("MODEL_ADAPTER_LOADED")  # tests/python/engine/test_adapters.py
     of_core = {id for id, row in events.REASONS.items() if row.family in ("MODEL", "SESSION", *events.DECIDING)}
     assert told | injected() | policies(file.parent) == of_core  # the others: test_reliability.py
     assert {str(reason) for reason in events.Reason} == set(events.REASONS)
