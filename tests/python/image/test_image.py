@@ -136,7 +136,11 @@ def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
     tools.run(["mcopy", "-i", str(path), str(filler), "::/filler"], path)
     ended = image.run(path, ["/max_tokens 2", *["/clear", "Hello"] * 40, "/metrics"])
     assert not ended.well
-    assert ended.output.count("journal.jsonl: cannot append to: the volume is full") == 1
+    # Which file meets the end first, the journal or its head, is a matter of clusters. It is told once.
+    told_once = re.findall(
+        r"journal\.jsonl(?:: cannot append to|\.head: cannot write): the volume is full", ended.output
+    )
+    assert len(told_once) == 1
     assert re.search(r'"generations_completed": ?40\b', ended.output)
     assert image.check(path) == []
     [told, _] = image.extract(path, tmp_path / "out", ["journal.jsonl", "journal.jsonl.head"])
