@@ -353,4 +353,12 @@ u64 utf8_complete_prefix(Str s) {
   return s.size;
 }
 
+Str directory_of(Str path) {
+  u64 n = path.size;
+  while (n > 0 && path[n - 1] != '/' && path[n - 1] != '\\') --n;
+  return path.substr(0, n);
+}
+
+Str file_name(Str path) { return path.from(directory_of(path).size); }
+
 }  // namespace flyball

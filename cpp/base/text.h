@@ -52,4 +52,8 @@ struct Text {  // a Writer that owns its bytes
 // characters.
 u64 utf8_complete_prefix(Str s);
 
+// Of a path with either separator: its directory with the last separator, empty if it names none; and the rest.
+Str directory_of(Str path);
+Str file_name(Str path);
+
 }  // namespace flyball

@@ -6,6 +6,7 @@
 #include "model/weights.h"
 #include "receipt/receipt.h"
 #include "runtime/kv_cache.h"
+#include "runtime/recurrent_state.h"
 
 namespace flyball::bind {
 namespace {
@@ -152,7 +153,6 @@ py::list keys_not_read(const ModelCore& core) {
   return list;
 }
 
-// Why the file cannot be run, or None; a vocabulary alone may be loaded all the same.
 // (bytes of packed weights, bytes of them that a token reads); None: the file cannot be run
 py::object needs(const ModelCore& core) {
   const engine::Model& model = core.model();
@@ -178,6 +178,7 @@ py::tuple cache_heads(const model::Config& config) {
   return py::tuple(runs);
 }
 
+// Why the file cannot be run, or None; a vocabulary alone may be loaded all the same.
 py::object problem(const ModelCore& core) {
   const engine::Model& model = core.model();
   const Status status = model::check_model(model.platform(), model.file(), model.tokenizer().size());
@@ -225,6 +226,7 @@ py::dict info(const ModelCore& core) {
   d["sliding_window"] = config.sliding_window;
   d["cache_heads"] = cache_heads(config);
   d["state_bytes"] = config.state_floats() * sizeof(f32);
+  d["state_memory"] = runtime::RecurrentState::bytes_for(config);
   d["tokenizer"] = text(tokenizer.model());
   d["pre_tokenizer"] = text(tokenizer.pre());
   d["bos"] = tokenizer.bos();

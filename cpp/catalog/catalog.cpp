@@ -18,14 +18,6 @@ bool before(Str a, Str b) {
   return order != 0 ? order < 0 : a.size < b.size;
 }
 
-Str directory_of(Str path) {
-  u64 n = path.size;
-  while (n > 0 && path[n - 1] != '/' && path[n - 1] != '\\') --n;
-  return path.substr(0, n);
-}
-
-Str name_of(Str path) { return path.from(directory_of(path).size); }
-
 struct Found {  // what listing a directory gathers
   Arena& arena;
   Span<FileInfo> files;
@@ -35,7 +27,7 @@ struct Found {  // what listing a directory gathers
 
   void take(const FileInfo& file) {
     if (!gguf::is_gguf_path(file.path)) return;
-    if (name_of(file.path).starts_with(".")) return void(++n_hidden);
+    if (file_name(file.path).starts_with(".")) return void(++n_hidden);
     if (n == files.size) {
       complete = false;
       return;

@@ -40,13 +40,6 @@ Result<Span<const u8>> read_file(Arena& arena, const Platform& platform, Str pat
   return Span<const u8>(copy);
 }
 
-Str file_name(Str path) {
-  for (u64 i = path.size; i > 0; --i) {
-    if (path[i - 1] == '/' || path[i - 1] == '\\') return path.from(i);
-  }
-  return path;
-}
-
 // Logits after a few tokens from all over the vocabulary, bit by bit.
 Result<bool> probe(const AdapterRef& adapter, const CancelToken& cancel) {
   constexpr u32 n_tokens = 4;

@@ -130,7 +130,6 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       [[fallthrough]];
     case Architecture::nemotron_h:
       read_attention_scale(reader, config);
-      config.single_blocks = true;
       config.activation = Activation::relu_squared;
       for (LayerShape& layer : config.layers) layer.rotates = false;
       read_mamba2(reader, config);
@@ -250,12 +249,10 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = number("attention.head_count_kv", shape.n_head, least_heads, shape.n_head);
   // Experts have a width of their own where an architecture always has them.
-  const bool single =
-      traits.architecture == Architecture::nemotron_h || traits.architecture == Architecture::nemotron_h_moe;
-  const bool may_lack = single || (traits.experts && layer >= n_dense);
+  const bool may_lack = traits.single_blocks || (traits.experts && layer >= n_dense);
   const u32 n_ff = number("feed_forward_length", may_lack ? 0 : missing, may_lack ? 0 : 1, 1 << 22);
   const bool routes = traits.experts && layer >= n_dense &&
-                      (!single || (n_ff != 0 && reader.optional("expert_count", 0, 0, max_experts) != 0));
+                      (!traits.single_blocks || (n_ff != 0 && reader.optional("expert_count", 0, 0, max_experts) != 0));
   shape.n_ff = n_ff;
   if (routes || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
     shape.n_expert = reader.required("expert_count", 1, max_experts);
@@ -269,7 +266,7 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
       const u32 width = laguna ? reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22) : 0;
       if (width != 0) shape.n_ff_shared = width;
     }
-    if (traits.shared_expert || traits.may_have_experts || single) {
+    if (traits.shared_expert || traits.may_have_experts || traits.single_blocks) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);
     }
@@ -351,6 +348,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   config.optional_norms = traits->optional_norms;
   config.tied_output = traits->tied_output;
   config.query_gate = traits->query_gate;
+  config.single_blocks = traits->single_blocks;
   config.ffn_norm = traits->ffn_norm;
   config.plain_local_rope = traits->plain_local_rope;
   Reader reader(file, config.architecture_name);
@@ -361,7 +359,7 @@ Result<Config> read_config(Arena& arena, const gguf::File& file, u32 n_vocab) {
   FLYBALL_TRY(read_layers(arena, reader, *traits, config));
   const bool from_ollama = config.architecture == Architecture::gemma3 && is_from_ollama(file);
   constexpr Str eps = "attention.layer_norm_epsilon", rms_eps = "attention.layer_norm_rms_epsilon";
-  const bool either = config.architecture == Architecture::nemotron_h && !reader.has(rms_eps);
+  const bool either = config.single_blocks && !reader.has(rms_eps);  // nemotron_h's may have the first alone
   config.norm_eps = f32(reader.real(config.layer_norms || either ? eps : rms_eps, from_ollama ? 1e-6 : -1, 0, 1));
   config.post_norm_eps = config.norm_eps;
   config.pooling = read_pooling(reader);

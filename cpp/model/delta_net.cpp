@@ -8,6 +8,9 @@ namespace {
 void load(Loader& loader, const Config& config, u32 i, Recurrent& weights) {
   const Recurrence& shape = config.layers[i].recurrence;
   const u32 n_embd = config.n_embd, n_head = shape.n_head;
+  if (loader.has(LayerName(i, "ssm_in.weight")) && !loader.has(LayerName(i, "attn_qkv.weight")))
+    loader.fail_with(fail(Code::unsupported, LayerName(i, "ssm_in.weight"))
+                     << "is an older form of attn_qkv and attn_gate; convert the model again");
   weights.input = loader.matrix(LayerName(i, "attn_qkv.weight"), n_embd, shape.n_channel);
   weights.gate = loader.matrix(LayerName(i, "attn_gate.weight"), n_embd, shape.out_dim());
   if (shape.grouped) {

@@ -120,8 +120,7 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   const bool inputs = config.n_embd_per_layer != 0;
   finished = finished && (!inputs || make_layer_inputs(pass));
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
-    finished = run_mixer(pass, layer) && run_inner(pass, layer) &&
-               (config.n_embd_per_layer == 0 || run_layer_input(pass, layer));
+    finished = run_mixer(pass, layer) && run_inner(pass, layer) && (!inputs || run_layer_input(pass, layer));
   }
   finished = finished && output_head(pass, logits);
   *spent = {pass.linear.matrix_cycles(), pass.attention_cycles};

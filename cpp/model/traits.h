@@ -27,6 +27,7 @@ struct Traits {
   bool shares = false;            // deepseek's mixture: leading layers may be dense, and some experts serve every token
   bool query_gate = false;
   bool latent = false;
+  bool single_blocks = false;
   bool hybrid = false;  // layers without key/value heads are recurrent, or have none of both
   Str ffn_norm = "ffn_norm.weight";
 };

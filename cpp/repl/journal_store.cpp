@@ -24,7 +24,8 @@ u64 base_begin(Str path) {
 
 Str base_name(Str path) { return path.from(base_begin(path)); }
 
-Str directory_of(Str path) {
+// What is listed: unlike a model's, a journal's name may hold a backslash.
+Str folder_of(Str path) {
   const u64 n = base_begin(path);
   return n == 0 ? Str(".") : path.substr(0, n == 1 ? 1 : n - 1);
 }
@@ -62,7 +63,7 @@ void each_file(const Platform& platform, Str path, Str ending, Each&& each) {
     Name prefix;
     Each& each;
   } found{Name(base_name(path), ending), each};
-  (void)platform.list(platform.self, directory_of(path), &found, [](void* self, const FileInfo& file) {
+  (void)platform.list(platform.self, folder_of(path), &found, [](void* self, const FileInfo& file) {
     const Found& want = *static_cast<Found*>(self);
     const Str name = base_name(file.path);
     if (name.starts_with(want.prefix.str())) want.each(name.from(want.prefix.str().size));

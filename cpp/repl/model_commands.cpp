@@ -5,18 +5,6 @@ namespace flyball::repl {
 
 namespace {
 
-Str directory_of(Str path) {
-  u64 n = path.size;
-  while (n > 0 && path[n - 1] != '/' && path[n - 1] != '\\') --n;
-  return n == 0 ? Str(".") : path.substr(0, n);
-}
-
-Str file_name(Str path) {
-  u64 n = path.size;
-  while (n > 0 && path[n - 1] != '/' && path[n - 1] != '\\') --n;
-  return path.from(n);
-}
-
 struct Line {  // a short text made on the stack
   Line() : writer(data, sizeof data) {}
   char data[700];
@@ -47,7 +35,8 @@ void show_models(Context& repl, Span<const catalog::ModelSummary> found) {
 }
 
 Status models(Context& repl, Str argument) {
-  const Str one[] = {argument.empty() ? directory_of(repl.model_path.str()) : argument};
+  const Str own = directory_of(repl.model_path.str());
+  const Str one[] = {!argument.empty() ? argument : own.empty() ? Str(".") : own};
   const bool several = argument.empty() && repl.options.model_directories.size > 1;
   const Span<const Str> directories =
       argument.empty() && !repl.options.model_directories.empty() ? repl.options.model_directories : one;

@@ -16,8 +16,7 @@ Result<RecurrentState> RecurrentState::create(Arena& arena, const model::Config&
   state.next_base_ = arena.allocate<f32>(n);
   state.inputs_ = arena.allocate<f32>(n_inputs);
   if (state.now_.empty() || state.base_.empty() || state.next_base_.empty() || state.inputs_.empty())
-    return fail(Code::out_of_memory, "state")
-           << "no memory for " << (3 * n + n_inputs) * sizeof(f32) << " bytes of recurrent state";
+    return fail(Code::out_of_memory, "state") << "no memory for " << bytes_for(config) << " bytes of recurrent state";
   return state;
 }
 

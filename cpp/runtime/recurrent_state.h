@@ -24,6 +24,9 @@ class RecurrentState {
   bool exists() const { return !now_.empty(); }
   bool is_at(u32 position) const { return !exists() || (position == position_ && !computing_); }
   u32 position() const { return position_; }
+  static u64 bytes_for(const model::Config& config) {
+    return (3 * config.state_floats() + period * config.input_floats()) * sizeof(f32);
+  }
   u64 bytes() const { return (3 * now_.size + inputs_.size) * sizeof(f32); }
   Span<f32> floats() const { return now_; }  // after position() tokens
 

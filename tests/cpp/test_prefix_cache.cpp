@@ -242,6 +242,35 @@ TEST(without_memory_less_is_kept) {
   CHECK_EQ(none.restored(text), 0);
 }
 
+// States of recurrent layers: a session goes on only where one is known.
+TEST(states_are_found_bounded_and_given_back) {
+  test::CountingPlatform counted;
+  {
+    Memory memory;
+    memory.layers[1].recurrence.n_tap = 3;
+    memory.layers[1].recurrence.n_channel = 100;
+    const auto new_state = [&] { return runtime::RecurrentState::create(memory.arena, memory.config).value(); };
+    const u64 state_bytes = memory.config.state_floats() * sizeof(f32) + 64;
+    PrefixCache prefixes(counted.platform, 4 * Shared::bytes_of_a_block() + 2 * state_bytes);
+    const Tokens text = tokens(1, 4 * block);
+    const KvCache cache = memory.cache(4 * block);
+    compute(text, 4 * block, cache);
+    for (const u32 n : {block, 3 * block, 4 * block}) {  // the last has no room for a state: the first one goes
+      std::vector<f32> floats(memory.config.state_floats(), f32(n));
+      prefixes.remember(kind, span(text, n), cache, {n, {floats.data(), floats.size()}});
+      CHECK(prefixes.bytes() <= prefixes.capacity());
+      CHECK_EQ(counted.in_use, prefixes.bytes());
+    }
+    for (const auto& [n_tokens, known] : std::vector<std::pair<u32, u32>>{{4, 4}, {3, 3}, {2, 0}}) {
+      runtime::RecurrentState state = new_state();
+      CHECK_EQ(prefixes.restore(kind, span(text, n_tokens * block), 0, cache, state), known * block);
+      CHECK_EQ(state.position(), known * block);
+      CHECK_EQ(state.floats()[0], f32(known * block));
+    }
+  }
+  CHECK_EQ(counted.in_use, 0);
+}
+
 TEST(all_memory_is_given_back) {
   test::CountingPlatform counted;
   {

@@ -111,11 +111,11 @@ def _show(model: Model, described: dict[str, object], args: argparse.Namespace) 
         weights, read = map(common.size, needs)
         chosen = f", {info.n_expert_used} of {info.n_expert} experts" if info.n_expert else ""
         position = common.size(info.cache_bytes(16) // 16)
-        state = f", {common.size(info.state_bytes)} for the state of a sequence" if info.state_bytes else ""
+        state = f", {common.size(info.state_memory)} for the states of a session" if info.state_memory else ""
+        advanced = f", {common.size(info.state_bytes)} of state" if info.state_bytes else ""
         rows.append(("memory", f"{weights} for weights, {cache}{state}"))
-        rows.append(
-            ("each token", f"reads {read} of weights{chosen}, and {position} of cache for each position before it")
-        )
+        reads = f"reads {read} of weights{chosen}{advanced}, and {position} of cache for each position before it"
+        rows.append(("each token", reads))
     unread = [key for key in model.keys_not_read() if not key.startswith("general.")]  # those describe the model
     if unread:
         rows.append(("keys not read", common.printable(", ".join(unread))))

@@ -12,7 +12,7 @@ from ..pickling import Unpicklable
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
     from ..answers.symbols import Vocabulary
-    from ..templates.adapt import Adapter
+    from ..templates.adapt import MessageForm
     from ..templates.template import ChatTemplate
     from .messages import Message
 
@@ -30,10 +30,10 @@ class ChatFormat(Unpicklable):
         self._vocabulary = vocabulary
 
     @cached_property
-    def _adapter(self) -> Adapter:
-        from ..templates.adapt import Adapter
+    def _adapter(self) -> MessageForm:
+        from ..templates.adapt import MessageForm
 
-        return Adapter(self.template)
+        return MessageForm(self.template)
 
     @property
     def uses_time(self) -> bool:

@@ -366,7 +366,8 @@ class ModelInfo:
     context_length: int
     sliding_window: int
     cache_heads: tuple[tuple[int, int, int], ...] = field(repr=False)  # heads of some layers, sizes of key and value
-    state_bytes: int  # of a sequence's recurrent layers; 0: there are none
+    state_bytes: int  # that a token reads and writes, of a sequence's recurrent layers; 0: there are none
+    state_memory: int  # that a session holds for them: an earlier state, too, and what tokens brought since then
     tokenizer: str
     pre_tokenizer: str
     bos: int

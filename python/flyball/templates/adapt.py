@@ -41,7 +41,7 @@ _PRESERVE = {"clear_thinking": False, "keep_past_thinking": True, "preserved_thi
              "truncate_history_thinking": False}  # fmt: skip
 
 
-class Adapter:
+class MessageForm:
     """What one template wants; may be used from many threads."""
 
     def __init__(self, template: ChatTemplate) -> None:

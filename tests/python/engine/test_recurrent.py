@@ -99,6 +99,12 @@ def test_memory_for_states_is_bounded(model_file: Callable[..., Path]) -> None:
             assert again.metrics.shared_tokens == (192 if n == 7 else 0)
 
 
+def test_a_session_holds_what_the_info_says(model: flyball.Model) -> None:
+    info = model.info
+    assert 3 * info.state_bytes < info.state_memory
+    assert model.session(context=512).cache_bytes - info.cache_bytes(512) - info.state_memory in range(1 << 14)
+
+
 def test_a_saved_session_goes_on(model: flyball.Model, tmp_path: Path) -> None:
     whole = model.session().generate(IDS[:100], 30, seed=4, ignore_eos=True)
     session = model.session()

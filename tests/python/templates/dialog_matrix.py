@@ -17,7 +17,7 @@ from typing import Any
 import flyball
 from flyball.answers.formats import format_of, make_parser
 from flyball.answers.parts import Answer
-from flyball.templates.adapt import Adapter
+from flyball.templates.adapt import MessageForm
 from flyball.templates.template import ChatTemplate
 from tests.python.engine import vocabularies
 
@@ -55,7 +55,7 @@ def dialogs() -> Iterator[tuple[str, Messages, dict[str, Any], list[str]]]:
     yield "two calls", [user("x"), TWO, *RESULTS], tools, ["Paris", "Rome", "Sunny", "Rain"]
 
 
-def read_back(template: ChatTemplate, adapter: Adapter, calls: int) -> Answer | None:
+def read_back(template: ChatTemplate, adapter: MessageForm, calls: int) -> Answer | None:
     """The answer that is found in what the template writes for one; None if it refuses it."""
     answers = []
     for variables in THINKS:
@@ -78,7 +78,7 @@ def read_back(template: ChatTemplate, adapter: Adapter, calls: int) -> Answer | 
 def measure(source: str) -> tuple[list[str], Answer | None]:
     """What is wrong or refused, and an answer that was read back."""
     template = ChatTemplate(source, characters, {}, bos="<s>", eos="</s>")
-    adapter = Adapter(template)
+    adapter = MessageForm(template)
     wrong = []
     for name, messages, variables, expected in dialogs():
         try:

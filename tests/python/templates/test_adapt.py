@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import flyball
-from flyball.templates.adapt import Adapter
+from flyball.templates.adapt import MessageForm
 from tests.python.templates.conversations import assistant, call, result, system, tool, user
 from tests.python.templates.test_chat import make, read
 
@@ -18,7 +18,7 @@ TURN = "{% for m in messages %}[{{ m.role }}]"
 
 
 def rendered(source: str, messages: list[dict[str, Any]], **variables: Any) -> str:
-    return read(Adapter(make(source)).ids(messages, **variables))
+    return read(MessageForm(make(source)).ids(messages, **variables))
 
 
 @pytest.mark.parametrize("arguments", ['{"city": "Ulm"}', {"city": "Ulm"}], ids=["text", "mapping"])
@@ -148,10 +148,10 @@ def test_variables_have_the_names_that_a_template_reads() -> None:
 
 def test_loops_over_no_tools() -> None:
     source = "{% for t in tools %}{{ t }}{% endfor %}{{ messages[0].content }}"
-    adapter = Adapter(make(source))
+    adapter = MessageForm(make(source))
     assert read(adapter.ids([user("x")])) == read(adapter.ids([user("x")])) == "x"
     with pytest.raises(flyball.TemplateError):
-        Adapter(make("{{ messages[0].content.x.y }}")).ids([user("x")])
+        MessageForm(make("{{ messages[0].content.x.y }}")).ids([user("x")])
 
 
 def test_developers_are_systems_where_they_are_not_known() -> None:
