@@ -14,6 +14,13 @@ u64 line_end(Str text) {
   return n;
 }
 
+// The error of a file that failed before was told.
+Status once(const Status& status, bool* failing) {
+  const bool told = *failing;
+  *failing = !status.ok();
+  return told ? Status() : status;
+}
+
 }  // namespace
 
 Status JournalFile::open(Str path, u64 max_bytes, u64 n_files, JournalStore::Opened* opened) {
@@ -47,14 +54,11 @@ Status JournalFile::keep(bool all_now) {
     if (log_path_.size != 0) write_log(lines);
     return true;
   });
-  const Status journal = keep_journal(all_now);
   const Status log = keep_log();
   if (!log.ok() && instead_of_log_ != nullptr) instead_of_log_(text_of(log_));
   if (log.ok() || instead_of_log_ != nullptr) log_.truncate(0);
-  const bool failed_before = failing_;
-  failing_ = !journal.ok() || !log.ok();
-  if (failing_ && failed_before) return {};
-  return journal.ok() ? log : journal;
+  const Status journal = once(keep_journal(all_now), &journal_failing_);
+  return journal.ok() ? once(log, &log_failing_) : journal;  // the log's is told with the next, then
 }
 
 Status JournalFile::keep_journal(bool all_now) {

@@ -20,7 +20,7 @@ class JournalFile {
   journal::EventSink sink() { return journal_.sink(); }
 
   // Takes what was recorded since the last time. Lines that cannot be written are written with the next; that is an error
-  // once, until something can be written again. `all_now`: the head, too.
+  // once for each file, until something can be written to it again. `all_now`: the head, too.
   Status keep(bool all_now = false);
 
   void show(Console& out, u64 n);  // the newest lines, oldest first, as a log has them
@@ -46,7 +46,7 @@ class JournalFile {
   Buffer<char> log_;  // lines that wait for the log
   Text<1024> log_path_;
   void (*instead_of_log_)(Str lines) = nullptr;
-  bool failing_ = false;
+  bool journal_failing_ = false, log_failing_ = false;
   u64 n_lost_ = 0;
 };
 

@@ -600,6 +600,26 @@ TEST(a_log_that_cannot_be_written_goes_elsewhere) {
   CHECK_EQ(screen.repl->n_errors(), u64(1));
 }
 
+// On a volume that fills up the log may meet the end first: that of the journal is not to be silent.
+TEST(each_of_journal_and_log_that_cannot_be_written_is_told_once) {
+  Screen screen;
+  screen.options.journal = "journal.jsonl";
+  screen.options.log = "log.txt";
+  std::string full;
+  screen.world.appending = [&](const std::string& path) -> Status {
+    if (full.find(path) == std::string::npos) return {};
+    return fail(Code::io, Str(path.data(), path.size())) << "is full";
+  };
+  screen.start();
+  full = "log.txt";
+  CHECK(has(screen.say("/max_tokens 3") + screen.say("Hello"), "log.txt: is full"));
+  full = "log.txt journal.jsonl";
+  const std::string both = screen.say("/clear") + screen.say("Hello");
+  CHECK(has(both, "journal.jsonl: is full"));
+  CHECK(!has(both, "log.txt"));
+  CHECK(!has(screen.say("/clear") + screen.say("Hello"), "is full"));
+}
+
 TEST(metrics_are_left_at_the_end) {
   Screen screen;
   screen.options.metrics = "metrics.json";

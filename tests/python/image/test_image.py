@@ -136,7 +136,7 @@ def test_a_full_volume_costs_no_answer_and_no_line(tmp_path: Path) -> None:
     tools.run(["mcopy", "-i", str(path), str(filler), "::/filler"], path)
     ended = image.run(path, ["/max_tokens 2", *["/clear", "Hello"] * 40, "/metrics"])
     assert not ended.well
-    # Which file meets the end first, the journal or its head, is a matter of clusters. It is told once.
+    # Which file meets the end first, log, journal or head, is a matter of clusters. The journal's is told once.
     told_once = re.findall(
         r"journal\.jsonl(?:: cannot append to|\.head: cannot write): the volume is full", ended.output
     )
