@@ -34,9 +34,13 @@ struct Platform {
   // again soon; `forget` that it will never be read again, at most once for each byte. `write_file` replaces a file
   // atomically (written aside, flushed, renamed), `append_file` adds all of the bytes or none; `flush_file` waits until
   // they are on the disk (null: `append_file` does). `rename_file` gives a file another name in its directory, never that
-  // of another file. `list` calls `each` for every regular file directly in `directory` ("." is where paths begin).
+  // of another file. `map_new` gives a writable mapping of a new file of so many bytes, which has its place on the disk but
+// no name; `keep_new` flushes it, makes it read-only and gives it a name, unless another
+  // file has that. `list` calls `each` for every regular file directly in `directory` ("." is where paths begin).
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
+  Result<Span<u8>> (*map_new)(void* self, Str directory, u64 bytes) = nullptr;  // null: files cannot be mapped
+  Status (*keep_new)(void* self, Span<const u8> file, Str path) = nullptr;
   Result<FileInfo> (*mapped)(void* self, Span<const u8> file) = nullptr;  // null: a mapping never changes
   void (*discard)(void* self, Span<const u8> range) = nullptr;  // null: what is given back cannot be read again
   void (*forget)(void* self, Span<const u8> range) = nullptr;   // null: `discard` is enough

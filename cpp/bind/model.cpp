@@ -16,7 +16,9 @@ using tokenizer::Tokenizer;
 
 std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa, u32 threads, u32 decode_threads,
                                 u64 prefix_cache_bytes, bool vocab_only, py::object progress,
-                                const JournalCore* journal, const std::string& fingerprint_cache) {
+                                const JournalCore* journal, const std::string& fingerprint_cache,
+                                const std::string& packed_folder, const std::string& packed_copy,
+                                u64 packed_copies_bytes) {
   auto owner = std::make_shared<ModelOwner>();
   engine::ModelOptions options;
   options.isa = str(isa);
@@ -25,6 +27,9 @@ std::shared_ptr<ModelCore> load(const std::string& path, const std::string& isa,
   options.prefix_cache_bytes = prefix_cache_bytes;
   options.vocab_only = vocab_only;
   options.fingerprint_cache = str(fingerprint_cache);
+  options.packed.folder = str(packed_folder);
+  options.packed.use = unwrap(engine::parse_packed_use(str(packed_copy)));
+  options.packed.most_bytes = packed_copies_bytes;
   if (journal) {
     owner->journal = journal->journal;
     options.events = owner->journal->sink();
@@ -212,6 +217,8 @@ py::dict info(const ModelCore& core) {
   d["n_parameters"] = model.n_parameters();
   d["file_bytes"] = model.file_bytes();
   d["weight_bytes"] = model.weight_bytes();
+  d["packed_copy"] = text(model.packed_copy().is_kept() ? model.packed_copy().path() : Str());
+  d["no_packed_copy"] = text(model.packed_copy().problem());
   d["n_vocab"] = tokenizer.size();
   d["n_embd"] = config.n_embd;
   d["n_layer"] = config.n_layer();
@@ -364,7 +371,8 @@ void bind_model(py::module_& module) {
 
   py::class_<ModelCore, std::shared_ptr<ModelCore>>(module, "ModelCore")
       .def_static("load", &load, "path"_a, "isa"_a, "threads"_a, "decode_threads"_a, "prefix_cache_bytes"_a,
-                  "vocab_only"_a, "progress"_a, "journal"_a, "fingerprint_cache"_a)
+                  "vocab_only"_a, "progress"_a, "journal"_a, "fingerprint_cache"_a, "packed_folder"_a = "",
+                  "packed_copy"_a = "off", "packed_copies_bytes"_a = 0)
       .def("close", [](ModelCore& core) { core.owner.reset(); })
       .def_property_readonly("closed", [](const ModelCore& core) { return !core.owner; })
       .def("info", &info)

@@ -34,6 +34,7 @@ constexpr char usage[] =
     "  --tune HOW            choose threads by short probes and cache them: auto, off, refresh (default: auto)\n"
     "  --objective NAME      of --tune: latency, throughput, quiet (default: latency)\n"
     "  --prefix-cache-mb N   MiB kept of prompts that begin alike, 0 for none (default: 64)\n"
+    "  --packed-copy HOW     packed weights in the cache folder: auto, on, off (default: auto)\n"
     "  --speculate HOW       verify draft tokens, several at once: auto, off, always (default: auto)\n"
     "  --draft FILE          a smaller model with the same vocabulary that drafts (default: prompt lookup)\n"
     "  --adapter FILE[:SCALE]  a LoRA adapter of the model\n"
@@ -115,6 +116,8 @@ Arguments parse(int argc, char** argv) {
       options.objective = catalog::parse_objective(setting(argument, "objective", value()).text.str()).value();
     } else if (argument == "--prefix-cache-mb") {
       options.prefix_cache_bytes = setting(argument, "prefix_cache_mb", value()).integer << 20;
+    } else if (argument == "--packed-copy") {
+      options.packed.use = engine::parse_packed_use(setting(argument, "packed_copy", value()).text.str()).value();
     } else if (argument == "--speculate") {
       options.speculation = engine::parse_speculation(setting(argument, "speculate", value()).text.str()).value();
     } else if (argument == "--draft") {
@@ -163,16 +166,16 @@ std::string bundled_model() {
   return {};
 }
 
-// A file in flyball's cache directory; empty where there is none.
+// A file in flyball's cache directory, or a folder of it; empty where there is none.
 std::string cache_file(const char* name) {
   const char* const cache = getenv("XDG_CACHE_HOME");
   const char* const home = getenv("HOME");
   if ((cache == nullptr || *cache == '\0') && home == nullptr) return {};
-  const fs::path directory =
-      (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home) / ".cache") / "flyball";
+  const fs::path path =
+      (cache != nullptr && *cache != '\0' ? fs::path(cache) : fs::path(home) / ".cache") / "flyball" / name;
   std::error_code failed;
-  fs::create_directories(directory, failed);
-  return failed ? std::string() : (directory / name).string();
+  fs::create_directories(path.parent_path(), failed);
+  return failed ? std::string() : path.string();
 }
 
 std::atomic<int> n_interrupts = 0;  // since the last line was read
@@ -265,7 +268,7 @@ int main(int argc, char** argv) {
   }
   const std::string bundled = bundled_model();
   const std::string cache = cache_file("models.json"), tuned = cache_file("tuned.txt"),
-                    fingerprints = cache_file("fingerprints.txt");
+                    fingerprints = cache_file("fingerprints.txt"), packed = cache_file("packed/");
   flyball::repl::Options options = arguments.options;
   options.model = str(arguments.model);
   options.fallback_model = str(bundled);
@@ -280,6 +283,7 @@ int main(int argc, char** argv) {
   options.catalog_cache = str(cache);
   options.tuning_cache = str(tuned);
   options.fingerprint_cache = str(fingerprints);
+  options.packed.folder = str(packed);
   options.terminal = isatty(STDOUT_FILENO) != 0;
 
   catch_interrupts();

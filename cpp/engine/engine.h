@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "engine/adapter.h"
+#include "engine/packed_copy.h"
 #include "governor/governor.h"
 #include "journal/journal.h"
 #include "kernels/kernels.h"
@@ -41,6 +42,7 @@ struct ModelOptions {
   // A file that remembers the fingerprints of models of at least so many bytes; empty: none. It need not be writable.
   Str fingerprint_cache;
   u64 fingerprint_cache_least = u64(64) << 20;  // less is hashed in no time
+  PackedOptions packed;
 };
 
 // What relies on a model's file being as it was when it was loaded: to read it, to compute with it, or to state what was
@@ -65,7 +67,8 @@ class Model {
   Str quantization()
       const;               // the type that holds most weights: "Q4_K"; with mixed types the file's own name if it says
   u64 file_bytes() const;  // all parts
-  u64 weight_bytes() const;  // packed, in memory
+  u64 weight_bytes() const;  // packed, in memory or in the packed copy
+  const PackedCopy& packed_copy() const;
   u64 n_parameters() const;
   const runtime::StartupMetrics& startup() const;
 

@@ -48,6 +48,9 @@ void record_loaded(const Model& model) {
   Data data;
   data.json.field("architecture", model.config().architecture_name).field("quantization", model.quantization());
   data.json.field("file_bytes", model.file_bytes()).field("weight_bytes", model.weight_bytes());
+  const PackedCopy& copy = model.packed_copy();
+  if (copy.is_kept()) data.json.field("packed_copy", copy.how());
+  if (!copy.problem().empty()) data.json.field("no_packed_copy", copy.problem());
   data.json.field("isa", model.table().name).field("threads", model.threads());
   data.json.field("select_ns", model.startup().model_select_ns).field("prepare_ns", model.startup().model_prepare_ns);
   model.state().events(0, 0, Reason::MODEL_LOADED, data.done());

@@ -97,10 +97,39 @@ class Loader {
       const Progress& to = *static_cast<Progress*>(context);
       return !to.report || to.report(to.context, "load", done, total);
     };
+    FLYBALL_TRY(place_weights());
+    PackedCopy& copy = state_.packed;
     FLYBALL_ASSIGN(state_.weights, model::load_weights(state_.weight_arena, platform_, *state_.file, state_.config,
-                                                       state_.threads, progress));
+                                                       {copy.room(), copy.is_kept()}, state_.threads, progress));
+    if (copy.room().empty() || copy.is_kept()) return {};
+    Hashing hashing = {progress_, copy.room().size};
+    return copy.keep(state_.config.name, state_.threads, hashing.watched());
+  }
+
+  // In a packed copy, where there is one or one is wanted.
+  Status place_weights() {
+    model::Needs needs;
+    FLYBALL_ASSIGN(needs, model::needs_of(platform_, *state_.file, state_.config));
+    if (!state_.packed.concerns(needs.packed_bytes)) return {};
+    FLYBALL_TRY(name_file());
+    const PackedContent content = {needs.packed_bytes, needs.packed_order, state_.fingerprint};
+    Hashing hashing = {progress_, content.bytes};
+    FLYBALL_TRY(state_.packed.find(content, state_.threads, hashing.watched()));
+    if (!state_.packed.is_kept()) state_.packed.make(content);
     return {};
   }
+
+  struct Hashing {
+    Progress progress;
+    u64 total;
+    HashProgress watched() {
+      return {this, [](void* context, u64 done) -> Status {
+                const Hashing& at = *static_cast<Hashing*>(context);
+                if (!at.progress.report || at.progress.report(at.progress.context, "check", done, at.total)) return {};
+                return fail(Code::interrupted, "load") << "stopped on request";
+              }};
+    }
+  };
 
   Model::State& state_;
   const Platform& platform_;
@@ -142,6 +171,7 @@ u32 Model::threads() const { return state_->threads; }
 u32 Model::decode_threads() const { return state_->decode_threads; }
 u64 Model::prefix_cache_bytes() const { return state_->prefixes.bytes(); }
 bool Model::vocab_only() const { return state_->vocab_only; }
+const PackedCopy& Model::packed_copy() const { return state_->packed; }
 u64 Model::weight_bytes() const { return state_->weights.packed_bytes; }
 const runtime::StartupMetrics& Model::startup() const { return state_->startup; }
 

@@ -1,23 +1,26 @@
 // A model's file after it was loaded: whether it is still the same, and its fingerprint.
-#include "base/parallel.h"
-#include "engine/fingerprint_cache.h"
+#include "engine/fingerprint.h"
 #include "engine/state.h"
 
 namespace flyball::engine {
 namespace {
 
+constexpr u32 the_packed_copy = ~0u;
+
 ErrorBuilder about(const Model::State& state, u32 part) {
   ErrorBuilder error = fail(Code::io, state.path);
-  if (state.n_parts > 1) error << "part " << part + 1 << " of " << state.n_parts << " ";
+  if (part == the_packed_copy)
+    error << "its packed copy ";
+  else if (state.n_parts > 1)
+    error << "part " << part + 1 << " of " << state.n_parts << " ";
   return error;
 }
 
-Status check_part(const Model::State& state, u32 i, Reliance reliance) {
-  const FileInfo& then = state.loaded[i];
-  const Result<FileInfo> found = state.platform.mapped(state.platform.self, state.parts[i]);
+Status check_part(const Model::State& state, u32 i, Span<const u8> part, const FileInfo& then, Reliance reliance) {
+  const Result<FileInfo> found = state.platform.mapped(state.platform.self, part);
   if (!found.ok()) return about(state, i) << found.error().what.str() << " since it was loaded; load the model again";
   const FileInfo& now = found.value();
-  if (now.bytes < state.parts[i].size)
+  if (now.bytes < part.size)
     return about(state, i) << "was cut from " << then.bytes << " to " << now.bytes
                            << " bytes since it was loaded; load the model again";
   if (reliance == Reliance::reading) return {};
@@ -33,63 +36,34 @@ Status check_part(const Model::State& state, u32 i, Reliance reliance) {
   return {};
 }
 
-// A name for the file without reading it: what a file system cannot repeat. False where that is not known, or where the
-// file was changed so shortly before that a second change may have had the same time.
-bool identity(const Model::State& state, Digest* out) {
-  constexpr u64 settled_ns = 2'000'000'000;  // FAT's clock ticks that slowly
-  Sha256 hash;
-  hash.update(Str("flyball file identity 1"));
-  hash.update_u64(state.n_parts);
-  for (u32 i = 0; i < state.n_parts; ++i) {
-    const FileInfo& file = state.loaded[i];
-    const u64 latest = max(file.modified_ns, file.changed_ns);
-    if (file.inode == 0 || file.changed_ns == 0 || state.loaded_at_ns < latest + settled_ns) return false;
-    const u64 fields[] = {file.device, file.inode, file.bytes, file.modified_ns, file.changed_ns};
-    for (const u64 field : fields) hash.update_u64(field);
-  }
-  *out = hash.finish();
-  return true;
-}
-
-Result<Digest> hash_parts(const Model& model, Progress progress) {
+Result<Digest> hash_model(const Model& model, Progress progress) {
+  struct Hashing {
+    const Model& model;
+    Progress progress;
+  } hashing = {model, progress};
+  HashProgress watched;
+  watched.context = &hashing;
+  watched.report = [](void* context, u64 done) -> Status {
+    const Hashing& at = *static_cast<Hashing*>(context);
+    FLYBALL_TRY(at.model.check_file(Reliance::reading));
+    const u64 total = at.model.file_bytes();
+    if (at.progress.report && !at.progress.report(at.progress.context, "hash", done, total) && done < total)
+      return fail(Code::interrupted, "hash") << "stopped after " << done << " of " << total << " bytes";
+    return {};
+  };
   const Model::State& state = model.state();
-  constexpr u64 chunk = u64(1) << 20;
-  constexpr u32 batch = 16;  // chunks hashed side by side
-  const u64 total = model.file_bytes();
-  u64 done = 0;
-  Sha256 whole;
-  for (u32 part = 0; part < state.n_parts; ++part) {
-    const Span<const u8> bytes = state.parts[part];
-    Digest digests[batch];
-    for (u64 first = 0; first < bytes.size; first += batch * chunk) {
-      const u32 n = u32(min(u64(batch), divide_up(bytes.size - first, chunk)));
-      parallel(state.platform, state.threads, n, [&](u32 i) {
-        const u64 begin = first + i * chunk;
-        Sha256 hash;
-        hash.update(bytes.subspan(begin, min(chunk, bytes.size - begin)));
-        digests[i] = hash.finish();
-      });
-      for (u32 i = 0; i < n; ++i) whole.update({digests[i].bytes, 32});
-      const u64 read = min(n * chunk, bytes.size - first);
-      // Reading the file for its name must not double what the model holds in memory.
-      if (state.platform.discard) state.platform.discard(state.platform.self, bytes.subspan(first, read));
-      FLYBALL_TRY(model.check_file(Reliance::reading));
-      done += read;
-      if (progress.report && !progress.report(progress.context, "hash", done, total) && done < total)
-        return fail(Code::interrupted, "hash") << "stopped after " << done << " of " << total << " bytes";
-    }
-  }
-  return whole.finish();
+  return hash_parts(state.platform, state.threads, {state.parts, state.n_parts}, watched);
 }
 
 Result<Digest> find_fingerprint(const Model& model, Progress progress, bool anew) {
   const Model::State& state = model.state();
   FingerprintCache cache(state.platform, state.fingerprint_cache);
   Digest key, found;
-  const bool remembers = model.file_bytes() >= state.fingerprint_cache_least && identity(state, &key);
+  const bool remembers = model.file_bytes() >= state.fingerprint_cache_least &&
+                         identity_of({state.loaded, state.n_parts}, state.loaded_at_ns, &key);
   if (remembers && !anew && cache.find(key, &found)) return found;
   FLYBALL_TRY(model.check_file(Reliance::stating));
-  FLYBALL_ASSIGN(found, hash_parts(model, progress));
+  FLYBALL_ASSIGN(found, hash_model(model, progress));
   FLYBALL_TRY(model.check_file(Reliance::stating));
   if (remembers) cache.keep(key, found);
   return found;
@@ -99,7 +73,10 @@ Result<Digest> find_fingerprint(const Model& model, Progress progress, bool anew
 
 Status Model::check_file(Reliance reliance) const {
   if (!state_->platform.mapped) return {};
-  for (u32 i = 0; i < state_->n_parts; ++i) FLYBALL_TRY(check_part(*state_, i, reliance));
+  for (u32 i = 0; i < state_->n_parts; ++i)
+    FLYBALL_TRY(check_part(*state_, i, state_->parts[i], state_->loaded[i], reliance));
+  const PackedCopy& copy = state_->packed;
+  if (copy.is_kept()) FLYBALL_TRY(check_part(*state_, the_packed_copy, copy.file(), copy.info(), reliance));
   return {};
 }
 

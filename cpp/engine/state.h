@@ -42,6 +42,7 @@ struct Model::State : InPlace {
       : platform(p),
         arena(p),
         weight_arena(p),
+        packed(platform, options.packed, options.fingerprint_cache),
         workspaces(platform),
         prefixes(platform, options.prefix_cache_bytes),
         events(options.events),
@@ -67,6 +68,7 @@ struct Model::State : InPlace {
   Span<const u8> parts[max_parts];
   FileInfo loaded[max_parts];  // what the files were then
   u32 n_parts = 0;
+  PackedCopy packed;
   gguf::File* file = nullptr;
   tokenizer::Tokenizer* tokenizer = nullptr;
   model::Config config;

@@ -156,6 +156,36 @@ void unmap(void*, Span<const u8> file) {
   munmap(const_cast<u8*>(file.data), file.size);
 }
 
+// Without a name: if the program ends before it has one, nothing is left behind. Its place on the disk is taken at once,
+// since a full disk would be seen at some write through the mapping, as a signal.
+Result<Span<u8>> map_new(void*, Str directory, u64 bytes) {
+  const Result<std::string> name = system_path(directory);
+  if (!name.ok()) return name.error();
+  Descriptor file(open(name.value().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666));
+  if (!file.ok()) return system_error(directory, "make a file in it", errno);
+  if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(bytes)); error != 0)
+    return system_error(directory, "make room for a file in it", error);
+  void* const data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (data == MAP_FAILED) return system_error(directory, "map a new file in it", errno);
+  const Span<u8> mapping(static_cast<u8*>(data), bytes);
+  watch(mapping, file.release());
+  return mapping;
+}
+
+Status keep_new(void*, Span<const u8> file, Str path) {
+  const Result<std::string> name = system_path(path);
+  if (!name.ok()) return name.error();
+  const Watched now = watched(file);
+  if (now.file < 0) return fail(Code::internal, path) << "is not mapped";
+  if (now.unreadable || fsync(now.file) != 0) return system_error(path, "flush", now.unreadable ? EIO : errno);
+  if (mprotect(const_cast<u8*>(file.data), file.size, PROT_READ) != 0) return system_error(path, "protect", errno);
+  const std::string unnamed = "/proc/self/fd/" + std::to_string(now.file);
+  if (linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, name.value().c_str(), AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST)
+    return system_error(path, "name a new file", errno);
+  flush_directory(name.value());
+  return {};
+}
+
 Result<FileInfo> mapped(void*, Span<const u8> file) {
   const Watched now = watched(file);
   struct stat info;

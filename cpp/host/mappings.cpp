@@ -43,7 +43,8 @@ bool replace_page(u64 address) {
   Mapping* const mapping = find(address);
   if (!mapping) return false;
   void* const at = reinterpret_cast<void*>(address / page * page);
-  if (mmap(at, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return false;
+  // Writable, since new files are written through their mapping.
+  if (mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return false;
   mapping->unreadable.store(true, std::memory_order_relaxed);
   return true;
 }

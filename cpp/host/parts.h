@@ -18,6 +18,8 @@ u64 resident_memory(void*);
 
 Result<Span<const u8>> map(void*, Str path);
 void unmap(void*, Span<const u8> file);
+Result<Span<u8>> map_new(void*, Str directory, u64 bytes);
+Status keep_new(void*, Span<const u8> file, Str path);
 Result<FileInfo> mapped(void*, Span<const u8> file);
 void discard(void*, Span<const u8> range);
 Status write_file(void*, Str path, Span<const u8> bytes);

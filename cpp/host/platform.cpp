@@ -35,6 +35,8 @@ Platform make_platform() {
   p.resident_memory = resident_memory;
   p.map = map;
   p.unmap = unmap;
+  p.map_new = map_new;
+  p.keep_new = keep_new;
   p.mapped = mapped;
   p.discard = discard;
   p.write_file = write_file;

@@ -13,8 +13,9 @@ Error no_memory(Str name, u64 bytes) {
 
 }  // namespace
 
-Loader::Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress)
-    : arena_(arena), platform_(platform), file_(file), threads_(threads), progress_(progress) {
+Loader::Loader(Arena& arena, const Platform& platform, const gguf::File& file, PackedRoom room, u32 threads,
+               LoadProgress progress)
+    : arena_(arena), platform_(platform), file_(file), room_(room), threads_(threads), progress_(progress) {
   for (const gguf::Tensor& tensor : file.tensors()) total_bytes_ += tensor.data.size;
 }
 
@@ -93,26 +94,38 @@ f32 Loader::scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts) {
   return values[scale->cols() == 1 ? 0 : expert];
 }
 
+u8* Loader::place(Str name, u32 first, u64 bytes) {
+  const u64 at = packed_bytes_;
+  packed_bytes_ += bytes;
+  if (checks_only()) {
+    order_.update(name);
+    order_.update_u64(first);
+    order_.update_u64(bytes);
+    return nullptr;
+  }
+  const bool fits = packed_bytes_ <= room_.bytes.size;
+  u8* const to =
+      !room_.bytes.empty() ? (fits ? room_.bytes.data + at : nullptr) : static_cast<u8*>(arena_.allocate_bytes(bytes));
+  if (!to) status_ = no_memory(name, bytes);
+  return to;
+}
+
 Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert, u32 n_experts, bool adaptable) {
   if (!status_.ok() || !tensor) return {};
   Matrix matrix;
   if (adaptable) matrix.number = n_matrices_++;
   matrix.scale = scale_of(*tensor, expert, n_experts);
-  if (checks_only()) {
-    if (visitor_.visit && adaptable) visitor_.visit(visitor_.context, *tensor, first, rows, matrix.number);
-    return {};
-  }
   matrix.type = tensor->type;
   matrix.rows = rows;
   matrix.cols = u32(tensor->cols());
   matrix.group_bytes = kernels::packed_group_bytes(tensor->type, matrix.cols);
-  const u64 bytes = matrix.group_bytes * matrix.groups();
-  u8* to = static_cast<u8*>(arena_.allocate_bytes(bytes));
-  if (!to) {
-    status_ = no_memory(tensor->name, bytes);
+  u8* const to = place(tensor->name, first, matrix.group_bytes * matrix.groups());
+  if (checks_only()) {
+    if (visitor_.visit && adaptable) visitor_.visit(visitor_.context, *tensor, first, rows, matrix.number);
     return {};
   }
   matrix.data = to;
+  if (!to || room_.whole) return matrix;
   const u64 row_bytes = tensor->data.size / tensor->rows();
   const u8* from = tensor->data.data + first * row_bytes;
   // Gives each piece of the mapping back after packing it: the peak is the packed weights, without a second copy.
@@ -129,7 +142,6 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert,
     const u64 first_byte = at * group_row_bytes;
     done_with(*tensor, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
   }
-  packed_bytes_ += bytes;
   done_bytes_ += rows * row_bytes;
   if (progress_.report && !progress_.report(progress_.context, done_bytes_, total_bytes_)) {
     status_ = fail(Code::interrupted, "load") << "stopped on request";
@@ -150,7 +162,7 @@ Span<Matrix> Loader::pack_each(const gguf::Tensor* tensor, u32 n, u32 all_rows, 
 }
 
 Span<Matrix> Loader::pack_turned(const gguf::Tensor* tensor, u32 n, u32 all_rows, u32 rows) {
-  if (!status_.ok() || !tensor || checks_only()) return {};
+  if (!status_.ok() || !tensor) return {};
   const u32 cols = u32(tensor->cols());
   const Span<Matrix> matrices = arena_.allocate<Matrix>(n);
   Arena own(platform_);
@@ -158,24 +170,19 @@ Span<Matrix> Loader::pack_turned(const gguf::Tensor* tensor, u32 n, u32 all_rows
   if (matrices.empty() || row.empty() || turned.empty()) status_ = no_memory(tensor->name, u64(rows) * cols * 4);
   const u64 row_bytes = tensor->data.size / tensor->rows();
   for (u32 i = 0; i < n && status_.ok(); ++i) {
+    Matrix& matrix = matrices[i];
+    matrix.scale = scale_of(*tensor, i, n);
+    matrix.rows = cols, matrix.cols = rows;
+    matrix.group_bytes = kernels::packed_group_bytes(gguf::Type::f32, rows);
+    u8* const to = place(tensor->name, i * all_rows, matrix.group_bytes * matrix.groups());
+    matrix.data = to;
+    if (!to || room_.whole) continue;
     for (u32 r = 0; r < rows; ++r) {
       const u8* const from = tensor->data.data + (u64(i) * all_rows + r) * row_bytes;
       kernels::dequantize_row(tensor->type, from, cols, row.data);
       for (u32 c = 0; c < cols; ++c) turned[u64(c) * rows + r] = row[c];
     }
-    Matrix& matrix = matrices[i];
-    matrix.scale = scale_of(*tensor, i, n);
-    matrix.rows = cols, matrix.cols = rows;
-    matrix.group_bytes = kernels::packed_group_bytes(gguf::Type::f32, rows);
-    const u64 bytes = matrix.group_bytes * matrix.groups();
-    u8* const to = static_cast<u8*>(arena_.allocate_bytes(bytes));
-    if (!to) {
-      status_ = no_memory(tensor->name, bytes);
-      return {};
-    }
     kernels::pack_groups(gguf::Type::f32, reinterpret_cast<const u8*>(turned.data), cols, rows, 0, matrix.groups(), to);
-    matrix.data = to;
-    packed_bytes_ += bytes;
   }
   return matrices;
 }

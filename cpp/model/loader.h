@@ -11,7 +11,8 @@ constexpr Str embedding_name = "token_embd.weight";
 // Stops at the first error and keeps it: later calls do nothing, so that load functions need not look in between.
 class Loader {
  public:
-  Loader(Arena& arena, const Platform& platform, const gguf::File& file, u32 threads, LoadProgress progress);
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, PackedRoom room, u32 threads,
+         LoadProgress progress);
   // Fetches and checks alone, and marks in `used` what was fetched, by the tensor's place in the file.
   Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used, MatrixVisitor visitor)
       : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used), visitor_(visitor) {}
@@ -46,12 +47,14 @@ class Loader {
   Status status() const { return status_; }
   bool checks_only() const { return !used_.empty(); }
   u64 packed_bytes() const { return packed_bytes_; }
+  Digest packed_order() { return order_.finish(); }
   void fail_with(const Error& error) {
     if (status_.ok()) status_ = error;
   }
 
  private:
   Span<f32> floats(Str name, u64 n);
+  u8* place(Str name, u32 first, u64 bytes);  // of a packed matrix that begins with a row; null: no memory
   f32 scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts);
   // Rows of the embedding are looked up in the file as long as the model lives.
   void done_with(const gguf::Tensor& tensor, Span<const u8> range) const;
@@ -59,6 +62,7 @@ class Loader {
   Arena& arena_;
   const Platform& platform_;
   const gguf::File& file_;
+  PackedRoom room_;
   u32 threads_;
   LoadProgress progress_;
   Span<u8> used_;
@@ -66,6 +70,7 @@ class Loader {
   u32 n_matrices_ = 0;
   Status status_;
   u64 done_bytes_ = 0, total_bytes_ = 0, packed_bytes_ = 0;
+  Sha256 order_;  // of what was checked
 };
 
 class LayerName {  // "blk.<layer>.<suffix>"

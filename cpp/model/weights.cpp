@@ -130,6 +130,7 @@ Status check_weights(const Platform& platform, const gguf::File& file, const Con
   FLYBALL_TRY(refuse_drafts_alone(file, config));
   const bool tied = !loader.has(output_name) || config.tied_output;
   FLYBALL_TRY(read_weights(loader, scratch, config, &weights));
+  if (needs) needs->packed_bytes = loader.packed_bytes(), needs->packed_order = loader.packed_order();
   for (u64 i = 0; i < tensors.size; ++i) {
     if (!used[i] && !is_ignorable(tensors[i].name, config)) return refuse_unused(tensors[i], config);
     if (used[i] && needs) count(tensors[i], config, tied && tensors[i].name == embedding_name, *needs);
@@ -157,9 +158,9 @@ Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const C
 }
 
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
-                             u32 threads, LoadProgress progress) {
+                             PackedRoom room, u32 threads, LoadProgress progress) {
   FLYBALL_TRY(check_weights(platform, file, config));
-  Loader loader(arena, platform, file, threads, progress);
+  Loader loader(arena, platform, file, room, threads, progress);
   Weights weights;
   FLYBALL_TRY(read_weights(loader, arena, config, &weights));
   weights.packed_bytes = loader.packed_bytes();

@@ -1,6 +1,7 @@
 // The tensors of a model, found by name, shape-checked where they are fetched, and interleaved once for the kernels.
 #pragma once
 
+#include "base/hash.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
 
@@ -140,14 +141,21 @@ Status visit_matrices(const Platform& platform, const gguf::File& file, const Co
 Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab);
 
 struct Needs {           // in bytes
-  u64 weight_bytes = 0;  // packed, in memory
+  u64 weight_bytes = 0;  // packed matrices and vectors, in memory
+  u64 packed_bytes = 0;  // the matrices alone
+  Digest packed_order;   // names the matrices in the order in which they lie there
   u64 token_bytes = 0;   // of weights, read for each token: of a mixture, of the experts that it chooses
 };
 Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config);
 
-// Small tensors go to the arena; `threads` threads pack each matrix into arena memory and give its pages of the
-// mapping back, so the peak is one copy of the weights.
+struct PackedRoom {    // where packed matrices lie, one after another in the order of loading
+  Span<u8> bytes;      // Needs::packed_bytes of them; empty: in the arena
+  bool whole = false;  // they are there already
+};
+
+// Small tensors go to the arena; `threads` threads pack each matrix into its room and give its pages of the mapping
+// back, so the peak is one copy of the weights.
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
-                             u32 threads, LoadProgress progress);
+                             PackedRoom room, u32 threads, LoadProgress progress);
 
 }  // namespace flyball::model

@@ -25,9 +25,12 @@ Result<Model*> load_model(Context& repl, Str path, u64 prefix_cache_bytes) {
   options.prefix_cache_bytes = prefix_cache_bytes;
   options.events = repl.journal.sink();
   options.fingerprint_cache = repl.options.fingerprint_cache;
+  options.packed = repl.options.packed;
   const Result<Model*> loaded = Model::load(repl.platform, path, options, progress(repl));
   if (repl.progress_shown) repl.out << "\r\x1b[K";
   repl.progress_shown = false;
+  if (loaded.ok() && !loaded.value()->packed_copy().problem().empty())
+    repl.out << "warning: no packed copy was made: " << loaded.value()->packed_copy().problem() << '\n';
   if (const Str isa = repl.options.isa; loaded.ok() && !isa.empty() && isa != "auto") {
     if (const Str name = loaded.value()->table().name; name != isa)
       repl.out << "warning: isa \"" << isa << "\" is now \"" << name << "\"; the old name goes with version 0.3\n";

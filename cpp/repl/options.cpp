@@ -47,6 +47,9 @@ Status take(const Values& values, Arena& arena, Options* options) {
   values.text(arena, "log", &o.log);
   values.integer("max_tokens", &o.max_tokens);
   if (values["prefix_cache_mb"].set) o.prefix_cache_bytes = values["prefix_cache_mb"].integer << 20;
+  if (values["packed_copy"].set)
+    FLYBALL_ASSIGN(o.packed.use, engine::parse_packed_use(values["packed_copy"].text.str()));
+  if (values["packed_copies_gb"].set) o.packed.most_bytes = values["packed_copies_gb"].integer << 30;
   if (values["cache_type"].set) FLYBALL_ASSIGN(o.cache, engine::parse_cache_type(values["cache_type"].text.str()));
   if (values["speculate"].set) FLYBALL_ASSIGN(o.speculation, engine::parse_speculation(values["speculate"].text.str()));
   if (values["objective"].set) FLYBALL_ASSIGN(o.objective, catalog::parse_objective(values["objective"].text.str()));

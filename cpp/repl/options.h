@@ -26,12 +26,13 @@ struct Options {
   bool tune_refresh = false;          // even where a result is cached
   catalog::Objective objective = catalog::Objective::latency;
   Str fingerprint_cache;  // path of the file that remembers fingerprints; empty: none
-  Str tuning_cache;       // path of the file that caches the result; empty: none
-  Str journal;            // path of the file that gets the journal; empty: none
-  Str log;                // path of the file that gets the same as lines of text; empty: none
-  Str policy_file;        // path of the file that gets what the policy changes; empty: none, and nothing is applied
-  Str metrics;            // path of the file that gets the metrics at the end; empty: none
-  Str differences;        // what /help says of this program alone
+  engine::PackedOptions packed;
+  Str tuning_cache;  // path of the file that caches the result; empty: none
+  Str journal;       // path of the file that gets the journal; empty: none
+  Str log;           // path of the file that gets the same as lines of text; empty: none
+  Str policy_file;   // path of the file that gets what the policy changes; empty: none, and nothing is applied
+  Str metrics;       // path of the file that gets the metrics at the end; empty: none
+  Str differences;   // what /help says of this program alone
   void (*instead_of_log)(Str lines) = nullptr;  // gets what a log cannot take
   u64 journal_max_bytes = u64(8) << 20;
   u64 journal_files = 8;

@@ -8,35 +8,37 @@ namespace flyball::settings {
 // TEXT(key, default, meaning)  CHOICE(key, default, choices, meaning)
 // INTEGER(key, default, least, most, meaning)  REAL(key, default, least, most, meaning)
 // The governor's own keys follow these: governor/settings.h.
-#define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                 \
-  TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                \
-  TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                \
-  INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                    \
-  INTEGER("decode_threads", "0", 0, 1024, "threads for steps without a prompt; 0: as many as threads")              \
-  CHOICE("tune", "auto", "auto off refresh", "choose threads by short probes, where none are set, and cache them")  \
-  CHOICE("objective", "latency", "latency throughput quiet", "goal of tune: one answer, many at once, few threads") \
-  INTEGER("context", "0", 0, 4194304, "context limit in tokens; 0: the model's own, at most 8192")                  \
-  CHOICE("cache_type", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                 \
-  INTEGER("batch", "192", 1, 65536, "prompt tokens per transformer call; cannot change a result")                   \
-  INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none") \
-  CHOICE("speculate", "auto", "auto off always", "verify draft tokens, several in a call; cannot change a result")  \
-  TEXT("journal", "", "path of the journal, a file of events and decisions; empty: none")                           \
-  INTEGER("journal_max_kb", "8192", 1, 4194304, "KiB of the journal's newest file, above which it is rotated")      \
-  INTEGER("journal_files", "8", 1, 1000000, "rotated files of the journal that remain")                             \
-  TEXT("log", "", "path of the log, the journal as lines of text; empty: none")                                     \
-  TEXT("policy_file", "", "path of the file for the policy's changes; empty: none")                                 \
-  TEXT("draft", "", "path of a draft model with the same vocabulary; empty: prompt lookup")                         \
-  TEXT("adapter", "", "path of a LoRA adapter of the model, or PATH:SCALE; empty: none")                            \
-  INTEGER("max_tokens", "512", 1, 16777216, "tokens of an answer, at most")                                         \
-  REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                      \
-  INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                             \
-  REAL("sampling.top_p", "0.95", 0.000001, 1, "only the likeliest tokens that together reach p; 1: all")            \
-  REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")           \
-  REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")           \
-  INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                     \
-  REAL("sampling.presence_penalty", "0.0", -100, 100, "subtracted from the logits of tokens in the answer; 0: off") \
-  REAL("sampling.frequency_penalty", "0.0", -100, 100, "subtracted once per time that the answer has the token")    \
-  INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off") \
+#define FLYBALL_CONFIG(TEXT, CHOICE, INTEGER, REAL)                                                                   \
+  TEXT("model", "", "path of the GGUF file; empty: the bundled demonstration model")                                  \
+  TEXT("isa", "auto", "instruction set: auto, or a name that the processor can run")                                  \
+  INTEGER("threads", "0", 0, 1024, "threads that compute; 0: one per processor")                                      \
+  INTEGER("decode_threads", "0", 0, 1024, "threads for steps without a prompt; 0: as many as threads")                \
+  CHOICE("tune", "auto", "auto off refresh", "choose threads by short probes, where none are set, and cache them")    \
+  CHOICE("objective", "latency", "latency throughput quiet", "goal of tune: one answer, many at once, few threads")   \
+  INTEGER("context", "0", 0, 4194304, "context limit in tokens; 0: the model's own, at most 8192")                    \
+  CHOICE("cache_type", "f16", "f16 f32 q8_0", "type of the cached keys and values")                                   \
+  INTEGER("batch", "192", 1, 65536, "prompt tokens per transformer call; cannot change a result")                     \
+  INTEGER("prefix_cache_mb", "64", 0, 1048576, "MiB of keys and values kept for prompts that begin alike; 0: none")   \
+  CHOICE("packed_copy", "auto", "auto on off", "packed weights in the cache folder: auto, where memory is too small") \
+  INTEGER("packed_copies_gb", "64", 0, 1048576, "GiB of packed copies there, at most: the oldest make room")          \
+  CHOICE("speculate", "auto", "auto off always", "verify draft tokens, several in a call; cannot change a result")    \
+  TEXT("journal", "", "path of the journal, a file of events and decisions; empty: none")                             \
+  INTEGER("journal_max_kb", "8192", 1, 4194304, "KiB of the journal's newest file, above which it is rotated")        \
+  INTEGER("journal_files", "8", 1, 1000000, "rotated files of the journal that remain")                               \
+  TEXT("log", "", "path of the log, the journal as lines of text; empty: none")                                       \
+  TEXT("policy_file", "", "path of the file for the policy's changes; empty: none")                                   \
+  TEXT("draft", "", "path of a draft model with the same vocabulary; empty: prompt lookup")                           \
+  TEXT("adapter", "", "path of a LoRA adapter of the model, or PATH:SCALE; empty: none")                              \
+  INTEGER("max_tokens", "512", 1, 16777216, "tokens of an answer, at most")                                           \
+  REAL("sampling.temperature", "0.8", 0, 100, "0: always the likeliest token")                                        \
+  INTEGER("sampling.top_k", "40", 0, 4294967295, "only the k likeliest tokens; 0: all")                               \
+  REAL("sampling.top_p", "0.95", 0.000001, 1, "only the likeliest tokens that together reach p; 1: all")              \
+  REAL("sampling.min_p", "0.05", 0, 1, "only tokens at least p times as likely as the likeliest; 0: all")             \
+  REAL("sampling.repeat_penalty", "1.0", 0.01, 100, "divides the logits of tokens in the window; 1: off")             \
+  INTEGER("sampling.repeat_window", "64", 0, 16777216, "last tokens that the penalty looks at")                       \
+  REAL("sampling.presence_penalty", "0.0", -100, 100, "subtracted from the logits of tokens in the answer; 0: off")   \
+  REAL("sampling.frequency_penalty", "0.0", -100, 100, "subtracted once per time that the answer has the token")      \
+  INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off")   \
   INTEGER("sampling.seed", "0", 0, 18446744073709551615u, "the same seed draws the same tokens")
 
 // Names of version 0.1; readers accept them until version 0.3.

@@ -76,6 +76,9 @@ class ModelCore:
         progress: _Progress,
         journal: JournalCore | None,
         fingerprint_cache: bytes,
+        packed_folder: bytes = ...,
+        packed_copy: str = ...,
+        packed_copies_bytes: int = ...,
     ) -> ModelCore: ...
     def close(self) -> None: ...
     @property

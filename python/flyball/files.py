@@ -67,14 +67,16 @@ def state_folder() -> Path | None:
     return _user_folder("XDG_STATE_HOME", ".local/state")
 
 
-def cache_file(name: str) -> Path | None:
-    """A file in flyball/ in the user's cache folder, which is made; None for a user without a home."""
+def cache_file(name: str, *, make: bool = True) -> Path | None:
+    """A file in flyball/ in the user's cache folder, or "folder/". `make`: its folders. None: the user has no home."""
     folder = _user_folder("XDG_CACHE_HOME", ".cache")
     if folder is None:
         return None
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder / name
+    path = folder / name
+    if make:
+        with suppress(OSError):
+            (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _user_folder(variable: str, below_home: str) -> Path | None:

@@ -1,6 +1,7 @@
 // Blocks in the file's layout: dequantize_row against values that the gguf Python package gives, and the packed layout.
 #include <cmath>
 
+#include "engine/packed_copy.h"
 #include "test.h"
 #include "test_kernels_util.h"
 
@@ -153,6 +154,23 @@ TEST(pack_groups_in_parts) {
     CHECK(std::memcmp(whole.data(), parts.data(), 3 * group) == 0);
     for (u32 i = 0; i < 64; ++i) CHECK_EQ(whole[3 * group + i], 0x5a);
   }
+}
+
+// Packed copies on disks have this layout. Who changes it raises engine::PackedHeader::layout, and writes the new hash here.
+TEST(packed_bytes_are_those_of_their_version) {
+  Random random(11);
+  flyball::Sha256 hash;
+  for (const Type type : all_types) {
+    const u32 cols = kernels::activation_kind(type) == kernels::ActivationKind::none ? 67 : 512, rows = 37;
+    const std::vector<u8> bytes = random_rows(type, rows, cols, random, Fill::ordinary);
+    Buffer<u8> packed(3 * kernels::packed_group_bytes(type, cols), 0);
+    kernels::pack_groups(type, bytes.data(), rows, cols, 0, 3, packed.data());
+    hash.update({packed.data(), packed.size()});
+  }
+  char digits[64];
+  hex(hash.finish(), digits);
+  CHECK_EQ(flyball::engine::PackedHeader::layout, 1u);
+  CHECK_EQ(std::string(digits, sizeof digits), "d546c554e74ad947d53a0ab53c4c5a7b0afed4a4750bdee1d747b838616e6163");
 }
 
 // The layout as pack.h defines it, spelled out for one type of each family.

@@ -65,7 +65,7 @@ PYTHON_ROWS = (
 )
 PYTHON_ORDERED = {
     "engine": (
-        ("adapter", "messages", "model_file", "receipt"),
+        ("adapter", "messages", "model_file", "packed_copies", "receipt"),
         ("options",),
         ("results",),
         ("asynchronous", "batching"),

@@ -15,7 +15,20 @@ from . import streams
 from .common import ERROR, say_error
 from .renamed import current_words
 
-COMMANDS = ("run", "chat", "info", "models", "config", "verify", "journal", "replay", "bench", "image", "reliability")
+COMMANDS = (
+    "run",
+    "chat",
+    "info",
+    "models",
+    "cache",
+    "config",
+    "verify",
+    "journal",
+    "replay",
+    "bench",
+    "image",
+    "reliability",
+)
 
 
 def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

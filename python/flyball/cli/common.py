@@ -48,6 +48,11 @@ _FLAGS = {
     "--ctx": ("context", "N", "context limit in tokens (0: the model's, at most 8192)"),
     "--cache-type": ("cache_type", "TYPE", "type of cached keys and values: f16, f32, q8_0"),
     "--prefix-cache-mb": ("prefix_cache_mb", "N", "MiB of the cache for shared prompt prefixes (0: none)"),
+    "--packed-copy": (
+        "packed_copy",
+        "HOW",
+        "packed weights in the cache folder: auto, on, off; never changes a result",
+    ),
     "--speculate": (
         "speculate",
         "HOW",
@@ -249,6 +254,8 @@ def open_model(
 ) -> Model:
     """Open the model of the settings (default: the bundled one); tune its threads if the settings leave them open."""
     model = _open(settings["model"].value or demo_model_path(), settings, progress, journal)
+    if model.info.no_packed_copy:
+        say_error(f"warning: no packed copy was made: {model.info.no_packed_copy}")
     how = settings["tune"].value
     if how != "off" and not settings["threads"].value and not settings["decode_threads"].value:
         model.tune(settings["objective"].value, cache_file("tuned.txt"), refresh=how == "refresh")
@@ -267,6 +274,8 @@ def _open(
         progress=progress,
         decode_threads=settings["decode_threads"].value,
         prefix_cache_mb=settings["prefix_cache_mb"].value,
+        packed_copy=settings["packed_copy"].value,
+        packed_copies_gb=settings["packed_copies_gb"].value,
         journal=journal,
         governor={key: setting.value for key, setting in settings.items() if key.startswith(_GOVERNOR_KEYS)},
     )

@@ -57,12 +57,20 @@ def _current_folder() -> str:
         return ""
 
 
+def _is_large(path: str) -> bool:
+    with suppress(OSError):
+        return os.path.getsize(path) >= _LARGE
+    return False
+
+
 def _fingerprint_cache(path: str) -> bytes:
     """The file that remembers fingerprints; none for small models, which shall leave no folder behind."""
-    with suppress(OSError):
-        if os.path.getsize(path) >= _LARGE:
-            return os.fsencode(files.cache_file("fingerprints.txt") or b"")
-    return b""
+    return os.fsencode(files.cache_file("fingerprints.txt") or b"") if _is_large(path) else b""
+
+
+def _packed_folder(path: str, use: str) -> bytes:
+    """The folder of packed copies, made where one may be written."""
+    return os.fsencode(files.cache_file("packed/", make=use == "on" or _is_large(path)) or b"")
 
 
 def _reload(cls: type[Model], path: str, how: Mapping[str, Any]) -> Model:
@@ -99,6 +107,8 @@ class Model(Together):
         prefix_cache_mb: int = 64,
         journal: Recorder | None = None,
         governor: Mapping[str, object] | None = None,
+        packed_copy: str = "auto",
+        packed_copies_gb: int = 64,
     ) -> Model:
         """Map and check a GGUF file (or the first of its split parts), and prepare its weights.
 
@@ -112,6 +122,9 @@ class Model(Together):
         prefix_cache_mb  MiB of the cache for prompt prefixes that sessions share; 0: none
         journal     a flyball.Journal that records the events of the model and its sessions
         governor    governor settings of its sessions, by configuration key: {"guard.mode": "on", ...}
+        packed_copy  use of packed weights in the cache folder: auto, of those that are there, and makes one of a model
+                     that memory cannot hold; on, makes one of any model; off
+        packed_copies_gb  GiB that they may have on the disk; the oldest make room
         """
         name = expanded(path, "path of the model")
         try:
@@ -125,6 +138,9 @@ class Model(Together):
                 progress,
                 journal.core if journal else None,
                 _fingerprint_cache(name),
+                _packed_folder(name, packed_copy),
+                packed_copy,
+                integer("packed_copies_gb", packed_copies_gb) << 30,
             )
         except FormatError as error:
             raise error.in_file(name) from None
@@ -142,6 +158,8 @@ class Model(Together):
             "decode_threads": decode_threads,
             "prefix_cache_mb": prefix_cache_mb,
             "governor": defaults.governor,
+            "packed_copy": packed_copy,
+            "packed_copies_gb": packed_copies_gb,
         }
         return cls(ModelHandle(core, ModelFile(name, core), Batcher(), journal, defaults), name, how)
 

@@ -353,6 +353,8 @@ class ModelInfo:
     n_parameters: int
     file_bytes: int
     weight_bytes: int
+    packed_copy: str  # path of the file in the cache folder that holds its packed weights; empty: they are in memory
+    no_packed_copy: str = field(repr=False)  # why none was made although one was to be
     n_vocab: int
     n_embd: int
     n_layer: int

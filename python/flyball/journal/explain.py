@@ -186,6 +186,8 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "MODEL_LOADED": lambda data: (
         f"a model was loaded: {data['architecture']} {data['quantization']} on {data['isa']},"
         f" {_count(data['threads'], 'thread')}"
+        + (f", its weights {data['packed_copy']} in a packed copy" if "packed_copy" in data else "")
+        + (f"; no packed copy was made: {data['no_packed_copy']}" if "no_packed_copy" in data else "")
     ),
     "MODEL_ADAPTER_LOADED": lambda data: (
         f"an adapter was loaded: {data['name']}, {_count(data['pairs'], 'pair')} of rank {data['rank']}"

@@ -1,6 +1,7 @@
-#include "engine/fingerprint_cache.h"
+#include "engine/fingerprint.h"
 
 #include "base/math.h"
+#include "base/parallel.h"
 
 namespace flyball::engine {
 namespace {
@@ -26,6 +27,49 @@ void write_line(const Digest& identity, const Digest& fingerprint, char (&line)[
 Span<const u8> bytes_of(Str text) { return {reinterpret_cast<const u8*>(text.data), text.size}; }
 
 }  // namespace
+
+Result<Digest> hash_parts(const Platform& platform, u32 threads, Span<const Span<const u8>> parts,
+                          HashProgress progress) {
+  constexpr u64 chunk = u64(1) << 20;
+  constexpr u32 batch = 16;  // chunks hashed side by side
+  u64 done = 0;
+  Sha256 whole;
+  for (const Span<const u8> bytes : parts) {
+    Digest digests[batch];
+    for (u64 first = 0; first < bytes.size; first += batch * chunk) {
+      const u32 n = u32(min(u64(batch), divide_up(bytes.size - first, chunk)));
+      parallel(platform, threads, n, [&](u32 i) {
+        const u64 begin = first + i * chunk;
+        Sha256 hash;
+        hash.update(bytes.subspan(begin, min(chunk, bytes.size - begin)));
+        digests[i] = hash.finish();
+      });
+      for (u32 i = 0; i < n; ++i) whole.update({digests[i].bytes, 32});
+      const u64 read = min(n * chunk, bytes.size - first);
+      // Reading a file for its name must not double what the model holds in memory.
+      if (platform.discard) platform.discard(platform.self, bytes.subspan(first, read));
+      done += read;
+      if (progress.report) FLYBALL_TRY(progress.report(progress.context, done));
+    }
+  }
+  return whole.finish();
+}
+
+bool identity_of(Span<const FileInfo> files, u64 seen_ns, Digest* out) {
+  constexpr u64 settled_ns = 2'000'000'000;  // FAT's clock ticks that slowly
+  Sha256 hash;
+  hash.update(Str("flyball file identity 1"));
+  hash.update_u64(files.size);
+  for (const FileInfo& file : files) {
+    const u64 latest = max(file.modified_ns, file.changed_ns);
+    if (file.inode == 0 || file.changed_ns == 0) return false;
+    if (seen_ns != long_ago && seen_ns < latest + settled_ns) return false;
+    const u64 fields[] = {file.device, file.inode, file.bytes, file.modified_ns, file.changed_ns};
+    for (const u64 field : fields) hash.update_u64(field);
+  }
+  *out = hash.finish();
+  return true;
+}
 
 Str FingerprintCache::read() {
   if (path_.empty()) return {};

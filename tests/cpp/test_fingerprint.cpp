@@ -1,6 +1,6 @@
 #include <string>
 
-#include "engine/fingerprint_cache.h"
+#include "engine/fingerprint.h"
 #include "fake_platform.h"
 #include "test.h"
 
