@@ -44,7 +44,8 @@ bool replace_page(u64 address) {
   if (!mapping) return false;
   void* const at = reinterpret_cast<void*>(address / page * page);
   // Writable, since new files are written through their mapping.
-  if (mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return false;
+  if (mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    return false;
   mapping->unreadable.store(true, std::memory_order_relaxed);
   return true;
 }
