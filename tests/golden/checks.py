@@ -10,11 +10,13 @@ matrices write what holds with --record, and docs/models.md shows it (`make mode
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.python.engine import test_hostile_files as hostile
@@ -30,11 +32,19 @@ def load() -> dict[str, dict[str, int]]:
     return {kind: found.get(kind, {}) for kind in KINDS}
 
 
-def record(kind: str, numbers: dict[str, int]) -> None:
-    """Add them to the record, a line for each name in their order."""
-    known = load()
-    known[kind] |= numbers
-    RECORD.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+def record(kind: str, numbers: Mapping[str, int]) -> None:
+    """Add them to the record, a line for each name in their order. Programs that run for hours share it: a lock keeps
+    what another one adds meanwhile, and a whole file replaces it, so that an interruption leaves no part of one."""
+    folder = os.open(RECORD.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        known = load()
+        known[kind] |= numbers
+        new = RECORD.with_suffix(".new")
+        new.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        new.replace(RECORD)
+    finally:
+        os.close(folder)  # and the lock with it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
