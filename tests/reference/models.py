@@ -38,10 +38,11 @@ TYPES: tuple[str, ...] = tuple(t for t in gf.TENSOR_TYPES if t not in _UNREADABL
 
 
 def types_of(variant: str) -> tuple[str, ...]:
-    """The types that a variant's bits are tested in: what is rare, in two of them."""
+    """The types that a variant's bits are tested in: what is rare, in two of them and where its files have it."""
     if variant in ("llama", "qwen3"):
         return tuple(gf.TENSOR_TYPES)
-    return tuple(t for t in TYPES if t not in _RARE_TYPES)
+    own = ("MXFP4",) if variant == "gpt-oss" else ()
+    return tuple(t for t in TYPES if t in own or t not in _RARE_TYPES)
 
 
 _RARE_TYPES = ("MXFP4", "NVFP4", "TQ1_0", "TQ2_0", *GRID_TYPES)

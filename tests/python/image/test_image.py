@@ -17,6 +17,7 @@ from flyball import image, journal
 from flyball.cli import main
 from flyball.image import tools
 from flyball.journal.replay import replay
+from tests.python.image import image_matrix
 from tests.reference.adapters import write_adapter
 from tests.reference.models import write_model
 
@@ -281,6 +282,11 @@ def test_an_adapter_computes_the_same_bits(tmp_path: Path) -> None:
     [guest] = image.extract(tmp_path / "flyball.img", tmp_path / "out", ["guest.json"])
     assert flyball.verify(guest, model, adapters=[adapter])
     assert json.loads(guest.read_text())["digest"] == made.digest
+
+
+def test_hybrids_and_mixtures_verify_both_ways(tmp_path: Path) -> None:
+    """Delta nets, Mamba-2 layers and experts, one after another in a boot: each receipt holds on the other side."""
+    assert image_matrix.compare(tmp_path, ["qwen35-Q4_K", "nemotron_h_moe-Q8_0"], "max") == []
 
 
 def test_a_journal_of_the_volume_that_cannot_go_on_is_set_aside(tmp_path: Path) -> None:
