@@ -32,7 +32,18 @@ MEMORY_BYTES = 4 << 30  # of the whole process, address space: a giant allocatio
 SMALL = {"n_embd": 256, "n_ff": 256, "n_layer": 1, "n_head": 2, "n_head_kv": 1, "head_dim": 128}
 SLIDING = {"sliding": True, "n_head": 2, "n_head_kv": 1, "head_dim": 32, "n_ff": 64, "n_expert_used": 2}
 FULL = SLIDING | {"sliding": False, "head_dim": 64}
+NARROW = {"n_embd": 64, "n_ff": 32, "n_layer": 1, "n_head": 2, "n_head_kv": 1, "head_dim": 32}
+EXPERTS = {"n_expert": 3, "n_expert_used": 2}
+DELTA = NARROW | {"n_layer": 2, "delta_period": 2, "delta_dim": 32, "delta_keys": 1, "delta_heads": 2}
+MAMBA = NARROW | {"mamba_inner": 64, "delta_dim": 16, "delta_keys": 2, "delta_heads": 4}
 LATENT = {"head_dim": 64, "kv_rank": 32, "n_ff": 32, "n_ff_dense": 32, "n_leading_dense": 0, "expert_groups": None}
+
+
+def mixers(*each: tuple[int, int]) -> tuple[dict[str, int], ...]:
+    """Layers by their key/value heads, without which they are recurrent, and the width of their feed-forward."""
+    return tuple({"n_head": 2, "n_head_kv": n, "n_ff": n_ff, "n_expert_used": 2} for n, n_ff in each)
+
+
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("llama", "Q8_0", SMALL),
     "llama3": ("llama3", "Q4_K", SMALL),
@@ -72,6 +83,32 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "phi3": ("phi3", "Q6_K", SMALL | {"rope_original": 256, "rope_dims": 128}),
     "mistral": ("mistral", "IQ4_NL", SMALL),
+    "qwen2": ("qwen2", "Q5_0", NARROW),
+    "qwen2vl": ("qwen2vl", "Q4_1", NARROW),
+    "gemma2": ("gemma2", "BF16", NARROW | {"n_layer": 2}),
+    "smollm3": ("smollm3", "Q5_1", NARROW | {"n_layer": 4}),
+    "seed_oss": ("seed_oss", "F16", NARROW),
+    "ernie4_5": ("ernie4_5", "Q4_0", NARROW),
+    "minimax-m2": ("minimax-m2", "Q8_0", NARROW | EXPERTS),
+    "phimoe": ("phimoe", "Q4_0", NARROW | EXPERTS | {"rope_dims": 32}),
+    "afmoe": ("afmoe", "Q8_0", NARROW | EXPERTS | {"n_layer": 4, "n_ff_dense": 64}),
+    "muse-glimmer": ("muse-glimmer", "Q8_0", NARROW | {"n_layer": 4}),
+    "qwen35": ("qwen35", "Q8_0", DELTA),
+    "qwen35moe": ("qwen35moe", "Q4_0", DELTA | EXPERTS | {"n_ff_shared": 32}),
+    "qwen3next": ("qwen3next", "Q8_0", DELTA | EXPERTS | {"n_ff_shared": 32, "delta_keys": 2, "delta_heads": 4}),
+    "lfm2": ("lfm2", "Q8_0", NARROW | {"n_layer": 2, "layers": mixers((0, 32), (1, 32))}),
+    "lfm2moe": (
+        "lfm2moe",
+        "Q4_0",
+        NARROW | EXPERTS | {"n_layer": 3, "n_ff_dense": 64, "layers": mixers((0, 32), (1, 32), (0, 32))},
+    ),
+    "granitehybrid": ("granitehybrid", "Q8_0", MAMBA | {"n_layer": 2, "layers": mixers((0, 32), (1, 32))}),
+    "nemotron_h": ("nemotron_h", "Q8_0", MAMBA | {"n_layer": 3, "layers": mixers((0, 0), (0, 32), (1, 0))}),
+    "nemotron_h_moe": (
+        "nemotron_h_moe",
+        "Q4_0",
+        MAMBA | EXPERTS | {"n_layer": 3, "n_ff_shared": 32, "layers": mixers((0, 0), (0, 32), (1, 0))},
+    ),
 }
 
 
