@@ -107,7 +107,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       read_attention_scale(reader, config);
       config.embedding_scale = read_scale(reader, "embedding_scale");
       config.residual_scale = read_scale(reader, "residual_scale");
-      config.logit_scale = 1 / read_scale(reader, "logit_scale");
+      config.logit_scale = 1 / read_scale(reader, "logit_scale", config.architecture == Architecture::granitehybrid);
       if (config.architecture == Architecture::granitemoe) break;
       const bool rotates = reader.boolean("rope.scaling.finetuned", true);
       for (LayerShape& layer : config.layers) layer.rotates = rotates;
@@ -115,7 +115,9 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       break;
     }
     case Architecture::lfm2moe:
-      read_routing(reader, config, Gating::softmax), config.routing.normalized = true;
+      read_routing(reader, config, Gating::sigmoid);
+      config.routing.gating = Gating(reader.required("expert_gating_func", 1, 4));
+      config.routing.normalized = true;
       [[fallthrough]];
     case Architecture::lfm2:
       config.sliding_window = reader.optional("attention.sliding_window", 0, 0, u64(1) << 31);
@@ -164,8 +166,9 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       for (LayerShape& layer : config.layers) layer.rotates = layer.sliding || config.sliding_window == 0;
       break;
     case Architecture::cohere2:
-      config.logit_scale = read_scale(reader, "logit_scale");
-      read_one_base(reader, config, 0);
+      config.logit_scale = read_scale(reader, "logit_scale", false);
+      read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 4);
+      config.rope_base_sliding = config.rope_base;
       for (LayerShape& layer : config.layers) layer.rotates = layer.sliding;
       break;
     case Architecture::hunyuan_dense: read_alpha(reader, config); break;

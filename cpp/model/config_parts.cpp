@@ -4,8 +4,8 @@
 
 namespace flyball::model {
 
-f32 read_scale(Reader& reader, Str key) {
-  const f64 scale = reader.real(key, 0, 0, 1e6);
+f32 read_scale(Reader& reader, Str key, bool optional) {
+  const f64 scale = reader.real(key, optional ? 0 : -1, 0, 1e6);
   return scale == 0 ? 1 : f32(scale);
 }
 
@@ -46,6 +46,11 @@ void read_latent(Reader& reader, LayerShape& shape, Latent& latent) {
   if (n_rot >= latent.key_dim)
     reader.keep(fail(Code::corrupt, reader.full("rope.dimension_count"), reader.offset("rope.dimension_count"))
                 << "is " << n_rot << "; of a key's " << latent.key_dim << " dimensions some must not rotate");
+  if (reader.has("attention.key_length_mla")) {
+    constexpr Str cached = "a cache of another width than the latent rank and what rotates";
+    reader.demand("attention.key_length", latent.rank + n_rot, cached);
+    reader.demand("attention.value_length", latent.rank, cached);
+  }
   shape.mixer = Mixer::latent_attention;
   shape.n_head_kv = 1;
   shape.head_dim = latent.rank + n_rot;

@@ -6,7 +6,7 @@
 
 namespace flyball::model {
 
-f32 read_scale(Reader& reader, Str key);  // a factor; 0 means that there is none
+f32 read_scale(Reader& reader, Str key, bool optional = true);  // a factor; 0 means that there is none
 f64 yarn_magnitude(f64 factor, f64 multiplier);
 void read_rope(Reader& reader, Config& config, bool from_ollama);
 void read_alpha(Reader& reader, Config& config);  // NTK-aware scaling: a larger base in place of longer positions

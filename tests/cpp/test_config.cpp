@@ -38,6 +38,8 @@ flyball::Result<Config> config_with(const std::string& architecture, const std::
       {"attention.head_count_kv", number(2)},
       {"attention.layer_norm_rms_epsilon", [](GgufWriter& w, const std::string& key) { w.f32_key(key, 1e-5f); }},
   };
+  if (architecture == "granite" || architecture == "granitemoe")
+    fields.push_back({"logit_scale", [](GgufWriter& w, const std::string& key) { w.f32_key(key, 1); }});
   for (const auto& change : changes) {
     std::erase_if(fields, [&](const Field& field) { return field.key == change.key; });
     if (change.write) fields.push_back(change);

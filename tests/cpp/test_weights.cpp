@@ -46,6 +46,7 @@ std::string check(
   writer.u32_key(a + "context_length", 128).u32_key(a + "embedding_length", n_embd).u32_key(a + "block_count", n_layer);
   writer.u32_key(a + "feed_forward_length", n_ff).u32_key(a + "attention.head_count", n_head);
   writer.f32_key(a + "attention.layer_norm_rms_epsilon", 1e-5f);
+  if (architecture == "granite") writer.f32_key(a + "logit_scale", 1);
   more(writer);
   for (const auto& [name, dims] : tensors) writer.tensor(name, dims, flyball::gguf::Type::f32);
   const test::OpenedGguf opened(writer.build().bytes);

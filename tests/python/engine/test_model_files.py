@@ -44,6 +44,33 @@ def test_a_tensor_that_nothing_uses_is_refused(tmp_path: Path, variant: str, nam
         flyball.Model.load(path)
 
 
+@pytest.mark.parametrize(
+    ("variant", "key"),
+    [
+        ("cohere2", "attention.sliding_window"),
+        ("cohere2", "logit_scale"),
+        ("granite", "logit_scale"),
+        ("granitemoe", "logit_scale"),
+        ("lfm2moe", "expert_gating_func"),
+        ("gpt-oss", "attention.sliding_window"),
+        ("muse-glimmer", "logit_scale"),
+        ("qwen35", "ssm.group_count"),
+    ],
+)
+def test_what_makes_another_model_and_has_no_usual_value_must_be_there(tmp_path: Path, variant: str, key: str) -> None:
+    """llama.cpp demands these keys, too: a file that lost one is refused by its name, not run by a guess."""
+    path = write_model(tmp_path / "m.gguf", variant, "F32", keys={f"{VARIANTS[variant].arch}.{key}": None}).path
+    with pytest.raises(flyball.NotFound, match=rf"\.{key}: "):
+        flyball.Model.load(path)
+
+
+@pytest.mark.parametrize("key", ["key_length", "value_length"])
+def test_a_latent_cache_of_another_width_is_refused(tmp_path: Path, key: str) -> None:
+    path = write_model(tmp_path / "m.gguf", "deepseek2", "F32", keys={f"deepseek2.attention.{key}": gf.u32(128)}).path
+    with pytest.raises(flyball.Unsupported, match=f"attention.{key}"):
+        flyball.Model.load(path)
+
+
 def saved_by_llama_cpp(arch: str) -> dict[str, gf.Value | None]:
     """What llama.cpp's own writer adds for any architecture, at the values that it has where the model sets none."""
     zeros = ["expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count", "pooling_type"]
