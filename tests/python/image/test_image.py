@@ -289,6 +289,33 @@ def test_hybrids_and_mixtures_verify_both_ways(tmp_path: Path) -> None:
     assert image_matrix.compare(tmp_path, ["qwen35-Q4_K", "nemotron_h_moe-Q8_0"], "max") == []
 
 
+@pytest.mark.parametrize("variant", ["qwen35moe", "lfm2", "granitehybrid"])
+def test_a_hybrid_s_state_is_the_host_s(tmp_path: Path, variant: str) -> None:
+    """As a process: it goes on from the middle of what it computed, saves what the host saves, and restores that."""
+    path = write_model(tmp_path / "hybrid.gguf", variant, "Q8_0", n_ff=256).path
+    model = flyball.Model.load(path, context=256)
+    session = model.session()
+    prompt = "a b c d e f g h i j k l m " * 3  # longer than the distance between snapshots of a state
+    session.generate(prompt, 6, seed=11)
+    session.save(tmp_path / "host.session")
+    longer = model.generate(prompt + "x", 6, seed=11)
+
+    folder = tmp_path / "volume"
+    (folder / "models").mkdir(parents=True)
+    shutil.copy(path, folder / "models")
+    shutil.copy(tmp_path / "host.session", folder)
+    (folder / "flyball.toml").write_text('tune = "off"\ncontext = 256\nmax_tokens = 6\nsampling.seed = 11\n')
+    script = ["/raw on", prompt, "/save guest.session", prompt + "x", "/receipt after.json"]
+    script += ["/clear", "/restore host.session", prompt + "x", "/receipt restored.json"]
+    ended = image.native(folder, script)
+    assert ended.well, ended
+    assert (folder / "guest.session").read_bytes() == (folder / "host.session").read_bytes()
+    for name in ("after", "restored"):
+        receipt = json.loads((folder / f"{name}.json").read_text())
+        assert receipt["digest"] == longer.digest
+        assert receipt["metrics"]["cached_tokens"] >= 64
+
+
 def test_a_journal_of_the_volume_that_cannot_go_on_is_set_aside(tmp_path: Path) -> None:
     """As a process: rotation, a damaged line, a head without its file; each time the answer is given and told."""
     folder = volume(tmp_path, 'tune = "off"\njournal_max_kb = 2\njournal_files = 2\n')
