@@ -8,7 +8,7 @@ Activations rows_of(const Activations& x, const Product& product) {
   Activations rows = x;
   const u64 at = u64(product.first) * x.cols;
   rows.n_tokens = product.n;
-  rows.x += at;
+  if (x.x) rows.x += at;  // none where an input was only quantized
   if (x.q32) rows.q32 += at, rows.d32 += at / 32, rows.sum32 += at / 32;
   if (x.q256) rows.q256 += at, rows.d256 += at / 256, rows.sum16 += at / 16;
   return rows;

@@ -2,8 +2,9 @@
 
     python tests/fuzz/make_corpus.py DIRECTORY
 
-DIRECTORY/gguf: small files of every kind that the reader knows. DIRECTORY/model: models of every architecture, some
-kilobytes each, that load and run. The kept corpora in tests/fuzz/corpus were grown from these, minimized with -merge=1.
+DIRECTORY/gguf: small files of every kind that the reader knows. DIRECTORY/model: models of plain architectures and of
+all recurrent ones, some kilobytes each, that load and run. The kept corpora in tests/fuzz/corpus were
+grown from these, minimized with -merge=1.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def gguf(
         size = values // block * block_bytes
         out += text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
         offset += size + -size % alignment
-        ones = bytes([0, 0, 128, 63]) if kind in (0, 30) else bytes([0, 60, 1, 60])
+        one = 191 if name.endswith("ssm_a") else 63  # states decay by it: -1
+        ones = bytes([0, 0, 128, one]) if kind in (0, 30) else bytes([0, 60, 1, 60])
         data += (ones * size)[:size] if fill else bytes(size)
         data += bytes(-size % alignment)
     if tensors:
@@ -130,9 +132,8 @@ def seeds() -> dict[str, bytes]:
     return files
 
 
-def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = None, **sizes: int) -> bytes:
-    """One layer, 32 wide: the smallest that has whole blocks of the small quantizations."""
-    n_embd, n_head, n_kv, head, n_ff = (sizes.get(k, v) for k, v in SIZES.items())
+def words_of(vocabulary: str) -> tuple[list[Key], int]:
+    """The keys of a small vocabulary, and how many tokens it has."""
     if vocabulary == "spm":
         pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in (10, 32, 255)), "\u2581", "a", "b", "\u2581a", "ab"]
         kinds = [2, 3, 3, 6, 6, 6, *[1] * (len(pieces) - 6)]
@@ -144,6 +145,14 @@ def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = 
         words = [("tokenizer.ggml.merges", strings("a b", "\u0120 a", "ab c"))]
         words += [("tokenizer.ggml.model", string("gpt2")), ("tokenizer.ggml.pre", string(vocabulary))]
         words += [("tokenizer.ggml.bos_token_id", scalar(4, 8)), ("tokenizer.ggml.eos_token_id", scalar(4, 9))]
+    named = [("tokenizer.ggml.tokens", strings(*pieces)), ("tokenizer.ggml.token_type", array(5, *kinds))]
+    return named + words, len(pieces)
+
+
+def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = None, **sizes: int) -> bytes:
+    """One layer, 32 wide: the smallest that has whole blocks of the small quantizations."""
+    n_embd, n_head, n_kv, head, n_ff = (sizes.get(k, v) for k, v in SIZES.items())
+    words, n_vocab = words_of(vocabulary)
     keys = [
         ("general.architecture", string(arch)),
         (f"{arch}.context_length", scalar(4, 64)),
@@ -155,14 +164,12 @@ def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = 
         (f"{arch}.attention.key_length", scalar(4, head)),
         (f"{arch}.attention.value_length", scalar(4, head)),
         (f"{arch}.attention.layer_norm_rms_epsilon", scalar(6, 1e-5)),
-        ("tokenizer.ggml.tokens", strings(*pieces)),
-        ("tokenizer.ggml.token_type", array(5, *kinds)),
         *words,
         *((f"{arch}.{name}", value) for name, value in extra or []),
     ]
     b = "blk.0."
     tensors: list[Tensor] = [
-        ("token_embd.weight", (n_embd, len(pieces)), kind),
+        ("token_embd.weight", (n_embd, n_vocab), kind),
         ("output_norm.weight", (n_embd,), 0),
         (b + "attn_norm.weight", (n_embd,), 0),
         (b + "attn_output.weight", (n_head * head, n_embd), kind),
@@ -185,11 +192,87 @@ def tiny_model(arch: str, kind: int, vocabulary: str, extra: list[Key] | None = 
         tensors += [(b + "attn_q.bias", (n_head * head,), 0)]
         tensors += [(b + f"attn_{x}.bias", (n_kv * head,), 0) for x in "kv"]
     if arch == "llama":
-        tensors += [("rope_freqs.weight", (head // 2,), 0), ("output.weight", (n_embd, len(pieces)), kind)]
+        tensors += [("rope_freqs.weight", (head // 2,), 0), ("output.weight", (n_embd, n_vocab), kind)]
     return gguf(keys, tensors, fill=True)
 
 
 SIZES = {"n_embd": 32, "n_head": 2, "n_kv": 1, "head": 16, "n_ff": 32}
+
+
+# Layers of hybrids: what mixes positions, and the feed-forward that follows.
+HYBRIDS = {
+    "qwen35": (("delta", "dense"), ("attention", "dense")),
+    "qwen35moe": (("delta", "experts"), ("attention", "experts")),
+    "qwen3next": (("delta", "experts"), ("attention", "experts")),
+    "lfm2": (("convolution", "dense"), ("attention", "dense")),
+    "lfm2moe": (("convolution", "dense"), ("attention", "experts")),
+    "granitehybrid": (("mamba", "dense"), ("attention", "dense")),
+    "nemotron_h": (("mamba", ""), ("", "dense"), ("attention", "")),
+    "nemotron_h_moe": (("mamba", ""), ("", "experts"), ("attention", "")),
+}
+
+
+def hybrid_model(arch: str, kind: int) -> bytes:
+    """A layer of each kind that the architecture has, 32 wide; two heads of 16, three experts of 32."""
+    words, n_vocab = words_of("qwen2")
+    layers, qwen, single = HYBRIDS[arch], arch.startswith("qwen3"), arch.startswith("nemotron")
+    by_layer = {
+        "attention.head_count": array(4, *[2] * len(layers)),
+        "attention.head_count_kv": array(4, *(int(mixer == "attention") for mixer, _ in layers)),
+        "feed_forward_length": array(4, *(32 if feed else 0 for _, feed in layers)),
+    }
+    delta = {"ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.group_count": 1, "ssm.time_step_rank": 2}
+    delta |= {"ssm.inner_size": 32}
+    if qwen:
+        by_layer = {"attention.head_count": scalar(4, 2), "attention.head_count_kv": scalar(4, 1)}
+        by_layer |= {"feed_forward_length": scalar(4, 32)}
+        delta |= {"full_attention_interval": 2, "rope.dimension_count": 16}
+    elif arch.startswith("lfm2"):
+        delta = {"shortconv.l_cache": 3}
+    numbers = {"context_length": 64, "embedding_length": 32, "block_count": len(layers)}
+    numbers |= {"attention.key_length": 16, "attention.value_length": 16} | delta
+    if any(feed == "experts" for _, feed in layers):
+        numbers |= {"expert_count": 3, "expert_used_count": 2, "expert_feed_forward_length": 32}
+        numbers |= {"expert_shared_feed_forward_length": 32} if qwen or single else {}
+        numbers |= {"leading_dense_block_count": 1, "expert_gating_func": 2} if arch == "lfm2moe" else {}
+    eps = {f"attention.layer_norm_{rms}epsilon": scalar(6, 1e-5) for rms in ("rms_", "")}
+    values = {name: scalar(4, number) for name, number in numbers.items()} | by_layer | eps
+    keys = [("general.architecture", string(arch)), *((f"{arch}.{name}", value) for name, value in values.items())]
+
+    shapes: dict[str, tuple[int, ...]] = {"token_embd": (32, n_vocab)}
+    shapes["token_embd_norm" if arch.startswith("lfm2") else "output_norm"] = (32,)
+    for layer, (mixer, feed) in enumerate(layers):
+        parts: dict[str, tuple[int, ...]] = {"attn_norm": (32,)}
+        if mixer == "attention":
+            parts |= {"attn_q": (32, 64 if qwen else 32), "attn_k": (32, 16), "attn_v": (32, 16)}
+            parts |= {"attn_output": (32, 32)}
+            parts |= {"attn_q_norm": (16,), "attn_k_norm": (16,)} if qwen or arch.startswith("lfm2") else {}
+        elif mixer == "delta":
+            parts |= {"attn_qkv": (32, 64), "attn_gate": (32, 32), "ssm_conv1d": (4, 64), "ssm_norm": (16,)}
+            parts |= {"ssm_ba": (32, 4)} if arch == "qwen3next" else {"ssm_alpha": (32, 2), "ssm_beta": (32, 2)}
+            parts |= {"ssm_dt.bias": (2,), "ssm_a": (2,), "ssm_out": (32, 32)}
+        elif mixer == "mamba":
+            parts |= {"ssm_in": (32, 32 + 64 + 2), "ssm_conv1d": (4, 64), "ssm_conv1d.bias": (64,), "ssm_d": (1, 2)}
+            parts |= {"ssm_dt.bias": (2,), "ssm_a": (1, 2), "ssm_norm": (32, 1), "ssm_out": (32, 32)}
+        elif mixer == "convolution":
+            parts |= {"shortconv.in_proj": (32, 96), "shortconv.conv": (3, 32), "shortconv.out_proj": (32, 32)}
+        if feed and not single:
+            parts["post_attention_norm" if qwen else "ffn_norm"] = (32,)
+        if feed == "experts":
+            parts["ffn_gate_inp"] = (32, 3)
+            matrices = ("up", "down") if single else ("gate", "up", "down")
+            parts |= {f"ffn_{name}_exps": (32, 32, 3) for name in matrices}
+            parts |= {f"ffn_{name}_shexp": (32, 32) for name in matrices if qwen or single}
+            parts |= {"ffn_gate_inp_shexp": (32,)} if qwen else {"exp_probs_b.bias": (3,)}
+        elif feed:
+            parts |= {f"ffn_{name}": (32, 32) for name in (("up", "down") if single else ("gate", "up", "down"))}
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in parts.items()}
+    plain = ("ssm_conv1d", "shortconv.conv", "ssm_norm", "ffn_gate_inp", "ssm_a", "ssm_d")
+    tensors = []
+    for name, shape in shapes.items():
+        whole = name if name.endswith((".bias", "ssm_a", "ssm_d")) else name + ".weight"
+        tensors.append((whole, shape, 0 if len(shape) == 1 or name.endswith(plain) else kind))
+    return gguf(keys + words, tensors, fill=True)
 
 
 def models() -> dict[str, bytes]:
@@ -209,6 +292,8 @@ def models() -> dict[str, bytes]:
     }
     for kind in (3, 6, 7, 20):
         files[f"llama_type_{kind}"] = tiny_model("llama", kind, "smollm")
+    for i, arch in enumerate(HYBRIDS):
+        files[arch] = hybrid_model(arch, (8, 2, 3, 7)[i % 4])
     return files
 
 
