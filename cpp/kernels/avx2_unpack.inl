@@ -288,6 +288,19 @@ struct Tq1_0 {
   FLYBALL_INLINE static __m256i pair(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
 };
 
+// Words of a constant table by their numbers, which are in register 0: emulators before QEMU 9.1 take register 4 for none
+// there and read elsewhere (its issue 2474).
+FLYBALL_INLINE __m256i gather(const u32* table, __m256i number) {
+  __m256i to = _mm256_setzero_si256(), all = _mm256_set1_epi32(-1);
+  __asm__("vpgatherdd %1, (%3,%2,4), %0" : "+&x"(to), "+&x"(all) : "Yz"(number), "r"(table));
+  return to;
+}
+FLYBALL_INLINE __m256d gather_pairs(const u32* table, __m128i number) {
+  __m256d to = _mm256_setzero_pd(), all = _mm256_castsi256_pd(_mm256_set1_epi32(-1));
+  __asm__("vgatherdpd %1, (%3,%2,8), %0" : "+&x"(to), "+&x"(all) : "Yz"(number), "r"(table));
+  return to;
+}
+
 // Points of a grid. Their scales are nibbles n for 2 n + 1.
 template <Type t>
 struct OfGrid {
@@ -309,13 +322,12 @@ struct OfGrid {
       const __m256i bits = plane(body, b * grid.n + i, half);
       number = _mm256_or_si256(number, _mm256_and_si256(bits, _mm256_set1_epi32(i32(256u << b))));
     }
+    const u32* const table = grid_points<t>().words;
     if constexpr (words == 1) {
-      const auto* table = reinterpret_cast<const int*>(grid_points<t>().words);
-      to[0] = complete(body, v, half, _mm256_i32gather_epi32(table, number, 4));
+      to[0] = complete(body, v, half, gather(table, number));
     } else {  // both words of each point at once: a gather's time is in the number of its loads
-      const auto* table = reinterpret_cast<const f64*>(grid_points<t>().words);
-      const __m256d low = _mm256_i32gather_pd(table, _mm256_castsi256_si128(number), 8);
-      const __m256d high = _mm256_i32gather_pd(table, _mm256_extracti128_si256(number, 1), 8);
+      const __m256d low = gather_pairs(table, _mm256_castsi256_si128(number));
+      const __m256d high = gather_pairs(table, _mm256_extracti128_si256(number, 1));
       to[0] = complete(body, v, half, every_other<0x88>(low, high));
       to[1] = complete(body, v + 1, half, every_other<0xdd>(low, high));
     }
