@@ -228,6 +228,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
       config.routing.scale = 1;
       break;
     case Architecture::ernie4_5:
+    case Architecture::ernie4_5_moe:
     case Architecture::hunyuan_moe:
     case Architecture::phimoe:
     case Architecture::seed_oss:
@@ -241,8 +242,8 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
 }
 
 // What the file says of a layer's heads and feed-forward. Where it says no head size, the first layer's heads share the
-// embedding's width. The first `n_dense` layers of a mixture have no experts.
-LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 layer, u32 n_dense) {
+// embedding's width. `dense`: the layer has no experts, even if others have.
+LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 layer, bool dense) {
   LayerShape shape;
   const auto number = [&](Str key, u64 otherwise, u64 low, u64 high) {
     return reader.of_layer(key, otherwise, low, high, layer, config.n_blocks);
@@ -252,9 +253,9 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
   if (!reader.status().ok()) return shape;
   shape.n_head_kv = number("attention.head_count_kv", shape.n_head, least_heads, shape.n_head);
   // Experts have a width of their own where an architecture always has them.
-  const bool may_lack = traits.single_blocks || (traits.experts && layer >= n_dense);
+  const bool may_lack = traits.single_blocks || (traits.experts && !dense);
   const u32 n_ff = number("feed_forward_length", may_lack ? 0 : missing, may_lack ? 0 : 1, 1 << 22);
-  const bool routes = traits.experts && layer >= n_dense &&
+  const bool routes = traits.experts && !dense &&
                       (!traits.single_blocks || (n_ff != 0 && reader.optional("expert_count", 0, 0, max_experts) != 0));
   shape.n_ff = n_ff;
   if (routes || (traits.may_have_experts && reader.optional("expert_count", 0, 0, max_experts) != 0)) {
@@ -269,7 +270,7 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
       const u32 width = laguna ? reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22) : 0;
       if (width != 0) shape.n_ff_shared = width;
     }
-    if (traits.shared_expert || traits.may_have_experts || traits.single_blocks) {
+    if (traits.shared_expert || traits.may_share || traits.may_have_experts || traits.single_blocks) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);
     }
@@ -304,8 +305,10 @@ Status read_layers(Arena& arena, Reader& reader, const Traits& traits, Config& c
   const u32 n_dense = traits.shares || traits.leading_dense
                           ? reader.optional("leading_dense_block_count", 0, 0, config.n_layer() - 1)
                           : 0;
+  const u32 step = traits.interleaved ? reader.required("interleave_moe_layer_step", 1, max_layers) : 1;
+  FLYBALL_TRY(reader.status());
   for (u32 i = 0; i < config.n_layer(); ++i) {
-    LayerShape& layer = config.layers[i] = read_shape(reader, traits, config, i, n_dense);
+    LayerShape& layer = config.layers[i] = read_shape(reader, traits, config, i, i < n_dense || (i + 1) % step != 0);
     FLYBALL_TRY(reader.status());
     widen(config.widest, layer);
   }

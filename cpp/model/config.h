@@ -25,6 +25,7 @@ enum class Architecture : u8 {
   granite,
   granitemoe,
   ernie4_5,
+  ernie4_5_moe,
   olmo2,
   exaone4,
   cohere2,

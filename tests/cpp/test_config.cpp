@@ -369,6 +369,25 @@ TEST(experts_follow_dense_layers_and_share_one) {
   CHECK(refused(config_with("glm4moe", fields), Code::corrupt, "glm4moe.expert_gating_func"));
 }
 
+TEST(experts_of_every_nth_layer) {
+  std::vector<Field> fields = {number("expert_count", 8), number("expert_used_count", 2),
+                               number("expert_feed_forward_length", 96), number("leading_dense_block_count", 3)};
+  const std::string key = "ernie4_5-moe.interleave_moe_layer_step";
+  CHECK(refused(config_with("ernie4_5-moe", fields), Code::not_found, key));
+  fields.push_back(number("interleave_moe_layer_step", 2));
+  const auto some = config_with("ernie4_5-moe", fields);
+  REQUIRE(some.ok());
+  for (u32 layer = 0; layer < 6; ++layer) {
+    CHECK_EQ(some.value().layers[layer].n_expert, layer == 3 || layer == 5 ? 8 : 0);
+    CHECK_EQ(some.value().layers[layer].n_ff, layer == 3 || layer == 5 ? 96 : 512);
+    CHECK_EQ(some.value().layers[layer].n_ff_shared, 0);
+  }
+  fields.push_back(number("expert_shared_feed_forward_length", 192));
+  CHECK_EQ(config_with("ernie4_5-moe", fields).value().layers[5].n_ff_shared, 192);
+  fields.push_back(number("interleave_moe_layer_step", 0));
+  CHECK(refused(config_with("ernie4_5-moe", fields), Code::corrupt, key));
+}
+
 TEST(llama_may_be_a_mixture) {
   const auto mixture = config_with("llama", {number("expert_count", 8), number("expert_used_count", 2)});
   REQUIRE(mixture.ok());

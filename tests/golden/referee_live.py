@@ -26,6 +26,7 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("gemma3", {"n_layer": 62, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 64, "post_norm_gain": 0.5}),
     ("mistral3", {"rope_freqs": True, "rope_scaling": "", "yarn": None, "rope_base": 500000.0}),
     ("mistral3", {"yarn": (32.0, 1.0, 0.0)}),
+    ("ernie4_5-moe", {"n_ff_shared": 0, "choice_bias": False, "n_expert_used": 2}),
     ("gpt-oss", {"rope_base_swa": 10000.0, "sliding_window": 7}),
     ("glm4moe", {"expert_norm": False, "expert_scale": 0.0}),
     ("minimax-m2", {"expert_gating": 4}),

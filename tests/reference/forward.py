@@ -38,7 +38,7 @@ ARCHITECTURES = (
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
     *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer", "laguna"),
-    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe"),
+    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "ernie4_5-moe"),
 )
 _GRANITES = ("granite", "granitemoe", "granitehybrid")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
@@ -46,7 +46,10 @@ _LFM2 = ("lfm2", "lfm2moe")
 _NEMOTRON = ("nemotron_h", "nemotron_h_moe")
 _BY_PLACE = ("seed_oss", "gpt-oss", "glm4moe", *_DELTA_NETS)  # name the feed-forward's norm by its place
 # Pairs (2i, 2i+1) rotate.
-_PAIRED = ("llama", "smollm3", *_GRANITES, "ernie4_5", "cohere2", "mistral3", "deepseek2", "muse-glimmer")
+_PAIRED = (
+    *("llama", "smollm3", *_GRANITES, "ernie4_5", "ernie4_5-moe", "cohere2", "mistral3", "deepseek2"),
+    "muse-glimmer",
+)
 
 
 class Adapter:

@@ -237,7 +237,7 @@ def _plain_weights(model: Shape, seed: int) -> Iterable[tuple[str, F32]]:
             yield norm(blk + ("post_attention_norm" if late else "ffn_norm"), s.n_embd)
         if not inner:
             continue
-        if s.n_expert and layer >= s.n_leading_dense:
+        if s.n_expert and layer >= s.n_leading_dense and (layer + 1) % (s.expert_step or 1) == 0:
             yield matrix(blk + "ffn_gate_inp", s.n_expert, s.n_embd, 2.0)
             if s.fused:
                 yield experts(blk + "ffn_gate_up_exps", 2 * s.n_ff, s.n_embd)
@@ -349,6 +349,7 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         "expert_used_count": count("n_expert_used") if s.n_expert else None,
         "expert_feed_forward_length": count("n_ff") if s.n_expert else None,
         "leading_dense_block_count": gf.u32(s.n_leading_dense) if s.n_leading_dense else None,
+        "interleave_moe_layer_step": gf.u32(s.expert_step) if s.expert_step else None,
         "expert_shared_count": gf.u32(s.n_shared) if s.n_shared else None,
         "expert_weights_scale": gf.f32(s.expert_scale) if s.expert_scale else None,
         "expert_weights_norm": None if s.expert_norm is None else gf.boolean(s.expert_norm),

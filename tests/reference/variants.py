@@ -57,6 +57,7 @@ class Shape:
     short_taps: int = 0  # of short convolutions, in such layers
     n_ff_dense: int = 0  # of the leading layers, where those have no experts
     n_leading_dense: int = 0
+    expert_step: int = 0  # of the layers, every such one alone has experts; 0: key absent
     n_shared: int = 0  # experts in one for all tokens
     n_draft: int = 0  # layers of the file that guess further tokens; not in n_layer
     expert_scale: float = 0.0
@@ -243,6 +244,20 @@ VARIANTS: dict[str, Shape] = {
     "smollm3": replace(_LLAMA, arch="smollm3", n_layer=5, tied=True),
     "seed_oss": replace(_LLAMA, arch="seed_oss", qkv_bias=True, head_dim=128, explicit_head_dim=True),
     "ernie4_5": replace(_LLAMA, arch="ernie4_5"),
+    "ernie4_5-moe": replace(
+        _LLAMA,
+        arch="ernie4_5-moe",
+        n_layer=3,
+        n_ff=256,
+        n_ff_dense=512,
+        n_leading_dense=1,
+        expert_step=1,
+        n_expert=8,
+        n_expert_used=3,
+        n_ff_shared=256,
+        choice_bias=True,
+        n_vocab=341,
+    ),
     "qwen35": _QWEN35,
     "lfm2": replace(
         _LLAMA,
