@@ -85,7 +85,8 @@ struct AttentionSplit {
 };
 
 // Attention of consecutive tokens of one sequence with the query heads that share one key/value head. A row is one
-// token's one head. The token at position p sees positions up to p, the last `window` of them if that is not 0.
+// token's one head. The token at position p sees positions from `least` up to p, the last `window` of them if that is
+// not 0.
 struct AttentionTask {
   const CacheHead* cache = nullptr;
   const f32* queries = nullptr;  // (n_tokens, query_stride), of which (n_heads, head_dim) are read
@@ -96,6 +97,7 @@ struct AttentionTask {
   u32 n_heads = 0;
   u32 position = 0;  // of the first token
   u32 window = 0;
+  u32 least = 0;
   f32 scale = 1;                    // score = (q . k) * scale
   f32 softcap = 0;                  // > 0: score = softcap * tanh(score / softcap)
   const f32* sinks = nullptr;       // (n_heads) or null: each head's score of no key, which only takes weight
@@ -106,7 +108,7 @@ struct AttentionTask {
 
   [[gnu::always_inline]] u32 first_seen(u32 token) const {
     const u32 end = position + token + 1;
-    return window != 0 && end > window ? end - window : 0;
+    return max(least, window != 0 && end > window ? end - window : 0);
   }
   // The chunks that any of the tokens sees are [first_chunk(), chunk_end()).
   [[gnu::always_inline]] u32 first_chunk() const { return first_seen(0) / attention_chunk; }

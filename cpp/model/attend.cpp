@@ -47,6 +47,7 @@ class TiledAttention {
   void make_tiles();
   void divide_tiles();
   AttentionTask task_of(const AttentionTile& tile) const;
+  u32 chunk() const { return shape_.sliding && config_.chunked ? config_.sliding_window : 0; }
   void run_item(u32 item, f32* floats) const;
 
   const Engine& engine_;
@@ -66,7 +67,8 @@ AttentionTask TiledAttention::task_of(const AttentionTile& tile) const {
   task.n_tokens = tile.n_tokens;
   task.n_heads = heads_per_kv(shape_);
   task.position = batch_[tile.token].position;
-  task.window = shape_.sliding ? config_.sliding_window : 0;
+  task.window = shape_.sliding && !config_.chunked ? config_.sliding_window : 0;
+  if (chunk() != 0) task.least = task.position / chunk() * chunk();
   task.n_parts = tile.n_parts;
   return task;
 }
@@ -79,6 +81,7 @@ void TiledAttention::make_tiles() {
     ++n_tiles_;
     for (++t; t < batch_.size && tile.n_tokens < most; ++t, ++tile.n_tokens) {
       if (batch_[t].cache != batch_[t - 1].cache || batch_[t].position != batch_[t - 1].position + 1) break;
+      if (chunk() != 0 && batch_[t].position % chunk() == 0) break;  // a tile's tokens see the same first position
     }
     const AttentionTask task = task_of(tile);
     seen += u64(task.position + tile.n_tokens - task.first_seen(0)) * tile.n_tokens;

@@ -46,7 +46,8 @@ void rope_and_store_kv(Pass& pass, u32 layer) {
     }
     const BatchToken& token = pass.batch[t];
     turn(queries, shape.n_head, weights.query_norm);
-    if (config.temperature_scale != 0) table.scale(queries, query_temperature(config, token.position), shape.q_dim());
+    const bool grows = config.temperature_scale != 0 && !(config.still_temperature && shape.rotates);
+    if (grows) table.scale(queries, query_temperature(config, token.position), shape.q_dim());
     if (shape.shares_kv) return;
     f32* const keys = scratch.key + u64(t) * shape.k_dim();
     f32* const values = scratch.value + u64(t) * shape.v_dim();
@@ -103,6 +104,7 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
     weights.key_norm =
         loader.vector(LayerName(i, "attn_k_norm.weight"), whole ? k : shape.head_dim, required && own_kv);
   }
+  if (config.unit_norms && shape.rotates) weights.query_norm = weights.key_norm = loader.constant(1, shape.head_dim);
   if (config.value_norms && own_kv) weights.value_norm = loader.constant(1, shape.value_dim);
   if (config.sinks) weights.sinks = loader.vector(LayerName(i, "attn_sinks.weight"), shape.n_head, true);
   if (config.attention_gate != AttentionGate::none) {

@@ -85,6 +85,28 @@ void read_attention_scale(Reader& reader, Config& config) {
   if (scale != 0) config.attention_scale = f32(scale);
 }
 
+// Three of four layers rotate and attend within chunks; the fourth sees all, and its queries grow with their position.
+// Lengths and the pattern of rotations are not the file's to say, and no key tells which models have norms.
+void read_llama4(Reader& reader, Config& config) {
+  constexpr Str key = "attention.sliding_window";
+  constexpr u32 length = 8192, n_experts_of_maverick = 128;
+  if (reader.optional(key, length, 0, ~u32(0)) == 0)
+    reader.keep(fail(Code::unsupported, reader.full(key), reader.offset(key))
+                << "is 0; Flyball runs llama4 with layers that attend within chunks");
+  read_sliding(reader, config, length, 4);
+  config.chunked = true;
+  for (u32 layer = 3; layer < config.n_layer(); layer += 4) config.layers[layer].rotates = false;
+  config.temperature_scale = 0.1;
+  config.temperature_length = length;
+  config.temperature_offset = 1;
+  config.still_temperature = true;
+  config.unit_norms = config.widest.n_expert != n_experts_of_maverick;
+  config.routing.gating = Gating::sigmoid;
+  config.routing.normalized = false;
+  config.routing.by_logits = true;
+  config.routing.of_inputs = true;
+}
+
 void widen(LayerShape& widest, const LayerShape& shape) {
   constexpr u32 LayerShape::* numbers[] = {
       &LayerShape::n_head,        &LayerShape::n_head_kv,   &LayerShape::head_dim,
@@ -97,6 +119,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
   config.attention_scale = 1 / sqrt32(f32(config.widest.head_dim));
   switch (config.architecture) {
     case Architecture::llama: read_attention_scale(reader, config); break;
+    case Architecture::llama4: read_llama4(reader, config); break;
     case Architecture::mistral3:
       config.temperature_scale = reader.real("attention.temperature_scale", 0, 0, 1e3);
       config.temperature_length = config.rope_original_context;
@@ -270,6 +293,7 @@ LayerShape read_shape(Reader& reader, const Traits& traits, Config& config, u32 
       const u32 width = laguna ? reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22) : 0;
       if (width != 0) shape.n_ff_shared = width;
     }
+    if (traits.equal_shared) shape.n_ff_shared = shape.n_ff;
     if (traits.shared_expert || traits.may_share || traits.may_have_experts || traits.single_blocks) {
       shape.n_ff_shared = reader.optional("expert_shared_feed_forward_length", 0, 0, 1 << 22);
       if (shape.n_ff_shared == 0 && traits.shared_expert) shape.n_ff_shared = max(n_ff, 1u);

@@ -10,6 +10,7 @@ namespace flyball::model {
 // Other names are the same model: mistral files say `llama`, qwen3vl is qwen3 with an image part.
 enum class Architecture : u8 {
   llama,
+  llama4,
   mistral3,
   qwen2,
   qwen3,
@@ -115,7 +116,7 @@ struct LayerShape {
   u64 first_state = 0;   // among the floats of a sequence's state
   u64 first_input = 0;   // among a token's inputs to the states of all layers
   bool rotates = true;   // its queries and keys turn by their positions
-  bool sliding = false;  // sees the last Config::sliding_window positions
+  bool sliding = false;  // sees the last Config::sliding_window positions, or those of its chunk
 
   u32 q_dim() const { return n_head * head_dim; }
   u32 k_dim() const { return n_head_kv * head_dim; }
@@ -127,6 +128,8 @@ struct LayerShape {
 struct Routing {
   Gating gating = Gating::softmax;
   bool normalized = true;  // the weights of a token's experts are divided by their sum
+  bool by_logits = false;  // llama4: experts compete by the logits themselves
+  bool of_inputs = false;  // llama4: the weights multiply what experts read, not what they give
   f32 scale = 1;           // of those weights
   u32 n_group = 1;         // of experts, of which a token's come from the best n_group_used
   u32 n_group_used = 1;
@@ -176,16 +179,19 @@ struct Config {
   f32 post_norm_eps = 0;        // of the norms after attention and feed-forward
   bool embedding_norm = false;  // muse-glimmer: embeddings have a norm without weights
   Activation activation = Activation::silu;
-  bool post_norms = false;     // gemma: a norm after attention and after the feed-forward, before the residual sum
-  f32 embedding_scale = 1;     // gemma: sqrt(n_embd)
-  f32 attention_scale = 0;     // 1 / sqrt(head_dim) unless the architecture says otherwise
-  f32 attention_softcap = 0;   // 0: none
-  f64 temperature_scale = 0;   // mistral3: queries grow with the logarithm of their position; 0: they do not
-  u32 temperature_length = 1;  // positions that share a factor
+  bool post_norms = false;         // gemma: a norm after attention and after the feed-forward, before the residual sum
+  f32 embedding_scale = 1;         // gemma: sqrt(n_embd)
+  f32 attention_scale = 0;         // 1 / sqrt(head_dim) unless the architecture says otherwise
+  f32 attention_softcap = 0;       // 0: none
+  f64 temperature_scale = 0;       // mistral3: queries grow with the logarithm of their position; 0: they do not
+  u32 temperature_length = 1;      // positions that share a factor
+  u32 temperature_offset = 0;      // added to a position before
+  bool still_temperature = false;  // llama4: layers that do not rotate alone have it
   f32 final_softcap = 0;
   f32 residual_scale = 1;  // granite: of what attention and feed-forward add
   f32 logit_scale = 1;     // granite
   u32 sliding_window = 0;  // keys a sliding layer sees, the query's own included; 0: no layer slides
+  bool chunked = false;    // llama4: a sliding layer sees from the last multiple of sliding_window on
 
   Str ffn_norm = "ffn_norm.weight";  // the tensor's name
   bool single_blocks = false;        // nemotron_h: a layer is one block: attention, a recurrence or a feed-forward
@@ -200,6 +206,7 @@ struct Config {
   bool optional_norms = false;        // of those: where the file has them
   bool whole_norms = false;           // of those: one for all heads of a token
   bool norms_after_rotation = false;  // of those: they read what has turned
+  bool unit_norms = false;            // llama4: of layers that rotate, instead, and without weights
   bool pre_norms = true;          // norms before attention and feed-forward; else those after them are the only ones
   bool layer_norms = false;       // norms subtract the mean first
   bool parallel = false;          // attention and feed-forward read the same norm, and both join the residual after it

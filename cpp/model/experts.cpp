@@ -49,6 +49,15 @@ void gather(const Activations& from, u32 t, const ExpertScratch& scratch, u32 ro
   }
 }
 
+// The same, multiplied by a weight before it is quantized.
+void gather_weighted(const kernels::Table& table, const Activations& from, u32 t, f32 weight, u32 kinds,
+                     const ExpertScratch& scratch, u32 row) {
+  f32* const to = scratch.gathered + u64(row) * from.cols;
+  memcpy(to, from.x + u64(t) * from.cols, from.cols * sizeof(f32));
+  table.scale(to, weight, from.cols);
+  table.quantize(scratch.inputs, kinds, row, row + 1);
+}
+
 struct Target {
   Span<const Matrix> matrices;  // (n_expert)
   const f32* biases;            // (n_expert, stride) or null
@@ -153,7 +162,7 @@ bool allocate_experts(Arena& arena, const Config& config, u32 kinds, u64 n, Expe
   const Span<u32> first = arena.allocate<u32>(widest.n_expert + 1);
   scratch.logits = logits.data, scratch.weights = weights.data;
   scratch.chosen = chosen.data, scratch.row = row.data, scratch.first = first.data;
-  if (kinds & 1u << u32(kernels::ActivationKind::none)) {
+  if (kinds & 1u << u32(kernels::ActivationKind::none) || config.routing.of_inputs) {
     const Span<f32> gathered = arena.allocate<f32>(rows * config.n_embd);
     if (gathered.empty()) return false;
     scratch.gathered = gathered.data;
@@ -235,7 +244,11 @@ bool run_experts(Pass& pass, u32 layer) {
   own.inputs.n_tokens = n_rows;
   own.inputs.cols = n_embd;
   own.inputs.x = own.gathered;
-  linear.each_token(n_rows, n_embd / 16, [&](u32 place) { gather(x, place / n_used, own, own.row[place]); });
+  const bool of_inputs = pass.config.routing.of_inputs;
+  linear.each_token(n_rows, of_inputs ? n_embd : n_embd / 16, [&](u32 place) {
+    if (!of_inputs) return gather(x, place / n_used, own, own.row[place]);
+    gather_weighted(pass.table, x, place / n_used, own.weights[place], inner_kinds(weights), own, own.row[place]);
+  });
 
   const bool gated = !weights.gate.empty();
   const Target inner[] = {{weights.up, weights.up_bias, gated ? scratch.up : scratch.gate},
@@ -254,7 +267,7 @@ bool run_experts(Pass& pass, u32 layer) {
     for (u32 i = 0; i < n_used; ++i) {
       const u64 place = u64(t) * n_used + i;
       f32* const output = own.outputs + u64(own.row[place]) * n_embd;
-      pass.table.scale(output, own.weights[place], n_embd);
+      if (!of_inputs) pass.table.scale(output, own.weights[place], n_embd);
       if (i == 0)
         memcpy(sum, output, n_embd * sizeof(f32));
       else

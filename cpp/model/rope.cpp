@@ -82,7 +82,8 @@ Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weight
 }
 
 f32 query_temperature(const Config& config, u32 position) {
-  return f32(1 + config.temperature_scale * log64(1 + position / config.temperature_length));
+  return f32(1 +
+             config.temperature_scale * log64(1 + (position + config.temperature_offset) / config.temperature_length));
 }
 
 void rope_angles(Span<const f64> frequencies, f64 magnitude, u32 position, f32* cosines, f32* sines) {

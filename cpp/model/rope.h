@@ -19,7 +19,7 @@ Result<Rope> make_rope(Arena& arena, const Config& config, const Weights& weight
 // cosines, sines: one for each frequency
 void rope_angles(Span<const f64> frequencies, f64 magnitude, u32 position, f32* cosines, f32* sines);
 
-// mistral3's factor of a query.
+// A query's factor that grows with its position.
 f32 query_temperature(const Config& config, u32 position);
 
 }  // namespace flyball::model

@@ -78,7 +78,7 @@ void route(const kernels::Table& table, const Routing& routing, const LayerShape
     for (u32 i = 0; i < n; ++i) weights[i] = weight(logits[chosen[i]]);
   };
   if (routing.gating == Gating::softmax && !by_logits) softmax(logits, n_expert, in_place);
-  if (routing.gating == Gating::sigmoid) in_place(sigmoid32);
+  if (routing.gating == Gating::sigmoid && !routing.by_logits) in_place(sigmoid32);
   if (routing.gating == Gating::sqrt_softplus) in_place([](f32 logit) { return sqrt32(softplus32(logit)); });
 
   const auto score = [&](u32 expert) { return bias ? logits[expert] + bias[expert] : logits[expert]; };
@@ -87,6 +87,7 @@ void route(const kernels::Table& table, const Routing& routing, const LayerShape
   choose(n_expert, n, score, [&](u32 expert) { return groups >> (expert / group_size) & 1; }, chosen);
 
   of_chosen([](f32 weight) { return weight; });
+  if (routing.gating == Gating::sigmoid && routing.by_logits) of_chosen(sigmoid32);
   if (by_logits) softmax(logits, n_expert, of_chosen);
   if (routing.gating == Gating::softmax_of_chosen) softmax(weights, n, of_chosen);
   sort_by_weight(n, chosen, weights);

@@ -6,6 +6,13 @@ namespace {
 constexpr Str late_norm = "post_attention_norm.weight";  // some name the feed-forward's norm by its place
 constexpr Traits architectures[] = {
     {.name = "llama", .architecture = Architecture::llama, .rope_neox = false, .may_have_experts = true},
+    {.name = "llama4",
+     .architecture = Architecture::llama4,
+     .rope_neox = false,
+     .norms_after_rotation = true,
+     .experts = true,
+     .equal_shared = true,
+     .interleaved = true},
     {.name = "mistral3", .architecture = Architecture::mistral3, .rope_neox = false, .may_have_experts = true},
     {.name = "qwen2", .architecture = Architecture::qwen2},
     {.name = "qwen3", .architecture = Architecture::qwen3, .query_key_norms = true},

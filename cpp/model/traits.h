@@ -23,6 +23,7 @@ struct Traits {
   bool may_have_experts = false;  // and one of them that every token has, as the file says
   bool wide_experts = false;      // each is as wide as a dense feed-forward would be
   bool shared_expert = false;     // as wide as feed_forward_length where the file does not say
+  bool equal_shared = false;      // as wide as the others
   bool may_share = false;         // an expert that every token has, where the file gives its width
   bool leading_dense = false;     // the first layers may be dense
   bool interleaved = false;       // of the layers, every N-th alone has experts

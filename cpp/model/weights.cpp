@@ -13,8 +13,9 @@ void load_rope_factors(Loader& loader, const Config& config, Weights& weights) {
       loader.fail_with(fail(Code::corrupt, "rope_factors_long.weight") << "long and short factors must come together");
     weights.rope_factors_long = loader.vector("rope_factors_long.weight", pairs, false);
     weights.rope_factors_short = loader.vector("rope_factors_short.weight", pairs, false);
-  } else if (config.architecture == Architecture::llama || config.architecture == Architecture::mistral3 ||
-             config.architecture == Architecture::exaone4 || config.architecture == Architecture::gemma4) {
+  } else if (config.architecture == Architecture::llama || config.architecture == Architecture::llama4 ||
+             config.architecture == Architecture::mistral3 || config.architecture == Architecture::exaone4 ||
+             config.architecture == Architecture::gemma4) {
     weights.rope_factors = loader.vector("rope_freqs.weight", pairs, false);
   }
 }

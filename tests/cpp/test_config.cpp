@@ -8,8 +8,11 @@
 #include "opened_gguf.h"
 
 #include "host/host.h"
+#include "model/rope.h"
 
 using flyball::Code;
+using flyball::f32;
+using flyball::f64;
 using flyball::u32;
 using flyball::u64;
 using flyball::model::Config;
@@ -386,6 +389,32 @@ TEST(experts_of_every_nth_layer) {
   CHECK_EQ(config_with("ernie4_5-moe", fields).value().layers[5].n_ff_shared, 192);
   fields.push_back(number("interleave_moe_layer_step", 0));
   CHECK(refused(config_with("ernie4_5-moe", fields), Code::corrupt, key));
+}
+
+TEST(llama4_attends_in_chunks_of_one_length) {
+  std::vector<Field> fields = {number("expert_count", 16), number("expert_used_count", 1),
+                               number("expert_feed_forward_length", 96), number("interleave_moe_layer_step", 2)};
+  const auto scout = config_with("llama4", fields);
+  REQUIRE(scout.ok());
+  const Config& c = scout.value();
+  CHECK(c.chunked && c.unit_norms);
+  CHECK_EQ(c.sliding_window, 8192);
+  for (u32 layer = 0; layer < 6; ++layer) {
+    CHECK_EQ(c.layers[layer].sliding, layer != 3);
+    CHECK_EQ(c.layers[layer].rotates, layer != 3);
+    CHECK_EQ(c.layers[layer].n_expert, layer % 2 == 1 ? 16 : 0);
+    CHECK_EQ(c.layers[layer].n_ff_shared, layer % 2 == 1 ? 96 : 0);
+  }
+  const f64 ln2 = 0.69314718055994531;
+  CHECK_EQ(query_temperature(c, 8190), 1.0f);
+  CHECK_EQ(query_temperature(c, 8191), f32(1 + 0.1 * ln2));
+  CHECK_EQ(query_temperature(c, 3 * 8192 - 1), f32(1 + 0.1 * 2 * ln2));
+  fields.push_back(number("attention.sliding_window", 32));  // what llama.cpp runs has one length
+  CHECK_EQ(config_with("llama4", fields).value().sliding_window, 8192);
+  fields.push_back(number("expert_count", 128));
+  CHECK(!config_with("llama4", fields).value().unit_norms);
+  fields.push_back(number("attention.sliding_window", 0));
+  CHECK(refused(config_with("llama4", fields), Code::unsupported, "llama4.attention.sliding_window"));
 }
 
 TEST(llama_may_be_a_mixture) {

@@ -60,7 +60,8 @@ struct Setting {
   u32 n_tokens = 1;
   u32 n_parts = 1;
   const f32* sinks = nullptr;  // (n_heads)
-  u32 window() const { return first == 0 ? 0 : position + 1 - first; }
+  bool chunk = false;          // all tokens see from `first` on, else as far back as the last one does
+  u32 window() const { return first == 0 || chunk ? 0 : position + 1 - first; }
   u32 n_rows() const { return n_heads * n_tokens; }
 };
 
@@ -78,6 +79,7 @@ std::vector<f32> attend(const Table& table, const Cache& cache, const std::vecto
   task.query_stride = query_stride, task.out_stride = out_stride;
   task.n_tokens = s.n_tokens, task.n_heads = s.n_heads;
   task.position = s.position + 1 - s.n_tokens, task.window = s.window();
+  task.least = s.chunk ? s.first : 0;
   task.scale = 1.0f / std::sqrt(f32(dim)), task.softcap = s.softcap, task.sinks = s.sinks;
   const u64 n_chunks = task.chunk_end() - task.first_chunk();
   Buffer<f32> sums(n_chunks * kernels::attention_sums_floats(s.n_rows(), value_dim), 0xff);
@@ -105,7 +107,7 @@ std::vector<f32> attend_one_by_one(const Cache& cache, const std::vector<f32>& q
     Setting one = s;
     one.n_tokens = one.n_parts = 1;
     one.position = s.position + 1 - s.n_tokens + t;
-    one.first = s.window() != 0 && one.position >= s.window() ? one.position + 1 - s.window() : 0;
+    if (!s.chunk) one.first = s.window() != 0 && one.position >= s.window() ? one.position + 1 - s.window() : 0;
     const std::vector<f32> own(queries.begin() + t * floats, queries.begin() + (t + 1) * floats);
     const std::vector<f32> out = attend(kernels::scalar_table, cache, own, one);
     all.insert(all.end(), out.begin(), out.end());
@@ -237,6 +239,27 @@ TEST(attend_tiles) {
       }
     }
     for (const u32 n_parts : {2u, 3u}) compare(cache, {4, 0, 831, 0, 1, n_parts}, random, false);
+  }
+}
+
+// Tokens that see from a common position on, not as far back each.
+TEST(attend_from_a_position) {
+  Random random(11);
+  for (const CacheType type : cache_types) {
+    Cache cache(type, 64, 64, 832);
+    fill(cache, 832, random, kernels::scalar_table);
+    for (const u32 first : {1u, 16u, 255u, 256u, 300u, 512u, 600u}) {
+      for (const u32 n_tokens : {1u, 2u, 5u, 21u}) {
+        for (const u32 position : {first + n_tokens - 1, first + 40u, 800u}) {
+          for (const u32 n_parts : {1u, 2u}) {
+            if (n_parts > position / 256 - first / 256 + 1) continue;
+            Setting s = {3, first, position, 0, n_tokens, n_parts};
+            s.chunk = true;
+            compare(cache, s, random, n_tokens == 1);
+          }
+        }
+      }
+    }
   }
 }
 

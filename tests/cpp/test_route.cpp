@@ -10,6 +10,8 @@
 #include "test.h"
 #include "test_kernels_util.h"
 
+#include "base/math.h"
+
 namespace {
 
 using flyball::f32;
@@ -51,6 +53,21 @@ std::vector<f64> expected_scores(Gating gating, const std::vector<f32>& logits) 
 }
 
 }  // namespace
+
+// Sigmoids of large logits are one number: llama4's experts compete before it.
+TEST(route_by_logits_before_their_sigmoid) {
+  Routing routing;
+  routing.gating = Gating::sigmoid, routing.normalized = false;
+  const std::vector<f32> logits = {0.5f, 30, 40, -1, 35};
+  CHECK(route(routing, 1, logits).chosen == std::vector<u32>{1});
+  routing.by_logits = true;
+  const Routed one = route(routing, 1, logits);
+  CHECK(one.chosen == std::vector<u32>{2});
+  CHECK_EQ(one.weights[0], 1.0f);
+  const Routed four = route(routing, 4, logits);
+  CHECK((four.chosen == std::vector<u32>{1, 2, 4, 0}));  // by weight, then by number
+  CHECK_EQ(four.weights[3], flyball::sigmoid32(0.5f));
+}
 
 TEST(route_by_each_gating) {
   kernel_test::Random random(3);

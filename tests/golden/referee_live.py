@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import flyball
+from tests.python.engine.test_llama4 import CHUNK, IDS, NARROW
 from tests.reference import forward, llama
 from tests.reference.adapters import write_adapter
 from tests.reference.distance import distance
@@ -27,6 +30,8 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("mistral3", {"rope_freqs": True, "rope_scaling": "", "yarn": None, "rope_base": 500000.0}),
     ("mistral3", {"yarn": (32.0, 1.0, 0.0)}),
     ("ernie4_5-moe", {"n_ff_shared": 0, "choice_bias": False, "n_expert_used": 2}),
+    ("llama4", {"n_layer": 4, "n_expert": 128, "n_ff": 32, "n_ff_shared": 32, "n_expert_used": 2}),
+    ("llama4", {"rope_base_swa": 20000.0, "rope_freqs": False}),
     ("gpt-oss", {"rope_base_swa": 10000.0, "sliding_window": 7}),
     ("glm4moe", {"expert_norm": False, "expert_scale": 0.0}),
     ("minimax-m2", {"expert_gating": 4}),
@@ -55,3 +60,13 @@ def test_llama_cpp_agrees(arch: str, overrides: dict[str, Any], tmp_path: Path) 
     # llama.cpp takes gemma's GELU from a table of float16, and qwen2vl's angles from repeated multiplication.
     assert found.logit_difference_max < (2e-2 if arch.startswith("gemma") else 1e-3)
     assert found.kl_mean < (2e-6 if arch.startswith("gemma") else 1e-7 if arch == "qwen2vl" else 1e-9)
+
+
+def test_llama_cpp_agrees_with_flyball_beyond_a_chunk(tmp_path: Path) -> None:
+    """Of Llama 4's 8192 positions, for which the referee's matrices would be too large."""
+    path = write_model(tmp_path / "model.gguf", "llama4", "F32", n_layer=4, **NARROW).path
+    theirs = llama.logits(path, IDS, replace(llama.EXACT, n_ctx=CHUNK + 512))
+    with flyball.Model.load(path, context=CHUNK + 512, cache_type="f32") as model:
+        ours = model.logits(IDS)
+    after = slice(CHUNK - 2, None)
+    assert ((ours - theirs)[after] ** 2).sum() < 1e-6 * (theirs[after] ** 2).sum()

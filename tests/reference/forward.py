@@ -38,7 +38,7 @@ ARCHITECTURES = (
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
     *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer", "laguna"),
-    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "ernie4_5-moe"),
+    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "ernie4_5-moe", "llama4"),
 )
 _GRANITES = ("granite", "granitemoe", "granitehybrid")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
@@ -48,7 +48,7 @@ _BY_PLACE = ("seed_oss", "gpt-oss", "glm4moe", *_DELTA_NETS)  # name the feed-fo
 # Pairs (2i, 2i+1) rotate.
 _PAIRED = (
     *("llama", "smollm3", *_GRANITES, "ernie4_5", "ernie4_5-moe", "cohere2", "mistral3", "deepseek2"),
-    "muse-glimmer",
+    *("muse-glimmer", "llama4"),
 )
 
 
@@ -161,7 +161,7 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
     # Per-pair divisors: Llama 3.1's one tensor, or Phi-3's two, chosen by the size of the context, not by position.
     length = "long" if n_ctx > original else "short"
     for name in ("rope_freqs.weight", f"rope_factors_{length}.weight"):
-        if file.has(name) and file.arch in ("llama", "mistral3", "phi3", "phimoe", "exaone4"):
+        if file.has(name) and file.arch in ("llama", "llama4", "mistral3", "phi3", "phimoe", "exaone4"):
             frequency = frequency / file.tensor(name)
             break
 
@@ -183,6 +183,16 @@ def _rope(file: File, head_dim: int, base: float, factor: float, n_ctx: int) -> 
     return Rope(frequency, magnitude, interleaved=file.arch in _PAIRED)
 
 
+def _temperature(file: File) -> tuple[float, int, int]:
+    if file.arch == "llama4":
+        return 0.1, 8192, 1
+    scale: float = file.get("attention.temperature_scale", 0.0) if file.arch in ("mistral3", "deepseek2") else 0.0
+    length: int = file.get("attention.temperature_length", 0) or 1
+    if file.arch == "mistral3":
+        length = file.get("rope.scaling.original_context_length", file.get("context_length", 0))
+    return scale, length, 0
+
+
 @dataclass(frozen=True)
 class Description:
     """Everything but the weights. Layers that slide see `window` keys, their own included, and use `rope_sliding`."""
@@ -195,7 +205,7 @@ class Description:
     post_eps: float  # of the norms after attention and feed-forward
     embedding_scale: float
     attention_scale: float
-    temperature: tuple[float, int]  # queries times 1 + scale ln(1 + floor(position / length)): scale, length
+    temperature: tuple[float, int, int]  # queries times 1 + scale ln(1 + floor((position + first) / length))
     activation: Callable[[F64, F64], F64]  # of gate and up
     attention_cap: float  # 0: none
     final_cap: float  # 0: none
@@ -229,7 +239,7 @@ def describe(file: File, n_ctx: int) -> Description:
     def granites(key: str) -> float:
         return (granite and file.get(key, 0.0)) or 1.0
 
-    rotates = [file.arch not in ("smollm3", "afmoe") or layer % 4 != 3 for layer in range(n_layer)]
+    rotates = [file.arch not in ("smollm3", "afmoe", "llama4") or layer % 4 != 3 for layer in range(n_layer)]
     unrotated = file.arch in ("granite", "granitehybrid") and not file.get("rope.scaling.finetuned", True)
     if unrotated or file.arch in _NEMOTRON:
         rotates = [False] * n_layer
@@ -248,6 +258,9 @@ def describe(file: File, n_ctx: int) -> Description:
         base *= alpha ** (head_dim / (head_dim - 2))
     if file.arch in ("afmoe", "muse-glimmer", "laguna"):
         window, period = file.get("attention.sliding_window", 0), 4
+        base_sliding = file.get("rope.freq_base_swa", base)
+    if file.arch == "llama4":  # a chunk's length, whatever the key says
+        window, period = 8192, 4
         base_sliding = file.get("rope.freq_base_swa", base)
     if file.arch == "gpt-oss":
         window, period = file.get("attention.sliding_window", 0), 2
@@ -282,12 +295,7 @@ def describe(file: File, n_ctx: int) -> Description:
         logit_scale=1 / file.get("logit_scale", 1.0) if muse or file.arch == "cohere2" else granites("logit_scale"),
         rotates=rotates,
         attention_scale=scale,
-        temperature=(
-            file.get("attention.temperature_scale", 0.0) if file.arch in ("mistral3", "deepseek2") else 0.0,
-            file.get("rope.scaling.original_context_length", file.get("context_length", 0))
-            if file.arch == "mistral3"
-            else file.get("attention.temperature_length", 0) or 1,
-        ),
+        temperature=_temperature(file),
         activation=activation,
         attention_cap=file.get("attn_logit_softcapping", 50.0) if file.arch == "gemma2" else 0.0,
         final_cap=file.get("final_logit_softcapping", 30.0 if file.arch == "gemma2" else 0.0) if gemma or muse else 0.0,
@@ -369,11 +377,16 @@ class Referee:
         q, k = self.norm_heads(blk + "attn_q_norm", q), self.norm_heads(blk + "attn_k_norm", k)
         if d.rotates[layer] and not late:
             q, k = rope.apply(q), rope.apply(k)
-        warmth, length = d.temperature
-        q = q * (1 + warmth * np.log(1 + np.arange(n) // length))[:, None, None]
+        llama4 = self.file.arch == "llama4"
+        if d.rotates[layer] and llama4 and self.file.get("expert_count", 0) != 128:
+            q, k = (rms_norm(x, np.ones(d.head_dim), d.eps) for x in (q, k))
+        warmth, length, first = d.temperature
+        if not (llama4 and d.rotates[layer]):
+            q = q * (1 + warmth * np.log(1 + (np.arange(n) + first) // length))[:, None, None]
 
         distance = np.arange(n)[:, None] - np.arange(n)  # of key (column) behind query (row)
-        visible = (distance >= 0) & ((distance < d.window) | (not d.sliding[layer]))
+        near = np.arange(n) >= np.arange(n)[:, None] // d.window * d.window if llama4 else distance < d.window
+        visible = (distance >= 0) & (near | (not d.sliding[layer]))
         sinks = self.file.optional(blk + "attn_sinks.weight")
         out = np.empty((n, n_head, d.head_dim))
         for head in range(n_head):
@@ -410,7 +423,10 @@ class Referee:
         for t, (chosen, weights) in enumerate(zip(*routed, strict=True)):
             for expert, weight in zip(chosen, weights, strict=True):
                 gate_bias, up_bias, down_bias = (0 if bias is None else bias[expert] for bias in biases)
-                hidden = self.d.activation(gate[expert] @ x[t] + gate_bias, up[expert] @ x[t] + up_bias)
+                token = x[t]
+                if self.d.routing.of_inputs:
+                    token, weight = weight * token, 1.0
+                hidden = self.d.activation(gate[expert] @ token + gate_bias, up[expert] @ token + up_bias)
                 out[t] += weight * (down[expert] @ hidden + down_bias)
         if self.file.has(blk + "up_shexp.weight"):  # one for all tokens
             up_shared = self.linear(blk + "up_shexp", x)

@@ -40,7 +40,7 @@ def latent_attention(referee: Referee, layer: int, x: F64) -> F64:
         value_of = referee.matrix(blk + "attn_v_b")
     turned = rope.apply(latent[:, None, rank:])[:, 0]
     q_turned = rope.apply(q[..., plain:])
-    warmth, length = d.temperature
+    warmth, length, _ = d.temperature
     heat = (1 + warmth * np.log(1 + np.arange(n) // length))[:, None]
     factor = referee.file.get("rope.scaling.factor", 0.0) or 1.0
     magnitude = rope.magnitude

@@ -27,6 +27,7 @@ class Routing:
     scale: float
     n_group: int
     n_group_used: int
+    of_inputs: bool = False  # llama4: weights multiply what experts read, and the logits themselves choose
 
 
 def read_routing(arch: str, get: Callable[[str, Any], Any]) -> Routing:
@@ -40,8 +41,10 @@ def read_routing(arch: str, get: Callable[[str, Any], Any]) -> Routing:
         normalized, scale = True, 1.0
     if arch == "lfm2moe":
         normalized = True
+    if arch == "llama4":
+        gating, normalized = "sigmoid", False
     groups = [get(f"expert_group_{count}", 1) for count in ("count", "used_count")]
-    return Routing(gating, normalized, scale, *groups)
+    return Routing(gating, normalized, scale, groups[0], groups[1], of_inputs=arch == "llama4")
 
 
 def route(r: Routing, n_used: int, logits: F64, bias: F64 | None) -> tuple[npt.NDArray[np.intp], F64]:
@@ -53,7 +56,7 @@ def route(r: Routing, n_used: int, logits: F64, bias: F64 | None) -> tuple[npt.N
         share = 1 / (1 + np.exp(-logits))
     if r.gating == "softplus":
         share = np.sqrt(np.log1p(np.exp(logits)))
-    score = share if bias is None else share + bias
+    score = logits if r.of_inputs else share if bias is None else share + bias
     if r.n_group > 1:  # groups compete by the sum of their two best
         of_groups = score.reshape(len(score), r.n_group, -1)
         sums = np.sort(of_groups, axis=-1)[..., -2:].sum(axis=-1)

@@ -315,6 +315,17 @@ _FORMATS: tuple[tuple[tuple[str, ...], Tagged | Channels], ...] = (
     ),
     (("<tool_call>",), Tagged("hermes", _HERMES)),
     (
+        ("<|python_start|>",),
+        Tagged(
+            "llama 4",
+            (
+                CallForm("{", (), json_calls(known=True), json=True, first=True, keep_open=True),
+                CallForm("[", ("]",), readers.bare_python_calls, first=True, keep_open=True),
+            ),
+            drops=("<|python_start|>", "<|python_end|>"),
+        ),
+    ),
+    (
         ('Respond in the format {"name": function name, "parameters"',),
         Tagged(
             "llama 3",

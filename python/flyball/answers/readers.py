@@ -272,6 +272,29 @@ def python_calls(symbols: Symbols, tools: Tools) -> Reader:
     return _guarded(read)
 
 
+def bare_python_calls(_: Symbols, tools: Tools) -> Reader:
+    """The same where no tag tells calls from text: the list begins with the name of a tool, and has others of them."""
+    names = Types(tools).names
+    begins = re.compile(rf"\[\s*(?:{'|'.join(map(re.escape, sorted(names)))})\s*\(")
+
+    def parse(text: str) -> ast.expr:
+        try:
+            return ast.parse(text, mode="eval").body
+        except SyntaxError:
+            raise Incomplete from None
+
+    def read(body: str, final: bool) -> Calls:
+        if not names or not begins.match(body):
+            return None
+        tree = parse(body)
+        if not isinstance(tree, ast.List):
+            return None
+        calls = [_python_call(node) for node in tree.elts]
+        return calls if names.issuperset(call.name for call in calls) else None
+
+    return _guarded(read)
+
+
 def _python_call(node: ast.expr) -> ToolCall:
     if not isinstance(node, ast.Call) or node.args:
         raise ValueError("not a call with named arguments")

@@ -64,6 +64,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cohere2": ("cohere2", "Q6_K", SMALL),
     "hunyuan-dense": ("hunyuan-dense", "Q5_1", SMALL),
     "hunyuan-moe": ("hunyuan-moe", "F32", SMALL | {"n_ff": 32, "n_ff_shared": 32, "n_expert": 3, "n_expert_used": 2}),
+    "llama4": (
+        "llama4",
+        "Q4_0",
+        SMALL | {"n_layer": 2, "n_ff": 32, "n_ff_dense": 32, "n_ff_shared": 32, "n_expert": 3},
+    ),
     "ernie4_5-moe": (
         "ernie4_5-moe",
         "Q5_1",
