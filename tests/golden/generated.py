@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -36,7 +37,10 @@ LIMIT = 1e-6  # of the error; what llama.cpp allows its own backends is 1e-4
 FLIP = 1e-3  # error of one position, from which on rounding alone does not explain it
 MOST_FLIPS = 0.1  # of all positions
 
-UNUSED = {"qwen2vl": ("output.bias",)}  # what llama.cpp loads and leaves out of its computation
+UNUSED = {  # what llama.cpp loads and leaves out of its computation, without the layer
+    "qwen2vl": ("output.bias",),
+    "ernie4_5-moe": ("attn_output.bias",),
+}
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,13 @@ def complete(source: Path, path: Path, scaled: bool) -> tuple[str, int, bool]:
     n_vocab = int(embedding.shape[-1])
     metadata = {key: value for key, value in metadata_of(reader).items() if not key.startswith("tokenizer.")}
     arch = str(reader.fields["general.architecture"].contents())
-    left_out = ("rope_freqs.", "rope_factors_", "cls.", *UNUSED.get(arch, ()))
+    left_out = ("rope_freqs.", "rope_factors_", "cls.")
+    unused = UNUSED.get(arch, ())
     tensors = [
         _copy(tensor)
         for tensor in reader.tensors
-        if not tensor.name.startswith(left_out) and (scaled or not tensor.name.endswith(".scale"))
+        if not tensor.name.startswith(left_out) and re.sub(r"^blk\.\d+\.", "", tensor.name) not in unused
+        if scaled or not tensor.name.endswith(".scale")
     ]
     gf.write_gguf(path, metadata | vocabulary(n_vocab), tensors)
     counts = [reader.get_field(f"{arch}.expert_{name}count") for name in ("", "used_")]
