@@ -85,7 +85,7 @@ void load_attention(Loader& loader, const Config& config, u32 i, Attention& weig
   } else {
     weights.query = loader.matrix(LayerName(i, "attn_q.weight"), config.n_embd, q);
     const gguf::Tensor* const key = loader.find(LayerName(i, "attn_k.weight"), config.n_embd, k, own_kv);
-    const gguf::Tensor* const value = loader.find(LayerName(i, "attn_v.weight"), config.n_embd, v, !config.value_norms);
+    const gguf::Tensor* const value = loader.find(LayerName(i, "attn_v.weight"), config.n_embd, v, !config.raw_values);
     if (own_kv) weights.key = loader.pack(key, 0, k);
     if (own_kv) weights.value = loader.pack(value, 0, v);
   }

@@ -9,6 +9,9 @@ namespace flyball::model {
 Span<const Sequence> find_sequences(Span<const BatchToken> batch, Span<Sequence> found);
 bool mark_adapted(Span<const BatchToken> batch, Scratch& scratch);  // fills scratch.adapters.tokens; false: no adapter
 
+struct Pass;
+void join_laurel(const Pass& pass, u32 t);  // adds it to the residual, and halves the variance of the sum
+
 // One call of forward(), shared by the blocks. A block reads the residual and leaves its output in scratch.normed.
 struct Pass {
   Pass(const Engine& engine_, const Config& config_, const Weights& weights_, Scratch& scratch_,
@@ -45,10 +48,12 @@ struct Pass {
       add_residual(t, weights.layers[layer].attention_post_norm);
     else if (layer > 0)
       finish_layer(t, layer - 1);
+    if (config.laurel_rank != 0) join_laurel(*this, t);
   }
 
   // The same for the last block of layer `layer`, whose output the next layer reads.
   void finish_layer(u32 t, u32 layer) {
+    if (config.streams) return;  // the streams have it
     const Layer& about = weights.layers[layer];
     add_residual(t, config.n_embd_per_layer != 0 ? about.input.post_norm : about.ffn_post_norm);
     if (about.output_scale) table.scale(scratch.residual + u64(t) * config.n_embd, *about.output_scale, config.n_embd);
@@ -124,6 +129,22 @@ u32 kinds_of(const LayerInput& weights);
 u64 layer_input_floats(const Config& config, u64 n);
 [[nodiscard]] bool make_layer_inputs(Pass& pass);
 [[nodiscard]] bool run_layer_input(Pass& pass, u32 layer);
+
+// Gemma 3n's residual has streams, of which layers compute the first.
+void load_all_streams(Loader& loader, const Config& config, AllStreams& weights);
+void load_streams(Loader& loader, const Config& config, u32 layer, Streams& weights);
+u32 kinds_of(const AllStreams& weights);
+u32 kinds_of(const Streams& weights);
+bool allocate_streams(Arena& arena, const Config& config, u64 n, StreamScratch& scratch);
+[[nodiscard]] bool begin_streams(Pass& pass);
+[[nodiscard]] bool predict_streams(Pass& pass, u32 layer);
+[[nodiscard]] bool correct_streams(Pass& pass, u32 layer);
+[[nodiscard]] bool end_streams(Pass& pass);
+
+void load_laurel(Loader& loader, const Config& config, u32 layer, Laurel& weights);
+u32 kinds_of(const Laurel& weights);
+bool allocate_laurel(Arena& arena, const Config& config, u64 n, LaurelScratch& scratch);
+[[nodiscard]] bool run_laurel(Pass& pass, u32 layer);
 
 // Row `t` of a table in the file's own layout, a row for each token.
 void look_up(Pass& pass, const gguf::Tensor& table, u32 t, f32* row);

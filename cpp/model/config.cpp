@@ -2,6 +2,7 @@
 
 #include "base/math.h"
 #include "model/config_parts.h"
+#include "model/gemma3n.h"
 #include "model/gemma4.h"
 #include "model/traits.h"
 
@@ -35,13 +36,16 @@ void refuse_others(const gguf::File& file, Reader& reader, const Config& config)
     constexpr Str keys[] = {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count"};
     for (const Str key : keys) reader.demand(key, 0, "mixtures of experts");
   }
-  if (config.architecture != Architecture::gemma4) {
+  const bool gemma4 = config.architecture == Architecture::gemma4;
+  if (!gemma4 && config.architecture != Architecture::gemma3n) {
+    reader.demand("attention.shared_kv_layers", 0, "layers that share keys and values");
+    reader.demand("embedding_length_per_layer_input", 0, "embeddings of layers");
+  }
+  if (!gemma4) {
     constexpr Str sliding = "sliding layers of another shape";
     reader.demand("attention.key_length_swa", config.widest.head_dim, sliding);
     reader.demand("attention.value_length_swa", config.widest.value_dim, sliding);
     reader.demand("rope.dimension_count_swa", config.n_rot_sliding, sliding);
-    reader.demand("attention.shared_kv_layers", 0, "layers that share keys and values");
-    reader.demand("embedding_length_per_layer_input", 0, "embeddings of layers");
   }
   if (reader.optional("embedding_length_out", 0, 0, ~u32(0)) != 0)
     reader.demand("embedding_length_out", config.n_embd, "embeddings of another width");
@@ -198,6 +202,7 @@ void read_architecture(const gguf::File& file, Reader& reader, Config& config) {
     case Architecture::qwen3next:
     case Architecture::qwen35:
     case Architecture::qwen35moe: read_delta_net(reader, config); break;
+    case Architecture::gemma3n: read_gemma3n(file, reader, config); break;
     case Architecture::gemma4:
       read_sliding(reader, config, reader.required("attention.sliding_window", 1, u64(1) << 31), 0);
       read_gemma4(file, reader, config);

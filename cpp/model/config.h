@@ -32,6 +32,7 @@ enum class Architecture : u8 {
   cohere2,
   hunyuan_dense,
   hunyuan_moe,
+  gemma3n,
   gemma4,
   gpt_oss,
   glm4moe,
@@ -63,6 +64,7 @@ constexpr u32 max_layers = 512;
 constexpr u32 max_heads = 512;
 constexpr u32 max_experts = 1024;
 constexpr u32 max_expert_groups = 64;
+constexpr u32 n_streams = 4;  // of a residual that has several
 
 enum class Mixer : u8 {
   attention,
@@ -113,10 +115,11 @@ struct LayerShape {
   u32 first_head_kv = 0;   // its place among the key/value heads of all layers
   bool shares_kv = false;  // its keys and values are those of layer kv_layer
   u32 kv_layer = 0;
-  u64 first_state = 0;   // among the floats of a sequence's state
-  u64 first_input = 0;   // among a token's inputs to the states of all layers
-  bool rotates = true;   // its queries and keys turn by their positions
-  bool sliding = false;  // sees the last Config::sliding_window positions, or those of its chunk
+  u64 first_state = 0;                       // among the floats of a sequence's state
+  u64 first_input = 0;                       // among a token's inputs to the states of all layers
+  bool rotates = true;                       // its queries and keys turn by their positions
+  bool sliding = false;                      // sees the last Config::sliding_window positions, or those of its chunk
+  f32 least_deviations = -__builtin_inff();  // gemma3n: below so many from their mean, values of a gate are 0
 
   u32 q_dim() const { return n_head * head_dim; }
   u32 k_dim() const { return n_head_kv * head_dim; }
@@ -210,8 +213,11 @@ struct Config {
   bool pre_norms = true;          // norms before attention and feed-forward; else those after them are the only ones
   bool layer_norms = false;       // norms subtract the mean first
   bool parallel = false;          // attention and feed-forward read the same norm, and both join the residual after it
-  u32 n_embd_per_layer = 0;       // gemma4: of an input that every layer has for a token; 0: there is none
-  bool value_norms = false;       // gemma4: one without weights for each head's value, which may be the raw key
+  u32 n_embd_per_layer = 0;       // gemma3n, gemma4: of an input that every layer has for a token; 0: there is none
+  bool streams = false;           // gemma3n: the residual has n_streams, of which layers compute the first
+  u32 laurel_rank = 0;            // gemma3n: of a branch beside attention; 0: there is none
+  bool value_norms = false;       // gemma3n, gemma4: one without weights for each head's value
+  bool raw_values = false;        // gemma4: where no matrix makes values, they are the raw keys
   bool tied_output = false;       // the embedding is the output matrix, whatever else the file has
   bool plain_local_rope = false;  // gemma3: sliding layers turn by unscaled positions, on a base of their own
   Pooling pooling = Pooling::none;

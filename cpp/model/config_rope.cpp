@@ -11,7 +11,8 @@ namespace {
 
 void read_rope_bases(Reader& reader, Config& config, bool from_ollama) {
   const bool gemma3 = config.architecture == Architecture::gemma3;
-  const bool own_sliding = gemma3 || config.architecture == Architecture::gemma4;
+  const bool own_sliding =
+      gemma3 || config.architecture == Architecture::gemma3n || config.architecture == Architecture::gemma4;
   f64 base = from_ollama ? 1e6 : 10000, sliding = 10000;
   if (gemma3) base = reader.real("rope.global.freq_base", base, 2, 1e15);
   if (gemma3) sliding = reader.real("rope.local.freq_base", sliding, 2, 1e15);

@@ -8,6 +8,14 @@ u32 input_kinds(const FeedForward& weights) {
   return (weights.gate.rows != 0 ? kind_bit(weights.gate) : 0) | kind_bit(weights.up);
 }
 
+// What exceeds the mean by some standard deviations keeps what it has above that, all else is 0.
+void keep_largest(f32* x, u32 n, f32 deviations) {
+  const f64 mean = sum_in_lanes(n, [=](u32 i) { return f64(x[i]); }) / n;
+  const f64 variance = sum_in_lanes(n, [=](u32 i) { return (x[i] - mean) * (x[i] - mean); }) / (n - 1.0);
+  const f32 least = f32(mean + deviations * __builtin_sqrt(variance));
+  for (u32 i = 0; i < n; ++i) x[i] = x[i] > least ? x[i] - least : 0;
+}
+
 }  // namespace
 
 void load_feed_forward(Loader& loader, const Config& config, u32 i, FeedForward& weights) {
@@ -50,12 +58,14 @@ bool run_feed_forward(Pass& pass, u32 layer) {
                                                          if (!pass.config.parallel) pass.finish_mixer(t, layer);
                                                        });
   const bool gated = weights.gate.rows != 0;
+  const f32 least = pass.config.layers[layer].least_deviations;
   const Product products[] = {{&weights.up, weights.up_bias, gated ? scratch.up : scratch.gate, n_ff},
                               {&weights.gate, weights.gate_bias, scratch.gate, n_ff}};
   if (!pass.linear.multiply({products, gated ? 2u : 1u}, x)) return false;
   const Activations& hidden =
       pass.linear.norm_and_quantize(scratch.gate, nullptr, n_ff, pass.n_tokens, kind_bit(weights.down), [&](u32 t) {
         f32* gate = scratch.gate + u64(t) * n_ff;
+        if (gated && least > -__builtin_inff()) keep_largest(gate, n_ff, least);
         pass.activate(gate, scratch.up + u64(t) * n_ff, gate, n_ff);
       });
   const Product down[] = {{&weights.down, weights.down_bias, scratch.normed, n_embd}};

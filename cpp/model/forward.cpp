@@ -118,11 +118,14 @@ bool forward(const Engine& engine, const Config& config, const Weights& weights,
   bool finished = embed(pass);
   make_rotations(pass, rope);
   const bool inputs = config.n_embd_per_layer != 0;
-  finished = finished && (!inputs || make_layer_inputs(pass));
+  const bool streams = config.streams, laurel = config.laurel_rank != 0;
+  finished = finished && (!inputs || make_layer_inputs(pass)) && (!streams || begin_streams(pass));
   for (u32 layer = 0; layer < config.n_layer() && finished; ++layer) {
-    finished = run_mixer(pass, layer) && run_inner(pass, layer) && (!inputs || run_layer_input(pass, layer));
+    finished = (!streams || predict_streams(pass, layer)) && (!laurel || run_laurel(pass, layer)) &&
+               run_mixer(pass, layer) && run_inner(pass, layer) && (!streams || correct_streams(pass, layer)) &&
+               (!inputs || run_layer_input(pass, layer));
   }
-  finished = finished && output_head(pass, logits);
+  finished = finished && (!streams || end_streams(pass)) && output_head(pass, logits);
   *spent = {pass.linear.matrix_cycles(), pass.attention_cycles};
   return finished;
 }
@@ -167,9 +170,12 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
   if (inputs != 0) s.layer_inputs = floats(inputs);
   s.cosines = floats(2 * n * config.most_pairs());
   s.sines = floats(2 * n * config.most_pairs());
+  if (config.streams) enough = enough && allocate_streams(arena, config, n, s.streams);
+  if (config.laurel_rank != 0) enough = enough && allocate_laurel(arena, config, n, s.laurel);
   enough = enough && allocate_attention(arena, config, max_tokens, s.attention);
 
-  u32 kinds = kind_bit(weights.output) | kind_bit(weights.inputs.projection), expert_kinds = 0;
+  u32 kinds = kind_bit(weights.output) | kind_bit(weights.inputs.projection) | kinds_of(weights.streams);
+  u32 expert_kinds = 0;
   for (u32 i = 0; i < config.n_layer(); ++i) {
     const Layer& layer = weights.layers[i];
     const Mixer mixer = config.layers[i].mixer;
@@ -178,11 +184,12 @@ Result<Scratch> make_scratch(Arena& arena, const Config& config, const Weights& 
     if (mixer == Mixer::latent_attention) kinds |= kinds_of(layer.latent);
     if (config.layers[i].n_expert != 0) kinds |= kinds_of(layer.experts), expert_kinds |= row_kinds_of(layer.experts);
     if (config.layers[i].dense_ff() != 0) kinds |= kinds_of(layer.feed_forward);
-    kinds |= kinds_of(layer.input);
+    kinds |= kinds_of(layer.input) | kinds_of(layer.streams) | kinds_of(layer.laurel);
   }
   const u32 inner = max(max(widest.n_ff, widest.n_ff_shared), max(widest.n_ff_beside, config.n_embd_per_layer));
   const u32 attended = latent ? latent_attention_cols(config) : widest.attended_dim();
-  const u32 cols = max(max(config.n_embd, attended), max(inner, widest.recurrence.out_dim()));
+  const u32 beside = max(widest.recurrence.out_dim(), config.laurel_rank);
+  const u32 cols = max(max(config.n_embd, attended), max(inner, beside));
   enough = enough && allocate_activations(arena, kinds | expert_kinds, n, cols, s.activations);
   if (enough) latent ? place_latent_attention(config, n, shared, s) : place_attention(widest, n, shared, s);
   if (enough) place_feed_forward(widest, n, shared, s);

@@ -67,6 +67,16 @@ struct ExpertScratch {
   kernels::Activations inputs;  // (rows)
 };
 
+struct StreamScratch {
+  f32* rows = nullptr;    // (n_streams, max_tokens, n_embd)
+  f32* routed = nullptr;  // (max_tokens, n_streams)
+};
+
+struct LaurelScratch {
+  f32* hidden = nullptr;  // (max_tokens, laurel_rank)
+  f32* out = nullptr;     // (max_tokens, n_embd)
+};
+
 struct Sequence {  // a batch's consecutive tokens that advance one state
   SequenceState* state;
   u32 first;
@@ -111,6 +121,8 @@ struct Scratch {
   f32* sines = nullptr;           // the same
   AttentionScratch attention;
   LatentScratch latent;
+  StreamScratch streams;
+  LaurelScratch laurel;
   RecurrenceScratch recurrence;
   ExpertScratch experts;
   AdapterScratch adapters;

@@ -6,8 +6,6 @@
 namespace flyball::model {
 namespace {
 
-constexpr Str shared_key = "attention.shared_kv_layers";
-
 // Heads of sliding layers have a size of their own; a value, which may be the raw key, has its key's.
 void read_heads(Reader& reader, Config& config) {
   LayerShape& widest = config.widest;
@@ -25,23 +23,6 @@ void read_heads(Reader& reader, Config& config) {
   config.n_rot_sliding = reader.rotated("rope.dimension_count_swa", sliding);
 }
 
-// The last `n` layers read what the last layer of their kind before them has stored.
-void share_caches(Reader& reader, Config& config) {
-  const u32 n_layer = config.n_layer(), n = reader.optional(shared_key, 0, 0, n_layer);
-  const auto refuse = [&](Str what) {
-    reader.keep(fail(Code::corrupt, reader.full(shared_key), reader.offset(shared_key)) << "is " << n << what);
-  };
-  if (n != 0 && n_layer - n < 2) return refuse(", but two layers must have keys and values of their own");
-  for (u32 i = n_layer - n; i < n_layer; ++i) {
-    LayerShape& layer = config.layers[i];
-    layer.kv_layer = n_layer - n - (layer.sliding ? 2 : 1);
-    const LayerShape& source = config.layers[layer.kv_layer];
-    if (source.sliding != layer.sliding || source.n_head_kv != layer.n_head_kv)
-      return refuse(", but the layers before those are of another kind or have other heads");
-    layer.shares_kv = true;
-  }
-}
-
 void read_experts(const gguf::File& file, Reader& reader, Config& config) {
   if (reader.optional("expert_count", 0, 0, max_experts) == 0) return;
   for (u32 i = 0; i < config.n_layer() && reader.status().ok(); ++i) {
@@ -56,10 +37,27 @@ void read_experts(const gguf::File& file, Reader& reader, Config& config) {
 
 }  // namespace
 
+void share_caches(Reader& reader, Config& config, u32 n) {
+  const u32 n_layer = config.n_layer();
+  const auto refuse = [&](Str what) {
+    reader.keep(fail(Code::corrupt, reader.full(shared_key), reader.offset(shared_key)) << "is " << n << what);
+  };
+  if (n != 0 && n_layer - n < 2) return refuse(", but two layers must have keys and values of their own");
+  for (u32 i = n_layer - n; i < n_layer; ++i) {
+    LayerShape& layer = config.layers[i];
+    layer.kv_layer = n_layer - n - (layer.sliding ? 2 : 1);
+    const LayerShape& source = config.layers[layer.kv_layer];
+    if (source.sliding != layer.sliding || source.n_head_kv != layer.n_head_kv)
+      return refuse(", but the layers before those are of another kind or have other heads");
+    layer.shares_kv = true;
+  }
+}
+
 void read_gemma4(const gguf::File& file, Reader& reader, Config& config) {
   config.activation = Activation::gelu;
   config.post_norms = true;
   config.value_norms = true;
+  config.raw_values = true;
   config.embedding_scale = sqrt32(f32(config.n_embd));
   config.attention_scale = 1;  // the norms of queries and keys have it
   config.final_softcap = f32(reader.real("final_logit_softcapping", 30, 0, 1e6));
@@ -68,7 +66,7 @@ void read_gemma4(const gguf::File& file, Reader& reader, Config& config) {
   if (!reader.has(pattern))
     reader.keep(fail(Code::not_found, reader.full(pattern)) << "is missing from the file's metadata");
   read_heads(reader, config);
-  share_caches(reader, config);
+  share_caches(reader, config, reader.optional(shared_key, 0, 0, config.n_layer()));
   read_experts(file, reader, config);
 }
 

@@ -7,6 +7,11 @@
 
 namespace flyball::model {
 
+constexpr Str shared_key = "attention.shared_kv_layers";
+
+// The last `n` layers read what the last layer of their kind before them has stored.
+void share_caches(Reader& reader, Config& config, u32 n);
+
 // Into a description whose layers know their heads, whether they slide, and the feed-forward's width.
 void read_gemma4(const gguf::File& file, Reader& reader, Config& config);
 

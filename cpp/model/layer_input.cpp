@@ -1,5 +1,5 @@
-// An input of its own for each layer and token (Gemma 4): made of the token's row in a second embedding and of a
-// projection of the first, gated by the layer's residual, and added to it.
+// An input of its own for each layer and token (Gemma 3n and 4): made of the token's row in a second embedding and of a
+// projection of the first, gated by the layer's residual, and added to it, or to the streams that are not computed.
 #include "base/math.h"
 #include "model/block.h"
 
@@ -51,9 +51,11 @@ bool run_layer_input(Pass& pass, u32 layer) {
   const LayerInput& weights = about.input;
   const Scratch& scratch = pass.scratch;
   const u32 n_embd = pass.config.n_embd, width = pass.config.n_embd_per_layer;
-  const Activations& x =
-      pass.linear.norm_and_quantize(scratch.residual, nullptr, n_embd, pass.n_tokens, kind_bit(weights.gate),
-                                    [&](u32 t) { pass.add_residual(t, about.ffn_post_norm); });
+  const Activations& x = pass.linear.norm_and_quantize(scratch.residual, nullptr, n_embd, pass.n_tokens,
+                                                       kind_bit(weights.gate), [&](u32 t) {
+                                                         if (!pass.config.streams)
+                                                           pass.add_residual(t, about.ffn_post_norm);
+                                                       });
   const Product gate[] = {{&weights.gate, nullptr, scratch.gate, width}};
   if (!pass.linear.multiply(gate, x)) return false;
   const Activations& gated = pass.linear.norm_and_quantize(

@@ -24,6 +24,20 @@ inline u32 kind_bit(const Matrix& matrix) { return 1u << u32(kernels::activation
 // y = x - mean(x), a sum in 16 lanes as in the kernels: it makes a layer norm of the RMS norm that follows.
 void center(const f32* x, u32 n, f32* y);
 
+// In float64, in 16 lanes and a tree as in the kernels.
+template <class Value>
+f64 sum_in_lanes(u32 n, Value&& value) {
+  constexpr u32 n_lanes = 16;
+  f64 lanes[n_lanes] = {};
+  for (u32 begin = 0; begin < n; begin += n_lanes) {
+    for (u32 i = begin; i < min(n, begin + n_lanes); ++i) lanes[i - begin] += value(i);
+  }
+  for (u32 width = n_lanes / 2; width > 0; width /= 2) {
+    for (u32 i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
 // Quantized forms of `kinds` for n rows of at most `cols` elements. False: no memory.
 bool allocate_activations(Arena& arena, u32 kinds, u64 n, u32 cols, Activations& activations);
 

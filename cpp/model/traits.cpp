@@ -92,6 +92,7 @@ constexpr Traits architectures[] = {
      .may_share = true,
      .leading_dense = true,
      .interleaved = true},
+    {.name = "gemma3n", .architecture = Architecture::gemma3n, .query_key_norms = true, .plain_local_rope = true},
     {.name = "gemma4", .architecture = Architecture::gemma4, .query_key_norms = true, .plain_local_rope = true},
     {.name = "gpt-oss", .architecture = Architecture::gpt_oss, .experts = true, .ffn_norm = late_norm},
     {.name = "glm4moe",

@@ -35,6 +35,7 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
   weights.embedding = loader.find(embedding_name, config.n_embd, config.n_vocab, true);
   if (config.embedding_norm) weights.embedding_norm = loader.constant(1, config.n_embd);
   if (config.n_embd_per_layer != 0) load_layer_inputs(loader, config, weights.inputs);
+  if (config.streams) load_all_streams(loader, config, weights.streams);
   for (u32 i = 0; i < config.n_layer() && loader.status().ok(); ++i) {
     Layer& layer = weights.layers[i] = Layer();
     const LayerShape& shape = config.layers[i];
@@ -57,6 +58,8 @@ Status read_weights(Loader& loader, Arena& arena, const Config& config, Weights*
       layer.ffn_post_norm = loader.vector(LayerName(i, "post_ffw_norm.weight"), config.n_embd, true);
     }
     if (config.n_embd_per_layer != 0) load_layer_input(loader, config, i, layer.input);
+    if (config.streams) load_streams(loader, config, i, layer.streams);
+    if (config.laurel_rank != 0) load_laurel(loader, config, i, layer.laurel);
     if (config.architecture == Architecture::gemma4)
       layer.output_scale = loader.vector(LayerName(i, "layer_output_scale.weight"), 1, false);
   }

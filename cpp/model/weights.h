@@ -91,6 +91,20 @@ struct LayerInput {
   const f32* post_norm = nullptr;  // (n_embd)
 };
 
+struct Streams {
+  const f32* router_norm = nullptr;  // (n_embd)
+  Matrix router;                     // (n_streams, n_embd)
+  const f32* prediction = nullptr;   // (n_streams, n_streams, n_streams): to each, from each
+  const f32* correction = nullptr;   // (n_streams, n_streams)
+  const f32* scale = nullptr;        // (n_embd), of what gates the layer's own input
+};
+
+struct Laurel {
+  Matrix left;                     // (laurel_rank, n_embd)
+  Matrix right;                    // (n_embd, laurel_rank)
+  const f32* post_norm = nullptr;  // (n_embd)
+};
+
 struct Layer {
   Norm attention_norm;
   Attention attention;  // or
@@ -102,6 +116,8 @@ struct Layer {
   Experts experts;
   const f32* ffn_post_norm = nullptr;  // (n_embd)
   LayerInput input;
+  Streams streams;
+  Laurel laurel;
   const f32* output_scale = nullptr;  // (1), of the residual
 };
 
@@ -111,9 +127,14 @@ struct LayerInputs {                     // of all layers, in the layers' order
   const f32* projection_norm = nullptr;  // (n_embd_per_layer)
 };
 
+struct AllStreams {         // of all streams but the first
+  Span<Matrix> begin, end;  // (n_streams - 1) of (n_embd, n_embd)
+};
+
 struct Weights {
   const gguf::Tensor* embedding = nullptr;  // (n_vocab, n_embd), in the file's own layout: rows are looked up
   LayerInputs inputs;
+  AllStreams streams;
   const f32* embedding_norm = nullptr;  // (n_embd)
   Span<Layer> layers;                   // (n_layer)
   Norm output_norm;

@@ -1,4 +1,5 @@
-// Gemma 4's description and tensors: layers of two kinds, caches that layers share, inputs of layers, mixtures.
+// Gemma 4's description and tensors: layers of two kinds, caches that layers share, inputs of layers, mixtures; and
+// Gemma 3n's description.
 #include <functional>
 #include <map>
 #include <string>
@@ -55,6 +56,27 @@ Keys keys() {
           {"attention.sliding_window_pattern", booleans("sfsfsf")},
           {"attention.shared_kv_layers", number(2)},
           {"attention.layer_norm_rms_epsilon", [](GgufWriter& w, const std::string& key) { w.f32_key(key, 1e-6f); }}};
+}
+
+// A small Gemma 3n, whose files leave out most of what it is.
+flyball::Result<Config> gemma3n_with(const Keys& more) {
+  Keys all = {
+      {"context_length", number(128)},
+      {"embedding_length", number(n_embd)},
+      {"block_count", number(23)},
+      {"feed_forward_length", number(n_ff)},
+      {"attention.head_count", number(2)},
+      {"attention.head_count_kv", number(1)},
+      {"attention.sliding_window", number(32)},
+      {"attention.layer_norm_rms_epsilon", [](GgufWriter& w, const std::string& key) { w.f32_key(key, 1e-6f); }}};
+  for (const auto& [key, write] : more) all[key] = write;
+  GgufWriter writer;
+  writer.string_key("general.architecture", "gemma3n");
+  for (const auto& [key, write] : all) write(writer, "gemma3n." + key);
+  const test::OpenedGguf opened(writer.build().bytes);
+  REQUIRE(opened.ok());
+  static flyball::Arena arena(flyball::host::host_platform());
+  return flyball::model::read_config(arena, opened.file(), n_vocab);
 }
 
 std::string described(const flyball::Error& error) {
@@ -229,4 +251,60 @@ TEST(pairs_of_huge_factors_do_not_turn) {
     factors[5] = bad;
     CHECK(!flyball::model::make_rope(arena, config.value(), weights, 128).ok());
   }
+}
+
+TEST(gemma3n_is_what_its_files_leave_out) {
+  const auto config = gemma3n_with({});
+  REQUIRE(config.ok());
+  const Config& c = config.value();
+  CHECK(c.streams);
+  CHECK_EQ(c.laurel_rank, 64);
+  CHECK_EQ(c.n_embd_per_layer, 256);
+  CHECK_EQ(c.rope_base_sliding, 10000.0);
+  CHECK_EQ(c.final_softcap, 30.0f);
+  for (u32 i = 0; i < 23; ++i) {
+    CHECK_EQ(c.layers[i].sliding, i % 5 != 4);
+    CHECK_EQ(c.layers[i].shares_kv, i >= 20);
+    CHECK_EQ(c.layers[i].least_deviations, i < 10 ? 1.6448533535003662f : -__builtin_inff());
+  }
+  CHECK_EQ(c.layers[21].kv_layer, 18);
+  CHECK_EQ(c.layers[21].first_head_kv, c.layers[18].first_head_kv);
+}
+
+TEST(gemma3n_of_another_form_is_refused) {
+  const auto refusal = [](const Keys& more) {
+    const auto config = gemma3n_with(more);
+    return config.ok() ? "ok" : described(config.error());
+  };
+  const auto reals = [](const std::vector<f32>& values) {
+    return [values](GgufWriter& w, const std::string& key) {
+      std::string raw;
+      for (const f32 value : values) raw += test::bytes_of(value);
+      w.array_key(key, 6, values.size(), raw);
+    };
+  };
+  const f32 none = -__builtin_inff();
+  CHECK_EQ(refusal({{"altup.num_inputs", number(4)}, {"altup.active_idx", number(0)}}), "ok");
+  CHECK(refusal({{"altup.num_inputs", number(3)}}).starts_with("gemma3n.altup.num_inputs is 3; "));
+  CHECK(refusal({{"altup.active_idx", number(1)}}).starts_with("gemma3n.altup.active_idx is 1; "));
+  CHECK_EQ(refusal({{"attention.shared_kv_layers", number(3)}}), "ok");
+  CHECK(refusal({{"attention.shared_kv_layers", number(2)}}).starts_with("gemma3n.attention.shared_kv_layers is 2; "));
+  CHECK(refusal({{"attention.sliding_window_pattern", number(2)}}) == "ok");
+  CHECK(refusal({{"attention.sliding_window_pattern", number(7)}})  // layer 19, which the full layer 20 reads, slides
+            .starts_with("gemma3n.attention.shared_kv_layers is 3, "));
+  CHECK(refusal({{"attention.key_length_swa", number(8)}}).starts_with("gemma3n.attention.key_length_swa is 8; "));
+  std::vector<f32> sparsity(23, none);
+  sparsity[3] = 0.5f;
+  const auto config = gemma3n_with({{"activation_sparsity_scale", reals(sparsity)}});
+  REQUIRE(config.ok());
+  CHECK_EQ(config.value().layers[3].least_deviations, 0.5f);
+  CHECK_EQ(config.value().layers[0].least_deviations, none);
+  for (const f32 lie : {__builtin_nanf(""), __builtin_inff(), 11.0f, -11.0f}) {
+    sparsity[3] = lie;
+    CHECK(refusal({{"activation_sparsity_scale", reals(sparsity)}})
+              .starts_with("gemma3n.activation_sparsity_scale has "));
+  }
+  CHECK(
+      refusal({{"activation_sparsity_scale", reals({none})}}).starts_with("gemma3n.activation_sparsity_scale has 1 "));
+  CHECK(refusal({{"activation_sparsity_scale", number(1)}}).starts_with("gemma3n.activation_sparsity_scale "));
 }

@@ -27,6 +27,7 @@ JUDGED: list[tuple[str, dict[str, Any]]] = [
     ("gemma3", {"rope_scaling": "yarn", "rope_factor": 4.0, "rope_original": 128, "final_softcap": 20.0}),
     ("gemma3", {"sliding_window": 0, "rope_base_swa": 0.0}),
     ("gemma3", {"n_layer": 62, "n_ff": 256, "n_head": 2, "n_head_kv": 1, "head_dim": 64, "post_norm_gain": 0.5}),
+    ("gemma3n", {"n_layer": 3, "tied": False, "n_head": 4}),
     ("mistral3", {"rope_freqs": True, "rope_scaling": "", "yarn": None, "rope_base": 500000.0}),
     ("mistral3", {"yarn": (32.0, 1.0, 0.0)}),
     ("ernie4_5-moe", {"n_ff_shared": 0, "choice_bias": False, "n_expert_used": 2}),
@@ -58,8 +59,9 @@ def test_llama_cpp_agrees(arch: str, overrides: dict[str, Any], tmp_path: Path) 
     ids = [(37 * i + i * i // 5) % spec.shape.n_vocab for i in range(300)]
     found = distance(forward.logits(spec.path, ids), llama.logits(spec.path, ids, llama.EXACT))
     # llama.cpp takes gemma's GELU from a table of float16, and qwen2vl's angles from repeated multiplication.
-    assert found.logit_difference_max < (2e-2 if arch.startswith("gemma") else 1e-3)
-    assert found.kl_mean < (2e-6 if arch.startswith("gemma") else 1e-7 if arch == "qwen2vl" else 1e-9)
+    deep = spec.shape.n_layer > 20 and arch == "gemma3n"
+    assert found.logit_difference_max < (2e-1 if deep else 2e-2 if arch.startswith("gemma") else 1e-3)
+    assert found.kl_mean < (1e-4 if deep else 2e-6 if arch.startswith("gemma") else 1e-7 if arch == "qwen2vl" else 1e-9)
 
 
 def test_llama_cpp_agrees_with_flyball_beyond_a_chunk(tmp_path: Path) -> None:

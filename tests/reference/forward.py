@@ -38,7 +38,7 @@ ARCHITECTURES = (
     *("smollm3", "seed_oss", "granite", "ernie4_5", "qwen35", "qwen35moe", "qwen3next"),
     *("granitemoe", "olmo2", "exaone4", "cohere2", "hunyuan-dense", "hunyuan-moe", "gemma4"),
     *("mistral3", "gpt-oss", "glm4moe", "minimax-m2", "phimoe", "deepseek2", "afmoe", "muse-glimmer", "laguna"),
-    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "ernie4_5-moe", "llama4"),
+    *("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "ernie4_5-moe", "llama4", "gemma3n"),
 )
 _GRANITES = ("granite", "granitemoe", "granitehybrid")
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
@@ -487,10 +487,12 @@ class HasLogits(Protocol):
 
 
 def referee(path: Path | str, n_ctx: int = 512, adapter: Adapter | None = None) -> HasLogits:
-    """The pass of the file's architecture: Gemma 4's layers differ too much from the others' to share a page."""
-    from . import gemma4  # which builds on this module
+    """The pass of the file's architecture: layers of Gemma 3n and 4 differ too much from others to share a page."""
+    from . import gemma3n, gemma4  # which build on this module
 
-    return gemma4.Referee(path) if File(path).arch == "gemma4" else Referee(path, n_ctx, adapter)
+    own = {"gemma3n": gemma3n.Referee, "gemma4": gemma4.Referee}
+    arch = File(path).arch
+    return own[arch](path) if arch in own else Referee(path, n_ctx, adapter)
 
 
 def logits(path: Path | str, ids: Sequence[int], n_ctx: int = 512, adapter: Adapter | None = None) -> F64:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import gemma4, recurrent
+from . import gemma3n, gemma4, recurrent
 from . import gguf_file as gf
 from .grid_quants import ENCODERS as GRID_TYPES
 from .quants import quantize
@@ -98,7 +98,7 @@ def _with_scale(name: str, values: F32) -> Iterable[tuple[str, F32]]:
 
 def _tensor(name: str, values: F32, wtype: str) -> gf.Tensor:
     # Norms, biases, rope factors, routers and convolutions stay F32, as converters write them.
-    is_small = "ffn_gate_inp" in name or name.endswith(
+    is_small = any(part in name for part in ("ffn_gate_inp", "altup_", "laurel_")) or name.endswith(
         ("conv.weight", "conv1d.weight", "ssm_a", "ssm_d", "ssm_norm.weight", ".bias")
     )
     kind = wtype if values.ndim >= 2 and not is_small else "F32"
@@ -125,8 +125,8 @@ def bell(name: str, seed: int, shape: tuple[int, ...], deviation: float) -> F32:
 
 
 def weights(s: Shape, seed: int) -> Iterable[tuple[str, F32]]:
-    if s.arch == "gemma4":
-        yield from gemma4.weights(s, seed, bell)
+    if s.arch in ("gemma3n", "gemma4"):
+        yield from (gemma4 if s.arch == "gemma4" else gemma3n).weights(s, seed, bell)
         return
     for name, values in _plain_weights(s, seed):
         yield name, values
@@ -381,8 +381,8 @@ def _metadata(s: Shape, wtype: str) -> dict[str, gf.Value]:
         own |= {"kv_lora_rank": s.kv_rank} | ({"q_lora_rank": s.q_rank} if s.q_rank else {})
         optional |= {f"attention.{key}": gf.u32(n) for key, n in own.items()}
     meta.update({f"{a}.{key}": value for key, value in optional.items() if value is not None})
-    if a == "gemma4":
-        meta.update(gemma4.metadata(s))
+    if a in ("gemma3n", "gemma4"):
+        meta.update((gemma4 if a == "gemma4" else gemma3n).metadata(s))
     meta.update(_spm_vocabulary(s) if s.tokenizer == "spm" else _bpe_vocabulary(s))
     return meta
 

@@ -71,7 +71,7 @@ class Shape:
     n_ff_beside: int = 0  # gemma4: of a dense feed-forward beside the experts
     values_are_keys: bool = False  # gemma4: no attn_v
     shared_kv: int = 0  # gemma4: the last layers read the keys and values of an earlier one
-    n_embd_per_layer: int = 0  # gemma4: of a second embedding, for each layer
+    n_embd_per_layer: int = 0  # gemma3n, gemma4: of a second embedding, for each layer
     rms_eps: float = 1e-5
     rope_base: float = 10000.0
     rope_base_swa: float = 0.0  # 0: key absent
@@ -488,6 +488,21 @@ VARIANTS: dict[str, Shape] = {
         rope_base_swa=10000.0,
         rope_scaling="linear",
         rope_factor=8.0,
+    ),
+    "gemma3n": replace(
+        _GEMMA,
+        arch="gemma3n",
+        n_layer=22,  # llama.cpp has 20 with caches of their own
+        n_ff=256,
+        n_head=2,
+        n_head_kv=1,
+        head_dim=64,
+        qk_norm=True,
+        n_embd_per_layer=256,
+        rope_base=1000000.0,
+        rope_base_swa=10000.0,
+        final_softcap=30.0,
+        post_norm_gain=1.0,
     ),
     "gemma4": _GEMMA4,
     "gemma4-shared": replace(

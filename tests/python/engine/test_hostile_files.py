@@ -82,6 +82,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "mistral3": ("mistral3", "Q8_0", SMALL),
     "gemma3": ("gemma3", "F16", SMALL | {"rope_base_swa": 10000.0}),
+    "gemma3n": (
+        "gemma3n",
+        "Q8_0",
+        {"n_embd": 32, "n_embd_per_layer": 32, "n_layer": 21, "n_ff": 32, "n_head": 2, "n_head_kv": 1, "head_dim": 32},
+    ),
     "gemma4": (
         "gemma4-shared",
         "Q8_0",
