@@ -41,6 +41,7 @@ def only_copy() -> Path:
         ("deepseek2", "Q8_0"),  # turns some matrices
         ("qwen35", "Q4_K"),
         ("gemma4-shared", "Q8_0"),
+        ("gemma3n", "Q8_0"),
         ("gpt-oss", "MXFP4"),
     ],
 )
