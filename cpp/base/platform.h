@@ -35,8 +35,8 @@ struct Platform {
   // atomically (written aside, flushed, renamed), `append_file` adds all of the bytes or none; `flush_file` waits until
   // they are on the disk (null: `append_file` does). `rename_file` gives a file another name in its directory, never that
   // of another file. `map_new` gives a writable mapping of a new file of so many bytes, which has its place on the disk but
-  // no name; `keep_new` flushes it, makes it read-only and gives it a name, unless another
-  // file has that. `list` calls `each` for every regular file directly in `directory` ("." is where paths begin).
+  // no name; `keep_new` flushes it, makes it read-only and gives it a name, if the system can and no other file has it:
+  // FileInfo::n_links tells. `list` calls `each` for every regular file directly in `directory` ("." is where paths begin).
   Result<Span<const u8>> (*map)(void* self, Str path) = nullptr;
   void (*unmap)(void* self, Span<const u8> file) = nullptr;
   Result<Span<u8>> (*map_new)(void* self, Str directory, u64 bytes) = nullptr;  // null: files cannot be mapped

@@ -108,6 +108,7 @@ class Loader {
 
   // In a packed copy, where there is one or one is wanted.
   Status place_weights() {
+    if (!state_.packed.is_possible()) return {};
     model::Needs needs;
     FLYBALL_ASSIGN(needs, model::needs_of(platform_, *state_.file, state_.config));
     if (!state_.packed.concerns(needs.packed_bytes)) return {};

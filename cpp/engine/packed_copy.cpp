@@ -25,7 +25,7 @@ bool PackedCopy::wanted(u64 packed_bytes) const {
 }
 
 bool PackedCopy::concerns(u64 packed_bytes) const {
-  if (options_.use == PackedUse::never || options_.folder.empty() || !platform_.map_new) return false;
+  if (packed_bytes == 0 || !is_possible()) return false;
   struct Looking {
     u64 bytes;
     bool found;
@@ -124,7 +124,8 @@ Status PackedCopy::make_room(u64 bytes) {
 void PackedCopy::make(const PackedContent& content) {
   if (!wanted(content.bytes)) return;
   const u64 bytes = PackedHeader::bytes + content.bytes;
-  Status made = make_room(bytes);
+  Status made = path().empty() ? fail(Code::invalid_argument, "packed_copy") << "its folder has too long a path"
+                               : make_room(bytes);
   if (made.ok()) {
     const Result<Span<u8>> mapping = platform_.map_new(platform_.self, options_.folder, bytes);
     if (mapping.ok())
@@ -150,6 +151,11 @@ Status PackedCopy::keep(Str model, u32 threads, HashProgress progress) {
   FLYBALL_TRY(platform_.keep_new(platform_.self, file_, path()));
   FLYBALL_ASSIGN(info_, platform_.mapped(platform_.self, file_));
   how_ = "made";
+  // Without /proc, say. Its memory is good all the same.
+  if (info_.n_links == 0 && !platform_.stat(platform_.self, path()).ok()) {
+    Writer out(problem_.data, sizeof problem_.data);
+    problem_.size = u32(out.put("the file system gave it no name: it lasts as long as this model").text().size);
+  }
   if (Digest key; identity_of({&info_, 1}, long_ago, &key)) remembered_.keep(key, checksum);
   return {};
 }

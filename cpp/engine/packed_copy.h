@@ -56,6 +56,7 @@ class PackedCopy {
   PackedCopy(const PackedCopy&) = delete;
   PackedCopy& operator=(const PackedCopy&) = delete;
 
+  bool is_possible() const { return options_.use != PackedUse::never && !options_.folder.empty() && platform_.map_new; }
   // Whether a model of so many packed bytes has to be named to go on: a copy of that size is there, or is to be made.
   bool concerns(u64 packed_bytes) const;
   // Maps the copy of a model, and checks it where that is not remembered. A broken one is removed.

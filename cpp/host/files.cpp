@@ -180,9 +180,8 @@ Status keep_new(void*, Span<const u8> file, Str path) {
   if (now.unreadable || fsync(now.file) != 0) return system_error(path, "flush", now.unreadable ? EIO : errno);
   if (mprotect(const_cast<u8*>(file.data), file.size, PROT_READ) != 0) return system_error(path, "protect", errno);
   const std::string unnamed = "/proc/self/fd/" + std::to_string(now.file);
-  if (linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, name.value().c_str(), AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST)
-    return system_error(path, "name a new file", errno);
-  flush_directory(name.value());
+  if (linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, name.value().c_str(), AT_SYMLINK_FOLLOW) == 0)
+    flush_directory(name.value());
   return {};
 }
 

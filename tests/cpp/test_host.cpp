@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "engine/packed_copy.h"
 #include "host/host.h"
 #include "test.h"
 
@@ -240,6 +241,60 @@ TEST(a_reader_sees_the_old_file_or_the_new) {
   writer.join();
   CHECK_EQ(n_torn, 0);
   CHECK(n_reads > 0);
+}
+
+// It appears when it is whole, never changes another, and can be written no more.
+TEST(a_new_mapping_has_no_name_until_it_is_kept) {
+  const TemporaryFolder folder;
+  const Platform& p = platform();
+  const std::string path = folder.file("kept");
+  const Result<Span<u8>> made = p.map_new(p.self, str(folder.path()), 10000);
+  CHECK(made.ok());
+  memcpy(made.value().data, "whole", 5);
+  CHECK(folder.names().empty());
+  CHECK_EQ(p.mapped(p.self, made.value()).value().n_links, u64(0));
+  CHECK(p.keep_new(p.self, made.value(), str(path)).ok());
+  CHECK_EQ(p.mapped(p.self, made.value()).value().n_links, u64(1));
+  const std::string text = read_back(path);
+  CHECK_EQ(text.size(), 10000u);
+  CHECK(text.substr(0, 5) == "whole");
+
+  const Result<Span<u8>> second = p.map_new(p.self, str(folder.path()), 5000);
+  CHECK(p.keep_new(p.self, second.value(), str(path)).ok());
+  CHECK_EQ(p.mapped(p.self, second.value()).value().n_links, u64(0));
+  CHECK(read_back(path) == text);
+  p.unmap(p.self, second.value());
+  p.unmap(p.self, made.value());
+  CHECK_EQ(folder.names().size(), 1u);
+  CHECK(!p.map_new(p.self, str(folder.file("missing")), 5000).ok());
+  const Result<Span<u8>> huge = p.map_new(p.self, str(folder.path()), u64(1) << 60);
+  CHECK(!huge.ok());
+  CHECK(std::string(huge.error().what.data, huge.error().what.size).find("cannot make room") == 0);
+  CHECK_EQ(folder.names().size(), 1u);
+}
+
+// Weights stay where they were packed; that they have no name is told.
+TEST(a_packed_copy_that_gets_no_name_serves_its_model) {
+  const TemporaryFolder folder;
+  Platform p = platform();
+  p.keep_new = [](void*, Span<const u8>, Str) { return Status(); };
+  engine::PackedOptions options;
+  options.folder = str(folder.path());
+  options.use = engine::PackedUse::always;
+  engine::PackedCopy copy(p, options, "");
+  engine::PackedContent content;
+  content.bytes = 4096;
+  CHECK(copy.concerns(content.bytes));
+  CHECK(copy.find(content, 1, {}).ok());
+  copy.make(content);
+  CHECK_EQ(copy.room().size, content.bytes);
+  CHECK(!copy.is_kept());
+  copy.room()[7] = 9;
+  CHECK(copy.keep("A model", 1, {}).ok());
+  CHECK(copy.is_kept());
+  CHECK_EQ(copy.room()[7], u8(9));
+  CHECK(!copy.problem().empty());
+  CHECK(folder.names().empty());
 }
 
 TEST(append_file_appends) {
