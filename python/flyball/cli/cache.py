@@ -63,7 +63,7 @@ def make(args: argparse.Namespace) -> int:
         ) as model:
             progress.clear()
             copy, problem = model.info.packed_copy, model.info.no_packed_copy
-        if copy:
+        if copy and not problem:  # one that has no name ends with its model
             common.write(f"{path}: {copy}\n")
         else:
             common.say_error(f"{path}: no copy was made: {problem or 'there is no cache folder (HOME is not set)'}")

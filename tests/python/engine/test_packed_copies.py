@@ -211,6 +211,17 @@ def test_two_that_make_the_same_copy_leave_one() -> None:
     assert list(place.iterdir()) == [only_copy()]
 
 
+def test_a_copy_that_the_system_cannot_name_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It serves the model that is loaded, and nobody after it."""
+    model = flyball.Model.load(flyball.demo_model_path(), packed_copy="on")
+    object.__setattr__(model.info, "no_packed_copy", "the file system gave it no name")
+    monkeypatch.setattr(flyball.Model, "load", lambda *args, **how: model)
+    assert main(["cache", "add", str(flyball.demo_model_path())]) == 1
+    assert "gave it no name" in capsys.readouterr().err
+
+
 def test_the_command_lists_checks_and_removes(capsys: pytest.CaptureFixture[str], model_file: ModelFile) -> None:
     def said(*words: str, code: int = 0) -> str:
         assert main(["cache", *words]) == code
