@@ -39,7 +39,18 @@ namespace flyball::settings {
   REAL("sampling.presence_penalty", "0.0", -100, 100, "subtracted from the logits of tokens in the answer; 0: off")   \
   REAL("sampling.frequency_penalty", "0.0", -100, 100, "subtracted once per time that the answer has the token")      \
   INTEGER("sampling.no_repeat_ngram", "0", 0, 64, "bans a token that would complete an n-gram seen before; 0: off")   \
-  INTEGER("sampling.seed", "0", 0, 18446744073709551615u, "the same seed draws the same tokens")
+  INTEGER("sampling.seed", "0", 0, 18446744073709551615u, "the same seed draws the same tokens")                      \
+  TEXT("serve.host", "127.0.0.1", "address of the server; one that others can reach needs an API key")                \
+  INTEGER("serve.port", "8080", 0, 65535, "port of the server; 0: a free one")                                        \
+  TEXT("serve.allowed_hosts", "", "further names by which clients may address the server, with spaces between")       \
+  TEXT("serve.allowed_origins", "", "origins of other sites whose pages may ask, with spaces between")                \
+  INTEGER("serve.parallel", "64", 1, 4096, "answers that are computed at once; other requests wait")                  \
+  INTEGER("serve.waiting", "256", 0, 1048576, "requests that may wait; more are told to come again")                  \
+  INTEGER("serve.waiting_tokens", "1048576", 1, 1099511627776u, "tokens that the waiting requests may have together") \
+  INTEGER("serve.cache_mb", "4096", 1, 1048576, "MiB of keys and values that running answers may have")               \
+  INTEGER("serve.body_kb", "32768", 1, 1048576, "KiB of a request's body, at most")                                   \
+  INTEGER("serve.drain_seconds", "30", 0, 86400, "time that running answers have when the server ends")               \
+  INTEGER("serve.stall_seconds", "60", 1, 86400, "a step that takes longer makes the server count as stalled")
 
 // Names of version 0.1; readers accept them until version 0.3.
 // KEY(old, new)  WORD(key, old, new): a choice of a key

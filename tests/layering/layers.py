@@ -60,6 +60,7 @@ PYTHON_ROWS = (
     ("image", "bench"),
     ("reliability",),
     ("__init__", "policy", "replay"),  # the package's face
+    ("serve",),
     ("cli",),
     ("__main__",),
 )

@@ -18,6 +18,7 @@ from .renamed import current_words
 COMMANDS = (
     "run",
     "chat",
+    "serve",
     "info",
     "models",
     "cache",

@@ -162,7 +162,7 @@ def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> I
 def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
     """The settings for this command."""
     given = vars(args)
-    keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens"}
+    keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens", "serve.host", "serve.port"}
     words = {key: given[key] for key in sorted(keys) if given.get(key) is not None}
     for assignment in args.set:
         key, equals, word = assignment.partition("=")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
@@ -11,12 +14,46 @@ from ..pickling import Unpicklable
 from .results import Piece, Result
 
 if TYPE_CHECKING:
+    import asyncio
     from concurrent.futures import Future
+
+
+class Mailbox:
+    """Brings what batch threads make to an event loop: with one wake-up for all answers of a step, not one each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._items: deque[tuple[asyncio.Queue[Piece | None], Piece | None]] = deque()
+        self._awake = False  # a wake-up is on its way
+
+    def put(self, queue: asyncio.Queue[Piece | None], piece: Piece | None) -> None:
+        """From any thread."""
+        self._items.append((queue, piece))
+        loop = self._loop()
+        if not self._awake and loop is not None:
+            self._awake = True
+            with suppress(RuntimeError):  # the loop is closed, so there is no reader
+                loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._awake = False  # first: what comes from now on wakes again
+        while self._items:
+            queue, piece = self._items.popleft()
+            queue.put_nowait(piece)
+
+
+_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
+
+
+def _mailbox(loop: asyncio.AbstractEventLoop) -> Mailbox:
+    if (box := _mailboxes.get(loop)) is None:
+        box = _mailboxes[loop] = Mailbox(loop)
+    return box
 
 
 async def awaited(future: Future[Result]) -> Result:
     """The Result; canceling the await cancels the answer."""
-    import asyncio  # another third of the package's import time
+    import asyncio
 
     return await asyncio.wrap_future(future)
 
@@ -31,15 +68,12 @@ class AsyncStream(Unpicklable, AsyncIterator[Piece]):
     _future: Future[Result] | None = None  # of an answer that was refused
 
     def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
-        import asyncio
+        import asyncio  # another third of the package's import time
 
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
 
-        def put(piece: Piece | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed, so there is no reader
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
+        put = partial(_mailbox(loop).put, pieces)
         self._pieces = pieces
         self._future = submit(put)
         self._future.add_done_callback(lambda _: put(None))
@@ -64,19 +98,20 @@ class AsyncStream(Unpicklable, AsyncIterator[Piece]):
             raise Interrupted("stream", "has no result: the answer is not complete, or was ended early")
         return self._future.result()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the answer now: its reader gets no more pieces, and no result."""
         if self._future is not None:
             self._future.cancel()
 
     async def aclose(self) -> None:
         """End the answer now."""
-        self._end()
+        self.end()
 
     async def __aenter__(self) -> AsyncStream:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self._end()
+        self.end()
 
     def __del__(self) -> None:
-        self._end()
+        self.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -121,6 +122,7 @@ class Batcher:
 
     def __init__(self, parallel: int = 64) -> None:
         self.parallel = parallel
+        self.working_since: float | None = None  # when the running step began (time.monotonic); None: nothing runs
         self._idle_seconds = _IDLE_SECONDS
         self._forget()
         _batchers.add(self)
@@ -215,6 +217,7 @@ class Batcher:
     def _step(self, running: list[tuple[_Call, Job]]) -> None:
         if not running:
             return
+        self.working_since = time.monotonic()
         patient = all(job.on_piece is None for _, job in running)
         steps: Sequence[tuple[int | None, float, str, bool] | BaseException]
         try:
@@ -228,6 +231,8 @@ class Batcher:
             else:
                 going_on.append((call, job))
         running[:] = going_on
+        if not running:
+            self.working_since = None
 
 
 _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()

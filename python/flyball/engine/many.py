@@ -184,6 +184,10 @@ class Together:
         """generate_as_completed() for asyncio."""
         return self._answers(prompts, max_tokens, return_exceptions, options).as_completed_async()
 
+    def check(self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]) -> None:
+        """Raise what generate() would raise for these arguments before it computes anything."""
+        self._request(prompt, max_tokens, options)
+
     async def agenerate(
         self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
     ) -> Result:

@@ -208,6 +208,11 @@ class Model(Together):
         """Bytes that shared prefixes take now."""
         return self._core.prefix_cache_bytes
 
+    @property
+    def working_since(self) -> float | None:
+        """When the running step of batched answers began, on time.monotonic()'s clock; None: none runs."""
+        return self._handle.batcher.working_since
+
     def metadata(self, limit: int = 8) -> dict[str, object]:
         """The file's metadata. Longer arrays are cut to `limit` elements and a final None."""
         return self._core.metadata(integer("limit", limit))

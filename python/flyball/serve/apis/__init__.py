@@ -1,0 +1,1 @@
+"""The interfaces that clients speak: a module each, with its routes."""

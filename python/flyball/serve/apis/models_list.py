@@ -1,0 +1,52 @@
+"""OpenAI's /v1/models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ..models import Served
+from ..questions import server_of
+
+
+def as_dict(served: Served) -> dict[str, Any]:
+    """A model as OpenAI lists it, with vLLM's and llama-server's members."""
+    info = served.model.info
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created,
+        "owned_by": "flyball",
+        "max_model_len": served.context,
+        "aliases": list(served.aliases),
+        "meta": {
+            "n_vocab": info.n_vocab,
+            "n_ctx": served.context,
+            "n_ctx_train": info.context_length,
+            "n_embd": info.n_embd,
+            "n_params": info.n_parameters,
+            "size": info.file_bytes,
+            "vocab_type": 1 if info.tokenizer == "llama" else 2,
+        },
+    }
+
+
+async def models(request: Request) -> Response:
+    """GET /v1/models"""
+    return JSONResponse({"object": "list", "data": [as_dict(served) for served in server_of(request).models]})
+
+
+async def model(request: Request) -> Response:
+    """GET /v1/models/NAME"""
+    return JSONResponse(as_dict(server_of(request).models.get(request.path_params["name"])))
+
+
+routes = [
+    Route("/v1/models", models),
+    Route("/models", models),
+    Route("/v1/models/{name:path}", model),
+    Route("/models/{name:path}", model),
+]

@@ -1,0 +1,251 @@
+"""OpenAI's /v1/chat/completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ...answers.parts import Delta, ToolCall
+from .. import answers, questions
+from ..answering import Answering, Ask
+from ..bodies import Body
+from ..models import Served
+from ..questions import server_of
+from ..server import Server
+from ..streams import DONE, event, merged, streamed, until_gone
+
+_REFUSED = {
+    "audio": "is not supported: answers are text",
+    "web_search_options": "is not supported: this server fetches nothing",
+    "functions": "is the old form; use tools",
+    "function_call": "is the old form; use tool_choice",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a chat request asks for beside the answer itself."""
+
+    served: Served
+    asks: list[Ask]
+    stream: bool
+    usage: bool
+    logprobs: bool
+    timings: bool
+    headers: Mapping[str, str]
+
+
+async def completions(request: Request) -> Response:
+    """POST /v1/chat/completions"""
+    server = server_of(request)
+    wanted = await read(request, server)
+    created = int(time.time())
+    if wanted.stream:
+        chunks = _chunks(server, wanted, created)
+        return await streamed(request, chunks, lambda failure: event(failure.openai()), headers=wanted.headers)
+    finished = await until_gone(request, _all(server, wanted.asks, wanted.logprobs))
+    return JSONResponse(
+        _whole(server, wanted, created, finished),
+        headers={**wanted.headers, "flyball-digest": finished[0].answer.result.digest},
+    )
+
+
+async def read(request: Request, server: Server) -> Wanted:
+    """The question of a request; Failure for what cannot be answered."""
+    server.refuse_if_draining()
+    server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
+    body = await Body.of(request)
+    body.refuse_all(_REFUSED)
+    served = server.models.get(body.text("model"))
+    messages = questions.plain_messages(body)
+    tools = read_tools(body)
+    options = questions.sampling(body, server)
+    top = questions.n_top_logprobs(body)
+    options["top_logprobs"] = top or 0
+    stream, options_of_stream = body.flag("stream"), body.inside("stream_options")
+    if options_of_stream and not stream:
+        body.refuse("stream_options", "needs stream: true")
+    prompt, now = await questions.chat_prompt(served, messages, questions.variables(body, tools))
+    options["template_time"] = now
+    n_tokens = questions.max_tokens(
+        body, ("max_completion_tokens", "max_tokens", "n_predict"), None, served, len(prompt)
+    )
+    parser = partial(served.chat.parser, prompt, tools)
+    ask = questions.ask_of(request, body, served, prompt, n_tokens, options, parser=parser)
+    return Wanted(
+        served,
+        questions.choices(ask, questions.n_choices(body)),
+        stream,
+        usage=bool(options_of_stream and options_of_stream.flag("include_usage")),
+        logprobs=top is not None,
+        timings=body.flag("timings_per_token"),
+        headers=questions.ignored(body),
+    )
+
+
+def read_tools(body: Body) -> list[dict[str, Any]]:
+    """The tools that the model may call; none with tool_choice "none"."""
+    tools = body.items("tools")
+    for number, tool in enumerate(tools):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            body.refuse(f"tools[{number}]", "must be {type: function, function: {name, parameters}}")
+    choice = body.get("tool_choice", "auto")
+    if choice == "none":
+        return []
+    body.flag("parallel_tool_calls", True)
+    if choice != "auto":
+        body.refuse("tool_choice", "must be auto or none")
+    return tools
+
+
+@dataclass
+class Finished:
+    """A whole answer, with the log-probabilities of its content."""
+
+    answer: Answering
+    logprobs: list[dict[str, Any]]
+
+
+async def _all(server: Server, asks: Sequence[Ask], logprobs: bool) -> list[Finished]:
+    """All answers, computed beside each other."""
+    finished: dict[int, Finished] = {}
+    async for number, one in merged([_one(server, ask, logprobs) for ask in asks]):
+        finished[number] = one
+    return [finished[number] for number in range(len(asks))]
+
+
+async def _one(server: Server, ask: Ask, logprobs: bool) -> AsyncIterator[Finished]:
+    entries: list[dict[str, Any]] = []
+    async with Answering(server, ask) as answer:
+        held = answers.Logprobs(ask.served)
+        async for part in answer:
+            if logprobs:
+                held.take(part.piece)
+                entries += _entries(held, part.deltas)
+        yield Finished(answer, entries)
+
+
+def _entries(held: answers.Logprobs, deltas: Sequence[Delta]) -> list[dict[str, Any]]:
+    content = "".join(delta.content for delta in deltas)
+    if content:
+        return held.give(content)
+    if deltas:
+        held.drop()
+    return []
+
+
+def _whole(server: Server, wanted: Wanted, created: int, finished: Sequence[Finished]) -> dict[str, Any]:
+    results = [one.answer.result for one in finished]
+    return {
+        "id": f"chatcmpl-{wanted.asks[0].id}",
+        "object": "chat.completion",
+        "created": created,
+        "model": wanted.served.name,
+        "system_fingerprint": server.system_fingerprint(wanted.served),
+        "choices": [_choice(number, one, wanted.logprobs) for number, one in enumerate(finished)],
+        "usage": answers.usage(results),
+        "timings": answers.timings(results[0]),
+        "flyball": answers.proof(finished[0].answer),
+    }
+
+
+def _choice(number: int, one: Finished, logprobs: bool) -> dict[str, Any]:
+    assert one.answer.parser is not None
+    said = one.answer.parser.answer
+    message: dict[str, Any] = {"role": "assistant", "content": said.content}
+    if said.reasoning_content:
+        message |= {"reasoning_content": said.reasoning_content, "reasoning": said.reasoning_content}
+    if said.tool_calls:
+        message["tool_calls"] = [call_as_dict(call) for call in said.tool_calls]
+        message["content"] = said.content or None
+    return {
+        "index": number,
+        "message": message,
+        "finish_reason": answers.finish_reason(one.answer.result, bool(said.tool_calls)),
+        "logprobs": {"content": one.logprobs} if logprobs else None,
+    } | ({"flyball": answers.proof(one.answer)} if number else {})
+
+
+def call_as_dict(call: ToolCall) -> dict[str, Any]:
+    """A call as OpenAI's clients want it."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.json}}
+
+
+async def _chunks(server: Server, wanted: Wanted, created: int) -> AsyncIterator[bytes]:
+    """The events of a stream: per choice its role, its deltas, its end; then usage."""
+    head = {
+        "id": f"chatcmpl-{wanted.asks[0].id}",
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": wanted.served.name,
+        "system_fingerprint": server.system_fingerprint(wanted.served),
+    }
+    finished: dict[int, Answering] = {}
+    streams = [_choice_chunks(server, ask, number, wanted, finished) for number, ask in enumerate(wanted.asks)]
+    last: dict[str, Any] | None = None
+    async for _, chunk in merged(streams):
+        if last is not None:
+            yield event(last)
+        last = head | chunk
+    results = [finished[number].result for number in range(len(wanted.asks))]
+    more = {"timings": answers.timings(results[0]), "flyball": answers.proof(finished[0])}
+    assert last is not None
+    if wanted.usage:
+        yield event(last)
+        yield event(head | {"choices": [], "usage": answers.usage(results)} | more)
+    else:
+        yield event(last | more)
+    yield DONE
+
+
+async def _choice_chunks(
+    server: Server, ask: Ask, number: int, wanted: Wanted, finished: dict[int, Answering]
+) -> AsyncIterator[dict[str, Any]]:
+    def chunk(
+        delta: dict[str, Any], reason: str | None = None, entries: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        logprobs = {"content": entries} if entries else None
+        return {"choices": [{"index": number, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]}
+
+    async with Answering(server, ask) as answer:
+        yield chunk({"role": "assistant", "content": None})
+        held = answers.Logprobs(ask.served)
+        has_calls = False
+        async for part in answer:
+            if wanted.logprobs:
+                held.take(part.piece)
+            for delta in part.deltas:
+                has_calls = has_calls or delta.tool_call is not None
+                entries = _entries(held, (delta,)) if wanted.logprobs else None
+                for members in deltas_as_dicts(delta):
+                    yield chunk(members, entries=entries)
+        finished[number] = answer
+        yield chunk({}, answers.finish_reason(answer.result, has_calls))
+
+
+def deltas_as_dicts(delta: Delta) -> list[dict[str, Any]]:
+    """The deltas of a chunk's choice: of a call first its name, then its arguments."""
+    if delta.tool_call is not None:
+        call = delta.tool_call
+        begin = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+        return [
+            {"tool_calls": [{"index": delta.index} | begin]},
+            {"tool_calls": [{"index": delta.index, "function": {"arguments": call.json}}]},
+        ]
+    if delta.reasoning_content:
+        return [{"reasoning_content": delta.reasoning_content, "reasoning": delta.reasoning_content}]
+    return [{"content": delta.content}]
+
+
+routes = [
+    Route("/v1/chat/completions", completions, methods=["POST"]),
+    Route("/chat/completions", completions, methods=["POST"]),
+]

@@ -1,0 +1,147 @@
+"""What every request passes first: host, origin, key, size and type of the body. Plain ASGI: no stream is buffered."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .failures import Failure
+from .settings import ServeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MOST_HEADERS = 100
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+# Without a key: what says that the server is there, what verifies signatures, and the page, which asks for the key.
+_OPEN = ("/", "/health", "/ready", "/favicon.ico")
+_OPEN_BELOW = ("/page/", "/.well-known/")
+
+
+def hashed(key: str) -> bytes:
+    """What is kept of a key. A fast hash will do: keys are long and random, so nobody can guess one."""
+    return hashlib.sha256(key.encode(errors="replace")).digest()
+
+
+class Guard:
+    """Refuses what may not reach the application, before its body is read."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._keys = tuple(map(hashed, settings.api_keys))
+        self._names = {name.lower() for name in (settings.host, *settings.allowed_hosts, *_LOCAL_NAMES)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._check(scope, headers)
+        except Failure as failure:
+            await failure.response(scope["path"])(scope, receive, send)
+            return
+        scope["flyball.client"] = self._client(scope, headers)
+        await self._app(scope, _Bounded(receive, self._settings.body_bytes), send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        if len(headers) > _MOST_HEADERS:
+            raise Failure(431, f"the request has {len(headers)} headers, at most {_MOST_HEADERS} are read")
+        self._check_host(headers)
+        self._check_origin(headers)
+        if self._keys and not _is_open(scope["path"]):
+            self._check_key(headers)
+        if scope["method"] in ("POST", "PUT", "PATCH"):
+            self._check_body(scope, headers)
+
+    def _check_host(self, headers: Headers) -> None:
+        """A page of another site may have its own name point here (DNS rebinding): only known names are answered."""
+        host = host_of(headers.get("host", ""))
+        if host in self._names or (not self._settings.is_local and _is_address(host)):
+            return
+        raise Failure(403, f"host {host!r} is not allowed here; serve.allowed_hosts names others", code="host_refused")
+
+    def _check_origin(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is None or origin in self._settings.allowed_origins:
+            return
+        if origin.partition("://")[2].lower() != headers.get("host", "").lower():
+            what = f"pages of {origin!r} may not ask; serve.allowed_origins names those that may"
+            raise Failure(403, what, code="origin_refused")
+
+    def _check_key(self, headers: Headers) -> None:
+        given = hashed(given_key(headers))
+        equal = [hmac.compare_digest(given, key) for key in self._keys]  # all of them, so that time tells nothing
+        if not any(equal):
+            what = "the API key is missing or wrong; send Authorization: Bearer KEY"
+            raise Failure(401, what, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+    def _check_body(self, scope: Scope, headers: Headers) -> None:
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        wanted = "multipart/form-data" if scope["path"] == "/v1/files" else "application/json"
+        # Pages of other sites may send text and forms unasked, JSON only after they were allowed to.
+        if kind != wanted and (kind or headers.get("content-length", "0") != "0" or "transfer-encoding" in headers):
+            raise Failure(
+                415, f"the body's type is {kind or 'missing'!r}, must be {wanted}", code="unsupported_media_type"
+            )
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > self._settings.body_bytes:
+            raise _too_large(self._settings.body_bytes)
+
+    def _client(self, scope: Scope, headers: Headers) -> str:
+        """Who asks, for fairness: a key's requests are one client's, else an address's."""
+        if self._keys:
+            return given_key(headers)
+        return str((scope.get("client") or ("",))[0])
+
+
+class _Bounded:
+    """Receives a body of at most so many bytes."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive = receive
+        self._most = most
+        self._n_bytes = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._n_bytes += len(message.get("body", b""))
+        if self._n_bytes > self._most:
+            raise _too_large(self._most)
+        return message
+
+
+def _too_large(most: int) -> Failure:
+    return Failure(413, f"the body is larger than {most >> 10} KiB (serve.body_kb)", code="body_too_large")
+
+
+def given_key(headers: Mapping[str, str]) -> str:
+    """The key of a request: a bearer token, or Anthropic's header."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def host_of(header: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower().rstrip(".")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_open(path: str, below: Iterable[str] = _OPEN_BELOW) -> bool:
+    return path in _OPEN or path.startswith(tuple(below))

@@ -1,0 +1,255 @@
+"""From a request's body to a question: sampling options, messages, prompts. What the APIs have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from ..engine.messages import now
+from ..errors import Error
+from .answering import Ask
+from .bodies import Body, kind
+from .failures import Failure
+
+if TYPE_CHECKING:
+    from ..answers.parser import AnswerParser
+    from .models import Served
+    from .server import Server
+
+MOST_CHOICES = 128
+_MOST_TOP = 20
+_BANNED = -100  # OpenAI's value for a token that shall never come
+_INLINE_CHARACTERS = 4096  # longer prompts are made in a thread, beside which the event loop goes on
+_MOST_STOPS = 16
+_MOST_TOKENS = 2**31 - 1
+
+# Members that say who asks and what for, and change no answer.
+WITHOUT_EFFECT = (
+    "user", "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+    "verbosity", "prediction", "cache_prompt", "id_slot", "stream_options",
+)  # fmt: skip
+
+
+def server_of(request: Request) -> Server:
+    """The server that a request reached."""
+    server: Server = request.app.state.server
+    return server
+
+
+def sampling(body: Body, server: Server) -> dict[str, Any]:
+    """generate()'s options from members that OpenAI's and llama-server's clients send."""
+    options = dict(server.settings.sampling)
+    ranges = {
+        "temperature": (0, 100), "top_p": (0, 1), "min_p": (0, 1), "repeat_penalty": (0.01, 100),
+        "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2),
+    }  # fmt: skip
+    for name, (least, most) in ranges.items():
+        if (value := body.number(name, least, most)) is not None:
+            options[name] = value
+    if options["top_p"] == 0:  # the likeliest token alone
+        options |= {"top_p": 1.0, "top_k": 1}
+    if (top_k := body.integer("top_k", -1, _MOST_TOKENS)) is not None:
+        options["top_k"] = max(top_k, 0)
+    if (window := body.integer("repeat_last_n", -1, _MOST_TOKENS)) is not None:
+        options["repeat_window"] = window if window >= 0 else _MOST_TOKENS
+    options["seed"] = seed(body)
+    options["stop"] = stops(body)
+    if biases := _biases(body):
+        options["logit_bias"] = biases
+    options["ignore_eos"] = body.flag("ignore_eos")
+    return options
+
+
+def seed(body: Body) -> int | None:
+    """The seed; absent or negative: None, a random one."""
+    value = body.integer("seed", -(2**63), 2**64 - 1)
+    return None if value is None or value < 0 else value
+
+
+def stops(body: Body, name: str = "stop") -> list[str]:
+    """The texts that end an answer."""
+    texts = [text for text in body.texts(name) if text]
+    if len(texts) > _MOST_STOPS:
+        body.refuse(name, f"has {len(texts)} texts, at most {_MOST_STOPS}")
+    return texts
+
+
+def _biases(body: Body) -> dict[int, float]:
+    given = body.get("logit_bias", {})
+    if isinstance(given, list):  # llama-server's form: pairs of id and bias, or false for a ban
+        given = {str(pair[0]): pair[1] for pair in given if isinstance(pair, list) and len(pair) == 2}
+    if not isinstance(given, dict):
+        body.refuse("logit_bias", f"must be an object of token ids, is {kind(given)}")
+    biases = {}
+    for token, value in given.items():
+        if not (isinstance(token, str) and token.isascii() and token.isdigit()):
+            body.refuse("logit_bias", f"has the key {token!r}, must be a token id")
+        if value is False:
+            value = _BANNED
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -100 <= value <= 100:
+            body.refuse("logit_bias", f"of token {token} is {value!r}, must be from -100 to 100")
+        biases[int(token)] = -math.inf if value <= _BANNED else float(value)
+    return biases
+
+
+def max_tokens(body: Body, names: Sequence[str], default: int | None, served: Served, n_prompt: int) -> int:
+    """Tokens of the answer, from the first of these members that is there. -1, or no default: all that have room."""
+    for name in names:
+        given = body.integer(name, -1, _MOST_TOKENS)
+        if given == 0:
+            body.refuse(name, "is 0, must be at least 1")
+        if given is not None and given > 0:
+            return given
+        if given == -1:
+            default = None
+    return default if default is not None else max(1, served.context - n_prompt + 1)
+
+
+async def chat_prompt(
+    served: Served, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
+) -> tuple[list[int], str]:
+    """The prompt's ids of messages, and the time that its template was given."""
+    chat = served.chat
+    time = str(variables.get("strftime_now") or now()) if chat.uses_time else ""
+    names = dict(variables) | ({"strftime_now": time} if time else {})
+
+    def make() -> list[int]:
+        try:
+            return chat.ids(messages, **names)
+        except Error as error:
+            raise Failure.of(error) from None
+
+    if sum(_length(message) for message in messages) + _length(names) <= _INLINE_CHARACTERS:
+        return make(), time
+    return await asyncio.to_thread(make), time
+
+
+def _length(value: object) -> int:
+    """Characters in a JSON value, about."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_length(item) + 8 for item in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_length(item) + 8 for item in value)
+    return 8
+
+
+async def tokens_of(served: Served, text: str) -> list[int]:
+    """The ids of a text prompt, with the tokens that the vocabulary puts around it."""
+    if len(text) <= _INLINE_CHARACTERS:
+        return served.model.tokenize(text)
+    return await asyncio.to_thread(served.model.tokenize, text)
+
+
+def plain_messages(body: Body, name: str = "messages") -> list[dict[str, Any]]:
+    """The messages of a chat as templates take them: text parts joined, other parts refused."""
+    listed = body.items(name)
+    if not listed:
+        body.refuse(name, "must be a list with at least one message")
+    return [_message(body, f"{name}[{number}]", message) for number, message in enumerate(listed)]
+
+
+def _message(body: Body, place: str, message: object) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        body.refuse(place, f"must be an object, is {kind(message)}")
+    plain = {key: value for key, value in message.items() if value is not None}
+    if not isinstance(plain.get("role"), str):
+        body.refuse(f"{place}.role", "is missing; it is system, developer, user, assistant or tool")
+    content = plain.get("content")
+    if isinstance(content, list):
+        plain["content"] = "".join(_part(body, f"{place}.content[{n}]", part) for n, part in enumerate(content))
+    elif content is None:
+        if plain["role"] != "assistant":
+            body.refuse(f"{place}.content", "is missing")
+        plain["content"] = ""
+    elif not isinstance(content, str):
+        body.refuse(f"{place}.content", f"must be text or a list of parts, is {kind(content)}")
+    if not plain.get("tool_calls"):
+        plain.pop("tool_calls", None)
+    for member in ("audio", "function_call"):
+        if plain.pop(member, None):
+            body.refuse(f"{place}.{member}", "is not supported")
+    for member in ("refusal", "annotations"):
+        plain.pop(member, None)
+    return plain
+
+
+def _part(body: Body, place: str, part: object) -> str:
+    if not isinstance(part, dict):
+        body.refuse(place, f"must be an object, is {kind(part)}")
+    if part.get("type") not in ("text", "input_text", "output_text"):
+        body.refuse(place, f"has the type {part.get('type')!r}: this server answers text alone, and fetches nothing")
+    if not isinstance(part.get("text"), str):
+        body.refuse(f"{place}.text", "must be text")
+    return str(part["text"])
+
+
+def variables(body: Body, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the chat template is given beside the messages."""
+    names = body.inside("chat_template_kwargs")
+    found = dict(names.members) if names else {}
+    for name in ("messages", "add_generation_prompt"):
+        if name in found:
+            body.refuse(f"chat_template_kwargs.{name}", "cannot be set")
+    if (effort := body.text("reasoning_effort")) is not None:
+        found.setdefault("reasoning_effort", effort)
+        if effort == "none":
+            found.setdefault("enable_thinking", False)
+    return found | ({"tools": tools} if tools else {})
+
+
+def ask_of(
+    request: Request,
+    body: Body,
+    served: Served,
+    prompt: Sequence[int],
+    n_tokens: int,
+    options: dict[str, Any],
+    parser: Callable[[], AnswerParser] | None = None,
+) -> Ask:
+    """The question of a request."""
+    client = str(request.scope.get("flyball.client", ""))
+    made = Ask(
+        served,
+        prompt,
+        n_tokens,
+        options,
+        client,
+        request.url.path,
+        parser,
+        priority=body.integer("priority", -100, 100, 0) or 0,  # which of the waiting requests goes first
+        deadline=body.number("deadline", 0.001, 1e6),
+    )
+    return made.with_seed(options["seed"])
+
+
+def choices(ask: Ask, n: int) -> list[Ask]:
+    """n questions that differ in their seeds alone: each counts one up."""
+    return [ask] + [ask.with_seed((ask.options["seed"] + i) % 2**64) for i in range(1, n)]
+
+
+def n_choices(body: Body) -> int:
+    """How many answers are wanted."""
+    return body.integer("n", 1, MOST_CHOICES, 1) or 1
+
+
+def n_top_logprobs(body: Body) -> int | None:
+    """Of chats: how many of the likeliest tokens to tell with each; None: no log-probabilities."""
+    top = body.integer("top_logprobs", 0, _MOST_TOP)
+    wanted = body.flag("logprobs")
+    if top and not wanted:
+        body.refuse("top_logprobs", "needs logprobs: true")
+    return (top or 0) if wanted else None
+
+
+def ignored(body: Body) -> dict[str, str]:
+    """The header that names what was accepted without effect."""
+    names = [name for name in WITHOUT_EFFECT if body.members.get(name) is not None and name != "stream_options"]
+    names += [name for name in body.unread() if name not in WITHOUT_EFFECT]
+    text = ", ".join(dict.fromkeys(names))
+    return {"flyball-ignored": text.encode("ascii", "replace").decode()[:1000]} if text else {}

@@ -1,0 +1,160 @@
+"""A server: its models, its queue, what it remembers; and its life from the first request to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from .. import __version__
+from ..errors import FileError
+from .failures import Failure
+from .models import Models, Served
+from .observing import Observer
+from .queue import Queue
+from .records import Records
+from .settings import ServeSettings
+
+if TYPE_CHECKING:
+    from .answering import Answering
+
+_HEADER_BYTES = 64 << 10
+_CUT_SECONDS = 5.0  # that streams have for their last event
+_POLL_SECONDS = 0.02
+
+
+class Server:
+    """What all requests share: for the event loop's thread alone."""
+
+    def __init__(self, settings: ServeSettings, models: Models) -> None:
+        self.settings = settings
+        self.models = models
+        self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
+        self.records = Records()
+        self.observe = Observer()
+        self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
+        self.running: set[Answering] = set()
+        self.draining = False
+
+    @property
+    def state(self) -> str:
+        """ready or draining."""
+        return "draining" if self.draining else "ready"
+
+    def refuse_if_draining(self) -> None:
+        """Raise Failure 503 once the server ends."""
+        if self.draining:
+            raise _ending()
+
+    def cut(self) -> None:
+        """End all answers now, each with an error."""
+        self.draining = True
+        self.queue.refuse_all(_ending())
+        for answering in list(self.running):
+            answering.cut()
+
+    def stalled(self) -> str | None:
+        """The model that has made no step for too long although answers run, or None."""
+        now = time.monotonic()
+        for served in self.models:
+            since = served.model.working_since
+            if since is not None and now - since > self.settings.stall_seconds:
+                return served.name
+        return None
+
+    def system_fingerprint(self, served: Served) -> str:
+        """Names build, model and settings: two answers to one question differ only where this does."""
+        text = f"{served.model.info.fingerprint} {served.context} {served.cache_type}"
+        return f"b{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _ending() -> Failure:
+    return Failure(503, "the server is ending; ask another", code="draining", headers={"retry-after": "5"})
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to us: the first one drains, the second ends at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; FileError if the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(2048)
+    except OSError as error:
+        what = f"cannot be listened on: {error.strerror or error}; --port chooses another port, 0 a free one"
+        raise FileError(f"{host}:{port}", what) from None
+    return sock
+
+
+async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT: then finish what runs, for at most drain_seconds."""
+    from .app import create_app
+
+    config = uvicorn.Config(
+        create_app(server),
+        http="h11",
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=server.settings.keep_alive_seconds,
+    )
+    web = _Uvicorn(config)
+    drained = asyncio.Event()
+
+    def on_signal() -> None:
+        if server.draining:
+            server.cut()
+            drained.set()
+        server.draining = True
+        asking_to_end.set()
+
+    asking_to_end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    serving = asyncio.ensure_future(web.serve([sock]))
+    ending = asyncio.ensure_future(_end(server, web, asking_to_end, drained))
+    try:
+        on_ready()
+        await serving
+    finally:
+        ending.cancel()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _end(server: Server, web: uvicorn.Server, asked: asyncio.Event, drained: asyncio.Event) -> None:
+    """Once asked to, wait for running answers, cut those that take too long, and end the web server."""
+    await asked.wait()
+    waiting = asyncio.ensure_future(_until_idle(server, drained))
+    done, _ = await asyncio.wait((waiting,), timeout=server.settings.drain_seconds)
+    if not done:
+        server.cut()
+        await asyncio.wait((waiting,), timeout=_CUT_SECONDS)
+    waiting.cancel()
+    web.should_exit = True
+    await asyncio.sleep(_CUT_SECONDS)  # for last events on their way to slow readers
+    web.force_exit = True
+
+
+async def _until_idle(server: Server, drained: asyncio.Event) -> None:
+    while (server.queue.n_running or server.queue.n_waiting) and not drained.is_set():
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,85 @@
+"""How a server is set up: from the configuration's keys `serve.*` and `sampling.*`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config.configuration import Setting
+from ..errors import InvalidArgument
+
+_SAMPLING = "sampling."
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Settings of one server. Times in seconds.
+
+    sampling   options of an answer that a request leaves open
+    parallel   answers that are computed at once; others wait
+    waiting    requests that may wait, and `waiting_tokens` of their prompts and answers
+    cache_bytes  keys and values of running answers, at most
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    parallel: int = 64
+    waiting: int = 256
+    waiting_tokens: int = 1 << 20
+    cache_bytes: int = 4 << 30
+    body_bytes: int = 32 << 20
+    drain_seconds: float = 30
+    stall_seconds: float = 60
+    keep_alive_seconds: int = 120
+    max_tokens: int = 512
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.is_local and not self.api_keys:
+            what = (
+                f"is {self.host!r}, which others can reach: that needs an API key (--api-key-file, or FLYBALL_API_KEY)"
+            )
+            raise InvalidArgument("serve.host", what)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Setting], api_keys: tuple[str, ...]) -> ServeSettings:
+        """From the resolved configuration."""
+
+        def value(name: str) -> Any:
+            return settings[f"serve.{name}"].value
+
+        return cls(
+            host=value("host"),
+            port=value("port"),
+            api_keys=api_keys,
+            allowed_hosts=tuple(value("allowed_hosts").split()),
+            allowed_origins=tuple(value("allowed_origins").split()),
+            parallel=value("parallel"),
+            waiting=value("waiting"),
+            waiting_tokens=value("waiting_tokens"),
+            cache_bytes=value("cache_mb") << 20,
+            body_bytes=value("body_kb") << 10,
+            drain_seconds=value("drain_seconds"),
+            stall_seconds=value("stall_seconds"),
+            max_tokens=settings["max_tokens"].value,
+            sampling={
+                key.removeprefix(_SAMPLING): setting.value
+                for key, setting in settings.items()
+                if key.startswith(_SAMPLING) and key != "sampling.seed"
+            },
+        )
