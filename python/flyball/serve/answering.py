@@ -82,6 +82,7 @@ class Answering:
         self.parser = ask.parser() if ask.parser else None
         self._server = server
         self._result: Result | None = None
+        self._is_cut = False
         self._left = AsyncExitStack()
 
     @property
@@ -117,6 +118,7 @@ class Answering:
 
     def cut(self) -> None:
         """End the answer now: who takes its parts gets a Failure."""
+        self._is_cut = True
         self._stream.end()
 
     async def __aexit__(self, *exception: object) -> None:
@@ -134,6 +136,8 @@ class Answering:
                 self.times.last = time.monotonic()
                 self.times.first = self.times.first or self.times.last
             yield Part(piece, tuple(self.parser.feed(piece.token, piece.text)) if self.parser else ())
+        if self._is_cut:
+            raise self._server.ending()
         self._result = self._stream.result
         self._server.records.keep(self, self._result)
         if self.parser and (rest := tuple(self.parser.finish())):

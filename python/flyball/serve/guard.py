@@ -8,7 +8,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .failures import Failure
@@ -44,18 +45,26 @@ class Guard:
             return
         headers = Headers(scope=scope)
         try:
+            self._check_headers(headers)
+            if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+                await Response(status_code=204, headers=_preflight(headers))(scope, receive, send)
+                return
             self._check(scope, headers)
         except Failure as failure:
             await failure.response(scope["path"])(scope, receive, send)
             return
         scope["flyball.client"] = self._client(scope, headers)
+        if (origin := headers.get("origin")) in self._settings.allowed_origins:
+            send = _for_origin(send, str(origin))
         await self._app(scope, _Bounded(receive, self._settings.body_bytes), send)
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
+    def _check_headers(self, headers: Headers) -> None:
         if len(headers) > _MOST_HEADERS:
             raise Failure(431, f"the request has {len(headers)} headers, at most {_MOST_HEADERS} are read")
         self._check_host(headers)
         self._check_origin(headers)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
         if self._keys and not _is_open(scope["path"]):
             self._check_key(headers)
         if scope["method"] in ("POST", "PUT", "PATCH"):
@@ -116,6 +125,31 @@ class _Bounded:
         if self._n_bytes > self._most:
             raise _too_large(self._most)
         return message
+
+
+def _preflight(headers: Headers) -> dict[str, str]:
+    """What a browser wants to know before it lets a page of an allowed origin ask."""
+    return {
+        "access-control-allow-origin": headers.get("origin", ""),
+        "access-control-allow-methods": "GET, POST, DELETE",
+        "access-control-allow-headers": headers.get("access-control-request-headers", ""),
+        "access-control-max-age": "600",
+        "vary": "origin",
+    }
+
+
+def _for_origin(send: Send, origin: str) -> Send:
+    """Sends responses that pages of this origin may read."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            allowed = MutableHeaders(scope=message)
+            allowed["access-control-allow-origin"] = origin
+            allowed["access-control-expose-headers"] = "flyball-digest, flyball-ignored"
+            allowed.add_vary_header("origin")
+        await send(message)
+
+    return sending
 
 
 def _too_large(most: int) -> Failure:

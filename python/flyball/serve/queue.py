@@ -8,7 +8,7 @@ fewest running answers, then the one that was served longest ago. So a client wi
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from .failures import Failure
 
 _RETRY_SECONDS = 2
+_MOST_CLIENTS = 4096  # whose last turn is remembered
 
 
 @dataclass(eq=False)
@@ -39,8 +40,10 @@ class Queue:
         self._most_waiting = waiting
         self._most_tokens = waiting_tokens
         self._cache_limit = cache_bytes
-        self._waiting: dict[int, OrderedDict[str, deque[Ticket]]] = {}  # by priority, then by client
+        self._waiting: dict[int, dict[str, deque[Ticket]]] = {}  # by priority, then by client
         self._running: dict[str, int] = {}
+        self._turns: dict[str, int] = {}  # the number of a client's last turn
+        self._n_turns = 0
         self.n_waiting = 0
         self.waiting_tokens = 0
         self.n_running = 0
@@ -53,7 +56,8 @@ class Queue:
 
     def refuse_if_full(self, tokens: int) -> None:
         """Raise Failure 429 if no further request may wait."""
-        if self.n_waiting >= self._most_waiting:
+        room = self.n_running < self._parallel and not self.n_waiting
+        if not room and self.n_waiting >= self._most_waiting:
             raise self._full(f"{self.n_waiting} requests wait already")
         if self.n_waiting and self.waiting_tokens + tokens > self._most_tokens:
             raise self._full(f"the waiting requests have {self.waiting_tokens} tokens already")
@@ -89,7 +93,7 @@ class Queue:
 
     async def _wait(self, ticket: Ticket) -> None:
         ticket.turn = asyncio.get_running_loop().create_future()
-        line = self._waiting.setdefault(ticket.priority, OrderedDict()).setdefault(ticket.client, deque())
+        line = self._waiting.setdefault(ticket.priority, {}).setdefault(ticket.client, deque())
         line.append(ticket)
         self.n_waiting += 1
         self.waiting_tokens += ticket.tokens
@@ -110,7 +114,6 @@ class Queue:
         line = clients[ticket.client]
         line.remove(ticket)
         ticket.taken = True
-        clients.move_to_end(ticket.client)
         if not line:
             del clients[ticket.client]
         if not clients:
@@ -126,12 +129,19 @@ class Queue:
             del self._running[ticket.client]
         self._admit()
 
+    def _note_turn(self, client: str) -> None:
+        self._n_turns += 1
+        self._turns.pop(client, None)
+        self._turns[client] = self._n_turns  # the last one, so that the first one is the oldest
+        if len(self._turns) > _MOST_CLIENTS:
+            del self._turns[next(iter(self._turns))]
+
     def _admit(self) -> None:
         """Begin what has room. The next one that is too large waits for its room, and nobody overtakes it."""
         while self.n_running < self._parallel and self._waiting:
             priority = max(self._waiting)
             clients = self._waiting[priority]
-            client = min(clients, key=lambda name: self._running.get(name, 0))  # of equals the first in line
+            client = min(clients, key=lambda name: (self._running.get(name, 0), self._turns.get(name, 0)))
             ticket = clients[client][0]
             if self.cache_bytes + ticket.cache_bytes > self._cache_limit:
                 return
@@ -140,5 +150,6 @@ class Queue:
             self.n_running += 1
             self.cache_bytes += ticket.cache_bytes
             self._running[client] = self._running.get(client, 0) + 1
+            self._note_turn(client)
             if ticket.turn is not None and not ticket.turn.cancelled():  # else _wait() gives the place back
                 ticket.turn.set_result(None)

@@ -51,12 +51,17 @@ class Server:
     def refuse_if_draining(self) -> None:
         """Raise Failure 503 once the server ends."""
         if self.draining:
-            raise _ending()
+            raise self.ending()
+
+    @staticmethod
+    def ending() -> Failure:
+        """What requests get once the server ends."""
+        return Failure(503, "the server is ending; ask another", code="draining", headers={"retry-after": "5"})
 
     def cut(self) -> None:
         """End all answers now, each with an error."""
         self.draining = True
-        self.queue.refuse_all(_ending())
+        self.queue.refuse_all(self.ending())
         for answering in list(self.running):
             answering.cut()
 
@@ -73,10 +78,6 @@ class Server:
         """Names build, model and settings: two answers to one question differ only where this does."""
         text = f"{served.model.info.fingerprint} {served.context} {served.cache_type}"
         return f"b{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def _ending() -> Failure:
-    return Failure(503, "the server is ending; ask another", code="draining", headers={"retry-after": "5"})
 
 
 class _Uvicorn(uvicorn.Server):
