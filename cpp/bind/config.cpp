@@ -72,6 +72,19 @@ py::dict parse_config(const std::string& file, const std::string& content) {
   return dict;
 }
 
+// [(model, key, value, line)] of the lines models.NAME.KEY = VALUE.
+py::list parse_models(const std::string& file, const std::string& content) {
+  std::vector<ConfigValue> values(settings::config_keys().size);
+  py::list list;
+  const auto take = [](void* context, Str model, const ConfigKey& key, const ConfigValue& value) -> Status {
+    static_cast<py::list*>(context)->append(
+        py::make_tuple(text(model), text(key.key), value_of(key, value), value.line));
+    return {};
+  };
+  check(settings::read_config(str(file), str(content), {values.data(), values.size()}, {&list, take}));
+  return list;
+}
+
 }  // namespace
 
 void bind_config(py::module_& module) {
@@ -79,6 +92,7 @@ void bind_config(py::module_& module) {
   module.def("config_schema", &schema);
   module.def("config_word", &word, "key"_a, "word"_a);
   module.def("config_renamed_keys", &renamed_keys);
+  module.def("config_parse_models", &parse_models, "file"_a, "content"_a);
   module.def("config_parse", &parse_config, "file"_a, "content"_a);
 }
 

@@ -147,10 +147,31 @@ Status read_literal(const ConfigKey& key, Str literal, ConfigValue* out) {
   return key.type == ConfigType::choice ? read_config_word(key, value.text.str(), out) : Status();
 }
 
-Status read_line(Str line, u32 number, Span<ConfigValue> values) {
+// Takes `models.NAME.` off a line and gives NAME; empty: the line is no model's.
+Result<Str> take_model(Str* line) {
+  constexpr Str prefix = "models.";
+  if (!line->starts_with(prefix)) return Str();
+  Str rest = line->from(prefix.size);
+  const char quote = !rest.empty() && (rest[0] == '"' || rest[0] == '\'') ? rest[0] : 0;
+  if (quote) rest = rest.from(1);
+  u64 end = 0;
+  while (end < rest.size && (quote ? rest[end] != quote : rest[end] != '.' && is_key_char(rest[end]))) ++end;
+  const Str name = rest.substr(0, end);
+  if (quote) ++end;
+  if (name.empty() || end >= rest.size || rest[end] != '.') {
+    return fail(Code::invalid_argument, "models")
+           << "must be followed by .NAME.KEY, with quotes around a name that has a dot";
+  }
+  *line = rest.from(end + 1);
+  return name;
+}
+
+Status read_line(Str line, u32 number, Span<ConfigValue> values, const ModelConfig& models) {
   if (line[0] == '[') {
     return fail(Code::invalid_argument, "table") << "is not used here; write dotted keys, as in: sampling.top_k = 40";
   }
+  Str model;
+  FLYBALL_ASSIGN(model, take_model(&line));
   u64 end = 0;
   while (end < line.size && is_key_char(line[end])) ++end;
   const Str name = line.substr(0, end);
@@ -161,6 +182,12 @@ Status read_line(Str line, u32 number, Span<ConfigValue> values) {
   u32 index = 0;
   const Renamed* former = nullptr;
   FLYBALL_ASSIGN(index, find_config_key(name, &former));
+  if (!model.empty()) {
+    ConfigValue value;
+    FLYBALL_TRY(read_literal(keys[index], without_comment(rest.from(1)), &value));
+    value.line = number;
+    return models.take ? models.take(models.context, model, keys[index], value) : Status();
+  }
   ConfigValue& value = values[index];
   if (value.set) return fail(Code::invalid_argument, name) << "is already set in line " << value.line;
   FLYBALL_TRY(read_literal(keys[index], without_comment(rest.from(1)), &value));
@@ -237,7 +264,7 @@ Status read_config_word(const ConfigKey& key, Str word, ConfigValue* out) {
   return {};
 }
 
-Status read_config(Str file, Str text, Span<ConfigValue> values) {
+Status read_config(Str file, Str text, Span<ConfigValue> values, const ModelConfig& models) {
   if (values.size != n_keys) return fail(Code::internal, "values") << "must be " << n_keys;
   if (text.starts_with("\xef\xbb\xbf")) text = text.from(3);
   for (u32 number = 1; !text.empty(); ++number) {
@@ -248,7 +275,7 @@ Status read_config(Str file, Str text, Span<ConfigValue> values) {
     if (line.ends_with("\r")) line.size -= 1;
     line = trim(line);
     if (line.empty() || line[0] == '#') continue;
-    if (const Status status = read_line(line, number, values); !status.ok())
+    if (const Status status = read_line(line, number, values, models); !status.ok())
       return at_line(status.error(), file, number);
   }
   return {};

@@ -44,6 +44,11 @@ namespace flyball::settings {
   INTEGER("serve.port", "8080", 0, 65535, "port of the server; 0: a free one")                                        \
   TEXT("serve.allowed_hosts", "", "further names by which clients may address the server, with spaces between")       \
   TEXT("serve.allowed_origins", "", "origins of other sites whose pages may ask, with spaces between")                \
+  TEXT("serve.models", "", "folder whose GGUF files are served by name, each loaded when it is first asked for")      \
+  TEXT("serve.aliases", "", "further names of a model, with spaces between: models.NAME.serve.aliases")               \
+  INTEGER("serve.keep_alive", "300", 0, 31536000, "seconds until a model of the folder is unloaded if nobody asks")   \
+  INTEGER("serve.memory_mb", "0", 0, 1073741824,                                                                      \
+          "MiB that loaded models may have; 0: three quarters of the machine's")                                      \
   INTEGER("serve.parallel", "64", 1, 4096, "answers that are computed at once; other requests wait")                  \
   INTEGER("serve.waiting", "256", 0, 1048576, "requests that may wait; more are told to come again")                  \
   INTEGER("serve.waiting_tokens", "1048576", 1, 1099511627776u, "tokens that the waiting requests may have together") \
@@ -97,8 +102,15 @@ Span<const Renamed> renamed_config();
 // One value as on a command line: text needs no quotes. Checks the range.
 Status read_config_word(const ConfigKey& key, Str word, ConfigValue* out);
 
+// Settings of one model among several: lines `models.NAME.KEY = VALUE`, where NAME is in quotes if it has a dot.
+struct ModelConfig {
+  void* context = nullptr;
+  // Called for each such line, after its value was checked. May refuse it.
+  Status (*take)(void* context, Str model, const ConfigKey& key, const ConfigValue& value) = nullptr;
+};
+
 // A whole file into `values`, one per key, in config_keys()'s order. Unknown keys, duplicates, values of another type or
 // out of range, tables and anything else that is no `key = value` line are errors with file and line.
-Status read_config(Str file, Str text, Span<ConfigValue> values);
+Status read_config(Str file, Str text, Span<ConfigValue> values, const ModelConfig& models = {});
 
 }  // namespace flyball::settings

@@ -159,8 +159,8 @@ def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> I
             say_error(f"warning: {error}" + (f"; {n} events are not recorded" if n else ""))
 
 
-def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
-    """The settings for this command."""
+def read_settings(args: argparse.Namespace, model: str = "") -> dict[str, Setting]:
+    """The settings for this command; `model`: of one of the models that the configuration names."""
     given = vars(args)
     keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens", "serve.host", "serve.port"}
     words = {key: given[key] for key in sorted(keys) if given.get(key) is not None}
@@ -169,7 +169,7 @@ def read_settings(args: argparse.Namespace) -> dict[str, Setting]:
         if not equals:
             raise InvalidArgument("--set", f"is {assignment!r}, must be KEY=VALUE; flyball config lists the keys")
         words[key.strip()] = word.strip()
-    return resolve(args.config, words)
+    return resolve(args.config, words, model=model)
 
 
 def template_variables(args: argparse.Namespace) -> dict[str, Any]:

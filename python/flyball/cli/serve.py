@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
+import socket
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..engine.model import demo_model_path
+from ..config.configuration import Setting, named_models
+from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
+from ..paths import expanded
 from . import common
 
 if TYPE_CHECKING:
     from ..journal.journal import Journal
-    from ..serve.models import Served
+    from ..serve.models import Entry
     from ..serve.server import Server
+    from ..serve.settings import ServeSettings
 
 _KEY_VARIABLE = "FLYBALL_API_KEY"
 _LEAST_KEY = 8  # characters
@@ -48,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
     """Load the models, and serve until SIGTERM or Ctrl-C."""
     try:
         from ..serve import server as serving
-        from ..serve.models import Models
         from ..serve.settings import ServeSettings
     except ModuleNotFoundError as error:
         what = f"is missing, which serving needs: pip install 'flyball[serve]' (Python module {error.name})"
@@ -56,14 +63,24 @@ def run(args: argparse.Namespace) -> int:
     settings = common.read_settings(args)
     serve_settings = ServeSettings.of(settings, _keys(args.api_key_file))
     sock = serving.listen(serve_settings.host, serve_settings.port)  # before the models: a taken port is told at once
-    progress = common.Progress()
     with common.open_journal(args, settings) as journal:
-        models = Models(_load(named, args, progress, journal) for named in args.models or [""])
-        server = serving.Server(serve_settings, models)
-        address = sock.getsockname()
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        asyncio.run(serving.run(server, sock, lambda: _say(server, f"http://{host}:{address[1]}")))
+        entries = list(_entries(args, settings, journal))
+        asyncio.run(_serve(serve_settings, entries, sock))
     return common.SUCCESS
+
+
+async def _serve(settings: ServeSettings, entries: list[Entry], sock: socket.socket) -> None:
+    from ..serve import server as serving
+    from ..serve.models import Models
+
+    models = Models(entries, settings.memory_bytes)
+    server = serving.Server(settings, models)
+    for entry in entries:
+        if math.isinf(entry.keep_alive):
+            await models.get(entry.name)
+    address = sock.getsockname()
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    await serving.run(server, sock, lambda: _say(server, f"http://{host}:{address[1]}"))
 
 
 def _keys(file: str | None) -> tuple[str, ...]:
@@ -78,18 +95,52 @@ def _keys(file: str | None) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _load(named: str, args: argparse.Namespace, progress: common.Progress, journal: Journal | None) -> Served:
-    """A model from [NAME=]FILE, with its fingerprint, so that no answer waits for it."""
-    from ..serve.models import Served, file_name
+def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal: Journal | None) -> Iterator[Entry]:
+    """The models of the command line, then those of the configuration, then those of the folder.
 
-    name, equals, path = named.partition("=")
-    if not equals or os.path.exists(named):
-        name, path = "", named
-    args.model = path or None
-    settings = common.read_settings(args)
-    model = common.open_model(settings, progress, journal)
-    model.fingerprint(progress)
-    return Served(name or file_name(path or str(demo_model_path())), model)
+    The first ones are loaded at once and stay; the others when they are asked for.
+    """
+    from ..serve.models import file_name, files_in
+
+    named = list(map(_named, args.models))
+    for name, path in named:
+        yield _entry(args, name or file_name(path), path, journal, stays=True)
+    known = {name or file_name(path) for name, path in named}
+    for name in named_models(args.config):
+        path = common.read_settings(args, name)["model"].value
+        if name not in known and path:
+            known.add(name)
+            yield _entry(args, name, path, journal)
+    if folder := settings["serve.models"].value:
+        for file in files_in(Path(expanded(folder))):
+            if file_name(str(file)) not in known:
+                known.add(file_name(str(file)))
+                yield _entry(args, file_name(str(file)), str(file), journal)
+    if not known:
+        yield _entry(args, file_name(str(demo_model_path())), "", journal, stays=True)
+
+
+def _named(word: str) -> tuple[str, str]:
+    """Name and path of [NAME=]FILE."""
+    name, equals, path = word.partition("=")
+    return (name, path) if equals and not os.path.exists(word) else ("", word)
+
+
+def _entry(args: argparse.Namespace, name: str, path: str, journal: Journal | None, stays: bool = False) -> Entry:
+    from ..serve.models import Entry
+
+    settings = common.read_settings(args, name)
+    settings["model"] = replace(settings["model"], value=path)
+
+    def load() -> Model:
+        progress = common.Progress() if stays else None
+        model = common.open_model(settings, progress, journal)
+        model.fingerprint(progress)  # here, so that no answer waits for it
+        return model
+
+    keep_alive = math.inf if stays else settings["serve.keep_alive"].value
+    file = Path(expanded(path)) if path else demo_model_path()
+    return Entry(name, file, load, tuple(settings["serve.aliases"].value.split()), keep_alive)
 
 
 def _say(server: Server, address: str) -> None:

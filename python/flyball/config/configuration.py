@@ -53,22 +53,36 @@ def resolve(
     file: AnyPath | None = None,
     words: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
+    model: str = "",
 ) -> dict[str, Setting]:
     """Every key with its value: from `words` (the command line), else the environment, the file, the default.
 
     `file` None: $FLYBALL_CONFIG, else ./flyball.toml, else flyball/flyball.toml in the user's configuration folder.
+    `model`: with the file's lines `models.MODEL.KEY = VALUE` before its others.
     """
     settings = defaults()
     path = find_file(environment) if file is None else Path(expanded(file, "file"))
     if path is not None:
-        for key, (value, line, renamed) in _core.config_parse(os.fspath(path), _read(path)).items():
+        content = _read(path)
+        for key, (value, line, renamed) in _core.config_parse(os.fspath(path), content).items():
             _warn(f"{path}:{line}", renamed)
             settings[key] = replace(settings[key], value=value, origin=f"{path}:{line}")
+        for name, key, value, line in _core.config_parse_models(os.fspath(path), content):
+            if name == model:
+                settings[key] = replace(settings[key], value=value, origin=f"{path}:{line}")
     for key, word in _environment_words(environment):
         _set(settings, key, word, f"environment {_variable(key)}")
     for key, word in (words or {}).items():
         _set(settings, key, word, "command line")
     return settings
+
+
+def named_models(file: AnyPath | None = None, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The models that the file has lines of, in its order."""
+    path = find_file(environment) if file is None else Path(expanded(file, "file"))
+    if path is None:
+        return []
+    return list(dict.fromkeys(name for name, *_ in _core.config_parse_models(os.fspath(path), _read(path))))
 
 
 def _set(settings: dict[str, Setting], name: str, word: str, origin: str) -> None:

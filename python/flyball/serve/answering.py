@@ -102,7 +102,9 @@ class Answering:
                 await self._left.enter_async_context(server.queue.turn(ticket))
         except TimeoutError:
             raise Failure(503, "the deadline passed while the request waited", code="deadline") from None
-        self.times.begun = time.monotonic()
+        self.times.begun = ask.served.used = time.monotonic()
+        ask.served.n_running += 1
+        self._left.callback(self._unused)
         server.observe.begun(self)
         try:
             options = dict(ask.options)
@@ -115,6 +117,10 @@ class Answering:
             await self._leave()
             raise
         return self
+
+    def _unused(self) -> None:
+        self.ask.served.n_running -= 1
+        self.ask.served.used = time.monotonic()
 
     def cut(self) -> None:
         """End the answer now: who takes its parts gets a Failure."""

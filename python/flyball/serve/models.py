@@ -1,27 +1,34 @@
-"""The models that a server answers with, by name."""
+"""The models that a server answers with, by name: loaded when asked for, unloaded when memory or time is up."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from ..engine.chat_format import ChatFormat
 from ..engine.model import Model
-from ..errors import InvalidArgument
+from ..errors import Error, InvalidArgument
 from .failures import Failure
 
+_POLL_SECONDS = 0.05
+_RELEASE_SECONDS = 60.0  # that answers of a model which shall go may still take
 
-@dataclass(frozen=True)
+
+@dataclass(eq=False)
 class Served:
-    """A model under the name that requests give."""
+    """A loaded model under the name that requests give. `used`: when it last was (time.monotonic)."""
 
     name: str
     model: Model
-    aliases: tuple[str, ...] = ()
-    created: int = field(default_factory=lambda: int(time.time()))
+    n_running: int = 0
+    used: float = field(default_factory=time.monotonic)
 
     @cached_property
     def context(self) -> int:
@@ -46,11 +53,37 @@ class Served:
         except InvalidArgument as error:
             raise Failure(400, f"model {self.name!r} cannot chat: {error}", param="model") from None
 
+
+@dataclass(eq=False)
+class Entry:
+    """A model that can be asked for.
+
+    load        opens it: takes a while, and runs in a thread
+    n_bytes     of the file: about the memory that its weights take
+    keep_alive  seconds without a request after which it is unloaded; infinite: never
+    """
+
+    name: str
+    path: Path
+    load: Callable[[], Model] = field(repr=False)
+    aliases: tuple[str, ...] = ()
+    keep_alive: float = math.inf
+    served: Served | None = None
+    loading: asyncio.Task[Served] | None = field(default=None, repr=False)
+
     @cached_property
-    def uses_thinking(self) -> bool:
-        """Whether the model's template says that it thinks before it answers."""
-        source = self.model.info.chat_template
-        return "enable_thinking" in source or "<think>" in source or "reasoning_effort" in source
+    def n_bytes(self) -> int:
+        """Of the file, or its first part."""
+        with suppress(OSError):
+            return self.path.stat().st_size
+        return 0
+
+    @cached_property
+    def modified(self) -> float:
+        """When the file was written last."""
+        with suppress(OSError):
+            return self.path.stat().st_mtime
+        return 0.0
 
 
 def file_name(path: str) -> str:
@@ -60,38 +93,121 @@ def file_name(path: str) -> str:
     return head.rpartition("-")[0] if split and tail.isdigit() else stem
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The GGUF files of a folder, of split ones the first part, in the order of their names."""
+    try:
+        found = sorted(folder.glob("*.gguf"))
+    except OSError as error:
+        raise InvalidArgument("serve.models", f"{folder} cannot be read: {error.strerror or error}") from None
+    if not folder.is_dir():
+        raise InvalidArgument("serve.models", f"{folder} is no folder")
+    return [path for path in found if "-of-" not in path.stem or "-00001-of-" in path.stem]
+
+
 class Models:
-    """All models of a server. The first one answers requests that name none."""
+    """All models of a server, for the event loop's thread alone. The first one answers requests that name none.
 
-    def __init__(self, served: Iterable[Served]) -> None:
-        self._served: dict[str, Served] = {}
-        self._aliases: dict[str, Served] = {}
-        for each in served:
-            self.add(each)
+    `memory_bytes`: what loaded models may have together; one that was not used for the longest time makes room.
+    """
 
-    def add(self, served: Served) -> None:
-        """Serve one more; InvalidArgument if its name is taken."""
-        for name in (served.name, *served.aliases):
-            if name in self._aliases:
+    def __init__(self, entries: Iterable[Entry], memory_bytes: float = math.inf) -> None:
+        self._memory_bytes = memory_bytes
+        self._entries: dict[str, Entry] = {}
+        self._names: dict[str, Entry] = {}
+        self._changing = asyncio.Lock()  # one load at a time: two could be too many for the memory
+        for entry in entries:
+            self._add(entry)
+        if not self._entries:
+            raise InvalidArgument(
+                "model", "there is none to serve: name a GGUF file, or a folder of them (serve.models)"
+            )
+
+    def _add(self, entry: Entry) -> None:
+        for name in (entry.name, *entry.aliases):
+            if name in self._names:
                 raise InvalidArgument("model", f"{name!r} is served twice; give another name: NAME=FILE")
-            self._aliases[name] = served
-        self._served[served.name] = served
+            self._names[name] = entry
+        self._entries[entry.name] = entry
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self._served.values())
+        """The loaded ones."""
+        return (entry.served for entry in list(self._entries.values()) if entry.served is not None)
 
     @property
-    def default(self) -> Served:
-        """The first one."""
-        return next(iter(self._served.values()))
+    def entries(self) -> list[Entry]:
+        """All that can be asked for."""
+        return list(self._entries.values())
 
-    def get(self, name: str | None) -> Served:
-        """The model of that name; Failure 404."""
+    @property
+    def is_loading(self) -> bool:
+        """Whether one is being loaded."""
+        return any(entry.loading is not None for entry in self._entries.values())
+
+    def find(self, name: str | None) -> Entry:
+        """The entry of a name; Failure 404."""
         if not name:
-            return self.default
-        if (found := self._aliases.get(name) or self._aliases.get(name.removesuffix(":latest"))) is None:
-            known = ", ".join(self._served)
+            return next(iter(self._entries.values()))
+        if (found := self._names.get(name) or self._names.get(name.removesuffix(":latest"))) is None:
+            known = ", ".join(self._entries)
             raise Failure(
                 404, f"model {name!r} is not served; there are: {known}", param="model", code="model_not_found"
             )
         return found
+
+    async def get(self, name: str | None) -> Served:
+        """The model of that name, loaded. Whoever asks meanwhile waits for the same load; leaving does not stop it."""
+        entry = self.find(name)
+        if entry.served is None:
+            if entry.loading is None:
+                entry.loading = asyncio.create_task(self._load(entry))
+            return await asyncio.shield(entry.loading)
+        entry.served.used = time.monotonic()
+        return entry.served
+
+    async def _load(self, entry: Entry) -> Served:
+        try:
+            async with self._changing:
+                await self._make_room(entry)
+                model = await asyncio.to_thread(entry.load)
+            entry.served = Served(entry.name, model)
+            return entry.served
+        except Error as error:
+            raise Failure.of(error) from None
+        finally:
+            entry.loading = None
+
+    async def _make_room(self, entry: Entry) -> None:
+        if entry.n_bytes > self._memory_bytes:
+            what = (
+                f"model {entry.name!r} needs {entry.n_bytes >> 20} MiB, models may have {int(self._memory_bytes) >> 20}"
+            )
+            raise Failure(400, f"{what} (serve.memory_mb)", param="model", code="out_of_memory")
+        while self._loaded_bytes() + entry.n_bytes > self._memory_bytes:
+            loaded = ((entry, entry.served) for entry in self.entries if entry.served is not None)
+            goes, _ = min(loaded, key=lambda one: (one[1].n_running > 0, math.isinf(one[0].keep_alive), one[1].used))
+            await self.unload(goes.name)
+
+    def _loaded_bytes(self) -> int:
+        return sum(entry.n_bytes for entry in self._entries.values() if entry.served is not None)
+
+    async def unload(self, name: str) -> None:
+        """Let a model go, and wait until its running answers have: nobody's answer ends for it."""
+        entry = self.find(name)
+        served, entry.served = entry.served, None
+        if served is None:
+            return
+        gone = weakref.ref(served.model)
+        del served
+        end = time.monotonic() + _RELEASE_SECONDS
+        while gone() is not None and time.monotonic() < end:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def unload_idle(self) -> None:
+        """Let go what was not used for longer than its keep_alive; to be called now and then."""
+        now = time.monotonic()
+        for entry in self.entries:
+            served = entry.served
+            if served is not None and not served.n_running and now - served.used > entry.keep_alive:
+                del served
+                async with self._changing:
+                    await self.unload(entry.name)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 64 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
 _POLL_SECONDS = 0.02
+_HOUSEKEEPING_SECONDS = 1.0
 
 
 class Server:
@@ -45,8 +46,10 @@ class Server:
 
     @property
     def state(self) -> str:
-        """ready or draining."""
-        return "draining" if self.draining else "ready"
+        """ready, loading (the first model) or draining."""
+        if self.draining:
+            return "draining"
+        return "loading" if self.models.is_loading and not any(self.models) else "ready"
 
     def refuse_if_draining(self) -> None:
         """Raise Failure 503 once the server ends."""
@@ -118,6 +121,7 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
         timeout_keep_alive=server.settings.keep_alive_seconds,
     )
     web = _Uvicorn(config)
+    housekeeping = asyncio.ensure_future(_keep_house(server))
     drained = asyncio.Event()
 
     def on_signal() -> None:
@@ -138,6 +142,7 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
         await serving
     finally:
         ending.cancel()
+        housekeeping.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
@@ -154,6 +159,12 @@ async def _end(server: Server, web: uvicorn.Server, asked: asyncio.Event, draine
     web.should_exit = True
     await asyncio.sleep(_CUT_SECONDS)  # for last events on their way to slow readers
     web.force_exit = True
+
+
+async def _keep_house(server: Server) -> None:
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        await server.models.unload_idle()
 
 
 async def _until_idle(server: Server, drained: asyncio.Event) -> None:

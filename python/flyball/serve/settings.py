@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,10 @@ from ..errors import InvalidArgument
 _SAMPLING = "sampling."
 
 
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 @dataclass(frozen=True)
 class ServeSettings:
     """Settings of one server. Times in seconds.
@@ -21,6 +27,7 @@ class ServeSettings:
     parallel   answers that are computed at once; others wait
     waiting    requests that may wait, and `waiting_tokens` of their prompts and answers
     cache_bytes  keys and values of running answers, at most
+    memory_bytes  weights of loaded models, at most
     """
 
     host: str = "127.0.0.1"
@@ -35,7 +42,8 @@ class ServeSettings:
     body_bytes: int = 32 << 20
     drain_seconds: float = 30
     stall_seconds: float = 60
-    keep_alive_seconds: int = 120
+    memory_bytes: float = math.inf
+    keep_alive_seconds: int = 120  # of a connection
     max_tokens: int = 512
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,6 +82,7 @@ class ServeSettings:
             waiting_tokens=value("waiting_tokens"),
             cache_bytes=value("cache_mb") << 20,
             body_bytes=value("body_kb") << 10,
+            memory_bytes=value("memory_mb") << 20 or 0.75 * _machine_bytes(),
             drain_seconds=value("drain_seconds"),
             stall_seconds=value("stall_seconds"),
             max_tokens=settings["max_tokens"].value,

@@ -17,7 +17,7 @@ import pytest
 import flyball
 from flyball.serve.answering import Answering, Ask
 from flyball.serve.failures import Failure
-from flyball.serve.models import Models, Served
+from flyball.serve.models import Entry, Models, Served
 from flyball.serve.queue import Queue, Ticket
 from flyball.serve.server import Server
 from flyball.serve.settings import ServeSettings
@@ -40,7 +40,8 @@ def served(model: flyball.Model) -> Iterator[Served]:
 
 def make_server(served: Served, **settings: Any) -> Server:
     sampling = {"temperature": 0.8, "top_p": 0.95, "top_k": 40, "min_p": 0.05}
-    return Server(ServeSettings(sampling=sampling, **settings), Models([served]))
+    entry = Entry(served.name, flyball.demo_model_path(), lambda: served.model, served=served)
+    return Server(ServeSettings(sampling=sampling, **settings), Models([entry]))
 
 
 def ask_of(served: Served, text: str = "Once upon a time", n: int = 400, **how: Any) -> Ask:

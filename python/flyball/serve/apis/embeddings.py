@@ -33,7 +33,7 @@ async def embeddings(request: Request) -> Response:
     server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
     body = await Body.of(request)
     body.refuse_all({"dimensions": "is not supported: vectors have the model's own size"})
-    served = server.models.get(body.text("model"))
+    served = await server.models.get(body.text("model"))
     as_base64 = body.choice("encoding_format", ("float", "base64"), "float") == "base64"
     prompts = inputs(served, body, "input")
     vectors = await until_gone(request, embed(server, served, prompts))

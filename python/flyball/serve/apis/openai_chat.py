@@ -63,7 +63,7 @@ async def read(request: Request, server: Server) -> Wanted:
     server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
     body = await Body.of(request)
     body.refuse_all(_REFUSED)
-    served = server.models.get(body.text("model"))
+    served = await server.models.get(body.text("model"))
     messages = questions.plain_messages(body)
     tools = read_tools(body)
     options = questions.sampling(body, server)

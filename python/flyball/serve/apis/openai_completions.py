@@ -70,7 +70,7 @@ async def completions(request: Request) -> Response:
 
 
 async def _read(request: Request, server: Server, body: Body) -> Wanted:
-    served = server.models.get(body.text("model"))
+    served = await server.models.get(body.text("model"))
     options = questions.sampling(body, server)
     n = questions.n_choices(body)
     if body.integer("best_of", 1, questions.MOST_CHOICES, n) != n:
