@@ -27,11 +27,13 @@ py::tuple seal(const std::string& draft, const std::string& fingerprint) {
   return py::make_tuple(hex(receipt.digest), text(unwrap(receipt::write_receipt(arena, receipt))));
 }
 
-// Raises unless the text is a receipt that the core can read; gives the digest and the model's fingerprint in it.
+// Raises unless the text is a receipt that the core can read; gives the digest and the model's fingerprint in it, and the
+// request's key.
 py::tuple parse_receipt(const std::string& json) {
   Arena arena(host::host_platform());
   const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
-  return py::make_tuple(hex(receipt.digest), hex(receipt.content.fingerprint));
+  return py::make_tuple(hex(receipt.digest), hex(receipt.content.fingerprint),
+                        hex(runtime::request_key(receipt.content)));
 }
 
 py::dict verify(const std::string& json, const ModelCore& core, py::object progress, py::object processor,

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <deque>
 
+#include "receipt/receipt.h"
+
 namespace flyball::bind {
 namespace {
 
@@ -273,6 +275,21 @@ void check_request(const SessionCore& core, py::handle prompt, const py::dict& o
   check(engine::Generation::check(session, {ids.data(), ids.size()}, read_options(options, n_vocab, keep)));
 }
 
+// Of the answer that begin() would give.
+py::str request_key(const SessionCore& core, py::handle prompt, const py::dict& options,
+                    const std::string& fingerprint) {
+  GenerationCore keep;
+  const engine::Session& session = *core.owner->session;
+  const u32 n_vocab = session.model().tokenizer().size();
+  const std::vector<Token> ids = tokens_from(prompt, n_vocab, "prompt");
+  const Span<const Token> span{ids.data(), ids.size()};
+  const engine::GenerateOptions o = read_options(options, n_vocab, keep);
+  check(engine::Generation::check(session, span, o));
+  Digest digest;
+  if (!parse_hex(str(fingerprint), &digest)) raise("invalid_argument", "fingerprint", "must be 64 hexadecimal digits");
+  return hex(receipt::request_key(session, span, o, digest));
+}
+
 void reserve(const SessionCore& core) {
   const Use use(*core.owner);
   core.owner->reserved.store(true);
@@ -492,6 +509,7 @@ void bind_session(py::module_& module) {
       .def("save", &save, "path"_a)
       .def("restore", &restore, "path"_a)
       .def("check", &check_request, "prompt"_a, "options"_a)
+      .def("request_key", &request_key, "prompt"_a, "options"_a, "fingerprint"_a)
       .def("reserve", &reserve)
       .def("release", [](const SessionCore& core) { core.owner->reserved.store(false); })
       .def("begin", &begin, "prompt"_a, "options"_a, "progress"_a, "compute"_a);

@@ -51,8 +51,7 @@ struct Applied {
 };
 
 struct Used {
-  explicit Used(const Generation& generation) {
-    const engine::AdapterSetting& setting = generation.adapter();
+  explicit Used(const engine::AdapterSetting& setting) {
     if (!setting.adapter) return;
     one = {setting.adapter->name(), setting.adapter->fingerprint(), setting.scale};
     n = 1;
@@ -61,12 +60,9 @@ struct Used {
   u64 n = 0;
 };
 
-Result<runtime::DigestInput> content_of(const Generation& generation, const Applied& applied, const Used& used) {
-  if (generation.stop_reason() == StopReason::none)
-    return fail(Code::invalid_argument, "receipt") << "the answer is not complete; step until it is done";
-  FLYBALL_TRY(generation.file_status());
-  const Session& session = generation.session();
-  const GenerateOptions& options = generation.options();
+// What was asked for, but for the model's fingerprint.
+runtime::DigestInput request_of(const Session& session, Span<const Token> prompt, const GenerateOptions& options,
+                                const Used& used) {
   runtime::DigestInput content;
   content.context = session.context();
   content.cache_type = engine::cache_type_name(session.cache_type());
@@ -78,8 +74,16 @@ Result<runtime::DigestInput> content_of(const Generation& generation, const Appl
   content.ignore_eos = options.ignore_eos;
   content.stops = options.stops;
   content.stop_tokens = options.stop_tokens;
+  content.prompt = prompt;
+  return content;
+}
+
+Result<runtime::DigestInput> content_of(const Generation& generation, const Applied& applied, const Used& used) {
+  if (generation.stop_reason() == StopReason::none)
+    return fail(Code::invalid_argument, "receipt") << "the answer is not complete; step until it is done";
+  FLYBALL_TRY(generation.file_status());
+  runtime::DigestInput content = request_of(generation.session(), generation.prompt(), generation.options(), used);
   content.decisions = {applied.list, applied.n};
-  content.prompt = generation.prompt();
   content.tokens = generation.tokens();
   content.logits_hashes = generation.logits_hashes();
   content.stop_reason = stop_reason_name(generation.stop_reason());
@@ -96,11 +100,19 @@ struct HexDigest {
 
 Result<Digest> digest(const Generation& generation) {
   const Applied applied(generation);
-  const Used used(generation);
+  const Used used(generation.adapter());
   runtime::DigestInput content;
   FLYBALL_ASSIGN(content, content_of(generation, applied, used));
   FLYBALL_ASSIGN(content.fingerprint, generation.session().model().fingerprint());
   return runtime::answer_digest(content);
+}
+
+Digest request_key(const Session& session, Span<const Token> prompt, const GenerateOptions& options,
+                   const Digest& fingerprint) {
+  const Used used(options.adapter ? *options.adapter : session.adapter());
+  runtime::DigestInput content = request_of(session, prompt, options, used);
+  content.fingerprint = fingerprint;
+  return runtime::request_key(content);
 }
 
 Result<Receipt> make_receipt(Arena& arena, const Generation& generation, Progress progress) {
@@ -122,7 +134,7 @@ Result<Receipt> draft_receipt(Arena& arena, const Generation& generation) {
   const Model& model = session.model();
   Receipt receipt;
   const Applied applied(generation);
-  const Used used(generation);
+  const Used used(generation.adapter());
   FLYBALL_ASSIGN(receipt.content, content_of(generation, applied, used));
   if (used.n != 0) {
     const Span<runtime::AdapterUsed> kept = arena.allocate<runtime::AdapterUsed>(1);

@@ -40,6 +40,9 @@ Result<Receipt> make_receipt(Arena& arena, const Generation& generation, Progres
 Result<Receipt> draft_receipt(Arena& arena, const Generation& generation);
 void seal(Receipt* receipt, const Digest& fingerprint);
 Result<Digest> digest(const Generation& generation);  // the receipt's, without the rest
+// Of an answer that this session would give, before it is begun: that of its receipt, unless a governor bounds it.
+Digest request_key(const engine::Session& session, Span<const engine::Token> prompt,
+                   const engine::GenerateOptions& options, const Digest& fingerprint);
 
 void write_receipt(const Receipt& receipt, Writer& out);
 // The same into memory of the right size.

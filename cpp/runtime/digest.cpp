@@ -20,19 +20,15 @@ class Fields {  // numbers are 64 bits, little-endian; texts carry their length 
   Sha256 hash_;
 };
 
-}  // namespace
-
-u32 layout_version(const DigestInput& in) {
-  const bool newer = in.sampler.presence_penalty != 0 || in.sampler.frequency_penalty != 0 || !in.processor.empty() ||
-                     !in.stop_tokens.empty();
-  return newer ? 2 : 1;
+void write_tokens(Fields& fields, Span<const Token> tokens) {
+  fields.number(tokens.size);
+  for (const Token token : tokens) fields.token(token);
 }
 
-Digest answer_digest(const DigestInput& in) {
+// What an answer follows from, as both hashes have it: all but the prompt, which the digest has after the decisions.
+void write_settings(Fields& fields, const DigestInput& in) {
   const u32 version = layout_version(in);
-  Fields fields;
-  fields.text(version == 1 ? "flyball answer 1" : "flyball answer 2").raw(in.fingerprint.bytes);
-  fields.number(in.context).text(in.cache_type);
+  fields.raw(in.fingerprint.bytes).number(in.context).text(in.cache_type);
   fields.number(in.adapters.size);
   for (const AdapterUsed& adapter : in.adapters) fields.raw(adapter.fingerprint.bytes).real(adapter.scale);
 
@@ -47,20 +43,37 @@ Digest answer_digest(const DigestInput& in) {
   fields.number(in.max_tokens).number(in.ignore_eos ? 1 : 0);
   fields.number(in.stops.size);
   for (const Str stop : in.stops) fields.text(stop);
-  if (version >= 2) {
-    fields.number(in.stop_tokens.size);
-    for (const Token token : in.stop_tokens) fields.token(token);
-  }
+  if (version >= 2) write_tokens(fields, in.stop_tokens);
+}
+
+}  // namespace
+
+u32 layout_version(const DigestInput& in) {
+  const bool newer = in.sampler.presence_penalty != 0 || in.sampler.frequency_penalty != 0 || !in.processor.empty() ||
+                     !in.stop_tokens.empty();
+  return newer ? 2 : 1;
+}
+
+Digest answer_digest(const DigestInput& in) {
+  Fields fields;
+  fields.text(layout_version(in) == 1 ? "flyball answer 1" : "flyball answer 2");
+  write_settings(fields, in);
   fields.number(in.decisions.size);
   for (const Decided& decided : in.decisions) fields.number(decided.position).text(decided.reason_id);
-
-  fields.number(in.prompt.size);
-  for (const Token token : in.prompt) fields.token(token);
+  write_tokens(fields, in.prompt);
   fields.number(in.tokens.size);
   for (u64 i = 0; i < in.tokens.size; ++i) {
     fields.token(in.tokens[i]).number(in.logits_hashes[i].low).number(in.logits_hashes[i].high);
   }
   return fields.text(in.stop_reason).finish();
+}
+
+Digest request_key(const DigestInput& in) {
+  Fields fields;
+  fields.text(layout_version(in) == 1 ? "flyball request 1" : "flyball request 2");
+  write_settings(fields, in);
+  write_tokens(fields, in.prompt);
+  return fields.finish();
 }
 
 }  // namespace flyball::runtime

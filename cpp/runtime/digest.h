@@ -1,4 +1,4 @@
-// The digest of an answer (contract 1), byte by byte in docs/receipts.md.
+// The digest of an answer (contract 1) and the key of its request, byte by byte in docs/receipts.md.
 #pragma once
 
 #include "base/hash.h"
@@ -42,5 +42,8 @@ struct DigestInput {
 u32 layout_version(const DigestInput& input);
 
 Digest answer_digest(const DigestInput& input);
+
+// The name of what was asked for: of all that the answer follows from, and nothing of the answer.
+Digest request_key(const DigestInput& input);
 
 }  // namespace flyball::runtime

@@ -87,12 +87,33 @@ TEST(newer_settings_have_the_second_layout) {
   CHECK(answer_digest(in) == hash.finish());
 }
 
+TEST(request_key_is_the_documented_layout) {
+  DigestInput in = input();
+  Bytes expected;
+  expected.text("flyball request 1");
+  for (u32 i = 0; i < 32; ++i) expected.out += char(i);
+  expected.number(4096).text("f16").number(0);
+  expected.real(0.8f).number(40).real(0.95f).real(0.05f).real(1).number(64).number(0).number(42).number(3);
+  expected.number(2).number(4).real(-1.5f).number(5).real(-__builtin_inff());
+  expected.number(128).number(0).number(2).text("\n\n").text("END");
+  expected.number(3).number(1).number(2).number(300);
+  Sha256 hash;
+  hash.update(Str(expected.out.data(), expected.out.size()));
+  const Digest key = request_key(in);
+  CHECK(key == hash.finish());
+  const Decided decided[] = {{1, "GUARD_BUDGET_STOP", "{}"}};
+  in.tokens = {}, in.logits_hashes = {}, in.stop_reason = "", in.decisions = decided;
+  CHECK(request_key(in) == key);
+}
+
 TEST(every_field_changes_the_digest) {
   const Digest base = answer_digest(input());
-  const auto changes = [&](auto change) {
+  const Digest key = request_key(input());
+  // What is before the answer changes the request's key as well, what is of the answer does not.
+  const auto changes = [&](auto change, bool asked = true) {
     DigestInput in = input();
     change(in);
-    return answer_digest(in) != base;
+    return answer_digest(in) != base && (request_key(in) != key) == asked;
   };
   CHECK(changes([](DigestInput& in) { in.fingerprint.bytes[31] ^= 1; }));
   CHECK(changes([](DigestInput& in) { in.context = 4097; }));
@@ -115,7 +136,8 @@ TEST(every_field_changes_the_digest) {
   CHECK(changes([](DigestInput& in) { in.stop_tokens = in.prompt; }));
   CHECK(changes([](DigestInput& in) { in.processor = "f"; }));
   CHECK(changes([](DigestInput& in) { in.prompt = in.prompt.subspan(0, 2); }));
-  CHECK(changes([](DigestInput& in) { in.tokens = in.tokens.subspan(0, 1); }));
-  CHECK(changes([](DigestInput& in) { in.logits_hashes = {hashes + 1, 1}, in.tokens = in.tokens.subspan(1, 1); }));
-  CHECK(changes([](DigestInput& in) { in.stop_reason = "deadline"; }));
+  const auto answered = [&](auto change) { return changes(change, false); };
+  CHECK(answered([](DigestInput& in) { in.tokens = in.tokens.subspan(0, 1); }));
+  CHECK(answered([](DigestInput& in) { in.logits_hashes = {hashes + 1, 1}, in.tokens = in.tokens.subspan(1, 1); }));
+  CHECK(answered([](DigestInput& in) { in.stop_reason = "deadline"; }));
 }

@@ -331,6 +331,21 @@ class Model(Together):
             self._keep_session(session)
         return request
 
+    def request_key(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> str:
+        """The `request_key` of the Result that generate() would give, without computing it.
+
+        Two requests have the same key only if they must have the same answer; a model's first key hashes its file.
+        Where the governor bounds the answer's settings, the Result's is that of the bounded ones.
+        """
+        request = Request.of(self._handle, prompt, max_tokens, options)
+        session = self._take_session()  # any: all of them are alike
+        try:
+            return session._request_key(request)
+        finally:
+            self._keep_session(session)
+
     def _job(self, request: Request, on_piece: Callable[[Piece], None] | None = None) -> Job:
         return Job(_ModelWork(self, request), on_piece)
 

@@ -16,12 +16,15 @@ _MAX_BYTES = 256 << 20
 
 
 class Receipt(Mapping[str, Any]):
-    """A valid receipt; a read-only mapping of its JSON members."""
+    """A valid receipt; a read-only mapping of its JSON members.
+
+    `digest`, `fingerprint` (of the model) and `request_key` are SHA-256 in hexadecimal; the last is not a member.
+    """
 
     def __init__(self, text: str | bytes) -> None:
         """From JSON text; raises FormatError with the field and the byte offset of the fault."""
         self._text = text if isinstance(text, str) else _decode(text)
-        self.digest, self.fingerprint = _core.receipt_parse(self._text)
+        self.digest, self.fingerprint, self.request_key = _core.receipt_parse(self._text)
 
     @cached
     def _members(self) -> dict[str, Any]:  # many times as large as the text

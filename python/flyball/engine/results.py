@@ -330,6 +330,11 @@ class Result:
         return self._sealed[0]
 
     @property
+    def request_key(self) -> str:
+        """A SHA-256 in hexadecimal over what was asked for: the digest's fields without the answer."""
+        return self.receipt.request_key
+
+    @property
     def receipt(self) -> Receipt:
         """What flyball.verify() needs to check the answer."""
         return self._sealed[1]

@@ -285,6 +285,21 @@ class Session(Unpicklable):
         """Raise what _begin() would raise for the request."""
         self._core.check(request.ids, self._settings(request))
 
+    def request_key(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> str:
+        """The `request_key` of the Result that generate() would give, without computing it.
+
+        Where a governor or a policy bounds the answer's settings, the Result's is that of the bounded ones.
+        """
+        return self._request_key(Request.of(self._model, prompt, max_tokens, options))
+
+    def _request_key(self, request: Request) -> str:
+        if request.options.seed is None:
+            raise InvalidArgument("seed", "is None, so that each answer draws another: choose a number to have a key")
+        settings = request.settings | {"draft": None}
+        return self._core.request_key(request.ids, settings, self._model.file.fingerprint())
+
     def _finish(self, core: _core.GenerationCore) -> Result:
         """The Result of a finished generation; informs the policy and writes the journal."""
         if self.policy is not None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import flyball
+from flyball.engine.options import GenerateKeywords
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,37 @@ def test_a_receipt_never_replaces_a_device(demo: flyball.Model, tmp_path: Path) 
     with pytest.raises(flyball.FileError, match="not a regular file"):
         demo.generate("a", 2).receipt.save(pipe)
     assert pipe.is_fifo()
+
+
+def test_a_request_key_needs_no_answer(demo: flyball.Model, model_file: Callable[..., Path]) -> None:
+    options: GenerateKeywords = {"seed": 4, "stop": ["the"], "stop_token_ids": [7], "logit_bias": {5: 1.5}}
+    key = demo.request_key("Once upon a time", 20, **options)
+    session = demo.session()
+    assert key == session.request_key("Once upon a time", 20, **options)
+    result = demo.generate("Once upon a time", 20, batch=7, speculate="always", top_logprobs=2, **options)
+    assert result.request_key == result.receipt.request_key == key
+    assert "request_key" not in result.receipt
+    assert flyball.Receipt(result.receipt.json).request_key == key
+    longer = demo.generate("Once upon a time", 9, seed=4)
+    assert longer.request_key == demo.request_key(longer.prompt, 9, seed=4)
+    others = [
+        demo.request_key("Once upon a time", 21, **options),
+        demo.request_key("Once upon a tim", 20, **options),
+        demo.request_key("Once upon a time", 20),
+        demo.session(sequence=1).request_key("Once upon a time", 20, **options),
+        demo.session(context=200).request_key("Once upon a time", 20, **options),
+        demo.session(cache_type="f32").request_key("Once upon a time", 20, **options),
+    ]
+    with flyball.Model.load(model_file("llama", "Q8_0")) as other:
+        others.append(other.request_key([1], 20, **options))
+    assert len({key, *others}) == 1 + len(others)
+    with pytest.raises(flyball.InvalidArgument, match="seed"):
+        demo.request_key("a", 4, seed=None)
+    with pytest.raises(flyball.ContextFull):
+        demo.request_key([1] * 10_000, 4)
+
+
+def test_a_cut_answer_has_the_key_of_its_request(demo: flyball.Model) -> None:
+    stream = demo.stream("Once upon a time", 200, ignore_eos=True)
+    next(stream)
+    assert stream.close().request_key == demo.request_key("Once upon a time", 200, ignore_eos=True)
