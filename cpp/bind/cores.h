@@ -54,6 +54,7 @@ struct GenerationCore {
   std::vector<Str> stops;
   std::vector<Token> stop_tokens;
   std::vector<runtime::LogitBias> bias;
+  std::string prefix_root;
   PythonProcessor processor;
   engine::AdapterSetting adapter;
   std::atomic<bool> cancelled = false;

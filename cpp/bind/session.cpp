@@ -252,6 +252,8 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   o.deadline_ns = options["deadline_ns"].cast<u64>();
   const std::string template_time = options["template_time"].cast<std::string>();
   o.template_time.assign(str(template_time));
+  keep.prefix_root = options["prefix_root"].cast<std::string>();
+  o.prefix_root = str(keep.prefix_root);
   const std::string speculate = options["speculate"].cast<std::string>();
   o.speculation.lookup = speculate != "off";
   o.speculation.always = speculate == "always";

@@ -93,7 +93,8 @@ class Model {
 
 Str quantization_of(const gguf::File& file);
 
-constexpr u32 max_top_logprobs = 128;    // at most the vocabulary
+constexpr u32 max_top_logprobs = 128;  // at most the vocabulary
+constexpr u32 max_prefix_root_bytes = 64;
 constexpr u32 default_max_tokens = 512;  // of an answer, everywhere
 constexpr u32 default_context = 8192;    // at most, where the model has more
 
@@ -235,7 +236,9 @@ struct GenerateOptions {
   u64 deadline_ns = 0;
   SpeculationOptions speculation;
   const AdapterSetting* adapter = nullptr;  // of this answer; null: the session's. Read by begin() alone
-  governor::Changed policy_change;          // set by Policy::give(), like max_tokens
+  // Cached prefixes are shared only between answers with the same. Cannot change a result. Read by begin() alone.
+  Str prefix_root;
+  governor::Changed policy_change;  // set by Policy::give(), like max_tokens
   Text<32> template_time;  // the time that the prompt's template was given, for the receipt; cannot change a result
 };
 

@@ -23,6 +23,10 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
     return fail(Code::invalid_argument, "top_logprobs")
            << "is " << options.top_logprobs << ", must be at most " << max_top_logprobs;
   }
+  if (options.prefix_root.size > max_prefix_root_bytes) {
+    return fail(Code::invalid_argument, "prefix_root")
+           << "has " << options.prefix_root.size << " bytes, at most " << max_prefix_root_bytes;
+  }
   FLYBALL_TRY(check_draft(session.handle, options.speculation));
   if (options.adapter) FLYBALL_TRY(check_adapter(session.model, *options.adapter));
   for (const Str& stop : options.stops) {
@@ -101,6 +105,9 @@ Status Generation::State::make_room(Span<const Token> prompt) {
 
 void Generation::State::reuse_prefix(Span<const Token> prompt) {
   session.compute_with(adapter);
+  session.share_under(options.prefix_root);
+  if (options.speculation.draft) options.speculation.draft->state().share_under(options.prefix_root);
+  options.prefix_root = {};
   // The last token is always computed, for its logits.
   const Span<const Token> reusable = prompt.subspan(0, prompt.size - 1);
   const u32 own = common_prefix({session.tokens.data, session.n_tokens}, reusable);

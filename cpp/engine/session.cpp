@@ -47,14 +47,22 @@ constexpr u32 max_context = 1 << 22;
 u64 prefix_kind(const Session::State& state) {
   u64 mixed = u64(state.options.cache) + 1;
   const auto mix = [&mixed](u64 bits) { mixed = (mixed ^ bits) * 0x9e3779b97f4a7c15u; };
+  const auto mix_digest = [&mix](const Digest& digest) {
+    u64 words[4];
+    memcpy(words, digest.bytes, sizeof words);
+    for (const u64 word : words) mix(word);
+  };
   for (const f64 frequency : state.rope.frequencies) mix(bit_cast<u64>(frequency));
   for (const f64 frequency : state.rope.frequencies_sliding) mix(bit_cast<u64>(frequency));
   mix(bit_cast<u64>(state.rope.magnitude));
   if (state.adapter.adapter) {
-    u64 words[4];
-    memcpy(words, state.adapter.adapter->fingerprint().bytes, sizeof words);
-    for (const u64 word : words) mix(word);
+    mix_digest(state.adapter.adapter->fingerprint());
     mix(bit_cast<u32>(state.adapter.scale));
+  }
+  if (state.prefix_root.size != 0) {
+    Sha256 hash;  // nobody can choose a root that looks like another
+    hash.update(state.prefix_root.str());
+    mix_digest(hash.finish());
   }
   return mixed;
 }
@@ -148,6 +156,14 @@ void Session::State::compute_with(const AdapterSetting& setting) {
   truncate(0);
   adapter = setting;
   use = {adapter.adapter ? &adapter.adapter->weights() : nullptr, adapter.scale};
+  prefix_kind = engine::prefix_kind(*this);
+}
+
+void Session::State::share_under(Str root) {
+  if (has_root && prefix_root.str() == root) return;
+  if (has_root) truncate(0);
+  has_root = true;
+  prefix_root.assign(root);
   prefix_kind = engine::prefix_kind(*this);
 }
 

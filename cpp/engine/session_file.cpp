@@ -174,6 +174,7 @@ Status Session::restore(Str path) {
       state.recurrent.taken_up(header.n_tokens);
     }
     state.n_tokens = header.n_tokens;
+    state.has_root = false;
   }
   state.platform.unmap(state.platform.self, file);
   return checked;

@@ -109,7 +109,11 @@ struct Session::State : InPlace {
   AdapterSetting adapter;  // under which the cached tokens were computed
   model::AdapterUse use;   // the same, for forward()
   u64 prefix_kind = 0;     // sessions with the same may share keys and values
-  Span<Token> tokens;      // (context); the first n_tokens are in the cache
+  // Under which the cached tokens were computed or copied. A session's own tokens (of a file that it restored) have none
+  // until an answer goes on from them.
+  Text<max_prefix_root_bytes> prefix_root;
+  bool has_root = false;
+  Span<Token> tokens;  // (context); the first n_tokens are in the cache
   u32 n_tokens = 0;
   Span<f32> logits;  // (n_vocab), of a session that drafts
   runtime::SessionMetrics metrics;
@@ -132,6 +136,7 @@ struct Session::State : InPlace {
   void truncate(u32 n);
   void remember(u32 n);  // shares the first n tokens' keys and values, and the snapshot, with other sessions
   void compute_with(const AdapterSetting& setting);  // from now on; forgets the cache if that is another one
+  void share_under(Str root);                        // from now on; forgets the cache of another root
   const model::AdapterUse* adapter_use() const { return use.adapter ? &use : nullptr; }
 };
 

@@ -60,6 +60,7 @@ class GenerateKeywords(TypedDict, total=False):
     adapter: Adapter | str | None
     adapter_scale: float
     template_time: str
+    prefix_root: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,8 @@ class GenerateOptions:
     speculate        draft tokens and verify several in one call: "auto" (if it pays), "off" or "always"; the answer is
                      the same, bit for bit
     template_time    the time that the prompt's chat template was given, for the receipt; never changes a result
+    prefix_root      bytes, at most 64: cached prefixes are shared only between answers with the same; never changes a
+                     result, and tells others nothing of one
     draft            a smaller Model with the same vocabulary as draft model; None: prompt lookup
     adapter          an Adapter of the model; None: none; "session": that of the session, if it has one
     adapter_scale    factor of what the adapter adds; only with an Adapter
@@ -121,6 +124,7 @@ class GenerateOptions:
     adapter: Adapter | str | None = "session"
     adapter_scale: float = 1.0
     template_time: str = ""
+    prefix_root: bytes = b""
 
     def for_core(self) -> dict[str, object]:
         """Validated values under the binding's names; the caller adds the draft model's session."""
@@ -151,6 +155,7 @@ class GenerateOptions:
             "adapter": adapter_core(self.adapter),
             "adapter_scale": real("adapter_scale", self.adapter_scale),
             "template_time": template_time(self.template_time),
+            "prefix_root": prefix_root(self.prefix_root),
         }
 
 
@@ -212,6 +217,13 @@ def template_time(time: str) -> str:
     if text is None or len(text) > _TIME_BYTES:
         raise InvalidArgument("template_time", f"is {time!r}, must be a time such as 2026-11-29T18:30:00")
     return text
+
+
+def prefix_root(root: bytes) -> bytes:
+    """`root` if it is bytes, else InvalidArgument; the core checks the length."""
+    if not isinstance(root, bytes):
+        raise InvalidArgument("prefix_root", f"is {root!r}, must be bytes")
+    return root
 
 
 def speculation(choice: str) -> str:

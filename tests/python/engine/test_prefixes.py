@@ -92,3 +92,48 @@ def test_many_threads_share(model_file: Callable[..., Path]) -> None:
             thread.join()
         assert wrong == []
         assert model.prefix_cache_bytes <= 1 << 20
+
+
+@pytest.mark.parametrize("variant", ["llama", "qwen35"])
+def test_a_hit_never_crosses_roots(model_file: Callable[..., Path], variant: str) -> None:
+    with flyball.Model.load(model_file(variant, "Q8_0"), context=512) as model:
+        ids = [(31 * i + 7 * i * i) % 300 for i in range(300)]
+        roots = [b"", b"a", b"b", b"a\0", b"\0", bytes(range(64))]
+        first = [model.session().generate(ids, 4, ignore_eos=True, prefix_root=root) for root in roots]
+        assert [answer.metrics.cached_tokens for answer in first] == [0] * len(roots)
+        again = [model.session().generate(ids, 4, ignore_eos=True, prefix_root=root) for root in roots]
+        assert all(answer.metrics.shared_tokens >= 192 for answer in again)
+        many = model.generate_many([ids] * 6, 4, ignore_eos=True, each=[{"prefix_root": root} for root in roots])
+        assert all(answer.metrics.shared_tokens >= 192 for answer in many)
+        other = model.generate(ids, 4, ignore_eos=True, prefix_root=b"c")
+        assert other.metrics.cached_tokens == 0
+        assert len({answer.digest for answer in [*first, *again, *many, other]}) == 1
+        assert len({answer.request_key for answer in [*first, other]}) == 1
+
+
+def test_a_session_of_another_root_forgets(small: flyball.Model, tmp_path: Path) -> None:
+    ids = list(range(1, 150))
+    session = small.session()
+    plain = session.generate(ids, 4, ignore_eos=True, prefix_root=b"a")
+    same = session.generate(ids, 4, ignore_eos=True, prefix_root=b"a")
+    assert (same.metrics.cached_tokens, same.metrics.shared_tokens) == (148, 0)
+    other = session.generate(ids, 4, ignore_eos=True, prefix_root=b"b")
+    assert other.metrics.cached_tokens == 0
+    back = session.generate(ids, 4, ignore_eos=True, prefix_root=b"a")  # what it shared before is still there
+    assert (back.metrics.cached_tokens, back.metrics.shared_tokens) == (128, 128)
+    assert {answer.digest for answer in (same, other, back)} == {plain.digest}
+    session.save(tmp_path / "s")
+    restored = small.session()
+    restored.generate([3], 1, prefix_root=b"x")
+    restored.restore(tmp_path / "s")
+    assert restored.generate(ids, 4, ignore_eos=True, prefix_root=b"y").metrics.cached_tokens == 148  # its own
+    assert restored.generate(ids, 4, ignore_eos=True, prefix_root=b"z").metrics.cached_tokens == 0
+
+
+def test_a_root_is_at_most_64_bytes(small: flyball.Model) -> None:
+    assert small.generate([1], 2, prefix_root=bytes(64)).tokens
+    with pytest.raises(flyball.InvalidArgument, match="prefix_root: has 65 bytes"):
+        small.generate([1], 2, prefix_root=bytes(65))
+    for wrong in ("text", None, 5):
+        with pytest.raises(flyball.InvalidArgument, match="prefix_root"):
+            small.generate([1], 2, prefix_root=wrong)  # type: ignore[arg-type]

@@ -14,7 +14,10 @@ from .conversation import Conversation
 from .quotes import unquoted
 
 # Options that a line cannot give.
-_NOT_WORDS = ("adapter", "adapter_scale", "draft", "logit_bias", "logits_processor", "template_time")
+_NOT_WORDS = (
+    *("adapter", "adapter_scale", "draft", "logit_bias", "logits_processor"),
+    *("prefix_root", "template_time"),
+)
 _TEXTS = ("stop", "speculate")
 PARAMETERS = tuple(each.name for each in fields(GenerateOptions) if each.name not in _NOT_WORDS)
 _FORMER = {"num_predict": "max_tokens", "repeat_last_n": "repeat_window"}  # as people of ollama know them
