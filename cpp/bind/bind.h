@@ -22,6 +22,7 @@ py::object exception(const Error& error);  // what raise() would raise
 [[noreturn]] void raise(const char* code, const std::string& where, const std::string& what,
                         py::object offset = py::none());
 [[noreturn]] void raise(const Error& error);
+[[noreturn]] void raise(const py::object& raised);
 inline void check(const Status& status) {
   if (!status.ok()) raise(status.error());
 }

@@ -55,6 +55,7 @@ struct GenerationCore {
   std::vector<Token> stop_tokens;
   std::vector<runtime::LogitBias> bias;
   std::string prefix_root;
+  std::vector<Token> known;
   PythonProcessor processor;
   engine::AdapterSetting adapter;
   std::atomic<bool> cancelled = false;

@@ -64,8 +64,9 @@ void raise(const char* code, const std::string& where, const std::string& what, 
   throw py::error_already_set();
 }
 
-void raise(const Error& error) {
-  const py::object raised = exception(error);
+void raise(const Error& error) { raise(exception(error)); }
+
+void raise(const py::object& raised) {
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(raised.ptr())), raised.ptr());
   throw py::error_already_set();
 }

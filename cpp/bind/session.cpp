@@ -252,6 +252,8 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
   o.deadline_ns = options["deadline_ns"].cast<u64>();
   const std::string template_time = options["template_time"].cast<std::string>();
   o.template_time.assign(str(template_time));
+  keep.known = tokens_from(options["known"], n_vocab, "known");
+  o.known = {keep.known.data(), keep.known.size()};
   keep.prefix_root = options["prefix_root"].cast<std::string>();
   o.prefix_root = str(keep.prefix_root);
   const std::string speculate = options["speculate"].cast<std::string>();
@@ -323,6 +325,13 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   return generation;
 }
 
+// Of a step. Known tokens are wrong in the place after the last one shown.
+py::object exception_of(const GenerationCore& core, const Error& error) {
+  const py::object raised = exception(error);
+  if (error.code == Code::mismatch) raised.attr("position") = core.generation->tokens().size;
+  return raised;
+}
+
 // Takes steps until the generation is done, or only one. The GIL is released for all of them together.
 // The text is a copy: the core's own lives until the next step.
 struct StepText {
@@ -350,7 +359,7 @@ StepText advance(GenerationCore& core, bool to_the_end) {
   core.text += stepped.text;
   call.rethrow();
   core.processor.rethrow();
-  check(status);
+  if (!status.ok()) raise(exception_of(core, status.error()));
   if (stepped.step.done) core.processor.function = {};  // a result must not keep what the function holds
   return stepped;
 }
@@ -440,7 +449,7 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
     else if (const py::object raised = cores[i]->processor.raised; raised && PyExceptionInstance_Check(raised.ptr()))
       list.append(raised);
     else
-      list.append(exception(stepped[i].status.error()));
+      list.append(exception_of(*cores[i], stepped[i].status.error()));
   }
   call.rethrow();
   return list;

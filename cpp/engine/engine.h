@@ -226,6 +226,9 @@ Status check_draft(const Session& session, const SpeculationOptions& options);
 struct GenerateOptions {
   runtime::SamplerSettings sampler;
   runtime::LogitsProcessor processor;  // called once for each token of the answer, in order; no tokens are drafted
+  // What is said to be the answer's own beginning: checked many tokens a call, also beside other answers. Then they are
+  // the answer's as any others; a wrong one ends it with Code::mismatch, and tokens() are those before it.
+  Span<const Token> known;
   u32 max_tokens = default_max_tokens;
   Span<const Str> stops;          // the answer ends before the first of them
   Span<const Token> stop_tokens;  // each ends the answer, like the vocabulary's own and whatever ignore_eos says

@@ -55,7 +55,8 @@ Result<Step> Generation::step(CancelToken cancel) {
       return g.finished();
     }
   }
-  const Step shown = g.show();
+  Step shown;
+  FLYBALL_ASSIGN(shown, g.show());
   FLYBALL_TRY(g.session.model.check_file(Reliance::reading));
   return shown;
 }

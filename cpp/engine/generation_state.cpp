@@ -27,6 +27,7 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
     return fail(Code::invalid_argument, "prefix_root")
            << "has " << options.prefix_root.size << " bytes, at most " << max_prefix_root_bytes;
   }
+  if (!options.known.empty()) FLYBALL_TRY(check_tokens(options.known, n_vocab, "known"));
   FLYBALL_TRY(check_draft(session.handle, options.speculation));
   if (options.adapter) FLYBALL_TRY(check_adapter(session.model, *options.adapter));
   for (const Str& stop : options.stops) {
@@ -89,6 +90,7 @@ Status Generation::State::make_room(Span<const Token> prompt) {
   options.stops = {stops, options.stops.size};
   FLYBALL_TRY(keep(arena, "logit_bias", &options.sampler.bias));
   FLYBALL_TRY(keep(arena, "stop_token_ids", &options.stop_tokens));
+  FLYBALL_TRY(keep(arena, "known", &options.known));
   // Pending at most: the beginning of a stop string or of a character, and one token's text.
   pending_ = arena.allocate<char>(longest_stop + 4 + 2 * u64(session.model.state().longest_piece) + 16);
   if (history.empty() || logprobs.empty() || hashes.empty() || pending_.empty() ||
@@ -132,23 +134,39 @@ Status Generation::State::compute(u32 batch, CancelToken cancel) {
   cancel.deadline_ns = earlier(cancel.deadline_ns, governor.deadline_ns());
   Batch call(session.model, cancel);
   Status status;
-  if (call.add(*this, batch, true, &status) == 0)
+  n_granted = in_prompt() ? batch : n_checkable();  // nobody else waits
+  if (call.add(*this, true, &status) == 0)
     return fail(Code::invalid_argument, "answer") << "has failed before and cannot go on; begin another";
   FLYBALL_TRY(call.run());
   return status;
 }
 
-u32 Generation::State::draft(const CancelToken& cancel) {
+u32 Generation::State::draft_room() const {
+  const u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
+  // That may be taken back.
+  return session.recurrent.exists() ? min(room, runtime::RecurrentState::period - 1) : room;
+}
+
+u32 Generation::State::n_checkable() const {
+  if (in_prompt() || n_sampled >= options.known.size) return 0;
+  const u64 left = options.known.size - n_sampled;
+  // After a whole answer's last token a processor must not be called: that token is chosen, and not fed.
+  return u32(min<u64>(options.processor.apply ? left - 1 : left, draft_room()));
+}
+
+u32 Generation::State::draft(u32 n_checked, bool guess, const CancelToken& cancel) {
   const SpeculationOptions& how = options.speculation;
   n_offered = 0;
-  if (options.processor.apply) return 0;
-  u32 room = min(capacity - n_sampled, session.options.context - session.n_tokens) - 1;
-  if (session.recurrent.exists()) room = min(room, runtime::RecurrentState::period - 1);  // that may be taken back
+  const auto take = [&](Span<const Token> from, u64 n) {
+    memcpy(drafts, from.data + n_sampled, n * sizeof(Token));
+    return u32(n);
+  };
+  if (n_checked != 0) return take(options.known, n_checked);
+  if (!guess || options.processor.apply || n_sampled < options.known.size) return 0;
+  const u32 room = draft_room();
   if (!how.expected.empty()) {
     const u64 left = how.expected.size - min(how.expected.size, u64(n_sampled));
-    const u32 n = u32(min(left, min<u64>(room, max_step_rows - 1)));
-    memcpy(drafts, how.expected.data + n_sampled, n * sizeof(Token));
-    return n;
+    return take(how.expected, min(left, min<u64>(room, max_step_rows - 1)));
   }
   const u32 most = min(room, min(how.max_drafts, governor::DraftPolicy::max_drafts));
   const Span<const Token> known = history.subspan(0, n_known());
@@ -266,12 +284,35 @@ u64 Generation::State::ready_bytes() const {
   return whole;
 }
 
-Step Generation::State::show() {
-  const u32 i = n_tokens++;
+// Ends an answer that is not the known one.
+Error Generation::State::contradicted(Str why) {
+  if (stop_reason == StopReason::none) {
+    stop_reason = StopReason::interrupted;
+    complete();
+  }
+  Text<40> where;
+  Writer out(where.data, sizeof where.data);
+  out.put("known[").put_u64(n_tokens).put("]");
+  return fail(Code::mismatch, out.text()) << "is " << options.known[n_tokens] << ", but " << why;
+}
+
+Result<Step> Generation::State::show() {
+  const u32 i = n_tokens;
+  if (i < options.known.size && tokens[i] != options.known[i]) {
+    Text<60> why;
+    Writer out(why.data, sizeof why.data);
+    return contradicted(out.put("the answer has ").put_i64(tokens[i]).put(" there").text());
+  }
+  ++n_tokens;
   metrics.generated_tokens = n_tokens;
   metrics.total_cycles = cycles(session.platform) - start_cycles;
   decide_stop(tokens[i]);
   if (stop_reason != StopReason::none) complete();
+  if (stop_reason != StopReason::none && !cut_short(stop_reason) && n_tokens < options.known.size) {
+    Text<60> why;
+    Writer out(why.data, sizeof why.data);
+    return contradicted(out.put("the answer ends before it: ").put(stop_reason_name(stop_reason)).text());
+  }
   n_shown_ = ready_bytes();
   Step step;
   step.token = tokens[i];

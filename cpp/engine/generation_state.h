@@ -11,6 +11,7 @@ struct Generation::State : InPlace {
   static constexpr u32 max_stop_bytes = 256;
 
   State(Session::State& s, const GenerateOptions& o);
+  static State& of(Generation& generation) { return *generation.state_; }
 
   Status make_room(Span<const Token> prompt);   // all memory of the generation, once
   void reuse_prefix(Span<const Token> prompt);  // what the session or the model has cached of it
@@ -29,15 +30,18 @@ struct Generation::State : InPlace {
     return !options.ignore_eos && session.model.tokenizer().is_end_of_generation(token);
   }
   bool is_end(Token token) const { return is_eos(token) || is_stop(token); }
+  bool catches_up() const { return has_ready() && n_tokens < options.known.size; }
   bool in_prompt() const { return session.n_tokens < n_prompt; }
   u32 n_known() const { return n_prompt + n_sampled; }
-  u32 draft(const CancelToken& cancel);  // writes draft tokens; how many
+  // Known tokens that the next call can check; and draft tokens for it: so many known ones, or guesses where it is alone.
+  u32 n_checkable() const;
+  u32 draft(u32 n_checked, bool guess, const CancelToken& cancel);  // writes them; how many
   // Chooses the next token from the logits (n_vocab) after the history. It may accept a draft token.
   Result<Token> choose(runtime::Sampler& sampler, Span<const f32> logits);
   Status compute(u32 batch, CancelToken cancel);  // one transformer call for this generation alone
 
   // Showing: one chosen token after the other, until a reason to stop.
-  Step show();
+  Result<Step> show();
   void decide_stop(Token token);          // end of generation, stop string, length, context, guard: in this order
   bool ended_by_guard();                  // with nothing left to show
   Status stop_early(const Error& error);  // interruption and deadline are stop reasons; other errors pass
@@ -56,6 +60,8 @@ struct Generation::State : InPlace {
   u32 n_prompt = 0;
   u32 n_tokens = 0;                 // shown
   u32 n_sampled = 0;                // chosen: accepted draft tokens wait to be shown
+  u32 n_granted = 0;                // tokens of the prompt, or known ones, that the step may compute
+  u64 granted_at = 0;               // the model's count of grants then
   u32 n_offered = 0;                // draft tokens at hand for the next call, whose number the governor chooses
   u32 capacity = 0;                 // tokens that may be produced
   Span<Token> history;              // (n_prompt + capacity): prompt, then produced tokens
@@ -72,6 +78,8 @@ struct Generation::State : InPlace {
   Status file_status;  // when it was done
 
  private:
+  u32 draft_room() const;
+  Error contradicted(Str why);
   void drop_shown();
   void append_text(Token token);
   u64 ready_bytes() const;

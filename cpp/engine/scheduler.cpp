@@ -6,9 +6,6 @@ namespace flyball::engine {
 
 namespace {
 
-// Prompt tokens of one call with other sequences' next tokens, which wait for them.
-constexpr u32 prompt_tokens_beside = 128;
-
 // Of an answer, where others may go on from the state of recurrent layers. Of a prompt they may at every snapshot.
 constexpr u32 answer_snapshots = 256;
 
@@ -17,20 +14,39 @@ constexpr u32 answer_snapshots = 256;
 Batch::Batch(Model& model, const CancelToken& cancel)
     : model_(model), cancel_(cancel), start_cycles_(cycles(model.platform())) {}
 
-u32 Batch::add(Generation::State& generation, u32 most, bool alone, Status* status) {
+u32 Batch::add(Generation::State& generation, bool alone, Status* status) {
+  const bool in_prompt = generation.in_prompt();
   const u32 pending = generation.n_known() - generation.session.n_tokens;
-  const u32 n_fed = min(min(pending, most), max_batch - n_tokens_);
-  if (n_fed == 0 || n_rows_ == max_step_rows) return 0;
+  const u32 n_fed = min(min(pending, in_prompt ? generation.n_granted : 1), max_batch - n_tokens_);
+  if (n_fed == 0 || n_rows_ == max_step_rows || n_parts_ == max_step_rows) return 0;
   Part& part = parts_[place_for(generation.session.adapter)];
-  part = {&generation, status, n_fed, 0, generation.in_prompt(), n_fed == pending, 0};
-  if (alone && !part.in_prompt) {
-    part.n_drafts = generation.draft(cancel_);
+  part = {&generation, status, n_fed, 0, in_prompt, n_fed == pending, false, 0};
+  if (!in_prompt) {
+    const u32 n_checked = min(generation.n_granted, max_step_rows - 1 - n_rows_);
+    part.checks = n_checked != 0;
+    part.n_drafts = generation.draft(n_checked, alone, cancel_);
     part.n_offered = generation.n_offered;
   }
+  count(part);
   n_tokens_ += n_fed + part.n_drafts;
   n_rows_ += part.n_rows();
   prompts_ = prompts_ || part.in_prompt;
   return n_fed;
+}
+
+void Batch::count(const Part& part) {
+  const u64 before = part.generation->session.n_tokens;
+  const u32 n_beside = part.in_prompt ? part.n_fed : part.checks ? part.n_drafts : 0;
+  costs_.n_next += !part.in_prompt;
+  costs_.n_beside += n_beside;
+  costs_.positions += n_beside * (before + n_beside / 2);
+  guesses_ = guesses_ || (part.n_drafts != 0 && !part.checks);
+}
+
+void Batch::tell_costs(Turns& turns) const {
+  if (costs_.n_next == 0 || guesses_) return;
+  const Locked locked(turns.lock);
+  turns.pace.observe(costs_);
 }
 
 // Behind the last part with the same adapter, so that one product serves them all; the others move up.
@@ -85,6 +101,8 @@ Status Batch::run() {
     for (u32 i = 0; i < n_parts_; ++i) parts_[i].generation->session.go_back(parts_[i].generation->session.n_tokens);
     return interrupted_error(platform, cancel_, 0, n);
   }
+  costs_.cycles = total;
+  costs_.attention_cycles = spent.attention;
   for (u32 i = 0, row = 0; i < n_parts_; row += parts_[i++].n_rows()) {
     // Each sequence bears its share of the call by tokens.
     const f64 share = f64(parts_[i].n_fed + parts_[i].n_drafts) / n;
@@ -125,14 +143,14 @@ void Batch::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   (part.in_prompt ? g.metrics.prefill : g.metrics.decode).add(counted);
   (part.in_prompt ? session.metrics.prefill : session.metrics.decode).add(counted);
   using Call = governor::Call;
-  const bool alone = n_parts_ == 1 && g.options.speculation.expected.empty();
+  const bool alone = n_parts_ == 1 && g.options.speculation.expected.empty() && !part.checks;
   const Call::Kind kind = part.in_prompt  ? Call::prompt
                           : !alone        ? Call::shared
                           : part.n_drafts ? Call::speculative
                                           : Call::plain;
   g.governor.called({kind, part.n_fed + part.n_drafts, g.n_sampled - n_before, call.cycles, call.attention_cycles, 0,
                      n_threads(), part.n_offered});
-  if (part.n_drafts) {
+  if (part.n_drafts && !part.checks) {
     const runtime::SpeculationMetrics drafts{1, part.n_drafts, n_right};
     g.metrics.speculation.add(drafts);
     session.metrics.speculation.add(drafts);
@@ -145,6 +163,74 @@ void Batch::settle(const Part& part, Workspace& workspace, u32 row, const runtim
   }
 }
 
+namespace {
+
+// The generations of a step that wait for its next call.
+class Waiting {
+ public:
+  Waiting(Span<Generation* const> generations, Span<const Generation::StepResult> out)
+      : generations_(generations), out_(out) {}
+
+  Generation::State& at(u64 i) const { return Generation::State::of(*generations_[i]); }
+  bool waits(u64 i, bool in_prompt) const {
+    const Generation::State& g = at(i);
+    return out_[i].status.ok() && g.stop_reason == StopReason::none && !g.has_ready() && g.in_prompt() == in_prompt;
+  }
+
+  // What each may compute beside its next token. Prompts and known tokens take turns, as many as the other answers' next
+  // tokens can wait for; there may be none this time.
+  void grant(Turns& turns, bool prompts) const {
+    u32 n_next = 0, n_prompts = 0;
+    bool others_wait = false;
+    for (u64 i = 0; i < generations_.size; ++i) {
+      at(i).n_granted = 0;
+      n_prompts += prompts && waits(i, true);
+      if (!waits(i, false)) continue;
+      ++n_next;
+      others_wait = others_wait || at(i).n_checkable() == 0;
+    }
+    const Locked locked(turns.lock);
+    if (others_wait && turns.pace.wants_plain(n_next)) return;
+    u32 rows = max_step_rows - min(n_next + n_prompts, max_step_rows);
+    const u64 before = turns.n_granted;
+    f64 left = 1;  // of the call's room
+    while (Generation::State* const g = next_in_turn(prompts, rows != 0, before)) {
+      const u32 most =
+          others_wait ? turns.pace.choose(n_next, g->session.n_tokens) : max_batch - min(n_next, max_batch);
+      const u32 wanted =
+          g->in_prompt() ? min(g->n_known() - g->session.n_tokens, g->options.batch) : min(g->n_checkable(), rows);
+      const u32 n = min(wanted, u32(left * most));
+      if (n == 0) return;
+      g->n_granted = n;
+      g->granted_at = ++turns.n_granted;
+      if (!g->in_prompt()) rows -= n;
+      left -= f64(n) / most;
+    }
+  }
+
+ private:
+  // Whose last turn is longest ago, and was not later than `before`.
+  Generation::State* next_in_turn(bool prompts, bool rows, u64 before) const {
+    Generation::State* next = nullptr;
+    for (u64 i = 0; i < generations_.size; ++i) {
+      Generation::State& g = at(i);
+      if (g.granted_at > before || (next && g.granted_at >= next->granted_at)) continue;
+      if ((prompts && waits(i, true)) || (rows && waits(i, false) && g.n_checkable() != 0)) next = &g;
+    }
+    return next;
+  }
+
+  Span<Generation* const> generations_;
+  Span<const Generation::StepResult> out_;
+};
+
+Status show(Generation::State& g, Step* step) {
+  FLYBALL_ASSIGN(*step, g.show());
+  return {};
+}
+
+}  // namespace
+
 void Generation::step_many(Span<Generation* const> generations, Span<StepResult> out, CancelToken cancel) {
   const FloatMode standard;
   Model& model = generations[0]->state_->session.model;
@@ -152,6 +238,7 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
   const u64 now = now_ns(platform);
   CancelToken earliest = cancel;
   u32 n_active = 0;
+  bool catching_up = false;  // known tokens that have been checked are shown before anything is computed
   for (u64 i = 0; i < generations.size; ++i) {
     State& g = *generations[i]->state_;
     out[i] = {};
@@ -167,28 +254,24 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
       continue;
     }
     earliest.deadline_ns = earlier(earliest.deadline_ns, deadline);
+    catching_up = catching_up || g.catches_up();
     ++n_active;
   }
 
-  const auto waits = [&](u64 i, bool in_prompt) {
-    const State& g = *generations[i]->state_;
-    return out[i].status.ok() && g.stop_reason == StopReason::none && !g.has_ready() && g.in_prompt() == in_prompt;
-  };
-  for (bool prompts = true;; prompts = false) {
+  const Waiting waiting(generations, out);
+  for (bool prompts = true; !catching_up; prompts = false) {
     Batch batch(model, earliest);
-    const auto add = [&](u64 i, u32 most) {
-      return batch.add(*generations[i]->state_, most, n_active == 1, &out[i].status);
-    };
+    waiting.grant(model.state().turns, prompts);
     for (u64 i = 0; i < generations.size; ++i) {
-      if (waits(i, false)) add(i, 1);
+      if (waiting.waits(i, false)) batch.add(*generations[i]->state_, n_active == 1, &out[i].status);
     }
-    u32 budget = batch.empty() ? max_batch : prompt_tokens_beside;
-    for (u64 i = 0; prompts && i < generations.size; ++i) {
-      if (waits(i, true)) budget -= add(i, min(budget, generations[i]->state_->options.batch));
+    for (u64 i = 0; i < generations.size; ++i) {
+      if (waiting.waits(i, true)) batch.add(*generations[i]->state_, false, &out[i].status);
     }
     if (batch.empty()) break;
     const Status status = batch.run();
     if (status.ok()) {
+      batch.tell_costs(model.state().turns);
       for (Generation* generation : generations) {
         State& g = *generation->state_;
         if (g.stop_reason == StopReason::none && !g.has_ready()) (void)g.ended_by_guard();
@@ -200,10 +283,10 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
     const u64 later = now_ns(platform);
     const bool by_clock = status.error().code == Code::interrupted && status.error().where.str() == "deadline";
     bool others = false;
-    for (u64 i = 0; i < generations.size; ++i) others = others || waits(i, false);
+    for (u64 i = 0; i < generations.size; ++i) others = others || waiting.waits(i, false);
     others = others && prompts && status.error().code == Code::out_of_memory;
     for (u64 i = 0; i < generations.size; ++i) {
-      if ((others || !waits(i, false)) && !waits(i, true)) continue;
+      if ((others || !waiting.waits(i, false)) && !waiting.waits(i, true)) continue;
       State& g = *generations[i]->state_;
       const u64 deadline = earlier(cancel.deadline_ns, g.governor.deadline_ns());
       if (!by_clock || (deadline != 0 && later >= deadline)) out[i].status = g.stop_early(status.error());
@@ -217,7 +300,7 @@ void Generation::step_many(Span<Generation* const> generations, Span<StepResult>
     if (g.stop_reason != StopReason::none)
       out[i].step = g.finished();
     else if (g.has_ready())
-      out[i].step = g.show();
+      out[i].status = show(g, &out[i].step);
   }
   const Status readable = model.check_file(Reliance::reading);
   for (StepResult& result : out) {

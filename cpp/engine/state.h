@@ -5,6 +5,7 @@
 #include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/workspace.h"
+#include "governor/prompt_pace.h"
 #include "runtime/prefix_cache.h"
 
 namespace flyball::engine {
@@ -35,6 +36,13 @@ class KnownCost {
   governor::Baseline baseline_;
 };
 
+// How prompts and known tokens share calls with running answers.
+struct Turns {
+  SpinLock lock;
+  governor::PromptPace pace;
+  u64 n_granted = 0;  // turns so far
+};
+
 struct Model::State : InPlace {
   static constexpr u32 max_parts = 256;
 
@@ -52,12 +60,12 @@ struct Model::State : InPlace {
   ~State();
 
   struct Locks {
-    SpinLock* list[3];
+    SpinLock* list[4];
     SpinLock* const* begin() const { return list; }
-    SpinLock* const* end() const { return list + 3; }
+    SpinLock* const* end() const { return list + 4; }
   };
   Locks locks() {
-    return {{&known_cost.lock(), &workspaces.lock(), &prefixes.lock()}};
+    return {{&known_cost.lock(), &workspaces.lock(), &prefixes.lock(), &turns.lock}};
   }  // none is taken inside another
 
   Platform platform;
@@ -82,6 +90,7 @@ struct Model::State : InPlace {
   journal::EventSink events;
   Result<Str> (*receipt)(Arena& arena, const Generation& generation);
   KnownCost known_cost;
+  Turns turns;
   u32 longest_piece = 0;  // bytes of the longest token's text
   runtime::StartupMetrics startup;
   Str fingerprint_cache;

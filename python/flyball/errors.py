@@ -96,7 +96,8 @@ class NonFinite(Error, ArithmeticError):
 
 
 class VerificationError(Error):
-    """A mismatch with a receipt: `position` is the first produced token that differs, where tokens or logits do."""
+    """A mismatch with a receipt or with known tokens: `position` is the first token of the answer that differs, where
+    tokens or logits do."""
 
     code = "mismatch"
     position: int | None = None

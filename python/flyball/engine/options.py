@@ -61,6 +61,7 @@ class GenerateKeywords(TypedDict, total=False):
     adapter_scale: float
     template_time: str
     prefix_root: bytes
+    known: Iterable[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,9 @@ class GenerateOptions:
     template_time    the time that the prompt's chat template was given, for the receipt; never changes a result
     prefix_root      bytes, at most 64: cached prefixes are shared only between answers with the same; never changes a
                      result, and tells others nothing of one
+    known            ids that this answer is said to begin with: checked many at a time, which is faster than computing
+                     them again, and part of the answer like all its tokens; VerificationError with the position if it is
+                     another answer
     draft            a smaller Model with the same vocabulary as draft model; None: prompt lookup
     adapter          an Adapter of the model; None: none; "session": that of the session, if it has one
     adapter_scale    factor of what the adapter adds; only with an Adapter
@@ -125,6 +129,7 @@ class GenerateOptions:
     adapter_scale: float = 1.0
     template_time: str = ""
     prefix_root: bytes = b""
+    known: Iterable[int] = ()
 
     def for_core(self) -> dict[str, object]:
         """Validated values under the binding's names; the caller adds the draft model's session."""
@@ -138,7 +143,7 @@ class GenerateOptions:
             "min_p": real("min_p", self.min_p),
             "seed": random_seed() if self.seed is None else integer("seed", self.seed, most=_U64),
             "stop": _stops(self.stop),
-            "stop_token_ids": _token_ids(self.stop_token_ids),
+            "stop_token_ids": _token_ids("stop_token_ids", self.stop_token_ids),
             "repeat_penalty": real("repeat_penalty", self.repeat_penalty),
             "repeat_window": integer("repeat_window", self.repeat_window),
             "presence_penalty": real("presence_penalty", self.presence_penalty),
@@ -156,6 +161,7 @@ class GenerateOptions:
             "adapter_scale": real("adapter_scale", self.adapter_scale),
             "template_time": template_time(self.template_time),
             "prefix_root": prefix_root(self.prefix_root),
+            "known": _token_ids("known", self.known),
         }
 
 
@@ -255,10 +261,10 @@ def _stops(stop: str | Iterable[str] | None) -> list[bytes]:
     return [utf8("stop", text) for text in ([stop] if isinstance(stop, str) else stop)]
 
 
-def _token_ids(ids: Iterable[int]) -> list[int]:
+def _token_ids(name: str, ids: Iterable[int]) -> list[int]:
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-        raise InvalidArgument("stop_token_ids", f"is {ids!r}, must be a list of token ids")
-    return [integer("stop_token_ids", token) for token in ids]  # the core checks them against the vocabulary
+        raise InvalidArgument(name, f"is {ids!r}, must be a list of token ids")
+    return [integer(name, token) for token in ids]  # the core checks them against the vocabulary
 
 
 def _biases(biases: Mapping[int, float] | None) -> dict[int, float]:

@@ -16,7 +16,7 @@ from .quotes import unquoted
 # Options that a line cannot give.
 _NOT_WORDS = (
     *("adapter", "adapter_scale", "draft", "logit_bias", "logits_processor"),
-    *("prefix_root", "template_time"),
+    *("known", "prefix_root", "template_time"),
 )
 _TEXTS = ("stop", "speculate")
 PARAMETERS = tuple(each.name for each in fields(GenerateOptions) if each.name not in _NOT_WORDS)
