@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..config.configuration import Setting, named_models
 from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
+from ..files import state_folder
 from ..paths import expanded
 from . import common
 
@@ -74,7 +75,7 @@ async def _serve(settings: ServeSettings, entries: list[Entry], sock: socket.soc
     from ..serve.models import Models
 
     models = Models(entries, settings.memory_bytes)
-    server = serving.Server(settings, models)
+    server = serving.Server(settings, models, _state_file("unfinished.jsonl"))
     for entry in entries:
         if math.isinf(entry.keep_alive):
             await models.get(entry.name)
@@ -141,6 +142,14 @@ def _entry(args: argparse.Namespace, name: str, path: str, journal: Journal | No
     keep_alive = math.inf if stays else settings["serve.keep_alive"].value
     file = Path(expanded(path)) if path else demo_model_path()
     return Entry(name, file, load, tuple(settings["serve.aliases"].value.split()), keep_alive)
+
+
+def _state_file(name: str) -> Path | None:
+    """A file of servers in the user's state folder, which a server has for itself; None where there is none."""
+    folder = state_folder()
+    if folder is None:
+        return None
+    return folder / "serve" / name
 
 
 def _say(server: Server, address: str) -> None:

@@ -97,8 +97,8 @@ class GenerateOptions:
     prefix_root      bytes, at most 64: cached prefixes are shared only between answers with the same; never changes a
                      result, and tells others nothing of one
     known            ids that this answer is said to begin with: checked many at a time, which is faster than computing
-                     them again, and part of the answer like all its tokens; VerificationError with the position if it is
-                     another answer
+                     them again, and part of the answer like all its tokens; VerificationError with the position if
+                     it is another answer
     draft            a smaller Model with the same vocabulary as draft model; None: prompt lookup
     adapter          an Adapter of the model; None: none; "session": that of the session, if it has one
     adapter_scale    factor of what the adapter adds; only with an Adapter

@@ -20,6 +20,7 @@ class Observer:
         self.started = time.time()
         self.n_finished = 0
         self.n_canceled = 0
+        self.n_known_refused = 0  # kept tokens that were not the answer's
         self.prompt_tokens = 0
         self.generated_tokens = 0
         self.finish_reasons: Counter[str] = Counter()

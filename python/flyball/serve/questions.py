@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from ..errors import Error
 from .answering import Ask
 from .bodies import Body, kind
 from .failures import Failure
+from .resuming import Origin
 
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
@@ -211,9 +214,11 @@ def ask_of(
     n_tokens: int,
     options: dict[str, Any],
     parser: Callable[[], AnswerParser] | None = None,
+    origin: Origin | None = None,
 ) -> Ask:
     """The question of a request."""
     client = str(request.scope.get("flyball.client", ""))
+    origin = origin or Origin.of(request)
     made = Ask(
         served,
         prompt,
@@ -224,13 +229,21 @@ def ask_of(
         parser,
         priority=body.integer("priority", -100, 100, 0) or 0,  # which of the waiting requests goes first
         deadline=body.number("deadline", 0.001, 1e6),
+        id=origin.id,
+        idempotency_key=origin.idempotency_key,
+        resumable=origin.resumable,
     )
-    return made.with_seed(options["seed"])
+    return made.with_seed(origin.seed if options["seed"] is None else options["seed"])
 
 
 def choices(ask: Ask, n: int) -> list[Ask]:
     """n questions that differ in their seeds alone: each counts one up."""
-    return [ask] + [ask.with_seed((ask.options["seed"] + i) % 2**64) for i in range(1, n)]
+    return [ask, *(_choice(ask, number) for number in range(1, n))]
+
+
+def _choice(ask: Ask, number: int) -> Ask:
+    identity = hashlib.sha256(f"{ask.id}-{number}".encode()).hexdigest()[: len(ask.id)]
+    return replace(ask.with_seed((ask.options["seed"] + number) % 2**64), id=identity, idempotency_key="")
 
 
 def n_choices(body: Body) -> int:

@@ -9,39 +9,40 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import uvicorn
 
 from .. import __version__
 from ..errors import FileError
 from .failures import Failure
+from .flights import Flights
 from .models import Models, Served
 from .observing import Observer
+from .partials import Partials
 from .queue import Queue
 from .records import Records
 from .settings import ServeSettings
 
-if TYPE_CHECKING:
-    from .answering import Answering
-
 _HEADER_BYTES = 64 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
 _POLL_SECONDS = 0.02
-_HOUSEKEEPING_SECONDS = 1.0
+_HOUSEKEEPING_SECONDS = 0.1
 
 
 class Server:
     """What all requests share: for the event loop's thread alone."""
 
-    def __init__(self, settings: ServeSettings, models: Models) -> None:
+    def __init__(self, settings: ServeSettings, models: Models, partials: Path | None = None) -> None:
+        """`partials`: the file of unfinished answers that clients may ask for again; None: in memory only."""
         self.settings = settings
         self.models = models
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
         self.records = Records()
         self.observe = Observer()
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
-        self.running: set[Answering] = set()
+        self.flights = Flights(self)
+        self.partials = Partials(partials)
         self.draining = False
 
     @property
@@ -65,8 +66,8 @@ class Server:
         """End all answers now, each with an error."""
         self.draining = True
         self.queue.refuse_all(self.ending())
-        for answering in list(self.running):
-            answering.cut()
+        for flight in self.flights.flying:
+            flight.cut()
 
     def stalled(self) -> str | None:
         """The model that has made no step for too long although answers run, or None."""
@@ -164,6 +165,7 @@ async def _end(server: Server, web: uvicorn.Server, asked: asyncio.Event, draine
 async def _keep_house(server: Server) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        server.partials.flush()
         await server.models.unload_idle()
 
 

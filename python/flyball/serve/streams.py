@@ -100,7 +100,8 @@ async def _beating(chunks: AsyncIterator[bytes], heartbeat: bytes) -> Any:
                 chunk = following.result()
             except StopAsyncIteration:
                 return
-            yield chunk
+            if chunk:
+                yield chunk
     finally:
         if following is not None and not following.done():
             following.cancel()

@@ -235,7 +235,7 @@ def test_leaving_the_queue_begins_no_computation(served: Served) -> None:
             await anext(parts)
 
             async def waiting() -> None:
-                async with Answering(server, ask_of(served)):
+                async with Answering(server, ask_of(served, "Another")):
                     raise AssertionError("its turn came")
 
             task = asyncio.create_task(waiting())
@@ -294,12 +294,12 @@ def test_cut_answers_fail_and_waiting_ones_too(served: Served) -> None:
     async def run() -> None:
         server = make_server(served, parallel=1)
 
-        async def take() -> None:
-            async with Answering(server, ask_of(served)) as answer:
+        async def take(text: str = "Once") -> None:
+            async with Answering(server, ask_of(served, text)) as answer:
                 await answer.whole()
 
-        tasks = [asyncio.create_task(take()) for _ in range(3)]
-        while not server.running:
+        tasks = [asyncio.create_task(take(text)) for text in ("One", "Two", "Three")]
+        while not server.queue.n_running:
             await asyncio.sleep(0)
         server.cut()
         got = await asyncio.gather(*tasks, return_exceptions=True)
@@ -319,8 +319,8 @@ def test_busy_server_says_when_to_come_again(start: Start) -> None:
 
     async def run() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=server.url, timeout=120) as client:
-            body = QUESTION | {"ignore_eos": True}
-            return await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for _ in range(20)))
+            bodies = [QUESTION | {"ignore_eos": True, "seed": seed} for seed in range(20)]
+            return await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for body in bodies))
 
     said = until(run())
     refused = [each for each in said if each.status_code == 429]

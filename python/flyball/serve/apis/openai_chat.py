@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from ..answering import Answering, Ask
 from ..bodies import Body
 from ..models import Served
 from ..questions import server_of
+from ..resuming import Numbered, Origin
 from ..server import Server
 from ..streams import DONE, event, merged, streamed, until_gone
 
@@ -34,6 +34,7 @@ class Wanted:
     """What a chat request asks for beside the answer itself."""
 
     served: Served
+    origin: Origin
     asks: list[Ask]
     stream: bool
     usage: bool
@@ -46,13 +47,12 @@ async def completions(request: Request) -> Response:
     """POST /v1/chat/completions"""
     server = server_of(request)
     wanted = await read(request, server)
-    created = int(time.time())
     if wanted.stream:
-        chunks = _chunks(server, wanted, created)
+        chunks = _chunks(server, wanted)
         return await streamed(request, chunks, lambda failure: event(failure.openai()), headers=wanted.headers)
     finished = await until_gone(request, _all(server, wanted.asks, wanted.logprobs))
     return JSONResponse(
-        _whole(server, wanted, created, finished),
+        _whole(server, wanted, finished),
         headers={**wanted.headers, "flyball-digest": finished[0].answer.result.digest},
     )
 
@@ -78,9 +78,11 @@ async def read(request: Request, server: Server) -> Wanted:
         body, ("max_completion_tokens", "max_tokens", "n_predict"), None, served, len(prompt)
     )
     parser = partial(served.chat.parser, prompt, tools)
-    ask = questions.ask_of(request, body, served, prompt, n_tokens, options, parser=parser)
+    origin = Origin.of(request)
+    ask = questions.ask_of(request, body, served, prompt, n_tokens, options, parser, origin)
     return Wanted(
         served,
+        origin,
         questions.choices(ask, questions.n_choices(body)),
         stream,
         usage=bool(options_of_stream and options_of_stream.flag("include_usage")),
@@ -142,12 +144,12 @@ def _entries(held: answers.Logprobs, deltas: Sequence[Delta]) -> list[dict[str, 
     return []
 
 
-def _whole(server: Server, wanted: Wanted, created: int, finished: Sequence[Finished]) -> dict[str, Any]:
+def _whole(server: Server, wanted: Wanted, finished: Sequence[Finished]) -> dict[str, Any]:
     results = [one.answer.result for one in finished]
     return {
         "id": f"chatcmpl-{wanted.asks[0].id}",
         "object": "chat.completion",
-        "created": created,
+        "created": wanted.origin.created,
         "model": wanted.served.name,
         "system_fingerprint": server.system_fingerprint(wanted.served),
         "choices": [_choice(number, one, wanted.logprobs) for number, one in enumerate(finished)],
@@ -179,30 +181,31 @@ def call_as_dict(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.json}}
 
 
-async def _chunks(server: Server, wanted: Wanted, created: int) -> AsyncIterator[bytes]:
+async def _chunks(server: Server, wanted: Wanted) -> AsyncIterator[bytes]:
     """The events of a stream: per choice its role, its deltas, its end; then usage."""
     head = {
         "id": f"chatcmpl-{wanted.asks[0].id}",
         "object": "chat.completion.chunk",
-        "created": created,
+        "created": wanted.origin.created,
         "model": wanted.served.name,
         "system_fingerprint": server.system_fingerprint(wanted.served),
     }
     finished: dict[int, Answering] = {}
     streams = [_choice_chunks(server, ask, number, wanted, finished) for number, ask in enumerate(wanted.asks)]
+    numbered = Numbered(wanted.origin, wanted.asks[0].options["seed"])
     last: dict[str, Any] | None = None
     async for _, chunk in merged(streams):
         if last is not None:
-            yield event(last)
+            yield numbered.event(last)
         last = head | chunk
     results = [finished[number].result for number in range(len(wanted.asks))]
     more = {"timings": answers.timings(results[0]), "flyball": answers.proof(finished[0])}
     assert last is not None
     if wanted.usage:
-        yield event(last)
-        yield event(head | {"choices": [], "usage": answers.usage(results)} | more)
+        yield numbered.event(last)
+        yield numbered.event(head | {"choices": [], "usage": answers.usage(results)} | more)
     else:
-        yield event(last | more)
+        yield numbered.event(last | more)
     yield DONE
 
 

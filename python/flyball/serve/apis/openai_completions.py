@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import hashlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from ..bodies import Body
 from ..failures import Failure
 from ..models import Served
 from ..questions import server_of
+from ..resuming import Numbered, Origin
 from ..server import Server
 from ..streams import DONE, event, merged, streamed, until_gone
 
@@ -33,6 +34,7 @@ class Wanted:
     """What a request asks for. `top`: the likeliest tokens to tell with each; None: no log-probabilities."""
 
     served: Served
+    origin: Origin
     asks: list[Ask]
     echo: bool
     score_only: bool  # max_tokens 0
@@ -51,7 +53,7 @@ async def completions(request: Request) -> Response:
     head = {
         "id": f"cmpl-{wanted.asks[0].id}",
         "object": "text_completion",
-        "created": int(time.time()),
+        "created": wanted.origin.created,
         "model": wanted.served.name,
         "system_fingerprint": server.system_fingerprint(wanted.served),
     }
@@ -79,16 +81,26 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
     options["top_logprobs"] = top or 0
     echo = body.flag("echo")
     score_only = echo and body.get("max_tokens") == 0
-    asks = []
+    asks: list[Ask] = []
+    origin = Origin.of(request)
     for prompt in await _prompts(served, body):
         n_tokens = 1 if score_only else questions.max_tokens(
             body, ("max_tokens", "max_completion_tokens", "n_predict"), 16, served, len(prompt)
         )  # fmt: skip
-        ask = questions.ask_of(request, body, served, prompt, n_tokens, options)
+        ask = questions.ask_of(request, body, served, prompt, n_tokens, options, origin=origin)
         check(ask)
-        asks += questions.choices(ask, n)
+        asks.append(ask)
     stream_options = body.inside("stream_options")
-    return Wanted(served, asks, echo, score_only, top, bool(stream_options and stream_options.flag("include_usage")))
+    asks = [choice for number, ask in enumerate(asks) for choice in questions.choices(_numbered(ask, number), n)]
+    return Wanted(
+        served, origin, asks, echo, score_only, top, bool(stream_options and stream_options.flag("include_usage"))
+    )
+
+
+def _numbered(ask: Ask, number: int) -> Ask:
+    """Of one of several prompts: an id of its own."""
+    identity = hashlib.sha256(f"{ask.id}:{number}".encode()).hexdigest()[: len(ask.id)] if number else ask.id
+    return replace(ask, id=identity, idempotency_key=ask.idempotency_key if not number else "")
 
 
 async def _prompts(served: Served, body: Body) -> list[list[int]]:
@@ -224,10 +236,11 @@ def _usage(finished: Sequence[Finished]) -> dict[str, Any]:
 async def _chunks(server: Server, wanted: Wanted, head: dict[str, Any]) -> AsyncIterator[bytes]:
     finished: dict[int, Finished] = {}
     streams = [_choice_chunks(server, wanted, number, ask, finished) for number, ask in enumerate(wanted.asks)]
+    numbered = Numbered(wanted.origin, wanted.asks[0].options["seed"])
     last: dict[str, Any] | None = None
     async for _, chunk in merged(streams):
         if last is not None:
-            yield event(last)
+            yield numbered.event(last)
         last = head | chunk
     ordered = [finished[number] for number in range(len(wanted.asks))]
     more: dict[str, Any] = {}
@@ -235,10 +248,10 @@ async def _chunks(server: Server, wanted: Wanted, head: dict[str, Any]) -> Async
         more = {"timings": answers.timings(answer.result), "flyball": answers.proof(answer)}
     assert last is not None
     if wanted.usage:
-        yield event(last)
-        yield event(head | {"choices": [], "usage": _usage(ordered)} | more)
+        yield numbered.event(last)
+        yield numbered.event(head | {"choices": [], "usage": _usage(ordered)} | more)
     else:
-        yield event(last | more)
+        yield numbered.event(last | more)
     yield DONE
 
 

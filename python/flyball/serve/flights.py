@@ -1,0 +1,206 @@
+"""Answers in the making, each computed once: who asks the same again joins the one that runs.
+
+A question's request key names its answer (docs/receipts.md), so equal questions of one client have one answer, with
+every bit of it. It is computed as long as somebody waits for it. When the last one leaves, it ends within a step, and
+its tokens are kept for a while: who asks again, with the answer's id, soon gets the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from ..engine.results import Piece, Result
+from ..errors import VerificationError
+from .failures import Failure
+from .queue import Ticket
+
+if TYPE_CHECKING:
+    from .answering import Ask
+    from .server import Server
+
+Key = tuple[object, ...]
+
+
+class Flight:
+    """One answer as it is computed, for any number of readers. Times are those of a monotonic clock, or None."""
+
+    def __init__(self, server: Server, ask: Ask, key: Key) -> None:
+        self.key = key
+        self.ask = ask
+        self.pieces: list[Piece] = []
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self.asked = time.monotonic()
+        self.begun: float | None = None
+        self.created = int(time.time())
+        self.n_readers = 0
+        self.is_cut = False
+        self._server = server
+        self._began = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    @property
+    def tokens(self) -> list[int]:
+        """The answer's tokens so far."""
+        return [piece.token for piece in self.pieces if piece.token is not None]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes."""
+        return self.result is not None or self.error is not None
+
+    async def until_begun(self) -> None:
+        """Wait for its turn; raises what went wrong before."""
+        await self._began.wait()
+        if self.error is not None and not self.pieces:
+            raise self.error
+
+    async def read(self) -> AsyncIterator[Piece]:
+        """All pieces, those that were there before as well; raises what ended it early."""
+        n = 0
+        while True:
+            while n < len(self.pieces):
+                n += 1
+                yield self.pieces[n - 1]
+            if self.is_over:
+                break
+            changed = self._changed
+            await changed.wait()
+        if self.error is not None:
+            raise self.error
+
+    def end(self) -> None:
+        """Nobody waits for it any more."""
+        self._task.cancel()
+
+    def cut(self) -> None:
+        """The server ends: its readers get a Failure."""
+        self.is_cut = True
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        ask, server = self.ask, self._server
+        tokens = len(ask.prompt) + min(ask.max_tokens, max(ask.served.context - len(ask.prompt), 1))
+        ticket = Ticket(ask.client, ask.priority, tokens, int(tokens * ask.served.cache_bytes_per_token))
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(ask.deadline):
+                    await turn.enter_async_context(server.queue.turn(ticket))
+            except TimeoutError:
+                raise Failure(503, "the deadline passed while the request waited", code="deadline") from None
+            self.begun = ask.served.used = time.monotonic()
+            ask.served.n_running += 1
+            self._began.set()
+            try:
+                await self._compute(server.partials.take(ask.id) if ask.resumable else [])
+            finally:
+                ask.served.n_running -= 1
+                ask.served.used = time.monotonic()
+
+    async def _compute(self, known: list[int]) -> None:
+        ask = self.ask
+        options = dict(ask.options)
+        if ask.deadline is not None:
+            options["deadline"] = max(0.0, ask.deadline - (time.monotonic() - self.asked))
+        try:
+            async with ask.served.model.astream(ask.prompt, ask.max_tokens, known=known, **options) as stream:
+                async for piece in stream:
+                    self.pieces.append(piece)
+                    if ask.resumable and piece.token is not None:
+                        self._server.partials.note(ask.id, len(self.pieces), piece.token)
+                    self._wake()
+                self.result = stream.result
+        except VerificationError:
+            # What was kept is not this answer's: somebody changed it. The answer is computed without it.
+            self._server.observe.n_known_refused += 1
+            self._server.partials.forget(ask.id)
+            self.pieces.clear()
+            await self._compute([])
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self.error = self._server.ending() if self.is_cut else Failure(503, "the answer was ended", code="canceled")
+        elif (error := task.exception()) is not None:
+            self.error = error
+        self._began.set()
+        self._wake()
+        self._server.flights.ended(self)
+
+
+class Flights:
+    """The answers in the making of a server, and the latest ones that clients may ask for once more."""
+
+    def __init__(self, server: Server, most_kept: int = 256, most_kept_tokens: int = 1 << 20) -> None:
+        self._server = server
+        self._flying: dict[Key, Flight] = {}
+        self._kept: OrderedDict[Key, Flight] = OrderedDict()
+        self._kept_tokens = 0
+        self._most_kept = most_kept
+        self._most_kept_tokens = most_kept_tokens
+        self._keys: OrderedDict[tuple[str, str], str] = OrderedDict()  # (client, Idempotency-Key) -> request key
+
+    @property
+    def flying(self) -> list[Flight]:
+        """Those that run or wait."""
+        return list(self._flying.values())
+
+    def join(self, ask: Ask) -> Flight:
+        """The answer to this question: one that is computed already, or a new one. leave() it."""
+        key = self._key(ask)
+        flight = self._flying.get(key) or self._kept.get(key)
+        if flight is None:
+            flight = self._flying[key] = Flight(self._server, ask, key)
+        flight.n_readers += 1
+        return flight
+
+    def leave(self, flight: Flight) -> None:
+        """A reader needs it no more."""
+        flight.n_readers -= 1
+        if not flight.n_readers and not flight.is_over:
+            self._flying.pop(flight.key, None)  # whoever asks from now on begins anew
+            flight.end()
+
+    def ended(self, flight: Flight) -> None:
+        """It is over: keep it for those who may not have got all of it."""
+        if self._flying.get(flight.key) is flight:
+            del self._flying[flight.key]
+        if flight.result is None or not flight.ask.resumable:
+            return
+        self._server.partials.forget(flight.ask.id)
+        self._kept[flight.key] = flight
+        self._kept_tokens += len(flight.pieces)
+        while len(self._kept) > self._most_kept or self._kept_tokens > self._most_kept_tokens:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_tokens -= len(oldest.pieces)
+
+    def _key(self, ask: Ask) -> Key:
+        """Questions with one key have one answer. Time may end an answer with a deadline: nobody else's is the same."""
+        if ask.deadline is not None:
+            return (object(),)
+        request = ask.served.model.request_key(ask.prompt, ask.max_tokens, **ask.options)
+        if ask.idempotency_key:
+            self._check_same(ask.client, ask.idempotency_key, request)
+        return (ask.client, request, ask.options.get("top_logprobs", 0), ask.id if ask.resumable else "")
+
+    def _check_same(self, client: str, key: str, request: str) -> None:
+        known = self._keys.setdefault((client, key), request)
+        self._keys.move_to_end((client, key))
+        if known != request:
+            what = "names another request: a key is for one question, and for its repetitions"
+            raise Failure(422, f"Idempotency-Key {key!r} {what}", param="Idempotency-Key", code="idempotency_mismatch")
+        while len(self._keys) > _MOST_KEYS:
+            self._keys.popitem(last=False)
+
+
+_MOST_KEYS = 65536
