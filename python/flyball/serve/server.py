@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
+import os
 import signal
 import socket
 import time
@@ -44,6 +46,7 @@ class Server:
         self.flights = Flights(self)
         self.partials = Partials(partials)
         self.draining = False
+        self._secret = os.urandom(32)
 
     @property
     def state(self) -> str:
@@ -61,6 +64,10 @@ class Server:
     def ending() -> Failure:
         """What requests get once the server ends."""
         return Failure(503, "the server is ending; ask another", code="draining", headers={"retry-after": "5"})
+
+    def prefix_root(self, client: str) -> bytes:
+        """Whose cached prompts a client's answers may use: its own alone, for a hit can be told by its speed."""
+        return hmac.digest(self._secret, client.encode(errors="replace"), "sha256")[:16]
 
     def cut(self) -> None:
         """End all answers now, each with an error."""
