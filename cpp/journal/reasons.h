@@ -38,6 +38,7 @@ namespace flyball::journal {
          "the journal before could not go on: its files were renamed, and this one began")                            \
   REASON(JOURNAL, HEAD_MISSING, "head_missing",                                                                       \
          "the journal goes on without the head that it had: lines cut off before this one would not be seen")         \
+  REASON(AUDIT, SIGNED, "sign", "a receipt was signed; data has its id, the key and the hash of the statement")       \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "the cost of a token on this machine is known")                            \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token costs less than the baseline")                              \
   REASON(AUTOTUNE, TIGHTEN, "tighten", "an answer cost more than the high mark: later answers get one step less")     \

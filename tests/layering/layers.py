@@ -56,7 +56,7 @@ PYTHON_ROWS = (
     ("_core", "paths", "pickling"),
     ("answers", "templates", "files", "config"),
     ("engine", "journal"),
-    ("governor", "evidence"),
+    ("governor", "evidence", "audit"),
     ("image", "bench"),
     ("reliability",),
     ("__init__", "policy", "replay"),  # the package's face

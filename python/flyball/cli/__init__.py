@@ -25,6 +25,7 @@ COMMANDS = (
     "config",
     "verify",
     "journal",
+    "audit",
     "replay",
     "bench",
     "image",

@@ -220,6 +220,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "JOURNAL_HEAD_MISSING": lambda data: (
         f"the journal's head was missing: lines after number {data['n_lines'] - 1} may have been cut off before"
     ),
+    "AUDIT_SIGNED": lambda data: f"receipt {data['id']} was signed with key {data['key']}",
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than the baseline: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (
