@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from flyball import audit
 from flyball.audit.primitives import is_signed
 from flyball.errors import FileError, FormatError, NotFound
 
-from .conftest import Clock
+from tests.python.audit.world import Clock
 
 
 def test_keys_are_made_once_and_are_closed_to_others(tmp_path: Path, clock: Clock) -> None:
@@ -63,21 +64,16 @@ def test_a_clock_that_is_set_back_makes_no_signature_before_its_key(tmp_path: Pa
         assert signing.now == list(keys.public)[-1].created == "2027-01-15T08:00:00.000Z"
 
 
-def _open_keys(folder: str, start: Any, ids: Any) -> None:
-    start.wait()
-    with audit.Keys(folder).signing() as key:
-        ids.put(key.id)
-
-
 def test_processes_that_start_at_once_have_one_key(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, ids = context.Barrier(4), context.Queue()
-    started = [context.Process(target=_open_keys, args=(str(tmp_path / "keys"), start, ids)) for _ in range(4)]
+    """They wait for the end of their standard input, so that all have imported everything before one begins."""
+    code = "import sys, flyball.audit as a; sys.stdin.read()\nwith a.Keys(sys.argv[1]).signing() as key: print(key.id)"
+    words = [sys.executable, "-c", code, str(tmp_path / "keys")]
+    started = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for process in started:
-        process.start()
-    found = {ids.get(timeout=120) for _ in started}
-    for process in started:
-        process.join()
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+    found = {process.communicate()[0].strip() for process in started}
     assert found == {key.id for key in audit.Keys(tmp_path / "keys").public}
 
 
