@@ -42,11 +42,11 @@ def unpack(raw: bytes, name: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             listed = archive.infolist()
-            if sum(each.file_size for each in listed) > len(raw):
-                raise VerificationError(name, "has members that are larger than the file")
             for each in listed:
                 if _NAME.fullmatch(each.filename) is None or each.compress_type != zipfile.ZIP_STORED:
                     raise VerificationError(name, f"has a member that no bundle has: {each.filename!a}")
+            if sum(each.file_size for each in listed) > len(raw):
+                raise VerificationError(name, "has members that are larger than the file")
             members = {each.filename: archive.read(each) for each in listed}
     except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
         raise VerificationError(name, f"is no bundle, or damaged: {error}") from None

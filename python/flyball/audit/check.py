@@ -86,7 +86,10 @@ class _Check:
         signed = Signed.parse(members[MANIFEST], MANIFEST)
         if signed.json.encode() != members[MANIFEST] or signed.salt is not None:
             raise VerificationError(MANIFEST, "is not in canonical form")
-        check_seal(signed, self._keys, BUNDLE, _MANIFEST_MEMBERS)
+        try:
+            check_seal(signed, self._keys, BUNDLE, _MANIFEST_MEMBERS)
+        except VerificationError as error:
+            raise error.in_file(MANIFEST) from None
         about = dict(signed.statement)
         _check_shape(about)
         self._verdict.manifest = about

@@ -44,7 +44,7 @@ class Segment:
 
     def as_dict(self) -> dict[str, Any] | None:
         """For the manifest."""
-        if not self.lines:
+        if not self.hashes:
             return None
         return {
             "begin": self.begin,

@@ -14,7 +14,6 @@ import pytest
 from flyball import audit
 from flyball.audit.primitives import is_signed
 from flyball.errors import FileError, FormatError, NotFound
-
 from tests.python.audit.world import Clock
 
 
@@ -132,7 +131,9 @@ def test_damaged_keys_are_refused_and_kept(tmp_path: Path, damage: str) -> None:
     file = folder / "keys.json"
     change = DAMAGE[damage]
     whole = file.read_text()
-    text = change if isinstance(change, str) else whole[:-9] if change is None else json.dumps(change(json.loads(whole)))
+    text = (
+        change if isinstance(change, str) else whole[:-9] if change is None else json.dumps(change(json.loads(whole)))
+    )
     file.write_text(text)
     with pytest.raises(FormatError, match=r"keys\.json"):
         audit.Keys(folder)
@@ -150,7 +151,7 @@ def test_a_running_server_notices_that_its_keys_are_gone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("text", ["", "{}", '{"keys":[]}', '{"keys":[1]}', '{"keys":1}', "[" * 100_000, "\xff", "null"])
 def test_hostile_public_keys_are_refused(text: str) -> None:
-    with pytest.raises(FormatError, match="^keys"):
+    with pytest.raises(FormatError, match=r"^keys"):
         audit.PublicKeys.parse(text)
 
 

@@ -20,7 +20,8 @@ GO_VERIFIER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10T
 GO_OTHER = "EnochRoot+af0cfe78+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop"
 GO_TEXT = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
 GO_NOTE = (
-    GO_TEXT + "\n— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
+    GO_TEXT
+    + "\n— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
     "— EnochRoot rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+QQ=\n"
 )
 # c2sp.org/signed-note
@@ -122,7 +123,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_notes_are_refused(text: str) -> None:
-    with pytest.raises(FormatError, match="^note"):
+    with pytest.raises(FormatError, match=r"^note"):
         audit.Note.parse(text.encode())
 
 
@@ -142,7 +143,7 @@ HASH = base64.b64encode(bytes(32)).decode()
      f"o\n1\n{HASH}\nextension\n", f"\n1\n{HASH}\n", f"a b\n1\n{HASH}\n", f"o\n{10**19}\n{HASH}\n", "o\n1\n?\n"],
 )  # fmt: skip
 def test_what_is_no_head_is_refused(text: str) -> None:
-    with pytest.raises(FormatError, match="^note"):
+    with pytest.raises(FormatError, match=r"^note"):
         audit.Checkpoint.parse(text)
 
 
@@ -192,7 +193,7 @@ def test_a_server_is_no_witness_of_itself(server: Server) -> None:
 def test_a_note_of_another_server_is_refused(server: Server, tmp_path: Path) -> None:
     other = audit.Keys(tmp_path / "other")
     note = audit.head_note(Head("ab" * 32, 7), other, SERVER)
-    with pytest.raises(VerificationError, match="has no signature of 'flyball.example/one'"):
+    with pytest.raises(VerificationError, match=r"has no signature of 'flyball.example/one'"):
         audit.verify_note(note, server.keys.public)
     with server.keys.signing() as key:
         alien = sign_text(note.text, audit.SignerKey("other.example", ED25519, key.seed))

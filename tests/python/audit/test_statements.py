@@ -13,7 +13,6 @@ import pytest
 from flyball import audit
 from flyball.audit import primitives, statements
 from flyball.errors import FormatError, InvalidArgument, NotFound, VerificationError
-
 from tests.python.audit.world import GOLDEN, SERVER, Clock, golden
 
 
@@ -95,13 +94,13 @@ def test_what_is_wrong_is_named(keys: audit.Keys, tmp_path: Path, clock: Clock) 
     refused(signed, "differs from the signed one in 'text'", text.replace("stubborn fox", "stubborn dog"))
     refused(signed, "differs from the signed one in 'model'", text.replace("Flyball Demo", "Flyball Demi"))
     refused(signed, "differs from the signed one in 'more'", text[:-1] + ',"more":1}')
-    refused(signed, "differs from the signed one in 'stop'", text.replace('"stop":', '"Stop":').replace("Stop", "stopp"))
+    refused(
+        signed, "differs from the signed one in 'stop'", text.replace('"stop":', '"Stop":').replace("Stop", "stopp")
+    )
     refused(signed, "receipt: is another one", golden("sampled"))
     refused(signed, "receipt: is no JSON object", text[:-1])
-    with pytest.raises(VerificationError, match="differs from the signed one in 'tokens'"):
-        whole = json.loads(text)
-        del whole["tokens"]
-        audit.verify(signed, public, json.dumps(whole, separators=(",", ":"), ensure_ascii=False))
+    start, end = text.index('"tokens":[7'), text.index('"logits_hashes"')
+    refused(signed, "differs from the signed one in 'tokens'", text[:start] + text[end:])
 
 
 def test_a_key_signs_while_it_is_in_use(keys: audit.Keys, clock: Clock) -> None:
@@ -119,7 +118,7 @@ def test_a_key_signs_while_it_is_in_use(keys: audit.Keys, clock: Clock) -> None:
     early = "2001-01-01T00:00:00.000Z"
     with pytest.raises(VerificationError, match=f"was retired {early}, before the statement was issued"):
         audit.verify(signed, with_times(early, early), text)
-    with pytest.raises(VerificationError, match="was made 2028.*, after the statement was issued"):
+    with pytest.raises(VerificationError, match=r"was made 2028.*, after the statement was issued"):
         audit.verify(signed, with_times("2028-01-01T00:00:00.000Z", None), text)
 
 
@@ -138,11 +137,11 @@ def test_every_changed_byte_of_a_signed_receipt_is_found(keys: audit.Keys) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "1", '{"a":1,"a":2}', '{"a":1}x', '{"a":1,}', "{a:1}", "{1:1}", '{"a" 1}', '{"a":}', '{,"a":1}', "{]",
-     '{"a":' + "[" * 100_000, '{"a":"\ud800"}', '{"a":' + "9" * 5000 + "}"],
+    ["", "{", "[]", "1", '{"a":1,"a":2}', '{"a":1}x', '{"a":1,}', "{a:1}", "{1:1}", '{"a":}', '{,"a":1}', "{]",
+     '{"a" 1}', '{"a":' + "[" * 100_000, '{"a":"\ud800"}', '{"a":' + "9" * 5000 + "}"],
 )  # fmt: skip
 def test_what_is_no_receipt_is_not_signed(keys: audit.Keys, text: str) -> None:
-    with pytest.raises(FormatError, match="^receipt"):
+    with pytest.raises(FormatError, match=r"^receipt"):
         audit.sign(keys, SERVER, "a", text)
 
 
@@ -153,7 +152,7 @@ def test_members_are_cut_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("id", ["", "a/b", "../a", "a.b", "é", "a" * 129, "a\n"])
 def test_an_id_that_could_not_be_a_file_name_is_refused(keys: audit.Keys, id: str) -> None:
-    with pytest.raises(InvalidArgument, match="^id"):
+    with pytest.raises(InvalidArgument, match=r"^id"):
         audit.sign(keys, SERVER, id, "{}")
 
 
@@ -174,13 +173,15 @@ HOSTILE: list[Any] = [
 
 @pytest.mark.parametrize("found", HOSTILE)
 def test_hostile_signatures_are_refused(found: object) -> None:
-    with pytest.raises(FormatError, match="^signature"):
+    with pytest.raises(FormatError, match=r"^signature"):
         audit.Signed.parse(json.dumps(found))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff", '{"statement":{"a":1,"a":2},"signature":""}', " " * (5 << 20)])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, "\xff", '{"statement":{"a":1,"a":2},"signature":""}', " " * (5 << 20)]
+)
 def test_signatures_that_are_no_json_are_refused(text: str) -> None:
-    with pytest.raises(FormatError, match="^signature"):
+    with pytest.raises(FormatError, match=r"^signature"):
         audit.Signed.parse(text)
 
 
@@ -194,7 +195,9 @@ def test_the_vectors_of_rfc_8032_and_rfc_8785() -> None:
     assert primitives.sign_bytes(seed, b"").hex() == signature
     assert primitives.is_signed(primitives.public_of(seed), b"", bytes.fromhex(signature))
     assert not primitives.is_signed(primitives.public_of(seed), b" ", bytes.fromhex(signature))
-    found = primitives.canonical({"\u20ac": "Euro", "\r": "CR", "1": 1, "\u0080": "C1", "\ufb33": "H", "\U0001f600": "S"})
+    found = primitives.canonical(
+        {"\u20ac": "Euro", "\r": "CR", "1": 1, "\u0080": "C1", "\ufb33": "H", "\U0001f600": "S"}
+    )
     assert found.decode() == '{"\\r":"CR","1":1,"\u0080":"C1","€":"Euro","\U0001f600":"S","\ufb33":"H"}'
 
 
