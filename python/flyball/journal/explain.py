@@ -295,7 +295,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
 # Messages of reliability stages are sentences already.
 _SENTENCES.update(
     dict.fromkeys(
-        (row.id for row in REASONS.values() if row.family not in ("MODEL", "SESSION", *DECIDING)),
+        (row.id for row in REASONS.values() if row.family not in ("MODEL", "SESSION", "JOURNAL", "AUDIT", *DECIDING)),
         lambda data: str(data["message"]),
     )
 )

@@ -106,3 +106,15 @@ def test_a_log_goes_on_when_its_journal_begins_later(tmp_path: Path) -> None:
     assert log.read_text().count("\n") == 32
     log.write_bytes(log.read_bytes().replace(b"set_aside", b"set"))
     assert [fault.file for fault in journal.check(path, log).faults] == [log]
+
+
+def test_events_of_the_journal_itself_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with flyball.Journal(tmp_path / "run.jsonl") as made:
+        made.tell("JOURNAL_HEAD_MISSING", {"n_lines": 3, "hash": "0" * 64})
+        made.tell("JOURNAL_SET_ASIDE", {"files": ["run.jsonl.broken-1"], "n_lines": 3, "hash": "", "fault": "torn"})
+        made.tell("AUDIT_SIGNED", {"id": "a1", "key": "b2", "issued": "", "statement": ""})
+    assert main(["journal", "explain", str(tmp_path / "run.jsonl")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines if "head was missing" in line or "could not go on" in line]
+    assert "receipt a1 was signed with key b2" in lines[-1]
+    assert len(lines) == 3
