@@ -24,6 +24,11 @@ def test_reliability_group_is_the_extra() -> None:
     assert GROUPS["reliability"] == PROJECT["project"]["optional-dependencies"]["reliability"]
 
 
+def test_store_group_is_what_the_extras_name() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert set(GROUPS["store"]) <= {*extras["serve"], *extras["postgres"]}
+
+
 def test_every_preset_can_be_built() -> None:
     presets = json.loads((ROOT / "CMakePresets.json").read_text())
     configured = [preset["name"] for preset in presets["configurePresets"] if not preset.get("hidden")]

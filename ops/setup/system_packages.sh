@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 image="lld-link-19:lld-19 qemu-system-x86_64:qemu-system-x86 OVMF:ovmf mcopy:mtools fsck.fat:dosfstools sgdisk:gdisk"
 case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
-  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 tmux:tmux $image" ;;
+  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 tmux:tmux initdb:postgresql $image" ;;
   image) needs="clang++-19:clang-19 $image" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
   clang) needs="clang++-19:clang-19" ;;
@@ -27,6 +27,7 @@ present() {
     clang-run-time) [ -e "$(clang++-19 -print-file-name=libclang_rt.fuzzer.a 2>/dev/null)" ] ||
       [ -e "$(clang++-19 -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null)" ] ;;
     OVMF) [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || [ -e /usr/share/edk2/x64/OVMF_CODE_4M.fd ] ;;
+    initdb) command -v initdb >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null ;;
     fsck.fat | sgdisk) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac

@@ -71,6 +71,12 @@ class Unsupported(FormatError):
     code = "unsupported"
 
 
+class Unavailable(Error):
+    """A database is locked, busy or does not answer: what was asked may succeed later."""
+
+    code = "unavailable"
+
+
 class OutOfMemory(Error, MemoryError):
     """There is not enough memory for a model or session, or no thread for the batch."""
 

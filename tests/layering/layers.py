@@ -54,9 +54,9 @@ CPP_MEANING = {  # for the picture
 PYTHON_ROWS = (
     ("_cached", "_counts", "errors"),
     ("_core", "paths", "pickling"),
-    ("answers", "templates", "files", "config"),
+    ("answers", "templates", "files", "config", "constraints"),
     ("engine", "journal"),
-    ("governor", "evidence", "audit"),
+    ("governor", "evidence", "store", "audit"),
     ("image", "bench"),
     ("reliability",),
     ("__init__", "policy", "replay"),  # the package's face

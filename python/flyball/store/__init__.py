@@ -1,0 +1,44 @@
+"""The server's store in SQL: keys, requests, receipts, feedback, performance, files and batches of each project."""
+
+from __future__ import annotations
+
+from ..errors import InvalidArgument
+
+try:
+    import alembic  # noqa: F401
+    import sqlalchemy  # noqa: F401
+except ImportError:
+    raise InvalidArgument(
+        "flyball.store", "needs the packages sqlalchemy and alembic: pip install 'flyball[serve]'"
+    ) from None
+
+from .batches import Batch, Counts, NewItem
+from .feedback import Feedback
+from .histogram import Histogram
+from .items import MOST_TRIES, Item
+from .keys import Key, NewKey
+from .performance import Performance
+from .receipts import Receipt
+from .requests import Facts, Request
+from .store import Authenticated, Project, Store
+from .uploads import File
+
+__all__ = [
+    "MOST_TRIES",
+    "Authenticated",
+    "Batch",
+    "Counts",
+    "Facts",
+    "Feedback",
+    "File",
+    "Histogram",
+    "Item",
+    "Key",
+    "NewItem",
+    "NewKey",
+    "Performance",
+    "Project",
+    "Receipt",
+    "Request",
+    "Store",
+]

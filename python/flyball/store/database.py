@@ -1,0 +1,139 @@
+"""The engine, its transactions, and its errors in Flyball's terms."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from ..errors import FileError, InvalidArgument
+from ..paths import AnyPath, expanded
+from .faults import translated
+
+BUSY_SECONDS = 10
+_POOL = 8
+
+
+class Database:
+    """One SQLite file or PostgreSQL database; safe for threads."""
+
+    def __init__(self, url: AnyPath, busy_seconds: float = BUSY_SECONDS) -> None:
+        parsed = parsed_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.where = str(parsed.database) if self.is_sqlite else parsed.render_as_string(hide_password=True)
+        # SQLite has one writer, and waiting for it by polling starves some threads: a lock serves them in turn.
+        self._writer = threading.Lock() if self.is_sqlite else None
+        self._busy_seconds = busy_seconds
+        if self.is_sqlite:
+            _make_private_file(Path(self.where))
+        self.engine = self._engine(parsed)
+        if self.is_sqlite:
+            self._use_wal()
+
+    def _engine(self, url: sa.URL) -> sa.Engine:
+        busy_ms = int(self._busy_seconds * 1000)
+        pool: dict[str, Any] = {"pool_size": _POOL, "max_overflow": _POOL, "pool_timeout": self._busy_seconds}
+        if self.is_sqlite:
+            engine = sa.create_engine(url, connect_args={"timeout": self._busy_seconds}, **pool)
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        options = f"-c lock_timeout={busy_ms} -c client_encoding=UTF8"
+        connect = {"connect_timeout": max(2, int(self._busy_seconds)), "options": options}
+        try:
+            return sa.create_engine(url, connect_args=connect, pool_pre_ping=True, **pool)
+        except ImportError:
+            raise InvalidArgument(
+                "url", "PostgreSQL needs the package psycopg: pip install 'flyball[postgres]'"
+            ) from None
+
+    def _use_wal(self) -> None:
+        """Readers and the writer do not wait for each other; the mode stays in the file."""
+        with translated(self.where), self.engine.connect() as connection:
+            raw = connection.connection.cursor()
+            mode = raw.execute("PRAGMA journal_mode").fetchone()
+            if mode != ("wal",):
+                mode = raw.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != ("wal",):
+            raise FileError(self.where, "cannot be a write-ahead database on this file system; put it on a local disk")
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database."""
+        with translated(self.where), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that is committed at the end, or not at all."""
+        with self._turn(), translated(self.where), self.engine.connect() as connection:
+            connection = connection.execution_options(flyball_writes=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._writer is None:
+            yield
+        else:
+            with self._writer:
+                yield
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def parsed_url(url: AnyPath) -> sa.URL:
+    """A database URL, or the path of an SQLite file. Raises InvalidArgument."""
+    text = os.fsdecode(url) if isinstance(url, str | bytes | os.PathLike) else ""
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=os.path.abspath(expanded(url, "url")))
+    try:
+        parsed = sa.make_url(text)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError, NoSuchModuleError):
+        raise InvalidArgument(
+            "url", "is no database URL; write sqlite:///PATH or postgresql://USER@HOST/NAME"
+        ) from None
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or parsed.query:
+            raise InvalidArgument("url", "must name an SQLite file without options: sqlite:///PATH")
+        return sa.URL.create("sqlite", database=os.path.abspath(expanded(parsed.database, "url")))
+    if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise InvalidArgument("url", f"names {parsed.drivername}; Flyball stores in sqlite or postgresql")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _make_private_file(path: Path) -> None:
+    """SQLite gives its -wal and -shm files the mode of the database."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists() and not path.is_file():
+            raise FileError(str(path), "is not a regular file; give the database another name")
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(
+            str(path), f"cannot be made: {error.strerror or error}; give a path in a writable folder"
+        ) from None
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says, schema changes among them
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")  # a power cut loses no committed row either
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """A writer takes its lock at once: one that began as a reader could not wait for it later."""
+    writes = connection.get_execution_options().get("flyball_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

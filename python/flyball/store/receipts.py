@@ -1,0 +1,58 @@
+"""Receipts, as the bytes that were signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import InvalidArgument
+from . import checks
+from .schema import receipts
+from .scope import Scope, record
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A stored receipt; `expires` None: it is kept."""
+
+    id: str
+    json: str
+    created: int
+    expires: int | None
+
+
+class Receipts:
+    """The receipts of a project."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def put(self, id: str, json: str, expires: int | None = None) -> Receipt:
+        """Store a receipt until `expires` (milliseconds since 1970). The same again changes nothing.
+
+        Raises InvalidArgument if the id has another receipt: receipts are never changed.
+        """
+        new = Receipt(
+            checks.text("id", id), checks.text("json", json, checks.MOST_TEXT_BYTES), self._scope.clock(), expires
+        )
+        with self._scope.database.writing() as connection:
+            if self._scope.insert_new(connection, receipts, vars(new)):
+                return new
+            stored = self._scope.one(connection, receipts, receipts.c.id == id, kind=Receipt)
+        if stored is None or stored.json != json:
+            raise InvalidArgument("id", f"{id} already has another receipt; receipts are never changed")
+        return stored
+
+    def get(self, id: str) -> Receipt | None:
+        """The receipt of this id, also one that expired and is not purged yet."""
+        with self._scope.database.reading() as connection:
+            return self._scope.one(connection, receipts, receipts.c.id == id, kind=Receipt)
+
+    def between(self, start: int, end: int) -> Iterator[Receipt]:
+        """Receipts stored at `start` or later and before `end`, in time order; read while they are used."""
+        where = (receipts.c.created >= start, receipts.c.created < end)
+        return (record(Receipt, row) for row in self._scope.pages(receipts, *where, key=("created", "id")))
+
+    def purge(self) -> int:
+        """Delete what has expired; how many receipts that were."""
+        return self._scope.purge(receipts, receipts.c.expires <= self._scope.clock())
