@@ -12,7 +12,7 @@ from sqlalchemy import Column, Index, LargeBinary, Table, UniqueConstraint
 metadata = sa.MetaData(  # named, so that a later revision can change them
     naming_convention={
         "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_name)s",
         "ix": "ix_%(table_name)s_%(column_0_name)s",
     }

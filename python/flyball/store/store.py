@@ -19,6 +19,7 @@ from .items import Items
 from .keys import Key, Keys, hint, matching
 from .migrate import migrate
 from .performance import PerformanceOfModels
+from .presence import hold
 from .receipts import Receipts
 from .requests import Requests
 from .schema import api_keys, projects
@@ -58,6 +59,7 @@ class Store:
         self._instance = instance
         self._keep_text = keep_text
         self._clock = clock
+        self._release: Callable[[], None] | None = None
         self.where = database.where
 
     @classmethod
@@ -80,12 +82,13 @@ class Store:
         Raises Unavailable (locked, unreachable), FileError (not writable, full), FormatError (damaged), Unsupported (of
         a newer Flyball, of another program) or InvalidArgument.
         """
-        checks.optional("instance", instance)
         database = Database(default_path() if url is None else url, busy_seconds)
         store = cls(database, instance, keep_text, clock)
         try:
             migrate(database)
-            store._recover()
+            if instance is not None:
+                store._release = hold(database, instance)
+                store._recover()
         except BaseException:
             store.close()
             raise
@@ -126,6 +129,9 @@ class Store:
 
     def close(self) -> None:
         """Close all connections; a second time does nothing."""
+        if self._release is not None:
+            self._release()
+            self._release = None
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -140,11 +146,11 @@ class Store:
         return Project(name, Scope(self._database, number, self._clock, self._instance, self._keep_text))
 
     def _recover(self) -> None:
-        if self._instance is not None:
-            for name in self.projects():
-                project = self.project(name)
-                project.requests.recover()
-                project.items.recover()
+        """What this instance left when it ended is free for others."""
+        for name in self.projects():
+            project = self.project(name)
+            project.requests.recover()
+            project.items.recover()
 
 
 def default_path() -> str:
