@@ -45,8 +45,9 @@ class Database:
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             return engine
-        options = f"-c lock_timeout={busy_ms} -c client_encoding=UTF8"
-        connect = {"connect_timeout": max(2, int(self._busy_seconds)), "options": options}
+        given = url.query.get("options", "")  # a search_path, for one
+        options = f"{given if isinstance(given, str) else ' '.join(given)} -c lock_timeout={busy_ms}"
+        connect = {"connect_timeout": max(2, int(self._busy_seconds)), "options": options, "client_encoding": "utf8"}
         try:
             return sa.create_engine(url, connect_args=connect, pool_pre_ping=True, **pool)
         except ImportError:

@@ -92,7 +92,8 @@ class Requests:
         with self._scope.database.writing() as connection:
             if self._scope.insert_new(connection, requests, row):
                 return record(Request, row)
-            earlier = self._with_key(connection, request.idempotency_key)
+            key = request.idempotency_key
+            earlier = None if key is None else self._with_key(connection, key)
         if earlier is None:
             raise InvalidArgument("id", f"{request.id} is already a request's; give each request its own")
         return earlier
@@ -153,7 +154,7 @@ class Requests:
         with self._scope.database.writing() as connection:
             return connection.execute(self._scope.update(requests, *where).values(**values)).rowcount == 1
 
-    def _with_key(self, connection: sa.Connection, key: str | None) -> Request | None:
+    def _with_key(self, connection: sa.Connection, key: str) -> Request | None:
         holds = (requests.c.idempotency_key == key, requests.c.state.in_(_HOLDING))
         return self._scope.one(connection, requests, *holds, kind=Request)
 

@@ -60,7 +60,7 @@ class Scope:
     def insert_new(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """False: a row with one of its unique values is there already."""
         statement = self._insert(table, row).on_conflict_do_nothing()
-        return connection.execute(statement).rowcount == 1
+        return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
 
     def replace(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert the row, or give the one with this primary key its values."""

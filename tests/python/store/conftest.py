@@ -43,25 +43,26 @@ class Clock:
 
 @dataclass
 class Postgres:
-    """A running server: its socket's folder, and fresh databases."""
+    """A running server: its socket's folder, its superuser, and fresh databases."""
 
     folder: Path
     user: str
     numbers: Iterator[int] = field(default_factory=count)
 
-    def url(self, database: str, user: str | None = None) -> str:
+    def url(self, database: str = "postgres", user: str | None = None) -> str:
         return f"postgresql://{user or self.user}@/{database}?host={self.folder}"
 
     def run(self, statement: str) -> None:
-        engine = sa.create_engine(self.url("postgres").replace("postgresql:", "postgresql+psycopg:"))
+        engine = sa.create_engine(self.url().replace("postgresql:", "postgresql+psycopg:"))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(statement)
         engine.dispose()
 
     def new_database(self) -> str:
+        """A schema of its own is as empty as a database, and made at once."""
         name = f"store_{next(self.numbers)}"
-        self.run(f"CREATE DATABASE {name} STRATEGY file_copy")
-        return self.url(name)
+        self.run(f"CREATE SCHEMA {name}")
+        return self.url() + f"&options=-csearch_path%3D{name}"
 
 
 def _program(name: str) -> str | None:
