@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..errors import FormatError, InvalidArgument
+from ..errors import FormatError, InvalidArgument, NotFound
 from . import checks
 from .schema import file_chunks, files
 from .scope import Condition, Scope, found, record
@@ -61,8 +61,7 @@ class Files:
         try:
             n_bytes, sha256 = self._write(row["id"], content)
             with self._scope.database.writing() as connection:
-                change = self._scope.update(files, files.c.id == row["id"]).values(n_bytes=n_bytes, sha256=sha256)
-                connection.execute(change)
+                self._set(connection, row["id"], n_bytes=n_bytes, sha256=sha256)
         except BaseException:
             self.delete(row["id"])
             raise
@@ -109,13 +108,17 @@ class Files:
                 raise InvalidArgument("content", f"is longer than {MOST_FILE_BYTES >> 20} MiB")
             row = {"file_id": id, "number": number, "content": chunk}
             with self._scope.database.writing() as connection:
+                self._set(connection, id, n_bytes=n_bytes)
                 self._scope.insert(connection, file_chunks, [row])
-                connection.execute(self._scope.update(files, files.c.id == id).values(n_bytes=n_bytes))
                 if self._n_stored(connection) > MOST_PROJECT_BYTES:
                     raise InvalidArgument(
                         "content", f"exceeds the {MOST_PROJECT_BYTES >> 30} GiB of files in a project; delete some"
                     )
         return n_bytes, hash.hexdigest()
+
+    def _set(self, connection: sa.Connection, id: str, **values: Any) -> None:
+        if connection.execute(self._scope.update(files, files.c.id == id).values(**values)).rowcount != 1:
+            raise NotFound(id, "was deleted while it was uploaded, as after a day; upload it again")
 
     def _n_stored(self, connection: sa.Connection) -> int:
         total = self._scope.select(files).with_only_columns(sa.func.sum(files.c.n_bytes))
