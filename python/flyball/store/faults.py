@@ -27,13 +27,14 @@ _SQLITE: dict[int, tuple[type[Error], str]] = {
     sqlite3.SQLITE_CORRUPT: (FormatError, _CORRUPT),
     sqlite3.SQLITE_NOTADB: (FormatError, _CORRUPT),
 }
-_POSTGRES: dict[str, tuple[type[Error], str]] = {  # by the beginning of SQLSTATE, longest first
+_POSTGRES: dict[str, tuple[type[Error], str]] = {  # by SQLSTATE, or its class
     "53100": (FileError, _FULL),
     "25006": (FileError, "is read-only, as a standby is; name the primary server"),
     "42501": (FileError, "denies this user; grant the rights to create and change tables in its schema"),
     "55P03": (Unavailable, _BUSY),
     "28": (Unavailable, "refuses this user; check name and password, and the server's pg_hba.conf"),
     "3D": (Unavailable, "does not exist; make it with createdb"),
+    "3F": (FileError, "has no schema that this user may use; make one, or grant the use of it"),
     "40": (Unavailable, "had two transactions that waited for each other; try again"),
     "53": (Unavailable, "has no connection or memory left; try again, or raise the server's limits"),
     "57": (Unavailable, "is shutting down or ended the connection; try again"),

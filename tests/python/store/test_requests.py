@@ -112,8 +112,8 @@ def test_requests_between_times_in_states(project: Project, clock: Clock) -> Non
         if number % 2:
             project.requests.finish(f"r{number}", "done")
 
-    def ids(*range_: int, **options: Any) -> list[str]:
-        return [request.id for request in project.requests.between(*range_, **options)]
+    def ids(begin: int, end: int, **options: Any) -> list[str]:
+        return [request.id for request in project.requests.between(begin, end, **options)]
 
     assert ids(start, start + 2) == ["r0", "r1", "r2", "r3"]
     assert ids(start + 1, start + 9, newest_first=True) == ["r5", "r4", "r3", "r2"]

@@ -1,0 +1,201 @@
+"""No method of a project sees or changes another's rows."""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flyball import errors
+from flyball.store import NewItem, Project, Request, Store, schema
+from tests.python.store.conftest import Clock
+
+ALWAYS = (0, 1 << 62)
+DAYS = (datetime.date.min, datetime.date.max)
+
+
+def fill(project: Project) -> dict[str, Any]:
+    """One row of each kind, with ids that are the same in each project where the caller chooses them."""
+    requests = project.requests
+    requests.begin(Request(id="r1", api="native", model="demo", idempotency_key="k"))
+    project.receipts.put("r1", f'"{project.name}"')
+    project.feedback.put("r1", "good", project.name)
+    project.performance.add(
+        "f", n_answers=1, n_prompt_tokens=1, n_generated_tokens=1, prefill_cycles=1, decode_cycles=1,
+        first_token_ms=[1],
+    )  # fmt: skip
+    key = project.keys.create(project.name)
+    file = project.files.put(project.name, "batch", [b"x"])
+    batch = project.batches.create("/v1/x", file.id, 1 << 50)
+    project.batches.set_items(batch.id, [NewItem(1, "c1", "{}"), NewItem(2, "c2", "{}")])
+    project.batches.advance(batch.id, "in_progress")
+    items = project.items.claim(1, 1)
+    return {"key": key, "file": file, "batch": batch, "item": items[0]}
+
+
+def rows(store: Store, number: int) -> dict[str, Sequence[Any]]:
+    """All rows of a project."""
+    with store._database.reading() as connection:
+        return {
+            table.name: connection.execute(
+                sa.select(table).where(table.c.project_id == number).order_by(*table.primary_key)
+            ).all()
+            for table in schema.metadata.sorted_tables
+        }
+
+
+def calls(project: Project, theirs: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
+    """Every public method, called for what is another project's."""
+    batch, file, key, item = (theirs[name] for name in ("batch", "file", "key", "item"))
+    p = project
+    return {
+        "keys.create": lambda: p.keys.create("x"),
+        "keys.find": lambda: p.keys.find(key.secret),
+        "keys.all": lambda: p.keys.all(),
+        "keys.revoke": lambda: p.keys.revoke(key.key.id),
+        "keys.rotate": lambda: p.keys.rotate(key.key.id),
+        "requests.begin": lambda: p.requests.begin(Request(id="r1", api="a", model="m", idempotency_key="k")),
+        "requests.by_idempotency_key": lambda: p.requests.by_idempotency_key("other"),
+        "requests.start": lambda: p.requests.start("r1"),
+        "requests.finish": lambda: p.requests.finish("r1", "done"),
+        "requests.get": lambda: p.requests.get("r1"),
+        "requests.between": lambda: list(p.requests.between(*ALWAYS)),
+        "requests.counts": lambda: p.requests.counts(),
+        "requests.recover": lambda: p.requests.recover(),
+        "requests.purge": lambda: p.requests.purge(1 << 62),
+        "receipts.put": lambda: p.receipts.put("r1", '"mine"'),
+        "receipts.get": lambda: p.receipts.get("r1"),
+        "receipts.between": lambda: list(p.receipts.between(*ALWAYS)),
+        "receipts.purge": lambda: p.receipts.purge(),
+        "feedback.put": lambda: p.feedback.put("r1", None),
+        "feedback.get": lambda: p.feedback.get("r1"),
+        "feedback.between": lambda: list(p.feedback.between(*ALWAYS)),
+        "performance.add": lambda: p.performance.add(
+            "f", n_answers=1, n_prompt_tokens=1, n_generated_tokens=1, prefill_cycles=1, decode_cycles=1,
+            first_token_ms=[1],
+        ),
+        "performance.between": lambda: p.performance.between(*DAYS),
+        "files.put": lambda: p.files.put("x", "batch", [b"y"]),
+        "files.get": lambda: p.files.get(file.id),
+        "files.content": lambda: list(p.files.content(file.id)),
+        "files.all": lambda: list(p.files.all()),
+        "files.delete": lambda: p.files.delete(file.id),
+        "files.purge": lambda: p.files.purge(),
+        "batches.create": lambda: p.batches.create("/v1/x", file.id, 1 << 50),
+        "batches.get": lambda: p.batches.get(batch.id),
+        "batches.all": lambda: list(p.batches.all()),
+        "batches.set_items": lambda: p.batches.set_items(batch.id, [NewItem(1, "c", "{}")]),
+        "batches.advance": lambda: p.batches.advance(batch.id, "failed"),
+        "batches.lead": lambda: p.batches.lead(batch.id, 1),
+        "batches.purge": lambda: p.batches.purge(1 << 62),
+        "items.claim": lambda: p.items.claim(10, 1),
+        "items.renew": lambda: p.items.renew([item], 1),
+        "items.complete": lambda: p.items.complete(item, "{}"),
+        "items.fail": lambda: p.items.fail(item, "{}"),
+        "items.release": lambda: p.items.release([item]),
+        "items.of": lambda: list(p.items.of(batch.id)),
+        "items.recover": lambda: p.items.recover(),
+    }  # fmt: skip
+
+
+def public_methods(project: Project) -> set[str]:
+    return {
+        f"{part}.{name}"
+        for part, value in vars(project).items()
+        if part != "name"
+        for name, _ in inspect.getmembers(value, inspect.ismethod)
+        if not name.startswith("_")
+    }
+
+
+@contextmanager
+def statements(store: Store) -> Iterator[list[tuple[str, Any]]]:
+    """What is sent to the database meanwhile."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: object) -> None:
+        sent.append((statement, parameters))
+
+    engine = store._database.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def test_no_method_crosses_projects(store: Store, clock: Clock) -> None:
+    other, empty = store.create_project("theirs"), store.create_project("empty")
+    theirs = fill(other)
+    clock.now += 1_000_000  # all leases have lapsed, all that expires has
+    before = rows(store, 2)
+    assert all(before[table] for table in before)
+    attempts = calls(empty, theirs)
+    assert set(attempts) == public_methods(empty)
+    for name, call in attempts.items():
+        with statements(store) as sent:
+            try:
+                result = call()
+            except (errors.NotFound, errors.InvalidArgument) as error:
+                result = error
+        assert rows(store, 2) == before, name
+        assert "theirs" not in repr(result), name
+        for statement, parameters in sent:
+            assert statement.startswith("BEGIN") or "project_id" in statement, name
+            assert statement.startswith("BEGIN") or 3 in values(parameters), (name, statement)
+            assert 2 not in project_ids(parameters), (name, statement)
+
+
+def values(parameters: Any) -> list[Any]:
+    if isinstance(parameters, Mapping):
+        return list(parameters.values())
+    return [each for value in parameters for each in (values(value) if isinstance(value, list | tuple) else [value])]
+
+
+def project_ids(parameters: Any) -> list[Any]:
+    """Of named parameters; SQLite's have no names, and its rows were compared."""
+    if not isinstance(parameters, Mapping):
+        return []
+    return [value for name, value in parameters.items() if name.startswith("project_id")]
+
+
+def test_equal_ids_in_two_projects_are_two_things(store: Store) -> None:
+    a, b = store.project(), store.create_project("b")
+    fill(a)
+    fill(b)
+    a.requests.finish("r1", "failed", error="x")
+    a.feedback.put("r1", None)
+    unchanged = b.requests.get("r1")
+    assert unchanged
+    assert unchanged.state == "waiting"
+    receipt, feedback = b.receipts.get("r1"), b.feedback.get("r1")
+    assert receipt
+    assert feedback
+    assert (receipt.json, feedback.correction) == ('"b"', "b")
+    assert b.requests.by_idempotency_key("k") == unchanged
+    assert [day.n_answers for day in a.performance.between(*DAYS)] == [1]
+
+
+def test_a_key_opens_its_own_project(store: Store) -> None:
+    other = store.create_project("other")
+    new = other.keys.create("laptop")
+    assert store.project().keys.find(new.secret) is None
+    found = store.authenticate(new.secret)
+    assert found
+    found.project.requests.begin(Request(id="r1", api="a", model="m", key_id=found.key.id))
+    assert other.requests.get("r1")
+    assert store.project().requests.get("r1") is None
+
+
+@pytest.mark.parametrize(
+    "part", ["keys", "requests", "receipts", "feedback", "performance", "uploads", "batches", "items"]
+)
+def test_statements_are_built_by_the_scope_alone(part: str) -> None:
+    module = __import__(f"flyball.store.{part}", fromlist=[part])
+    assert (
+        re.findall(r"\bsa\.(?:select|insert|update|delete|text)\(|\bexec_driver_sql", inspect.getsource(module)) == []
+    )
