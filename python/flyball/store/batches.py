@@ -174,6 +174,7 @@ class Batches:
 
     def purge(self, before: int) -> int:
         """Delete batches made before that time that have ended, with their items; how many they were."""
+        checks.integer("before", before)
         return self._scope.purge(batches, batches.c.created < before, batches.c.state.not_in(tuple(NEXT)))
 
     def _locked(self, connection: sa.Connection, id: str) -> str:

@@ -11,13 +11,18 @@ MOST_TEXT_BYTES = 64 << 20
 _MOST_INTEGER = (1 << 63) - 1
 
 
+def storable(value: str) -> bool:
+    """PostgreSQL has no NUL in texts, and UTF-8 no half of a surrogate pair."""
+    return "\0" not in value and (value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value))
+
+
 def text(name: str, value: str, most: int = MOST_NAME, least: int = 1) -> str:
     """A text that both databases take as it is. Raises InvalidArgument."""
     if not isinstance(value, str):
         raise InvalidArgument(name, f"is {type(value).__name__}, must be text")
     if not least <= len(value) <= most:
         raise InvalidArgument(name, f"has {len(value)} characters, must have {least} to {most}")
-    if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
+    if not storable(value):
         raise InvalidArgument(name, "has a NUL or half of a surrogate pair, which no database stores")
     return value
 
@@ -42,6 +47,16 @@ def integer(name: str, value: int, least: int = 0, most: int = _MOST_INTEGER) ->
     if not least <= value <= most:
         raise InvalidArgument(name, f"is {value}, must be {least} to {most}")
     return value
+
+
+def time(name: str, value: int | None) -> int | None:
+    """Milliseconds since 1970, or None. Raises InvalidArgument."""
+    return None if value is None else integer(name, value)
+
+
+def span(start: int, end: int) -> tuple[int, int]:
+    """Two such times. Raises InvalidArgument."""
+    return integer("start", start), integer("end", end)
 
 
 def one_of(name: str, value: str, allowed: Collection[str]) -> str:

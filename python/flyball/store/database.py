@@ -35,7 +35,11 @@ class Database:
             _make_private_file(Path(self.where))
         self.engine = self._engine(parsed)
         if self.is_sqlite:
-            self._use_wal()
+            try:
+                self._use_wal()
+            except BaseException:
+                self.close()
+                raise
 
     def _engine(self, url: sa.URL) -> sa.Engine:
         busy_ms = int(self._busy_seconds * 1000)
@@ -47,7 +51,12 @@ class Database:
             return engine
         given = url.query.get("options", "")  # a search_path, for one
         options = f"{given if isinstance(given, str) else ' '.join(given)} -c lock_timeout={busy_ms}"
-        connect = {"connect_timeout": max(2, int(self._busy_seconds)), "options": options, "client_encoding": "utf8"}
+        connect = {
+            "connect_timeout": max(2, int(self._busy_seconds)),
+            "tcp_user_timeout": max(10_000, busy_ms),  # a server that vanished is an error, not a wait for hours
+            "options": options,
+            "client_encoding": "utf8",
+        }
         try:
             return sa.create_engine(url, connect_args=connect, pool_pre_ping=True, **pool)
         except ImportError:
@@ -68,8 +77,11 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database."""
-        with translated(self.where), self.engine.begin() as connection:
-            yield connection
+        with translated(self.where), self.engine.connect() as connection:
+            if not self.is_sqlite:  # where each statement would see its own
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

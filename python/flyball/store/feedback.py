@@ -53,5 +53,6 @@ class FeedbackOfUsers:
 
     def between(self, start: int, end: int) -> Iterator[Feedback]:
         """Feedback given at `start` or later and before `end`, in time order; read while it is used."""
+        start, end = checks.span(start, end)
         where = (feedback.c.created >= start, feedback.c.created < end)
         return (record(Feedback, row) for row in self._scope.pages(feedback, *where, key=("created", "request_id")))

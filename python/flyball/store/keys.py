@@ -47,7 +47,7 @@ class Keys:
     def create(self, name: str, expires: int | None = None) -> NewKey:
         """A new key; `name` is a label and need not be unique."""
         with self._scope.database.writing() as connection:
-            return self._create(connection, checks.text("name", name), expires)
+            return self._create(connection, checks.text("name", name), checks.time("expires", expires))
 
     def find(self, secret: str) -> Key | None:
         """The key of this secret; None where it is unknown, revoked or expired."""

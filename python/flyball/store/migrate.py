@@ -18,7 +18,7 @@ _LOCK = 0x666C7962616C6C  # of PostgreSQL, while a server migrates; any number t
 _VERSION_TABLE = "flyball_version"
 
 
-def migrate(database: Database, target: str = "head") -> None:
+def migrate(database: Database) -> None:
     """Run the revisions that the database lacks: all of them in an empty one, none in one that is current.
 
     Raises Unsupported for the database of a newer Flyball or of another program.
@@ -32,7 +32,7 @@ def migrate(database: Database, target: str = "head") -> None:
         if _current(connection, database.where, scripts) == scripts.get_current_head():
             return
         config.attributes["connection"] = connection
-        with EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(target, rev)):
+        with EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs("head", rev)):
             scripts.run_env()
 
 

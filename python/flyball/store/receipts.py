@@ -33,7 +33,10 @@ class Receipts:
         Raises InvalidArgument if the id has another receipt: receipts are never changed.
         """
         new = Receipt(
-            checks.text("id", id), checks.text("json", json, checks.MOST_TEXT_BYTES), self._scope.clock(), expires
+            checks.text("id", id),
+            checks.text("json", json, checks.MOST_TEXT_BYTES),
+            self._scope.clock(),
+            checks.time("expires", expires),
         )
         with self._scope.database.writing() as connection:
             if self._scope.insert_new(connection, receipts, vars(new)):
@@ -50,6 +53,7 @@ class Receipts:
 
     def between(self, start: int, end: int) -> Iterator[Receipt]:
         """Receipts stored at `start` or later and before `end`, in time order; read while they are used."""
+        start, end = checks.span(start, end)
         where = (receipts.c.created >= start, receipts.c.created < end)
         return (record(Receipt, row) for row in self._scope.pages(receipts, *where, key=("created", "id")))
 

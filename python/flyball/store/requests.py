@@ -94,9 +94,12 @@ class Requests:
                 return record(Request, row)
             key = request.idempotency_key
             earlier = None if key is None else self._with_key(connection, key)
-        if earlier is None:
+            taken = self._scope.one(connection, requests, requests.c.id == request.id, kind=Request)
+        if earlier is not None:
+            return earlier
+        if taken is not None:
             raise InvalidArgument("id", f"{request.id} is already a request's; give each request its own")
-        return earlier
+        return self.begin(request)  # meanwhile another server freed the key
 
     def start(self, id: str, **facts: Unpack[Facts]) -> bool:
         """A waiting request runs. False: it does not wait, as when it was canceled meanwhile."""
@@ -121,6 +124,7 @@ class Requests:
         self, start: int, end: int, states: Collection[str] = REQUEST_STATES, newest_first: bool = False
     ) -> Iterator[Request]:
         """Requests begun at `start` or later and before `end`, in time order; read while they are used."""
+        start, end = checks.span(start, end)
         where: list[Condition] = [requests.c.created >= start, requests.c.created < end]
         for state in states:
             checks.one_of("states", state, REQUEST_STATES)
@@ -137,7 +141,8 @@ class Requests:
 
     def purge(self, before: int) -> int:
         """Delete requests that ended before that time; how many they were."""
-        return self._scope.purge(requests, requests.c.finished < before)
+        checks.integer("before", before)
+        return self._scope.purge(requests, requests.c.created < before, requests.c.finished < before)
 
     def recover(self) -> int:
         """What this instance left open when it ended is interrupted; how many requests that are."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, Index, LargeBinary, Table, UniqueConstraint
 
+from .checks import storable
+
 metadata = sa.MetaData(  # named, so that a later revision can change them
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -45,6 +47,16 @@ class UserText(sa.TypeDecorator[str]):
         return None if value is None else bytes(value).decode("utf-8", "surrogatepass")
 
 
+class Name(sa.TypeDecorator[str]):
+    """The text of an id, which clients name: what no database takes is sought as "", which no row has."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return value if value is None or storable(value) else ""
+
+
 class Unsigned64(sa.TypeDecorator[int]):
     """An integer below 2**64 in the signed column that both databases have."""
 
@@ -63,7 +75,7 @@ def _project() -> Column[int]:
 
 
 def _id(name: str = "id") -> Column[str]:
-    return Column(name, sa.Text, primary_key=True)
+    return Column(name, Name, primary_key=True)
 
 
 def _text(name: str, null: bool = True) -> Column[str]:
@@ -78,7 +90,7 @@ projects = Table(
     "projects",
     metadata,
     Column("project_id", sa.Integer, primary_key=True),
-    Column("name", sa.Text, nullable=False, unique=True),
+    Column("name", Name, nullable=False, unique=True),
     _integer("created", null=False),
 )
 
@@ -118,7 +130,7 @@ requests = Table(
     _text("digest"),
     _text("request_key"),
     Column("seed", Unsigned64),
-    _text("idempotency_key"),
+    Column("idempotency_key", Name),
     Column("prompt", UserText),
     Column("answer", UserText),
 )
@@ -140,6 +152,7 @@ receipts = Table(
     _integer("expires"),
 )
 Index("ix_receipts_created", receipts.c.project_id, receipts.c.created, receipts.c.id)
+Index("ix_receipts_expires", receipts.c.project_id, receipts.c.expires)
 
 feedback = Table(
     "feedback",

@@ -54,7 +54,7 @@ class Files:
             "name": checks.text("name", name),
             "purpose": checks.text("purpose", purpose),
             "created": self._scope.clock(),
-            "expires": expires,
+            "expires": checks.time("expires", expires),
         }
         with self._scope.database.writing() as connection:
             self._scope.insert(connection, files, [{**row, "n_bytes": 0}])

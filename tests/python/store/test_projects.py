@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -199,3 +200,47 @@ def test_statements_are_built_by_the_scope_alone(part: str) -> None:
     assert (
         re.findall(r"\bsa\.(?:select|insert|update|delete|text)\(|\bexec_driver_sql", inspect.getsource(module)) == []
     )
+
+
+def test_hostile_ids_are_unknown_ids(project: Project) -> None:
+    """As a client may put them into a path."""
+    fill(project)
+    for id in ("", "\0", "r1\0", "\ud800", "x" * 100_000, "' OR '1'='1", "%", "r1' --", "../r1"):
+        assert project.requests.get(id) is None
+        assert project.requests.by_idempotency_key(id) is None
+        assert not project.requests.finish(id, "done")
+        assert project.receipts.get(id) is None
+        assert project.feedback.get(id) is None
+        assert project.files.get(id) is None
+        assert not project.files.delete(id)
+        assert project.batches.get(id) is None
+        assert not project.batches.lead(id, 1)
+        assert list(project.items.of(id)) == []
+        acts: list[Callable[[], object]] = [
+            partial(project.keys.revoke, id),
+            partial(project.files.content, id),
+            partial(project.feedback.put, id, "good"),
+            partial(project.batches.advance, id, "failed"),
+        ]
+        for act in acts:
+            with pytest.raises(errors.NotFound):
+                act()
+
+
+def test_times_beyond_every_database_are_refused(project: Project) -> None:
+    bad: list[Any] = [1 << 63, -1, 1.5]
+    for time in bad:
+        acts: list[Callable[[], object]] = [
+            partial(project.requests.between, 0, time),
+            partial(project.requests.purge, time),
+            partial(project.receipts.between, time, 5),
+            partial(project.receipts.put, "r1", "{}", expires=time),
+            partial(project.feedback.between, 0, time),
+            partial(project.files.put, "a", "batch", [], expires=time),
+            partial(project.keys.create, "a", expires=time),
+            partial(project.batches.create, "/v1/x", "file-1", time),
+            partial(project.batches.purge, time),
+        ]
+        for act in acts:
+            with pytest.raises(errors.InvalidArgument):
+                act()

@@ -116,6 +116,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "id", name="pk_receipts"),
     )
     op.create_index("ix_receipts_created", "receipts", ["project_id", "created", "id"])
+    op.create_index("ix_receipts_expires", "receipts", ["project_id", "expires"])
     op.create_table(
         "requests",
         sa.Column("project_id", sa.Integer(), nullable=False),
