@@ -24,9 +24,9 @@ def test_reliability_group_is_the_extra() -> None:
     assert GROUPS["reliability"] == PROJECT["project"]["optional-dependencies"]["reliability"]
 
 
-def test_store_group_is_what_the_extras_name() -> None:
-    extras = PROJECT["project"]["optional-dependencies"]
-    assert set(GROUPS["store"]) <= {*extras["serve"], *extras["postgres"]}
+@pytest.mark.parametrize("name", ["serve", "postgres", "otel"])
+def test_groups_of_the_server_are_its_extras(name: str) -> None:
+    assert GROUPS[name] == PROJECT["project"]["optional-dependencies"][name]
 
 
 def test_every_preset_can_be_built() -> None:

@@ -15,7 +15,7 @@ from .. import files
 from ..errors import VerificationError
 from ..paths import AnyPath, expanded
 
-_MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 30
 _NAME = re.compile(r"(?:[a-z]+/)?[A-Za-z0-9_-]{1,128}\.[a-z]+", re.ASCII)
 
 
@@ -34,7 +34,7 @@ def pack(members: Mapping[str, bytes]) -> bytes:
 def load(path: AnyPath) -> dict[str, bytes]:
     """The members of a bundle's file; raises VerificationError unless its bytes are those of pack()."""
     name = expanded(path)
-    return unpack(files.read(name, _MOST_BYTES), name)
+    return unpack(files.read(name, MOST_BYTES), name)
 
 
 def unpack(raw: bytes, name: str) -> dict[str, bytes]:

@@ -72,7 +72,12 @@ def export(
     about = {"from": begin, "to": end, "prompts": prompts, "missing": missing, "journal": part.as_dict()}
     hashes = {name: hashlib.sha256(raw).hexdigest() for name, raw in members.items()}
     members[MANIFEST] = seal(keys, server, BUNDLE, about | {"members": hashes}).json.encode()
-    path = files.write(expanded(out, "out"), archive.pack(members))
+    raw = archive.pack(members)
+    if len(raw) > archive.MOST_BYTES:
+        raise InvalidArgument(
+            "to", f"makes a bundle of more than {archive.MOST_BYTES >> 30} GiB: choose a shorter time"
+        )
+    path = files.write(expanded(out, "out"), raw)
     unrecorded = tuple(sorted(statements.keys() - part.signed.keys()))
     return Exported(path, len(statements), len(part.lines), tuple(missing), unrecorded)
 

@@ -169,6 +169,16 @@ def test_other_spellings_of_the_archive_are_found(server: Server) -> None:
     assert "that no bundle has" in spelled(sorted(members), zipfile.ZIP_DEFLATED)[0]
 
 
+def test_what_is_too_large_gets_no_verdict(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = server.export()
+    monkeypatch.setattr(archive, "MOST_BYTES", 1 << 10)
+    with pytest.raises(FormatError, match="is longer than"):
+        audit.verify_bundle(bundle, server.keys.public)
+    with pytest.raises(InvalidArgument, match="choose a shorter time"):
+        server.export("other.zip")
+    assert not (server.folder / "other.zip").exists()
+
+
 @pytest.mark.parametrize("name", ["../a.json", "/etc/passwd.json", "receipts/", "a/b/c.json", "a b.json", "é.json"])
 def test_names_that_could_leave_a_folder_are_found(server: Server, name: str) -> None:
     found = faults(repacked(server.export(), lambda members: members.update({name: b""})), server)
