@@ -7,6 +7,8 @@ import json
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import flyball
 
 ROOT = Path(__file__).parents[1]

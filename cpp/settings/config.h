@@ -49,6 +49,10 @@ namespace flyball::settings {
   INTEGER("serve.keep_alive", "300", 0, 31536000, "seconds until a model of the folder is unloaded if nobody asks")   \
   INTEGER("serve.memory_mb", "0", 0, 1073741824,                                                                      \
           "MiB that loaded models may have; 0: three quarters of the machine's")                                      \
+  TEXT("serve.store", "", "database of requests, receipts and feedback: a path, postgresql://..., or none")           \
+  INTEGER("serve.receipt_hours", "24", 0, 876000, "hours that receipts are kept; they have prompts and answers")      \
+  CHOICE("serve.keep_text", "off", "off on", "store the texts of prompts and answers with the requests")              \
+  TEXT("serve.name", "", "name of the server in what it signs; empty: the machine's")                                 \
   INTEGER("serve.parallel", "64", 1, 4096, "answers that are computed at once; other requests wait")                  \
   INTEGER("serve.waiting", "256", 0, 1048576, "requests that may wait; more are told to come again")                  \
   INTEGER("serve.waiting_tokens", "1048576", 1, 1099511627776u, "tokens that the waiting requests may have together") \

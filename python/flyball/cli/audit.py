@@ -6,6 +6,7 @@ import argparse
 import secrets
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..errors import InvalidArgument, VerificationError
 from . import common
 
 _MOST_NOTE = 64 << 10
+_END_OF_TIME = 1 << 53  # milliseconds
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,6 +96,7 @@ def _flags_of_export(parser: argparse.ArgumentParser) -> None:
         "--to", dest="end", metavar="TIME", required=True, help="time behind the last; UTC without a zone"
     )
     parser.add_argument("--journal", metavar="FILE", required=True, help="the server's journal")
+    parser.add_argument("--store", metavar="URL", help="the server's store, instead of a folder of signed receipts")
     parser.add_argument("--prompts", action="store_true", help="keep prompts and answers in the receipts")
     parser.add_argument(
         "--note", action="append", default=[], metavar="FILE", help="note of a head, cosigned; may be repeated"
@@ -186,7 +189,7 @@ def export(args: argparse.Namespace) -> int:
         args.out,
         begin,
         end,
-        audit.from_folder(_receipts(args)),
+        _from_store(args.store) if args.store else audit.from_folder(_receipts(args)),
         args.journal,
         _keys(args),
         _name(args),
@@ -209,6 +212,19 @@ def export(args: argparse.Namespace) -> int:
         if ids:
             common.write(f"{len(ids)} receipts are {text}: {', '.join(map(common.printable, ids))}\n")
     return common.SUCCESS
+
+
+def _from_store(url: str) -> Iterator[audit.Record]:
+    """The signed receipts of all projects of a server's store."""
+    from ..audit.statements import Signed
+    from ..store import Store
+
+    with Store.open(url) as store:
+        for name in store.projects():
+            for stored in store.project(name).receipts.between(0, _END_OF_TIME):
+                if stored.signature is not None:
+                    issued = str(Signed.parse(stored.signature).statement["issued"])
+                    yield audit.Record(stored.id, issued, stored.json, stored.signature)
 
 
 def verify(args: argparse.Namespace) -> int:

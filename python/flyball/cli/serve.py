@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import math
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +25,14 @@ from . import common
 if TYPE_CHECKING:
     from ..journal.journal import Journal
     from ..serve.models import Entry
+    from ..serve.records import Records
     from ..serve.server import Server
     from ..serve.settings import ServeSettings
 
 _KEY_VARIABLE = "FLYBALL_API_KEY"
 _LEAST_KEY = 8  # characters
+_NO_STORE = "none"
+_MOST_HOST = 50  # characters of the machine's name in the server's
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,18 +69,45 @@ def run(args: argparse.Namespace) -> int:
     settings = common.read_settings(args)
     serve_settings = ServeSettings.of(settings, _keys(args.api_key_file))
     sock = serving.listen(serve_settings.host, serve_settings.port)  # before the models: a taken port is told at once
-    with common.open_journal(args, settings) as journal:
+    port = sock.getsockname()[1]
+    args.journal = args.journal or settings["journal"].value or _state_file(f"journal-{port}.jsonl")
+    with common.open_journal(args, settings) as journal, _records(settings, port, journal) as records:
         entries = list(_entries(args, settings, journal))
-        asyncio.run(_serve(serve_settings, entries, sock))
+        asyncio.run(_serve(serve_settings, entries, records, sock))
     return common.SUCCESS
 
 
-async def _serve(settings: ServeSettings, entries: list[Entry], sock: socket.socket) -> None:
+@contextmanager
+def _records(settings: Mapping[str, Setting], port: int, journal: Journal | None) -> Iterator[Records]:
+    """What remembers and signs answers, in the user's state folder unless the settings say otherwise."""
+    from ..audit import Keys, Signer
+    from ..serve.records import Records
+    from ..store import Store
+
+    url, folder = settings["serve.store"].value, state_folder()
+    keep_text = settings["serve.keep_text"].value == "on"
+    store = None
+    if url != _NO_STORE and (url or folder is not None):
+        host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:_MOST_HOST]
+        instance = f"{host}_{port}"
+        store = Store.open(url or _state_file("store.sqlite"), instance=instance, keep_text=keep_text)
+    name = settings["serve.name"].value or socket.gethostname()
+    signer = None if folder is None else Signer(Keys(folder / "keys"), name, journal)
+    records = Records(store, signer, settings["serve.receipt_hours"].value, keep_text)
+    try:
+        yield records
+    finally:
+        records.close()
+        if store is not None:
+            store.close()
+
+
+async def _serve(settings: ServeSettings, entries: list[Entry], records: Records, sock: socket.socket) -> None:
     from ..serve import server as serving
     from ..serve.models import Models
 
     models = Models(entries, settings.memory_bytes)
-    server = serving.Server(settings, models, _state_file("unfinished.jsonl"))
+    server = serving.Server(settings, models, records, _state_file("unfinished.jsonl"))
     for entry in entries:
         if math.isinf(entry.keep_alive):
             await models.get(entry.name)

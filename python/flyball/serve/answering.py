@@ -42,6 +42,7 @@ class Ask:
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     idempotency_key: str = ""
     resumable: bool = False
+    project: str = "default"
 
     def with_seed(self, seed: int | None) -> Ask:
         """The same with this seed; None: a random one, chosen here so that the answer can tell it."""
@@ -99,6 +100,7 @@ class Answering:
             raise
         self.times.begun = self._flight.begun
         self._server.observe.begun(self)
+        self._server.records.begun(self)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -108,6 +110,8 @@ class Answering:
         assert self._flight is not None
         self.times.ended = time.monotonic()
         self._server.observe.ended(self, self._flight.result)
+        if self.times.begun is not None:
+            self._server.records.ended(self, self._flight.result, self._flight.error)
         self._server.flights.leave(self._flight)
 
     async def __aiter__(self) -> AsyncIterator[Part]:

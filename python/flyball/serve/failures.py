@@ -12,7 +12,17 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from ..errors import ContextFull, Error, FormatError, Interrupted, InvalidArgument, NotFound, OutOfMemory, TemplateError
+from ..errors import (
+    ContextFull,
+    Error,
+    FormatError,
+    Interrupted,
+    InvalidArgument,
+    NotFound,
+    OutOfMemory,
+    TemplateError,
+    Unavailable,
+)
 
 _TYPES = {
     400: "invalid_request_error",
@@ -67,8 +77,8 @@ class Failure(Exception):
             return cls(404, str(error), code="not_found")
         if isinstance(error, InvalidArgument | TemplateError | FormatError):
             return cls(400, str(error), param=error.where.split(":")[0] or None, code=error.code)
-        if isinstance(error, Interrupted):
-            return cls(503, str(error), code="interrupted")
+        if isinstance(error, Interrupted | Unavailable):
+            return cls(503, str(error), code=error.code, headers={"retry-after": "2"})
         if isinstance(error, Error):
             return cls(500, str(error), code=error.code)
         return cls(500, f"internal error, {type(error).__name__}: {error}", code="internal")

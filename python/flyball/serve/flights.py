@@ -106,7 +106,7 @@ class Flight:
 
     async def _compute(self, known: list[int]) -> None:
         ask = self.ask
-        options = ask.options | {"prefix_root": self._server.prefix_root(ask.client)}
+        options = ask.options | {"prefix_root": self._server.prefix_root(ask.project)}
         if ask.deadline is not None:
             options["deadline"] = max(0.0, ask.deadline - (time.monotonic() - self.asked))
         try:

@@ -107,7 +107,7 @@ class Guard:
     def _client(self, scope: Scope, headers: Headers) -> str:
         """Who asks, for fairness: a key's requests are one client's, else an address's."""
         if self._keys:
-            return given_key(headers)
+            return hashed(given_key(headers)).hex()[:16]
         return str((scope.get("client") or ("",))[0])
 
 

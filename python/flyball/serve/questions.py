@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from ..engine.messages import now
 from ..errors import Error
+from ..store.store import DEFAULT_PROJECT
 from .answering import Ask
 from .bodies import Body, kind
 from .failures import Failure
@@ -41,6 +42,11 @@ def server_of(request: Request) -> Server:
     """The server that a request reached."""
     server: Server = request.app.state.server
     return server
+
+
+def project_of(request: Request) -> str:
+    """The project of whoever asks: from the key alone."""
+    return str(request.scope.get("flyball.project", DEFAULT_PROJECT))
 
 
 def sampling(body: Body, server: Server) -> dict[str, Any]:
@@ -232,6 +238,7 @@ def ask_of(
         id=origin.id,
         idempotency_key=origin.idempotency_key,
         resumable=origin.resumable,
+        project=project_of(request),
     )
     return made.with_seed(origin.seed if options["seed"] is None else options["seed"])
 

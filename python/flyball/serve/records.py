@@ -1,52 +1,194 @@
-"""Answers that were given: their receipts, for as long as there is room."""
+"""What a server remembers of its answers: in memory at once, signed and in the store a moment later.
+
+Signing and storing take milliseconds, which no stream shall wait for: one thread does both, in the answers' order.
+Where that fails, the answer is delivered all the same, and the failure is told and counted.
+"""
 
 from __future__ import annotations
 
+import json
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from ..audit import Signed, Signer
 from ..engine.receipt import Receipt
 from ..engine.results import Result
+from ..errors import Error
+from ..store import Project, Request, Store
 from .failures import Failure
 
 if TYPE_CHECKING:
     from .answering import Answering
 
-_MOST = 4096
+_MOST = 4096  # answers in memory
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished answer."""
+    """A finished answer. `signed` gets its signature, or None where nobody signs."""
 
     id: str
+    project: str
     model: str
-    client: str
-    result: Result
-
-    @property
-    def receipt(self) -> Receipt:
-        """What verifies it."""
-        return self.result.receipt
+    receipt: Callable[[], Receipt] = field(repr=False)
+    signed: Future[Signed | None] = field(repr=False)
 
 
 class Records:
-    """The latest answers' receipts, in memory."""
+    """The answers of a server: for the event loop's thread alone. Without a store only the latest are remembered."""
 
-    def __init__(self, most: int = _MOST) -> None:
-        self._most = most
-        self._records: OrderedDict[str, Record] = OrderedDict()
+    def __init__(
+        self,
+        store: Store | None = None,
+        signer: Signer | None = None,
+        receipt_hours: int = 24,
+        keep_text: bool = False,
+    ) -> None:
+        self.store = store
+        self._keep_text = keep_text
+        self.signer = signer
+        self.last_error = ""
+        self.n_errors = 0
+        self._receipt_ms = receipt_hours * 3_600_000
+        self._records: OrderedDict[tuple[str, str], Record] = OrderedDict()
+        self._writer = ThreadPoolExecutor(1, "flyball-records")
+
+    def begun(self, answering: Answering) -> None:
+        """Its turn has come: a request that a crash leaves so is one that was interrupted."""
+        ask = answering.ask
+        if self.store is not None:
+            key = ask.idempotency_key or None
+            request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
+            self._later(lambda: self._project(ask.project).requests.begin(request))
 
     def keep(self, answering: Answering, result: Result) -> None:
-        """Remember an answer under its id; the oldest makes room."""
+        """Remember an answer under its id. An id that another answer has is not given to this one."""
         ask = answering.ask
-        self._records[ask.id] = Record(ask.id, ask.served.name, ask.client, result)
-        while len(self._records) > self._most:
+        place = (ask.project, ask.id)
+        if place in self._records:
+            return
+        signed: Future[Signed | None] = Future()
+        self._records[place] = Record(ask.id, ask.project, ask.served.name, lambda: result.receipt, signed)
+        while len(self._records) > _MOST:
             self._records.popitem(last=False)
+        self._later(lambda: self._write(answering, result, signed))
 
-    def get(self, identity: str) -> Record:
-        """The record of an answer, by its id with or without prefix; Failure 404."""
-        if (record := self._records.get(identity.rpartition("-")[2].rpartition("_")[2])) is None:
-            raise Failure(404, f"there is no receipt {identity!r}; the latest {self._most} are kept", param="id")
-        return record
+    def ended(self, answering: Answering, result: Result | None, error: BaseException | None) -> None:
+        """It was ended without a result."""
+        if self.store is not None and result is None:
+            ask, state = answering.ask, "canceled" if error is None else "failed"
+            about = str(error)[:1000] if error is not None else None
+            self._later(lambda: self._project(ask.project).requests.finish(ask.id, state, error=about))
+
+    def get(self, identity: str, project: str) -> Record:
+        """The record of an answer of the project, by its id with or without prefix; Failure 404."""
+        short = identity.rpartition("-")[2].rpartition("_")[2]
+        if (record := self._records.get((project, short))) is not None:
+            return record
+        stored = self._project(project).receipts.get(short) if self.store is not None and short else None
+        if stored is None:
+            raise Failure(
+                404, f"there is no receipt {identity!r}: it was never given, or is no longer kept", param="id"
+            )
+        signed: Future[Signed | None] = Future()
+        signed.set_result(None if stored.signature is None else Signed.parse(stored.signature))
+        receipt = Receipt(stored.json)
+        return Record(short, project, str(receipt["model"]["name"]), lambda: receipt, signed)
+
+    def rate(self, identity: str, project: str, rating: str | None, correction: str | None) -> None:
+        """Keep what a person says of an answer; Failure where nothing is kept."""
+        if self.store is None:
+            raise Failure(501, "this server keeps no feedback: it was started without a store")
+        record = self.get(identity, project)
+        try:
+            self._project(project).feedback.put(record.id, rating, correction)
+        except Error as error:
+            raise Failure.of(error) from None
+
+    def purge(self) -> None:
+        """Delete what has expired."""
+        if self.store is not None:
+            self._later(lambda: [self._project(name).receipts.purge() for name in self._names()])
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.shutdown(wait=True)
+
+    def _names(self) -> list[str]:
+        return self.store.projects() if self.store is not None else []
+
+    def _project(self, name: str) -> Project:
+        assert self.store is not None
+        return self.store.project(name)
+
+    def _later(self, work: Callable[[], object]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except Error as error:
+                self.n_errors += 1
+                self.last_error = str(error)
+
+        self._writer.submit(run)
+
+    def _write(self, answering: Answering, result: Result, signed: Future[Signed | None]) -> None:
+        """Sign the receipt and store it; in the writer's thread."""
+        ask = answering.ask
+        try:
+            text = result.receipt.json
+            signature = self.signer.receipt(ask.id, text) if self.signer is not None else None
+        except BaseException as error:
+            signed.set_exception(error)
+            raise
+        signed.set_result(signature)
+        if self.store is not None:
+            self._store(self._project(ask.project), answering, result)
+            if self._receipt_ms:
+                about = None if signature is None else signature.json
+                expires = time.time_ns() // 1_000_000 + self._receipt_ms
+                self._project(ask.project).receipts.put(ask.id, text, about, expires=expires)
+
+    def _store(self, project: Project, answering: Answering, result: Result) -> None:
+        ask, times, metrics = answering.ask, answering.times, result.metrics
+        fingerprint = ask.served.model.info.fingerprint
+        first = None if times.first is None else int(1000 * (times.first - times.asked))
+        counts = {"n_prompt_tokens": len(result.prompt), "n_generated_tokens": len(result.tokens)}
+        project.requests.finish(
+            ask.id,
+            "done",
+            fingerprint=fingerprint,
+            stop_reason=result.stop_reason,
+            n_prompt_tokens=counts["n_prompt_tokens"],
+            n_generated_tokens=counts["n_generated_tokens"],
+            n_cached_tokens=metrics.cached_tokens,
+            first_token=first,
+            digest=result.digest,
+            request_key=result.request_key,
+            seed=result.seed,
+            prompt=ask.served.model.detokenize(result.prompt, special=True) if self._keep_text else None,
+            answer=result.text if self._keep_text else None,
+        )
+        project.performance.add(
+            fingerprint,
+            n_answers=1,
+            prefill_cycles=metrics.prefill.cycles,
+            decode_cycles=metrics.decode.cycles,
+            first_token_ms=() if first is None else (first,),
+            **counts,
+        )
+
+
+def receipt_as_dict(record: Record) -> dict[str, Any]:
+    """A record's receipt with its signature, as GET /v1/receipts/ID gives it. Waits for the signature."""
+    signed = record.signed.result()
+    return {
+        "id": record.id,
+        "model": record.model,
+        "receipt": json.loads(record.receipt().json),
+        "receipt_text": record.receipt().json,
+        "signature": None if signed is None else signed.as_dict(),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import os
 import signal
 import socket
@@ -30,17 +31,24 @@ _HEADER_BYTES = 64 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
 _POLL_SECONDS = 0.02
 _HOUSEKEEPING_SECONDS = 0.1
+_PURGE_SECONDS = 600.0
 
 
 class Server:
     """What all requests share: for the event loop's thread alone."""
 
-    def __init__(self, settings: ServeSettings, models: Models, partials: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        models: Models,
+        records: Records | None = None,
+        partials: Path | None = None,
+    ) -> None:
         """`partials`: the file of unfinished answers that clients may ask for again; None: in memory only."""
         self.settings = settings
         self.models = models
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
-        self.records = Records()
+        self.records = records or Records()
         self.observe = Observer()
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
         self.flights = Flights(self)
@@ -65,9 +73,9 @@ class Server:
         """What requests get once the server ends."""
         return Failure(503, "the server is ending; ask another", code="draining", headers={"retry-after": "5"})
 
-    def prefix_root(self, client: str) -> bytes:
-        """Whose cached prompts a client's answers may use: its own alone, for a hit can be told by its speed."""
-        return hmac.digest(self._secret, client.encode(errors="replace"), "sha256")[:16]
+    def prefix_root(self, project: str) -> bytes:
+        """Whose cached prompts a project's answers may use: its own alone, for a hit can be told by its speed."""
+        return hmac.digest(self._secret, project.encode(errors="replace"), "sha256")[:16]
 
     def cut(self) -> None:
         """End all answers now, each with an error."""
@@ -170,9 +178,13 @@ async def _end(server: Server, web: uvicorn.Server, asked: asyncio.Event, draine
 
 
 async def _keep_house(server: Server) -> None:
+    purged = -math.inf
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
         server.partials.flush()
+        if time.monotonic() - purged > _PURGE_SECONDS:
+            purged = time.monotonic()
+            server.records.purge()
         await server.models.unload_idle()
 
 

@@ -13,10 +13,11 @@ from .scope import Scope, record
 
 @dataclass(frozen=True)
 class Receipt:
-    """A stored receipt; `expires` None: it is kept."""
+    """A stored receipt, and the JSON text of its signature if it has one; `expires` None: it is kept."""
 
     id: str
     json: str
+    signature: str | None
     created: int
     expires: int | None
 
@@ -27,7 +28,7 @@ class Receipts:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def put(self, id: str, json: str, expires: int | None = None) -> Receipt:
+    def put(self, id: str, json: str, signature: str | None = None, *, expires: int | None = None) -> Receipt:
         """Store a receipt until `expires` (milliseconds since 1970). The same again changes nothing.
 
         Raises InvalidArgument if the id has another receipt: receipts are never changed.
@@ -35,6 +36,7 @@ class Receipts:
         new = Receipt(
             checks.text("id", id),
             checks.text("json", json, checks.MOST_TEXT_BYTES),
+            checks.optional("signature", signature, checks.MOST_TEXT_BYTES),
             self._scope.clock(),
             checks.time("expires", expires),
         )

@@ -148,6 +148,7 @@ receipts = Table(
     _project(),
     _id(),
     _text("json", null=False),
+    _text("signature"),
     _integer("created", null=False),
     _integer("expires"),
 )

@@ -11,8 +11,8 @@ from tests.python.store.conftest import Clock
 
 def test_a_receipt_comes_back_byte_by_byte(project: Project, clock: Clock) -> None:
     json = '{ "text": "ü\\u0000\\ud800 😀",\r\n "n": 1e400 }'
-    stored = project.receipts.put("r1", json, expires=clock.now + 1)
-    assert stored == Receipt("r1", json, clock.now, clock.now + 1)
+    stored = project.receipts.put("r1", json, '{"signed": 1}', expires=clock.now + 1)
+    assert stored == Receipt("r1", json, '{"signed": 1}', clock.now, clock.now + 1)
     assert project.receipts.get("r1") == stored
     assert project.receipts.get("r2") is None
 

@@ -16,15 +16,50 @@ from ...errors import Error
 from ..bodies import Body
 from ..failures import Failure
 from ..models import Served
-from ..questions import server_of
+from ..questions import project_of, server_of
+from ..records import receipt_as_dict
 from ..server import Server
 from ..streams import until_gone
 
 
 async def receipt(request: Request) -> Response:
     """GET /v1/receipts/ID"""
-    record = server_of(request).records.get(request.path_params["id"])
-    return JSONResponse({"id": record.id, "model": record.model, "receipt": json.loads(record.receipt.json)})
+    server, project = server_of(request), project_of(request)
+    record = await asyncio.to_thread(server.records.get, request.path_params["id"], project)
+    return JSONResponse(await asyncio.to_thread(receipt_as_dict, record))
+
+
+async def feedback(request: Request) -> Response:
+    """POST /v1/feedback: {"id", "rating": "good" | "bad" | null, "correction": text | null}"""
+    server = server_of(request)
+    body = await Body.of(request)
+    identity = body.text("id")
+    if not identity:
+        body.refuse("id", "is missing; it is the answer's")
+    rating = body.text("rating")
+    if rating not in (None, "good", "bad"):
+        body.refuse("rating", f"is {rating!r}, must be good, bad or null")
+    correction = body.text("correction")
+    await asyncio.to_thread(server.records.rate, identity, project_of(request), rating, correction)
+    return JSONResponse({"id": identity, "rating": rating, "correction": correction})
+
+
+async def keys(request: Request) -> Response:
+    """GET /.well-known/flyball-keys.json: the public keys that verify what the server has signed."""
+    signer = server_of(request).records.signer
+    if signer is None:
+        raise Failure(404, "this server signs nothing")
+    public = await asyncio.to_thread(lambda: signer.public_keys)
+    return Response(public.json, media_type="application/json")
+
+
+async def head(request: Request) -> Response:
+    """GET /v1/journal/head: a signed note, which witnesses can cosign."""
+    signer = server_of(request).records.signer
+    note = None if signer is None else await asyncio.to_thread(signer.head)
+    if note is None:
+        raise Failure(404, "this server keeps no journal, or signs nothing")
+    return Response(str(note), media_type="text/plain; charset=utf-8")
 
 
 async def verify(request: Request) -> Response:
@@ -32,15 +67,15 @@ async def verify(request: Request) -> Response:
     server = server_of(request)
     server.refuse_if_draining()
     body = await Body.of(request)
-    checked = _receipt(server, body)
+    checked = await asyncio.to_thread(_receipt, server, body, project_of(request))
     served = _model(server, checked)
     async with server.side_work:
         return JSONResponse(await until_gone(request, asyncio.to_thread(_verify, checked, served)))
 
 
-def _receipt(server: Server, body: Body) -> Receipt:
+def _receipt(server: Server, body: Body, project: str) -> Receipt:
     if (identity := body.text("id")) is not None:
-        return server.records.get(identity).receipt
+        return server.records.get(identity, project).receipt()
     given = body.inside("receipt")
     if given is None:
         body.refuse("receipt", "is missing; give a receipt, or the id of an answer")
@@ -74,5 +109,8 @@ def _verify(checked: Receipt, served: Served) -> dict[str, Any]:
 
 routes = [
     Route("/v1/receipts/{id}", receipt),
+    Route("/v1/feedback", feedback, methods=["POST"]),
+    Route("/v1/journal/head", head),
+    Route("/.well-known/flyball-keys.json", keys),
     Route("/v1/verify", verify, methods=["POST"]),
 ]

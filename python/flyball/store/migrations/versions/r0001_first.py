@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("json", sa.Text(), nullable=False),
+        sa.Column("signature", sa.Text()),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("expires", sa.BigInteger()),
         sa.ForeignKeyConstraint(["project_id"], ["projects.project_id"], name="fk_receipts_projects"),
