@@ -395,7 +395,7 @@ def sentences(result: Result) -> list[str]:
         return []
     from ..journal import explain  # importing it takes longer than a short answer
 
-    return [explain.sentence(each.reason_id, each.data) or each.reason_id for each in result.decisions]
+    return list(map(explain.sentence_of, result.decisions))
 
 
 def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .events import DECIDING, REASONS, Event
 
@@ -43,6 +43,21 @@ def sentence(reason_id: str, data: dict[str, Any]) -> str | None:
     """An event as a sentence; None for bookkeeping events."""
     make = _SENTENCES.get(reason_id)
     return make(data) if make else None
+
+
+class Decided(Protocol):
+    """A decision, wherever it was recorded."""
+
+    @property
+    def reason_id(self) -> str: ...
+
+    @property
+    def data(self) -> dict[str, Any]: ...
+
+
+def sentence_of(decision: Decided) -> str:
+    """A decision as a sentence; the reason's name where it has none."""
+    return sentence(decision.reason_id, decision.data) or decision.reason_id
 
 
 def _knobs(data: dict[str, Any]) -> str:
