@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..serve.records import Records
     from ..serve.server import Server
     from ..serve.settings import ServeSettings
+    from ..serve.tracing import Traces
 
 _KEY_VARIABLE = "FLYBALL_API_KEY"
 _LEAST_KEY = 8  # characters
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from ..serve import server as serving
         from ..serve.settings import ServeSettings
+        from ..serve.tracing import traces_of
     except ModuleNotFoundError as error:
         what = f"is missing, which serving needs: pip install 'flyball[serve]' (Python module {error.name})"
         raise NotFound(str(error.name), what) from None
@@ -71,9 +73,13 @@ def run(args: argparse.Namespace) -> int:
     sock = serving.listen(serve_settings.host, serve_settings.port)  # before the models: a taken port is told at once
     port = sock.getsockname()[1]
     args.journal = args.journal or settings["journal"].value or _state_file(f"journal-{port}.jsonl")
-    with common.open_journal(args, settings) as journal, _records(settings, port, journal) as records:
+    with (
+        traces_of(os.environ) as traces,
+        common.open_journal(args, settings) as journal,
+        _records(settings, port, journal) as records,
+    ):
         entries = list(_entries(args, settings, journal))
-        asyncio.run(_serve(serve_settings, entries, records, sock))
+        asyncio.run(_serve(serve_settings, entries, records, traces, sock))
     return common.SUCCESS
 
 
@@ -102,12 +108,15 @@ def _records(settings: Mapping[str, Setting], port: int, journal: Journal | None
             store.close()
 
 
-async def _serve(settings: ServeSettings, entries: list[Entry], records: Records, sock: socket.socket) -> None:
+async def _serve(
+    settings: ServeSettings, entries: list[Entry], records: Records, traces: Traces | None, sock: socket.socket
+) -> None:
     from ..serve import server as serving
     from ..serve.models import Models
 
     models = Models(entries, settings.memory_bytes)
     server = serving.Server(settings, models, records, _state_file("unfinished.jsonl"))
+    server.observe.traces = traces
     for entry in entries:
         if math.isinf(entry.keep_alive):
             await models.get(entry.name)

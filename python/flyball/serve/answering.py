@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class Ask:
     idempotency_key: str = ""
     resumable: bool = False
     project: str = "default"
+    trace: Mapping[str, str] = field(default_factory=dict, repr=False)  # the request's headers of W3C trace context
 
     def with_seed(self, seed: int | None) -> Ask:
         """The same with this seed; None: a random one, chosen here so that the answer can tell it."""
@@ -63,8 +64,7 @@ class Times:
 
     asked: float = field(default_factory=time.monotonic)
     begun: float | None = None
-    first: float | None = None
-    last: float | None = None
+    tokens: list[float] = field(default_factory=list)  # when each came
     ended: float | None = None
 
 
@@ -95,31 +95,34 @@ class Answering:
         self._flight = self._server.flights.join(self.ask)
         try:
             await self._flight.until_begun()
-        except BaseException:
-            self._leave()
+        except BaseException as error:
+            self._leave(error)
             raise
-        self.times.begun = self._flight.begun
+        self.times.begun = max(self.times.asked, self._flight.begun or 0.0)  # it may have begun for others before
         self._server.observe.begun(self)
         self._server.records.begun(self)
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        self._leave()
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._leave(error)
 
-    def _leave(self) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         assert self._flight is not None
         self.times.ended = time.monotonic()
-        self._server.observe.ended(self, self._flight.result)
+        result = self._flight.result
+        self._server.observe.ended(self, result, error)
         if self.times.begun is not None:
-            self._server.records.ended(self, self._flight.result, self._flight.error)
+            self._server.records.ended(self, result, self._flight.error)
         self._server.flights.leave(self._flight)
 
     async def __aiter__(self) -> AsyncIterator[Part]:
         assert self._flight is not None
+        tokens = self.times.tokens
         async for piece in self._flight.read():
             if piece.token is not None:
-                self.times.last = time.monotonic()
-                self.times.first = self.times.first or self.times.last
+                tokens.append(time.monotonic())
+                if len(tokens) == 1:
+                    self._server.observe.first(self)
             yield Part(piece, tuple(self.parser.feed(piece.token, piece.text)) if self.parser else ())
         self._server.records.keep(self, self.result)
         if self.parser and (rest := tuple(self.parser.finish())):

@@ -8,35 +8,41 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .apis import embeddings, health, models_list, openai_chat, openai_completions, receipts
+from .apis import embeddings, health, metrics, models_list, openai_chat, openai_completions, receipts, status
 from .failures import Failure, on_error
 from .guard import Guard
 from .server import Server
 from .streams import Client
 
-_APIS = (health, models_list, openai_chat, openai_completions, embeddings, receipts)
+_APIS = (health, metrics, status, models_list, openai_chat, openai_completions, embeddings, receipts)
 
 
 def create_app(server: Server) -> Starlette:
     """The ASGI application of a server."""
     app = Starlette(
         routes=[route for api in _APIS for route in api.routes],
-        middleware=[Middleware(Guard, settings=server.settings)],
+        middleware=[Middleware(Guard, settings=server.settings, refused=server.observe.refused)],
         exception_handlers={
-            Failure: on_error,
+            Failure: _on_error,
             HTTPException: _on_http,
             Client: _on_gone,
-            Exception: on_error,
+            Exception: _on_error,
         },
     )
     app.state.server = server
     return app
 
 
+async def _on_error(request: Request, error: Exception) -> Response:
+    request.app.state.server.observe.refused(error, request.scope)
+    return await on_error(request, error)
+
+
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {404: f"there is no {request.url.path}", 405: f"{request.method} does not go with {request.url.path}"}
     failure = Failure(error.status_code, words.get(error.status_code, error.detail), headers=error.headers)
+    request.app.state.server.observe.refused(failure)
     return failure.response(request.url.path)
 
 

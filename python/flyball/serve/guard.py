@@ -16,7 +16,7 @@ from .failures import Failure
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _MOST_HEADERS = 100
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -33,8 +33,9 @@ def hashed(key: str) -> bytes:
 class Guard:
     """Refuses what may not reach the application, before its body is read."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServeSettings, refused: Callable[[Failure], None]) -> None:
         self._app = app
+        self._refused = refused
         self._settings = settings
         self._keys = tuple(map(hashed, settings.api_keys))
         self._names = {name.lower() for name in (settings.host, *settings.allowed_hosts, *_LOCAL_NAMES)}
@@ -51,6 +52,7 @@ class Guard:
                 return
             self._check(scope, headers)
         except Failure as failure:
+            self._refused(failure)
             await failure.response(scope["path"])(scope, receive, send)
             return
         scope["flyball.client"] = self._client(scope, headers)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .server import Server
 
 MOST_CHOICES = 128
+TRACE_CONTEXT = ("traceparent", "tracestate")  # headers
 _MOST_TOP = 20
 _BANNED = -100  # OpenAI's value for a token that shall never come
 _INLINE_CHARACTERS = 4096  # longer prompts are made in a thread, beside which the event loop goes on
@@ -239,6 +240,7 @@ def ask_of(
         idempotency_key=origin.idempotency_key,
         resumable=origin.resumable,
         project=project_of(request),
+        trace={name: request.headers[name] for name in TRACE_CONTEXT if name in request.headers},
     )
     return made.with_seed(origin.seed if options["seed"] is None else options["seed"])
 

@@ -54,6 +54,21 @@ class Queue:
         """Bytes that running answers may have for keys and values."""
         return self._cache_limit
 
+    @property
+    def share_waiting(self) -> float:
+        """Of the requests, or of their tokens, that may wait: the larger share."""
+        return max(_share(self.n_waiting, self._most_waiting), _share(self.waiting_tokens, self._most_tokens))
+
+    @property
+    def most_waiting(self) -> int:
+        """Requests that may wait."""
+        return self._most_waiting
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that waiting requests may have."""
+        return self._most_tokens
+
     def refuse_if_full(self, tokens: int) -> None:
         """Raise Failure 429 if no further request may wait."""
         room = self.n_running < self._parallel and not self.n_waiting
@@ -153,3 +168,7 @@ class Queue:
             self._note_turn(client)
             if ticket.turn is not None and not ticket.turn.cancelled():  # else _wait() gives the place back
                 ticket.turn.set_result(None)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float(part > 0)

@@ -65,6 +65,9 @@ class Records:
             request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
             self._later(lambda: self._project(ask.project).requests.begin(request))
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def keep(self, answering: Answering, result: Result) -> None:
         """Remember an answer under its id. An id that another answer has is not given to this one."""
         ask = answering.ask
@@ -155,7 +158,7 @@ class Records:
     def _store(self, project: Project, answering: Answering, result: Result) -> None:
         ask, times, metrics = answering.ask, answering.times, result.metrics
         fingerprint = ask.served.model.info.fingerprint
-        first = None if times.first is None else int(1000 * (times.first - times.asked))
+        first = int(1000 * (times.tokens[0] - times.asked)) if times.tokens else None
         counts = {"n_prompt_tokens": len(result.prompt), "n_generated_tokens": len(result.tokens)}
         project.requests.finish(
             ask.id,

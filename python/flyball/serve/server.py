@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from .. import __version__
+from ..engine.model import isas
 from ..errors import FileError
 from .failures import Failure
 from .flights import Flights
@@ -26,6 +28,9 @@ from .partials import Partials
 from .queue import Queue
 from .records import Records
 from .settings import ServeSettings
+
+if TYPE_CHECKING:
+    from .exposition import Exposition
 
 _HEADER_BYTES = 64 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
@@ -50,6 +55,7 @@ class Server:
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
         self.records = records or Records()
         self.observe = Observer()
+        self.exposition: Exposition | None = None  # made for the first reader of metrics
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
         self.flights = Flights(self)
         self.partials = Partials(partials)
@@ -62,6 +68,11 @@ class Server:
         if self.draining:
             return "draining"
         return "loading" if self.models.is_loading and not any(self.models) else "ready"
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that answers; before a model is loaded, the one it would choose."""
+        return next((served.model.info.isa for served in self.models), isas()[0])
 
     def refuse_if_draining(self) -> None:
         """Raise Failure 503 once the server ends."""
@@ -86,12 +97,14 @@ class Server:
 
     def stalled(self) -> str | None:
         """The model that has made no step for too long although answers run, or None."""
+        return next((name for name, age in self.step_ages() if age > self.settings.stall_seconds), None)
+
+    def step_ages(self) -> Iterator[tuple[str, float]]:
+        """For each model how long its running step has taken so far, in seconds; 0: nothing runs."""
         now = time.monotonic()
         for served in self.models:
             since = served.model.working_since
-            if since is not None and now - since > self.settings.stall_seconds:
-                return served.name
-        return None
+            yield served.name, 0.0 if since is None else max(0.0, now - since)
 
     def system_fingerprint(self, served: Served) -> str:
         """Names build, model and settings: two answers to one question differ only where this does."""

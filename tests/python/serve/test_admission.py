@@ -221,8 +221,8 @@ def test_leaving_an_answer_ends_its_computation(served: Served) -> None:
             async for _ in answer:
                 break
         await idle(server)
-        assert server.observe.n_canceled == 1
-        assert server.observe.n_finished == 0
+        assert server.observe.total("canceled") == 1
+        assert server.observe.total("finished") == 0
 
     until(run())
 

@@ -151,7 +151,7 @@ def guarded(settings: ServeSettings, headers: dict[str, str]) -> int:
         "type": "http", "method": "GET", "path": "/v1/models",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
-    asyncio.run(Guard(app, settings)(scope, app, send))  # type: ignore[arg-type]
+    asyncio.run(Guard(app, settings, lambda _: None)(scope, app, send))  # type: ignore[arg-type]
     return status
 
 

@@ -69,8 +69,15 @@ async def verify(request: Request) -> Response:
     body = await Body.of(request)
     checked = await asyncio.to_thread(_receipt, server, body, project_of(request))
     served = _model(server, checked)
+    origin = "own" if body.text("id") is not None else "given"
     async with server.side_work:
-        return JSONResponse(await until_gone(request, asyncio.to_thread(_verify, checked, served)))
+        try:
+            said = await until_gone(request, asyncio.to_thread(_verify, checked, served))
+        except Failure:
+            server.observe.verified(origin, "undecided")
+            raise
+    server.observe.verified(origin, "verified" if said["verified"] else "mismatch")
+    return JSONResponse(said)
 
 
 def _receipt(server: Server, body: Body, project: str) -> Receipt:
