@@ -12,7 +12,10 @@ python=${PYTHON:-python3}
 image="lld-link-19:lld-19 qemu-system-x86_64:qemu-system-x86 OVMF:ovmf mcopy:mtools fsck.fat:dosfstools sgdisk:gdisk"
 case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
-  check) needs="clang++-19:clang-19 clang-format-19:clang-format-19 tmux:tmux initdb:postgresql $image" ;;
+  check)
+    needs="clang++-19:clang-19 clang-format-19:clang-format-19 tmux:tmux initdb:postgresql promtool:prometheus"
+    needs="$needs amtool:prometheus-alertmanager chromium:chromium $image"
+    ;;
   image) needs="clang++-19:clang-19 $image" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;
   clang) needs="clang++-19:clang-19" ;;
