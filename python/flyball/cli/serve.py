@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,8 +46,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "models",
         nargs="*",
-        metavar="[NAME=]MODEL",
-        help="GGUF files to serve (default: the bundled demonstration model)",
+        metavar="[NAME[,NAME...]=]MODEL",
+        help="GGUF files to serve, with names that requests may give (default: the bundled demonstration model)",
     )
     parser.add_argument("--host", dest="serve.host", metavar="HOST", help="address (default: 127.0.0.1)")
     parser.add_argument("--port", dest="serve.port", metavar="N", help="port (default: 8080; 0: a free one)")
@@ -144,10 +144,12 @@ def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal:
     """
     from ..serve.models import file_name, files_in
 
-    named = list(map(_named, args.models))
-    for name, path in named:
-        yield _entry(args, name or file_name(path), path, journal, stays=True)
-    known = {name or file_name(path) for name, path in named}
+    known = set()
+    for word in args.models:
+        names, path = _named(word)
+        name, *aliases = names or [file_name(path)]
+        known.add(name)
+        yield _entry(args, name, path, journal, aliases, stays=True)
     for name in named_models(args.config):
         path = common.read_settings(args, name)["model"].value
         if name not in known and path:
@@ -162,13 +164,22 @@ def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal:
         yield _entry(args, file_name(str(demo_model_path())), "", journal, stays=True)
 
 
-def _named(word: str) -> tuple[str, str]:
-    """Name and path of [NAME=]FILE."""
-    name, equals, path = word.partition("=")
-    return (name, path) if equals and not os.path.exists(word) else ("", word)
+def _named(word: str) -> tuple[list[str], str]:
+    """Names and path of [NAME[,NAME...]=]FILE."""
+    names, equals, path = word.partition("=")
+    if not equals or os.path.exists(word):
+        return [], word
+    return [name.strip() for name in names.split(",") if name.strip()], path
 
 
-def _entry(args: argparse.Namespace, name: str, path: str, journal: Journal | None, stays: bool = False) -> Entry:
+def _entry(
+    args: argparse.Namespace,
+    name: str,
+    path: str,
+    journal: Journal | None,
+    aliases: Sequence[str] = (),
+    stays: bool = False,
+) -> Entry:
     from ..serve.models import Entry
 
     settings = common.read_settings(args, name)
@@ -182,7 +193,7 @@ def _entry(args: argparse.Namespace, name: str, path: str, journal: Journal | No
 
     keep_alive = math.inf if stays else settings["serve.keep_alive"].value
     file = Path(expanded(path)) if path else demo_model_path()
-    return Entry(name, file, load, tuple(settings["serve.aliases"].value.split()), keep_alive)
+    return Entry(name, file, load, (*aliases, *settings["serve.aliases"].value.split()), keep_alive)
 
 
 def _state_file(name: str) -> Path | None:

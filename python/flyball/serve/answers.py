@@ -47,8 +47,8 @@ def timings(result: Result) -> dict[str, Any]:
         "predicted_ms": 1e3 * decode.seconds,
         "predicted_per_token_ms": 1e3 * decode.seconds / decode.tokens if decode.tokens else 0.0,
         "predicted_per_second": decode.tokens_per_second or 0.0,
-        "prompt_cycles_per_token": prefill.cycles_per_token,
-        "predicted_cycles_per_token": decode.cycles_per_token,
+        "prompt_cycles_per_token": prefill.cycles_per_token or 0.0,
+        "predicted_cycles_per_token": decode.cycles_per_token or 0.0,
     }
 
 

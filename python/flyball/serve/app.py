@@ -8,13 +8,42 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .apis import embeddings, health, metrics, models_list, openai_chat, openai_completions, receipts, status
+from ..errors import Error
+from .apis import (
+    embeddings,
+    front,
+    health,
+    metrics,
+    models_list,
+    native,
+    native_completion,
+    ollama,
+    ollama_models,
+    openai_chat,
+    openai_completions,
+    receipts,
+    status,
+)
 from .failures import Failure, on_error
 from .guard import Guard
 from .server import Server
 from .streams import Client
 
-_APIS = (health, metrics, status, models_list, openai_chat, openai_completions, embeddings, receipts)
+_APIS = (
+    front,
+    health,
+    metrics,
+    status,
+    models_list,
+    openai_chat,
+    openai_completions,
+    embeddings,
+    receipts,
+    native,
+    native_completion,
+    ollama,
+    ollama_models,
+)
 
 
 def create_app(server: Server) -> Starlette:
@@ -26,6 +55,7 @@ def create_app(server: Server) -> Starlette:
             Failure: _on_error,
             HTTPException: _on_http,
             Client: _on_gone,
+            Error: _on_error,  # as Exception alone it would end the connection
             Exception: _on_error,
         },
     )

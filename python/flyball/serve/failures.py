@@ -106,7 +106,8 @@ def context_full(n_prompt: int, context: int, param: str = "messages") -> Failur
     """A prompt that does not fit: with the code and the members that clients look for."""
     return Failure(
         400,
-        f"the prompt has {n_prompt} tokens, the context holds {context}: shorten it, or choose a larger context",
+        f"the prompt has {n_prompt} tokens, which exceeds the available context size of {context}: shorten it, or"
+        " choose a larger context",
         param=param,
         code="context_length_exceeded",
         kind="exceed_context_size_error",

@@ -46,6 +46,17 @@ class Served:
         return self.model.info.cache_bytes(self.context, self.cache_type) / self.context
 
     @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return tuple(token for token in range(self.model.info.n_vocab) if self.model.is_end(token))
+
+    @cached_property
+    def uses_thinking(self) -> bool:
+        """Whether the model's template says that it thinks before it answers."""
+        source = self.model.info.chat_template
+        return "enable_thinking" in source or "<think>" in source or "reasoning_effort" in source
+
+    @cached_property
     def chat(self) -> ChatFormat:
         """The model's own chat template; Failure 400 if the file has none."""
         try:
@@ -189,6 +200,12 @@ class Models:
 
     def _loaded_bytes(self) -> int:
         return sum(entry.n_bytes for entry in self._entries.values() if entry.served is not None)
+
+    def keep(self, name: str | None, seconds: float | None) -> None:
+        """How long a model stays without a request; below 0: forever. Models that stay anyway are left as they are."""
+        entry = self.find(name)
+        if seconds is not None and not math.isinf(entry.keep_alive):
+            entry.keep_alive = seconds if seconds >= 0 else math.inf
 
     async def unload(self, name: str) -> None:
         """Let a model go, and wait until its running answers have: nobody's answer ends for it."""

@@ -99,6 +99,11 @@ class Observer:
         self._latest_failed: deque[bool] = deque(maxlen=_LATEST)
         self._running: set[Answering] = set()
 
+    @property
+    def running(self) -> list[Answering]:
+        """The answers that run, in the order in which they were asked for."""
+        return sorted(self._running, key=lambda answering: answering.times.asked)
+
     def model(self, name: str) -> ModelCounts:
         """The counts of a served model."""
         if (counts := self.models.get(name)) is None:

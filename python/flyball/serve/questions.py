@@ -50,8 +50,8 @@ def project_of(request: Request) -> str:
     return str(request.scope.get("flyball.project", DEFAULT_PROJECT))
 
 
-def sampling(body: Body, server: Server) -> dict[str, Any]:
-    """generate()'s options from members that OpenAI's and llama-server's clients send."""
+def sampling(body: Body, server: Server, biases: Callable[[Body], dict[int, float]] | None = None) -> dict[str, Any]:
+    """generate()'s options from members that OpenAI's and llama-server's clients send. `biases` reads logit_bias."""
     options = dict(server.settings.sampling)
     ranges = {
         "temperature": (0, 100), "top_p": (0, 1), "min_p": (0, 1), "repeat_penalty": (0.01, 100),
@@ -66,10 +66,10 @@ def sampling(body: Body, server: Server) -> dict[str, Any]:
         options["top_k"] = max(top_k, 0)
     if (window := body.integer("repeat_last_n", -1, _MOST_TOKENS)) is not None:
         options["repeat_window"] = window if window >= 0 else _MOST_TOKENS
-    options["seed"] = seed(body)
+    if body.has("seed"):
+        options["seed"] = seed(body)
     options["stop"] = stops(body)
-    if biases := _biases(body):
-        options["logit_bias"] = biases
+    options["logit_bias"] = (biases or _biases)(body) or None
     options["ignore_eos"] = body.flag("ignore_eos")
     return options
 
@@ -138,6 +138,18 @@ async def chat_prompt(
     return await asyncio.to_thread(make), time
 
 
+def continued(body: Body, served: Served, messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
+    """The messages of the prompt, and the ids that the answer goes on from: with `continue_final_message`, those of the
+    last message, which is the model's own."""
+    if not body.flag("continue_final_message"):
+        return messages, []
+    if body.flag("add_generation_prompt"):
+        body.refuse("continue_final_message", "does not go with add_generation_prompt: an answer begins or goes on")
+    if messages[-1]["role"] != "assistant" or len(messages) < 2 or messages[-1].get("tool_calls"):
+        body.refuse("continue_final_message", "needs a last message of the role assistant, without calls")
+    return messages[:-1], served.model.tokenize(messages[-1]["content"], add_special=False)
+
+
 def _length(value: object) -> int:
     """Characters in a JSON value, about."""
     if isinstance(value, str):
@@ -147,13 +159,6 @@ def _length(value: object) -> int:
     if isinstance(value, list | tuple):
         return sum(_length(item) + 8 for item in value)
     return 8
-
-
-async def tokens_of(served: Served, text: str) -> list[int]:
-    """The ids of a text prompt, with the tokens that the vocabulary puts around it."""
-    if len(text) <= _INLINE_CHARACTERS:
-        return served.model.tokenize(text)
-    return await asyncio.to_thread(served.model.tokenize, text)
 
 
 def plain_messages(body: Body, name: str = "messages") -> list[dict[str, Any]]:
@@ -179,14 +184,22 @@ def _message(body: Body, place: str, message: object) -> dict[str, Any]:
         plain["content"] = ""
     elif not isinstance(content, str):
         body.refuse(f"{place}.content", f"must be text or a list of parts, is {kind(content)}")
-    if not plain.get("tool_calls"):
-        plain.pop("tool_calls", None)
+    check_calls(body, place, plain)
     for member in ("audio", "function_call"):
         if plain.pop(member, None):
             body.refuse(f"{place}.{member}", "is not supported")
     for member in ("refusal", "annotations"):
         plain.pop(member, None)
     return plain
+
+
+def check_calls(body: Body, place: str, message: dict[str, Any]) -> None:
+    """Refuse calls of tools that are no list of objects; an empty list is none."""
+    calls = message.get("tool_calls")
+    if not calls:
+        message.pop("tool_calls", None)
+    elif not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        body.refuse(f"{place}.tool_calls", "must be a list of objects")
 
 
 def _part(body: Body, place: str, part: object) -> str:
@@ -211,6 +224,13 @@ def variables(body: Body, tools: list[dict[str, Any]]) -> dict[str, Any]:
         if effort == "none":
             found.setdefault("enable_thinking", False)
     return found | ({"tools": tools} if tools else {})
+
+
+def constraint(body: Body, names: Sequence[str]) -> None:
+    """The constraint that one of these members asks for; Failure 400, for an answer without it would be another one."""
+    for name in names:
+        if body.get(name) not in (None, "", {}):
+            body.refuse(name, "is not supported yet: answers are not constrained")
 
 
 def ask_of(
@@ -242,7 +262,8 @@ def ask_of(
         project=project_of(request),
         trace={name: request.headers[name] for name in TRACE_CONTEXT if name in request.headers},
     )
-    return made.with_seed(origin.seed if options["seed"] is None else options["seed"])
+    seed = options.get("seed")
+    return made.with_seed(origin.seed if seed is None else seed)
 
 
 def choices(ask: Ask, n: int) -> list[Ask]:
@@ -269,9 +290,9 @@ def n_top_logprobs(body: Body) -> int | None:
     return (top or 0) if wanted else None
 
 
-def ignored(body: Body) -> dict[str, str]:
+def ignored(body: Body, *more: str) -> dict[str, str]:
     """The header that names what was accepted without effect."""
     names = [name for name in WITHOUT_EFFECT if body.members.get(name) is not None and name != "stream_options"]
     names += [name for name in body.unread() if name not in WITHOUT_EFFECT]
-    text = ", ".join(dict.fromkeys(names))
+    text = ", ".join(dict.fromkeys([*names, *more]))
     return {"flyball-ignored": text.encode("ascii", "replace").decode()[:1000]} if text else {}

@@ -57,6 +57,10 @@ class Records:
         self._records: OrderedDict[tuple[str, str], Record] = OrderedDict()
         self._writer = ThreadPoolExecutor(1, "flyball-records")
 
+    def __len__(self) -> int:
+        """Answers in memory."""
+        return len(self._records)
+
     def begun(self, answering: Answering) -> None:
         """Its turn has come: a request that a crash leaves so is one that was interrupted."""
         ask = answering.ask

@@ -23,7 +23,7 @@ def _machine_bytes() -> int:
 class ServeSettings:
     """Settings of one server. Times in seconds.
 
-    sampling   options of an answer that a request leaves open
+    sampling   options of an answer that a request leaves open; `seed` only where one was set, else each is random
     parallel   answers that are computed at once; others wait
     waiting    requests that may wait, and `waiting_tokens` of their prompts and answers
     cache_bytes  keys and values of running answers, at most
@@ -89,6 +89,6 @@ class ServeSettings:
             sampling={
                 key.removeprefix(_SAMPLING): setting.value
                 for key, setting in settings.items()
-                if key.startswith(_SAMPLING) and key != "sampling.seed"
+                if key.startswith(_SAMPLING) and (key != "sampling.seed" or setting.origin != "default")
             },
         )

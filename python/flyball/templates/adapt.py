@@ -127,7 +127,7 @@ class MessageForm:
     def _adapt_calls(self, message: dict[str, Any], names: dict[str, str]) -> list[dict[str, Any]]:
         """Adapt a message that calls; gives one to put before it."""
         calls = message["tool_calls"]
-        if not all(isinstance(call, Mapping) and isinstance(call.get("function"), Mapping) for call in calls):
+        if not isinstance(calls, Sequence) or not all(map(_is_call, calls)):
             message["content"] = message["content"] or ""
             return []  # of another form than ours: a matter between its author and the template
         for call in calls:
@@ -251,6 +251,10 @@ class MessageForm:
             return self._template.render(messages, **names)
         except Error:
             return ""
+
+
+def _is_call(call: object) -> bool:
+    return isinstance(call, Mapping) and isinstance(call.get("function"), Mapping)
 
 
 def _call(call: Mapping[str, Any], arguments: str, id: Any = str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -182,7 +183,7 @@ def test_verifications_are_counted_by_whose_receipt_it_is(counted: Running) -> N
 
 
 def test_strangers_and_a_full_queue(start: Start) -> None:
-    server = start("--set", "serve.waiting=0", key="a-long-secret-key")  # whose queue is full at once
+    server = start("--set", "serve.waiting=0", "--set", "serve.parallel=1", key="a-long-secret-key")
     response = server.get("/metrics")
     assert abs(int(response.headers["process-start-time-unix"]) - time.time()) < 2 * WAIT
     with httpx.Client(base_url=server.url, timeout=WAIT) as stranger:
@@ -190,10 +191,13 @@ def test_strangers_and_a_full_queue(start: Start) -> None:
         assert stranger.get("/v1/status").status_code == 401
     samples = scrape(server)
     assert value(samples, "flyball:refusals_total", reason="key") == 2
-    assert server.post("/v1/completions", STORY).status_code == 429
+    with ThreadPoolExecutor(12) as crowd:
+        asked = [crowd.submit(server.post, "/v1/completions", STORY | {"seed": seed}) for seed in range(12)]
+        codes = [each.result().status_code for each in asked]
+    assert 1 <= codes.count(429) <= 11
     samples = scrape(server)
-    assert value(samples, "flyball:refusals_total", reason="busy") == 1
-    assert value(samples, "flyball:answers_total") == 0
+    assert value(samples, "flyball:refusals_total", reason="busy") == codes.count(429)
+    assert value(samples, "flyball:answers_total") == codes.count(200)
     assert value(samples, "flyball:queue_requests_limit") == 0
     assert "a-long-secret-key" not in server.get("/metrics").text
 

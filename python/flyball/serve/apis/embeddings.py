@@ -15,6 +15,7 @@ from .. import questions
 from ..bodies import Body
 from ..failures import Failure
 from ..models import Served
+from ..prompts import prompts_of
 from ..questions import server_of
 from ..server import Server
 from ..streams import until_gone
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_MOST_INPUTS = 2048
+MOST_INPUTS = 2048
 
 
 async def embeddings(request: Request) -> Response:
@@ -35,7 +36,8 @@ async def embeddings(request: Request) -> Response:
     body.refuse_all({"dimensions": "is not supported: vectors have the model's own size"})
     served = await server.models.get(body.text("model"))
     as_base64 = body.choice("encoding_format", ("float", "base64"), "float") == "base64"
-    prompts = inputs(served, body, "input")
+    prompts, _ = await prompts_of(served, body, "input", MOST_INPUTS)
+    refuse_too_long(served, body, "input", prompts)
     vectors = await until_gone(request, embed(server, served, prompts))
     n_tokens = sum(map(len, prompts))
     data = [
@@ -47,33 +49,12 @@ async def embeddings(request: Request) -> Response:
     return JSONResponse(whole, headers=questions.ignored(body))
 
 
-def inputs(served: Served, body: Body, name: str) -> list[list[int]]:
-    """Texts or ids, one or many, as ids."""
-    given = body.get(name)
-    if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):
-        given = [given]
-    if not isinstance(given, list) or not given:
-        body.refuse(name, "must be text, a list of texts, token ids, or lists of token ids")
-    if len(given) > _MOST_INPUTS:
-        body.refuse(name, f"has {len(given)} entries, at most {_MOST_INPUTS}")
-    return [_ids(served, body, f"{name}[{number}]", one) for number, one in enumerate(given)]
-
-
-def _ids(served: Served, body: Body, place: str, given: object) -> list[int]:
-    n_vocab = served.model.info.n_vocab
-    if isinstance(given, str):
-        ids = served.model.tokenize(given)
-    elif isinstance(given, list) and all(type(token) is int and 0 <= token < n_vocab for token in given):
-        ids = list(given)
-    else:
-        body.refuse(
-            place, f"must be text, or ids of this model's {n_vocab} tokens: another model's ids mean nothing here"
-        )
-    if not ids:
-        body.refuse(place, "is empty")
-    if len(ids) > served.context:
-        body.refuse(place, f"has {len(ids)} tokens, the context holds {served.context}")
-    return ids
+def refuse_too_long(served: Served, body: Body, name: str, prompts: list[list[int]]) -> None:
+    """Raise the Failure of the first prompt that the context does not hold."""
+    for number, ids in enumerate(prompts):
+        if len(ids) > served.context:
+            what = f"has {len(ids)} tokens, too large for the context of {served.context}"
+            body.refuse(f"{name}[{number}]", what)
 
 
 async def embed(server: Server, served: Served, prompts: list[list[int]]) -> list[npt.NDArray[np.float32]]:

@@ -40,6 +40,7 @@ class Wanted:
     usage: bool
     logprobs: bool
     timings: bool
+    verbose: bool  # with the prompt as the template made it
     headers: Mapping[str, str]
 
 
@@ -72,7 +73,9 @@ async def read(request: Request, server: Server) -> Wanted:
     stream, options_of_stream = body.flag("stream"), body.inside("stream_options")
     if options_of_stream and not stream:
         body.refuse("stream_options", "needs stream: true")
+    messages, begun = questions.continued(body, served, messages)
     prompt, now = await questions.chat_prompt(served, messages, questions.variables(body, tools))
+    prompt += begun
     options["template_time"] = now
     n_tokens = questions.max_tokens(
         body, ("max_completion_tokens", "max_tokens", "n_predict"), None, served, len(prompt)
@@ -88,6 +91,7 @@ async def read(request: Request, server: Server) -> Wanted:
         usage=bool(options_of_stream and options_of_stream.flag("include_usage")),
         logprobs=top is not None,
         timings=body.flag("timings_per_token"),
+        verbose=body.flag("verbose"),
         headers=questions.ignored(body),
     )
 
@@ -156,7 +160,13 @@ def _whole(server: Server, wanted: Wanted, finished: Sequence[Finished]) -> dict
         "usage": answers.usage(results),
         "timings": answers.timings(results[0]),
         "flyball": answers.proof(finished[0].answer),
-    }
+    } | _verbose(wanted)
+
+
+def _verbose(wanted: Wanted) -> dict[str, Any]:
+    """llama-server's member for whoever looks for the prompt of a chat."""
+    prompt = wanted.asks[0].prompt
+    return {"__verbose": {"prompt": wanted.served.model.detokenize(prompt, special=True)}} if wanted.verbose else {}
 
 
 def _choice(number: int, one: Finished, logprobs: bool) -> dict[str, Any]:
@@ -200,6 +210,7 @@ async def _chunks(server: Server, wanted: Wanted) -> AsyncIterator[bytes]:
         last = head | chunk
     results = [finished[number].result for number in range(len(wanted.asks))]
     more = {"timings": answers.timings(results[0]), "flyball": answers.proof(finished[0])}
+    more |= _verbose(wanted)
     assert last is not None
     if wanted.usage:
         yield numbered.event(last)

@@ -19,6 +19,7 @@ from ..answering import Answering, Ask, check
 from ..bodies import Body
 from ..failures import Failure
 from ..models import Served
+from ..prompts import prompts_of
 from ..questions import server_of
 from ..resuming import Numbered, Origin
 from ..server import Server
@@ -83,7 +84,8 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
     score_only = echo and body.get("max_tokens") == 0
     asks: list[Ask] = []
     origin = Origin.of(request)
-    for prompt in await _prompts(served, body):
+    prompts, _ = await prompts_of(served, body, "prompt", _MOST_PROMPTS)
+    for prompt in prompts:
         n_tokens = 1 if score_only else questions.max_tokens(
             body, ("max_tokens", "max_completion_tokens", "n_predict"), 16, served, len(prompt)
         )  # fmt: skip
@@ -101,30 +103,6 @@ def _numbered(ask: Ask, number: int) -> Ask:
     """Of one of several prompts: an id of its own."""
     identity = hashlib.sha256(f"{ask.id}:{number}".encode()).hexdigest()[: len(ask.id)] if number else ask.id
     return replace(ask, id=identity, idempotency_key=ask.idempotency_key if not number else "")
-
-
-async def _prompts(served: Served, body: Body) -> list[list[int]]:
-    """The prompts: text, texts, ids, or lists of ids."""
-    given = body.get("prompt")
-    if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):
-        given = [given]
-    if not isinstance(given, list) or not given:
-        body.refuse("prompt", "must be text, a list of texts, token ids, or lists of token ids")
-    if len(given) > _MOST_PROMPTS:
-        body.refuse("prompt", f"has {len(given)} entries, at most {_MOST_PROMPTS}")
-    return [await _prompt(served, body, f"prompt[{number}]", one) for number, one in enumerate(given)]
-
-
-async def _prompt(served: Served, body: Body, place: str, given: object) -> list[int]:
-    if isinstance(given, str):
-        ids = await questions.tokens_of(served, given)
-    elif isinstance(given, list) and all(type(token) is int for token in given):
-        ids = list(given)
-    else:
-        body.refuse(place, "must be text or a list of token ids")
-    if not ids:
-        body.refuse(place, "is empty; give at least one token")
-    return ids
 
 
 @dataclass
