@@ -22,8 +22,9 @@ def test_build_group_is_what_an_isolated_build_requires() -> None:
     assert GROUPS["build"] == [*PROJECT["build-system"]["requires"], *native]
 
 
-def test_reliability_group_is_the_extra() -> None:
-    assert GROUPS["reliability"] == PROJECT["project"]["optional-dependencies"]["reliability"]
+@pytest.mark.parametrize("name", ["otel", "reliability", "serve"])
+def test_groups_are_the_extras(name: str) -> None:
+    assert GROUPS[name] == PROJECT["project"]["optional-dependencies"][name]
 
 
 @pytest.mark.parametrize("name", ["serve", "postgres", "otel"])
