@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import flyball
 from flyball.config.configuration import resolve
-from flyball.errors import InvalidArgument
+from flyball.errors import InvalidArgument, NotFound
 from flyball.serve.app import create_app
 from flyball.serve.models import Entry, Models, Served
 from flyball.serve.server import Server
@@ -188,6 +189,14 @@ def test_what_cannot_be_sent_is_refused_at_the_start(variable: str, word: str) -
     environment = {"OTEL_TRACES_EXPORTER": "otlp", variable: word}
     with pytest.raises(InvalidArgument, match=f"{variable}: is '{word}'"), traces_of(environment):
         pass
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(NotFound, match=r"flyball\[otel\]"), traces_of({"OTEL_TRACES_EXPORTER": "otlp"}):
+        pass
+    with traces_of({}) as none:
+        assert none is None
 
 
 @dataclass
