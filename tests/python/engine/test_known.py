@@ -12,12 +12,11 @@ import numpy.typing as npt
 import pytest
 
 import flyball
-from flyball.engine.options import GenerateKeywords
 
 N = 100
 CUTS = [0, 1, 2, 17, 62, 63, 64, 65, 99, 100]
 PROMPT = [(7919 * i * i + 31 * i) % 300 for i in range(90)]
-SETTINGS: list[GenerateKeywords] = [
+SETTINGS: list[dict[str, Any]] = [
     {"temperature": 0},
     {"seed": 1, "temperature": 0.8},
     {"seed": 2, "temperature": 1.5, "repeat_penalty": 1.2, "presence_penalty": 0.5, "no_repeat_ngram": 4},
@@ -37,8 +36,8 @@ def same(answer: flyball.Result, plain: flyball.Result) -> bool:
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_the_answer_is_the_undisturbed_one(model: flyball.Model, settings: GenerateKeywords) -> None:
-    options: GenerateKeywords = {**settings, "ignore_eos": True, "speculate": "off"}
+def test_the_answer_is_the_undisturbed_one(model: flyball.Model, settings: dict[str, Any]) -> None:
+    options: dict[str, Any] = {**settings, "ignore_eos": True, "speculate": "off"}
     plain = model.generate(PROMPT, N, **options)
     for cut in CUTS:
         answer = model.generate(PROMPT, N, known=plain.tokens[:cut], **options)
@@ -55,7 +54,7 @@ def test_the_answer_is_the_undisturbed_one(model: flyball.Model, settings: Gener
 
 def test_any_way_of_decoding_goes_on_from_them(model: flyball.Model) -> None:
     plain = model.generate(PROMPT, N, seed=5, ignore_eos=True, speculate="off")
-    ways: list[GenerateKeywords] = [{"speculate": "always"}, {"batch": 7}, {"draft": model, "speculate": "always"}]
+    ways: list[dict[str, Any]] = [{"speculate": "always"}, {"batch": 7}, {"draft": model, "speculate": "always"}]
     for way in ways:
         for cut in (1, 64, 80):
             session = model.session()
@@ -70,7 +69,7 @@ def test_any_way_of_decoding_goes_on_from_them(model: flyball.Model) -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 40, 62, 63, 64, 98, 99])
 def test_a_wrong_one_is_an_error_with_its_position(model: flyball.Model, position: int) -> None:
-    options: GenerateKeywords = {"seed": 4, "ignore_eos": True}
+    options: dict[str, Any] = {"seed": 4, "ignore_eos": True}
     plain = model.generate(PROMPT, N, **options)
     wrong = list(plain.tokens)
     wrong[position] = (wrong[position] + 1) % 300
@@ -103,7 +102,7 @@ def test_an_answer_that_ends_before_is_an_error(demo: flyball.Model, options: di
     plain = demo.generate("Once upon a time", **options)
     assert plain.stop_reason == reason
     n = len(plain.tokens)
-    whole = [{"known": plain.tokens}, {"known": plain.tokens[:-1]}, {"known": plain.tokens[:1]}]
+    whole: list[dict[str, Any]] = [{"known": plain.tokens}, {"known": plain.tokens[:-1]}, {"known": plain.tokens[:1]}]
     assert all(same(demo.generate("Once upon a time", **options, **known), plain) for known in whole)
     assert all(same(answer, plain) for answer in demo.generate_many(["Once upon a time"] * 3, each=whole, **options))
     beyond = [*plain.tokens, 7, 8, 9]
@@ -159,7 +158,7 @@ def test_a_processor_is_called_once_for_each_token(demo: flyball.Model) -> None:
         calls.append(len(ids))
         logits[7] = -np.inf
 
-    options: GenerateKeywords = {"logits_processor": counting, "seed": 6, "ignore_eos": True}
+    options: dict[str, Any] = {"logits_processor": counting, "seed": 6, "ignore_eos": True}
     plain = demo.generate("Once upon a time", 80, **options)
     expected, calls = calls, []
     for cut in (1, 70, 80):
@@ -172,7 +171,7 @@ def test_a_processor_is_called_once_for_each_token(demo: flyball.Model) -> None:
 
 def test_an_answer_that_is_cut_short_contradicts_nothing(demo: flyball.Model) -> None:
     plain = demo.generate("Once upon a time", 150, seed=2, ignore_eos=True)
-    options: GenerateKeywords = {"seed": 2, "ignore_eos": True, "known": plain.tokens}
+    options: dict[str, Any] = {"seed": 2, "ignore_eos": True, "known": plain.tokens}
     assert demo.generate("Once upon a time", 150, deadline=0.0, **options).stop_reason == "deadline"
     stream = demo.stream("Once upon a time", 150, **options)
     tokens = tuple(next(stream).token for _ in range(5))

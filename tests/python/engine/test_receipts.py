@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import flyball
-from flyball.engine.options import GenerateKeywords
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +193,7 @@ def test_a_receipt_never_replaces_a_device(demo: flyball.Model, tmp_path: Path) 
 
 
 def test_a_request_key_needs_no_answer(demo: flyball.Model, model_file: Callable[..., Path]) -> None:
-    options: GenerateKeywords = {"seed": 4, "stop": ["the"], "stop_token_ids": [7], "logit_bias": {5: 1.5}}
+    options: dict[str, Any] = {"seed": 4, "stop": ["the"], "stop_token_ids": [7], "logit_bias": {5: 1.5}}
     key = demo.request_key("Once upon a time", 20, **options)
     session = demo.session()
     assert key == session.request_key("Once upon a time", 20, **options)
