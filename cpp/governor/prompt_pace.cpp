@@ -5,6 +5,7 @@
 namespace flyball::governor {
 namespace {
 
+constexpr f64 noise = 0.1;              // of the room, left free where a token is less than that
 constexpr f64 plain_share = 0.25;       // of a new measurement in the average
 constexpr f64 kept = 0.875;             // of the sums, at each call
 constexpr f64 outlier = 2;              // an interrupted call counts as at most this many times the average
@@ -22,8 +23,9 @@ void average(f64& value, f64 measured, bool first) {
 
 u32 tokens_beside(const CallCosts& costs, u64 position) {
   const f64 each = costs.token + costs.attention * f64(position);
-  if (costs.next <= 0 || each <= 0) return fewest_beside;
-  const f64 room = (longest_call - 1) * costs.next / each;
+  if (costs.next <= 0 || each <= 0) return first_beside;
+  const f64 doubling = costs.next / each;
+  const f64 room = min(doubling, (1 - noise) * doubling + 0.5);
   return room >= most_beside ? most_beside : max(u32(room), fewest_beside);
 }
 
@@ -46,7 +48,7 @@ CallCosts PromptPace::costs(u32 n_next) const {
 }
 
 u32 PromptPace::choose(u32 n_next, u64 position) const {
-  return min(tokens_beside(costs(n_next), position), max(2 * most_seen_, fewest_beside));
+  return min(tokens_beside(costs(n_next), position), max(2 * most_seen_, first_beside));
 }
 
 void PromptPace::observe(const Call& call) {

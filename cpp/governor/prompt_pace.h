@@ -13,12 +13,12 @@ struct CallCosts {
   f64 attention = 0;  // what it adds for each token before it
 };
 
-// How many tokens, with so many before them, may join: those that make the call no longer than `longest_call` times as long,
-// at least `fewest_beside`, at most `most_beside`.
-constexpr u32 fewest_beside = 8;
+// How many tokens, with so many before them, may join: those that make the call up to twice as long, from `fewest_beside` to
+// `most_beside`. Answers then keep half their speed, and prompts get nearly half of the time. One token always joins: deep
+// in a prompt it may cost more than a call without it.
+constexpr u32 fewest_beside = 1;
 constexpr u32 most_beside = 512;
-constexpr f64 longest_call =
-    1.8;  // every answer then goes on with half its speed, and prompts have nearly the other half
+constexpr u32 first_beside = 8;  // where nothing is known of tokens beside
 u32 tokens_beside(const CallCosts& costs, u64 position);
 
 // Learns the costs from calls.

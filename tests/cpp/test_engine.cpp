@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/state.h"
 #include "fake_platform.h"
 #include "host/host.h"
 #include "small_model.h"
@@ -169,13 +170,16 @@ TEST(a_prompt_without_memory_fails_alone) {
     Generation::StepResult stepped[3];
     Generation::step_many({others, 2}, {stepped, 2});
     const u32 before = u32(first.generation->tokens().size);
+    governor::PromptPace& pace = model->state().turns.pace;  // on this machine a prompt costs next to nothing
+    pace.observe({2, 0, 0, 1'000'000, 0});
+    pace.observe({2, 512, 0, 1'000'001, 0});
     world.most_bytes = world.n_bytes;  // no workspace for so many tokens
     Generation::step_many({all, 3}, {stepped, 3});
     CHECK(stepped[0].status.ok());
     CHECK(stepped[2].status.ok());
+    CHECK_EQ(first.generation->tokens().size, before + 1);
     REQUIRE(!stepped[1].status.ok());
     CHECK(stepped[1].status.error().code == Code::out_of_memory);
-    CHECK_EQ(first.generation->tokens().size, before + 1);
     world.most_bytes = ~u64(0);
     while (first.generation->stop_reason() == StopReason::none) Generation::step_many({others, 2}, {stepped, 2});
     Answer alone(*model, {72, 105});
@@ -205,4 +209,155 @@ TEST(the_child_of_a_fork_computes) {
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK_EQ(status, 0);
   Model::release(model);
+}
+
+namespace {
+
+struct Small {
+  test::FakePlatform world;
+  Model* model;
+  Small() {
+    world.files["m.gguf"] = test::small_model(test::chat_vocabulary());
+    model = Model::load(world.platform, "m.gguf", {}).value();
+  }
+  ~Small() { Model::release(model); }
+  Small(const Small&) = delete;
+  Small& operator=(const Small&) = delete;
+};
+
+struct Begun {
+  Session* session;
+  Generation* generation;
+  Begun(Model& model, const std::vector<Token>& prompt, const GenerateOptions& options)
+      : session(Session::create(model, {}).value()),
+        generation(Generation::begin(*session, {prompt.data(), prompt.size()}, options).value()) {}
+  ~Begun() {
+    Generation::release(generation);
+    Session::release(session);
+  }
+  Begun(const Begun&) = delete;
+  Begun& operator=(const Begun&) = delete;
+  bool done() const { return generation->stop_reason() != StopReason::none; }
+  std::vector<Hash128> hashes() const {
+    return {generation->logits_hashes().begin(), generation->logits_hashes().end()};
+  }
+  std::vector<Token> tokens() const { return {generation->tokens().begin(), generation->tokens().end()}; }
+};
+
+GenerateOptions sampled(u32 max_tokens) {
+  GenerateOptions options;
+  options.max_tokens = max_tokens;
+  options.ignore_eos = true;
+  options.sampler.temperature = 1.5f;
+  options.sampler.seed = 3;
+  return options;
+}
+
+}  // namespace
+
+TEST(known_tokens_are_the_answers_own) {
+  Small small;
+  const std::vector<Token> prompt{72, 105};
+  Begun plain(*small.model, prompt, sampled(100));
+  while (!plain.done()) REQUIRE(plain.generation->step().ok());
+  const std::vector<Token> tokens = plain.tokens();
+  for (const u64 n : {u64(0), u64(1), u64(63), u64(64), u64(65), tokens.size()}) {
+    GenerateOptions options = sampled(100);
+    options.known = {tokens.data(), n};
+    Begun alone(*small.model, prompt, options), together(*small.model, prompt, options);
+    while (!alone.done()) REQUIRE(alone.generation->step().ok());
+    CHECK(alone.hashes() == plain.hashes());
+    CHECK(alone.generation->metrics().decode.calls <= 1 + tokens.size() - n + n / 63);
+    CHECK_EQ(alone.generation->metrics().decode.tokens, plain.generation->metrics().decode.tokens);
+
+    Begun other(*small.model, {66}, sampled(20));
+    Generation* const all[] = {together.generation, other.generation};
+    Generation::StepResult stepped[2];
+    while (!together.done()) {
+      Generation::step_many({all, 2}, {stepped, 2});
+      REQUIRE(stepped[0].status.ok());
+    }
+    CHECK(together.hashes() == plain.hashes());
+  }
+}
+
+TEST(a_wrong_known_token_ends_the_answer_before_it) {
+  Small small;
+  const std::vector<Token> prompt{72, 105};
+  Begun plain(*small.model, prompt, sampled(100));
+  while (!plain.done()) REQUIRE(plain.generation->step().ok());
+  std::vector<Token> tokens = plain.tokens();
+  tokens[70] ^= 1;
+  GenerateOptions options = sampled(100);
+  options.known = {tokens.data(), tokens.size()};
+  Begun wrong(*small.model, prompt, options);
+  Result<Step> step = wrong.generation->step();
+  while (step.ok() && !wrong.done()) step = wrong.generation->step();
+  REQUIRE(!step.ok());
+  CHECK(step.error().code == Code::mismatch);
+  CHECK_EQ(step.error().where.str(), "known[70]");
+  CHECK_EQ(wrong.generation->tokens().size, 70);
+  CHECK_EQ(wrong.session->tokens().size, prompt.size() + 69);
+
+  const Token outside[] = {1, 1 << 20};
+  options.known = outside;
+  const Status refused = Generation::check(*wrong.session, {prompt.data(), prompt.size()}, options);
+  REQUIRE(!refused.ok());
+  CHECK_EQ(refused.error().where.str(), "known");
+}
+
+TEST(more_prompts_than_a_call_has_parts) {
+  Small small;
+  std::vector<Begun*> answers;
+  std::vector<Generation*> generations;
+  GenerateOptions options = sampled(3);
+  options.batch = 1;
+  for (Token i = 0; i < 100; ++i) {
+    answers.push_back(new Begun(*small.model, {i, 7, 7, 7}, options));
+    generations.push_back(answers.back()->generation);
+  }
+  std::vector<Generation::StepResult> stepped(100);
+  const auto all_done = [&] { return std::all_of(answers.begin(), answers.end(), [](Begun* a) { return a->done(); }); };
+  for (u32 i = 0; i < 200 && !all_done(); ++i) Generation::step_many({generations.data(), 100}, {stepped.data(), 100});
+  CHECK(all_done());
+  for (Begun* answer : answers) {
+    CHECK_EQ(answer->generation->tokens().size, 3);
+    delete answer;
+  }
+}
+
+// In turns, so that a long prompt does not hold up a short one.
+TEST(a_short_prompt_passes_long_ones) {
+  Small small;
+  const std::vector<Token> long_prompt(120, 65);
+  GenerateOptions options = sampled(2);
+  Begun a(*small.model, long_prompt, sampled(2)), b(*small.model, {72, 105, 72}, options);
+  Begun running(*small.model, {66}, sampled(100));
+  Generation* const all[] = {running.generation, a.generation, b.generation};
+  Generation::StepResult stepped[3];
+  Generation::step_many({all, 1}, {stepped, 1});
+  for (u32 i = 0; i < 100 && b.generation->tokens().empty(); ++i) {
+    const u64 before = running.generation->tokens().size;
+    Generation::step_many({all, 3}, {stepped, 3});
+    CHECK_EQ(running.generation->tokens().size, before + 1);
+  }
+  CHECK(!b.generation->tokens().empty());
+  CHECK(a.generation->tokens().empty());
+}
+
+TEST(prefixes_are_shared_under_one_root) {
+  Small small;
+  const std::vector<Token> prompt(100, 65);
+  const auto shared = [&](Str root) {
+    GenerateOptions options = sampled(2);
+    options.prefix_root = root;
+    Begun answer(*small.model, prompt, options);
+    while (!answer.done()) REQUIRE(answer.generation->step().ok());
+    return answer.generation->metrics().shared_tokens;
+  };
+  CHECK_EQ(shared("a"), 0);
+  CHECK_EQ(shared("a"), 64);
+  CHECK_EQ(shared("b"), 0);
+  CHECK_EQ(shared(""), 0);
+  CHECK_EQ(shared("b"), 64);
 }

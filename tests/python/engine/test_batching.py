@@ -183,3 +183,14 @@ def test_the_thread_ends_when_there_is_nothing_to_do() -> None:
     while any(thread.name == "flyball-batch" for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(thread.name == "flyball-batch" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("variant", ["llama", "qwen35"])
+def test_long_prompts_beside_running_answers(model_file: Callable[..., Path], variant: str) -> None:
+    """Measured costs split the prompts, differently each time, and no split changes a bit."""
+    with flyball.Model.load(model_file(variant, "Q8_0"), context=512, prefix_cache_mb=0) as model:
+        prompts = [[n + 1] for n in range(4)] + [[(31 * i + n) % 300 for i in range(400)] for n in range(3)]
+        expected = [model.generate(prompt, 90, seed=1, ignore_eos=True).digest for prompt in prompts]
+        for _ in range(3):
+            results = model.generate_many(prompts, 90, seed=1, ignore_eos=True)
+            assert [result.digest for result in results] == expected
