@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -19,10 +18,12 @@ from collections.abc import Sequence
 import flyball
 
 clock = time.perf_counter
+_SHARES = 0.5, 0.99
 _GAPS = 100  # of each stream, before the prompt comes and after it
 
 
-def percentile(values: Sequence[float], share: float) -> float:
+def at(values: Sequence[float], share: float) -> float:
+    """The value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -70,12 +71,14 @@ async def measure(model: flyball.Model, args: argparse.Namespace) -> None:
     busy = list(streams.gaps)
     afterwards = await streams.wait_for(_GAPS)
     streams.stop()
-    for name, gaps in (("alone", quiet), ("beside", busy), ("afterwards", afterwards)):
-        p50, p99 = statistics.median(gaps), percentile(gaps, 0.99)
+    # The streams grow deeper meanwhile, so what they would do alone lies between before and afterwards.
+    usual = [(at(quiet, share) + at(afterwards, share)) / 2 for share in _SHARES]
+    for name, gaps in (("before", quiet), ("beside", busy), ("afterwards", afterwards)):
+        found = [at(gaps, share) for share in _SHARES]
+        times = ", ".join(f"p{100 * share:.0f} {1e3 * gap:.1f} ms" for share, gap in zip(_SHARES, found, strict=True))
+        ratios = " and ".join(f"{gap / mean:.2f}" for gap, mean in zip(found, usual, strict=True))
         print(
-            f"{name:>10}: {len(gaps)} gaps, p50 {1e3 * p50:.1f} ms, p99 {1e3 * p99:.1f} ms, "
-            f"most {1e3 * max(gaps):.1f} ms; {p50 / statistics.median(quiet):.2f} and "
-            f"{p99 / percentile(quiet, 0.99):.2f} times those alone",
+            f"{name:>10}: {len(gaps)} gaps, {times}, most {1e3 * max(gaps):.1f} ms; {ratios} times those alone",
             flush=True,
         )
     alone_seconds = args.alone
