@@ -5,7 +5,7 @@
 namespace flyball::governor {
 namespace {
 
-constexpr f64 noise = 0.1;              // of the room, left free where a token is less than that
+constexpr f64 noise = 0.2;              // of the room, left free where a token is less than that
 constexpr f64 plain_share = 0.25;       // of a new measurement in the average
 constexpr f64 kept = 0.875;             // of the sums, at each call
 constexpr f64 outlier = 2;              // an interrupted call counts as at most this many times the average

@@ -59,9 +59,9 @@ TEST(tokens_beside_fit_into_the_room) {
   CHECK_EQ(tokens_beside({}, 0), first_beside);
   CHECK_EQ(tokens_beside({1000, 0, 0}, 5), first_beside);
   CHECK_EQ(tokens_beside({0, 10, 0}, 5), first_beside);
-  CHECK_EQ(tokens_beside({1000, 75, 0}, 1 << 20), 12);
-  CHECK_EQ(tokens_beside({1000, 75, 0.075}, 0), 12);
-  CHECK_EQ(tokens_beside({1000, 75, 0.075}, 1000), 6);
+  CHECK_EQ(tokens_beside({1000, 75, 0}, 1 << 20), 11);
+  CHECK_EQ(tokens_beside({1000, 75, 0.075}, 0), 11);
+  CHECK_EQ(tokens_beside({1000, 75, 0.075}, 1000), 5);
   CHECK_EQ(tokens_beside({1000, 75, 0.425}, 1000), 2);
   CHECK_EQ(tokens_beside({1000, 75, 0.426}, 1000), 1);
   CHECK_EQ(tokens_beside({1000, 75, 0.075}, 1 << 30), fewest_beside);
