@@ -46,6 +46,25 @@ struct PythonProcessor {
   void rethrow();  // with the GIL held
 };
 
+// A constraint in Python: an object with kind, library, text, and start(), which gives an object with `mask` (32-bit words)
+// and advance(token or None), which fills it for the place after that token, and raises what ends the answer.
+struct MaskWork;
+struct PythonConstraint {
+  py::object source;  // null: none
+  std::string kind, library, text;
+  std::shared_ptr<MaskWork> work;
+  PythonConstraint() = default;
+  PythonConstraint(const PythonConstraint&) = delete;
+  PythonConstraint& operator=(const PythonConstraint&) = delete;
+  ~PythonConstraint();
+  void read(const py::object& from);
+  runtime::Constraint constraint();
+  void start();  // once, before the answer begins
+  void end();    // lets go of the objects; with the GIL held, like all but the core's calls
+  py::object raised() const;
+  void rethrow();
+};
+
 struct GenerationCore {
   std::shared_ptr<SessionOwner> session;
   std::shared_ptr<SessionOwner> draft;  // null: drafts by prompt lookup, if at all
@@ -57,6 +76,7 @@ struct GenerationCore {
   std::string prefix_root;
   std::vector<Token> known;
   PythonProcessor processor;
+  PythonConstraint constraint;
   engine::AdapterSetting adapter;
   std::atomic<bool> cancelled = false;
   engine::Generation* generation = nullptr;

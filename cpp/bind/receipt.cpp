@@ -37,23 +37,27 @@ py::tuple parse_receipt(const std::string& json) {
 }
 
 py::dict verify(const std::string& json, const ModelCore& core, py::object progress, py::object processor,
-                const std::vector<std::shared_ptr<AdapterCore>>& adapters) {
+                const std::vector<std::shared_ptr<AdapterCore>>& adapters, const py::object& constraint) {
   const std::shared_ptr<ModelOwner> held = core.acquire();
   Arena arena(host::host_platform());
   const receipt::Receipt receipt = unwrap(receipt::parse_receipt(arena, str(json)));
   Call call(host::host_platform(), std::move(progress));
   PythonProcessor with;
   if (!processor.is_none()) with.function = std::move(processor);
+  PythonConstraint masks;
+  if (!constraint.is_none()) masks.read(constraint);
+  masks.start();
   std::vector<engine::AdapterRef> at_hand;
   for (const auto& adapter : adapters) at_hand.push_back(adapter->adapter);
   const auto repeat = [&] {
     const GilReleased unlocked;
     return receipt::verify_receipt(receipt, *held->model, call.cancel_token(), call.progress(), with.processor(),
-                                   {at_hand.data(), at_hand.size()});
+                                   {at_hand.data(), at_hand.size()}, masks.constraint());
   };
   Result<receipt::VerifyReport> repeated = repeat();
   call.rethrow();
   with.rethrow();
+  masks.rethrow();
   const receipt::VerifyReport report = unwrap(std::move(repeated));
   py::dict d;
   d["verified"] = report.verified;
@@ -73,7 +77,8 @@ void bind_receipt(py::module_& module) {
   module.def("receipt_draft", &draft, "generation"_a);
   module.def("receipt_seal", &seal, "draft"_a, "fingerprint"_a);
   module.def("receipt_parse", &parse_receipt, "json"_a);
-  module.def("receipt_verify", &verify, "json"_a, "model"_a, "progress"_a, "logits_processor"_a, "adapters"_a);
+  module.def("receipt_verify", &verify, "json"_a, "model"_a, "progress"_a, "logits_processor"_a, "adapters"_a,
+             "constraint"_a);
 }
 
 }  // namespace flyball::bind

@@ -240,6 +240,10 @@ engine::GenerateOptions read_options(const py::dict& options, u32 n_vocab, Gener
     keep.processor.name = options["logits_processor_name"].cast<std::string>();
     o.processor = keep.processor.processor();
   }
+  if (const py::object constraint = options["constraint"]; !constraint.is_none()) {
+    keep.constraint.read(constraint);
+    o.constraint = keep.constraint.constraint();
+  }
   o.max_tokens = options["max_tokens"].cast<u32>();
   keep.stop_texts = options["stop"].cast<std::vector<std::string>>();
   for (const std::string& stop : keep.stop_texts) keep.stops.push_back(str(stop));
@@ -311,6 +315,7 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   engine::GenerateOptions o = read_options(options, n_vocab, *generation);
   if (const py::object policy = options["policy"]; !policy.is_none()) give(policy, *owner.session, &o);
   const UseDraft draft(*generation);
+  generation->constraint.start();
   const Span<const Token> ids{tokens.data(), tokens.size()};
   Call call(platform_of(owner), std::move(progress));
   const auto start = [&]() -> Status {
@@ -321,6 +326,7 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   const Status status = start();
   call.rethrow();
   generation->processor.rethrow();
+  generation->constraint.rethrow();
   check(status);
   return generation;
 }
@@ -338,6 +344,12 @@ struct StepText {
   engine::Step step;
   std::string text;
 };
+
+// A result must not keep what functions of the caller hold.
+void let_go(GenerationCore& core) {
+  core.processor.function = {};
+  core.constraint.end();
+}
 
 StepText advance(GenerationCore& core, bool to_the_end) {
   SessionOwner& owner = *core.session;
@@ -359,8 +371,9 @@ StepText advance(GenerationCore& core, bool to_the_end) {
   core.text += stepped.text;
   call.rethrow();
   core.processor.rethrow();
+  core.constraint.rethrow();
   if (!status.ok()) raise(exception_of(core, status.error()));
-  if (stepped.step.done) core.processor.function = {};  // a result must not keep what the function holds
+  if (stepped.step.done) let_go(core);
   return stepped;
 }
 
@@ -386,6 +399,7 @@ py::str end(GenerationCore& core) {
     return core.generation->step();
   });
   core.text.append(last.text.data, last.text.size);
+  let_go(core);
   return text(last.text);
 }
 
@@ -403,6 +417,10 @@ struct BatchCancel {
            std::ranges::all_of(cores, [](const auto& core) { return core->cancelled.load(std::memory_order_relaxed); });
   }
 };
+
+py::object raised_by(const GenerationCore& core) {
+  return core.processor.raised ? core.processor.raised : core.constraint.raised();
+}
 
 // Steps of several generations of one model, computed together: for each the last step as step() gives it, its text the
 // whole call's, or the exception that step() would raise. Goes on for `most_ns` unless one of them ends. No session may be
@@ -443,10 +461,10 @@ py::list step_many(const std::vector<std::shared_ptr<GenerationCore>>& cores, u6
   py::list list;
   for (size_t i = 0; i < cores.size(); ++i) {
     cores[i]->text += texts[i];
-    if (stepped[i].step.done) cores[i]->processor.function = {};
+    if (stepped[i].step.done) let_go(*cores[i]);
     if (stepped[i].status.ok())
       list.append(step_tuple(stepped[i].step, str(texts[i])));
-    else if (const py::object raised = cores[i]->processor.raised; raised && PyExceptionInstance_Check(raised.ptr()))
+    else if (const py::object raised = raised_by(*cores[i]); raised && PyExceptionInstance_Check(raised.ptr()))
       list.append(raised);
     else
       list.append(exception_of(*cores[i], stepped[i].status.error()));

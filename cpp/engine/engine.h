@@ -226,6 +226,7 @@ Status check_draft(const Session& session, const SpeculationOptions& options);
 struct GenerateOptions {
   runtime::SamplerSettings sampler;
   runtime::LogitsProcessor processor;  // called once for each token of the answer, in order; no tokens are drafted
+  runtime::Constraint constraint;      // the answer ends where it allows nothing else; not with ignore_eos
   // What is said to be the answer's own beginning: checked many tokens a call, also beside other answers. Then they are
   // the answer's as any others; a wrong one ends it with Code::mismatch, and tokens() are those before it.
   Span<const Token> known;

@@ -18,6 +18,10 @@ Status check_generate(const Session::State& session, Span<const Token> prompt, c
     return fail(Code::invalid_argument, "stop")
            << "has " << options.stops.size << " strings, at most " << Generation::State::max_stops;
   }
+  if (options.constraint.allowed && options.ignore_eos) {
+    return fail(Code::invalid_argument, "ignore_eos")
+           << "does not go with a constraint, whose answers end where the grammar does";
+  }
   if (!options.stop_tokens.empty()) FLYBALL_TRY(check_tokens(options.stop_tokens, n_vocab, "stop_token_ids"));
   if (options.top_logprobs > max_top_logprobs) {
     return fail(Code::invalid_argument, "top_logprobs")
@@ -188,6 +192,8 @@ Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f3
   const Span<const Token> known = history.subspan(0, position);
   Span<const f32> processed = logits;
   if (options.processor.apply) FLYBALL_ASSIGN(processed, sampler.process(options.processor, logits, known));
+  if (options.constraint.allowed)
+    FLYBALL_ASSIGN(processed, sampler.mask(options.constraint, processed, tokens.subspan(0, n_sampled)));
   const runtime::Sample sample = sampler.sample(session.model.table(), logits, processed, known, n_prompt,
                                                 options.sampler, session.options.sequence, position);
   tokens[n_sampled] = sample.token;
@@ -195,6 +201,8 @@ Result<Token> Generation::State::choose(runtime::Sampler& sampler, Span<const f3
   const u64 n_top = options.top_logprobs;
   if (n_top) sampler.likeliest(logits, sample.softmax, top.subspan(n_sampled * n_top, n_top));
   ++n_sampled;
+  if (options.constraint.chosen && n_sampled < capacity && !is_end(sample.token))
+    options.constraint.chosen(options.constraint.context, sample.token);
   const u64 end = cycles(platform);
   metrics.sample_cycles += end - start;
   session.metrics.sample_cycles += end - start;

@@ -70,6 +70,7 @@ runtime::DigestInput request_of(const Session& session, Span<const Token> prompt
   content.sequence = session.sequence();
   content.sampler = options.sampler;
   content.processor = options.processor.name;
+  content.constraint = {options.constraint.kind, options.constraint.library, options.constraint.text};
   content.max_tokens = options.max_tokens;
   content.ignore_eos = options.ignore_eos;
   content.stops = options.stops;
@@ -213,6 +214,11 @@ void write_receipt(const Receipt& receipt, Writer& out) {
   json.end_array();
   if (runtime::layout_version(content) >= 2) write_tokens(json, "stop_tokens", content.stop_tokens);
   json.end_object();
+  if (runtime::layout_version(content) >= 3) {
+    const runtime::ConstraintUsed& used = content.constraint;
+    json.key("constraint").begin_object().field("kind", used.kind).field("library", used.library);
+    json.field("sha256", HexDigest(runtime::hash(used)).str()).field("text", used.text).end_object();
+  }
   json.key("decisions").begin_array();
   for (const runtime::Decided& decided : content.decisions) {
     json.begin_object().field("position", decided.position).field("reason_id", decided.reason_id);
@@ -239,6 +245,7 @@ Result<Str> write_receipt(Arena& arena, const Receipt& receipt) {
   // Longest forms: a token is 12 bytes with its comma, a hash 35, a text byte 6 when escaped, a bias entry 40.
   u64 bytes = 4096 + receipt.metrics.size +
               6 * (receipt.text.size + receipt.model_name.size + receipt.platform.size + content.processor.size);
+  bytes += 6 * (content.constraint.kind.size + content.constraint.library.size + content.constraint.text.size);
   bytes +=
       12 * (content.prompt.size + content.stop_tokens.size) + 47 * content.tokens.size + 40 * content.sampler.bias.size;
   for (const runtime::AdapterUsed& adapter : content.adapters) bytes += 160 + 6 * adapter.name.size;

@@ -13,7 +13,7 @@ using engine::Model;
 using engine::Progress;
 
 struct Receipt {
-  static constexpr u64 newest_version = 2;  // runtime::layout_version() gives the one to write
+  static constexpr u64 newest_version = 3;  // runtime::layout_version() gives the one to write
 
   // Covered by the digest.
   runtime::DigestInput content;
@@ -68,9 +68,9 @@ struct VerifyReport {
 // compares model, logits, tokens, text and digest in this order. Where a user or the clock ended the run, it stops at
 // the recorded end. An Error means that there is no verdict (out of memory, interrupted), never a mismatch. An answer
 // with a logits processor needs the same one: `processor`; without it there is no verdict (Code::unsupported). So does one
-// with an adapter: `adapters` are those at hand, among which the fingerprint chooses.
+// with a constraint, and one with an adapter: `adapters` are those at hand, among which the fingerprint chooses.
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel = {},
                                     Progress progress = {}, runtime::LogitsProcessor processor = {},
-                                    Span<const engine::AdapterRef> adapters = {});
+                                    Span<const engine::AdapterRef> adapters = {}, runtime::Constraint constraint = {});
 
 }  // namespace flyball::receipt

@@ -23,6 +23,7 @@ class ReceiptParser {
     FLYBALL_TRY(settings(root, &content));
     FLYBALL_TRY(sampler(root, &content));
     FLYBALL_TRY(limits(root, &content));
+    FLYBALL_TRY(constraint(root, &content.constraint));
     FLYBALL_TRY(decisions(root, &content));
     FLYBALL_TRY(template_time(root, &r));
     FLYBALL_TRY(tokens(root, "prompt_tokens", &content.prompt));
@@ -254,6 +255,21 @@ class ReceiptParser {
     for (JsonItems items(list); items.next(); ++n) FLYBALL_ASSIGN(stops[n], items.value().as_string(arena_, "stops"));
     content->stops = {stops.data, stops.size};
     return version_ < 2 ? Status() : tokens(part, "stop_tokens", &content->stop_tokens);
+  }
+
+  Status constraint(const Json& root, runtime::ConstraintUsed* used) {
+    if (version_ < 3) return {};
+    Json part;
+    Digest hash;
+    FLYBALL_TRY(object(root, "constraint", &part));
+    FLYBALL_TRY(string(part, "kind", &used->kind));
+    FLYBALL_TRY(string(part, "library", &used->library));
+    FLYBALL_TRY(string(part, "text", &used->text));
+    FLYBALL_TRY(digest(part, "sha256", &hash));
+    if (used->kind.empty()) return fail(Code::corrupt, "kind", part.offset()) << "is empty";
+    if (!(hash == runtime::hash(*used)))
+      return fail(Code::corrupt, "sha256", part.offset()) << "is not that of the constraint's kind, library and text";
+    return {};
   }
 
   Status stop(const Json& root, runtime::DigestInput* content) {

@@ -20,14 +20,16 @@ namespace {
 class Verifier {
  public:
   Verifier(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress,
-           const runtime::LogitsProcessor& processor, Span<const engine::AdapterRef> adapters)
+           const runtime::LogitsProcessor& processor, Span<const engine::AdapterRef> adapters,
+           const runtime::Constraint& constraint)
       : receipt_(receipt),
         content_(receipt.content),
         model_(model),
         cancel_(cancel),
         progress_(progress),
         processor_(processor),
-        adapters_(adapters) {}
+        adapters_(adapters),
+        constraint_(constraint) {}
   ~Verifier() {
     Generation::release(generation_);
     Session::release(session_);
@@ -40,6 +42,7 @@ class Verifier {
     FLYBALL_ASSIGN(fingerprint_, model_.fingerprint(progress_));
     if (fingerprint_ != content_.fingerprint) return another_model();
     FLYBALL_TRY(check_processor());
+    FLYBALL_TRY(check_constraint());
     FLYBALL_TRY(find_adapter());
     if (ended_early() && content_.tokens.empty()) return compare_digest();  // nothing was produced: nothing to repeat
 
@@ -77,6 +80,16 @@ class Verifier {
            << "it: only with the same function can the answer be repeated";
   }
 
+  Status check_constraint() const {
+    const runtime::ConstraintUsed& used = content_.constraint;
+    if (used.kind.empty() && constraint_.allowed)
+      return fail(Code::invalid_argument, "constraint") << "is given, the answer had none";
+    if (used.kind.empty() || constraint_.allowed) return {};
+    return fail(Code::unsupported, "constraint")
+           << "is '" << used.kind << "', which only '" << used.library
+           << "' in Python can apply: use flyball verify, where that is installed";
+  }
+
   Status find_adapter() {
     for (const runtime::AdapterUsed& used : content_.adapters) {
       for (const engine::AdapterRef& adapter : adapters_) {
@@ -102,6 +115,10 @@ class Verifier {
     options.sampler = content_.sampler;
     options.processor = processor_;
     options.processor.name = content_.processor;
+    options.constraint = constraint_;
+    options.constraint.kind = content_.constraint.kind;
+    options.constraint.library = content_.constraint.library;
+    options.constraint.text = content_.constraint.text;
     // A clock or a user does not end the repetition: the recorded length does.
     options.max_tokens = ended_early() ? u32(content_.tokens.size) : content_.max_tokens;
     options.stops = content_.stops;
@@ -232,6 +249,7 @@ class Verifier {
   Progress progress_;
   runtime::LogitsProcessor processor_;
   Span<const engine::AdapterRef> adapters_;
+  runtime::Constraint constraint_;
   engine::AdapterSetting adapter_;
   bool unaltered_ = false;
   Digest fingerprint_;
@@ -243,8 +261,9 @@ class Verifier {
 }  // namespace
 
 Result<VerifyReport> verify_receipt(const Receipt& receipt, Model& model, CancelToken cancel, Progress progress,
-                                    runtime::LogitsProcessor processor, Span<const engine::AdapterRef> adapters) {
-  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress, processor, adapters).run();
+                                    runtime::LogitsProcessor processor, Span<const engine::AdapterRef> adapters,
+                                    runtime::Constraint constraint) {
+  Result<VerifyReport> report = Verifier(receipt, model, cancel, progress, processor, adapters, constraint).run();
   // A file that was written meanwhile has no verdict: what differs may be the file.
   if (const Status file = model.check_file(engine::Reliance::stating); report.ok() && !file.ok()) return file.error();
   return report;

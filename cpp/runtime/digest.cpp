@@ -44,19 +44,31 @@ void write_settings(Fields& fields, const DigestInput& in) {
   fields.number(in.stops.size);
   for (const Str stop : in.stops) fields.text(stop);
   if (version >= 2) write_tokens(fields, in.stop_tokens);
+  if (version >= 3) fields.text(in.constraint.kind).text(in.constraint.library).text(in.constraint.text);
 }
 
 }  // namespace
 
+Digest hash(const ConstraintUsed& constraint) {
+  Fields fields;
+  return fields.text("flyball constraint 1")
+      .text(constraint.kind)
+      .text(constraint.library)
+      .text(constraint.text)
+      .finish();
+}
+
 u32 layout_version(const DigestInput& in) {
+  if (!in.constraint.kind.empty()) return 3;
   const bool newer = in.sampler.presence_penalty != 0 || in.sampler.frequency_penalty != 0 || !in.processor.empty() ||
                      !in.stop_tokens.empty();
   return newer ? 2 : 1;
 }
 
 Digest answer_digest(const DigestInput& in) {
+  constexpr Str tags[] = {"flyball answer 1", "flyball answer 2", "flyball answer 3"};
   Fields fields;
-  fields.text(layout_version(in) == 1 ? "flyball answer 1" : "flyball answer 2");
+  fields.text(tags[layout_version(in) - 1]);
   write_settings(fields, in);
   fields.number(in.decisions.size);
   for (const Decided& decided : in.decisions) fields.number(decided.position).text(decided.reason_id);
@@ -69,8 +81,9 @@ Digest answer_digest(const DigestInput& in) {
 }
 
 Digest request_key(const DigestInput& in) {
+  constexpr Str tags[] = {"flyball request 1", "flyball request 2", "flyball request 3"};
   Fields fields;
-  fields.text(layout_version(in) == 1 ? "flyball request 1" : "flyball request 2");
+  fields.text(tags[layout_version(in) - 1]);
   write_settings(fields, in);
   write_tokens(fields, in.prompt);
   return fields.finish();

@@ -18,6 +18,13 @@ struct AdapterUsed {
   f32 scale = 1;
 };
 
+struct ConstraintUsed {
+  Str kind;  // empty: none
+  Str library;
+  Str text;
+};
+Digest hash(const ConstraintUsed& constraint);  // SHA-256: names it in receipts
+
 struct DigestInput {
   Digest fingerprint;
   u32 context = 0;
@@ -26,6 +33,7 @@ struct DigestInput {
   u64 sequence = 0;
   SamplerSettings sampler;
   Str processor;  // the name of a LogitsProcessor; empty: none
+  ConstraintUsed constraint;
   u32 max_tokens = 0;
   bool ignore_eos = false;
   Span<const Str> stops;

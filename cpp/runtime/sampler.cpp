@@ -175,6 +175,25 @@ void ban_repeated_ngrams(Span<const Token> history, u32 n, Span<f32> logits) {
   }
 }
 
+// out[i] = x[i] where bit i of the mask is set, else banned; the two may be one row. In integers without branches: the
+// compiler makes vectors of it.
+void ban_others(Span<const u32> allowed, const f32* x, Span<f32> out) {
+  static constexpr u32 bit[32] = {1u << 0,  1u << 1,  1u << 2,  1u << 3,  1u << 4,  1u << 5,  1u << 6,  1u << 7,
+                                  1u << 8,  1u << 9,  1u << 10, 1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15,
+                                  1u << 16, 1u << 17, 1u << 18, 1u << 19, 1u << 20, 1u << 21, 1u << 22, 1u << 23,
+                                  1u << 24, 1u << 25, 1u << 26, 1u << 27, 1u << 28, 1u << 29, 1u << 30, 1u << 31};
+  const u64 whole = out.size / 32;
+  for (u64 word = 0; word < whole; ++word) {
+    const u32 bits = allowed[word];
+    for (u32 i = 0; i < 32; ++i) {
+      const u32 keep = (bits & bit[i]) != 0 ? ~0u : 0u;
+      const u32 value = (bit_cast<u32>(x[32 * word + i]) & keep) | (bit_cast<u32>(banned) & ~keep);
+      out[32 * word + i] = bit_cast<f32>(value);
+    }
+  }
+  for (u64 i = 32 * whole; i < out.size; ++i) out[i] = (allowed[i / 32] & bit[i % 32]) != 0 ? x[i] : banned;
+}
+
 bool in_range(f32 value, f32 low, f32 high) { return value >= low && value <= high; }  // false for NaN
 
 }  // namespace
@@ -244,6 +263,22 @@ Result<Span<const f32>> Sampler::process(const LogitsProcessor& processor, Span<
   return Span<const f32>(processed_);
 }
 
+Result<Span<const f32>> Sampler::mask(const Constraint& constraint, Span<const f32> logits, Span<const Token> answer) {
+  Span<const u32> allowed;
+  FLYBALL_ASSIGN(allowed, constraint.allowed(constraint.context, answer));
+  const u64 n_words = (logits.size + 31) / 32;
+  if (allowed.size != n_words) {
+    return fail(Code::internal, "constraint")
+           << "gave a mask of " << allowed.size << " words for " << logits.size << " tokens, must be " << n_words;
+  }
+  ban_others(allowed, logits.data, processed_);
+  if (maximum(processed_) != banned) return Span<const f32>(processed_);
+  const bool processed = logits.data == processed_.data;
+  return fail(Code::invalid_argument, "constraint")
+         << (processed ? "allows no token that the logits processor has left" : "allows no token") << ", after "
+         << answer.size << " of the answer";
+}
+
 Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span<const f32> processed,
                        Span<const Token> history, u64 n_prompt, const SamplerSettings& settings, u64 sequence,
                        u64 position) {
@@ -251,7 +286,7 @@ Sample Sampler::sample(const kernels::Table& table, Span<const f32> logits, Span
   sample.softmax = LogSoftmax(table, logits);
   sample.token = choose(adjust(processed, history, n_prompt, settings), settings, sequence, position);
   if (sample.token == tokenizer::no_token)
-    sample.token = first_equal(processed, maximum(processed));  // all banned: the settings yield
+    sample.token = first_equal(processed, maximum(processed));  // all banned: the settings yield, a constraint never
   sample.logprob = sample.softmax.logprob(logits[u64(sample.token)]);
   return sample;
 }

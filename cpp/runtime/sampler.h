@@ -36,6 +36,21 @@ struct LogitsProcessor {
   Str name;                                                                               // for the receipt
 };
 
+// What an answer may be: for each of its positions the tokens that keep it possible. Whoever holds the grammar computes
+// the masks; the texts name it for the receipt.
+struct Constraint {
+  void* context = nullptr;
+  // The mask of the next position, called once for each position in order: bit i % 32 of word i / 32 is set where token i
+  // is allowed. It is valid until the next call of either function. null: no constraint.
+  Result<Span<const u32>> (*allowed)(void* context, Span<const Token> answer) = nullptr;
+  // Tells at once what was chosen there, unless the answer ends with it: time to compute the next mask beside the forward
+  // pass. May be null.
+  void (*chosen)(void* context, Token token) = nullptr;
+  Str kind;     // "json_schema"
+  Str library;  // that applies it, with its version
+  Str text;
+};
+
 Status check(const SamplerSettings& settings, u32 n_vocab);  // names the setting, its value and its range
 
 // The normalization of a row of logits, with the table's one order of the sum.
@@ -69,7 +84,11 @@ class Sampler {
   // A copy of the logits that `processor` has changed; valid until the next call. Banning every token is an error.
   Result<Span<const f32>> process(const LogitsProcessor& processor, Span<const f32> logits, Span<const Token> history);
 
-  // `logits` are the raw ones, `processed` the same or what process() gave. Order: bias, repetition penalty, presence and frequency penalty, n-gram ban, top-k, top-p, min-p, temperature,
+  // A copy of the logits (raw or processed) in which what `constraint` does not allow is banned; valid until the next call.
+  // The settings cannot allow it again. A mask that leaves nothing is an error.
+  Result<Span<const f32>> mask(const Constraint& constraint, Span<const f32> logits, Span<const Token> answer);
+
+  // `logits` are the raw ones, `processed` the same or what process() and mask() gave. Order: bias, repetition penalty, presence and frequency penalty, n-gram ban, top-k, top-p, min-p, temperature,
   // draw. `history`: a prompt of `n_prompt` tokens, and the answer so far; `position`: index in the sequence of the token
   // being chosen. Logits must be finite (the caller has checked).
   Sample sample(const kernels::Table& table, Span<const f32> logits, Span<const f32> processed,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ._core import version as __version__
 from .answers.parts import Answer, Delta, ToolCall
+from .constraints.constraint import Constraint
 from .engine.adapter import Adapter
 from .engine.asynchronous import AsyncStream
 from .engine.chat import Chat
@@ -93,6 +94,7 @@ __all__ = [
     "Chat",
     "ChatFormat",
     "ChatTemplate",
+    "Constraint",
     "ContextFull",
     "Decision",
     "Delta",

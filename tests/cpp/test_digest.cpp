@@ -106,6 +106,37 @@ TEST(request_key_is_the_documented_layout) {
   CHECK(request_key(in) == key);
 }
 
+TEST(a_constraint_has_the_third_layout) {
+  DigestInput in = input();
+  in.constraint = {"choice", "llguidance 1.9.1", "[\"a\"]"};
+  CHECK_EQ(layout_version(in), 3);
+  Bytes expected;
+  expected.text("flyball answer 3");
+  for (u32 i = 0; i < 32; ++i) expected.out += char(i);
+  expected.number(4096).text("f16").number(0);
+  expected.real(0.8f).number(40).real(0.95f).real(0.05f).real(1).number(64).number(0).number(42).number(3);
+  expected.number(2).number(4).real(-1.5f).number(5).real(-__builtin_inff()).real(0).real(0).text("");
+  expected.number(128).number(0).number(2).text("\n\n").text("END").number(0);
+  expected.text("choice").text("llguidance 1.9.1").text("[\"a\"]").number(0);
+  expected.number(3).number(1).number(2).number(300);
+  expected.number(2).number(7).number(1).number(2).number(0).number(0xffffffffffffffffu).number(5);
+  expected.text("eos");
+  Sha256 whole;
+  whole.update(Str(expected.out.data(), expected.out.size()));
+  CHECK(answer_digest(in) == whole.finish());
+  Bytes named;
+  named.text("flyball constraint 1").text("choice").text("llguidance 1.9.1").text("[\"a\"]");
+  Sha256 name;
+  name.update(Str(named.out.data(), named.out.size()));
+  CHECK(flyball::runtime::hash(in.constraint) == name.finish());
+  for (Str ConstraintUsed::* field : {&ConstraintUsed::kind, &ConstraintUsed::library, &ConstraintUsed::text}) {
+    DigestInput other = in;
+    other.constraint.*field = "another";
+    CHECK(!(answer_digest(other) == answer_digest(in)));
+    CHECK(!(flyball::runtime::hash(other.constraint) == flyball::runtime::hash(in.constraint)));
+  }
+}
+
 TEST(every_field_changes_the_digest) {
   const Digest base = answer_digest(input());
   const Digest key = request_key(input());

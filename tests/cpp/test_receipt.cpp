@@ -166,6 +166,75 @@ TEST(newer_settings_survive_the_file) {
            "unsupported logits_processor");
 }
 
+namespace {
+
+// Allows even tokens, and counts what it is asked and told.
+struct EvenTokens {
+  std::vector<u32> words;
+  u64 n_asked = 0, n_told = 0;
+  explicit EvenTokens(const Model& model) : words((model.config().n_vocab + 31) / 32, 0x55555555) {}
+  runtime::Constraint constraint() {
+    runtime::Constraint made;
+    made.context = this;
+    made.allowed = [](void* self, Span<const Token> answer) -> Result<Span<const u32>> {
+      auto& even = *static_cast<EvenTokens*>(self);
+      CHECK_EQ(answer.size, even.n_asked++);
+      return Span<const u32>(even.words.data(), even.words.size());
+    };
+    made.chosen = [](void* self, Token token) {
+      CHECK_EQ(token % 2, 0);
+      ++static_cast<EvenTokens*>(self)->n_told;
+    };
+    made.kind = "regex", made.library = "library 1", made.text = "\"\n";
+    return made;
+  }
+};
+
+}  // namespace
+
+TEST(a_constraint_is_in_the_receipt_and_is_needed_to_verify) {
+  Engine engine;
+  GenerateOptions o = options(20);
+  o.ignore_eos = false;
+  EvenTokens even(*engine.model), again(*engine.model);
+  o.constraint = even.constraint();
+  const std::string text = engine.answer(o);
+  CHECK(text.find("{\"schema_version\":3,") == 0);
+  Arena arena(engine.world.platform);
+  const auto parsed = parse_receipt(arena, str(text));
+  REQUIRE(parsed.ok());
+  const runtime::DigestInput& content = parsed.value().content;
+  CHECK_EQ(string(content.constraint.kind), "regex");
+  CHECK_EQ(string(content.constraint.library), "library 1");
+  CHECK_EQ(string(content.constraint.text), "\"\n");
+  CHECK(runtime::answer_digest(content) == parsed.value().digest);
+  for (const Token token : content.tokens) CHECK_EQ(token % 2, 0);
+  CHECK_EQ(even.n_asked, content.tokens.size);
+  CHECK_EQ(even.n_told, content.tokens.size - 1);
+  CHECK_EQ(engine.verdict(text), "unsupported constraint");
+  const auto report = verify_receipt(parsed.value(), *engine.model, {}, {}, {}, {}, again.constraint());
+  REQUIRE(report.ok());
+  CHECK(report.value().verified);
+  CHECK_EQ(again.n_asked, content.tokens.size);
+  CHECK(!parse_receipt(arena, str(replaced(text, "library 1", "library 2"))).ok());
+  const std::string plain = engine.answer(options());
+  const auto none = parse_receipt(arena, str(plain));
+  CHECK(!verify_receipt(none.value(), *engine.model, {}, {}, {}, {}, again.constraint()).ok());
+}
+
+TEST(a_constraint_and_ignore_eos_exclude_each_other) {
+  Engine engine;
+  GenerateOptions o = options();
+  EvenTokens even(*engine.model);
+  o.constraint = even.constraint();
+  Session* session = Session::create(*engine.model, {}).value();
+  const Token prompt[] = {72, 105};
+  CHECK_EQ(string(Generation::check(*session, prompt, o).error().where.str()), "ignore_eos");
+  o.ignore_eos = false;
+  CHECK(Generation::check(*session, prompt, o).ok());
+  Session::release(session);
+}
+
 TEST(the_first_difference_is_named) {
   Engine engine;
   const std::string receipt = engine.answer(options());
@@ -226,9 +295,17 @@ TEST(hostile_receipts_are_refused_with_field_and_byte) {
   CHECK_EQ(engine.verdict(""), "corrupt JSON");
   CHECK_EQ(engine.verdict("[]"), "corrupt receipt");
   CHECK_EQ(engine.verdict("{}"), "corrupt schema_version");
-  CHECK_EQ(engine.verdict(replaced(receipt, "\"schema_version\":1", "\"schema_version\":3")), "corrupt schema_version");
+  CHECK_EQ(engine.verdict(replaced(receipt, "\"schema_version\":1", "\"schema_version\":4")), "corrupt schema_version");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"schema_version\":1", "\"schema_version\":2")),
            "corrupt presence_penalty");
+  GenerateOptions constrained = options();
+  constrained.ignore_eos = false;
+  EvenTokens even(*engine.model);
+  constrained.constraint = even.constraint();
+  const std::string third = engine.answer(constrained);
+  CHECK_EQ(engine.verdict(replaced(third, "\"kind\":\"regex\"", "\"kind\":\"\"")), "corrupt kind");
+  CHECK_EQ(engine.verdict(replaced(third, "\"kind\":\"regex\"", "\"kind\":\"lark\"")), "corrupt sha256");
+  CHECK_EQ(engine.verdict(replaced(third, "\"constraint\":{", "\"constraints\":{")), "corrupt constraint");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":-1")), "corrupt top_k");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":4294967296")), "corrupt top_k");
   CHECK_EQ(engine.verdict(replaced(receipt, "\"top_k\":40", "\"top_k\":40,\"top_k\":40")), "corrupt JSON");

@@ -337,3 +337,86 @@ TEST(sampling_a_large_vocabulary_costs_little) {
     }
   }
 }
+
+namespace {
+
+// A constraint that gives one mask.
+struct OneMask {
+  std::vector<u32> words;
+  Status status;
+  Constraint constraint() {
+    Constraint made;
+    made.context = this;
+    made.allowed = [](void* self, Span<const Token>) -> Result<Span<const u32>> {
+      auto& one = *static_cast<OneMask*>(self);
+      if (!one.status.ok()) return one.status.error();
+      return Span<const u32>(one.words.data(), one.words.size());
+    };
+    return made;
+  }
+};
+
+}  // namespace
+
+TEST(a_mask_bans_what_it_does_not_allow) {
+  for (const u32 n : {1u, 31u, 32u, 33u, 64u, 1000u}) {
+    Bench bench(random_logits(n, n));
+    std::mt19937 random(n);
+    OneMask one{std::vector<u32>((n + 31) / 32), {}};
+    for (u32& word : one.words) word = u32(random());
+    one.words[0] |= 1;
+    const auto masked = bench.sampler.mask(one.constraint(), {bench.logits.data(), n}, {});
+    REQUIRE(masked.ok());
+    for (u32 i = 0; i < n; ++i) {
+      const bool allowed = (one.words[i / 32] >> (i % 32) & 1) != 0;
+      CHECK_EQ(masked.value()[i], allowed ? bench.logits[i] : -INFINITY);
+    }
+    // Again over its own row, as after a logits processor.
+    for (u32& word : one.words) word &= ~2u;
+    const auto again = bench.sampler.mask(one.constraint(), masked.value(), {});
+    REQUIRE(again.ok());
+    if (n > 1) CHECK_EQ(again.value()[1], -INFINITY);
+    CHECK_EQ(again.value()[0], bench.logits[0]);
+  }
+}
+
+TEST(settings_yield_to_a_mask_and_never_to_what_it_bans) {
+  Bench bench({9, 1, 2, 8});
+  OneMask one{{0b0110}, {}};
+  SamplerSettings s = plain();
+  s.temperature = 0;
+  const auto sample = [&] {
+    const auto masked = bench.sampler.mask(one.constraint(), {bench.logits.data(), 4}, {});
+    REQUIRE(masked.ok());
+    return bench.sampler.sample(sum_table(), {bench.logits.data(), 4}, masked.value(), {}, 0, s, 0, 0);
+  };
+  const Sample greedy = sample();
+  CHECK_EQ(greedy.token, 2);
+  CHECK_EQ(greedy.logprob, bench.sample(plain()).softmax.logprob(2));  // of the raw logits
+  const LogitBias helps[] = {{0, 100}, {3, 100}, {1, 2}};
+  s.bias = helps;
+  CHECK_EQ(sample().token, 1);  // a bias cannot allow again
+  const LogitBias bans[] = {{1, -__builtin_inff()}, {2, -__builtin_inff()}};
+  s.bias = bans;
+  CHECK_EQ(sample().token, 2);  // all that is allowed is banned: the bans yield, the mask does not
+  s.temperature = 1, s.bias = {};
+  for (u32 seed = 0; seed < 50; ++seed) {
+    s.seed = seed;
+    const Token token = sample().token;
+    CHECK(token == 1 || token == 2);
+  }
+}
+
+TEST(a_mask_that_leaves_nothing_is_an_error) {
+  Bench bench({9, 1, 2, 8});
+  OneMask one{{0}, {}};
+  const Span<const f32> logits(bench.logits.data(), 4);
+  CHECK(bench.sampler.mask(one.constraint(), logits, {}).error().where.str() == Str("constraint"));
+  one.words = {0xfffffff0};  // beyond the vocabulary
+  CHECK(!bench.sampler.mask(one.constraint(), logits, {}).ok());
+  one.words = {15, 15};  // of another vocabulary
+  CHECK_EQ(u32(bench.sampler.mask(one.constraint(), logits, {}).error().code), u32(Code::internal));
+  one.words = {15};
+  one.status = fail(Code::invalid_argument, "grammar") << "ended";
+  CHECK(bench.sampler.mask(one.constraint(), logits, {}).error().where.str() == Str("grammar"));
+}

@@ -81,7 +81,9 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
         for event, text in receipts(journal.read(args.file)):
             try:
                 report = report_of(Receipt(text), model, progress, adapters=adapters)
-            except Unsupported as error:  # its logits processor is not in the journal, or its adapter not given
+            except (
+                Unsupported
+            ) as error:  # its logits processor or the library of its constraint is not here, or its adapter not given
                 report = {"verified": None, "message": str(error)}
             answers.append({"session": event.session, "turn": event.turn, **report})
         policy = Policy(model)

@@ -39,6 +39,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--deadline", type=float, metavar="SECONDS", help="end the answer after this time")
     parser.add_argument("--ignore-eos", action="store_true", help="continue after an end-of-generation token")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json-schema", metavar="FILE", help="the answer is JSON that is valid under this schema")
+    shape.add_argument("--grammar", metavar="FILE", help="the answer is a text of this grammar, in GBNF")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     receipt = parser.add_mutually_exclusive_group()
     receipt.add_argument(
@@ -127,6 +130,8 @@ def _stream(
     keywords["stop"] = [common.argument_text(stop) for stop in args.stop]
     keywords["deadline"] = args.deadline
     keywords["ignore_eos"] = args.ignore_eos
+    keywords["json_schema"] = common.read_text(args.json_schema) if args.json_schema is not None else None
+    keywords["grammar"] = common.read_text(args.grammar) if args.grammar is not None else None
     try:
         if args.chat:
             chat = model.chat(session=session)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from ..constraints.constraint import one_of
 from ..errors import ContextFull, InvalidArgument
 from ..paths import AnyPath
 from ..pickling import Unpicklable
@@ -157,7 +158,8 @@ class Chat(Unpicklable):
         """Answer the next user message, or other messages, such as results of tools. The answer is the last message of
         the history, with thoughts and calls of tools apart. After an error or Ctrl-C the history is unchanged."""
         messages = _messages(text)
-        result = self.session.generate(self.prompt(messages), max_tokens, progress=progress, **self._with_time(options))
+        prompt = self.prompt(messages)
+        result = self.session.generate(prompt, max_tokens, progress=progress, **self._completed(options, prompt))
         self._keep(messages, result)
         return result
 
@@ -171,7 +173,8 @@ class Chat(Unpicklable):
     ) -> Stream:
         """As send(), piece by piece. The exchange joins the history when the stream ends or is closed."""
         messages = _messages(text)
-        stream = self.session.stream(self.prompt(messages), max_tokens, progress=progress, **self._with_time(options))
+        prompt = self.prompt(messages)
+        stream = self.session.stream(prompt, max_tokens, progress=progress, **self._completed(options, prompt))
         stream.when_done(lambda result: self._keep(messages, result))
         return stream
 
@@ -180,7 +183,8 @@ class Chat(Unpicklable):
     ) -> Result:
         """send() for asyncio, batched with all other running answers of the model."""
         messages = _messages(text)
-        result = await self.session.agenerate(self.prompt(messages), max_tokens, **self._with_time(options))
+        prompt = self.prompt(messages)
+        result = await self.session.agenerate(prompt, max_tokens, **self._completed(options, prompt))
         self._keep(messages, result)
         return result
 
@@ -202,8 +206,12 @@ class Chat(Unpicklable):
         """The indices of the user messages; a turn is one with what follows it."""
         return [index for index, message in enumerate(self._history) if message.role == "user"]
 
-    def _with_time(self, options: GenerateKeywords) -> GenerateKeywords:
-        """The options, with the time that the prompt shows."""
+    def _completed(self, options: GenerateKeywords, prompt: list[int]) -> GenerateKeywords:
+        """The options, with the time that the prompt shows, and a constraint that leaves the thoughts free."""
+        given = [options.get(name) for name in ("constraint", "json_schema", "grammar")]
+        if (constraint := one_of(*cast(Any, given))) is not None:
+            options = options | {"constraint": self._format.constrained(constraint, prompt)}
+            options |= {"json_schema": None, "grammar": None}
         if not self._format.uses_time:
             return options
         time: GenerateKeywords = {"template_time": str(self.variables["strftime_now"])}

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidArgument, VerificationError
+from ..errors import InvalidArgument, Unsupported, VerificationError
 from ..pickling import Unpicklable
 
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
     from ..answers.symbols import Vocabulary
+    from ..constraints.constraint import Constraint
     from ..templates.adapt import MessageForm
     from ..templates.template import ChatTemplate
     from .messages import Message
@@ -69,12 +70,34 @@ class ChatFormat(Unpicklable):
         from ..answers.formats import format_of, make_parser
 
         _check(tools)
+        return make_parser(format_of(self.template.source), prompt, tools, self._vocabulary, self._tail(prompt))
+
+    def constrained(self, constraint: Constraint, prompt: Sequence[int]) -> Constraint:
+        """The constraint for the answer to a prompt: it begins after the thoughts, where the model has any.
+
+        Raises Unsupported for formats whose answers are messages with headers.
+        """
+        from ..answers.formats import format_of
+        from ..answers.forms import Channels
+
+        form = format_of(self.template.source)
+        if isinstance(form, Channels):
+            what = f"cannot be put into an answer in the format {form.name!r}, whose messages have headers"
+            raise Unsupported("constraint", what)
+        if not form.thinking or constraint.parts()[0] is not None:
+            return constraint
+        tail = self._tail(prompt).rstrip()
+        opened = [each for each in form.thinking if tail.endswith(each.open.rstrip())]
+        tags = (opened or form.thinking[:1])[-1]
+        return constraint.after_thinking(tags.open, tags.close, bool(opened))
+
+    def _tail(self, prompt: Sequence[int]) -> str:
+        """The end of a prompt's text, which may open the model's thoughts."""
         known = self._vocabulary
-        tail = "".join(
+        return "".join(
             known.controls[token] if token in known.controls else known.detokenize([token]).decode("utf-8", "replace")
             for token in prompt[-_TAIL:]
         )
-        return make_parser(format_of(self.template.source), prompt, tools, known, tail)
 
 
 def _check(tools: object) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from .. import _core
+from .._cached import cached
+from ..constraints.compiled import Compiler
 from ..errors import ContextFull, InvalidArgument
 from .adapter import Adapter, adapter_core
 from .batching import Batcher
@@ -59,6 +61,11 @@ class ModelHandle:
     batcher: Batcher
     recorder: Recorder | None
     defaults: Defaults
+
+    @cached
+    def constraints(self) -> Compiler:
+        """Compiles constraints for the model's vocabulary."""
+        return Compiler(self.core)
 
     def new_session(
         self,

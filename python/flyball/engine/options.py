@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypedDict
 
 from .. import _core
+from ..constraints.constraint import Constraint, one_of
 from ..errors import InvalidArgument, UnknownArgument
 from .adapter import Adapter, adapter_core
 
@@ -51,6 +52,9 @@ class GenerateKeywords(TypedDict, total=False):
     no_repeat_ngram: int
     logit_bias: Mapping[int, float] | None
     logits_processor: LogitsProcessor | None
+    constraint: Constraint | None
+    json_schema: Mapping[str, Any] | str | bool | None
+    grammar: str | None
     top_logprobs: int
     deadline: float | None
     ignore_eos: bool
@@ -86,6 +90,10 @@ class GenerateOptions:
                      prompt and answer so far (int32, read only), logits (float32, shape (n_vocab,)) the function's own
                      to change, and it returns None or other logits; -inf bans a token. What it raises ends its answer
                      alone. The receipt has its name, and only with the same function can it be verified
+    constraint       a Constraint: the answer's text is what it describes, or a beginning of it where something else
+                     ends the answer; not with ignore_eos
+    json_schema      the constraint of a JSON Schema: a mapping, or JSON text
+    grammar          the constraint of a grammar in GBNF
     top_logprobs     for each token of the answer, keep this many of the likeliest tokens there (at most 128), under the
                      raw logits: before bias, penalties, temperature and the like; never changes a result
     deadline         seconds from the call after which the answer ends with stop_reason "deadline"
@@ -119,6 +127,9 @@ class GenerateOptions:
     no_repeat_ngram: int = 0
     logit_bias: Mapping[int, float] | None = None
     logits_processor: LogitsProcessor | None = None
+    constraint: Constraint | None = None
+    json_schema: Mapping[str, Any] | str | bool | None = None
+    grammar: str | None = None
     top_logprobs: int = 0
     deadline: float | None = None
     ignore_eos: bool = False
@@ -131,8 +142,13 @@ class GenerateOptions:
     prefix_root: bytes = b""
     known: Iterable[int] = ()
 
+    def one_constraint(self) -> Constraint | None:
+        """The constraint, however it was given."""
+        return one_of(self.constraint, self.json_schema, self.grammar)
+
     def for_core(self) -> dict[str, object]:
-        """Validated values under the binding's names; the caller adds the draft model's session."""
+        """Validated values under the binding's names; the caller adds the draft model's session, and compiles the
+        constraint."""
         if self.draft is not None and not hasattr(self.draft, "_new_draft"):
             raise InvalidArgument("draft", f"is {self.draft!r}, must be a Model or None")
         return {

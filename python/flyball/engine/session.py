@@ -75,7 +75,9 @@ class Request:
     def of(cls, model: ModelHandle, prompt: Prompt, max_tokens: int, options: GenerateKeywords) -> Request:
         """From the arguments of generate(); raises InvalidArgument."""
         made = make_options(max_tokens, options)
-        return cls(list(model.ids(prompt)), made, made.for_core())
+        constraint = made.one_constraint()
+        settings = made.for_core() | {"constraint": constraint and model.constraints.compile(constraint)}
+        return cls(list(model.ids(prompt)), made, settings)
 
 
 class Stream(Unpicklable, Iterator[Piece]):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import _core
+from ..constraints.constraint import Constraint
 from ..errors import InvalidArgument, VerificationError
 from ..paths import AnyPath
 from .adapter import Adapter
@@ -30,7 +31,8 @@ def verify(
     `receipt` is a Receipt, a mapping of its members, or a path; `model` a loaded Model, a path, or None for the bundled
     model. Returns True, or raises VerificationError with the first difference and its position in the answer. Any other
     error means that the comparison was not possible: an answer with a logits processor is Unsupported without the same
-    function as `logits_processor`, and one with an adapter unless that is among `adapters` (loaded ones, or paths).
+    function as `logits_processor`, one with an adapter unless that is among `adapters` (loaded ones, or paths), and one
+    with a constraint without the very version of the library that applied it.
     """
     checked = _as_receipt(receipt)
     if isinstance(model, Model):
@@ -70,7 +72,14 @@ def report_of(
     loaded = [item if isinstance(item, Adapter) else model.load_adapter(item) for item in adapters]
     function = processor(logits_processor)
     cores = [adapter._core for adapter in loaded]
-    return _core.receipt_verify(receipt.json, model._handle.core, progress, function, cores)
+    constraint = _constraint_of(receipt)
+    compiled = constraint and model._handle.constraints.compile(constraint)
+    return _core.receipt_verify(receipt.json, model._handle.core, progress, function, cores, compiled)
+
+
+def _constraint_of(receipt: Receipt) -> Constraint | None:
+    used = receipt.get("constraint") if receipt["schema_version"] >= 3 else None
+    return used and Constraint(used["kind"], used["text"], used["library"])
 
 
 def difference_position(report: Mapping[str, Any]) -> int | None:

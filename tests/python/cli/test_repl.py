@@ -69,6 +69,15 @@ def test_script_on_the_bundled_model(tmp_path: Path) -> None:
     assert flyball.verify(receipt)
 
 
+def test_a_receipt_with_a_constraint_is_not_for_it(demo: flyball.Model, tmp_path: Path) -> None:
+    receipt = demo.generate("Once upon a time", 4, grammar="root ::= [a-z]*").receipt.save(tmp_path / "receipt.json")
+    code, out = run_script(tmp_path, [f"/verify {receipt}", "/quit"])
+    assert code != 0
+    assert re.search(
+        r"constraint: is 'gbnf', which only 'llguidance [\d.]+' in Python can apply: use flyball verify", out
+    )
+
+
 def digest_by_definition(receipt: dict[str, Any]) -> str:
     """The layout of docs/receipts.md, written a second time."""
 
@@ -99,6 +108,8 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
         out += text(stop)
     if version >= 2:
         out += number(len(limits["stop_tokens"])) + b"".join(map(number, limits["stop_tokens"]))
+    if version >= 3:
+        out += b"".join(text(receipt["constraint"][name]) for name in ("kind", "library", "text"))
     out += number(0) + number(len(receipt["prompt_tokens"]))
     for token in receipt["prompt_tokens"]:
         out += number(token)
@@ -116,6 +127,7 @@ def digest_by_definition(receipt: dict[str, Any]) -> str:
         {"presence_penalty": 0.5, "frequency_penalty": -0.1},
         {"stop_token_ids": [7, 9]},
         {"logits_processor": lambda *_: None},
+        {"grammar": 'root ::= "é" [a-z]*'},
     ],
 )
 def test_digest_follows_from_the_receipt(demo: flyball.Model, more: dict[str, Any]) -> None:
