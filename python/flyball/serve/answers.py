@@ -11,14 +11,26 @@ if TYPE_CHECKING:
     from .answering import Answering
     from .models import Served
 
-_STOPPED = ("eos", "stop_string", "stop_token")
+STOPPED = ("eos", "stop_string", "stop_token")
 
 
 def finish_reason(result: Result, has_calls: bool = False) -> str:
     """OpenAI's word for the reason: stop, length or tool_calls. `flyball.stop_reason` has ours."""
-    if result.stop_reason in _STOPPED:
+    if result.stop_reason in STOPPED:
         return "tool_calls" if has_calls else "stop"
     return "length"
+
+
+def stop_text(answering: Answering) -> str | None:
+    """Which of the stop texts ended the answer; of those that begin at one place the first one asked for."""
+    result, model = answering.result, answering.ask.served.model
+    if result.stop_reason != "stop_string":
+        return None
+    before = result.prompt[-1]  # whether a first space counts depends on it
+    whole = model.detokenize_bytes([before, *result.tokens]).removeprefix(model.detokenize_bytes([before]))
+    stops: Sequence[str] = answering.ask.options["stop"]
+    places = [(at, text) for text in stops if (at := whole.find(text.encode(errors="replace"))) >= 0]
+    return min(places, key=lambda place: place[0])[1] if places else None
 
 
 def usage(results: Sequence[Result]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ..errors import Error
 from .apis import (
+    anthropic,
     embeddings,
     front,
     health,
@@ -21,6 +22,7 @@ from .apis import (
     ollama_models,
     openai_chat,
     openai_completions,
+    openai_responses,
     receipts,
     status,
 )
@@ -37,6 +39,8 @@ _APIS = (
     models_list,
     openai_chat,
     openai_completions,
+    openai_responses,
+    anthropic,
     embeddings,
     receipts,
     native,

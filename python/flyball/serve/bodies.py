@@ -119,7 +119,8 @@ class Body:
 
     def unread(self) -> list[str]:
         """The names of members that nothing has asked for, and that are not null."""
-        return sorted(name for name, value in self.members.items() if name not in self._read and value is not None)
+        names = sorted(name for name, value in self.members.items() if name not in self._read and value is not None)
+        return [self._place + name for name in names]
 
 
 def kind(value: object) -> str:

@@ -6,6 +6,7 @@ says x-should-retry: false.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,14 +93,34 @@ class Failure(Exception):
         """The body in the shape of the API that the path belongs to."""
         if path.startswith("/api/"):
             return {"error": self.message}
-        if path.startswith("/v1/messages"):
-            kind = _ANTHROPIC_TYPES.get(self.status, self.kind if self.status < 500 else "api_error")
-            return {"type": "error", "error": {"type": kind, "message": self.message}}
+        if is_anthropic(path):
+            return {"type": "error", "error": self._anthropic()}
         return self.openai()
+
+    def _anthropic(self) -> dict[str, Any]:
+        kind = "api_error" if self.status >= 500 else _TYPES.get(self.status, "invalid_request_error")
+        message = self.message
+        if "n_prompt_tokens" in self.more:  # clients that shorten a conversation look for these words
+            message = f"prompt is too long: {self.more['n_prompt_tokens']} tokens > {self.more['n_ctx']} maximum"
+        return {"type": _ANTHROPIC_TYPES.get(self.status, kind), "message": message}
 
     def response(self, path: str) -> JSONResponse:
         """The response for a request to `path`."""
-        return JSONResponse(self.shape(path), self.status, headers=self.headers)
+        shape, headers = self.shape(path), self.headers
+        if is_anthropic(path):
+            headers = headers | {"request-id": request_id()}
+            shape["request_id"] = headers["request-id"]
+        return JSONResponse(shape, self.status, headers=headers)
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether a path belongs to Anthropic's API."""
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
+def request_id(identity: str | None = None) -> str:
+    """What Anthropic's clients show beside an error, of an answer's id or a new one."""
+    return f"req_{identity or secrets.token_hex(12)}"
 
 
 def context_full(n_prompt: int, context: int, param: str = "messages") -> Failure:

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -50,8 +51,23 @@ def project_of(request: Request) -> str:
     return str(request.scope.get("flyball.project", DEFAULT_PROJECT))
 
 
-def sampling(body: Body, server: Server, biases: Callable[[Body], dict[int, float]] | None = None) -> dict[str, Any]:
-    """generate()'s options from members that OpenAI's and llama-server's clients send. `biases` reads logit_bias."""
+async def body_of(request: Request, server: Server) -> Body:
+    """The body of a request that asks for an answer; Failure before it is read if the server takes none now."""
+    server.refuse_if_draining()
+    server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
+    return await Body.of(request)
+
+
+def sampling(
+    body: Body,
+    server: Server,
+    biases: Callable[[Body], dict[int, float]] | None = None,
+    stop: str = "stop",
+) -> dict[str, Any]:
+    """generate()'s options from members that OpenAI's and llama-server's clients send.
+
+    `biases` reads logit_bias; `stop`: what the API calls the texts that end an answer.
+    """
     options = dict(server.settings.sampling)
     ranges = {
         "temperature": (0, 100), "top_p": (0, 1), "min_p": (0, 1), "repeat_penalty": (0.01, 100),
@@ -60,7 +76,7 @@ def sampling(body: Body, server: Server, biases: Callable[[Body], dict[int, floa
     for name, (least, most) in ranges.items():
         if (value := body.number(name, least, most)) is not None:
             options[name] = value
-    if options["top_p"] == 0:  # the likeliest token alone
+    if options.get("top_p") == 0:  # the likeliest token alone
         options |= {"top_p": 1.0, "top_k": 1}
     if (top_k := body.integer("top_k", -1, _MOST_TOKENS)) is not None:
         options["top_k"] = max(top_k, 0)
@@ -68,7 +84,7 @@ def sampling(body: Body, server: Server, biases: Callable[[Body], dict[int, floa
         options["repeat_window"] = window if window >= 0 else _MOST_TOKENS
     if body.has("seed"):
         options["seed"] = seed(body)
-    options["stop"] = stops(body)
+    options["stop"] = stops(body, stop)
     options["logit_bias"] = (biases or _biases)(body) or None
     options["ignore_eos"] = body.flag("ignore_eos")
     return options
@@ -212,14 +228,33 @@ def _part(body: Body, place: str, part: object) -> str:
     return str(part["text"])
 
 
-def variables(body: Body, tools: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the chat template is given beside the messages."""
+def function_tool(name: str, description: str | None, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A tool as templates take it, in OpenAI's form."""
+    function: dict[str, Any] = {"name": name}
+    if description is not None:
+        function["description"] = description
+    if parameters is not None:
+        function["parameters"] = dict(parameters)
+    return {"type": "function", "function": function}
+
+
+def constrained(body: Body, name: str, kind: str, value: Any = None) -> dict[str, Any]:
+    """generate()'s options for an answer whose form the member `name` fixes.
+
+    kind  json_object; json_schema (value: the schema); call (value: the tools of which the answer must call one)
+    """
+    what = {"call": "must leave the choice to the model"}.get(kind, f"asks for {kind}, must ask for text")
+    body.refuse(name, f"{what}: this server cannot force the form of an answer")
+
+
+def variables(body: Body, tools: list[dict[str, Any]], effort: str | None = None) -> dict[str, Any]:
+    """What the chat template is given beside the messages. `effort`: where the API has it in another member."""
     names = body.inside("chat_template_kwargs")
     found = dict(names.members) if names else {}
     for name in ("messages", "add_generation_prompt"):
         if name in found:
             body.refuse(f"chat_template_kwargs.{name}", "cannot be set")
-    if (effort := body.text("reasoning_effort")) is not None:
+    if (effort := effort or body.text("reasoning_effort")) is not None:
         found.setdefault("reasoning_effort", effort)
         if effort == "none":
             found.setdefault("enable_thinking", False)
@@ -266,6 +301,29 @@ def ask_of(
     return made.with_seed(origin.seed if seed is None else seed)
 
 
+async def ask_chat(
+    request: Request,
+    body: Body,
+    served: Served,
+    messages: Sequence[Mapping[str, Any]],
+    names: Mapping[str, Any],
+    options: dict[str, Any],
+    bounds: Sequence[str],
+    begun: Sequence[int] = (),
+    origin: Origin | None = None,
+) -> Ask:
+    """The question of a chat.
+
+    `names`: the template's variables; `bounds`: the members that bound the answer; `begun`: the beginning of the answer
+    that a last message of the assistant is.
+    """
+    prompt, time = await chat_prompt(served, messages, names)
+    prompt += begun
+    n_tokens = max_tokens(body, bounds, None, served, len(prompt))
+    parser = partial(served.chat.parser, prompt, names.get("tools"))
+    return ask_of(request, body, served, prompt, n_tokens, options | {"template_time": time}, parser, origin)
+
+
 def choices(ask: Ask, n: int) -> list[Ask]:
     """n questions that differ in their seeds alone: each counts one up."""
     return [ask, *(_choice(ask, number) for number in range(1, n))]
@@ -291,8 +349,9 @@ def n_top_logprobs(body: Body) -> int | None:
 
 
 def ignored(body: Body, *more: str) -> dict[str, str]:
-    """The header that names what was accepted without effect."""
+    """The header that names what was accepted without effect. `more`: what is not among the body's own members."""
     names = [name for name in WITHOUT_EFFECT if body.members.get(name) is not None and name != "stream_options"]
     names += [name for name in body.unread() if name not in WITHOUT_EFFECT]
-    text = ", ".join(dict.fromkeys([*names, *more]))
-    return {"flyball-ignored": text.encode("ascii", "replace").decode()[:1000]} if text else {}
+    names += more
+    text = "".join(each if " " <= each <= "~" else "?" for each in ", ".join(dict.fromkeys(names))[:1000]).strip()
+    return {"flyball-ignored": text} if text else {}

@@ -69,9 +69,6 @@ class Records:
             request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
             self._later(lambda: self._project(ask.project).requests.begin(request))
 
-    def __len__(self) -> int:
-        return len(self._records)
-
     def keep(self, answering: Answering, result: Result) -> None:
         """Remember an answer under its id. An id that another answer has is not given to this one."""
         ask = answering.ask

@@ -25,6 +25,11 @@ def dumps(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
+def json_response(value: object, headers: Mapping[str, str]) -> Response:
+    """A whole response that repeats what a client has sent: whatever texts those are."""
+    return Response(dumps(value), media_type="application/json", headers=dict(headers))
+
+
 def event(data: object, name: str | None = None, identity: str | None = None) -> bytes:
     """One server-sent event."""
     lines = [f"id: {identity}\n" if identity else "", f"event: {name}\n" if name else ""]

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from .scripted_model import write_scripted_model
+
 WAIT = 120  # seconds, for neighbors that take the processors
 
 
@@ -93,3 +95,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 def server(start: Start) -> Running:
     """A server of the bundled model."""
     return start()
+
+
+@pytest.fixture(scope="module")
+def scripted(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    """A server of a model that thinks and calls a tool, or does neither."""
+    return start(write_scripted_model(tmp_path_factory.mktemp("models") / "scripted.gguf"))

@@ -30,9 +30,7 @@ MOST_INPUTS = 2048
 async def embeddings(request: Request) -> Response:
     """POST /v1/embeddings"""
     server = server_of(request)
-    server.refuse_if_draining()
-    server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
-    body = await Body.of(request)
+    body = await questions.body_of(request, server)
     body.refuse_all({"dimensions": "is not supported: vectors have the model's own size"})
     served = await server.models.get(body.text("model"))
     as_base64 = body.choice("encoding_format", ("float", "base64"), "float") == "base64"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -60,9 +59,7 @@ async def completions(request: Request) -> Response:
 
 async def read(request: Request, server: Server) -> Wanted:
     """The question of a request; Failure for what cannot be answered."""
-    server.refuse_if_draining()
-    server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
-    body = await Body.of(request)
+    body = await questions.body_of(request, server)
     body.refuse_all(_REFUSED)
     served = await server.models.get(body.text("model"))
     messages = questions.plain_messages(body)
@@ -74,15 +71,10 @@ async def read(request: Request, server: Server) -> Wanted:
     if options_of_stream and not stream:
         body.refuse("stream_options", "needs stream: true")
     messages, begun = questions.continued(body, served, messages)
-    prompt, now = await questions.chat_prompt(served, messages, questions.variables(body, tools))
-    prompt += begun
-    options["template_time"] = now
-    n_tokens = questions.max_tokens(
-        body, ("max_completion_tokens", "max_tokens", "n_predict"), None, served, len(prompt)
-    )
-    parser = partial(served.chat.parser, prompt, tools)
+    bounds = ("max_completion_tokens", "max_tokens", "n_predict")
     origin = Origin.of(request)
-    ask = questions.ask_of(request, body, served, prompt, n_tokens, options, parser, origin)
+    names = questions.variables(body, tools)
+    ask = await questions.ask_chat(request, body, served, messages, names, options, bounds, begun, origin)
     return Wanted(
         served,
         origin,

@@ -46,9 +46,7 @@ class Wanted:
 async def completions(request: Request) -> Response:
     """POST /v1/completions"""
     server = server_of(request)
-    server.refuse_if_draining()
-    server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
-    body = await Body.of(request)
+    body = await questions.body_of(request, server)
     body.refuse_all(_REFUSED)
     wanted = await _read(request, server, body)
     head = {
