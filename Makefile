@@ -13,7 +13,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run reliability test test-long cpp-test cpp-tests-binary clang sanitize fuzz tidy coverage \
+.PHONY: help run serve reliability test test-long cpp-test cpp-tests-binary clang sanitize fuzz tidy coverage \
   check lint lint-workflows types layering format efi image image-matrix \
   bench bench-peers bench-exactness parity wheel api picture reasons models clean \
   bench-tools release-tools reliability-tools
@@ -59,6 +59,9 @@ bench-tools release-tools reliability-tools: %-tools: $(PACKAGE) $(GROUP)-%.stam
 
 run: $(PACKAGE) ## build everything and generate from the bundled model
 	$(VENV)/bin/flyball run -p "Once upon a time" -n 120 --receipt build/receipt.json </dev/null
+
+serve: $(PACKAGE) $(GROUP)-serve.stamp ## serve a model over HTTP, and a page to chat; ARGS: models and flags
+	@$(VENV)/bin/flyball serve $(ARGS)
 
 reliability: reliability-tools ## whether it still holds: measure, judge, heal (ops/reliability has options)
 	@ops/reliability run --allow-insufficient-data
