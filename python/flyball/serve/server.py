@@ -53,7 +53,7 @@ class Server:
         self.settings = settings
         self.models = models
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
-        self.records = records or Records()
+        self.records = records if records is not None else Records()
         self.observe = Observer()
         self.exposition: Exposition | None = None  # made for the first reader of metrics
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
