@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -253,11 +254,14 @@ def _last(wanted: Wanted, answer: Answering) -> dict[str, Any]:
     result, times = answer.result, answer.times
     metrics = result.metrics
     waited = (times.begun or times.asked) - times.asked
+<<<<<<< ours
     now = times.tokens[-1] if times.tokens else times.asked
+=======
+>>>>>>> theirs
     last = _said(wanted.is_chat, "") | {
         "done": True,
         "done_reason": answers.finish_reason(result),
-        "total_duration": _ns(now - times.asked),
+        "total_duration": _ns(time.monotonic() - times.asked),
         "load_duration": _ns(waited),
         "prompt_eval_count": len(result.prompt),
         "prompt_eval_duration": _ns(metrics.prefill.seconds),
