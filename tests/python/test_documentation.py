@@ -181,5 +181,9 @@ def test_the_map_names_what_there_is() -> None:
     for path, functions in rows:
         source = (ROOT / path).read_text()
         for function in re.findall(r"`([^`]+)`", functions):
-            pattern = rf"^def {function}\(" if path.endswith(".py") else rf"^[\w:<>*&\[\] ]+ \*?&?{function}\("
+            pattern = rf"^[\w:<>*&\[\] ]+ \*?&?{function}\("
+            if path.endswith(".py"):
+                *kind, name = function.split(".")
+                inside = rf"class {kind[0]}\b[\s\S]*?^    " if kind else ""
+                pattern = rf"^{inside}(?:async )?def {name}\("
             assert re.search(pattern, source, re.MULTILINE), f"{path} has no {function}"

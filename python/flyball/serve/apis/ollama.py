@@ -254,10 +254,6 @@ def _last(wanted: Wanted, answer: Answering) -> dict[str, Any]:
     result, times = answer.result, answer.times
     metrics = result.metrics
     waited = (times.begun or times.asked) - times.asked
-<<<<<<< ours
-    now = times.tokens[-1] if times.tokens else times.asked
-=======
->>>>>>> theirs
     last = _said(wanted.is_chat, "") | {
         "done": True,
         "done_reason": answers.finish_reason(result),
