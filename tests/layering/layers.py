@@ -66,7 +66,7 @@ PYTHON_ROWS = (
 )
 PYTHON_ORDERED = {
     "engine": (
-        ("adapter", "messages", "model_file", "packed_copies", "receipt"),
+        ("adapter", "call_grammar", "messages", "model_file", "packed_copies", "receipt"),
         ("options",),
         ("results",),
         ("asynchronous", "batching"),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from . import readers
+from . import readers, writings
 from .forms import CONTENT, REASONING, CallForm, Channels, NamedReader, Route, Tagged, Thinking
 from .parser import AnswerParser, ChannelParser, TaggedParser
 from .parts import ToolCall
@@ -342,7 +343,7 @@ def format_of(template: str) -> Tagged | Channels:
     if isinstance(found, Channels):
         return found
     thinking = tuple(each for each in _THINKING if _mentions(template, each))
-    return Tagged(found.name, found.calls, found.thinking + thinking, found.drops, found.call_drops)
+    return replace(found, thinking=found.thinking + thinking, writing=writings.of(found.name, template))
 
 
 def _mentions(template: str, thinking: Thinking) -> bool:

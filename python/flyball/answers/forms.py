@@ -46,14 +46,33 @@ class CallForm:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """How an answer that must call tools is written, so that the format's reader finds the calls.
+
+    call       the texts before a tool's name, between name and arguments, and after them; {{number}}: any number
+    between    the text between two calls; None: an answer has one call
+    around     the texts around all calls
+    argument   the texts before an argument's name, between name and value, and after it; {{string}}: whether the value
+               is a text. None: the arguments are JSON
+    """
+
+    call: tuple[str, str, str]
+    between: str | None = ""
+    around: tuple[str, str] = ("", "")
+    argument: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Tagged:
-    """A format of tags. `drops`: those around the text for the user; `call_drops`: those around calls."""
+    """A format of tags. `drops`: those around the text for the user; `call_drops`: those around calls; `writing`: how
+    calls can be forced."""
 
     name: str
     calls: tuple[CallForm, ...] = ()
     thinking: tuple[Thinking, ...] = ()
     drops: tuple[str, ...] = ()
     call_drops: tuple[str, ...] = ()
+    writing: Writing | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:

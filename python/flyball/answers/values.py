@@ -43,7 +43,7 @@ class Types:
 
     def value(self, tool: str, parameter: str, text: str, typed: bool = False) -> Any:
         """The value of a parameter's text. `typed`: the model says that it is no text."""
-        kinds = set(_kinds(self._parameters.get(tool, {}).get(parameter), 0)) - ({"string"} if typed else set())
+        kinds = set(kinds_of(self._parameters.get(tool, {}).get(parameter), 0)) - ({"string"} if typed else set())
         if not kinds:
             return self.guess(text)
         if kinds == {"string"}:
@@ -67,7 +67,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _kinds(schema: object, depth: int) -> Iterator[str]:
+def kinds_of(schema: object, depth: int) -> Iterator[str]:
     """The names of types in a schema; none if it does not say."""
     if not isinstance(schema, Mapping) or depth > 8:
         return
@@ -75,7 +75,7 @@ def _kinds(schema: object, depth: int) -> Iterator[str]:
     yield from [kinds] if isinstance(kinds, str) else [each for each in kinds or () if isinstance(each, str)]
     for word in ("anyOf", "oneOf", "allOf"):
         for each in schema.get(word) or ():
-            yield from _kinds(each, depth + 1)
+            yield from kinds_of(each, depth + 1)
     if kinds is None:
         for value in [*(schema.get("enum") or ()), *([schema["const"]] if "const" in schema else [])]:
             yield "string" if isinstance(value, str) else "other"

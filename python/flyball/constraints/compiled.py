@@ -22,17 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# The following are part of what a receipt's constraint means.
-_WHITESPACE = r"(\x20|\r?\n[\x20\t]{0,32})"  # as JSON is written; unbounded, a model can go on with it for ever
-_BETWEEN = r"/[ \t\r\n]{1,8}/"  # after thoughts
-_JSON = {
-    "whitespace_pattern": _WHITESPACE,
-    "whitespace_flexible": True,
-    "coerce_one_of": False,
-    "lenient": False,
-    "item_separator": ",",
-    "key_separator": ":",
-}
+_BETWEEN = r"/[ \t\r\n]{1,8}/"  # after thoughts; part of what a receipt's constraint means
 _KEPT = 32  # compiled constraints
 _MOST_TRIES = 200  # of finding the part of a schema that is at fault
 _ONE_OF = "oneOf is not supported where more than one of its schemas may hold; use anyOf"
@@ -97,7 +87,8 @@ class Compiler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what is kept
+        self._compiling = threading.Lock()
         self._kept: OrderedDict[Constraint, Compiled] = OrderedDict()
         self._tokens: Tokens | None = None
         self._tokenizer: Any = None
@@ -105,17 +96,26 @@ class Compiler:
     def compile(self, constraint: Constraint) -> Compiled:
         """Raises InvalidArgument or Unsupported for what cannot be guaranteed, and for a library that is not here."""
         library.check(constraint.library)
-        with self._lock:
-            if constraint in self._kept:
-                self._kept.move_to_end(constraint)
-                return self._kept[constraint]
+        if (found := self._find(constraint)) is not None:
+            return found
+        with self._compiling:
+            if (found := self._find(constraint)) is not None:
+                return found
             if self._tokenizer is None:  # seconds, for a large vocabulary
                 self._tokens = Tokens(self._core)
                 self._tokenizer = self._tokens.tokenizer()
-            made = self._kept[constraint] = self._compile(constraint)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            made = self._compile(constraint)
+            with self._lock:
+                self._kept[constraint] = made
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
         return made
+
+    def _find(self, constraint: Constraint) -> Compiled | None:
+        with self._lock:
+            if constraint in self._kept:
+                self._kept.move_to_end(constraint)
+            return self._kept.get(constraint)
 
     def _compile(self, constraint: Constraint) -> Compiled:
         assert self._tokens is not None  # compile() made them
@@ -174,7 +174,7 @@ def _body(kind: str, text: str) -> dict[str, Any]:
     if kind in ("json_schema", "json_object"):
         wanted = {"type": "object"} if kind == "json_object" else schema.parse(text)
         schema.check(wanted)
-        return {"json_schema": wanted | {"x-guidance": _JSON}}
+        return {"json_schema": wanted | {"x-guidance": schema.WRITTEN}}
     if kind == "gbnf":
         return {"lark_grammar": _from_gbnf(text)}
     if kind == "lark":

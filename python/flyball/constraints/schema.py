@@ -26,7 +26,7 @@ _REFUSED = frozenset({
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _SINGLE = ("items", "additionalItems", "additionalProperties")
-_ASSERTIONS = frozenset({
+ASSERTIONS = frozenset({
     "type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength",
     "minLength", "pattern", "format", "maxItems", "minItems", "maxProperties", "minProperties", "required", "$ref",
 }).union(_REFUSED, _MAPS, _LISTS, _SINGLE)  # fmt: skip
@@ -36,7 +36,16 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace("$", "")
 
 
-_SPELLED = {_plain(name): name for name in sorted(_ASSERTIONS)}
+# Part of what a receipt's constraint means: unbounded white space, a model could go on with for ever.
+WRITTEN = {
+    "whitespace_pattern": r"(\x20|\r?\n[\x20\t]{0,32})",  # as JSON is written
+    "whitespace_flexible": True,
+    "coerce_one_of": False,
+    "lenient": False,
+    "item_separator": ",",
+    "key_separator": ":",
+}
+_SPELLED = {_plain(name): name for name in sorted(ASSERTIONS)}
 
 
 def canonical(schema: Mapping[str, Any] | str | bool) -> str:
@@ -59,6 +68,13 @@ def canonical(schema: Mapping[str, Any] | str | bool) -> str:
             raise
         raise InvalidArgument(_WHERE, f"is not JSON: {error}") from None
     return text
+
+
+def in_grammar(text: str) -> str:
+    """A schema's JSON text as `%json` takes it, checked, and with white space as answers have it."""
+    schema = parse(text)
+    check(schema)
+    return json.dumps(schema | {"x-guidance": WRITTEN}, ensure_ascii=False, separators=(",", ":"))
 
 
 def parse(text: str) -> Any:
@@ -94,7 +110,7 @@ def check(schema: Any, path: str = "$") -> None:
         place = member(path, key)
         if key in _REFUSED:
             raise Unsupported(_WHERE, f"{place}: keyword is not supported")
-        if key not in _ASSERTIONS and (meant := _SPELLED.get(_plain(key))) not in (None, "nullable", "x-guidance"):
+        if key not in ASSERTIONS and (meant := _SPELLED.get(_plain(key))) not in (None, "nullable", "x-guidance"):
             raise InvalidArgument(_WHERE, f"{place}: is no keyword of JSON Schema; {meant!r} is")
         if key == "$schema" and (not isinstance(value, str) or value.rstrip("#") not in _DRAFTS):
             raise Unsupported(_WHERE, f"{place}: is {value!r}; draft-06 to 2020-12 are supported")

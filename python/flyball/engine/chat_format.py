@@ -10,6 +10,7 @@ from ..errors import InvalidArgument, Unsupported, VerificationError
 from ..pickling import Unpicklable
 
 if TYPE_CHECKING:
+    from ..answers.forms import Tagged
     from ..answers.parser import AnswerParser
     from ..answers.symbols import Vocabulary
     from ..constraints.constraint import Constraint
@@ -77,6 +78,51 @@ class ChatFormat(Unpicklable):
 
         Raises Unsupported for formats whose answers are messages with headers.
         """
+        form = self._form()
+        if not form.thinking or constraint.parts()[0] is not None:
+            return constraint
+        tail = self._tail(prompt).rstrip()
+        opened = [each for each in form.thinking if tail.endswith(each.open.rstrip())]
+        tags = (opened or form.thinking[:1])[-1]
+        return constraint.after_thinking(tags.open, tags.close, bool(opened))
+
+    def calls(
+        self, tools: Sequence[Mapping[str, Any]], *, one: bool = False, otherwise: str | None = None
+    ) -> Constraint:
+        """The constraint of an answer that calls one of these tools, in the format's own writing.
+
+        one        at most one call
+        otherwise  the text of a JSON Schema: the answer may be this instead
+
+        Raises Unsupported for formats whose calls cannot be forced, and for parameters that cannot be guaranteed.
+        """
+        from ..constraints.constraint import Constraint
+        from .call_grammar import call_grammar
+
+        _check(tools)
+        form = self._form()
+        if form.writing is None:
+            raise Unsupported("tools", f"cannot be forced in the answers of this model, whose format is {form.name!r}")
+        return Constraint.lark(call_grammar(form.writing, tools, self._vocabulary.controls, one, otherwise))
+
+    def call_ends(self) -> tuple[list[int], list[str]]:
+        """The tokens and the texts that end a call: with them among what ends an answer, it has one call at most. Both
+        are empty where the format has none."""
+        from ..answers.formats import format_of
+        from ..answers.forms import Tagged
+
+        form = format_of(self.template.source)
+        if not isinstance(form, Tagged) or form.writing is None:
+            return [], []
+        tokens = {text: token for token, text in self._vocabulary.controls.items()}
+        ending = form.writing.call[2]  # of one call; some formats have a list between their tags
+        closes = dict.fromkeys(close for call in form.calls for close in call.closes if close in ending)
+        if any(text in close and text != close for close in closes for text in tokens if text):
+            return [], []  # partly a control token
+        return [tokens[each] for each in closes if each in tokens], [each for each in closes if each not in tokens]
+
+    def _form(self) -> Tagged:
+        """The format of answers; raises Unsupported for messages with headers."""
         from ..answers.formats import format_of
         from ..answers.forms import Channels
 
@@ -84,12 +130,7 @@ class ChatFormat(Unpicklable):
         if isinstance(form, Channels):
             what = f"cannot be put into an answer in the format {form.name!r}, whose messages have headers"
             raise Unsupported("constraint", what)
-        if not form.thinking or constraint.parts()[0] is not None:
-            return constraint
-        tail = self._tail(prompt).rstrip()
-        opened = [each for each in form.thinking if tail.endswith(each.open.rstrip())]
-        tags = (opened or form.thinking[:1])[-1]
-        return constraint.after_thinking(tags.open, tags.close, bool(opened))
+        return form
 
     def _tail(self, prompt: Sequence[int]) -> str:
         """The end of a prompt's text, which may open the model's thoughts."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..answers.symbols import Vocabulary
+    from ..constraints.constraint import Constraint
     from ..templates.template import ChatTemplate
     from .chat import Chat
     from .chat_format import ChatFormat
@@ -330,6 +331,13 @@ class Model(Together):
         finally:
             self._keep_session(session)
         return request
+
+    def compile(self, constraint: Constraint) -> None:
+        """Compile a constraint ahead of its first answer; takes seconds for a model's first one.
+
+        Raises InvalidArgument or Unsupported for what cannot be guaranteed, with the place.
+        """
+        self._handle.constraints.compile(constraint)
 
     def request_key(
         self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]

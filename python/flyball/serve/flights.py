@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..engine.results import Piece, Result
 from ..errors import VerificationError
+from . import constraining
 from .failures import Failure
 from .queue import Ticket
 
@@ -109,6 +110,7 @@ class Flight:
         options = ask.options | {"prefix_root": self._server.prefix_root(ask.project)}
         if ask.deadline is not None:
             options["deadline"] = max(0.0, ask.deadline - (time.monotonic() - self.asked))
+        await constraining.ready(ask)
         try:
             async with ask.served.model.astream(ask.prompt, ask.max_tokens, known=known, **options) as stream:
                 async for piece in stream:

@@ -29,6 +29,7 @@ class Served:
     model: Model
     n_running: int = 0
     used: float = field(default_factory=time.monotonic)
+    compiling: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of constraints
 
     @cached_property
     def context(self) -> int:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from ..engine.messages import now
 from ..errors import Error
 from ..store.store import DEFAULT_PROJECT
+from . import constraining
 from .answering import Ask
 from .bodies import Body, kind
 from .failures import Failure
@@ -22,6 +23,7 @@ from .resuming import Origin
 
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
+    from .constraining import Form
     from .models import Served
     from .server import Server
 
@@ -238,15 +240,6 @@ def function_tool(name: str, description: str | None, parameters: Mapping[str, A
     return {"type": "function", "function": function}
 
 
-def constrained(body: Body, name: str, kind: str, value: Any = None) -> dict[str, Any]:
-    """generate()'s options for an answer whose form the member `name` fixes.
-
-    kind  json_object; json_schema (value: the schema); call (value: the tools of which the answer must call one)
-    """
-    what = {"call": "must leave the choice to the model"}.get(kind, f"asks for {kind}, must ask for text")
-    body.refuse(name, f"{what}: this server cannot force the form of an answer")
-
-
 def variables(body: Body, tools: list[dict[str, Any]], effort: str | None = None) -> dict[str, Any]:
     """What the chat template is given beside the messages. `effort`: where the API has it in another member."""
     names = body.inside("chat_template_kwargs")
@@ -259,13 +252,6 @@ def variables(body: Body, tools: list[dict[str, Any]], effort: str | None = None
         if effort == "none":
             found.setdefault("enable_thinking", False)
     return found | ({"tools": tools} if tools else {})
-
-
-def constraint(body: Body, names: Sequence[str]) -> None:
-    """The constraint that one of these members asks for; Failure 400, for an answer without it would be another one."""
-    for name in names:
-        if body.get(name) not in (None, "", {}):
-            body.refuse(name, "is not supported yet: answers are not constrained")
 
 
 def ask_of(
@@ -311,13 +297,17 @@ async def ask_chat(
     bounds: Sequence[str],
     begun: Sequence[int] = (),
     origin: Origin | None = None,
+    form: Form | None = None,
 ) -> Ask:
-    """The question of a chat.
+    """The question of a chat, whose answer must have a form.
 
     `names`: the template's variables; `bounds`: the members that bound the answer; `begun`: the beginning of the answer
     that a last message of the assistant is.
     """
+    if form is not None and begun:
+        body.refuse("continue_final_message", f"does not go with {form.param}: only the rest would have that form")
     prompt, time = await chat_prompt(served, messages, names)
+    options = await constraining.options(options, form, served, prompt)
     prompt += begun
     n_tokens = max_tokens(body, bounds, None, served, len(prompt))
     parser = partial(served.chat.parser, prompt, names.get("tools"))

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...engine.results import Result
-from .. import answers, questions
+from .. import answers, constraining, questions
 from ..answering import Answering, Ask
 from ..blocks import Block, Blocks, Step
 from ..bodies import Body
@@ -32,7 +32,7 @@ class Conversation:
 
     messages: list[dict[str, Any]]
     names: dict[str, Any]
-    options: dict[str, Any]
+    form: constraining.Form | None
     ignored: list[str]
 
 
@@ -44,10 +44,15 @@ async def messages(request: Request) -> Response:
     if not body.has("max_tokens"):
         body.refuse("max_tokens", "is missing: it bounds the answer")
     read = _read(request, body)
-    options = questions.sampling(body, server, stop="stop_sequences") | read.options
+    options = questions.sampling(body, server, stop="stop_sequences")
     stream = body.flag("stream")
-    ask = await questions.ask_chat(request, body, served, read.messages, read.names, options, ("max_tokens",))
-    headers = {**questions.ignored(body, *read.ignored), "request-id": request_id(ask.id)}
+    ask = await questions.ask_chat(
+        request, body, served, read.messages, read.names, options, ("max_tokens",), form=read.form
+    )
+    headers = {
+        **questions.ignored(body, *read.ignored, *constraining.ignored(read.form, served)),
+        "request-id": request_id(ask.id),
+    }
     if stream:
         chunks = _events(server, ask)
         return await streamed(
@@ -81,7 +86,7 @@ def _read(request: Request, body: Body) -> Conversation:
     """The conversation of a request; Failure for what cannot be answered."""
     plain = turns.messages(body)
     tools, ignored = turns.tools(body)
-    options: dict[str, Any] = {}
+    forced: list[Mapping[str, Any]] = []
     choice = body.inside("tool_choice")
     match choice.text("type") if choice else "auto":
         case "auto":
@@ -90,16 +95,16 @@ def _read(request: Request, body: Body) -> Conversation:
             tools = []
         case "any" | "tool":
             assert choice is not None
-            name = choice.text("name")
-            forced = [tool for tool in tools if name is None or tool["function"]["name"] == name]
-            if not forced:
-                body.refuse("tool_choice", "names no tool that is there")
-            options = questions.constrained(body, "tool_choice", "call", forced)
+            name = choice.text("name") if choice.text("type") == "tool" else None
+            if name is None and choice.text("type") == "tool":
+                body.refuse("tool_choice.name", "is missing; it names the tool")
+            forced = constraining.named(body, tools, name)
         case _:
             body.refuse("tool_choice.type", "must be auto, none, any or tool")
     config = body.inside("output_config")
     effort = config.text("effort") if config else None
-    options |= _format(body, config)
+    one = choice is not None and choice.flag("disable_parallel_tool_use")
+    form = constraining.calling(_format(body, config), tools, forced, one)
     names = questions.variables(body, tools, effort)
     thinking = body.inside("thinking")
     if thinking is not None:
@@ -108,17 +113,17 @@ def _read(request: Request, body: Body) -> Conversation:
         ignored += inner.unread() if inner else []
     ignored += ["anthropic-beta"] if "anthropic-beta" in request.headers else []
     ignored += ["?" + name for name in request.query_params]
-    return Conversation(plain, names, options, ignored)
+    return Conversation(plain, names, form, ignored)
 
 
-def _format(body: Body, config: Body | None) -> dict[str, Any]:
-    """generate()'s options for an answer that must be JSON. Older clients name the form in the body itself."""
+def _format(body: Body, config: Body | None) -> constraining.Form | None:
+    """The form of an answer that must be JSON. Older clients name it in the body itself."""
     for place, inner in (("output_config.format", config), ("output_format", body)):
         form = inner.inside(place.rpartition(".")[2]) if inner else None
         if form is not None:
             kind = form.choice("type", ("json_schema",), "json_schema")
-            return questions.constrained(body, place, kind, form.get("schema"))
-    return {}
+            return constraining.of_schema(body, place, kind, form.get("schema"))
+    return None
 
 
 # ---------------------------------------------------------------- answer
@@ -155,6 +160,8 @@ def _message(ask: Ask, content: list[dict[str, Any]], usage: Mapping[str, int]) 
 def _ending(answer: Answering, blocks: list[Block]) -> dict[str, str | None]:
     """Why the answer ended. `flyball.stop_reason` has our word."""
     reason, text = answer.result.stop_reason, answers.stop_text(answer)
+    if text is not None and blocks and blocks[-1].call and text in answer.ask.served.chat.call_ends()[1]:
+        text = None  # no stop text of the client's: the answer shall end with its first call
     if text is not None:
         word = "stop_sequence"
     elif reason in answers.STOPPED:

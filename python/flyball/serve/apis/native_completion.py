@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...engine.results import Piece, Result
-from .. import answers, questions
+from .. import answers, constraining, questions
 from ..answering import Answering, Ask, check
 from ..bodies import Body, kind
 from ..models import Served
@@ -82,9 +82,9 @@ async def completion(request: Request) -> Response:
 async def _read(request: Request, server: Server, body: Body) -> Wanted:
     body.refuse_all(_REFUSED)
     _refuse_samplers(body)
-    questions.constraint(body, ("grammar", "json_schema"))
     served = await server.models.get(body.text("model"))
     options = questions.sampling(body, server, partial(biases, served))
+    options = await constraining.options(options, constraining.of_llama(body), served)
     options["top_logprobs"] = n_top = body.integer("n_probs", 0, _MOST_PROBABILITIES, 0) or 0
     name = next((name for name in ("n_predict", "max_tokens") if body.has(name)), "n_predict")
     n_predict = body.integer(name, -2, 2**31 - 1, server.settings.max_tokens)
@@ -219,6 +219,7 @@ def _final(wanted: Wanted, number: int, answer: Answering, tokens: bool) -> dict
 
 def settings(served: Served, options: dict[str, Any], n_predict: int, seed: int | None) -> dict[str, Any]:
     """generate()'s options under llama-server's names."""
+    constraint = options.get("constraint")
     biased = dict(options.get("logit_bias") or {})
     if options.get("ignore_eos"):
         biased |= dict.fromkeys(served.end_tokens, -math.inf)
@@ -240,7 +241,7 @@ def settings(served: Served, options: dict[str, Any], n_predict: int, seed: int 
         "logit_bias": [
             {"token": token, "bias": bias if math.isfinite(bias) else None} for token, bias in biased.items()
         ],
-        "grammar": "",
+        "grammar": constraint.text if constraint is not None and constraint.kind == "gbnf" else "",
         "adaptive_decay": 0.0,
     } | {name: neutral[0] for name, neutral in _NEUTRAL.items()}
 

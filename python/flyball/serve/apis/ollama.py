@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ...answers.parts import Delta, ToolCall
 from ...errors import InvalidArgument
-from .. import answers, questions
+from .. import answers, constraining, questions
 from ..answering import Answering, Ask
 from ..bodies import Body, kind
 from ..models import Served
@@ -25,10 +25,11 @@ from ..questions import server_of
 from ..server import Server
 from ..streams import dumps, streamed, until_gone
 from .ollama_options import Options, begin, keep_alive, read_options
-from .openai_chat import read_tools
+from .openai_chat import one_call, read_tools
 
 if TYPE_CHECKING:
     from ...answers.parser import AnswerParser
+    from ..constraining import Form
 
 _LEVELS = ("low", "medium", "high", "max")
 _REFUSED = {
@@ -58,11 +59,12 @@ async def chat(request: Request) -> Response:
     if not listed:
         return _loaded(served, body, is_chat=True)
     messages = [_message(body, number, message) for number, message in enumerate(listed)]
-    tools = read_tools(body)
+    tools, forced = read_tools(body)
+    form = constraining.calling(constraining.of_ollama(body), tools, forced, one_call(body))
     options = read_options(body, served, server_of(request))
     variables = _thinking(body, served) | ({"tools": tools} if tools else {})
     prompt, now = await questions.chat_prompt(served, messages, variables)
-    ask = _ask(request, body, served, prompt, options, now, partial(served.chat.parser, prompt, tools))
+    ask = await _ask(request, body, served, prompt, options, now, partial(served.chat.parser, prompt, tools), form)
     return await _answer(request, _wanted(body, ask, options, is_chat=True, remembers=False))
 
 
@@ -80,7 +82,7 @@ async def generate(request: Request) -> Response:
     else:
         prompt, now = await _turn(body, served)
         parser = partial(served.chat.parser, prompt)
-    ask = _ask(request, body, served, prompt, options, now, parser)
+    ask = await _ask(request, body, served, prompt, options, now, parser, constraining.of_ollama(body))
     return await _answer(request, _wanted(body, ask, options, is_chat=False, remembers=not raw))
 
 
@@ -132,7 +134,7 @@ def _thinking(body: Body, served: Served) -> dict[str, Any]:
     return {"enable_thinking": bool(think)} | ({"reasoning_effort": think} if isinstance(think, str) else {})
 
 
-def _ask(
+async def _ask(
     request: Request,
     body: Body,
     served: Served,
@@ -140,9 +142,11 @@ def _ask(
     options: Options,
     now: str,
     parser: Callable[[], AnswerParser] | None,
+    form: Form | None,
 ) -> Ask:
     top = questions.n_top_logprobs(body)
     values = options.values | {"top_logprobs": top or 0, "template_time": now}
+    values = await constraining.options(values, form, served, prompt if parser else None)
     n_tokens = options.n_predict or max(1, served.context - len(prompt) + 1)
     return questions.ask_of(request, body, served, prompt, n_tokens, values, parser)
 

@@ -46,7 +46,6 @@ async def begin(request: Request) -> tuple[Body, Served]:
 
 def read_options(body: Body, served: Served, server: Server) -> Options:
     """The member `options`; Failure for what cannot be honored and would change the answer."""
-    questions.constraint(body, ("format",))
     inner = body.inside("options") or Body({}, "options.")
     check_context(inner, served)
     for name, neutral in _NEUTRAL.items():

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...answers.parts import Delta, ToolCall
-from .. import answers, questions
+from .. import answers, constraining, questions
 from ..answering import Answering, Ask
 from ..bodies import Body
 from ..models import Served
@@ -63,7 +63,8 @@ async def read(request: Request, server: Server) -> Wanted:
     body.refuse_all(_REFUSED)
     served = await server.models.get(body.text("model"))
     messages = questions.plain_messages(body)
-    tools = read_tools(body)
+    tools, forced = read_tools(body)
+    form = constraining.calling(constraining.of_openai(body), tools, forced, one_call(body))
     options = questions.sampling(body, server)
     top = questions.n_top_logprobs(body)
     options["top_logprobs"] = top or 0
@@ -74,7 +75,7 @@ async def read(request: Request, server: Server) -> Wanted:
     bounds = ("max_completion_tokens", "max_tokens", "n_predict")
     origin = Origin.of(request)
     names = questions.variables(body, tools)
-    ask = await questions.ask_chat(request, body, served, messages, names, options, bounds, begun, origin)
+    ask = await questions.ask_chat(request, body, served, messages, names, options, bounds, begun, origin, form)
     return Wanted(
         served,
         origin,
@@ -84,12 +85,17 @@ async def read(request: Request, server: Server) -> Wanted:
         logprobs=top is not None,
         timings=body.flag("timings_per_token"),
         verbose=body.flag("verbose"),
-        headers=questions.ignored(body),
+        headers=questions.ignored(body, *constraining.not_strict(tools, forced), *constraining.ignored(form, served)),
     )
 
 
-def read_tools(body: Body) -> list[dict[str, Any]]:
-    """The tools that the model may call; none with tool_choice "none"."""
+def one_call(body: Body) -> bool:
+    """Whether an answer may have one call alone."""
+    return not body.flag("parallel_tool_calls", True)
+
+
+def read_tools(body: Body) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+    """The tools that the model may call, none with tool_choice "none"; and those of which it must call one."""
     tools = body.items("tools")
     for number, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, dict) else None
@@ -97,11 +103,16 @@ def read_tools(body: Body) -> list[dict[str, Any]]:
             body.refuse(f"tools[{number}]", "must be {type: function, function: {name, parameters}}")
     choice = body.get("tool_choice", "auto")
     if choice == "none":
-        return []
-    body.flag("parallel_tool_calls", True)
-    if choice != "auto":
-        body.refuse("tool_choice", "must be auto or none")
-    return tools
+        return [], []
+    if choice == "auto":
+        return tools, []
+    if choice == "required":
+        return tools, constraining.named(body, tools, None)
+    function = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
+        body.refuse("tool_choice", "must be auto, none, required or {type: function, function: {name}}")
+    return tools, constraining.named(body, tools, name)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ...engine.results import Score, TopLogprob
 from ...errors import Error
-from .. import answers, questions
+from .. import answers, constraining, questions
 from ..answering import Answering, Ask, check
 from ..bodies import Body
 from ..failures import Failure
@@ -78,6 +78,7 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
         body.refuse("best_of", "must be n: this server gives every answer that it computes")
     top = body.integer("logprobs", 0, _MOST_LOGPROBS)
     options["top_logprobs"] = top or 0
+    options = await constraining.options(options, constraining.of_openai(body), served)
     echo = body.flag("echo")
     score_only = echo and body.get("max_tokens") == 0
     asks: list[Ask] = []

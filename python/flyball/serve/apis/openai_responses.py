@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .. import answers, questions
+from .. import answers, constraining, questions
 from ..answering import Answering, Ask
 from ..blocks import Block, Blocks, Step
 from ..bodies import Body
@@ -66,12 +66,13 @@ async def _read(request: Request, server: Server) -> Wanted:
     text = body.inside("text")
     reasoning = body.inside("reasoning")
     effort = reasoning.text("effort") if reasoning else None
-    options = questions.sampling(body, server) | forced | _format(body, text)
+    options = questions.sampling(body, server)
+    one = not body.flag("parallel_tool_calls", True)
+    kind, form = _format(body, text)
+    form = constraining.calling(form, [] if choice == "none" else tools, forced, one)
     names = questions.variables(body, [] if choice == "none" else tools, effort)
     stream = body.flag("stream")
-    if not body.flag("parallel_tool_calls", True):
-        ignored.append("parallel_tool_calls")
-    ask = await questions.ask_chat(request, body, served, messages, names, options, ("max_output_tokens",))
+    ask = await questions.ask_chat(request, body, served, messages, names, options, ("max_output_tokens",), form=form)
     for inner in (text, reasoning):
         ignored += inner.unread() if inner else []
     metadata = body.members.get("metadata")
@@ -85,18 +86,18 @@ async def _read(request: Request, server: Server) -> Wanted:
         "instructions": body.text("instructions"),
         "max_output_tokens": body.integer("max_output_tokens", -1, 2**31 - 1),
         "metadata": metadata if _is_metadata(metadata) else {},
-        "parallel_tool_calls": True,
+        "parallel_tool_calls": not one,
         "previous_response_id": None,
         "reasoning": {"effort": effort if effort in _EFFORTS else None, "summary": None},
         "store": False,
         "temperature": options.get("temperature"),
-        "text": {"format": {"type": "text"}},
-        "tool_choice": choice,
-        "tools": [_tool(tool["function"]) for tool in tools],
+        "text": {"format": kind},
+        "tool_choice": body.get("tool_choice", "auto"),
+        "tools": [_tool(tool["function"], tool in forced) for tool in tools],
         "top_p": options.get("top_p"),
         "truncation": "disabled",
     }
-    return Wanted(ask, head, stream, questions.ignored(body, *ignored))
+    return Wanted(ask, head, stream, questions.ignored(body, *ignored, *constraining.ignored(form, served)))
 
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # others are between client and template
@@ -106,31 +107,32 @@ def _is_metadata(given: object) -> bool:
     return isinstance(given, dict) and all(isinstance(value, str) for value in given.values())
 
 
-def _choice(body: Body, tools: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """auto, none or required, and generate()'s options for a call that is forced."""
+def _choice(body: Body, tools: list[dict[str, Any]]) -> tuple[str, list[Mapping[str, Any]]]:
+    """auto, none or required, and the tools of which the answer must call one."""
     given = body.get("tool_choice", "auto")
     if given in ("auto", "none"):
-        return given, {}
+        return given, []
     name = given.get("name") if isinstance(given, dict) and given.get("type") == "function" else None
     if given != "required" and not isinstance(name, str):
         body.refuse("tool_choice", "must be auto, none, required or {type: function, name}")
-    forced = [tool for tool in tools if name is None or tool["function"]["name"] == name]
-    if not forced:
-        body.refuse("tool_choice", "names no function that is there")
-    return "required", questions.constrained(body, "tool_choice", "call", forced)
+    return "required", constraining.named(body, tools, name)
 
 
-def _format(body: Body, text: Body | None) -> dict[str, Any]:
-    """generate()'s options for an answer that must be JSON."""
-    form = text.inside("format") if text else None
-    if form is None or (kind := form.choice("type", ("text", "json_object", "json_schema"), "text")) == "text":
-        return {}
-    return questions.constrained(body, "text.format", kind, form.get("schema"))
+def _format(body: Body, text: Body | None) -> tuple[dict[str, Any], constraining.Form | None]:
+    """The text's format as responses tell it, and the form of an answer that must be JSON."""
+    given = text.inside("format") if text else None
+    if given is None or (kind := given.choice("type", ("text", "json_object", "json_schema"), "text")) == "text":
+        return {"type": "text"}, None
+    form = constraining.of_schema(body, "text.format", kind, given.get("schema"))
+    if kind == "json_object":
+        return {"type": kind}, form
+    name = given.text("name", "answer")
+    return {"type": kind, "name": name, "schema": given.get("schema"), "strict": True}, form
 
 
-def _tool(function: dict[str, Any]) -> dict[str, Any]:
-    """A function as responses tell it. `strict`: nothing here forces its arguments."""
-    return {"type": "function", "strict": False, "parameters": None, "description": None} | function
+def _tool(function: dict[str, Any], forced: bool) -> dict[str, Any]:
+    """A function as responses tell it. `strict`: its arguments are held to their schema."""
+    return {"type": "function", "strict": forced, "parameters": None, "description": None} | function
 
 
 # ---------------------------------------------------------------- answer
