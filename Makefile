@@ -13,7 +13,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve reliability test test-long cpp-test cpp-tests-binary clang sanitize fuzz tidy coverage \
+.PHONY: help run serve reliability test test-long clients cpp-test cpp-tests-binary clang sanitize fuzz tidy coverage \
   check lint lint-workflows types layering format efi image image-matrix \
   bench bench-peers bench-exactness parity wheel api picture reasons models clean \
   bench-tools release-tools reliability-tools
@@ -85,6 +85,9 @@ test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: e
 	$(VENV)/bin/python -m tests.python.templates.template_matrix
 	$(if $(GENERATED),! $(VENV)/bin/python -c 'import llama_cpp' || $(VENV)/bin/python -m tests.golden.generated $(GENERATED))
 	$(SOAK) $(VENV)/bin/python -m pytest -n $(JOBS) -m soak
+
+clients: $(PACKAGE) $(GROUP)-test.stamp ## clients of several versions, each in an environment of its own, on a real server; NAMES="openai-1 litellm"
+	$(VENV)/bin/python -m tests.clients.check $(NAMES)
 
 cpp-test: cpp-tests-binary ## the C++ tests alone; FILTER=name runs some
 	@$(BUILD)/$(CPP_TESTS) $(FILTER)

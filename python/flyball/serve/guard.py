@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MOST_HEADERS = 100
+_OF_BROWSERS = ("origin", "sec-fetch-site")  # which no page can leave out
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 # Without a key: what says that the server is there, what verifies signatures, and the page, which asks for the key.
 _OPEN = ("/", "/health", "/ready", "/favicon.ico")
@@ -97,8 +98,11 @@ class Guard:
     def _check_body(self, scope: Scope, headers: Headers) -> None:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         wanted = "multipart/form-data" if scope["path"] == "/v1/files" else "application/json"
-        # Pages of other sites may send text and forms unasked, JSON only after they were allowed to.
-        if kind != wanted and (kind or headers.get("content-length", "0") != "0" or "transfer-encoding" in headers):
+        # Pages of other sites may send text, forms and bodies without a type unasked, JSON only after they were allowed
+        # to. Programs may leave the type out, as LiteLLM does towards Ollama: browsers are known by their headers.
+        untyped = not kind and wanted == "application/json" and not any(name in headers for name in _OF_BROWSERS)
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if kind != wanted and not untyped and (kind or has_body):
             raise Failure(
                 415, f"the body's type is {kind or 'missing'!r}, must be {wanted}", code="unsupported_media_type"
             )

@@ -141,7 +141,7 @@ async def count_tokens(request: Request) -> Response:
 
 
 async def _chat_prompt(body: Body, served: Served) -> list[int]:
-    tools = read_tools(body)
+    tools, _ = read_tools(body)
     messages, begun = questions.continued(body, served, questions.plain_messages(body))
     variables = questions.variables(body, tools)
     if not begun:

@@ -53,7 +53,7 @@ def read_options(body: Body, served: Served, server: Server) -> Options:
             inner.refuse(name, f"is {value:g}: this server has no such sampler; {neutral} is none")
     values = questions.sampling(inner, server)
     n_predict = inner.integer("num_predict", -2, _MOST, -1)
-    ignored = [f"options.{name}" for name in inner.unread()]
+    ignored = inner.unread()
     ignored += [name for name in ("truncate", "shift") if body.has(name)]
     return Options(values, n_predict if n_predict and n_predict > 0 else None, ignored)
 

@@ -43,11 +43,13 @@ def server(running_server: Double) -> Double:
 
 
 class Windows:
-    """A window for each language, and what they complained about."""
+    """A window for each language, and what they complained about. `strict`: whatever the console shows as wrong, also
+    refused requests."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    def __init__(self, browser: Browser, url: str, strict: bool = False) -> None:
         self._browser = browser
         self._url = url
+        self._strict = strict
         self._pages: dict[str, Page] = {}
         self.complaints: list[str] = []
 
@@ -73,7 +75,8 @@ class Windows:
 
     def _watch(self, page: Page) -> None:
         def on_console(message: ConsoleMessage) -> None:
-            if "Content Security Policy" in message.text:
+            wrong = self._strict and message.type in ("error", "warning")
+            if wrong or "Content Security Policy" in message.text:
                 self.complaints.append(message.text)
 
         def on_request(request: Request) -> None:
