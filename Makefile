@@ -78,7 +78,7 @@ test: cpp-tests-binary efi $(GROUP)-test.stamp $(CHECKERS) ## set up, build, and
 	@$(VENV)/bin/python -m pytest -n $(JOBS)
 
 SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500 \
-  FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000
+  FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000 FLYBALL_SOAK_MINUTES=1
 
 test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, exits, power cuts (hours); GENERATED=DIR: models of llama.cpp's generator
 	$(VENV)/bin/python -m tests.python.engine.exactness_matrix

@@ -62,6 +62,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the models, and serve until SIGTERM or Ctrl-C."""
     try:
+        from ..serve import descriptors
         from ..serve import server as serving
         from ..serve.settings import ServeSettings
         from ..serve.tracing import traces_of
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise NotFound(str(error.name), what) from None
     settings = common.read_settings(args)
     serve_settings = ServeSettings.of(settings, _keys(args.api_key_file))
+    descriptors.raise_limit(serve_settings)
     sock = serving.listen(serve_settings.host, serve_settings.port)  # before the models: a taken port is told at once
     port = sock.getsockname()[1]
     args.journal = args.journal or settings["journal"].value or _state_file(f"journal-{port}.jsonl")

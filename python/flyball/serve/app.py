@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..errors import Error
@@ -59,6 +59,7 @@ def create_app(server: Server) -> Starlette:
             Failure: _on_error,
             HTTPException: _on_http,
             Client: _on_gone,
+            ClientDisconnect: _on_gone,  # in the middle of the body
             Error: _on_error,  # as Exception alone it would end the connection
             Exception: _on_error,
         },

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .exposition import Exposition
 
 _HEADER_BYTES = 64 << 10
+_SEND_BYTES = 128 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
 _POLL_SECONDS = 0.02
 _HOUSEKEEPING_SECONDS = 0.1
@@ -126,6 +127,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, protocol)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: the system would keep megabytes for each client that does not read.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         sock.bind(address)
         sock.listen(2048)
     except OSError as error:

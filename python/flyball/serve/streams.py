@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Send
 
 from .failures import Failure
 
@@ -20,9 +22,12 @@ _HEARTBEAT = b":\n\n"  # a comment: clients pass over it
 _NO_BUFFERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once, not for each token
+
+
 def dumps(value: object) -> bytes:
     """Compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return _encode(value).encode(errors="replace")
 
 
 def json_response(value: object, headers: Mapping[str, str]) -> Response:
@@ -31,9 +36,36 @@ def json_response(value: object, headers: Mapping[str, str]) -> Response:
 
 
 def event(data: object, name: str | None = None, identity: str | None = None) -> bytes:
-    """One server-sent event."""
+    """One server-sent event; `data` that is bytes is JSON already."""
     lines = [f"id: {identity}\n" if identity else "", f"event: {name}\n" if name else ""]
-    return "".join(lines).encode() + b"data: " + dumps(data) + b"\n\n"
+    raw = data if isinstance(data, bytes) else dumps(data)
+    return "".join(lines).encode() + b"data: " + raw + b"\n\n"
+
+
+class Chunks:
+    """OpenAI's events of a stream: each has the same head. What a choice begins and ends with waits for the next one,
+    so that it costs no write of its own, and the last of all can be given more members."""
+
+    def __init__(self, head: Mapping[str, Any], write: Callable[[bytes], bytes]) -> None:
+        self._opening = dumps(head)[:-1] + b","
+        self._write = write
+        self._held: list[Mapping[str, Any]] = []
+
+    def give(self, chunk: Mapping[str, Any], hold: bool) -> bytes:
+        """What is to be sent now that this chunk is there: nothing if it waits."""
+        self._held.append(chunk)
+        if hold:
+            return b""
+        held, self._held = self._held, []
+        return b"".join(map(self._event, held))
+
+    def last(self, *more: Mapping[str, Any]) -> bytes:
+        """What waits still. `more`: members of the last chunk; then, if they are given, those of chunks after it."""
+        held = [*self._held[:-1], {**self._held[-1], **more[0]}, *more[1:]]
+        return b"".join(map(self._event, held))
+
+    def _event(self, chunk: Mapping[str, Any]) -> bytes:
+        return self._write(self._opening + dumps(chunk)[1:])
 
 
 DONE = b"data: [DONE]\n\n"
@@ -77,41 +109,83 @@ async def streamed(
 
     `heartbeat` is sent while nothing else is, so that a long prompt is no silence; empty: none.
     """
-    beating = _beating(chunks, heartbeat)
-    first = await until_gone(request, anext(beating, b""))
+    first = asyncio.ensure_future(_first(chunks))
+    try:
+        # No longer, for the client may want to see that the server is there.
+        await until_gone(request, asyncio.wait((first,), timeout=_HEARTBEAT_SECONDS))
+        early = first.result() if first.done() else heartbeat
+    except BaseException:
+        await _leave(first, chunks)
+        raise
 
     async def body() -> AsyncIterator[bytes]:
-        async with aclosing(beating):
-            yield first
-            try:
-                async for chunk in beating:
+        try:
+            yield early
+            if not first.done():
+                yield await first
+            async for chunk in chunks:
+                if chunk:
                     yield chunk
-            except Exception as error:
-                yield on_failure(Failure.of(error))
+        except Exception as error:
+            yield on_failure(Failure.of(error))
+        finally:
+            await _leave(first, chunks)
 
-    return StreamingResponse(body(), media_type=kind, headers={**_NO_BUFFERS, **(headers or {})})
+    return _Beating(body(), heartbeat, kind, {**_NO_BUFFERS, **(headers or {})})
 
 
-async def _beating(chunks: AsyncIterator[bytes], heartbeat: bytes) -> Any:
-    """The chunks, with heartbeats where none comes for a while."""
-    following: asyncio.Future[bytes] | None = None
-    try:
-        while True:
-            following = asyncio.ensure_future(anext(chunks))
-            while not (await asyncio.wait((following,), timeout=_HEARTBEAT_SECONDS))[0]:
-                if heartbeat:
-                    yield heartbeat
-            try:
-                chunk = following.result()
-            except StopAsyncIteration:
-                return
-            if chunk:
-                yield chunk
-    finally:
-        if following is not None and not following.done():
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-        await chunks.aclose()  # type: ignore[attr-defined]
+async def _first(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first chunk that is not empty; empty: there is none."""
+    async for chunk in chunks:
+        if chunk:
+            return chunk
+    return b""
+
+
+async def _leave(first: asyncio.Future[bytes], chunks: AsyncIterator[bytes]) -> None:
+    """End the answer, wherever it is."""
+    if not first.done():
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    await chunks.aclose()  # type: ignore[attr-defined]
+
+
+class _Beating(StreamingResponse):
+    """Sends heartbeats where no chunk came for a while: beside the chunks, which need no task each for that."""
+
+    def __init__(self, body: AsyncIterator[bytes], heartbeat: bytes, kind: str, headers: Mapping[str, str]) -> None:
+        super().__init__(body, media_type=kind, headers=headers)
+        self._heartbeat = heartbeat
+        self._sent = 0.0
+
+    async def stream_response(self, send: Send) -> None:
+        beating: asyncio.Task[None] | None = None
+
+        async def sending(message: Message) -> None:
+            nonlocal beating
+            self._sent = time.monotonic()
+            if message["type"] == "http.response.body" and not message.get("more_body") and beating is not None:
+                beating.cancel()
+            await send(message)
+            # Where many chunks are ready, others have their turn between them, and a client that goes is noticed.
+            await asyncio.sleep(0)
+            if message["type"] == "http.response.start" and self._heartbeat:
+                beating = asyncio.create_task(self._beat(send))
+
+        try:
+            async with aclosing(self.body_iterator):  # type: ignore[type-var]
+                await super().stream_response(sending)
+        finally:
+            if beating is not None:
+                beating.cancel()
+
+    async def _beat(self, send: Send) -> None:
+        with suppress(OSError):  # the client has gone, which whoever sends the chunks will notice
+            while True:
+                await asyncio.sleep(max(0.0, self._sent + _HEARTBEAT_SECONDS - time.monotonic()))
+                if time.monotonic() - self._sent >= _HEARTBEAT_SECONDS:
+                    self._sent = time.monotonic()
+                    await send({"type": "http.response.body", "body": self._heartbeat, "more_body": True})
 
 
 def merged(streams: list[AsyncIterator[T]]) -> AsyncIterator[tuple[int, T]]:

@@ -321,7 +321,8 @@ def test_calls_that_are_forced(both: Running, model: str, name: str | None) -> N
 
 def test_forced_calls_of_the_other_apis(both: Running, client: openai.OpenAI, claude: anthropic.Anthropic) -> None:
     how: dict[str, Any] = {"model": "thinks", "input": "Hi", "tools": FLAT_TOOLS, "extra_body": {"seed": 1}}
-    for choice in ("required", {"type": "function", "name": "forecast"}):
+    choices: tuple[Any, ...] = ("required", {"type": "function", "name": "forecast"})
+    for choice in choices:
         said = client.responses.create(tool_choice=choice, max_output_tokens=300, parallel_tool_calls=False, **how)
         (call,) = [item for item in said.output if item.type == "function_call"]
         is_call(call.name, json.loads(call.arguments))
@@ -439,7 +440,7 @@ def test_schemas_that_are_refused(both: Running, schema: Any, place: str, stream
 )
 def test_hostile_schemas_are_refused_or_kept(both: Running, schema: Any) -> None:
     """An answer that ends is valid; one that is cut is a beginning; else it is a refusal, streamed an error."""
-    how = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+    how: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
     said = chat(both, max_tokens=8, **how)
     assert said.status_code in (200, 400), said.text
     chunks = events(chat(both, stream=True, max_tokens=8, **how)) if said.status_code == 200 else []

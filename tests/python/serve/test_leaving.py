@@ -103,3 +103,19 @@ def test_an_answer_that_is_cut_ends_its_stream_with_an_error(endless: flyball.Mo
         assert event["sequence_number"] == sent.count(b"sequence_number") - 1
     else:
         assert event["error"]["type"] == "unavailable_error"
+
+
+def test_a_client_that_goes_in_its_body_is_no_defect(endless: flyball.Model) -> None:
+    server, sent = server_of(endless), []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", b"500")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}
+    asyncio.run(create_app(server)(scope, receive, send))
+    assert sent[0]["status"] == 499
+    assert not server.observe.refusals

@@ -18,7 +18,7 @@ from ..models import Served
 from ..questions import server_of
 from ..resuming import Numbered, Origin
 from ..server import Server
-from ..streams import DONE, event, merged, streamed, until_gone
+from ..streams import DONE, Chunks, event, merged, streamed, until_gone
 
 _REFUSED = {
     "audio": "is not supported: answers are text",
@@ -206,21 +206,15 @@ async def _chunks(server: Server, wanted: Wanted) -> AsyncIterator[bytes]:
     finished: dict[int, Answering] = {}
     streams = [_choice_chunks(server, ask, number, wanted, finished) for number, ask in enumerate(wanted.asks)]
     numbered = Numbered(wanted.origin, wanted.asks[0].options["seed"])
-    last: dict[str, Any] | None = None
+    chunks = Chunks(head, numbered.event)
     async for _, chunk in merged(streams):
-        if last is not None:
-            yield numbered.event(last)
-        last = head | chunk
+        (choice,) = chunk["choices"]
+        yield chunks.give(chunk, hold="role" in choice["delta"] or choice["finish_reason"] is not None)
     results = [finished[number].result for number in range(len(wanted.asks))]
     more = {"timings": answers.timings(results[0]), "flyball": answers.proof(finished[0])}
     more |= _verbose(wanted)
-    assert last is not None
-    if wanted.usage:
-        yield numbered.event(last)
-        yield numbered.event(head | {"choices": [], "usage": answers.usage(results)} | more)
-    else:
-        yield numbered.event(last | more)
-    yield DONE
+    usage = [{}, {"choices": [], "usage": answers.usage(results)} | more] if wanted.usage else [more]
+    yield chunks.last(*usage) + DONE
 
 
 async def _choice_chunks(

@@ -23,7 +23,7 @@ from ..prompts import prompts_of
 from ..questions import server_of
 from ..resuming import Numbered, Origin
 from ..server import Server
-from ..streams import DONE, event, merged, streamed, until_gone
+from ..streams import DONE, Chunks, event, merged, streamed, until_gone
 
 _MOST_PROMPTS = 1024
 _MOST_LOGPROBS = 20
@@ -214,22 +214,15 @@ async def _chunks(server: Server, wanted: Wanted, head: dict[str, Any]) -> Async
     finished: dict[int, Finished] = {}
     streams = [_choice_chunks(server, wanted, number, ask, finished) for number, ask in enumerate(wanted.asks)]
     numbered = Numbered(wanted.origin, wanted.asks[0].options["seed"])
-    last: dict[str, Any] | None = None
+    chunks = Chunks(head, numbered.event)
     async for _, chunk in merged(streams):
-        if last is not None:
-            yield numbered.event(last)
-        last = head | chunk
+        yield chunks.give(chunk, hold=chunk["choices"][0]["finish_reason"] is not None)
     ordered = [finished[number] for number in range(len(wanted.asks))]
     more: dict[str, Any] = {}
     if (answer := ordered[0].answer) is not None:
         more = {"timings": answers.timings(answer.result), "flyball": answers.proof(answer)}
-    assert last is not None
-    if wanted.usage:
-        yield numbered.event(last)
-        yield numbered.event(head | {"choices": [], "usage": _usage(ordered)} | more)
-    else:
-        yield numbered.event(last | more)
-    yield DONE
+    usage = [{}, {"choices": [], "usage": _usage(ordered)} | more] if wanted.usage else [more]
+    yield chunks.last(*usage) + DONE
 
 
 async def _choice_chunks(
