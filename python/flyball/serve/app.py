@@ -11,7 +11,9 @@ from starlette.responses import Response
 from ..errors import Error
 from .apis import (
     anthropic,
+    batches,
     embeddings,
+    files,
     front,
     health,
     metrics,
@@ -42,6 +44,8 @@ _APIS = (
     openai_responses,
     anthropic,
     embeddings,
+    files,
+    batches,
     receipts,
     native,
     native_completion,

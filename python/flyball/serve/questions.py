@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .server import Server
 
 MOST_CHOICES = 128
+MOST_PRIORITY = 100
 TRACE_CONTEXT = ("traceparent", "tracestate")  # headers
 _MOST_TOP = 20
 _BANNED = -100  # OpenAI's value for a token that shall never come
@@ -267,6 +268,7 @@ def ask_of(
     """The question of a request."""
     client = str(request.scope.get("flyball.client", ""))
     origin = origin or Origin.of(request)
+    priority = body.integer("priority", -MOST_PRIORITY, MOST_PRIORITY, 0) or 0  # which of the waiting goes first
     made = Ask(
         served,
         prompt,
@@ -275,7 +277,7 @@ def ask_of(
         client,
         request.url.path,
         parser,
-        priority=body.integer("priority", -100, 100, 0) or 0,  # which of the waiting requests goes first
+        priority=int(request.scope.get("flyball.priority", priority)),
         deadline=body.number("deadline", 0.001, 1e6),
         id=origin.id,
         idempotency_key=origin.idempotency_key,

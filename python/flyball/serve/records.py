@@ -24,6 +24,7 @@ from .failures import Failure
 if TYPE_CHECKING:
     from .answering import Answering
 
+KEPT_MS = 30 * 86_400_000  # requests, files of batches, and batches
 _MOST = 4096  # answers in memory
 
 
@@ -116,11 +117,18 @@ class Records:
     def purge(self) -> None:
         """Delete what has expired."""
         if self.store is not None:
-            self._later(lambda: [self._project(name).receipts.purge() for name in self._names()])
+            self._later(lambda: [self._purge(self._project(name)) for name in self._names()])
 
     def close(self) -> None:
         """Write what is left."""
         self._writer.shutdown(wait=True)
+
+    def _purge(self, project: Project) -> None:
+        now = time.time_ns() // 1_000_000
+        project.receipts.purge()
+        project.files.purge()
+        project.batches.purge(now - KEPT_MS)
+        project.requests.purge(now - max(KEPT_MS, self._receipt_ms))  # an answer's receipt needs its request
 
     def _names(self) -> list[str]:
         return self.store.projects() if self.store is not None else []
@@ -129,13 +137,17 @@ class Records:
         assert self.store is not None
         return self.store.project(name)
 
+    def failed(self, error: BaseException) -> None:
+        """What was to be stored was not: told in the status, and counted."""
+        self.n_errors += 1
+        self.last_error = str(error)
+
     def _later(self, work: Callable[[], object]) -> None:
         def run() -> None:
             try:
                 work()
             except Error as error:
-                self.n_errors += 1
-                self.last_error = str(error)
+                self.failed(error)
 
         self._writer.submit(run)
 

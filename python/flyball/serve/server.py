@@ -20,6 +20,7 @@ import uvicorn
 from .. import __version__
 from ..engine.model import isas
 from ..errors import FileError
+from .batch_worker import BatchWorker
 from .failures import Failure
 from .flights import Flights
 from .models import Models, Served
@@ -54,12 +55,13 @@ class Server:
         self.settings = settings
         self.models = models
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
-        self.records = records if records is not None else Records()
+        self.records = Records() if records is None else records  # an empty one is false
         self.observe = Observer()
         self.exposition: Exposition | None = None  # made for the first reader of metrics
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
         self.flights = Flights(self)
         self.partials = Partials(partials)
+        self.batches = BatchWorker(self)
         self.draining = False
         self._secret = os.urandom(32)
 
@@ -141,8 +143,9 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     """Serve until SIGTERM or SIGINT: then finish what runs, for at most drain_seconds."""
     from .app import create_app
 
+    app = create_app(server)
     config = uvicorn.Config(
-        create_app(server),
+        app,
         http="h11",
         h11_max_incomplete_event_size=_HEADER_BYTES,
         ws="none",
@@ -154,6 +157,7 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     )
     web = _Uvicorn(config)
     housekeeping = asyncio.ensure_future(_keep_house(server))
+    batches = asyncio.ensure_future(server.batches.run(app))
     drained = asyncio.Event()
 
     def on_signal() -> None:
@@ -175,6 +179,8 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     finally:
         ending.cancel()
         housekeeping.cancel()
+        batches.cancel()
+        await asyncio.gather(batches, return_exceptions=True)  # gives back what it has not answered
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
@@ -205,5 +211,5 @@ async def _keep_house(server: Server) -> None:
 
 
 async def _until_idle(server: Server, drained: asyncio.Event) -> None:
-    while (server.queue.n_running or server.queue.n_waiting) and not drained.is_set():
+    while (server.queue.n_running or server.queue.n_waiting or server.batches.n_running) and not drained.is_set():
         await asyncio.sleep(_POLL_SECONDS)

@@ -160,6 +160,21 @@ class Batches:
                 connection.execute(self._scope.update(batch_items, *swept).values(state=new, claim=None))
             return self._get(connection, id)
 
+    def close_items(self, id: str, state: str, *, lapsed: bool = False) -> int:
+        """End open items as expired or cancelled, so that none changes while results are written; how many they were.
+
+        `lapsed`: not those that a server runs.
+        """
+        checks.one_of("state", state, ("expired", "cancelled"))
+        claimed = batch_items.c.state == "claimed"
+        if lapsed:
+            claimed = sa.and_(claimed, batch_items.c.claimed_until <= self._scope.clock())
+        where = (batch_items.c.batch_id == id, sa.or_(batch_items.c.state == "pending", claimed))
+        with self._scope.database.writing() as connection:
+            self._locked(connection, id)
+            closed = self._scope.update(batch_items, *where).values(state=state, claim=None)
+            return connection.execute(closed).rowcount
+
     def lead(self, id: str, lease_ms: int) -> bool:
         """Become, or stay for `lease_ms`, the one server that moves this batch; False: another one is.
 

@@ -44,10 +44,17 @@ class Files:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def put(self, name: str, purpose: str, content: Iterable[bytes], expires: int | None = None) -> File:
+    def put(
+        self,
+        name: str,
+        purpose: str,
+        content: Iterable[bytes],
+        expires: int | None = None,
+        most_bytes: int = MOST_FILE_BYTES,
+    ) -> File:
         """Store a file whose content comes in pieces of any size. Where that fails, nothing of it stays.
 
-        Raises InvalidArgument for more than 200 MiB, or 20 GiB in the project.
+        Raises InvalidArgument for more than `most_bytes`, or 20 GiB in the project.
         """
         row: dict[str, Any] = {
             "id": "file-" + secrets.token_hex(12),
@@ -59,7 +66,7 @@ class Files:
         with self._scope.database.writing() as connection:
             self._scope.insert(connection, files, [{**row, "n_bytes": 0}])
         try:
-            n_bytes, sha256 = self._write(row["id"], content)
+            n_bytes, sha256 = self._write(row["id"], content, most_bytes)
             with self._scope.database.writing() as connection:
                 self._set(connection, row["id"], n_bytes=n_bytes, sha256=sha256)
         except BaseException:
@@ -99,13 +106,13 @@ class Files:
         lost = sa.and_(files.c.sha256.is_(None), files.c.created < now - _UPLOAD_MS)
         return self._scope.purge(files, sa.or_(files.c.expires <= now, lost))
 
-    def _write(self, id: str, content: Iterable[bytes]) -> tuple[int, str]:
+    def _write(self, id: str, content: Iterable[bytes], most_bytes: int) -> tuple[int, str]:
         hash, n_bytes = hashlib.sha256(), 0
         for number, chunk in enumerate(_chunks(content)):
             hash.update(chunk)
             n_bytes += len(chunk)
-            if n_bytes > MOST_FILE_BYTES:
-                raise InvalidArgument("content", f"is longer than {MOST_FILE_BYTES >> 20} MiB")
+            if n_bytes > most_bytes:
+                raise InvalidArgument("content", f"is longer than {most_bytes >> 20} MiB")
             row = {"file_id": id, "number": number, "content": chunk}
             with self._scope.database.writing() as connection:
                 self._set(connection, id, n_bytes=n_bytes)

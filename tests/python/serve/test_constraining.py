@@ -169,7 +169,7 @@ def test_the_native_completion(both: Running) -> None:
 
 def test_openais_client_parses(client: openai.OpenAI) -> None:
     how: dict[str, Any] = {"model": "demo", "messages": QUESTION, "seed": 1, "max_tokens": 300}
-    said = client.chat.completions.parse(response_format=JSON_SCHEMA, **how)  # type: ignore[type-var]
+    said = client.chat.completions.parse(response_format=JSON_SCHEMA, **how)  # type: ignore[arg-type]
     assert said.choices[0].message.content is not None
     is_valid(said.choices[0].message.content)
     strict: list[Any] = [{"type": "function", "function": FUNCTION | {"strict": True}}]
