@@ -13,7 +13,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve reliability test test-long clients cpp-test cpp-tests-binary clang sanitize fuzz tidy coverage \
+.PHONY: help run serve reliability test test-long clients cpp-test cpp-tests-binary clang sanitize fuzz fuzz-http tidy coverage \
   check lint lint-workflows types layering format efi image image-matrix \
   bench bench-peers bench-exactness parity wheel api picture reasons models clean \
   bench-tools release-tools reliability-tools
@@ -106,6 +106,11 @@ sanitize: $(TOOLS) ## the C++ tests under address, undefined-behavior and thread
 fuzz: $(TOOLS) ## run every fuzz target for FUZZ_SECONDS (60) each under sanitizers
 	@ops/setup/system_packages.sh fuzz
 	@ops/fuzz.sh $(FUZZ_SECONDS)
+
+FUZZ_EXAMPLES ?= 300
+
+fuzz-http: $(PACKAGE) $(GROUP)-test.stamp ## FUZZ_EXAMPLES (300) requests to each path of the server, made from its description
+	FLYBALL_EXAMPLES=$(FUZZ_EXAMPLES) $(VENV)/bin/python -m pytest -q -n $(JOBS) tests/python/serve/test_openapi.py
 
 coverage: $(PACKAGE) efi $(GROUP)-coverage.stamp ## lines that the tests reach: build/coverage/cpp, build/coverage/python
 	@cmake --preset coverage >/dev/null && cmake --build --preset coverage

@@ -44,7 +44,7 @@ namespace flyball::settings {
   INTEGER("serve.port", "8080", 0, 65535, "port of the server; 0: a free one")                                        \
   TEXT("serve.allowed_hosts", "", "further names by which clients may address the server, with spaces between")       \
   TEXT("serve.allowed_origins", "", "origins of other sites whose pages may ask, with spaces between")                \
-  TEXT("serve.models", "", "folder whose GGUF files are served by name, each loaded when it is first asked for")      \
+  TEXT("serve.models", "", "folder whose GGUF files are served by name; empty: flyball/models in the data folder")    \
   TEXT("serve.aliases", "", "further names of a model, with spaces between: models.NAME.serve.aliases")               \
   INTEGER("serve.keep_alive", "300", 0, 31536000, "seconds until a model of the folder is unloaded if nobody asks")   \
   INTEGER("serve.memory_mb", "0", 0, 1073741824,                                                                      \

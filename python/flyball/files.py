@@ -67,6 +67,11 @@ def state_folder() -> Path | None:
     return _user_folder("XDG_STATE_HOME", ".local/state")
 
 
+def data_folder() -> Path | None:
+    """flyball/ in the user's data folder, which has the models that were pulled; None for a user without a home."""
+    return _user_folder("XDG_DATA_HOME", ".local/share")
+
+
 def cache_file(name: str, *, make: bool = True) -> Path | None:
     """A file in flyball/ in the user's cache folder, or "folder/". `make`: its folders. None: the user has no home."""
     folder = _user_folder("XDG_CACHE_HOME", ".cache")

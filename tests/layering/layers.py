@@ -56,7 +56,7 @@ PYTHON_ROWS = (
     ("_core", "paths", "pickling"),
     ("answers", "templates", "files", "config", "constraints"),
     ("engine", "journal"),
-    ("governor", "evidence", "store", "audit"),
+    ("governor", "evidence", "store", "audit", "hub"),
     ("image", "bench"),
     ("reliability",),
     ("__init__", "policy", "replay"),  # the package's face

@@ -61,10 +61,13 @@ def flags(command: str) -> list[list[str]]:
     return [list(a.option_strings) for a in parser._actions if a.option_strings and "--help" not in a.option_strings]
 
 
+KEYS = [f"keys {action}" for action in ("create", "list", "revoke", "rotate")]
 AUDIT = [f"audit {action}" for action in ("keys", "sign", "head", "cosign", "export", "verify")]
 
 
-@pytest.mark.parametrize("command", ["run", "verify", "chat", "info", "config", "replay", "bench speed", *AUDIT])
+@pytest.mark.parametrize(
+    "command", ["run", "verify", "chat", "info", "config", "replay", "bench speed", "pull", *KEYS, *AUDIT]
+)
 def test_every_flag_is_documented(command: str) -> None:
     words = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", (DOCS / "cli.md").read_text()))
     assert [names for names in flags(command) if not words & set(names)] == []

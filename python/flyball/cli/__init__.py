@@ -19,6 +19,8 @@ COMMANDS = (
     "run",
     "chat",
     "serve",
+    "keys",
+    "pull",
     "info",
     "models",
     "cache",

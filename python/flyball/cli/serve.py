@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..config.configuration import Setting, named_models
 from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
-from ..files import state_folder
+from ..files import data_folder, state_folder
 from ..paths import expanded
 from . import common
 
@@ -52,7 +52,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--host", dest="serve.host", metavar="HOST", help="address (default: 127.0.0.1)")
     parser.add_argument("--port", dest="serve.port", metavar="N", help="port (default: 8080; 0: a free one)")
     parser.add_argument(
-        "--api-key-file", metavar="FILE", help=f"a file with API keys, one a line (or one key in ${_KEY_VARIABLE})"
+        "--api-key-file",
+        metavar="FILE",
+        help=f"a file with API keys, one a line (or one key in ${_KEY_VARIABLE}; flyball keys has others)",
     )
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     common.add_journal_flags(parser)
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         what = f"is missing, which serving needs: pip install 'flyball[serve]' (Python module {error.name})"
         raise NotFound(str(error.name), what) from None
     settings = common.read_settings(args)
-    serve_settings = ServeSettings.of(settings, _keys(args.api_key_file))
+    serve_settings = ServeSettings.of(settings, _keys(args.api_key_file), _has_stored_keys(settings))
     descriptors.raise_limit(serve_settings)
     sock = serving.listen(serve_settings.host, serve_settings.port)  # before the models: a taken port is told at once
     port = sock.getsockname()[1]
@@ -92,13 +94,13 @@ def _records(settings: Mapping[str, Setting], port: int, journal: Journal | None
     from ..serve.records import Records
     from ..store import Store
 
-    url, folder = settings["serve.store"].value, state_folder()
+    url, folder = store_url(settings), state_folder()
     keep_text = settings["serve.keep_text"].value == "on"
     store = None
-    if url != _NO_STORE and (url or folder is not None):
+    if url is not None:
         host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:_MOST_HOST]
         instance = f"{host}_{port}"
-        store = Store.open(url or _state_file("store.sqlite"), instance=instance, keep_text=keep_text)
+        store = Store.open(url, instance=instance, keep_text=keep_text)
     name = settings["serve.name"].value or socket.gethostname()
     signer = None if folder is None else Signer(Keys(folder / "keys"), name, journal)
     records = Records(store, signer, settings["serve.receipt_hours"].value, keep_text)
@@ -108,6 +110,31 @@ def _records(settings: Mapping[str, Setting], port: int, journal: Journal | None
         records.close()
         if store is not None:
             store.close()
+
+
+def store_url(settings: Mapping[str, Setting]) -> str | None:
+    """The store of servers with these settings; None: they have none."""
+    url = str(settings["serve.store"].value)
+    default = _state_file("store.sqlite")
+    if url == _NO_STORE or not (url or default):
+        return None
+    return url or str(default)
+
+
+def models_folder(settings: Mapping[str, Setting]) -> Path | None:
+    """The folder whose models are served, and into which flyball pull brings others."""
+    if folder := settings["serve.models"].value:
+        return Path(expanded(folder))
+    return None if (folder := data_folder()) is None else folder / "models"
+
+
+def _has_stored_keys(settings: Mapping[str, Setting]) -> bool:
+    from ..store import Store
+
+    if (url := store_url(settings)) is None:
+        return False
+    with Store.open(url) as store:
+        return store.has_keys()
 
 
 async def _serve(
@@ -157,8 +184,9 @@ def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal:
         if name not in known and path:
             known.add(name)
             yield _entry(args, name, path, journal)
-    if folder := settings["serve.models"].value:
-        for file in files_in(Path(expanded(folder))):
+    folder = models_folder(settings)
+    if folder is not None and (settings["serve.models"].value or folder.is_dir()):
+        for file in files_in(folder):
             if file_name(str(file)) not in known:
                 known.add(file_name(str(file)))
                 yield _entry(args, file_name(str(file)), str(file), journal)

@@ -12,6 +12,7 @@ from ..errors import Error
 from .apis import (
     anthropic,
     batches,
+    description,
     embeddings,
     files,
     front,
@@ -30,11 +31,13 @@ from .apis import (
 )
 from .failures import Failure, on_error
 from .guard import Guard
+from .keyring import Keyring
 from .server import Server
 from .streams import Client
 
 _APIS = (
     front,
+    description,
     health,
     metrics,
     status,
@@ -56,9 +59,15 @@ _APIS = (
 
 def create_app(server: Server) -> Starlette:
     """The ASGI application of a server."""
+    guard = Middleware(
+        Guard,
+        settings=server.settings,
+        refused=server.observe.refused,
+        keyring=Keyring(server.settings.api_keys, server.records.store),
+    )
     app = Starlette(
         routes=[route for api in _APIS for route in api.routes],
-        middleware=[Middleware(Guard, settings=server.settings, refused=server.observe.refused)],
+        middleware=[guard],
         exception_handlers={
             Failure: _on_error,
             HTTPException: _on_http,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .failures import Failure
+from .keyring import Holder, Keyring
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -26,19 +25,20 @@ _OPEN = ("/", "/health", "/ready", "/favicon.ico")
 _OPEN_BELOW = ("/page/", "/.well-known/")
 
 
-def hashed(key: str) -> bytes:
-    """What is kept of a key. A fast hash will do: keys are long and random, so nobody can guess one."""
-    return hashlib.sha256(key.encode(errors="replace")).digest()
-
-
 class Guard:
     """Refuses what may not reach the application, before its body is read."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, refused: Callable[[Failure], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServeSettings,
+        refused: Callable[[Failure], None],
+        keyring: Keyring | None = None,
+    ) -> None:
         self._app = app
         self._refused = refused
         self._settings = settings
-        self._keys = tuple(map(hashed, settings.api_keys))
+        self._keyring = keyring or Keyring(settings.api_keys)
         self._names = {name.lower() for name in (settings.host, *settings.allowed_hosts, *_LOCAL_NAMES)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,12 +51,13 @@ class Guard:
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                 await Response(status_code=204, headers=_preflight(headers))(scope, receive, send)
                 return
-            self._check(scope, headers)
+            holder = await self._check(scope, headers)
         except Failure as failure:
             self._refused(failure)
             await failure.response(scope["path"])(scope, receive, send)
             return
-        scope["flyball.client"] = self._client(scope, headers)
+        scope["flyball.client"] = holder.client
+        scope["flyball.project"] = holder.project
         if (origin := headers.get("origin")) in self._settings.allowed_origins:
             send = _for_origin(send, str(origin))
         await self._app(scope, _Bounded(receive, self._settings.body_bytes), send)
@@ -67,11 +68,13 @@ class Guard:
         self._check_host(headers)
         self._check_origin(headers)
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
-        if self._keys and not _is_open(scope["path"]):
-            self._check_key(headers)
+    async def _check(self, scope: Scope, headers: Headers) -> Holder:
+        holder = Holder(str((scope.get("client") or ("",))[0]))  # for fairness: without keys an address is a client
+        if self._settings.needs_key and not _is_open(scope["path"]):
+            holder = await self._holder(headers)
         if scope["method"] in ("POST", "PUT", "PATCH"):
             self._check_body(scope, headers)
+        return holder
 
     def _check_host(self, headers: Headers) -> None:
         """A page of another site may have its own name point here (DNS rebinding): only known names are answered."""
@@ -88,12 +91,12 @@ class Guard:
             what = f"pages of {origin!r} may not ask; serve.allowed_origins names those that may"
             raise Failure(403, what, code="origin_refused")
 
-    def _check_key(self, headers: Headers) -> None:
-        given = hashed(given_key(headers))
-        equal = [hmac.compare_digest(given, key) for key in self._keys]  # all of them, so that time tells nothing
-        if not any(equal):
+    async def _holder(self, headers: Headers) -> Holder:
+        holder = await self._keyring.holder(given_key(headers))
+        if holder is None:
             what = "the API key is missing or wrong; send Authorization: Bearer KEY"
             raise Failure(401, what, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+        return holder
 
     def _check_body(self, scope: Scope, headers: Headers) -> None:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -109,12 +112,6 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self._settings.body_bytes:
             raise _too_large(self._settings.body_bytes)
-
-    def _client(self, scope: Scope, headers: Headers) -> str:
-        """Who asks, for fairness: a key's requests are one client's, else an address's."""
-        if self._keys:
-            return hashed(given_key(headers)).hex()[:16]
-        return str((scope.get("client") or ("",))[0])
 
 
 class _Bounded:

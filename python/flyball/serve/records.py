@@ -117,7 +117,11 @@ class Records:
     def purge(self) -> None:
         """Delete what has expired."""
         if self.store is not None:
-            self._later(lambda: [self._purge(self._project(name)) for name in self._names()])
+            self._later(self._purge_all)
+
+    def _purge_all(self) -> None:
+        for name in self._names():
+            self._purge(self._project(name))
 
     def close(self) -> None:
         """Write what is left."""

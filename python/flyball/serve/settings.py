@@ -23,6 +23,7 @@ def _machine_bytes() -> int:
 class ServeSettings:
     """Settings of one server. Times in seconds.
 
+    has_stored_keys  whether the store had keys at the start
     sampling   options of an answer that a request leaves open; `seed` only where one was set, else each is random
     parallel   answers that are computed at once; others wait
     waiting    requests that may wait, and `waiting_tokens` of their prompts and answers
@@ -33,6 +34,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     api_keys: tuple[str, ...] = ()
+    has_stored_keys: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     parallel: int = 64
@@ -48,11 +50,17 @@ class ServeSettings:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.is_local and not self.api_keys:
+        if not self.is_local and not self.needs_key:
             what = (
-                f"is {self.host!r}, which others can reach: that needs an API key (--api-key-file, or FLYBALL_API_KEY)"
+                f"is {self.host!r}, which others can reach: that needs an API key (flyball keys create, --api-key-file,"
+                " or FLYBALL_API_KEY)"
             )
             raise InvalidArgument("serve.host", what)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether requests need a key. It is so from start to end: the last key's revocation opens nothing."""
+        return bool(self.api_keys) or self.has_stored_keys
 
     @property
     def is_local(self) -> bool:
@@ -65,7 +73,9 @@ class ServeSettings:
             return False
 
     @classmethod
-    def of(cls, settings: Mapping[str, Setting], api_keys: tuple[str, ...]) -> ServeSettings:
+    def of(
+        cls, settings: Mapping[str, Setting], api_keys: tuple[str, ...], has_stored_keys: bool = False
+    ) -> ServeSettings:
         """From the resolved configuration."""
 
         def value(name: str) -> Any:
@@ -75,6 +85,7 @@ class ServeSettings:
             host=value("host"),
             port=value("port"),
             api_keys=api_keys,
+            has_stored_keys=has_stored_keys,
             allowed_hosts=tuple(value("allowed_hosts").split()),
             allowed_origins=tuple(value("allowed_origins").split()),
             parallel=value("parallel"),

@@ -127,6 +127,12 @@ class Store:
             return None
         return Authenticated(self._project(row["project_id"], row["project"]), record(Key, row))
 
+    def has_keys(self) -> bool:
+        """Whether there is a key that can be used, in any project."""
+        usable = api_keys.c.revoked.is_(None) & (api_keys.c.expires.is_(None) | (api_keys.c.expires > self._clock()))
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(api_keys.c.id).where(usable).limit(1)).first() is not None
+
     def close(self) -> None:
         """Close all connections; a second time does nothing."""
         if self._release is not None:

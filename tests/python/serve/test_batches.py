@@ -31,7 +31,7 @@ from flyball.store.batches import MOST_ITEM_BYTES
 from .conftest import WAIT, Running, Start
 from .programs import free_port
 
-CHAT = "/v1/chat/completions"
+CHAT: Any = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -256,7 +256,7 @@ def test_lines_end_as_files_end_them() -> None:
 def test_a_batch_survives_kills(start: Start, tmp_path: Path) -> None:
     """Each request is in the results once, with the digest that it has without a kill."""
     names = [f"r{n}" for n in range(30)]
-    body = {"max_tokens": 60, "ignore_eos": True}
+    body: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True}
     how = ("--port", str(free_port()), "--set", "serve.parallel=8")
     server = start(*how, home=tmp_path)
     batch = begin(client_of(server), [line(name, **body) for name in names])

@@ -67,7 +67,7 @@ def page(entries: Iterable[dict[str, Any]], after: str | None, limit: int) -> di
     rest: Iterator[dict[str, Any]] = iter(entries)
     if after is not None and all(entry["id"] != after for entry in rest):
         raise Failure(400, f"after: {after[:80]!r} is not in the list", param="after", code="invalid_value")
-    listed = []
+    listed: list[dict[str, Any]] = []
     has_more = False
     for entry in rest:
         has_more = len(listed) == limit
