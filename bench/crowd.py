@@ -68,7 +68,7 @@ def connect(url: str) -> socket.socket:
 def ask_unread(url: str, number: int) -> socket.socket:
     """Ask for an answer that is larger than the system's buffers, and read nothing."""
     raw = json.dumps(
-        body(number, max_tokens=250, ignore_eos=True, stream=True, logprobs=True, top_logprobs=20)
+        body(number, max_tokens=200, ignore_eos=True, stream=True, logprobs=True, top_logprobs=20)
     ).encode()
     sock = connect(url)
     head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
@@ -82,7 +82,7 @@ async def until(server: Server, what: str, member: str, value: int, least: int =
     connection = await Connection.open(server.url)
     while True:
         found = json.loads(await connection.ask("GET", "/v1/status"))["requests"]
-        if found[member] == value and found["canceled"] >= least and found["waiting"] == 0:
+        if found[member] == value and found["finished"] + found["canceled"] >= least and found["waiting"] == 0:
             return connection.close()
         if time.monotonic() > end:
             sys.exit(f"{what}: {found}")
@@ -101,7 +101,9 @@ async def run(server: Server, args: argparse.Namespace) -> None:
     beside = await probe(server, "beside all that idle and do not read", args.requests)
     for sock in crowd:
         sock.close()
-    await until(server, "answers are left of readers that have gone", "running", 0, least=args.readers)
+    await until(
+        server, "answers are left of readers that have gone", "running", 0, least=2 * args.requests + args.readers
+    )
     await asyncio.sleep(1)
     after = await probe(server, "after they have gone", args.requests)
     if not alone == beside == after:
