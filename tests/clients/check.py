@@ -80,7 +80,7 @@ def check(name: str, client: Client, url: str) -> bool:
     """Run a client's checks; whether they pass."""
     python = environment(name, client)
     # The project's settings of pytest make errors of the warnings that clients give.
-    command = [python, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(ROOT), "-p", "no:cacheprovider"]
+    command = [str(python), "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(ROOT), "-p", "no:cacheprovider"]
     print(f"== {name}", flush=True)
     ended = subprocess.run(
         [*command, ROOT / "tests/clients" / client.checks], env=os.environ | {"FLYBALL_URL": url}, cwd=FOLDER
