@@ -67,7 +67,8 @@ class Bytes:
 
 def walk(compiled: Compiled, core: Bytes, seed: int, most: int = 3000) -> list[int]:
     """An answer that a model without any idea gives, but for a wish to get to an end."""
-    masks, chance, tokens = compiled.start(), random.Random(f"answer {seed}"), []
+    masks, chance = compiled.start(), random.Random(f"answer {seed}")
+    tokens: list[int] = []
     masks.advance(None)
     for _ in range(most):
         allowed = np.flatnonzero(np.unpackbits(masks.mask.view(np.uint8), bitorder="little")[: core.end + 1])
