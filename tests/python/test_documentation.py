@@ -29,10 +29,12 @@ KEPT = {  # names in files and protocols, and what the bundled model was trained
     "ops/demo_model/tasks.py": {"cancelled", "neighbour"},
     "python/flyball/governor/policy.py": {"learnt"},
     "python/flyball/journal/events.py": {"learnt", "quantisation"},
+    "python/flyball/serve/batch_steps.py": {"cancelled"},
     "python/flyball/store/batches.py": {"cancelled", "cancelled_at"},
     "python/flyball/store/migrations/versions/r0001_first.py": {"cancelled_at"},
     "python/flyball/store/schema.py": {"cancelled"},
     "tests/python/image/test_image.py": {"learnt"},
+    "tests/python/serve/test_batches.py": {"batch_cancelled", "cancelled"},
     "tests/python/store/test_batches.py": {"cancelled", "cancelled_at"},
 }
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
