@@ -29,6 +29,8 @@ KEPT = {  # names in files and protocols, and what the bundled model was trained
     "ops/demo_model/tasks.py": {"cancelled", "neighbour"},
     "python/flyball/governor/policy.py": {"learnt"},
     "python/flyball/journal/events.py": {"learnt", "quantisation"},
+    "python/flyball/serve/apis/batches.py": {"cancelled", "cancelled_at"},
+    "python/flyball/serve/batch_lines.py": {"cancelled"},
     "python/flyball/serve/batch_steps.py": {"cancelled"},
     "python/flyball/store/batches.py": {"cancelled", "cancelled_at"},
     "python/flyball/store/migrations/versions/r0001_first.py": {"cancelled_at"},

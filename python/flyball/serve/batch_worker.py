@@ -130,10 +130,19 @@ class BatchWorker:
             if self._server.draining or (room := self._room()) < 1:
                 return
             project = await asyncio.to_thread(store.project, name)
-            for item in await asyncio.to_thread(project.items.claim, room, self._lease_ms):
+            for item in await self._claimed(project, room):
                 task = asyncio.create_task(self._run(project, item, app))
                 self._running[task] = (project, item)
                 task.add_done_callback(self._ended)
+
+    async def _claimed(self, project: Project, n: int) -> list[Item]:
+        """Claim at most `n` items. Canceled meanwhile, none stays claimed."""
+        claiming = asyncio.ensure_future(asyncio.to_thread(project.items.claim, n, self._lease_ms))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(project.items.release, await claiming)
+            raise
 
     def _room(self) -> int:
         """Items that may begin: a share of the server's places, of those that nobody else wants."""

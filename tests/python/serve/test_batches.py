@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import openai
@@ -31,7 +31,7 @@ from flyball.store.batches import MOST_ITEM_BYTES
 from .conftest import WAIT, Running, Start
 from .programs import free_port
 
-CHAT: Any = "/v1/chat/completions"
+CHAT: Final = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -121,7 +121,7 @@ def test_answers_are_those_of_requests(server: Running, client: openai.OpenAI) -
         ("/v1/responses", {"input": "What is 2 + 3?", "max_output_tokens": 6}, "output"),
     ],
 )
-def test_endpoints(client: openai.OpenAI, url: str, body: dict[str, Any], member: str) -> None:
+def test_endpoints(client: openai.OpenAI, url: Any, body: dict[str, Any], member: str) -> None:
     done = ended(client, begin(client, [line("a", url, **body), line("b", url, **body)], url))
     assert (done.status, done.error_file_id) == ("completed", None)
     lines = results(client, done.output_file_id)
