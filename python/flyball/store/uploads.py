@@ -50,11 +50,11 @@ class Files:
         purpose: str,
         content: Iterable[bytes],
         expires: int | None = None,
-        most_bytes: int = MOST_FILE_BYTES,
+        most_bytes: int | None = None,
     ) -> File:
         """Store a file whose content comes in pieces of any size. Where that fails, nothing of it stays.
 
-        Raises InvalidArgument for more than `most_bytes`, or 20 GiB in the project.
+        Raises InvalidArgument for more than `most_bytes` (200 MiB), or 20 GiB in the project.
         """
         row: dict[str, Any] = {
             "id": "file-" + secrets.token_hex(12),
@@ -66,7 +66,7 @@ class Files:
         with self._scope.database.writing() as connection:
             self._scope.insert(connection, files, [{**row, "n_bytes": 0}])
         try:
-            n_bytes, sha256 = self._write(row["id"], content, most_bytes)
+            n_bytes, sha256 = self._write(row["id"], content, MOST_FILE_BYTES if most_bytes is None else most_bytes)
             with self._scope.database.writing() as connection:
                 self._set(connection, row["id"], n_bytes=n_bytes, sha256=sha256)
         except BaseException:
