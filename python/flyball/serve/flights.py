@@ -205,4 +205,4 @@ class Flights:
             self._keys.popitem(last=False)
 
 
-_MOST_KEYS = 65536
+_MOST_KEYS = 8192

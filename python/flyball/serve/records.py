@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .answering import Answering
 
 KEPT_MS = 30 * 86_400_000  # requests, files of batches, and batches
-_MOST = 4096  # answers in memory
+_MOST = 512  # answers in memory; older ones are in the store
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Records:
         if self.store is not None:
             key = ask.idempotency_key or None
             request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
-            self._later(lambda: self._project(ask.project).requests.begin(request))
+            self._later(lambda: _begin(self._project(ask.project), request))
 
     def keep(self, answering: Answering, result: Result) -> None:
         """Remember an answer under its id. An id that another answer has is not given to this one."""
@@ -200,6 +200,12 @@ class Records:
             first_token_ms=() if first is None else (first,),
             **counts,
         )
+
+
+def _begin(project: Project, request: Request) -> None:
+    """An answer that a client asks for again, as its stream broke, has begun before."""
+    if project.requests.get(request.id) is None:
+        project.requests.begin(request)
 
 
 def receipt_as_dict(record: Record) -> dict[str, Any]:
