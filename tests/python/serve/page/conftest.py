@@ -17,7 +17,7 @@ FLAGS = ["--disable-gpu", "--disable-background-networking", "--disable-componen
 EMPTY = "page/logo.svg"  # of the server, without scripts
 
 
-@pytest.fixture(scope="package")  # not longer: its event loop would be in the way of other tests
+@pytest.fixture(scope="module")  # not longer: its event loop would be in the way of other tests
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None and os.environ.get("CI") != "true":
@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def running_server() -> Iterator[Double]:
     with serving() as double:
         yield double
@@ -89,7 +89,7 @@ class Windows:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def windows(browser: Browser, running_server: Double) -> Windows:
     return Windows(browser, running_server.url)
 
