@@ -189,18 +189,18 @@ async def run(server: Server, args: argparse.Namespace) -> bool:
     soak = Soak(server.url, args.seed)
     start = time.monotonic()
     end = start + 60 * args.minutes
+    warm = 60 * args.minutes * args.warm_up
     samples: list[tuple[float, int]] = []
 
     async def watch() -> None:
         while True:
             samples.append((time.monotonic() - start, server.private_bytes()))
-            await asyncio.sleep(1)
+            await asyncio.sleep(min(1, warm / 10))
 
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(soak.client(end) for _ in range(args.clients)))
     watching.cancel()
     left = await until_idle(server.url)
-    warm = 60 * args.minutes * args.warm_up
     at_first = [size for at, size in samples if 0.6 * warm <= at <= warm]
     at_last = [size for at, size in samples if at >= samples[-1][0] - 0.4 * warm]
     growth = statistics.median(at_last) / max(at_first) - 1

@@ -323,9 +323,9 @@ def test_without_a_store(start: Start) -> None:
 # Below in this process: with more than one project, with failures and clocks that a test chooses.
 
 
-def in_process(model: flyball.Model, store: Store, **how: Any) -> Server:
+def in_process(model: flyball.Model, store: Store, settings: ServeSettings | None = None, **how: Any) -> Server:
     entry = Entry("demo", Path(model.info.path), lambda: model, served=Served("demo", model))
-    server = Server(ServeSettings(parallel=8), Models([entry]), Records(store))
+    server = Server(settings or ServeSettings(parallel=8), Models([entry]), Records(store))
     server.batches = BatchWorker(server, poll_seconds=0.05, **how)
     return server
 
@@ -370,13 +370,11 @@ def test_projects_are_apart(model: flyball.Model, tmp_path: Path) -> None:
             file = store.project().files.put("in", "batch", [b"{}"]).id
             batch = store.project().batches.create(CHAT, file, 1).id
             theirs = other.files.put("in", "batch", [b"{}"]).id
-            app = create_app(in_process(model, store))
-
-            async def of_other(scope: Any, receive: Any, send: Any) -> None:
-                await app(scope | {"flyball.project": "other"}, receive, send)
-
+            key = other.keys.create("theirs").secret
+            app = create_app(in_process(model, store, settings=ServeSettings(has_stored_keys=True)))
+            headers = {"authorization": f"Bearer {key}"}
             async with httpx.AsyncClient(
-                transport=httpx.ASGITransport(of_other), base_url="http://localhost"
+                transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers
             ) as client:
                 body = {"input_file_id": file, "endpoint": CHAT}
                 for answer in (

@@ -232,7 +232,7 @@ def test_what_is_ignored_is_named(server: Running) -> None:
     more = {"store": False, "include": ["reasoning.encrypted_content"], "text": {"verbosity": "low"}}
     said = ask(server, tools=tools, parallel_tool_calls=False, prompt_cache_key="x", **more)
     assert said.status_code == 200
-    named = "store, prompt_cache_key, include, tools[0] (web_search), tools[1] (custom), parallel_tool_calls"
+    named = "store, prompt_cache_key, include, tools[0] (web_search), tools[1] (custom)"
     assert said.headers["flyball-ignored"] == f"{named}, text.verbosity"
     assert said.json()["tools"] == []
     assert said.headers["flyball-digest"] == said.json()["flyball"]["digest"]
