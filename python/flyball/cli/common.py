@@ -28,6 +28,7 @@ from .terminal import harmless, is_terminal
 
 if TYPE_CHECKING:
     from ..engine.adapter import Adapter
+    from ..engine.handle import Recorder
     from ..engine.session import Session
     from ..governor.policy import Policy
     from ..journal.journal import Journal
@@ -250,7 +251,7 @@ class Progress:
 
 
 def open_model(
-    settings: Mapping[str, Setting], progress: Progress | None = None, journal: Journal | None = None
+    settings: Mapping[str, Setting], progress: Progress | None = None, journal: Recorder | None = None
 ) -> Model:
     """Open the model of the settings (default: the bundled one); tune its threads if the settings leave them open."""
     model = _open(settings["model"].value or demo_model_path(), settings, progress, journal)
@@ -263,7 +264,7 @@ def open_model(
 
 
 def _open(
-    path: str | Path, settings: Mapping[str, Setting], progress: Progress | None, journal: Journal | None = None
+    path: str | Path, settings: Mapping[str, Setting], progress: Progress | None, journal: Recorder | None = None
 ) -> Model:
     return Model.load(
         path,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.configuration import Setting, named_models
+from ..engine.handle import Recorder
 from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
 from ..files import data_folder, state_folder
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         common.open_journal(args, settings) as journal,
         _records(settings, port, journal) as records,
     ):
-        entries = list(_entries(args, settings, journal))
+        late = records.late(journal) if journal is not None else None
+        entries = list(_entries(args, settings, late))
         asyncio.run(_serve(serve_settings, entries, records, traces, sock))
     return common.SUCCESS
 
@@ -166,7 +168,7 @@ def _keys(file: str | None) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal: Journal | None) -> Iterator[Entry]:
+def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal: Recorder | None) -> Iterator[Entry]:
     """The models of the command line, then those of the configuration, then those of the folder.
 
     The first ones are loaded at once and stay; the others when they are asked for.
@@ -206,7 +208,7 @@ def _entry(
     args: argparse.Namespace,
     name: str,
     path: str,
-    journal: Journal | None,
+    journal: Recorder | None,
     aliases: Sequence[str] = (),
     stays: bool = False,
 ) -> Entry:

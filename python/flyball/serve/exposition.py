@@ -99,6 +99,12 @@ class Exposition(Collector):
             "flyball:governor_decisions", "Decisions in finished answers", ["reason_id"],
             (([reason], n) for reason, n in (dict.fromkeys(_DECISIONS, 0) | observe.decisions).items()),
         )  # fmt: skip
+        yield CounterMetricFamily(
+            "flyball:known_tokens_refused", "Kept tokens that were not the answer's", observe.n_known_refused
+        )
+        yield CounterMetricFamily(
+            "flyball:records_lost", "What could not be signed or stored", self._server.records.n_errors
+        )
         trips = sum(observe.decisions[reason] for reason in _TRIPS)
         yield CounterMetricFamily("flyball:guard_trips", "Answers that the guard ended", trips)
         yield _counter(

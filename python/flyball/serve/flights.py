@@ -38,7 +38,6 @@ class Flight:
         self.error: BaseException | None = None
         self.asked = time.monotonic()
         self.begun: float | None = None
-        self.created = int(time.time())
         self.n_readers = 0
         self.is_cut = False
         self._server = server
@@ -46,11 +45,6 @@ class Flight:
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(self._ended)
-
-    @property
-    def tokens(self) -> list[int]:
-        """The answer's tokens so far."""
-        return [piece.token for piece in self.pieces if piece.token is not None]
 
     @property
     def is_over(self) -> bool:

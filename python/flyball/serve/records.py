@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from ..audit import Signed, Signer
 from ..engine.receipt import Receipt
 from ..engine.results import Result
 from ..errors import Error
+from ..journal.journal import Journal
 from ..store import Project, Request, Store
 from .failures import Failure
 
@@ -56,6 +59,8 @@ class Records:
         self.n_errors = 0
         self._receipt_ms = receipt_hours * 3_600_000
         self._records: OrderedDict[tuple[str, str], Record] = OrderedDict()
+        self._projects: dict[str, Project] = {}
+        self._late: LateJournal | None = None
         self._writer = ThreadPoolExecutor(1, "flyball-records")
 
     def __len__(self) -> int:
@@ -68,7 +73,7 @@ class Records:
         if self.store is not None:
             key = ask.idempotency_key or None
             request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
-            self._later(lambda: _begin(self._project(ask.project), request))
+            self._later(lambda: _begin(self._project(ask.project), request, ask.resumable))
 
     def keep(self, answering: Answering, result: Result) -> None:
         """Remember an answer under its id. An id that another answer has is not given to this one."""
@@ -114,6 +119,11 @@ class Records:
         except Error as error:
             raise Failure.of(error) from None
 
+    def late(self, journal: Journal) -> LateJournal:
+        """The journal as models get it: the records' thread writes it."""
+        self._late = LateJournal(journal, self._later)
+        return self._late
+
     def purge(self) -> None:
         """Delete what has expired."""
         if self.store is not None:
@@ -139,12 +149,15 @@ class Records:
 
     def _project(self, name: str) -> Project:
         assert self.store is not None
-        return self.store.project(name)
+        if (project := self._projects.get(name)) is None:
+            project = self._projects[name] = self.store.project(name)
+        return project
 
     def failed(self, error: BaseException) -> None:
-        """What was to be stored was not: told in the status, and counted."""
+        """What was to be stored was not: told where the server runs, and counted."""
         self.n_errors += 1
         self.last_error = str(error)
+        warnings.warn(f"not stored: {error}", RuntimeWarning, stacklevel=2)
 
     def _later(self, work: Callable[[], object]) -> None:
         def run() -> None:
@@ -153,7 +166,8 @@ class Records:
             except Error as error:
                 self.failed(error)
 
-        self._writer.submit(run)
+        with suppress(RuntimeError):  # closed: what comes now is the journal's, which its own close() writes
+            self._writer.submit(run)
 
     def _write(self, answering: Answering, result: Result, signed: Future[Signed | None]) -> None:
         """Sign the receipt and store it; in the writer's thread."""
@@ -165,6 +179,8 @@ class Records:
             signed.set_exception(error)
             raise
         signed.set_result(signature)
+        if self._late is not None:
+            self._late._keep()  # the statement's line
         if self.store is not None:
             self._store(self._project(ask.project), answering, result)
             if self._receipt_ms:
@@ -202,10 +218,30 @@ class Records:
         )
 
 
-def _begin(project: Project, request: Request) -> None:
+def _begin(project: Project, request: Request, resumable: bool) -> None:
     """An answer that a client asks for again, as its stream broke, has begun before."""
-    if project.requests.get(request.id) is None:
+    if not resumable or project.requests.get(request.id) is None:
         project.requests.begin(request)
+
+
+class LateJournal:
+    """A journal for models whose lines another thread writes: no step of a batch waits for the disk."""
+
+    def __init__(self, journal: Journal, later: Callable[[Callable[[], object]], None]) -> None:
+        self.core = journal.core
+        self._journal = journal
+        self._later = later
+        self._is_due = False
+
+    def _keep(self) -> None:
+        """An answer has ended, in whatever thread: one writing serves all that have until it begins."""
+        if not self._is_due:
+            self._is_due = True
+            self._later(self._write)
+
+    def _write(self) -> None:
+        self._is_due = False
+        self._journal._keep()
 
 
 def receipt_as_dict(record: Record) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flyball.cli import main
 from flyball.journal.journal import check
 from flyball.store import Store
 
-from .conftest import Running, Start
+from .conftest import WAIT, Running, Start
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 12, "seed": 1}
 FOREVER = 1 << 53
@@ -53,6 +54,17 @@ def test_receipts_are_signed_by_the_published_key(signing: Running) -> None:
     assert forged != kept["receipt_text"]
     with pytest.raises(flyball.VerificationError):
         audit.verify(signed, keys, forged)
+
+
+def test_a_statement_is_in_the_journal_without_a_further_answer(signing: Running, home: Path) -> None:
+    said = answer(signing, seed=77)
+    (journal,) = folder(home).glob("journal-*.jsonl")
+    end = time.monotonic() + WAIT
+    while not any(
+        "AUDIT_SIGNED" in line and said["flyball"]["receipt"] in line for line in journal.read_text().splitlines()
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_the_head_of_the_journal_is_a_signed_note(signing: Running) -> None:
