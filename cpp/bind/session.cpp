@@ -303,6 +303,20 @@ void reserve(const SessionCore& core) {
   core.owner->reserved.store(true);
 }
 
+// Of a step. Known tokens are wrong in the place after the last one shown.
+py::object exception_of(const GenerationCore& core, const Error& error) {
+  const py::object raised = exception(error);
+  if (error.code == Code::mismatch) raised.attr("position") = core.generation->tokens().size;
+  return raised;
+}
+
+// What made a call fail, if it was Python's. Not asked where none failed: the mask after a good token may have raised
+// already, and that belongs to the next step.
+void rethrow(GenerationCore& core) {
+  core.processor.rethrow();
+  core.constraint.rethrow();
+}
+
 // `compute`: the prompt is computed at once; otherwise the batch's steps do it.
 std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt, const py::dict& options,
                                       py::object progress, bool compute) {
@@ -325,17 +339,9 @@ std::shared_ptr<GenerationCore> begin(const SessionCore& core, py::handle prompt
   };
   const Status status = start();
   call.rethrow();
-  generation->processor.rethrow();
-  generation->constraint.rethrow();
+  if (!status.ok()) rethrow(*generation);
   check(status);
   return generation;
-}
-
-// Of a step. Known tokens are wrong in the place after the last one shown.
-py::object exception_of(const GenerationCore& core, const Error& error) {
-  const py::object raised = exception(error);
-  if (error.code == Code::mismatch) raised.attr("position") = core.generation->tokens().size;
-  return raised;
 }
 
 // Takes steps until the generation is done, or only one. The GIL is released for all of them together.
@@ -370,9 +376,10 @@ StepText advance(GenerationCore& core, bool to_the_end) {
   const Status status = steps();
   core.text += stepped.text;
   call.rethrow();
-  core.processor.rethrow();
-  core.constraint.rethrow();
-  if (!status.ok()) raise(exception_of(core, status.error()));
+  if (!status.ok()) {
+    rethrow(core);
+    raise(exception_of(core, status.error()));
+  }
   if (stepped.step.done) let_go(core);
   return stepped;
 }

@@ -209,11 +209,16 @@ class TaggedParser(AnswerParser):
             self._read(final=False)
 
     def _ends_with(self, close: str) -> bool:
-        return "".join(self._body[-len(close) :]).endswith(close)
+        tail, n = "", len(self._body)
+        while len(tail) < len(close) and n:
+            n -= 1
+            tail = self._body[n][-len(close) :] + tail
+        return tail.endswith(close)
 
     def _read(self, final: bool) -> None:
         """The call may be whole."""
         form, body = self._forms[self._open], "".join(self._body)
+        self._body = [body]  # the next time it is not joined character by character
         for close in () if form.keep_open else self._closes[form]:
             body = body.removesuffix(close)
         try:

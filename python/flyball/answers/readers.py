@@ -121,7 +121,10 @@ def json_calls(
 
 def _unfenced(body: str) -> str:
     """Without the marks of a block of code."""
-    return re.sub(r"^\s*```(?:json)?\s*|\s*```\s*$", "", body).strip()
+    text = body.strip()
+    if text.startswith("```"):
+        text = text.removeprefix("```").removeprefix("json")
+    return text.removesuffix("```").strip()
 
 
 def keyed_calls(_: Symbols, tools: Tools) -> Reader:

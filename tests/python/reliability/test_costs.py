@@ -304,7 +304,7 @@ def test_a_build_that_is_really_slower_fails_at_once(
     assert slowed.values("metrics")["drift"]["decode"]["run"] > 3
     assert main(["reliability", "explain", "metrics", "--artifacts", str(ten_runs)]) == 0
     told = capsys.readouterr().out
-    assert "this run: prefill" in told
+    assert "this run: " in told  # and of these costs what other load did not hide
     assert "window" in told
 
 

@@ -68,6 +68,7 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
     see(self_heal.step(trial, "1", self_heal.Gates(), changes(*["unchanged"] * 40), limits)[1])
     see(self_heal.step(latched, "1", self_heal.Gates(), [], limits)[1])
     elsewhere = {
+        "AUDIT": "tests/python/serve/test_evidence.py",
         "STARTUP": "test_costs.py",
         "METRICS": "test_costs.py",
         "BENCH": "test_bench_pack.py",
