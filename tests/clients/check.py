@@ -39,6 +39,7 @@ CLIENTS = {
     "anthropic": Client(("anthropic>=2,<3",), "with_anthropic.py"),
     "ollama": Client(("ollama>=0.6,<0.7",), "with_ollama.py"),
     "langchain": Client(("langchain-openai>=1,<2",), "with_langchain.py"),
+    "lm-eval": Client(("lm-eval[api]>=0.4.13,<0.5",), "with_lm_eval.py"),
     "litellm": Client(("litellm>=1.80,<2",), "with_litellm.py"),
 }
 

@@ -8,6 +8,7 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, Field
 
 
 @tool
@@ -56,3 +57,19 @@ def test_embeddings(url: str) -> None:
     vectors = made.embed_documents(["a fox", "a hen"])
     assert len(vectors) == 2
     assert made.embed_query("a fox") == pytest.approx(vectors[0], rel=1e-5)
+
+
+class Person(BaseModel):
+    """Somebody."""
+
+    name: str = Field(max_length=8)
+    age: int = Field(ge=0, le=99)
+
+
+@pytest.mark.parametrize(("method", "name"), [("json_schema", "flyball-demo"), ("function_calling", "scripted")])
+def test_structured_output(url: str, method: str, name: str) -> None:
+    """Whatever the model would rather say; a call takes a chat format that has calls."""
+    model = chat(url, name, seed=1, max_tokens=200).with_structured_output(Person, method=method)
+    said = model.invoke([HumanMessage("Who is Ann?")])
+    assert isinstance(said, Person)
+    assert 0 <= said.age <= 99

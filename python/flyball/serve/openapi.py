@@ -179,6 +179,7 @@ _STREAM_HEADERS = ("Idempotency-Key", "Last-Event-ID")
 _LIST = {"limit": _integer(1, 10_000), "after": _TEXT}
 _QUERIES: dict[str, dict[str, Schema]] = {
     "/props": {"model": _TEXT},
+    "/tokenizer_info": {"model": _TEXT},
     "/slots": {"fail_on_no_slot": _TEXT},
     "/v1/files": _LIST | {"purpose": _TEXT},
     "/v1/batches": _LIST,
@@ -197,10 +198,11 @@ _BODIES: dict[str, Schema] = {
     "/embeddings": _object(model=_TEXT, content=_PROMPT, input=_PROMPT),
     "/embedding": _object(model=_TEXT, content=_PROMPT, input=_PROMPT),
     "/tokenize": _object(
-        "content",
         model=_TEXT,
         content=_either(_TEXT, _list(_either(_TEXT, _integer(0)))),
+        prompt=_TEXT,
         add_special=_FLAG,
+        add_special_tokens=_FLAG,
         parse_special=_FLAG,
         with_pieces=_FLAG,
     ),

@@ -178,7 +178,7 @@ def test_tokens_and_text(server: Running, model: flyball.Model) -> None:
     text = "The fox, a hen: 媽 🤗"
     ids = server.post("/tokenize", {"content": text}).json()["tokens"]
     assert ids == model.tokenize(text)
-    assert server.post("/detokenize", {"tokens": ids}).json() == {"content": text}
+    assert server.post("/detokenize", {"tokens": ids}).json() == {"content": text, "prompt": text}
     pieces = server.post("/tokenize", {"content": text, "with_pieces": True}).json()["tokens"]
     raw = [piece["piece"].encode() if isinstance(piece["piece"], str) else bytes(piece["piece"]) for piece in pieces]
     assert b"".join(raw).decode() == text
@@ -190,7 +190,19 @@ def test_tokens_and_text(server: Running, model: flyball.Model) -> None:
     assert mixed == [*model.tokenize("The"), 300, *model.tokenize(" fox")]
     assert server.post("/tokenize", {}).json() == {"tokens": []}
     long = "fox " * 4000
-    assert server.post("/detokenize", {"tokens": model.tokenize(long)}).json() == {"content": long}
+    assert server.post("/detokenize", {"tokens": model.tokenize(long)}).json()["content"] == long
+
+
+def test_tokens_as_vllm_gives_them(server: Running, model: flyball.Model) -> None:
+    info = server.get("/tokenizer_info").json()
+    assert info["eos_token"] == "<|im_end|>"
+    assert info["chat_template"] == model.info.chat_template
+    plain = {"prompt": "The fox", "add_special_tokens": False}
+    said = server.post("/tokenize", plain).json()
+    assert said == {"tokens": model.tokenize("The fox"), "count": len(said["tokens"]), "max_model_len": 512}
+    whole = server.post("/tokenize", {"prompt": "The fox"}).json()["tokens"]
+    assert whole == model.tokenize("The fox", True)
+    assert server.post("/tokenize", {"prompt": ["The"]}).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""llama-server's interface beside its /completion: what runs, tokens and text, a chat's prompt, vectors."""
+"""llama-server's interface beside its /completion: what runs, tokens and text, a chat's prompt, vectors.
+
+Tokens and text in vLLM's form as well, by which lm-eval does without a tokenizer of its own.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +78,27 @@ async def slots(request: Request) -> Response:
     return JSONResponse(places)
 
 
+async def tokenizer_info(request: Request) -> Response:
+    """GET /tokenizer_info"""
+    info = (served := await server_of(request).models.get(request.query_params.get("model"))).model.info
+    return JSONResponse(
+        {
+            "tokenizer_class": info.tokenizer,
+            "bos_token": _control(served, info.bos) or None,
+            "eos_token": _control(served, info.eos) or None,
+            "chat_template": info.chat_template,
+            "model_max_length": served.context,
+        }
+    )
+
+
 async def tokenize(request: Request) -> Response:
-    """POST /tokenize"""
+    """POST /tokenize: `content` in llama-server's form, `prompt` in vLLM's, which adds the first token unasked."""
     body, served = await _body(request)
-    add_special, parse_special = body.flag("add_special"), body.flag("parse_special", True)
-    with_pieces = body.flag("with_pieces")
-    parts = body.get("content", "")
+    in_other_form = body.has("prompt")
+    add_special = body.flag("add_special_tokens", True) if in_other_form else body.flag("add_special")
+    parse_special, with_pieces = body.flag("parse_special", True), body.flag("with_pieces")
+    parts = body.text("prompt") if in_other_form else body.get("content", "")
     if not isinstance(parts, list):
         parts = [parts]
     n_vocab = served.model.info.n_vocab
@@ -95,7 +113,10 @@ async def tokenize(request: Request) -> Response:
         return [{"id": token, "piece": _piece(served, token)} for token in ids] if with_pieces else ids
 
     tokens = await _worked(sum(len(part) if isinstance(part, str) else 1 for part in parts), work)
-    return JSONResponse({"tokens": tokens}, headers=questions.ignored(body))
+    said = {"tokens": tokens}
+    if in_other_form:
+        said |= {"count": len(tokens), "max_model_len": served.context}
+    return JSONResponse(said, headers=questions.ignored(body))
 
 
 def _piece(served: Served, token: int) -> str | list[int]:
@@ -115,7 +136,7 @@ async def detokenize(request: Request) -> Response:
     if not all(type(token) is int and 0 <= token < n_vocab for token in tokens):
         body.refuse("tokens", f"must be ids of this model's {n_vocab} tokens")
     text = await _worked(len(tokens), lambda: served.model.detokenize(tokens, special=True))
-    return JSONResponse({"content": text}, headers=questions.ignored(body))
+    return JSONResponse({"content": text, "prompt": text}, headers=questions.ignored(body))
 
 
 async def _worked(size: int, work: Callable[[], Any]) -> Any:
@@ -188,6 +209,7 @@ routes = [
     Route("/slots", slots, methods=["GET"]),
     Route("/slots/{slot}", _slot, methods=["POST"]),
     Route("/lora-adapters", _change, methods=["POST"]),
+    Route("/tokenizer_info", tokenizer_info, methods=["GET"]),
     Route("/tokenize", tokenize, methods=["POST"]),
     Route("/detokenize", detokenize, methods=["POST"]),
     Route("/apply-template", apply_template, methods=["POST"]),
