@@ -1,9 +1,9 @@
-"""Measure what a request costs beyond its answer: one token over HTTP, in turn with one token of Model.agenerate().
+"""Measure what a request costs beyond its answer: one token of a chat over HTTP, in turn with one in a Python program.
 
     .venv/bin/python -m bench.overhead [MODEL.gguf] [--requests 400] [--rounds 5] [--stream]
 
-Both have the same prompts of one short message, none of which a cache knows. Times are wall clocks' medians and, for a
-machine with other work on it, processor time: the server's whole process, and this one for agenerate().
+Both have the same prompts of one short message, none of which a cache knows, and apply the chat's template. Times are
+wall clocks' medians and, for a machine with other work on it, processor time: the server's whole process, and this one.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ async def measure(server: Server, model: flyball.Model, args: argparse.Namespace
         if connection.status != 200:
             raise SystemExit(f"status {connection.status}: {said!r}")
 
-    prompts = {number: chat.ids(messages(number)) for number in range((args.rounds + 1) * args.requests)}
-
     async def alone(number: int) -> None:
-        await model.agenerate(prompts[number], 1, seed=number)
+        await model.agenerate(chat.ids(messages(number)), 1, seed=number)
 
     walls: dict[str, list[float]] = {"http": [], "alone": []}
     works: dict[str, list[float]] = {"http": [], "alone": []}

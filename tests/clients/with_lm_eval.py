@@ -1,4 +1,4 @@
-"""lm-eval, over /v1/completions: choices scored by their log-probabilities, and answers, of a task that is made here."""
+"""lm-eval over /v1/completions: choices scored by their log-probabilities, and answers, of tasks made here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a server remembers of its answers: in memory at once, signed and in the store a moment later.
 
-Signing and storing take milliseconds, which no stream shall wait for: one thread does both, in the answers' order.
-Where that fails, the answer is delivered all the same, and the failure is told and counted.
+Signing and storing take milliseconds, which no stream shall wait for: a thread does both (writer.py). Where that
+fails, the answer is delivered all the same, and the failure is told and counted.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from ..errors import Error
 from ..journal.journal import Journal
 from ..store import Project, Request, Store
 from .failures import Failure
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .answering import Answering
@@ -61,7 +61,7 @@ class Records:
         self._records: OrderedDict[tuple[str, str], Record] = OrderedDict()
         self._projects: dict[str, Project] = {}
         self._late: LateJournal | None = None
-        self._writer = ThreadPoolExecutor(1, "flyball-records")
+        self._writer = Writer(store, self.failed)
 
     def __len__(self) -> int:
         """Answers in memory."""
@@ -73,7 +73,7 @@ class Records:
         if self.store is not None:
             key = ask.idempotency_key or None
             request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
-            self._later(lambda: _begin(self._project(ask.project), request, ask.resumable))
+            self._writer.put_in_store(lambda: _begin(self._project(ask.project), request, ask.resumable))
 
     def keep(self, answering: Answering, result: Result) -> None:
         """Remember an answer under its id. An id that another answer has is not given to this one."""
@@ -85,14 +85,14 @@ class Records:
         self._records[place] = Record(ask.id, ask.project, ask.served.name, lambda: result.receipt, signed)
         while len(self._records) > _MOST:
             self._records.popitem(last=False)
-        self._later(lambda: self._write(answering, result, signed))
+        self._writer.do(lambda: self._sign(answering, result, signed))
 
     def ended(self, answering: Answering, result: Result | None, error: BaseException | None) -> None:
         """It was ended without a result."""
         if self.store is not None and result is None:
             ask, state = answering.ask, "canceled" if error is None else "failed"
             about = str(error)[:1000] if error is not None else None
-            self._later(lambda: self._project(ask.project).requests.finish(ask.id, state, error=about))
+            self._writer.put_in_store(lambda: self._project(ask.project).requests.finish(ask.id, state, error=about))
 
     def get(self, identity: str, project: str) -> Record:
         """The record of an answer of the project, by its id with or without prefix; Failure 404."""
@@ -114,6 +114,7 @@ class Records:
         if self.store is None:
             raise Failure(501, "this server keeps no feedback: it was started without a store")
         record = self.get(identity, project)
+        self._writer.settle()  # it must be in the store
         try:
             self._project(project).feedback.put(record.id, rating, correction)
         except Error as error:
@@ -121,13 +122,13 @@ class Records:
 
     def late(self, journal: Journal) -> LateJournal:
         """The journal as models get it: the records' thread writes it."""
-        self._late = LateJournal(journal, self._later)
+        self._late = LateJournal(journal, self._writer.do)
         return self._late
 
     def purge(self) -> None:
         """Delete what has expired."""
         if self.store is not None:
-            self._later(self._purge_all)
+            self._writer.do(self._purge_all)
 
     def _purge_all(self) -> None:
         for name in self._names():
@@ -135,7 +136,7 @@ class Records:
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.shutdown(wait=True)
+        self._writer.close()
 
     def _purge(self, project: Project) -> None:
         now = time.time_ns() // 1_000_000
@@ -159,18 +160,8 @@ class Records:
         self.last_error = str(error)
         warnings.warn(f"not stored: {error}", RuntimeWarning, stacklevel=2)
 
-    def _later(self, work: Callable[[], object]) -> None:
-        def run() -> None:
-            try:
-                work()
-            except Error as error:
-                self.failed(error)
-
-        with suppress(RuntimeError):  # closed: what comes now is the journal's, which its own close() writes
-            self._writer.submit(run)
-
-    def _write(self, answering: Answering, result: Result, signed: Future[Signed | None]) -> None:
-        """Sign the receipt and store it; in the writer's thread."""
+    def _sign(self, answering: Answering, result: Result, signed: Future[Signed | None]) -> None:
+        """Sign the receipt, and have it stored; in the writer's thread."""
         ask = answering.ask
         try:
             text = result.receipt.json
@@ -182,14 +173,12 @@ class Records:
         if self._late is not None:
             self._late._keep()  # the statement's line
         if self.store is not None:
-            self._store(self._project(ask.project), answering, result)
-            if self._receipt_ms:
-                about = None if signature is None else signature.json
-                expires = time.time_ns() // 1_000_000 + self._receipt_ms
-                self._project(ask.project).receipts.put(ask.id, text, about, expires=expires)
+            self._writer.put_in_store(lambda: self._put(answering, result, text, signature))
 
-    def _store(self, project: Project, answering: Answering, result: Result) -> None:
+    def _put(self, answering: Answering, result: Result, receipt: str, signature: Signed | None) -> None:
+        """Store what is known of an answer, and its receipt."""
         ask, times, metrics = answering.ask, answering.times, result.metrics
+        project = self._project(ask.project)
         fingerprint = ask.served.model.info.fingerprint
         first = int(1000 * (times.tokens[0] - times.asked)) if times.tokens else None
         counts = {"n_prompt_tokens": len(result.prompt), "n_generated_tokens": len(result.tokens)}
@@ -216,6 +205,10 @@ class Records:
             first_token_ms=() if first is None else (first,),
             **counts,
         )
+        if self._receipt_ms:
+            about = None if signature is None else signature.json
+            expires = time.time_ns() // 1_000_000 + self._receipt_ms
+            project.receipts.put(ask.id, receipt, about, expires=expires)
 
 
 def _begin(project: Project, request: Request, resumable: bool) -> None:
@@ -225,7 +218,8 @@ def _begin(project: Project, request: Request, resumable: bool) -> None:
 
 
 class LateJournal:
-    """A journal for models whose lines another thread writes: no step of a batch waits for the disk."""
+    """A journal for models whose lines another thread writes: no step of a batch waits for the disk. What comes after
+    that thread's end, the journal's own close() writes."""
 
     def __init__(self, journal: Journal, later: Callable[[Callable[[], object]], None]) -> None:
         self.core = journal.core

@@ -31,6 +31,7 @@ class Database:
         # SQLite has one writer, and waiting for it by polling starves some threads: a lock serves them in turn.
         self._writer = threading.Lock() if self.is_sqlite else None
         self._busy_seconds = busy_seconds
+        self._joined = threading.local()  # the connection of this thread's together()
         if self.is_sqlite:
             _make_private_file(Path(self.where))
         self.engine = self._engine(parsed)
@@ -77,6 +78,9 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database."""
+        if (joined := getattr(self._joined, "connection", None)) is not None:
+            yield joined
+            return
         with translated(self.where), self.engine.connect() as connection:
             if not self.is_sqlite:  # where each statement would see its own
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -86,10 +90,23 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that is committed at the end, or not at all."""
+        if (joined := getattr(self._joined, "connection", None)) is not None:
+            yield joined
+            return
         with self._turn(), translated(self.where), self.engine.connect() as connection:
             connection = connection.execution_options(flyball_writes=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread reads and writes until the end, in one transaction: what raises in it undoes all of it."""
+        with self.writing() as connection:
+            self._joined.connection = connection
+            try:
+                yield
+            finally:
+                del self._joined.connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

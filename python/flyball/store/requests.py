@@ -157,7 +157,7 @@ class Requests:
         where = (requests.c.id == id, requests.c.state.in_(states))
         values = {**self._checked(facts), **to}
         with self._scope.database.writing() as connection:
-            return connection.execute(self._scope.update(requests, *where).values(**values)).rowcount == 1
+            return connection.execute(self._scope.update(requests, *where), values).rowcount == 1
 
     def _with_key(self, connection: sa.Connection, key: str) -> Request | None:
         holds = (requests.c.idempotency_key == key, requests.c.state.in_(_HOLDING))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -59,21 +60,16 @@ class Scope:
 
     def insert_new(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """False: a row with one of its unique values is there already."""
-        statement = self._insert(table, row).on_conflict_do_nothing()
-        return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
+        statement = _insert_new(self.database.is_sqlite, table)
+        return self._insert_one(connection, statement, row, {"preserve_rowcount": True}).rowcount == 1
 
     def replace(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert the row, or give the one with this primary key its values."""
-        values = {name: value for name, value in row.items() if not table.c[name].primary_key}
-        connection.execute(
-            self._insert(table, row).on_conflict_do_update(index_elements=table.primary_key, set_=values)
-        )
+        self._insert_one(connection, _replace(self.database.is_sqlite, table, tuple(row)), row)
 
     def add(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert the row, or add its values to those of the one with this primary key."""
-        statement = self._insert(table, row)
-        sums = {name: table.c[name] + value for name, value in row.items() if not table.c[name].primary_key}
-        connection.execute(statement.on_conflict_do_update(index_elements=table.primary_key, set_=sums))
+        self._insert_one(connection, _add(self.database.is_sqlite, table, tuple(row)), row)
 
     def pages(
         self, table: sa.Table, *where: Condition, key: tuple[str, ...], newest_first: bool = False
@@ -113,9 +109,40 @@ class Scope:
     def _own(self, table: sa.Table) -> Condition:
         return table.c.project_id == self.project_id
 
-    def _insert(self, table: sa.Table, row: Mapping[str, Any]) -> sqlite.Insert | postgresql.Insert:
-        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        return insert(table).values(**row, project_id=self.project_id)
+    def _insert_one(
+        self,
+        connection: sa.Connection,
+        statement: sa.Insert,
+        row: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
+    ) -> sa.CursorResult[Any]:
+        return connection.execute(statement, {**row, "project_id": self.project_id}, execution_options=options or {})
+
+
+# Statements of which only the values change are made once: making one takes longer than running it.
+
+
+def _insert(is_sqlite: bool, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    return (sqlite.insert if is_sqlite else postgresql.insert)(table)
+
+
+@cache
+def _insert_new(is_sqlite: bool, table: sa.Table) -> sa.Insert:
+    return _insert(is_sqlite, table).on_conflict_do_nothing()
+
+
+@cache
+def _replace(is_sqlite: bool, table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
+    insert = _insert(is_sqlite, table)
+    values = {name: insert.excluded[name] for name in columns if not table.c[name].primary_key}
+    return insert.on_conflict_do_update(index_elements=table.primary_key, set_=values)
+
+
+@cache
+def _add(is_sqlite: bool, table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
+    insert = _insert(is_sqlite, table)
+    sums = {name: table.c[name] + insert.excluded[name] for name in columns if not table.c[name].primary_key}
+    return insert.on_conflict_do_update(index_elements=table.primary_key, set_=sums)
 
 
 def record(kind: type[Record], row: sa.RowMapping | dict[str, Any]) -> Record:

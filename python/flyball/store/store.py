@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -132,6 +133,10 @@ class Store:
         usable = api_keys.c.revoked.is_(None) & (api_keys.c.expires.is_(None) | (api_keys.c.expires > self._clock()))
         with self._database.reading() as connection:
             return connection.execute(sa.select(api_keys.c.id).where(usable).limit(1)).first() is not None
+
+    def together(self) -> AbstractContextManager[None]:
+        """What this thread does with the store in the block is committed at its end, or not at all if it raises."""
+        return self._database.together()
 
     def close(self) -> None:
         """Close all connections; a second time does nothing."""
