@@ -181,9 +181,10 @@ async def measure(servers: dict[str, str], args: argparse.Namespace) -> list[dic
                 sys.exit(f"{name} at {url}: {answer.error}")
     runs = []
     for round_number in range(args.rounds):
-        for load, value in loads:
+        for load_number, (load, value) in enumerate(loads):
             rate = value if load == "rate" else 0.0
-            asked = questions(args.requests, rate, args.prompt, args.answer, args.seed + round_number)
+            seed = args.seed + round_number * len(loads) + load_number  # no server has seen a prompt before
+            asked = questions(args.requests, rate, args.prompt, args.answer, seed)
             for name in list(servers)[:: 1 if round_number % 2 == 0 else -1]:
                 found = (
                     await open_loop(servers[name], args.model, asked)

@@ -35,6 +35,7 @@ _KEY_VARIABLE = "FLYBALL_API_KEY"
 _LEAST_KEY = 8  # characters
 _NO_STORE = "none"
 _MOST_HOST = 50  # characters of the machine's name in the server's
+_PREFIX_CACHE_MB = 1024  # unless a setting says otherwise: several chats, whose turns repeat all that was said
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -216,6 +217,8 @@ def _entry(
 
     settings = common.read_settings(args, name)
     settings["model"] = replace(settings["model"], value=path)
+    if settings["prefix_cache_mb"].origin == "default":
+        settings["prefix_cache_mb"] = replace(settings["prefix_cache_mb"], value=_PREFIX_CACHE_MB)
 
     def load() -> Model:
         progress = common.Progress() if stays else None
