@@ -51,6 +51,11 @@ class Flight:
         """Whether nothing more comes."""
         return self.result is not None or self.error is not None
 
+    @property
+    def size(self) -> int:
+        """Tokens that it holds, those that were asked for beside its own among them."""
+        return len(self.pieces) * (1 + int(self.ask.options.get("top_logprobs", 0)))
+
     async def until_begun(self) -> None:
         """Wait for its turn; raises what went wrong before."""
         await self._began.wait()
@@ -175,10 +180,10 @@ class Flights:
             return
         self._server.partials.forget(flight.ask.id)
         self._kept[flight.key] = flight
-        self._kept_tokens += len(flight.pieces)
+        self._kept_tokens += flight.size
         while len(self._kept) > self._most_kept or self._kept_tokens > self._most_kept_tokens:
             _, oldest = self._kept.popitem(last=False)
-            self._kept_tokens -= len(oldest.pieces)
+            self._kept_tokens -= oldest.size
 
     def _key(self, ask: Ask) -> Key:
         """Questions with one key have one answer. Time may end an answer with a deadline: nobody else's is the same."""

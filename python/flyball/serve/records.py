@@ -33,12 +33,13 @@ _MOST = 512  # answers in memory; older ones are in the store
 
 @dataclass(frozen=True)
 class Record:
-    """A finished answer. `signed` gets its signature, or None where nobody signs."""
+    """A finished answer. `receipt` and `signed`, None where nobody signs, come soon; what else is known of the answer,
+    which may be large, is not kept for them."""
 
     id: str
     project: str
     model: str
-    receipt: Callable[[], Receipt] = field(repr=False)
+    receipt: Future[Receipt] = field(repr=False)
     signed: Future[Signed | None] = field(repr=False)
 
 
@@ -81,11 +82,10 @@ class Records:
         place = (ask.project, ask.id)
         if place in self._records:
             return
-        signed: Future[Signed | None] = Future()
-        self._records[place] = Record(ask.id, ask.project, ask.served.name, lambda: result.receipt, signed)
+        record = self._records[place] = Record(ask.id, ask.project, ask.served.name, Future(), Future())
         while len(self._records) > _MOST:
             self._records.popitem(last=False)
-        self._writer.do(lambda: self._sign(answering, result, signed))
+        self._writer.do(lambda: self._sign(answering, result, record))
 
     def ended(self, answering: Answering, result: Result | None, error: BaseException | None) -> None:
         """It was ended without a result."""
@@ -104,10 +104,11 @@ class Records:
             raise Failure(
                 404, f"there is no receipt {identity!r}: it was never given, or is no longer kept", param="id"
             )
-        signed: Future[Signed | None] = Future()
-        signed.set_result(None if stored.signature is None else Signed.parse(stored.signature))
         receipt = Receipt(stored.json)
-        return Record(short, project, str(receipt["model"]["name"]), lambda: receipt, signed)
+        record = Record(short, project, str(receipt["model"]["name"]), Future(), Future())
+        record.receipt.set_result(receipt)
+        record.signed.set_result(None if stored.signature is None else Signed.parse(stored.signature))
+        return record
 
     def rate(self, identity: str, project: str, rating: str | None, correction: str | None) -> None:
         """Keep what a person says of an answer; Failure where nothing is kept."""
@@ -160,20 +161,25 @@ class Records:
         self.last_error = str(error)
         warnings.warn(f"not stored: {error}", RuntimeWarning, stacklevel=2)
 
-    def _sign(self, answering: Answering, result: Result, signed: Future[Signed | None]) -> None:
+    def _sign(self, answering: Answering, result: Result, record: Record) -> None:
         """Sign the receipt, and have it stored; in the writer's thread."""
-        ask = answering.ask
         try:
-            text = result.receipt.json
-            signature = self.signer.receipt(ask.id, text) if self.signer is not None else None
+            receipt = result.receipt
         except BaseException as error:
-            signed.set_exception(error)
+            record.receipt.set_exception(error)
+            record.signed.set_exception(error)
             raise
-        signed.set_result(signature)
+        record.receipt.set_result(receipt)
+        try:
+            signature = self.signer.receipt(record.id, receipt.json) if self.signer is not None else None
+        except BaseException as error:
+            record.signed.set_exception(error)
+            raise
+        record.signed.set_result(signature)
         if self._late is not None:
             self._late._keep()  # the statement's line
         if self.store is not None:
-            self._writer.put_in_store(lambda: self._put(answering, result, text, signature))
+            self._writer.put_in_store(lambda: self._put(answering, result, receipt.json, signature))
 
     def _put(self, answering: Answering, result: Result, receipt: str, signature: Signed | None) -> None:
         """Store what is known of an answer, and its receipt."""
@@ -239,12 +245,12 @@ class LateJournal:
 
 
 def receipt_as_dict(record: Record) -> dict[str, Any]:
-    """A record's receipt with its signature, as GET /v1/receipts/ID gives it. Waits for the signature."""
-    signed = record.signed.result()
+    """A record's receipt with its signature, as GET /v1/receipts/ID gives it. Waits for both."""
+    receipt, signed = record.receipt.result(), record.signed.result()
     return {
         "id": record.id,
         "model": record.model,
-        "receipt": json.loads(record.receipt().json),
-        "receipt_text": record.receipt().json,
+        "receipt": json.loads(receipt.json),
+        "receipt_text": receipt.json,
         "signature": None if signed is None else signed.as_dict(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -78,4 +77,3 @@ def test_work_may_give_work_and_the_end_waits_for_all(store: Store, monkeypatch:
     made.settle()
     assert states(store) == 2
     assert not failures
-    assert not any(thread.name == "flyball-records" for thread in threading.enumerate())

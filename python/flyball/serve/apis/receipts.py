@@ -82,7 +82,7 @@ async def verify(request: Request) -> Response:
 
 def _receipt(server: Server, body: Body, project: str) -> Receipt:
     if (identity := body.text("id")) is not None:
-        return server.records.get(identity, project).receipt()
+        return server.records.get(identity, project).receipt.result()
     given = body.inside("receipt")
     if given is None:
         body.refuse("receipt", "is missing; give a receipt, or the id of an answer")
