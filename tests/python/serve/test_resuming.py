@@ -92,6 +92,40 @@ def test_the_rest_of_the_same_stream(server: Running, how: dict[str, str], cut: 
     ]
 
 
+@pytest.mark.parametrize("cut", [1, 3, 30])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
+def test_streams_of_other_interfaces(server: Running, path: str, cut: int) -> None:
+    body = {"stream": True, "ignore_eos": True, "max_tokens": 60, "messages": BODY["messages"]}
+    if path == "/v1/responses":
+        body = {"stream": True, "ignore_eos": True, "max_output_tokens": 60, "input": "Tell me a story."}
+
+    def taken(headers: dict[str, str], most: int | None = None, **members: Any) -> list[tuple[str, Any]]:
+        found = []
+        with server.client() as client, client.stream("POST", path, json=body | members, headers=headers) as response:
+            assert response.status_code == 200, response.read()
+            for identity, data in events(response.iter_lines()):
+                if (event := json.loads(data))["type"] != "ping":
+                    found.append((identity, event))
+                if len(found) == most:
+                    break
+        return found
+
+    key = {"idempotency-key": f"{path}-{cut}"}
+    begun = taken(key, cut)
+    rest = taken(key | {"last-event-id": begun[-1][0]})
+    whole = taken(key)
+    assert [event["type"] for _, event in begun + rest] == [event["type"] for _, event in whole]
+    assert [event.get("delta") for _, event in begun + rest] == [event.get("delta") for _, event in whole]
+    assert [identity.rpartition(".")[2] for identity, _ in begun + rest] == [str(n + 1) for n in range(len(whole))]
+    proofs = [(event.get("response") or event).get("flyball", {}).get("digest") for _, event in begun + rest]
+    assert set(filter(None, proofs)) == {
+        (event.get("response") or event)["flyball"]["digest"] for _, event in whole if event["type"] in _LAST
+    }
+
+
+_LAST = ("message_delta", "response.incomplete", "response.completed")
+
+
 def test_a_key_gives_the_same_answer_again(server: Running) -> None:
     key = {"idempotency-key": "again"}
     first = take(server, key)

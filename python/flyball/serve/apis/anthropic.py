@@ -17,9 +17,12 @@ from ..blocks import Block, Blocks, Step
 from ..bodies import Body
 from ..failures import request_id
 from ..questions import server_of
+from ..resuming import Numbered, Origin
 from ..server import Server
 from ..streams import event, json_response, streamed, until_gone
 from . import anthropic_turns as turns
+
+Event = tuple[dict[str, Any], str]  # its data and its name
 
 _PATH = "/v1/messages"
 _PING = event({"type": "ping"}, "ping")
@@ -46,15 +49,16 @@ async def messages(request: Request) -> Response:
     read = _read(request, body)
     options = questions.sampling(body, server, stop="stop_sequences")
     stream = body.flag("stream")
+    origin = Origin.of(request)
     ask = await questions.ask_chat(
-        request, body, served, read.messages, read.names, options, ("max_tokens",), form=read.form
+        request, body, served, read.messages, read.names, options, ("max_tokens",), origin=origin, form=read.form
     )
     headers = {
         **questions.ignored(body, *read.ignored, *constraining.ignored(read.form, served)),
         "request-id": request_id(ask.id),
     }
     if stream:
-        chunks = _events(server, ask)
+        chunks = _events(server, ask, Numbered(origin, ask.options["seed"]))
         return await streamed(
             request,
             chunks,
@@ -199,25 +203,26 @@ def _signature(ask: Ask) -> str:
     return ask.id
 
 
-async def _events(server: Server, ask: Ask) -> AsyncIterator[bytes]:
+async def _events(server: Server, ask: Ask, numbered: Numbered) -> AsyncIterator[bytes]:
     """The events of a stream. What was cached is known at its end, which corrects the count at its start."""
     async with Answering(server, ask) as answer:
         start = _message(ask, [], _counts(len(ask.prompt), 0, 0))
-        yield _event("message_start", message=start)
+        yield numbered.event(*_event("message_start", message=start))
         yield _PING
         blocks = Blocks(answer)
         async for step in blocks:
             for each in _step_events(step, ask):
-                yield each
+                yield numbered.event(*each)
         ending = _ending(answer, blocks.all)
-        yield _event("message_delta", delta=ending, usage=_usage(answer.result), flyball=answers.proof(answer))
-        yield _event("message_stop")
+        last = _event("message_delta", delta=ending, usage=_usage(answer.result), flyball=answers.proof(answer))
+        yield numbered.event(*last)
+        yield numbered.event(*_event("message_stop"))
 
 
-def _step_events(step: Step, ask: Ask) -> list[bytes]:
+def _step_events(step: Step, ask: Ask) -> list[Event]:
     block, index = step.block, step.block.index
 
-    def delta(kind: str, member: str, text: str) -> bytes:
+    def delta(kind: str, member: str, text: str) -> Event:
         return _event("content_block_delta", index=index, delta={"type": kind, member: text})
 
     if step.what == "begin":
@@ -229,8 +234,8 @@ def _step_events(step: Step, ask: Ask) -> list[bytes]:
     return [*signature, _event("content_block_stop", index=index)]
 
 
-def _event(kind: str, **members: Any) -> bytes:
-    return event({"type": kind} | members, kind)
+def _event(kind: str, **members: Any) -> Event:
+    return {"type": kind} | members, kind
 
 
 routes = [

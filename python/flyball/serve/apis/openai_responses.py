@@ -17,6 +17,7 @@ from ..blocks import Block, Blocks, Step
 from ..bodies import Body
 from ..failures import Failure
 from ..questions import server_of
+from ..resuming import Numbered, Origin
 from ..server import Server
 from ..streams import event, json_response, streamed, until_gone
 from . import responses_items as items
@@ -39,6 +40,7 @@ class Wanted:
     head: dict[str, Any]
     stream: bool
     headers: dict[str, str]
+    origin: Origin
 
 
 async def responses(request: Request) -> Response:
@@ -72,14 +74,16 @@ async def _read(request: Request, server: Server) -> Wanted:
     form = constraining.calling(form, [] if choice == "none" else tools, forced, one)
     names = questions.variables(body, [] if choice == "none" else tools, effort)
     stream = body.flag("stream")
-    ask = await questions.ask_chat(request, body, served, messages, names, options, ("max_output_tokens",), form=form)
+    origin = Origin.of(request)
+    bounds = ("max_output_tokens",)
+    ask = await questions.ask_chat(request, body, served, messages, names, options, bounds, origin=origin, form=form)
     for inner in (text, reasoning):
         ignored += inner.unread() if inner else []
     metadata = body.members.get("metadata")
     head = {
         "id": f"resp_{ask.id}",
         "object": "response",
-        "created_at": int(time.time()),
+        "created_at": origin.created,
         "model": served.name,
         "error": None,
         "incomplete_details": None,
@@ -97,7 +101,8 @@ async def _read(request: Request, server: Server) -> Wanted:
         "top_p": options.get("top_p"),
         "truncation": "disabled",
     }
-    return Wanted(ask, head, stream, questions.ignored(body, *ignored, *constraining.ignored(form, served)))
+    headers = questions.ignored(body, *ignored, *constraining.ignored(form, served))
+    return Wanted(ask, head, stream, headers, origin)
 
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # others are between client and template
@@ -192,6 +197,10 @@ class _Stream:
     server: Server
     wanted: Wanted
     _number: int = field(default=0, init=False)
+    _numbered: Numbered = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._numbered = Numbered(self.wanted.origin, self.wanted.ask.options["seed"])
 
     async def events(self) -> AsyncIterator[bytes]:
         """All of them, unless the answer fails."""
@@ -217,9 +226,9 @@ class _Stream:
     def failed(self, failure: Failure) -> bytes:
         """The last event of a response that has failed."""
         error = {"code": "server_error", "message": failure.message, "type": failure.kind, "param": failure.param}
-        return self._event(
-            "response.failed", response=self.wanted.head | {"status": "failed", "output": [], "error": error}
-        )
+        response = self.wanted.head | {"status": "failed", "output": [], "error": error}
+        kind = "response.failed"  # without an id: it is no part of the answer
+        return event({"type": kind, "sequence_number": self._number, "response": response}, kind)
 
     def _step(self, step: Step) -> list[bytes]:
         block, ask = step.block, self.wanted.ask
@@ -251,7 +260,7 @@ class _Stream:
 
     def _event(self, kind: str, **members: Any) -> bytes:
         number, self._number = self._number, self._number + 1
-        return event({"type": kind, "sequence_number": number} | members, kind)
+        return self._numbered.event({"type": kind, "sequence_number": number} | members, kind)
 
 
 routes = [Route("/v1/responses", responses, methods=["POST"]), Route("/responses", responses, methods=["POST"])]
