@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from . import readers, writings
@@ -337,6 +338,7 @@ _FORMATS: tuple[tuple[tuple[str, ...], Tagged | Channels], ...] = (
 )
 
 
+@lru_cache(maxsize=64)
 def format_of(template: str) -> Tagged | Channels:
     """The format of the answers of a chat template's model."""
     found = next((form for marks, form in _FORMATS if all(mark in template for mark in marks)), Tagged("plain"))

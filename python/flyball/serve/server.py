@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ _HEADER_BYTES = 64 << 10
 _SEND_BYTES = 128 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
 _POLL_SECONDS = 0.02
+_SWITCH_SECONDS = 0.0005  # that a thread may keep Python from the event loop; Python's own 0.005 are a token's time
 _HOUSEKEEPING_SECONDS = 0.1
 _PURGE_SECONDS = 600.0
 
@@ -143,6 +145,7 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     """Serve until SIGTERM or SIGINT: then finish what runs, for at most drain_seconds."""
     from .app import create_app
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(server)
     config = uvicorn.Config(
         app,
