@@ -56,7 +56,8 @@ py::dict verify(const std::string& json, const ModelCore& core, py::object progr
   };
   Result<receipt::VerifyReport> repeated = repeat();
   call.rethrow();
-  if (!repeated.ok()) {  // the mask after the last token may have raised, which nobody needs
+  // Not of an answer that was repeated: the mask after its last token, which nobody needs, may have raised.
+  if (!repeated.ok() || repeated.value().difference == receipt::Difference::settings) {
     with.rethrow();
     masks.rethrow();
   }
