@@ -239,6 +239,13 @@ def test_a_failed_stream_stays_failed(demo: flyball.Model, breaks: Any) -> None:
         next(stream)
 
 
+def test_a_mask_that_nobody_needs_may_fail(demo: flyball.Model, breaks: Any) -> None:
+    """That after the last token, which is computed beside the step that gave the token."""
+    for _ in range(20):
+        breaks("raises", 3)
+        assert len(demo.generate(PROMPT, 3, constraint=LETTERS).tokens) == 3
+
+
 def test_an_error_ends_its_answer_alone(demo: flyball.Model, breaks: Any) -> None:
     breaks("raises", 4)
 
