@@ -44,6 +44,8 @@ def worse(monkeypatch: pytest.MonkeyPatch) -> None:
     """The policy's only change makes every later answer end before its first token."""
     monkeypatch.setattr(runner, "STAGES", {name: runner.STAGES[name] for name in FAST})
     lines = doctored("/guard on", "/guard first_token_ms 1", "/guard turn_ms 1")
+    story = lines.index("/max_tokens 400")  # which its own guard must end, also where a first token takes long
+    lines.insert(story, "/guard first_token_ms 0")
     monkeypatch.setattr(scenario, "script", lambda: lines)
 
 
