@@ -85,7 +85,8 @@ test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: e
 	$(VENV)/bin/python -m tests.python.templates.template_matrix
 	$(if $(GENERATED),! $(VENV)/bin/python -c 'import llama_cpp' || $(VENV)/bin/python -m tests.golden.generated $(GENERATED))
 	$(SOAK) $(VENV)/bin/python -m pytest -n $(JOBS) -m soak
-	FLYBALL_DOCUMENTS=50 $(VENV)/bin/python -m pytest -n $(JOBS) tests/python/engine/test_constrained.py
+	FLYBALL_DOCUMENTS=50 $(VENV)/bin/python -m pytest -n $(JOBS) tests/python/engine/test_constrained.py \
+	  tests/python/constraints/suite.py
 
 clients: $(PACKAGE) $(GROUP)-test.stamp ## clients of several versions, each in an environment of its own, on a real server; NAMES="openai-1 litellm"
 	$(VENV)/bin/python -m tests.clients.check $(NAMES)

@@ -116,6 +116,14 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in found if "-of-" not in path.stem or "-00001-of-" in path.stem]
 
 
+def _standing(entry: Entry) -> tuple[float, ...]:
+    """In which order models go: the loaded ones, those without answers and those that may go first, the least used."""
+    served = entry.served
+    if served is None:
+        return (True,)
+    return False, served.n_running > 0, math.isinf(entry.keep_alive), served.used
+
+
 class Models:
     """All models of a server, for the event loop's thread alone. The first one answers requests that name none.
 
@@ -195,9 +203,7 @@ class Models:
             )
             raise Failure(400, f"{what} (serve.memory_mb)", param="model", code="out_of_memory")
         while self._loaded_bytes() + entry.n_bytes > self._memory_bytes:
-            loaded = ((entry, entry.served) for entry in self.entries if entry.served is not None)
-            goes, _ = min(loaded, key=lambda one: (one[1].n_running > 0, math.isinf(one[0].keep_alive), one[1].used))
-            await self.unload(goes.name)
+            await self.unload(min(self.entries, key=_standing).name)
 
     def _loaded_bytes(self) -> int:
         return sum(entry.n_bytes for entry in self._entries.values() if entry.served is not None)

@@ -80,6 +80,18 @@ def test_the_one_not_used_for_the_longest_time_makes_room() -> None:
     run(ask())
 
 
+def test_making_room_waits_for_running_answers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who unloads a model must not itself hold it: each change once took the whole time that answers may take."""
+    monkeypatch.setattr("flyball.serve.models._RELEASE_SECONDS", 1e9)
+
+    async def ask() -> None:
+        models = Models([entry("a"), entry("b"), entry("c")], 2.5 * DEMO.stat().st_size)
+        for name in ("a", "b", "c"):
+            await models.get(name)
+
+    run(ask())
+
+
 def test_models_that_are_named_to_stay_go_last() -> None:
     async def ask() -> None:
         models = Models([entry("a"), entry("b", keep_alive=5), entry("c", keep_alive=5)], 2.5 * DEMO.stat().st_size)

@@ -1,4 +1,7 @@
-"""The JSON-Schema-Test-Suite, from the sources of the package jsonschema (MIT): nothing that is invalid is accepted."""
+"""The JSON-Schema-Test-Suite, from the sources of the package jsonschema (MIT): nothing that is invalid is accepted.
+
+It is downloaded, so `make test-long` runs it: python -m pytest tests/python/constraints/suite.py
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,6 @@ def accepts(compiled: Compiled, text: bytes) -> bool:
     return True
 
 
-@pytest.mark.soak
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_nothing_invalid_is_accepted(suite: Path, draft: str) -> None:
     compiler = Compiler(Bytes())
