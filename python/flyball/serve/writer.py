@@ -14,6 +14,7 @@ from ..store import Store
 
 Work = Callable[[], object]
 _GATHER_SECONDS = 0.05
+_MOST_TOGETHER = 256  # in one transaction, also where more comes without end
 
 
 class Writer:
@@ -75,15 +76,16 @@ class Writer:
             with self._changed:
                 waiting, self._waiting, is_last = self._waiting, [], self._is_closing
                 self._hurry.clear()
-            self._do_all()
+            while self._due:
+                self._do_some()
             for done in waiting:
                 done.set()
             if is_last:
                 return
 
-    def _do_all(self) -> None:
+    def _do_some(self) -> None:
         stores: list[Work] = []
-        while self._due:  # what is done may have something to store
+        while self._due and len(stores) < _MOST_TOGETHER:  # what is done may have something to store
             work, is_stored = self._due.popleft()
             if is_stored:
                 stores.append(work)
