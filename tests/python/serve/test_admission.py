@@ -331,7 +331,7 @@ def test_busy_server_says_when_to_come_again(start: Start) -> None:
 
 def test_drain_loses_no_stream(start: Start) -> None:
     """50 streams run when the server is told to end: all get their whole answer, new ones are refused, exit code 0."""
-    server = start()
+    server = start("--set", "serve.drain_seconds=240")
     begun = threading.Barrier(51)
     texts: list[str] = []
     lock = threading.Lock()
