@@ -336,9 +336,10 @@ def test_every_event_has_its_name(scripted: Running) -> None:
     text = ask(scripted, stream=True, tools=TOOLS, max_tokens=40).text
     names = []
     for lines in text.strip().split("\n\n"):
-        name, data = lines.split("\n")
-        assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
-        names.append(name.removeprefix("event: "))
+        fields = dict(line.split(": ", 1) for line in lines.split("\n"))
+        assert json.loads(fields["data"])["type"] == fields["event"]
+        assert ("id" in fields) == (fields["event"] != "ping")
+        names.append(fields["event"])
     assert names[:3] == ["message_start", "ping", "content_block_start"]
     assert names[-2:] == ["message_delta", "message_stop"]
     assert names.count("content_block_start") == names.count("content_block_stop") == 3

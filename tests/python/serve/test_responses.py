@@ -105,9 +105,10 @@ def test_events_come_in_order(scripted: Running) -> None:
     said = ask(scripted, stream=True, tools=TOOLS, max_output_tokens=40)
     names, items = list[str](), list[str | None]()
     for lines in said.text.strip().split("\n\n"):
-        name, data = lines.split("\n")
-        event = json.loads(data.removeprefix("data: "))
-        assert event["type"] == name.removeprefix("event: ")
+        fields = dict(line.split(": ", 1) for line in lines.split("\n"))
+        event = json.loads(fields["data"])
+        assert event["type"] == fields["event"]
+        assert fields["id"]
         items.append(event.get("item_id"))
         if not names or names[-1] != event["type"]:
             names.append(event["type"])
