@@ -7,7 +7,7 @@ and beside four busy processes per processor.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -45,6 +45,13 @@ BUSY = Noise(
 )
 # Where the waiting cannot be measured out, as before it was: costs of the same build at 2.2 times the baseline.
 BLIND = Noise(dict.fromkeys(COSTS, 0.3), dict.fromkeys(COSTS, 0.3), 0.25)
+
+
+def at_rest(record: Record) -> Record:
+    """A real run as if nothing else had run beside it: its costs can be learned from, whatever the machine did."""
+    quiet = {"noise": dict.fromkeys(series.COSTS, 0.0), "contention": {"inflation": 1.0}}
+    scenario = record.stages["scenario"]
+    return replace(record, stages=record.stages | {"scenario": replace(scenario, values=scenario.values | quiet)})
 
 
 @dataclass

@@ -15,12 +15,13 @@ from flyball import journal
 from flyball.bench.results import Results
 from flyball.cli import main
 from flyball.evidence.gates import failed, passed
-from flyball.reliability import acts, runner, series, subject
+from flyball.reliability import acts, runner, subject
 from flyball.reliability.context import Context
 from flyball.reliability.results import StageResult
 from flyball.reliability.runner import Options
 from flyball.reliability.stages import benchmark, quality
 from flyball.reliability.store import Store
+from tests.python.reliability.simulated_costs import at_rest
 from tests.python.reliability.simulated_runs import World
 from tests.reference.models import write_model
 
@@ -99,11 +100,8 @@ def test_a_baseline_is_chosen_by_a_person(artifacts: Path, capsys: pytest.Captur
     words = ["reliability", "baseline", "--artifacts", str(artifacts)]
     assert main(words) == 2
     record = runner.run(Options(artifacts))
-    quiet = {"noise": dict.fromkeys(series.COSTS, 0.0), "contention": {"inflation": 1.0}}
-    scenario = record.stages["scenario"]
-    stages = record.stages | {"scenario": replace(scenario, values=scenario.values | quiet)}
     for n in range(10):
-        Store(artifacts).append(replace(record, run=f"{record.run}-{n}", stages=stages))
+        Store(artifacts).append(replace(at_rest(record), run=f"{record.run}-{n}"))
     assert main([*words, "--runs", "3"]) == 2
     assert main(words) == 0
     assert "of 10 runs" in capsys.readouterr().out

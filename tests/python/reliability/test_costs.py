@@ -25,7 +25,7 @@ from flyball.reliability.pages import report
 from flyball.reliability.results import Limits, Record
 from flyball.reliability.runner import Options
 from flyball.reliability.store import Store
-from tests.python.reliability.simulated_costs import BLIND, BUSY, REST, STAGES, Machine, Noise
+from tests.python.reliability.simulated_costs import BLIND, BUSY, REST, STAGES, Machine, Noise, at_rest
 
 N = int(os.environ.get("FLYBALL_HISTORIES", "1000"))
 DAYS = 60
@@ -282,8 +282,8 @@ def ten_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(runner, "STAGES", {name: runner.STAGES[name] for name in kept})
     monkeypatch.setitem(PROFILES, "quick", Profile("quick", pairs=24))
     record = runner.run(Options(tmp_path))
-    for n in range(9):
-        Store(tmp_path).append(replace(record, run=f"{record.run}-{n}"))
+    for n in range(10):
+        Store(tmp_path).append(replace(at_rest(record), run=f"{record.run}-{n}"))
     return tmp_path
 
 
