@@ -38,6 +38,7 @@ def test_what_comes_together_is_one_transaction(store: Store, monkeypatch: pytes
         return real(self)
 
     monkeypatch.setattr(Store, "together", counted)
+    monkeypatch.setattr(writer, "_GATHER_SECONDS", 60)  # settle() ends it, however slowly the work comes
     failures: list[Exception] = []
     made = Writer(store, failures.append)
     seen: list[int] = []
