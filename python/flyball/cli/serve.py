@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import math
 import os
 import re
@@ -66,6 +65,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the models, and serve until SIGTERM or Ctrl-C."""
     try:
+        import uvloop
+
         from ..serve import descriptors
         from ..serve import server as serving
         from ..serve.settings import ServeSettings
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     ):
         late = records.late(journal) if journal is not None else None
         entries = list(_entries(args, settings, late))
-        asyncio.run(_serve(serve_settings, entries, records, traces, sock))
+        uvloop.run(_serve(serve_settings, entries, records, traces, sock))
     return common.SUCCESS
 
 

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
+Take = Callable[[Piece | None], object]  # what gets an answer's pieces in the event loop, and None at their end
+
+
 class Mailbox:
     """Brings what batch threads make to an event loop: with one wake-up for all answers of a step, not one each."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
-        self._items: deque[tuple[asyncio.Queue[Piece | None], Piece | None]] = deque()
+        self._items: deque[tuple[Take, Piece | None]] = deque()
         self._awake = False  # a wake-up is on its way
 
-    def put(self, queue: asyncio.Queue[Piece | None], piece: Piece | None) -> None:
+    def put(self, take: Take, piece: Piece | None) -> None:
         """From any thread."""
-        self._items.append((queue, piece))
+        self._items.append((take, piece))
         loop = self._loop()
         if not self._awake and loop is not None:
             self._awake = True
@@ -38,8 +41,8 @@ class Mailbox:
     def _deliver(self) -> None:
         self._awake = False  # first: what comes from now on wakes again
         while self._items:
-            queue, piece = self._items.popleft()
-            queue.put_nowait(piece)
+            take, piece = self._items.popleft()
+            take(piece)
 
 
 _mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
@@ -49,6 +52,16 @@ def _mailbox(loop: asyncio.AbstractEventLoop) -> Mailbox:
     if (box := _mailboxes.get(loop)) is None:
         box = _mailboxes[loop] = Mailbox(loop)
     return box
+
+
+def delivered(submit: Callable[[Callable[[Piece], None]], Future[Result]], take: Take) -> Future[Result]:
+    """Submit an answer whose pieces `take` gets, in the running event loop. Canceling the future ends it."""
+    import asyncio  # another third of the package's import time
+
+    put = partial(_mailbox(asyncio.get_running_loop()).put, take)
+    future = submit(put)
+    future.add_done_callback(lambda _: put(None))
+    return future
 
 
 async def awaited(future: Future[Result]) -> Result:
@@ -68,15 +81,10 @@ class AsyncStream(Unpicklable, AsyncIterator[Piece]):
     _future: Future[Result] | None = None  # of an answer that was refused
 
     def __init__(self, submit: Callable[[Callable[[Piece], None]], Future[Result]]) -> None:
-        import asyncio  # another third of the package's import time
+        import asyncio
 
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
-
-        put = partial(_mailbox(loop).put, pieces)
-        self._pieces = pieces
-        self._future = submit(put)
-        self._future.add_done_callback(lambda _: put(None))
+        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+        self._future = delivered(submit, self._pieces.put_nowait)
 
     def __aiter__(self) -> AsyncStream:
         return self

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from ..errors import Error, InvalidArgument
-from .asynchronous import AsyncStream, awaited
+from .asynchronous import AsyncStream, awaited, delivered
 from .batching import Job
 from .handle import ModelHandle, Prompt
 from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, integer
@@ -30,6 +31,35 @@ class ManyKeywords(GenerateKeywords, total=False):
     each: Iterable[Mapping[str, Any]] | None
 
 
+class Prepared:
+    """A question that was checked once, for programs that compute very many answers: see Model.prepare()."""
+
+    def __init__(self, model: Together, request: Request) -> None:
+        self._model = model
+        self._request = request
+
+    @property
+    def request_key(self) -> str:
+        """As Model.request_key()."""
+        return self._model._key(self._request)
+
+    def submit(
+        self,
+        take: Callable[[Piece | None], object],
+        *,
+        known: Iterable[int] = (),
+        deadline: float | None = None,
+        prefix_root: bytes = b"",
+    ) -> Future[Result]:
+        """Compute the answer. Canceling the future ends it.
+
+        `take` gets each piece in the running event loop as soon as it is there, and None at the end; it must not raise.
+        The options are those of generate() that change no answer: these, whatever prepare() was given.
+        """
+        request = self._request.with_circumstances(known, deadline, prefix_root)
+        return delivered(partial(self._model._submit, request), take)
+
+
 class Together:
     """The part of Model that computes answers in one batch.
 
@@ -43,6 +73,9 @@ class Together:
         raise NotImplementedError
 
     def _job(self, request: Request, on_piece: Callable[[Piece], None] | None = None) -> Job:
+        raise NotImplementedError
+
+    def _key(self, request: Request) -> str:
         raise NotImplementedError
 
     @overload
@@ -184,9 +217,11 @@ class Together:
         """generate_as_completed() for asyncio."""
         return self._answers(prompts, max_tokens, return_exceptions, options).as_completed_async()
 
-    def check(self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]) -> None:
-        """Raise what generate() would raise for these arguments before it computes anything."""
-        self._request(prompt, max_tokens, options)
+    def prepare(
+        self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
+    ) -> Prepared:
+        """Check a question, and raise what generate() would raise for it, without computing anything."""
+        return Prepared(self, self._request(prompt, max_tokens, options))
 
     async def agenerate(
         self, prompt: Prompt, max_tokens: int = DEFAULT_MAX_TOKENS, **options: Unpack[GenerateKeywords]
@@ -199,7 +234,7 @@ class Together:
     ) -> AsyncStream:
         """stream() for asyncio: `async for piece in model.astream(...)`."""
         request = self._request(prompt, max_tokens, options)
-        return AsyncStream(lambda on_piece: self._submit(request, on_piece))
+        return AsyncStream(partial(self._submit, request))
 
     def _submit(self, request: Request, on_piece: Callable[[Piece], None] | None = None) -> Future[Result]:
         job = self._job(request, on_piece)

@@ -347,7 +347,9 @@ class Model(Together):
         Two requests have the same key only if they must have the same answer; a model's first key hashes its file.
         Where the governor bounds the answer's settings, the Result's is that of the bounded ones.
         """
-        request = Request.of(self._handle, prompt, max_tokens, options)
+        return self._key(Request.of(self._handle, prompt, max_tokens, options))
+
+    def _key(self, request: Request) -> str:
         session = self._take_session()  # any: all of them are alike
         try:
             return session._request_key(request)

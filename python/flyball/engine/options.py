@@ -169,16 +169,22 @@ class GenerateOptions:
             "logits_processor": processor(self.logits_processor),
             "logits_processor_name": processor_name(self.logits_processor),
             "top_logprobs": integer("top_logprobs", self.top_logprobs, most=MAX_TOP_LOGPROBS),
-            "deadline_ns": deadline_ns(self.deadline),
             "ignore_eos": bool(self.ignore_eos),
             "batch": integer("batch", self.batch, 1),
             "speculate": speculation(self.speculate),
             "adapter": adapter_core(self.adapter),
             "adapter_scale": real("adapter_scale", self.adapter_scale),
             "template_time": template_time(self.template_time),
-            "prefix_root": prefix_root(self.prefix_root),
-            "known": _token_ids("known", self.known),
-        }
+        } | circumstances(self.known, self.deadline, self.prefix_root)
+
+
+def circumstances(known: Iterable[int], deadline: float | None, root: bytes) -> dict[str, object]:
+    """Validated values, under the binding's names, of what may differ where one question is answered again."""
+    return {
+        "known": _token_ids("known", known),
+        "deadline_ns": deadline_ns(deadline),
+        "prefix_root": prefix_root(root),
+    }
 
 
 def integer(name: str, value: SupportsIndex, least: int = 0, most: int = _U32) -> int:
@@ -260,12 +266,14 @@ def governor_words(governor: Mapping[str, object] | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (governor or {}).items()}
 
 
+_NAMES = dict.fromkeys(field.name for field in fields(GenerateOptions))
+
+
 def make_options(max_tokens: int, options: GenerateKeywords) -> GenerateOptions:
     """GenerateOptions from keyword arguments; raises UnknownArgument for one that there is not."""
-    known = [field.name for field in fields(GenerateOptions)]
     for name in options:
-        if name not in known:
-            raise UnknownArgument(name, f"is not an option of an answer; there are {', '.join(known)}")
+        if name not in _NAMES:
+            raise UnknownArgument(name, f"is not an option of an answer; there are {', '.join(_NAMES)}")
     return GenerateOptions(max_tokens=max_tokens, **options)
 
 

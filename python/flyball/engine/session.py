@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .. import _core
@@ -26,7 +26,7 @@ from .options import (
     DraftSource,
     GenerateKeywords,
     GenerateOptions,
-    deadline_ns,
+    circumstances,
     governor_words,
     integer,
     make_options,
@@ -78,6 +78,10 @@ class Request:
         constraint = made.one_constraint()
         settings = made.for_core() | {"constraint": constraint and model.constraints.compile(constraint)}
         return cls(list(model.ids(prompt)), made, settings)
+
+    def with_circumstances(self, known: Iterable[int], deadline: float | None, prefix_root: bytes) -> Request:
+        """The same question with options that change no answer."""
+        return replace(self, settings=self.settings | circumstances(known, deadline, prefix_root))
 
 
 class Stream(Unpicklable, Iterator[Piece]):
@@ -381,10 +385,9 @@ class Session(Unpicklable):
         return self._core.begin(request.ids, self._settings(request), progress, compute)
 
     def _settings(self, request: Request) -> dict[str, object]:
-        """The request's settings, with what this session and the present time add."""
+        """The request's settings, with what this session adds."""
         options = request.options
         return request.settings | {
-            "deadline_ns": deadline_ns(options.deadline),
             "draft": self._draft_core(options.draft if options.speculate != "off" else None),
             "policy": self.policy and self.policy._core,
         }

@@ -17,6 +17,7 @@ from .flights import Flight
 
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
+    from ..engine.many import Prepared
     from .models import Served
     from .server import Server
 
@@ -90,9 +91,9 @@ class Answering:
         return self._flight.result
 
     async def __aenter__(self) -> Answering:
-        check(self.ask)
+        prepared = prepare(self.ask)
         self._server.refuse_if_draining()
-        self._flight = self._server.flights.join(self.ask)
+        self._flight = self._server.flights.join(self.ask, prepared)
         try:
             await self._flight.until_begun()
         except BaseException as error:
@@ -135,12 +136,12 @@ class Answering:
         return self.result
 
 
-def check(ask: Ask) -> None:
-    """Raise the Failure of a question that cannot be answered, before anything is computed or waited for."""
+def prepare(ask: Ask) -> Prepared:
+    """Check a question before anything is computed or waited for; Failure for one that cannot be answered."""
     context = ask.served.context
     if len(ask.prompt) > context:
         raise context_full(len(ask.prompt), context)
     try:
-        ask.served.model.check(ask.prompt, ask.max_tokens, **ask.options)
+        return ask.served.model.prepare(ask.prompt, ask.max_tokens, **ask.options)
     except Error as error:
         raise Failure.of(error) from None

@@ -35,24 +35,25 @@ from .keyring import Keyring
 from .server import Server
 from .streams import Client
 
+# In the order in which paths are compared: those that are asked for most come first.
 _APIS = (
-    front,
-    description,
-    health,
-    metrics,
-    status,
-    models_list,
     openai_chat,
     openai_completions,
     openai_responses,
     anthropic,
+    ollama,
+    native_completion,
     embeddings,
+    health,
+    metrics,
+    status,
+    front,
+    description,
+    models_list,
     files,
     batches,
     receipts,
     native,
-    native_completion,
-    ollama,
     ollama_models,
 )
 

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.results import Piece, Result
@@ -21,6 +22,7 @@ from .failures import Failure
 from .queue import Ticket
 
 if TYPE_CHECKING:
+    from ..engine.many import Prepared
     from .answering import Ask
     from .server import Server
 
@@ -30,9 +32,10 @@ Key = tuple[object, ...]
 class Flight:
     """One answer as it is computed, for any number of readers. Times are those of a monotonic clock, or None."""
 
-    def __init__(self, server: Server, ask: Ask, key: Key) -> None:
+    def __init__(self, server: Server, ask: Ask, prepared: Prepared, key: Key) -> None:
         self.key = key
         self.ask = ask
+        self._prepared = prepared
         self.pieces: list[Piece] = []
         self.result: Result | None = None
         self.error: BaseException | None = None
@@ -106,24 +109,36 @@ class Flight:
 
     async def _compute(self, known: list[int]) -> None:
         ask = self.ask
-        options = ask.options | {"prefix_root": self._server.prefix_root(ask.project)}
-        if ask.deadline is not None:
-            options["deadline"] = max(0.0, ask.deadline - (time.monotonic() - self.asked))
+        remaining = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - self.asked))
         await constraining.ready(ask)
+        ended = asyncio.Event()
+        future = self._prepared.submit(
+            partial(self._take, ended),
+            known=known,
+            deadline=remaining,
+            prefix_root=self._server.prefix_root(ask.project),
+        )
         try:
-            async with ask.served.model.astream(ask.prompt, ask.max_tokens, known=known, **options) as stream:
-                async for piece in stream:
-                    self.pieces.append(piece)
-                    if ask.resumable and piece.token is not None:
-                        self._server.partials.note(ask.id, len(self.pieces), piece.token)
-                    self._wake()
-                self.result = stream.result
+            await ended.wait()
+            self.result = future.result()
         except VerificationError:
             # What was kept is not this answer's: somebody changed it. The answer is computed without it.
             self._server.observe.n_known_refused += 1
             self._server.partials.forget(ask.id)
             self.pieces.clear()
             await self._compute([])
+        finally:
+            future.cancel()
+
+    def _take(self, ended: asyncio.Event, piece: Piece | None) -> None:
+        if piece is None:
+            ended.set()
+        if piece is None or self.is_over:
+            return
+        self.pieces.append(piece)
+        if self.ask.resumable and piece.token is not None:
+            self._server.partials.note(self.ask.id, len(self.pieces), piece.token)
+        self._wake()
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -156,12 +171,12 @@ class Flights:
         """Those that run or wait."""
         return list(self._flying.values())
 
-    def join(self, ask: Ask) -> Flight:
+    def join(self, ask: Ask, prepared: Prepared) -> Flight:
         """The answer to this question: one that is computed already, or a new one. leave() it."""
-        key = self._key(ask)
+        key = self._key(ask, prepared)
         flight = self._flying.get(key) or self._kept.get(key)
         if flight is None:
-            flight = self._flying[key] = Flight(self._server, ask, key)
+            flight = self._flying[key] = Flight(self._server, ask, prepared, key)
         flight.n_readers += 1
         return flight
 
@@ -185,11 +200,11 @@ class Flights:
             _, oldest = self._kept.popitem(last=False)
             self._kept_tokens -= oldest.size
 
-    def _key(self, ask: Ask) -> Key:
+    def _key(self, ask: Ask, prepared: Prepared) -> Key:
         """Questions with one key have one answer. Time may end an answer with a deadline: nobody else's is the same."""
         if ask.deadline is not None:
             return (object(),)
-        request = ask.served.model.request_key(ask.prompt, ask.max_tokens, **ask.options)
+        request = prepared.request_key
         if ask.idempotency_key:
             self._check_same(ask.client, ask.idempotency_key, request)
         return (ask.client, request, ask.options.get("top_logprobs", 0), ask.id if ask.resumable else "")

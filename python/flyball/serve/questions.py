@@ -275,7 +275,7 @@ def ask_of(
         n_tokens,
         options,
         client,
-        request.url.path,
+        request.scope["path"],
         parser,
         priority=int(request.scope.get("flyball.priority", priority)),
         deadline=body.number("deadline", 0.001, 1e6),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import hmac
 import math
@@ -24,6 +25,7 @@ from ..errors import FileError
 from .batch_worker import BatchWorker
 from .failures import Failure
 from .flights import Flights
+from .http import BoundedProtocol
 from .models import Models, Served
 from .observing import Observer
 from .partials import Partials
@@ -34,11 +36,11 @@ from .settings import ServeSettings
 if TYPE_CHECKING:
     from .exposition import Exposition
 
-_HEADER_BYTES = 64 << 10
 _SEND_BYTES = 128 << 10
 _CUT_SECONDS = 5.0  # that streams have for their last event
 _POLL_SECONDS = 0.02
 _SWITCH_SECONDS = 0.0005  # that a thread may keep Python from the event loop; Python's own 0.005 are a token's time
+_GC_OBJECTS = 10_000  # new ones between two collections; Python's own 700 are a request's
 _HOUSEKEEPING_SECONDS = 0.1
 _PURGE_SECONDS = 600.0
 
@@ -145,12 +147,11 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     """Serve until SIGTERM or SIGINT: then finish what runs, for at most drain_seconds."""
     from .app import create_app
 
-    sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(server)
+    _spare_python()
     config = uvicorn.Config(
         app,
-        http="h11",
-        h11_max_incomplete_event_size=_HEADER_BYTES,
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -186,6 +187,14 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
         await asyncio.gather(batches, return_exceptions=True)  # gives back what it has not answered
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _spare_python() -> None:
+    """Settings of the interpreter for a process that answers many small requests from one thread beside others."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # what is there now stays, so that no collection need look at it
+    gc.set_threshold(_GC_OBJECTS)
 
 
 async def _end(server: Server, web: uvicorn.Server, asked: asyncio.Event, drained: asyncio.Event) -> None:

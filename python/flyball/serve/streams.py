@@ -77,18 +77,27 @@ class Client(Exception):
 
 async def until_gone(request: Request, work: Awaitable[T]) -> T:
     """Await `work`, and cancel it when the client goes: for answers that are sent whole."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(request))
+    working = asyncio.current_task()
+    assert working is not None
+    is_gone = is_done = False
+
+    def on_gone(_: object) -> None:
+        nonlocal is_gone
+        if not is_done:
+            is_gone = True
+            working.cancel()
+
+    watch = asyncio.create_task(_gone(request))
+    watch.add_done_callback(on_gone)
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Client
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if is_gone and not working.uncancel():
+            raise Client from None
+        raise
     finally:
+        is_done = True
         watch.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

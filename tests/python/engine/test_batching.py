@@ -76,6 +76,31 @@ def test_async_twins(demo: flyball.Model) -> None:
     asyncio.run(main())
 
 
+def test_a_prepared_question_gives_its_pieces_to_a_function(demo: flyball.Model) -> None:
+    whole = demo.generate("Once upon a time", 20, seed=5)
+    prepared = demo.prepare("Once upon a time", 20, seed=5)
+    assert prepared.request_key == whole.request_key
+
+    async def taken(**options: Any) -> tuple[list[int], flyball.Result]:
+        pieces: list[flyball.Piece] = []
+        ended = asyncio.Event()
+        future = prepared.submit(lambda piece: ended.set() if piece is None else pieces.append(piece), **options)
+        await ended.wait()
+        return [piece.token for piece in pieces if piece.token is not None], future.result()
+
+    for options in ({}, {"known": whole.tokens[:7]}, {"prefix_root": b"own", "deadline": 600.0}):
+        tokens, result = asyncio.run(taken(**options))
+        assert (tokens, result.digest) == (list(whole.tokens), whole.digest)
+    with pytest.raises(flyball.VerificationError):
+        asyncio.run(taken(known=[whole.tokens[0] + 1]))
+    assert asyncio.run(taken(deadline=0.0))[1].stop_reason == "deadline"
+    for wrong in ({"known": "a"}, {"prefix_root": "a"}, {"deadline": -1}):
+        with pytest.raises(flyball.InvalidArgument):
+            asyncio.run(taken(**wrong))
+    with pytest.raises(flyball.ContextFull):
+        demo.prepare([1] * 10_000, 4)
+
+
 def test_joining_and_leaving(demo: flyball.Model) -> None:
     async def main() -> None:
         long = asyncio.create_task(demo.agenerate("Once upon a time", 1500, seed=9, ignore_eos=True))

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ...engine.results import Piece, Result
 from .. import answers, constraining, questions
-from ..answering import Answering, Ask, check
+from ..answering import Answering, Ask, prepare
 from ..bodies import Body, kind
 from ..models import Served
 from ..prompts import prompts_of
@@ -96,7 +96,7 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
     for prompt in prompts:
         n_tokens = n_predict if n_predict > 0 else 1 if n_predict == 0 else max(1, served.context - len(prompt) + 1)
         ask = questions.ask_of(request, body, served, prompt, n_tokens, options)
-        check(ask)
+        prepare(ask)
         asks.append(ask)
     return Wanted(
         served,

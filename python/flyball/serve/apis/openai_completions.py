@@ -15,7 +15,7 @@ from starlette.routing import Route
 from ...engine.results import Score, TopLogprob
 from ...errors import Error
 from .. import answers, constraining, questions
-from ..answering import Answering, Ask, check
+from ..answering import Answering, Ask, prepare
 from ..bodies import Body
 from ..failures import Failure
 from ..models import Served
@@ -89,7 +89,7 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
             body, ("max_tokens", "max_completion_tokens", "n_predict"), 16, served, len(prompt)
         )  # fmt: skip
         ask = questions.ask_of(request, body, served, prompt, n_tokens, options, origin=origin)
-        check(ask)
+        prepare(ask)
         asks.append(ask)
     stream_options = body.inside("stream_options")
     asks = [choice for number, ask in enumerate(asks) for choice in questions.choices(_numbered(ask, number), n)]
