@@ -33,21 +33,21 @@ FLYBALL_INLINE void each_sum(Function f) {
   each_constant<tokens>([&](auto t) FLYBALL_LAMBDA { each_constant<2>([&](auto h) FLYBALL_LAMBDA { f(t, h); }); });
 }
 
-// total[t][h] += (products of `vectors` vectors of a block, from `first` on, with the activations from q[t][at] on) times
-// factor[h], twice an i16 in each i32; exact.
+// total[t][h] += (products of `vectors` vectors of half n of a block, from `first` on, with the activations from q[t][at]
+// on) times factor[h], twice an i16 in each i32; exact. Blocks of 32 have one half, 0.
 template <class W, u32 vectors, u32 tokens, class B>
-FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u32 first, const __m256i* factor,
+FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u32 n, u32 first, const __m256i* factor,
                                  __m256i (*total)[2]) {
   constexpr u32 adds = is_signed<W> ? 1 : W::adds < vectors ? W::adds : vectors;
-  constexpr u32 n = B::together;
-  __m256i codes[2][n];
+  constexpr u32 together = B::together;
+  __m256i codes[2][together];
   unroll<vectors / adds>([&](u32 part) FLYBALL_LAMBDA {
     __m256i sum[tokens][2];
     unroll<adds>([&](u32 i) FLYBALL_LAMBDA {
       const u32 v = part * adds + i;
-      if (v % n == 0)
-        for (u32 h = 0; h < 2; ++h) block.codes(h, first + v, codes[h]);
-      const __m256i w[2] = {codes[0][v % n], codes[1][v % n]};
+      if (v % together == 0)
+        for (u32 h = 0; h < 2; ++h) block.codes(h, n, first + v, codes[h]);
+      const __m256i w[2] = {codes[0][v % together], codes[1][v % together]};
       each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
         const __m256i a = broadcast4(&q.at(t, at + 4 * v));
         each_constant<2>([&](auto h) FLYBALL_LAMBDA {
@@ -97,7 +97,7 @@ FLYBALL_INLINE void multiply32(const Strided<i8>& q, const Scales& scales, u32 n
         else
           dot[t][h] = W::bias == 0 ? block.start(h) : _mm256_set1_epi32(scales.start(t, b));
       });
-      add_products<W, vectors, tokens>(q, at, block, vectors * part, ones, dot);
+      add_products<W, vectors, tokens>(q, at, block, 0, vectors * part, ones, dot);
       each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
         f32* to = sums[t] + 8 * h;
         const __m256 scale = _mm256_mul_ps(block.d(h, part), _mm256_set1_ps(scales.d(t, b)));
@@ -135,16 +135,17 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[16
   const PairSums<W::sub_values, tokens> pairs(x);
   __m256i total[tokens][2];
   each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA { total[t][h] = _mm256_setzero_si256(); });
-  block.each_sub([&](u32 s) FLYBALL_LAMBDA {
-    const __m256i factor[2] = {block.scale(0, s), block.scale(1, s)};
-    add_products<W, vectors, tokens>(x.q, s * W::sub_values, block, s * vectors, factor, total);
+  block.each_sub([&](u32 n, u32 s) FLYBALL_LAMBDA {
+    const __m256i factor[2] = {block.scale(0, n, s), block.scale(1, n, s)};
+    add_products<W, vectors, tokens>(x.q, 128 * n + s * W::sub_values, block, n, s * vectors, factor, total);
   });
   each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
     __m256i correction = _mm256_setzero_si256();
     if constexpr (corrected) {
       unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA {
         const __m256i pair = _mm256_set1_epi32(pairs.of[t][i]);
-        correction = _mm256_add_epi32(correction, _mm256_madd_epi16(pair, block.pair(h, i)));
+        correction =
+            _mm256_add_epi32(correction, _mm256_madd_epi16(pair, block.pair(h, i / (n_subs / 4), i % (n_subs / 4))));
       });
     }
     if constexpr (W::bias != 0) {
@@ -161,38 +162,59 @@ FLYBALL_INLINE void multiply256(const Tile256& x, const B& block, f32 (*sums)[16
   });
 }
 
-// A block as it is packed.
-template <class W>
+// A block of 32 as it is packed.
+template <class W, bool small = is_small<W>>
 struct PackedBlock {
   const u8* head;
   const u8* body;
-  FLYBALL_INLINE PackedBlock(const Groups& of, u32 cols)
-      : head(of.data), body(of.data + head_plane_bytes(W::type, cols)) {}
-  FLYBALL_INLINE PackedBlock at(u32 b) const {
-    PackedBlock block = *this;
-    block.head += head_at(W::type, b);
-    block.body += u64(b) * packed_shape(W::type).body_bytes;
-    prefetch(block.body + prefetch_distance, packed_shape(W::type).body_bytes);
-    return block;
+  FLYBALL_INLINE PackedBlock(const u8* h, const u8* b) : head(h), body(b) {
+    prefetch(body + prefetch_distance, packed_shape(W::type).body_bytes);
   }
+  static constexpr u32 together = 1;
+  FLYBALL_INLINE void codes(u32 h, u32, u32 v, __m256i* to) const { to[0] = W::code(body, v, h); }
+  FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
+  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
+  FLYBALL_INLINE __m256 d(u32 h, u32 part = 0) const { return load_scales<W::type>(head, h, part); }
+  FLYBALL_INLINE __m256 m(u32 h) const { return W::has_min ? load_halves(head + 32, h) : _mm256_setzero_ps(); }
+};
+
+// One of 256.
+template <class W>
+struct PackedBlock<W, false> {
+  const u8* head;
+  const u8* body;
+  typename W::Scales scales;
+  FLYBALL_INLINE PackedBlock(const u8* h, const u8* b) : head(h), body(b), scales(b) {}
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    constexpr u32 half = 128 / W::sub_values;  // code of one half stays in the instruction caches
-    for (u32 first = 0; first < 2 * half; first += half) {
-      unroll<half>([&](u32 s) FLYBALL_LAMBDA {
+    constexpr u32 n_subs = 128 / W::sub_values, part = packed_shape(W::type).body_bytes / (2 * n_subs);
+    for (u32 n = 0; n < 2; ++n) {  // code of one half stays in the instruction caches
+      unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA {
         keep_order();
-        f(first + s);
+        prefetch(body + prefetch_distance + (n_subs * n + s) * part, part);  // some at a time, between other loads
+        f(n, s);
       });
     }
   }
   static constexpr u32 together = kernels::together<W>;
-  FLYBALL_INLINE void codes(u32 h, u32 v, __m256i* to) const { codes_of<W>(body, v, h, to); }
-  FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
+  FLYBALL_INLINE void codes(u32 h, u32 n, u32 v, __m256i* to) const { codes_of<W>(body, n, v, h, to); }
   FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
-  FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return W::scale(body, s, h); }
-  FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return W::pair(body, i, h); }
-  FLYBALL_INLINE __m256 d(u32 h, u32 part = 0) const { return load_scales<W::type>(head, h, part); }
+  FLYBALL_INLINE __m256i scale(u32 h, u32 n, u32 s) const { return scales.scale(n, s, h); }
+  FLYBALL_INLINE __m256i pair(u32 h, u32 n, u32 i) const { return scales.pair(n, i, h); }
+  FLYBALL_INLINE __m256 d(u32 h) const { return load_scales<W::type>(head, h); }
   FLYBALL_INLINE __m256 m(u32 h) const { return W::has_min ? load_halves(head + 32, h) : _mm256_setzero_ps(); }
+};
+
+// The blocks of a group.
+template <class W>
+struct PackedBlocks {
+  const u8* head;
+  const u8* body;
+  FLYBALL_INLINE PackedBlocks(const Groups& of, u32 cols)
+      : head(of.data), body(of.data + head_plane_bytes(W::type, cols)) {}
+  FLYBALL_INLINE PackedBlock<W> at(u32 b) const {
+    return {head + head_at(W::type, b), body + u64(b) * packed_shape(W::type).body_bytes};
+  }
 };
 
 // Unpacked blocks of 32. Of signed weights w the sizes |w| and the masks of those below 0, for
@@ -206,7 +228,7 @@ struct Panel {
   alignas(64) i32 starts[n_blocks][16];
   alignas(64) f32 ds[n_blocks][scale_parts(W::type)][16];
   alignas(64) f32 ms[n_blocks][16];
-  FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32 n) {
+  FLYBALL_INLINE void unpack(const PackedBlocks<W>& packed, u32 k, u32 n) {
     for (u32 b = 0; b < n / 32; ++b) {
       const auto block = packed.at(k / 32 + b);
       each_constant<2>([&](auto h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
@@ -216,7 +238,7 @@ struct Panel {
     __m256i start = _mm256_setzero_si256();
     unroll<8>([&](u32 v) FLYBALL_LAMBDA {
       __m256i code;
-      block.codes(h, v, &code);
+      block.codes(h, 0, v, &code);
       if constexpr (is_signed<W>) {
         const __m256i mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), code);
         code = _mm256_abs_epi8(code);
@@ -238,7 +260,7 @@ struct PanelBlock32 {
   u32 b;
   FLYBALL_INLINE PanelBlock32 at(u32 i) const { return {panel, i}; }
   static constexpr u32 together = 1;
-  FLYBALL_INLINE void codes(u32 h, u32 v, __m256i* to) const { to[0] = load_i(panel.codes[b][v] + 32 * h); }
+  FLYBALL_INLINE void codes(u32 h, u32, u32 v, __m256i* to) const { to[0] = load_i(panel.codes[b][v] + 32 * h); }
   FLYBALL_INLINE __m256i start(u32 h) const {
     return is_signed<W> ? load_i(panel.starts[b] + 8 * h) : _mm256_setzero_si256();
   }
@@ -259,18 +281,23 @@ struct Panel<W, false> {
   alignas(64) i32 pairs[n_subs / 2][16];
   alignas(64) f32 ds[16];
   alignas(64) f32 ms[16];
-  FLYBALL_INLINE void unpack(const PackedBlock<W>& packed, u32 k, u32) {
+  FLYBALL_INLINE void unpack(const PackedBlocks<W>& packed, u32 k, u32) {
     const auto block = packed.at(k / 256);
+    prefetch(block.body + prefetch_distance, packed_shape(W::type).body_bytes);
     for (u32 h = 0; h < 2; ++h) {
-      constexpr u32 n = PackedBlock<W>::together;
-      unroll<64 / n>([&](u32 i) FLYBALL_LAMBDA {
-        if (n * i % 8 == 0) keep_order();
-        __m256i some[n];
-        block.codes(h, n * i, some);
-        for (u32 j = 0; j < n; ++j) store_i(codes[n * i + j] + 32 * h, some[j]);
-      });
-      unroll<n_subs>([&](u32 s) FLYBALL_LAMBDA { store_i(scales[s] + 8 * h, block.scale(h, s)); });
-      unroll<n_subs / 2>([&](u32 i) FLYBALL_LAMBDA { store_i(pairs[i] + 8 * h, block.pair(h, i)); });
+      for (u32 n = 0; n < 2; ++n) {
+        constexpr u32 together = PackedBlock<W>::together;
+        unroll<32 / together>([&](u32 i) FLYBALL_LAMBDA {
+          if (together * i % 8 == 0) keep_order();
+          __m256i some[together];
+          block.codes(h, n, together * i, some);
+          for (u32 j = 0; j < together; ++j) store_i(codes[32 * n + together * i + j] + 32 * h, some[j]);
+        });
+        unroll<n_subs / 2>([&](u32 s)
+                               FLYBALL_LAMBDA { store_i(scales[n_subs / 2 * n + s] + 8 * h, block.scale(h, n, s)); });
+        unroll<n_subs / 4>([&](u32 i)
+                               FLYBALL_LAMBDA { store_i(pairs[n_subs / 4 * n + i] + 8 * h, block.pair(h, n, i)); });
+      }
       _mm256_store_ps(ds + 8 * h, block.d(h));
       if constexpr (W::has_min) _mm256_store_ps(ms + 8 * h, block.m(h));
     }
@@ -279,16 +306,21 @@ struct Panel<W, false> {
 
 template <class W>
 struct PanelBlock256 {
+  static constexpr u32 n_subs = 128 / W::sub_values;
   const Panel<W>& panel;
   template <class Function>
   FLYBALL_INLINE void each_sub(Function f) const {
-    for (u32 s = 0; s < 256 / W::sub_values; ++s) f(s);
+    for (u32 n = 0; n < 2; ++n) {
+      for (u32 s = 0; s < n_subs; ++s) f(n, s);
+    }
   }
   static constexpr u32 together = 1;
-  FLYBALL_INLINE void codes(u32 h, u32 v, __m256i* to) const { to[0] = load_i(panel.codes[v] + 32 * h); }
+  FLYBALL_INLINE void codes(u32 h, u32 n, u32 v, __m256i* to) const {
+    to[0] = load_i(panel.codes[32 * n + v] + 32 * h);
+  }
   FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
-  FLYBALL_INLINE __m256i scale(u32 h, u32 s) const { return load_i(panel.scales[s] + 8 * h); }
-  FLYBALL_INLINE __m256i pair(u32 h, u32 i) const { return load_i(panel.pairs[i] + 8 * h); }
+  FLYBALL_INLINE __m256i scale(u32 h, u32 n, u32 s) const { return load_i(panel.scales[n_subs * n + s] + 8 * h); }
+  FLYBALL_INLINE __m256i pair(u32 h, u32 n, u32 i) const { return load_i(panel.pairs[n_subs / 2 * n + i] + 8 * h); }
   FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds + 8 * h); }
   FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms + 8 * h); }
 };
@@ -301,7 +333,7 @@ constexpr u32 direct_tokens = W::type == Type::q3_k || W::type == Type::q5_k || 
 // A few tokens, straight from the packed blocks.
 template <class W, u32 tokens>
 FLYBALL_NOINLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
-  const PackedBlock<W> packed(of, x.cols);
+  const PackedBlocks<W> packed(of, x.cols);
   alignas(64) f32 sums[tokens][16] = {};
   if constexpr (is_small<W>) {
     const Tile32 tile(x, token, 0);
@@ -326,8 +358,8 @@ FLYBALL_NOINLINE void multiply_tile(const Panel<W>& panel, const Activations& x,
 
 // The columns of one panel, from k on, with all tokens: apart from multiply_panels, whose frame holds the sums.
 template <class W>
-FLYBALL_NOINLINE void multiply_panel(const PackedBlock<W>& packed, const Activations& x, u32 token, u32 n_tokens, u32 k,
-                                     f32 (*sums)[16]) {
+FLYBALL_NOINLINE void multiply_panel(const PackedBlocks<W>& packed, const Activations& x, u32 token, u32 n_tokens,
+                                     u32 k, f32 (*sums)[16]) {
   Panel<W> panel;
   panel.unpack(packed, k, Panel<W>::columns_at(k, x.cols));
   each_tile<3, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
@@ -337,7 +369,7 @@ FLYBALL_NOINLINE void multiply_panel(const PackedBlock<W>& packed, const Activat
 
 template <class W>
 FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
-  const PackedBlock<W> packed(of, x.cols);
+  const PackedBlocks<W> packed(of, x.cols);
   alignas(64) f32 sums[panel_tokens][16];
   memset(sums, 0, n_tokens * sizeof sums[0]);
   for (u32 k = 0; k < x.cols; k += Panel<W>::columns) multiply_panel(packed, x, token, n_tokens, k, sums);

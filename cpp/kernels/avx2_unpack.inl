@@ -1,5 +1,7 @@
 // How each quantized type's packed block becomes vectors of codes: 32 bytes, 8 rows x 4 values, for VPMADDUBSW.
 // Part of avx2.cpp. `half` 0 or 1: rows 0..7 or 8..15. `code(body, v, half)` gives values 4v .. 4v+3 of a block.
+// Of blocks of 256, `code(body, n, v, half)` gives values 128n+4v .. 128n+4v+3: n is a loop's counter, and v a constant, so
+// that all addresses in a loop are.
 // `adds`: how many products of pairs (VPMADDUBSW results) of codes up to `largest` times 127 add up in i16; 0: the
 // codes are signed and go through the sign trick, |w| x sign(a, w), whose pairs fit one at a time. A signed weight is
 // its unsigned code plus `bias`, which enters the sums through the sums of the activations.
@@ -137,9 +139,10 @@ struct Q2_0 {
   }
 };
 
-// Blocks of 256. `sub_values`: values that share a scale. `scale(body, s, half)`: the scale of sub-block s twice as i16
-// in each i32, for VPMADDWD. `pair(body, i, half)`: for sub-blocks 2i and 2i+1 two i16 per row that multiply the sums
-// of the activations: the minima where the type has them, else the scales (for the bias).
+// Blocks of 256. `sub_values`: values that share a scale. `Scales`, made of a block's body, has `scale(n, s, half)`: the
+// scale of sub-block s of values 128n .. 128n+127 twice as i16 in each i32, for VPMADDWD; and `pair(n, i, half)`: for its
+// sub-blocks 2i and 2i+1 two i16 per row that multiply the sums of the activations: the minima where the type has them,
+// else the scales (for the bias).
 
 FLYBALL_INLINE __m256i twice(__m128i bytes) {  // i8 [8] to (x, x) i16 in each i32
   return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(bytes, bytes));
@@ -153,23 +156,76 @@ FLYBALL_INLINE __m256i shuffle_words(__m256i x, i8 b0, i8 b1, i8 b2, i8 b3) {  /
   return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(_mm_or_si128(one, base)));  // a negative byte gives zero
 }
 
+// i8 [sub-blocks][16 rows].
+template <u32 sub_values>
+struct ByteScales {
+  static constexpr u32 n_subs = 128 / sub_values;
+  const u8* body;
+  FLYBALL_INLINE explicit ByteScales(const u8* b) : body(b) {}
+  FLYBALL_INLINE __m128i bytes(u32 n, u32 s, u32 half) const {
+    return load_bytes(body + 16 * (n_subs * n + s) + 8 * half);
+  }
+  FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const { return twice(bytes(n, s, half)); }
+  FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
+    return pair_bytes(bytes(n, 2 * i, half), bytes(n, 2 * i + 1, half));
+  }
+};
+
+// Q2_K: scales and minima are nibbles of these bytes.
+struct NibbleScales {
+  ByteScales<16> both;
+  FLYBALL_INLINE explicit NibbleScales(const u8* b) : both(b) {}
+  FLYBALL_INLINE __m128i minima(u32 n, u32 s, u32 half) const {
+    return _mm_and_si128(_mm_srli_epi16(both.bytes(n, s, half), 4), _mm_set1_epi8(15));
+  }
+  FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const {
+    return twice(_mm_and_si128(both.bytes(n, s, half), _mm_set1_epi8(15)));
+  }
+  FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
+    return pair_bytes(minima(n, 2 * i, half), minima(n, 2 * i + 1, half));
+  }
+};
+
+// Q4_K and Q5_K: numbers of six bits, unpacked once for a block. The bytes of each i32: those of sub-blocks 4n .. 4n+3.
+struct SixBitScales {
+  alignas(64) u8 scales[2][64];
+  alignas(64) u8 minima[2][64];
+  FLYBALL_INLINE explicit SixBitScales(const u8* body) {
+    unroll<2>([&](u32 h) FLYBALL_LAMBDA {
+      const __m256i s = load_vector(body + 32 * h), m = load_vector(body + 64 + 32 * h);
+      const __m256i last = load_vector(body + 128 + 32 * h);
+      store(scales[0] + 32 * h, low_bits(s, 63));
+      store(minima[0] + 32 * h, low_bits(m, 63));
+      store(scales[1] + 32 * h, _mm256_or_si256(low_bits(last, 15), low_bits(_mm256_srli_epi32(s, 2), 48)));
+      store(minima[1] + 32 * h,
+            _mm256_or_si256(low_bits(_mm256_srli_epi32(last, 4), 15), low_bits(_mm256_srli_epi32(m, 2), 48)));
+    });
+  }
+  FLYBALL_INLINE static void store(u8* to, __m256i x) { _mm256_store_si256(reinterpret_cast<__m256i*>(to), x); }
+  FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const {
+    return shuffle_words(load_vector(scales[n] + 32 * half), i8(s), -128, i8(s), -128);
+  }
+  FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
+    return shuffle_words(load_vector(minima[n] + 32 * half), i8(2 * i), -128, i8(2 * i + 1), -128);
+  }
+};
+
+// Blocks without scales of their own.
+struct UnitScales {
+  FLYBALL_INLINE explicit UnitScales(const u8*) {}
+  FLYBALL_INLINE __m256i scale(u32, u32, u32) const { return _mm256_set1_epi16(1); }
+  FLYBALL_INLINE __m256i pair(u32, u32, u32) const { return _mm256_set1_epi16(1); }
+};
+
 struct Q2K {
   static constexpr Type type = Type::q2_k;
   static constexpr u32 sub_values = 16, adds = 4;
   static constexpr i32 bias = 0;
   static constexpr bool has_min = true;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    const __m256i x = load_vector(body + 256 + 64 * (v / 32 * 8 + v % 8) + 32 * half);
-    return low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3);
-  }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) {
-    return twice(_mm_and_si128(load_bytes(body + 16 * s + 8 * half), _mm_set1_epi8(15)));
-  }
-  FLYBALL_INLINE static __m128i minimum(const u8* body, u32 s, u32 half) {
-    return _mm_and_si128(_mm_srli_epi16(load_bytes(body + 16 * s + 8 * half), 4), _mm_set1_epi8(15));
-  }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
-    return pair_bytes(minimum(body, 2 * i, half), minimum(body, 2 * i + 1, half));
+  using Scales = NibbleScales;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    const __m256i x = load_vector(body + 256 + 512 * n + 64 * (v % 8) + 32 * half);
+    return low_bits(_mm256_srli_epi16(x, i32(2 * (v / 8))), 3);
   }
 };
 
@@ -178,15 +234,9 @@ struct Q3K {
   static constexpr u32 sub_values = 16, adds = 4;
   static constexpr i32 bias = -4;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    const __m256i x = load_vector(body + 256 + 512 + 64 * (v / 32 * 8 + v % 8) + 32 * half);
-    return _mm256_or_si256(low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3), masked(body + 256, v, half, 4));
-  }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) {
-    return twice(load_bytes(body + 16 * s + 8 * half));
-  }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
-    return pair_bytes(load_bytes(body + 32 * i + 8 * half), load_bytes(body + 32 * i + 16 + 8 * half));
+  using Scales = ByteScales<16>;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    return _mm256_or_si256(Q2K::code(body + 512, n, v, half), masked(body + 256 + 256 * n, v, half, 4));
   }
 };
 
@@ -195,22 +245,9 @@ struct Q4K {
   static constexpr u32 sub_values = 32, adds = 8;
   static constexpr i32 bias = 0;
   static constexpr bool has_min = true;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    return nibbles(body + 192 + 64 * (v / 16 * 8 + v % 8) + 32 * half, v / 8 % 2);
-  }
-  // Four 6-bit numbers in the bytes of each i32: scales 0..3 or 4..7, minima likewise.
-  FLYBALL_INLINE static __m256i six_bits(const u8* body, bool minima, bool upper, u32 half) {
-    const __m256i own = load_vector(body + 64 * u32(minima) + 32 * half);
-    if (!upper) return low_bits(own, 63);
-    const __m256i last = load_vector(body + 128 + 32 * half);
-    const __m256i low = low_bits(minima ? _mm256_srli_epi32(last, 4) : last, 15);
-    return _mm256_or_si256(low, low_bits(_mm256_srli_epi32(own, 2), 48));
-  }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) {
-    return shuffle_words(six_bits(body, false, s >= 4, half), i8(s % 4), -128, i8(s % 4), -128);
-  }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
-    return shuffle_words(six_bits(body, true, i >= 2, half), i8(2 * (i % 2)), -128, i8(2 * (i % 2) + 1), -128);
+  using Scales = SixBitScales;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    return nibbles(body + 192 + 1024 * n + 64 * (v / 16 * 8 + v % 8) + 32 * half, v / 8 % 2);
   }
 };
 
@@ -219,12 +256,10 @@ struct Q5K {
   static constexpr u32 sub_values = 32, adds = 4;
   static constexpr i32 bias = 0;
   static constexpr bool has_min = true;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    const __m256i low = nibbles(body + 192 + 512 + 64 * (v / 16 * 8 + v % 8) + 32 * half, v / 8 % 2);
-    return _mm256_or_si256(low, masked(body + 192, v, half, 16));
+  using Scales = SixBitScales;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    return _mm256_or_si256(Q4K::code(body + 512, n, v, half), masked(body + 192 + 256 * n, v, half, 16));
   }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q4K::scale(body, s, half); }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q4K::pair(body, i, half); }
 };
 
 struct Q6K {
@@ -232,15 +267,14 @@ struct Q6K {
   static constexpr u32 sub_values = 16, adds = 2;
   static constexpr i32 bias = -32;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    const u32 part = v / 32, quarter = v / 8 % 4;
-    const __m256i low = nibbles(body + 256 + 64 * (16 * part + v % 16) + 32 * half, quarter >= 2);
-    const __m256i x = load_vector(body + 256 + 2048 + 64 * (8 * part + v % 8) + 32 * half);
+  using Scales = ByteScales<16>;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    const u32 quarter = v / 8;
+    const __m256i low = nibbles(body + 256 + 1024 * n + 64 * (v % 16) + 32 * half, quarter >= 2);
+    const __m256i x = load_vector(body + 256 + 2048 + 512 * n + 64 * (v % 8) + 32 * half);
     const __m256i high = quarter == 3 ? _mm256_srli_epi16(x, 2) : _mm256_slli_epi16(x, i32(4 - 2 * quarter));
     return _mm256_or_si256(low, low_bits(high, 48));
   }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }
 };
 
 struct Iq4Xs {
@@ -248,25 +282,21 @@ struct Iq4Xs {
   static constexpr u32 sub_values = 32, adds = 0;
   static constexpr i32 bias = 0;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    return from_codebook<Iq4Xs>(nibbles(body + 128 + 64 * (v / 8 * 4 + v % 4) + 32 * half, v / 4 % 2));
+  using Scales = ByteScales<32>;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    return from_codebook<Iq4Xs>(nibbles(body + 128 + 1024 * n + 64 * (v / 8 * 4 + v % 4) + 32 * half, v / 4 % 2));
   }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return Q3K::scale(body, s, half); }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) { return Q3K::pair(body, i, half); }
 };
 
-// Blocks without scales of their own.
 struct Tq2_0 {
   static constexpr Type type = Type::tq2_0;
   static constexpr u32 sub_values = 32, adds = 8;
   static constexpr i32 bias = -1;
   static constexpr bool has_min = false;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    const __m256i x = load_vector(body + 64 * (v / 32 * 8 + v % 8) + 32 * half);
-    return low_bits(_mm256_srli_epi16(x, 2 * (v / 8 % 4)), 3);
+  using Scales = UnitScales;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    return Q2K::code(body - 256, n, v, half);
   }
-  FLYBALL_INLINE static __m256i scale(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
-  FLYBALL_INLINE static __m256i pair(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
 };
 
 struct Tq1_0 {
@@ -279,13 +309,13 @@ struct Tq1_0 {
   FLYBALL_INLINE static __m256i digits(__m256i upper, u32 power) {
     return _mm256_mulhi_epu16(_mm256_mullo_epi16(upper, _mm256_set1_epi16(i16(power))), _mm256_set1_epi16(3));
   }
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 v, u32 half) {
-    const __m256i x = load_vector(body + 64 * ternary_vector(v) + 32 * half);
-    const __m256i odd = digits(_mm256_and_si256(x, _mm256_set1_epi16(i16(0xff00))), ternary_power(v));
-    return _mm256_or_si256(digits(_mm256_slli_epi16(x, 8), ternary_power(v)), _mm256_slli_epi16(odd, 8));
+  using Scales = UnitScales;
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
+    const u32 power = ternary_power(32 * n + v);
+    const __m256i x = load_vector(body + 64 * ternary_vector(32 * n + v) + 32 * half);
+    const __m256i odd = digits(_mm256_and_si256(x, _mm256_set1_epi16(i16(0xff00))), power);
+    return _mm256_or_si256(digits(_mm256_slli_epi16(x, 8), power), _mm256_slli_epi16(odd, 8));
   }
-  FLYBALL_INLINE static __m256i scale(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
-  FLYBALL_INLINE static __m256i pair(const u8*, u32, u32) { return _mm256_set1_epi16(1); }
 };
 
 // Words of a constant table by their numbers, which are in register 0: emulators before QEMU 9.1 take register 4 for none
@@ -315,8 +345,8 @@ struct OfGrid {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(body[grid.highs() + 2 * i + half]), bit), bit);
   }
-  FLYBALL_INLINE static void codes(const u8* body, u32 v, u32 half, __m256i* to) {
-    const u32 i = v / words;
+  FLYBALL_INLINE static void codes(const u8* body, u32 n, u32 first, u32 half, __m256i* to) {
+    const u32 v = 32 * n + first, i = v / words;
     __m256i number = _mm256_cvtepu8_epi32(load_bytes(body + grid.numbers() + 16 * i + 8 * half));
     for (u32 b = 0; b < grid.high_bits; ++b) {
       const __m256i bits = plane(body, b * grid.n + i, half);
@@ -345,15 +375,20 @@ struct OfGrid {
     const __m256i below = masked(body + grid.signs(), v, half, grid.offset - 1);
     return _mm256_add_epi8(_mm256_xor_si256(sizes, below), _mm256_sub_epi8(_mm256_set1_epi8(grid.offset), below));
   }
-  FLYBALL_INLINE static __m128i scales(const u8* body, u32 s, u32 half) {
-    const __m128i x = load_bytes(body + 16 * (s / 2) + 8 * half);
-    const __m128i n = _mm_and_si128(s % 2 ? _mm_srli_epi16(x, 4) : x, _mm_set1_epi8(15));
-    return _mm_add_epi8(_mm_add_epi8(n, n), _mm_set1_epi8(1));
-  }
-  FLYBALL_INLINE static __m256i scale(const u8* body, u32 s, u32 half) { return twice(scales(body, s, half)); }
-  FLYBALL_INLINE static __m256i pair(const u8* body, u32 i, u32 half) {
-    return pair_bytes(scales(body, 2 * i, half), scales(body, 2 * i + 1, half));
-  }
+  struct Scales {
+    static constexpr u32 n_subs = 128 / sub_values;
+    const u8* body;
+    FLYBALL_INLINE explicit Scales(const u8* b) : body(b) {}
+    FLYBALL_INLINE __m128i bytes(u32 n, u32 s, u32 half) const {
+      const __m128i x = load_bytes(body + 16 * ((n_subs * n + s) / 2) + 8 * half);
+      const __m128i nibble = _mm_and_si128(s % 2 ? _mm_srli_epi16(x, 4) : x, _mm_set1_epi8(15));
+      return _mm_add_epi8(_mm_add_epi8(nibble, nibble), _mm_set1_epi8(1));
+    }
+    FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const { return twice(bytes(n, s, half)); }
+    FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
+      return pair_bytes(bytes(n, 2 * i, half), bytes(n, 2 * i + 1, half));
+    }
+  };
 };
 
 using Iq3Xxs = OfGrid<Type::iq3_xxs>;
@@ -370,11 +405,13 @@ constexpr u32 together = 1;
 template <Type t>
 constexpr u32 together<OfGrid<t>> = OfGrid<t>::words;
 template <class W>
-FLYBALL_INLINE void codes_of(const u8* body, u32 v, u32 half, __m256i* to) {
+FLYBALL_INLINE void codes_of(const u8* body, u32 n, u32 v, u32 half, __m256i* to) {
   if constexpr (has_grid(W::type))
-    W::codes(body, v, half, to);
-  else
+    W::codes(body, n, v, half, to);
+  else if constexpr (is_small<W>)
     to[0] = W::code(body, v, half);
+  else
+    to[0] = W::code(body, n, v, half);
 }
 
 }  // namespace
