@@ -156,7 +156,8 @@ constexpr u32 direct_rows = 4, shared_rows = 6;
 constexpr u32 row_tile_vectors(u32 rows) { return rows >= 4 ? 1 : rows == 2 ? 2 : 4; }
 // Of matrix products: a full tile, and tokens that meet a panel.
 constexpr u32 tile_groups = 1, tile_tokens = 4;
-constexpr u32 panel_tokens = 64;
+constexpr u32 panel_tokens = 192;
+constexpr u64 resident_bytes = 384 << 10;  // of activations that stay in L2 while the groups pass by
 // With float weights.
 constexpr u32 float_tile_tokens = 4;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }

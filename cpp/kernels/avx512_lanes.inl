@@ -85,6 +85,7 @@ constexpr u32 row_tile_vectors(u32 rows) { return rows >= 8 ? 2 : 4; }
 // Of matrix products: a full tile, and tokens that meet a panel.
 constexpr u32 tile_groups = 2, tile_tokens = 6;
 constexpr u32 panel_tokens = 48;
+constexpr u64 resident_bytes = 1 << 20;  // of activations that stay in L2 while the groups pass by
 // With float weights.
 constexpr u32 float_tile_tokens = 8;
 constexpr u32 float_tile_groups(u32 tokens) { return tokens > 4 ? 2 : 4; }

@@ -4,9 +4,6 @@
 namespace flyball::kernels {
 namespace {
 
-// Tokens whose activations stay in L2 while the groups pass by.
-constexpr u64 resident_bytes = 1 << 20;
-
 template <class W>
 void matmul_quantized(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
   const u64 fitting = resident_bytes / x.cols / panel_tokens * panel_tokens;
