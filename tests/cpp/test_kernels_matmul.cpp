@@ -79,6 +79,8 @@ void compare_all(Type type) {
       compare_tables(type, 50, widths(type)[2], tokens, fill, random);
     }
   }
+  // More than a panel meets, and a few, or one, of the next.
+  for (const u32 tokens : {193u, 199u}) compare_tables(type, 17, widths(type)[0], tokens, Fill::ordinary, random);
 }
 
 // |y - exact| <= bound, where the bound follows from one rounding of at most half an ulp per operation of the chain.
