@@ -31,6 +31,7 @@ _AVX2 = ("GGML_NATIVE=OFF", *(f"GGML_{name}=ON" for name in ("SSE42", "AVX", "AV
 FLAGS = {  # the counterpart of each of our instruction sets
     "auto": ("GGML_NATIVE=ON",),
     "avx512": (*_AVX2, *(f"GGML_{name}=ON" for name in ("AVX512", "AVX512_VBMI", "AVX512_VNNI"))),
+    "avx_vnni": (*_AVX2, "GGML_AVX_VNNI=ON"),
     "avx2": _AVX2,
 }
 

@@ -15,6 +15,7 @@ constexpr Matmul* few_bits_matmul = avx2_few_bits_matmul;
 // Each part builds on the ones before.
 // clang-format off
 #include "kernels/isa.inl"
+#include "kernels/avx2_dot4.inl"
 #include "kernels/avx2_lanes.inl"
 #include "kernels/lanes.inl"
 #include "kernels/recurrence.inl"

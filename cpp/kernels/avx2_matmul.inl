@@ -1,4 +1,4 @@
-// Matrix products of quantized weights on AVX2. Part of avx2.cpp.
+// Matrix products of quantized weights on AVX2, and with AVX-VNNI. Part of avx2.cpp and avx_vnni.cpp.
 // A tile is a group of 16 rows, as two halves of eight, by up to four tokens: eight sums in registers, and each broadcast
 // of activations meets two vectors of weights. A few tokens take codes straight from the packed block. More: up to 256
 // values of each row are unpacked once, into a panel in L1, and meet up to panel_tokens.
@@ -19,10 +19,11 @@ FLYBALL_INLINE __m256i broadcast4(const i8* p) {
 FLYBALL_INLINE __m256i load_i(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 FLYBALL_INLINE void store_i(void* p, __m256i x) { _mm256_store_si256(static_cast<__m256i*>(p), x); }
 
-// Products of signed bytes, added in pairs: sizes of `w` with the activations under its signs.
-FLYBALL_INLINE __m256i byte_product(__m256i w, __m256i a) {
-  return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-}
+// Signed bytes w as VPMADDUBSW takes them: their sizes, and the activations under their signs.
+struct Signed {
+  __m256i sizes, a;
+};
+FLYBALL_INLINE Signed under_signs(__m256i w, __m256i a) { return {_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)}; }
 
 template <class W>
 constexpr bool is_signed = W::adds == 0;
@@ -33,11 +34,39 @@ FLYBALL_INLINE void each_sum(Function f) {
   each_constant<tokens>([&](auto t) FLYBALL_LAMBDA { each_constant<2>([&](auto h) FLYBALL_LAMBDA { f(t, h); }); });
 }
 
+// add_products() by dot4(), whose sums of any number of products fit.
+template <class W, u32 vectors, u32 tokens, class B>
+FLYBALL_INLINE void add_dots(const Strided<i8>& q, u64 at, const B& block, u32 n, u32 first, const __m256i* factor,
+                             __m256i (*total)[2]) {
+  constexpr u32 together = B::together;
+  __m256i codes[2][together];
+  __m256i sum[tokens][2];
+  each_sum<tokens>([&](u32 t, u32 h)
+                       FLYBALL_LAMBDA { sum[t][h] = is_small<W> ? total[t][h] : _mm256_setzero_si256(); });
+  unroll<vectors>([&](u32 v) FLYBALL_LAMBDA {
+    if (v % together == 0)
+      for (u32 h = 0; h < 2; ++h) block.codes(h, n, first + v, codes[h]);
+    const __m256i w[2] = {codes[0][v % together], codes[1][v % together]};
+    each_constant<tokens>([&](auto t) FLYBALL_LAMBDA {
+      const __m256i a = broadcast4(&q.at(t, at + 4 * v));
+      each_constant<2>([&](auto h) FLYBALL_LAMBDA {
+        const Signed x = is_signed<W> ? block.under_signs(h, first + v, w[h], a) : Signed{w[h], a};
+        sum[t][h] = pinned(dot4(sum[t][h], x.sizes, x.a));
+      });
+    });
+  });
+  each_sum<tokens>([&](u32 t, u32 h) FLYBALL_LAMBDA {
+    const __m256i scale = _mm256_srai_epi32(factor[h], 16);
+    total[t][h] = is_small<W> ? sum[t][h] : pinned(_mm256_add_epi32(total[t][h], _mm256_mullo_epi32(sum[t][h], scale)));
+  });
+}
+
 // total[t][h] += (products of `vectors` vectors of half n of a block, from `first` on, with the activations from q[t][at]
 // on) times factor[h], twice an i16 in each i32; exact. Blocks of 32 have one half, 0.
 template <class W, u32 vectors, u32 tokens, class B>
 FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u32 n, u32 first, const __m256i* factor,
                                  __m256i (*total)[2]) {
+  if constexpr (has_dot4) return add_dots<W, vectors, tokens>(q, at, block, n, first, factor, total);
   constexpr u32 adds = is_signed<W> ? 1 : W::adds < vectors ? W::adds : vectors;
   constexpr u32 together = B::together;
   __m256i codes[2][together];
@@ -53,7 +82,8 @@ FLYBALL_INLINE void add_products(const Strided<i8>& q, u64 at, const B& block, u
         each_constant<2>([&](auto h) FLYBALL_LAMBDA {
           __m256i& s = sum[t][h];
           if constexpr (is_signed<W>) {
-            s = block.signed_product(h, first + v, w[h], a);
+            const Signed x = block.under_signs(h, first + v, w[h], a);
+            s = _mm256_maddubs_epi16(x.sizes, x.a);
             total[t][h] = pinned(_mm256_add_epi32(total[t][h], _mm256_madd_epi16(s, factor[h])));
           } else {
             const __m256i product = _mm256_maddubs_epi16(w[h], a);
@@ -173,7 +203,7 @@ struct PackedBlock {
   static constexpr u32 together = 1;
   FLYBALL_INLINE void codes(u32 h, u32, u32 v, __m256i* to) const { to[0] = W::code(body, v, h); }
   FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
-  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
+  FLYBALL_INLINE Signed under_signs(u32, u32, __m256i w, __m256i a) const { return kernels::under_signs(w, a); }
   FLYBALL_INLINE __m256 d(u32 h, u32 part = 0) const { return load_scales<W::type>(head, h, part); }
   FLYBALL_INLINE __m256 m(u32 h) const { return W::has_min ? load_halves(head + 32, h) : _mm256_setzero_ps(); }
 };
@@ -198,7 +228,7 @@ struct PackedBlock<W, false> {
   }
   static constexpr u32 together = kernels::together<W>;
   FLYBALL_INLINE void codes(u32 h, u32 n, u32 v, __m256i* to) const { codes_of<W>(body, n, v, h, to); }
-  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
+  FLYBALL_INLINE Signed under_signs(u32, u32, __m256i w, __m256i a) const { return kernels::under_signs(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 n, u32 s) const { return scales.scale(n, s, h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 n, u32 i) const { return scales.pair(n, i, h); }
   FLYBALL_INLINE __m256 d(u32 h) const { return load_scales<W::type>(head, h); }
@@ -264,8 +294,8 @@ struct PanelBlock32 {
   FLYBALL_INLINE __m256i start(u32 h) const {
     return is_signed<W> ? load_i(panel.starts[b] + 8 * h) : _mm256_setzero_si256();
   }
-  FLYBALL_INLINE __m256i signed_product(u32 h, u32 v, __m256i size, __m256i a) const {
-    return _mm256_maddubs_epi16(size, _mm256_xor_si256(a, load_i(panel.masks[b][v] + 32 * h)));
+  FLYBALL_INLINE Signed under_signs(u32 h, u32 v, __m256i sizes, __m256i a) const {
+    return {sizes, _mm256_xor_si256(a, load_i(panel.masks[b][v] + 32 * h))};
   }
   FLYBALL_INLINE __m256 d(u32 h, u32 part) const { return _mm256_load_ps(panel.ds[b][part] + 8 * h); }
   FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms[b] + 8 * h); }
@@ -318,7 +348,7 @@ struct PanelBlock256 {
   FLYBALL_INLINE void codes(u32 h, u32 n, u32 v, __m256i* to) const {
     to[0] = load_i(panel.codes[32 * n + v] + 32 * h);
   }
-  FLYBALL_INLINE __m256i signed_product(u32, u32, __m256i w, __m256i a) const { return byte_product(w, a); }
+  FLYBALL_INLINE Signed under_signs(u32, u32, __m256i w, __m256i a) const { return kernels::under_signs(w, a); }
   FLYBALL_INLINE __m256i scale(u32 h, u32 n, u32 s) const { return load_i(panel.scales[n_subs * n + s] + 8 * h); }
   FLYBALL_INLINE __m256i pair(u32 h, u32 n, u32 i) const { return load_i(panel.pairs[n_subs / 2 * n + i] + 8 * h); }
   FLYBALL_INLINE __m256 d(u32 h) const { return _mm256_load_ps(panel.ds + 8 * h); }
@@ -376,7 +406,7 @@ FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u3
   for (u32 t = 0; t < n_tokens; ++t) of.put(token + t, 0, load(sums[t]));
 }
 
-// Products of pairs and their sums in i16, as the kernels have them for small codes.
+// Products of pairs and their sums in i16, as the kernels have them for small codes; or the instruction for both.
 [[maybe_unused]] u64 probe(u64 rounds) {
   constexpr u32 n = 8;
   __m256i sum[n], w = _mm256_set1_epi8(1), a = w;
@@ -384,7 +414,7 @@ FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u3
   for (u64 round = 0; round < rounds; ++round) {
     unroll<n>([&](u32 i) FLYBALL_LAMBDA {
       __asm__("" : "+x"(w), "+x"(a));  // else the product is the same every time, and taken once
-      sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(w, a));
+      sum[i] = has_dot4 ? dot4(sum[i], w, a) : _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(w, a));
     });
   }
   unroll<n>([&](u32 i) FLYBALL_LAMBDA {

@@ -161,18 +161,24 @@ FLYBALL_INLINE __m256i shuffle_words(__m256i x, i8 b0, i8 b1, i8 b2, i8 b3) {  /
   return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(_mm_or_si128(one, base)));  // a negative byte gives zero
 }
 
+// Of types without minima: `Own` has bytes(n, s, half), a scale for each of eight rows.
+template <class Own>
+struct ScalesAlone {
+  FLYBALL_INLINE const Own& own() const { return static_cast<const Own&>(*this); }
+  FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const { return twice(own().bytes(n, s, half)); }
+  FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
+    return pair_bytes(own().bytes(n, 2 * i, half), own().bytes(n, 2 * i + 1, half));
+  }
+};
+
 // i8 [sub-blocks][16 rows].
 template <u32 sub_values>
-struct ByteScales {
+struct ByteScales : ScalesAlone<ByteScales<sub_values>> {
   static constexpr u32 n_subs = 128 / sub_values;
   const u8* body;
   FLYBALL_INLINE explicit ByteScales(const u8* b) : body(b) {}
   FLYBALL_INLINE __m128i bytes(u32 n, u32 s, u32 half) const {
     return load_bytes(body + 16 * (n_subs * n + s) + 8 * half);
-  }
-  FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const { return twice(bytes(n, s, half)); }
-  FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
-    return pair_bytes(bytes(n, 2 * i, half), bytes(n, 2 * i + 1, half));
   }
 };
 
@@ -222,6 +228,12 @@ struct UnitScales {
   FLYBALL_INLINE __m256i pair(u32, u32, u32) const { return _mm256_set1_epi16(1); }
 };
 
+// Codes of two bits, four in a byte: 16 vectors (n, c 0..7) from `p` on.
+FLYBALL_INLINE __m256i two_bits(const u8* p, u32 n, u32 v, u32 half) {
+  const __m256i x = load_vector(p + 512 * n + 64 * (v % 8) + 32 * half);
+  return low_bits(_mm256_srli_epi16(x, i32(2 * (v / 8))), 3);
+}
+
 struct Q2K {
   static constexpr Type type = Type::q2_k;
   static constexpr u32 sub_values = 16, adds = 4;
@@ -229,8 +241,7 @@ struct Q2K {
   static constexpr bool has_min = true;
   using Scales = NibbleScales;
   FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
-    const __m256i x = load_vector(body + 256 + 512 * n + 64 * (v % 8) + 32 * half);
-    return low_bits(_mm256_srli_epi16(x, i32(2 * (v / 8))), 3);
+    return two_bits(body + 256, n, v, half);
   }
 };
 
@@ -241,7 +252,7 @@ struct Q3K {
   static constexpr bool has_min = false;
   using Scales = ByteScales<16>;
   FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
-    return _mm256_or_si256(Q2K::code(body + 512, n, v, half), masked(body + 256 + 256 * n, v, half, 4));
+    return _mm256_or_si256(two_bits(body + 768, n, v, half), masked(body + 256 + 256 * n, v, half, 4));
   }
 };
 
@@ -299,9 +310,7 @@ struct Tq2_0 {
   static constexpr i32 bias = -1;
   static constexpr bool has_min = false;
   using Scales = UnitScales;
-  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) {
-    return Q2K::code(body - 256, n, v, half);
-  }
+  FLYBALL_INLINE static __m256i code(const u8* body, u32 n, u32 v, u32 half) { return two_bits(body, n, v, half); }
 };
 
 struct Tq1_0 {
@@ -380,7 +389,7 @@ struct OfGrid {
     const __m256i below = masked(body + grid.signs(), v, half, grid.offset - 1);
     return _mm256_add_epi8(_mm256_xor_si256(sizes, below), _mm256_sub_epi8(_mm256_set1_epi8(grid.offset), below));
   }
-  struct Scales {
+  struct Scales : ScalesAlone<Scales> {
     static constexpr u32 n_subs = 128 / sub_values;
     const u8* body;
     FLYBALL_INLINE explicit Scales(const u8* b) : body(b) {}
@@ -388,10 +397,6 @@ struct OfGrid {
       const __m128i x = load_bytes(body + 16 * ((n_subs * n + s) / 2) + 8 * half);
       const __m128i nibble = _mm_and_si128(s % 2 ? _mm_srli_epi16(x, 4) : x, _mm_set1_epi8(15));
       return _mm_add_epi8(_mm_add_epi8(nibble, nibble), _mm_set1_epi8(1));
-    }
-    FLYBALL_INLINE __m256i scale(u32 n, u32 s, u32 half) const { return twice(bytes(n, s, half)); }
-    FLYBALL_INLINE __m256i pair(u32 n, u32 i, u32 half) const {
-      return pair_bytes(bytes(n, 2 * i, half), bytes(n, 2 * i + 1, half));
     }
   };
 };

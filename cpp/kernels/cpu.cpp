@@ -41,6 +41,7 @@ u64 cpu_features() {
     if (bits(one.c, bit(12))) features |= cpu_fma;
     if (bits(one.c, bit(29))) features |= cpu_f16c;
     if (bits(seven.b, bit(3) | bit(8))) features |= cpu_bmi2;
+    if (seven.a >= 1 && bits(cpuid(7, 1).a, bit(4))) features |= cpu_avx_vnni;
   }
   if (bits(state, bit(1) | bit(2) | bit(5) | bit(6) | bit(7))) {  // and opmask, ZMM 0-15, ZMM 16-31
     if (bits(seven.b, bit(16) | bit(17) | bit(30) | bit(31))) features |= cpu_avx512;

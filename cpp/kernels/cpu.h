@@ -13,6 +13,8 @@ constexpr u64 cpu_avx512 = 1 << 4;  // F, BW, DQ, VL, with the opmask and ZMM st
 constexpr u64 cpu_avx512_vnni = 1 << 5;
 constexpr u64 cpu_amx_int8 = 1 << 6;  // AMX-TILE and AMX-INT8, with the tile state enabled and permitted
 
+constexpr u64 cpu_avx_vnni = 1 << 7;  // VPDPBUSD on YMM registers without AVX-512
+
 u64 cpu_features();
 
 // Identifies the processor, for caching measured speeds: brand, family, model, stepping.

@@ -151,7 +151,7 @@ struct DeltaTask {
 f32 result_factor(f32 largest, f32 weights, const f32* sink);
 
 struct Table {
-  const char* name;  // "amx", "avx512", "avx2", "swar", "scalar"
+  const char* name;  // "amx", "avx512", "avx_vnni", "avx2", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
 
   // Quantizes tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)

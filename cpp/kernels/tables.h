@@ -10,6 +10,7 @@ Matmul avx2_few_bits_matmul, avx512_few_bits_matmul;  // parts of these tables
 
 extern const Table amx_table;
 extern const Table avx512_table;
+extern const Table avx_vnni_table;
 extern const Table avx2_table;
 extern const Table swar_table;
 extern const Table scalar_table;
