@@ -7,6 +7,7 @@ import datetime
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,17 +48,18 @@ def write(text: str) -> None:
     print(text, end="", file=sys.stderr, flush=True)
 
 
-def write_report(path: Path) -> int:
-    """Write the page, and the same tables to standard output."""
-    document = results.read(path)
-    body = report.markdown(document)
+def write_report(paths: Sequence[Path]) -> int:
+    """Write the page, a part for each machine, and the same tables to standard output."""
+    documents = [results.read(path) for path in paths]
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    plot.draw(document, PICTURE)
-    source = path.resolve()
-    shown = source.relative_to(ROOT) if source.is_relative_to(ROOT) else source.name
-    picture = f"![How many times better]({PICTURE.relative_to(PAGE.parent)})"
-    report.rewrite(PAGE, f"{picture}\n\n{body}\nAll single figures: `{shown}`.")
-    print(body, end="")
+    plot.draw(documents, PICTURE)
+    parts = [f"![How many times better]({PICTURE.relative_to(PAGE.parent)})"]
+    for path, document in zip(paths, documents, strict=True):
+        source = path.resolve()
+        shown = source.relative_to(ROOT) if source.is_relative_to(ROOT) else source.name
+        parts.append(f"{report.markdown(document)}\nAll single figures: `{shown}`.")
+    report.rewrite(PAGE, "\n\n".join(parts))
+    print("\n\n".join(parts[1:]))
     return 0
 
 

@@ -76,7 +76,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="folder of the shapes' files, which are written if missing (default: build/peers/models)",
     )
     p.add_argument("--stop-after", type=float, metavar="SECONDS", help="start no measurement after this time")
-    p.add_argument("--report", type=Path, metavar="FILE", help="only write docs/performance.md from a result file")
+    p.add_argument(
+        "--report",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="only write docs/performance.md from results, a machine each",
+    )
     return p.parse_args(argv)
 
 

@@ -29,14 +29,20 @@ def rewrite(page: Path, body: str, marks: tuple[str, str] = MARKS) -> None:
     page.write_text(f"{before}{begin}\n\n{body.strip()}\n\n{end}{after}")
 
 
+def machine_name(document: Mapping[str, Any]) -> str:
+    """What tells a machine from others: its cores where they are known, else its processor."""
+    machine = document["machine"]
+    return machine.get("core") or str(machine["processor"])
+
+
 def markdown(document: Mapping[str, Any]) -> str:
     """The machine, a table for each model, and lists of where Flyball is behind and of missing figures."""
     entries = [entry for entry in document["cases"].values() if entry["rounds"] or entry["missing"]]
     peers = peer_names(entries)
-    parts = [_about(document)]
+    parts = [f"### On {machine_name(document)}", _about(document)]
     for isa, model in dict.fromkeys((entry["isa"], entry["model"]) for entry in entries):
         mine = [entry for entry in entries if (entry["isa"], entry["model"]) == (isa, model)]
-        parts += [f"### {model}, {_isa(isa)}", _table(mine, peers)]
+        parts += [f"#### {model}, {_isa(isa)}", _table(mine, peers)]
     return "\n\n".join([*parts, *_behind(entries, peers), *_settings(entries, peers), *_missing(entries)]) + "\n"
 
 
@@ -139,7 +145,7 @@ def _behind(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
         for e, peer, ratio in found
         if not _ahead(e, ratio)
     ]
-    head = f"### Where Flyball is behind: {len(lines)} of {len(found)} comparisons"
+    head = f"#### Where Flyball is behind: {len(lines)} of {len(found)} comparisons"
     return [head, "\n".join(lines)] if lines else [head]
 
 
@@ -151,7 +157,7 @@ def _settings(entries: Sequence[Entry], peers: Sequence[str]) -> list[str]:
         tests = dict.fromkeys(title for title, _ in found)
         words = {t: ", ".join(f"`{way}` ({n})" for (title, way), n in found.items() if title == t) for t in tests}
         lines += [f"- {peer}, {title}: {ways}" for title, ways in words.items()]
-    return ["### The peers' better settings (rows)", "\n".join(lines)] if lines else []
+    return ["#### The peers' better settings (rows)", "\n".join(lines)] if lines else []
 
 
 def _missing(entries: Sequence[Entry]) -> list[str]:
@@ -161,4 +167,4 @@ def _missing(entries: Sequence[Entry]) -> list[str]:
             names = who.setdefault((entry["model"], entry["title"], reason), [])
             names += [name] if name not in names else []
     lines = [f"- {title}, {model}: {', '.join(names)}: {reason}" for (model, title, reason), names in who.items()]
-    return ["### Not measured", "\n".join(lines)] if lines else []
+    return ["#### Not measured", "\n".join(lines)] if lines else []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench import exactness
-from bench.peers import build, options, process, report, results, stats
+from bench.peers import build, machine, options, plot, process, report, results, stats
 from bench.peers.cases import OURS, TESTS, Case, Lengths
 from bench.peers.files import ModelFile, model_files
 from bench.peers.process import Failed, Outcome
@@ -299,6 +299,27 @@ def test_report_says_where_flyball_is_behind_and_what_was_disturbed(tmp_path: Pa
     assert "- Whole process for one token, llama-1b Q4_0, 2 threads, best instruction set: 2.00 (2.00 to 2.00)" in shown
     assert "- peer, Decode of 8 tokens after 64: `-fa 1` (1)" in shown
     assert report.disturbed(runner.results.document) == (1, 6)
+
+
+def test_cores_have_the_names_that_their_makers_give() -> None:
+    assert machine.core("AuthenticAMD", "23", "1") == "Zen 1"
+    assert machine.core("AuthenticAMD", "25", "1") == "Zen 3"
+    assert machine.core("AuthenticAMD", "25", "17") == "Zen 4"
+    assert machine.core("GenuineIntel", "6", "143") == "Sapphire Rapids"
+    assert machine.core("GenuineIntel", "6", "9999") == machine.core("", "", "") == machine.core("X", "a", "1") == ""
+
+
+def test_machines_stand_side_by_side(tmp_path: Path) -> None:
+    documents = []
+    for name in ("Zen 1", "Zen 5"):
+        runner, _ = make_runner(tmp_path / f"{name}.json", Fake(OURS, {"": 20.0}), Fake("peer", {"": 10.0}))
+        runner.run([case("decode"), case("load")])
+        documents.append(runner.results.document | {"machine": ABOUT["machine"] | {"core": name}})
+    assert [report.machine_name(each) for each in (*documents, ABOUT)] == ["Zen 1", "Zen 5", "P"]
+    assert "### On Zen 5\n" in report.markdown(documents[1])
+    labels = [label for label, _, _ in plot.series_of(documents)]
+    assert labels == ["than peer on Zen 1", "than peer on Zen 5"]
+    assert [label for label, _, _ in plot.series_of(documents[:1])] == ["than peer"]
 
 
 def test_report_replaces_what_is_between_the_markers(tmp_path: Path) -> None:
