@@ -148,7 +148,7 @@ class Soak:
         raw, wanted = b"", self.chance.randrange(1, 8)
         async for chunk in connection.chunks():
             raw += chunk
-            if raw.count(b"\n\n") >= wanted:
+            if raw.count(b"id: ") >= wanted:  # heartbeats have none
                 break
         connection.close()
         *_, last = (line for line in raw.split(b"\n") if line.startswith(b"id: "))
