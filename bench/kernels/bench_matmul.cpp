@@ -116,21 +116,28 @@ struct Bench {
     kernels::usable_tables()[0]->quantize(x, 6, 0, prefill_tokens);
   }
 
-  void run(const kernels::Table& table, Type type, const std::vector<u8>& bytes) {
-    const u64 group_bytes = kernels::packed_group_bytes(type, cols);
+  // `in_file`: the matrix as the file has it.
+  void run(const kernels::Table& table, Type type, const std::vector<u8>& bytes, bool in_file) {
+    const u64 group_bytes = in_file ? bytes.size() / rows * 16 : kernels::packed_group_bytes(type, cols);
     const u32 groups = rows / 16;
-    const f64 pack = best_seconds(3, [&] { kernels::pack_groups(type, bytes.data(), rows, cols, 0, groups, pool); });
+    const f64 pack = best_seconds(3, [&] {
+      if (in_file)
+        std::memcpy(pool, bytes.data(), bytes.size());
+      else
+        kernels::pack_groups(type, bytes.data(), rows, cols, 0, groups, pool);
+    });
     const u64 matrix_bytes = groups * group_bytes, copies = pool_bytes / matrix_bytes;
     for (u64 i = 1; i < copies && !prefill_only; ++i) std::memcpy(pool + i * matrix_bytes, pool, matrix_bytes);
     const auto multiply = [&](u64 copy, u32 tokens) {
-      const kernels::Matrix w = {type, rows, cols, group_bytes, pool + copy * matrix_bytes};
+      kernels::Matrix w = {type, rows, cols, group_bytes, pool + copy * matrix_bytes};
+      w.in_file = in_file;
       kernels::Activations some = x;
       some.n_tokens = tokens;
       table.matmul(w, some, 0, groups, y, rows);
     };
     const bool slow = std::string(table.name) == "scalar";
     const Str name = gguf::type_name(u32(type));
-    std::printf("%-7s %-7.*s %5ux%-5u", table.name, int(name.size), name.data, rows, cols);
+    std::printf("%-7s %-7.*s%s %5ux%-5u", table.name, int(name.size), name.data, in_file ? " in file" : "", rows, cols);
     f64 one = 0;
     for (const u32 n : {1u, 2u, 3u, 4u, 5u, 8u}) {
       if (prefill_only) break;
@@ -174,7 +181,8 @@ int main(int argc, char** argv) {
       const std::vector<u8> bytes = random_rows(info.type, rows, cols);
       for (const kernels::Table* table : kernels::usable_tables()) {
         if (!table_filter.empty() && table_filter != table->name) continue;
-        bench.run(*table, info.type, bytes);
+        bench.run(*table, info.type, bytes, false);
+        if ((table->in_file & kernels::type_bit(info.type)) != 0) bench.run(*table, info.type, bytes, true);
       }
     }
   }

@@ -51,7 +51,7 @@ py::dict choose_isa(const ModelCore& core) {
   const catalog::IsaTimes times =
       call_core(call, [&] { return catalog::choose_isa(*held->model, call.cancel_token()); });
   py::dict d;
-  for (u32 i = 0; i < times.n; ++i) d[text(times.names[i])] = times.ns[i];
+  for (u32 i = 0; i < times.n; ++i) d[text(times.tables[i]->name)] = times.ns[i];
   return d;
 }
 
@@ -217,6 +217,7 @@ py::dict info(const ModelCore& core) {
   d["n_parameters"] = model.n_parameters();
   d["file_bytes"] = model.file_bytes();
   d["weight_bytes"] = model.weight_bytes();
+  d["in_file_bytes"] = model.in_file_bytes();
   d["packed_copy"] = text(model.packed_copy().is_kept() ? model.packed_copy().path() : Str());
   d["no_packed_copy"] = text(model.packed_copy().problem());
   d["n_vocab"] = tokenizer.size();

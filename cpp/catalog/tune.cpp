@@ -244,8 +244,8 @@ void record_tuned(const Model& model, Objective objective, const Tuned& tuned) {
 void record_isa(const Model& model, const IsaTimes& times) {
   if (!model.state().events.record) return;
   journal::EventData<> data;
-  data.json.field("isa", times.names[times.chosen]).key("step_ns").begin_object();
-  for (u32 i = 0; i < times.n; ++i) data.json.field(times.names[i], times.ns[i]);
+  data.json.field("isa", times.tables[times.chosen]->name).key("step_ns").begin_object();
+  for (u32 i = 0; i < times.n; ++i) data.json.field(times.tables[i]->name, times.ns[i]);
   data.json.end_object();
   model.state().events(0, 0, Reason::MODEL_ISA_CHOSEN, data.done());
 }
@@ -312,6 +312,7 @@ Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
   Status status;
   for (const kernels::Table* table : kernels::usable_tables()) {
     if (times.n == IsaTimes::max_isas || !status.ok()) break;
+    if (model.in_file_bytes() != 0 && (before->in_file & ~table->in_file) != 0) continue;
     model.state().table = table;
     u64& best = times.ns[times.n];
     // The first step also wakes sleeping threads. Fast ones repeat: the minimum is the least disturbed.
@@ -323,7 +324,7 @@ Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
       const u64 ns = now_ns(platform) - begin;
       best = round == 0 ? ns : min(best, ns);
     }
-    times.names[times.n++] = table->name;
+    times.tables[times.n++] = table;
   }
   Session::release(session);
   model.state().table = before;
@@ -332,7 +333,7 @@ Result<IsaTimes> choose_isa(Model& model, CancelToken cancel) {
   for (u32 i = 1; i < times.n; ++i) {
     if (10 * times.ns[i] < 8 * times.ns[times.chosen]) times.chosen = i;
   }
-  model.state().table = kernels::usable_tables()[times.chosen];
+  model.state().table = times.tables[times.chosen];
   record_isa(model, times);
   return times;
 }

@@ -45,10 +45,11 @@ struct Tuned {
 // The default of the model's later sessions. Not while others use the model.
 Result<Tuned> tune(Model& model, const TuneOptions& options);
 
-// What instruction sets took for four tokens on one thread, best first as kernels::usable_tables() has them.
+// What instruction sets took for four tokens on one thread, best first as kernels::usable_tables() has them: those that
+// take the model's weights as they are loaded.
 struct IsaTimes {
   static constexpr u32 max_isas = 8;
-  Str names[max_isas];
+  const kernels::Table* tables[max_isas] = {};
   u64 ns[max_isas] = {};
   u32 n = 0;
   u32 chosen = 0;

@@ -67,7 +67,8 @@ class Model {
   Str quantization()
       const;               // the type that holds most weights: "Q4_K"; with mixed types the file's own name if it says
   u64 file_bytes() const;  // all parts
-  u64 weight_bytes() const;  // packed, in memory or in the packed copy
+  u64 weight_bytes() const;   // of matrices, in memory, in the packed copy or in the file
+  u64 in_file_bytes() const;  // of those: in the file
   const PackedCopy& packed_copy() const;
   u64 n_parameters() const;
   const runtime::StartupMetrics& startup() const;

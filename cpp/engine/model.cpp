@@ -99,24 +99,30 @@ class Loader {
     };
     FLYBALL_TRY(place_weights());
     PackedCopy& copy = state_.packed;
-    FLYBALL_ASSIGN(state_.weights, model::load_weights(state_.weight_arena, platform_, *state_.file, state_.config,
-                                                       {copy.room(), copy.is_kept()}, state_.threads, progress));
+    FLYBALL_ASSIGN(state_.weights,
+                   model::load_weights(state_.weight_arena, platform_, *state_.file, state_.config,
+                                       {copy.room(), copy.is_kept(), kept_in_file()}, state_.threads, progress));
     if (copy.room().empty() || copy.is_kept()) return {};
     Hashing hashing = {progress_, copy.room().size};
     return copy.keep(state_.config.name, state_.threads, hashing.watched());
   }
 
+  // Firmware has the file in memory, whose parts it takes back when they are packed: there packing costs no room, and any
+  // table may be chosen later.
+  u64 kept_in_file() const { return platform_.forget ? 0 : state_.table->kept_in_file(); }
+
   // In a packed copy, where there is one or one is wanted.
   Status place_weights() {
     if (!state_.packed.is_possible()) return {};
     model::Needs needs;
-    FLYBALL_ASSIGN(needs, model::needs_of(platform_, *state_.file, state_.config));
-    if (!state_.packed.concerns(needs.packed_bytes)) return {};
+    FLYBALL_ASSIGN(needs, model::needs_of(platform_, *state_.file, state_.config, kept_in_file()));
+    const u64 in_memory = needs.packed_bytes - needs.in_file_bytes;
+    if (!state_.packed.concerns(needs.packed_bytes, in_memory)) return {};
     FLYBALL_TRY(name_file());
     const PackedContent content = {needs.packed_bytes, needs.packed_order, state_.fingerprint};
     Hashing hashing = {progress_, content.bytes};
     FLYBALL_TRY(state_.packed.find(content, state_.threads, hashing.watched()));
-    if (!state_.packed.is_kept()) state_.packed.make(content);
+    if (!state_.packed.is_kept()) state_.packed.make(content, in_memory);
     return {};
   }
 
@@ -173,7 +179,8 @@ u32 Model::decode_threads() const { return state_->decode_threads; }
 u64 Model::prefix_cache_bytes() const { return state_->prefixes.bytes(); }
 bool Model::vocab_only() const { return state_->vocab_only; }
 const PackedCopy& Model::packed_copy() const { return state_->packed; }
-u64 Model::weight_bytes() const { return state_->weights.packed_bytes; }
+u64 Model::weight_bytes() const { return state_->weights.matrix_bytes; }
+u64 Model::in_file_bytes() const { return state_->weights.in_file_bytes; }
 const runtime::StartupMetrics& Model::startup() const { return state_->startup; }
 
 u64 Model::file_bytes() const {

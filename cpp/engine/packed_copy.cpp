@@ -18,13 +18,13 @@ Result<PackedUse> parse_packed_use(Str name) {
   return fail(Code::invalid_argument, "packed_copy") << "is '" << name << "'; choose auto, on or off";
 }
 
-bool PackedCopy::wanted(u64 packed_bytes) const {
+bool PackedCopy::wanted(u64 in_memory) const {
   if (options_.use == PackedUse::always) return true;
   const u64 free = platform_.available_memory ? platform_.available_memory(platform_.self) : ~u64(0);
-  return packed_bytes > free - free / 8;  // sessions want some, too
+  return in_memory > free - free / 8;  // sessions want some, too
 }
 
-bool PackedCopy::concerns(u64 packed_bytes) const {
+bool PackedCopy::concerns(u64 packed_bytes, u64 in_memory) const {
   if (packed_bytes == 0 || !is_possible()) return false;
   struct Looking {
     u64 bytes;
@@ -35,7 +35,7 @@ bool PackedCopy::concerns(u64 packed_bytes) const {
         Looking& at = *static_cast<Looking*>(context);
         at.found = at.found || (file.path.ends_with(ending) && file.bytes == at.bytes);
       });
-  return (listed.ok() && looking.found) || wanted(packed_bytes);
+  return (listed.ok() && looking.found) || wanted(in_memory);
 }
 
 void PackedCopy::name(const Digest& fingerprint) {
@@ -121,8 +121,8 @@ Status PackedCopy::make_room(u64 bytes) {
   }
 }
 
-void PackedCopy::make(const PackedContent& content) {
-  if (!wanted(content.bytes)) return;
+void PackedCopy::make(const PackedContent& content, u64 in_memory) {
+  if (!wanted(in_memory)) return;
   const u64 bytes = PackedHeader::bytes + content.bytes;
   Status made = path().empty() ? fail(Code::invalid_argument, "packed_copy") << "its folder has too long a path"
                                : make_room(bytes);

@@ -58,11 +58,12 @@ class PackedCopy {
 
   bool is_possible() const { return options_.use != PackedUse::never && !options_.folder.empty() && platform_.map_new; }
   // Whether a model of so many packed bytes has to be named to go on: a copy of that size is there, or is to be made.
-  bool concerns(u64 packed_bytes) const;
+  // `in_memory`: what a load without a copy takes.
+  bool concerns(u64 packed_bytes, u64 in_memory) const;
   // Maps the copy of a model, and checks it where that is not remembered. A broken one is removed.
   Status find(const PackedContent& content, u32 threads, HashProgress progress);
   // Room for a new one, if one is to be made. What hinders it is no error, but problem().
-  void make(const PackedContent& content);
+  void make(const PackedContent& content, u64 in_memory);
   // It was filled: flushes it and gives it its name.
   Status keep(Str model, u32 threads, HashProgress progress);
 
@@ -76,7 +77,7 @@ class PackedCopy {
   Str problem() const { return problem_.str(); }  // why none was made; empty: none was to be made, or one was
 
  private:
-  bool wanted(u64 packed_bytes) const;
+  bool wanted(u64 in_memory) const;
   void name(const Digest& fingerprint);
   Status check(const PackedContent& content, u32 threads, HashProgress progress);
   Status make_room(u64 bytes);

@@ -19,7 +19,7 @@ namespace {
 
 constexpr Table amx_table_as(const char* name, u64 tile_features) {
   constexpr u64 below = cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | cpu_avx512 | cpu_avx512_vnni;
-  return table_over<avx512_table>(name, below | tile_features, matmul, probe);
+  return table_over<avx512_table>(name, below | tile_features, 0, matmul, probe);
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ namespace flyball::kernels {
 const Table avx2_table = {
     .name = "avx2",
     .features = cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2,
+    .in_file = type_bit(Type::q8_0),
     .quantize = quantize,
     .matmul = matmul,
     .rms_norm = rms_norm,

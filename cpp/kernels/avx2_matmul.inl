@@ -240,10 +240,68 @@ template <class W>
 struct PackedBlocks {
   const u8* head;
   const u8* body;
-  FLYBALL_INLINE PackedBlocks(const Groups& of, u32 cols)
+  FLYBALL_INLINE PackedBlocks(const Groups& of, u32 cols, u32)
       : head(of.data), body(of.data + head_plane_bytes(W::type, cols)) {}
   FLYBALL_INLINE PackedBlock<W> at(u32 b) const {
     return {head + head_at(W::type, b), body + u64(b) * packed_shape(W::type).body_bytes};
+  }
+};
+
+// Blocks of Q8_0 as the file has them, 16 rows whose blocks of 34 bytes are a scale and 32 codes: transposed each time
+// that they are used, which takes less time than memory does to bring them; so none is packed.
+template <class W>
+constexpr bool takes_file = W::type == Type::q8_0;
+
+struct FileBlock {
+  static constexpr u32 together = 1;
+  __m256i vectors[2][8];
+  __m256 scales[2];
+  FLYBALL_INLINE void codes(u32 h, u32, u32 v, __m256i* to) const { to[0] = vectors[h][v]; }
+  FLYBALL_INLINE __m256i start(u32) const { return _mm256_setzero_si256(); }
+  FLYBALL_INLINE Signed under_signs(u32, u32, __m256i w, __m256i a) const { return kernels::under_signs(w, a); }
+  FLYBALL_INLINE __m256 d(u32 h, u32 = 0) const { return scales[h]; }
+};
+
+struct FileBlocks {
+  static constexpr u32 block_bytes = 34;
+  const u8* first;
+  u64 row_bytes;
+  u64 ahead;  // how far on each row is prefetched
+  FLYBALL_INLINE FileBlocks(const Groups& of, u32 cols, u32 n_blocks_ahead)
+      : first(of.data),
+        row_bytes(u64(cols) / 32 * block_bytes),
+        ahead(n_blocks_ahead != 0 ? n_blocks_ahead * block_bytes : group_rows * row_bytes) {}
+  FLYBALL_INLINE FileBlock at(u32 b) const {
+    FileBlock to;
+    const u8* const block = first + u64(b) * block_bytes;
+    unroll<2>([&](u32 h) FLYBALL_LAMBDA {
+      const u8* row[8];
+      i16 d[8];
+      for (u32 r = 0; r < 8; ++r) {
+        row[r] = block + (8 * h + r) * row_bytes;
+        prefetch(row[r] + ahead, 1);
+        memcpy(&d[r], row[r], 2);
+      }
+      to.scales[h] = _mm256_cvtph_ps(_mm_setr_epi16(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]));
+      for (u32 part = 0; part < 2; ++part) {  // 4 x 4 words of rows r and r + 4, side by side
+        __m256i x[4];
+        for (u32 r = 0; r < 4; ++r) x[r] = two_rows(row[r] + 2 + 16 * part, row[r + 4] + 2 + 16 * part);
+        const __m256i ab_low = _mm256_unpacklo_epi32(x[0], x[1]), ab_high = _mm256_unpackhi_epi32(x[0], x[1]);
+        const __m256i cd_low = _mm256_unpacklo_epi32(x[2], x[3]), cd_high = _mm256_unpackhi_epi32(x[2], x[3]);
+        __m256i* const out = to.vectors[h] + 4 * part;
+        out[0] = _mm256_unpacklo_epi64(ab_low, cd_low);
+        out[1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+        out[2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+        out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+      }
+    });
+    __asm__("" : "+m"(to.vectors), "+m"(to.scales));  // in memory: as registers, there are too many of them
+    return to;
+  }
+  FLYBALL_INLINE static __m256i two_rows(const u8* low, const u8* high) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(low));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(high));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
   }
 };
 
@@ -258,13 +316,15 @@ struct Panel {
   alignas(64) i32 starts[n_blocks][16];
   alignas(64) f32 ds[n_blocks][scale_parts(W::type)][16];
   alignas(64) f32 ms[n_blocks][16];
-  FLYBALL_INLINE void unpack(const PackedBlocks<W>& packed, u32 k, u32 n) {
+  template <class Source>
+  FLYBALL_INLINE void unpack(const Source& source, u32 k, u32 n) {
     for (u32 b = 0; b < n / 32; ++b) {
-      const auto block = packed.at(k / 32 + b);
+      const auto block = source.at(k / 32 + b);
       each_constant<2>([&](auto h) FLYBALL_LAMBDA { unpack_half(block, b, h); });
     }
   }
-  FLYBALL_INLINE void unpack_half(const PackedBlock<W>& block, u32 b, u32 h) {
+  template <class Block>
+  FLYBALL_INLINE void unpack_half(const Block& block, u32 b, u32 h) {
     __m256i start = _mm256_setzero_si256();
     unroll<8>([&](u32 v) FLYBALL_LAMBDA {
       __m256i code;
@@ -360,16 +420,16 @@ struct PanelBlock256 {
 template <class W>
 constexpr u32 direct_tokens = W::type == Type::q3_k || W::type == Type::q5_k || W::type == Type::q6_k ? 5 : 6;
 
-// A few tokens, straight from the packed blocks.
-template <class W, u32 tokens>
-FLYBALL_NOINLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
-  const PackedBlocks<W> packed(of, x.cols);
+// A few tokens, straight from the blocks.
+template <class W, u32 tokens, class Source>
+FLYBALL_NOINLINE void direct_from(const Groups& of, const Activations& x, u32 token) {
+  const Source source(of, x.cols, 0);
   alignas(64) f32 sums[tokens][16] = {};
   if constexpr (is_small<W>) {
     const Tile32 tile(x, token, 0);
-    multiply32<W, tokens>(tile.q, StreamedScales<W::bias>{tile}, x.cols / 32, packed, sums);
+    multiply32<W, tokens>(tile.q, StreamedScales<W::bias>{tile}, x.cols / 32, source, sums);
   } else {
-    for (u32 b = 0; b < x.cols / 256; ++b) multiply256<W, tokens>(Tile256(x, token, b), packed.at(b), sums);
+    for (u32 b = 0; b < x.cols / 256; ++b) multiply256<W, tokens>(Tile256(x, token, b), source.at(b), sums);
   }
   for (u32 t = 0; t < tokens; ++t) of.put(token + t, 0, load(sums[t]));
 }
@@ -386,24 +446,39 @@ FLYBALL_NOINLINE void multiply_tile(const Panel<W>& panel, const Activations& x,
   }
 }
 
-// The columns of one panel, from k on, with all tokens: apart from multiply_panels, whose frame holds the sums.
-template <class W>
-FLYBALL_NOINLINE void multiply_panel(const PackedBlocks<W>& packed, const Activations& x, u32 token, u32 n_tokens,
-                                     u32 k, f32 (*sums)[16]) {
+// The columns of one panel, from k on, with all tokens: apart from panels_from, whose frame holds the sums.
+template <class W, class Source>
+FLYBALL_NOINLINE void multiply_panel(const Source& source, const Activations& x, u32 token, u32 n_tokens, u32 k,
+                                     f32 (*sums)[16]) {
   Panel<W> panel;
-  panel.unpack(packed, k, Panel<W>::columns_at(k, x.cols));
+  panel.unpack(source, k, Panel<W>::columns_at(k, x.cols));
   each_tile<3, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
     multiply_tile<W, count.value>(panel, x, token + t, k, sums + t);
   });
 }
 
-template <class W>
-FLYBALL_NOINLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
-  const PackedBlocks<W> packed(of, x.cols);
+template <class W, class Source>
+FLYBALL_NOINLINE void panels_from(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
+  const Source source(of, x.cols, Panel<W>::columns / 32);
   alignas(64) f32 sums[panel_tokens][16];
   memset(sums, 0, n_tokens * sizeof sums[0]);
-  for (u32 k = 0; k < x.cols; k += Panel<W>::columns) multiply_panel(packed, x, token, n_tokens, k, sums);
+  for (u32 k = 0; k < x.cols; k += Panel<W>::columns) multiply_panel<W>(source, x, token, n_tokens, k, sums);
   for (u32 t = 0; t < n_tokens; ++t) of.put(token + t, 0, load(sums[t]));
+}
+
+template <class W, u32 tokens>
+FLYBALL_INLINE void multiply_direct(const Groups& of, const Activations& x, u32 token) {
+  if constexpr (takes_file<W>) {
+    if (of.in_file) return direct_from<W, tokens, FileBlocks>(of, x, token);
+  }
+  direct_from<W, tokens, PackedBlocks<W>>(of, x, token);
+}
+template <class W>
+FLYBALL_INLINE void multiply_panels(const Groups& of, const Activations& x, u32 token, u32 n_tokens) {
+  if constexpr (takes_file<W>) {
+    if (of.in_file) return panels_from<W, FileBlocks>(of, x, token, n_tokens);
+  }
+  panels_from<W, PackedBlocks<W>>(of, x, token, n_tokens);
 }
 
 // Products of pairs and their sums in i16, as the kernels have them for small codes; or the instruction for both.

@@ -35,7 +35,8 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
 }
 
 constexpr Table avx_vnni_table_as(const char* name, u64 features) {
-  return table_over<avx2_table>(name, cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | features, matmul, probe);
+  return table_over<avx2_table>(name, cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | features, type_bit(Type::q8_0), matmul,
+                                probe);
 }
 
 }  // namespace

@@ -27,8 +27,11 @@ struct Matrix {
   u64 group_bytes = 0;       // distance between groups of 16 rows
   const u8* data = nullptr;  // (groups, group_bytes), aligned to 64
   f32 scale = 1;             // of the product: not part of a kernel, which computes W x alone
+  bool in_file = false;      // `data` has rows as the file has them, whole groups of 16, for tables that take them
   u32 groups() const { return (rows + group_rows - 1) / group_rows; }
 };
+
+constexpr u64 type_bit(gguf::Type type) { return u64(1) << u32(type); }
 
 // Activations of a batch: f32 and, where a matrix that follows wants them, quantized. All borrowed, 64-byte aligned.
 // Rounding: amax over the block by comparing |x| as integers; d = amax / 127; id = 127 / amax (0 where it overflows);
@@ -153,6 +156,9 @@ f32 result_factor(f32 largest, f32 weights, const f32* sink);
 struct Table {
   const char* name;  // "amx", "avx512", "avx_vnni", "avx2", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
+  u64 in_file = 0;   // type_bit()s of the matrices that it takes as the file has them, too
+  // Of those, the ones that it has no reason to pack: a table without vector registers packs each block at each use.
+  u64 kept_in_file() const { return features != 0 ? in_file : 0; }
 
   // Quantizes tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)
   // says.
@@ -207,6 +213,8 @@ void dequantize_row(gguf::Type type, const u8* row, u32 cols, f32* out);
 
 // Packs groups [begin, end) of a tensor in the file's layout. `to` holds packed_bytes().
 u64 packed_group_bytes(gguf::Type type, u32 cols);
+// One block of 16 rows that are `row_bytes` apart.
+void pack_block(gguf::Type type, const u8* first, u64 row_bytes, u8* head, u8* body);
 void pack_groups(gguf::Type type, const u8* rows, u32 n_rows, u32 cols, u32 group_begin, u32 group_end, u8* to);
 
 }  // namespace flyball::kernels

@@ -108,11 +108,13 @@ struct Groups {
   const u8* data;
   u64 distance;
   u32 n;
+  bool in_file;
   Output out;
   FLYBALL_INLINE Groups(const Matrix& w, u32 first, u32 count, f32* y, u64 y_stride)
       : data(w.data + first * w.group_bytes),
         distance(count > 1 ? w.group_bytes : 0),
         n(count),
+        in_file(w.in_file),
         out(w, first, y, y_stride) {}
   FLYBALL_INLINE void put(u32 token, u32 g, F x) const {
     if (g < n) out.put(token, x, g);

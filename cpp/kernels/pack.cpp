@@ -301,6 +301,12 @@ ActivationKind activation_kind(Type type) {
   }
 }
 
+void pack_block(Type type, const u8* first, u64 row_bytes, u8* head, u8* body) {
+  BlockRows rows;
+  for (u32 r = 0; r < group_rows; ++r) rows.row[r] = first + r * row_bytes;
+  pack_block(type, rows, head, body);
+}
+
 u64 packed_group_bytes(Type type, u32 cols) { return head_plane_bytes(type, cols) + body_plane_bytes(type, cols); }
 
 void pack_groups(Type type, const u8* rows, u32 n_rows, u32 cols, u32 group_begin, u32 group_end, u8* to) {

@@ -137,6 +137,7 @@ constexpr Table portable_table(const char* name, Matmul matmul, Probe probe) {
   return {
       .name = name,
       .features = 0,
+      .in_file = type_bit(gguf::Type::q8_0),
       .quantize = scalar::quantize,
       .matmul = matmul,
       .rms_norm = scalar::rms_norm,

@@ -48,14 +48,13 @@ i32 dot(const i8* w, const i8* a, u32 n) {
 }
 
 template <Type type>
-void matmul32(const u8* group, const Activations& x, const Output& out) {
+void matmul32(const u8* group, u64 row_bytes, const Activations& x, const Output& out) {
   constexpr bool has_m = type == Type::q4_1 || type == Type::q5_1;
-  constexpr PackedShape shape = packed_shape(type);
   const u32 n_blocks = x.cols / 32;
-  const u8* bodies = group + head_plane_bytes(type, x.cols);
   for (u32 b = 0; b < n_blocks; ++b) {
+    const BlockBytes<type> packed(group, row_bytes, x.cols, b);
     Block32 block;
-    decode32<type>(group + head_at(type, b), bodies + u64(b) * shape.body_bytes, &block);
+    decode32<type>(packed.head, packed.body, &block);
     for (u32 t = 0; t < x.n_tokens; ++t) {
       const u64 at = u64(t) * n_blocks + b;
       const f32 d = x.d32[at], minimum = d * f32(x.sum32[at]);
@@ -99,7 +98,7 @@ void decode256(const u8* head, const u8* body, Block256* block) {
 }
 
 template <Type type>
-void matmul256(const u8* group, const Activations& x, const Output& out) {
+void matmul256(const u8* group, u64, const Activations& x, const Output& out) {
   constexpr bool has_min = type == Type::q2_k || type == Type::q4_k || type == Type::q5_k;
   constexpr PackedShape shape = packed_shape(type);
   const u32 n_blocks = x.cols / 256;
@@ -142,7 +141,7 @@ f32 float_weight(const u8* group, u64 i) {
 }
 
 template <Type type>
-void matmul_float(const u8* group, const Activations& x, const Output& out) {
+void matmul_float(const u8* group, u64, const Activations& x, const Output& out) {
   constexpr u32 tile = 64;  // columns decoded at a time
   f32 w[tile * group_rows];
   for (u32 first = 0; first < x.cols; first += tile) {
@@ -160,7 +159,8 @@ void matmul_float(const u8* group, const Activations& x, const Output& out) {
   }
 }
 
-using GroupFunction = void (*)(const u8* group, const Activations& x, const Output& out);
+// `row_bytes`: of a group's rows as the file has them; 0: it is packed.
+using GroupFunction = void (*)(const u8* group, u64 row_bytes, const Activations& x, const Output& out);
 
 template <Type type>
 constexpr GroupFunction function_of() {
@@ -184,9 +184,10 @@ GroupFunction group_function(Type type) {
 
 void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
   const GroupFunction run = group_function(w.type);
+  const u64 row_bytes = w.in_file ? w.group_bytes / group_rows : 0;
   for (u32 g = group_begin; g < group_end; ++g) {
     const u32 first = g * group_rows;
-    run(w.data + u64(g) * w.group_bytes, x, {y + first, y_stride, min(group_rows, w.rows - first)});
+    run(w.data + u64(g) * w.group_bytes, row_bytes, x, {y + first, y_stride, min(group_rows, w.rows - first)});
   }
 }
 

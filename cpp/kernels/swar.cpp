@@ -96,14 +96,13 @@ void widen(const i8* q, i64* out) {
 }
 
 template <Type type>
-void matmul32(const u8* group, const Activations& x, const Output& out) {
+void matmul32(const u8* group, u64 row_bytes, const Activations& x, const Output& out) {
   constexpr bool has_m = type == Type::q4_1 || type == Type::q5_1;
-  constexpr PackedShape shape = packed_shape(type);
   const u32 n_blocks = x.cols / 32;
-  const u8* bodies = group + head_plane_bytes(type, x.cols);
   for (u32 b = 0; b < n_blocks; ++b) {
-    const u8* const head = group + head_at(type, b);
-    const u8* const body = bodies + u64(b) * shape.body_bytes;
+    const BlockBytes<type> packed(group, row_bytes, x.cols, b);
+    const u8* const head = packed.head;
+    const u8* const body = packed.body;
     f32 d[group_rows], m[group_rows];
     for (u32 r = 0; r < group_rows; ++r) d[r] = scale_at<type>(head, r), m[r] = has_m ? half_at(head + 32, r) : 0;
     for (u32 t = 0; t < x.n_tokens; ++t) {
@@ -136,7 +135,7 @@ struct Scales {
 };
 
 template <Type type>
-void matmul256(const u8* group, const Activations& x, const Output& out) {
+void matmul256(const u8* group, u64, const Activations& x, const Output& out) {
   constexpr bool has_min = type == Type::q2_k || type == Type::q4_k || type == Type::q5_k;
   constexpr PackedShape shape = packed_shape(type);
   const u32 n_blocks = x.cols / 256;
@@ -182,7 +181,8 @@ void matmul256(const u8* group, const Activations& x, const Output& out) {
   }
 }
 
-using GroupFunction = void (*)(const u8* group, const Activations& x, const Output& out);
+// `row_bytes`: of a group's rows as the file has them; 0: it is packed.
+using GroupFunction = void (*)(const u8* group, u64 row_bytes, const Activations& x, const Output& out);
 
 GroupFunction group_function(Type type) {
   switch (type) {
@@ -223,9 +223,10 @@ GroupFunction group_function(Type type) {
 void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_end, f32* y, u64 y_stride) {
   const GroupFunction run = group_function(w.type);
   if (run == nullptr) return scalar::matmul(w, x, group_begin, group_end, y, y_stride);
+  const u64 row_bytes = w.in_file ? w.group_bytes / group_rows : 0;
   for (u32 g = group_begin; g < group_end; ++g) {
     const u32 first = g * group_rows;
-    run(w.data + u64(g) * w.group_bytes, x, {y + first, y_stride, min(group_rows, w.rows - first)});
+    run(w.data + u64(g) * w.group_bytes, row_bytes, x, {y + first, y_stride, min(group_rows, w.rows - first)});
   }
 }
 

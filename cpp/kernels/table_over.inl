@@ -11,10 +11,11 @@ struct Forwarded<base, entry> {
 };
 
 template <const Table& base>
-constexpr Table table_over(const char* name, u64 features, Matmul* matmul, u64 (*probe)(u64)) {
+constexpr Table table_over(const char* name, u64 features, u64 in_file, Matmul* matmul, u64 (*probe)(u64)) {
   return {
       .name = name,
       .features = features,
+      .in_file = in_file,
       .quantize = Forwarded<base, &Table::quantize>::call,
       .matmul = matmul,
       .rms_norm = Forwarded<base, &Table::rms_norm>::call,

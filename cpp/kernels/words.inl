@@ -16,6 +16,21 @@ Word vector_word(const u8* vectors, u32 c, u32 i) {
   return word;
 }
 
+// Block b of a group: from its planes, or packed here from rows as the file has them, where these have a size.
+template <Type type>
+struct BlockBytes {
+  static constexpr PackedShape shape = packed_shape(type);
+  const u8* head;
+  const u8* body;
+  alignas(64) u8 own[shape.head_bytes + shape.body_bytes];
+  BlockBytes(const u8* group, u64 row_bytes, u32 cols, u32 b)
+      : head(group + head_at(type, b)), body(group + head_plane_bytes(type, cols) + u64(b) * shape.body_bytes) {
+    if (row_bytes == 0) return;
+    head = own, body = own + shape.head_bytes;
+    pack_block(type, group + u64(b) * (row_bytes / (cols / 32)), row_bytes, own, own + shape.head_bytes);
+  }
+};
+
 // `bits` bits of each byte, from `shift` on.
 template <class Word>
 Word field(Word word, u32 shift, u32 bits) {

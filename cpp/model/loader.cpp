@@ -95,15 +95,15 @@ f32 Loader::scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts) {
 }
 
 u8* Loader::place(Str name, u32 first, u64 bytes) {
-  const u64 at = packed_bytes_;
-  packed_bytes_ += bytes;
+  const u64 at = matrix_bytes_;
+  matrix_bytes_ += bytes;
   if (checks_only()) {
     order_.update(name);
     order_.update_u64(first);
     order_.update_u64(bytes);
     return nullptr;
   }
-  const bool fits = packed_bytes_ <= room_.bytes.size;
+  const bool fits = matrix_bytes_ <= room_.bytes.size;
   u8* const to =
       !room_.bytes.empty() ? (fits ? room_.bytes.data + at : nullptr) : static_cast<u8*>(arena_.allocate_bytes(bytes));
   if (!to) status_ = no_memory(name, bytes);
@@ -118,6 +118,20 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert,
   matrix.type = tensor->type;
   matrix.rows = rows;
   matrix.cols = u32(tensor->cols());
+  const u64 row_bytes = tensor->data.size / tensor->rows();
+  const u8* const from = tensor->data.data + first * row_bytes;
+  const u64 group_row_bytes = kernels::group_rows * row_bytes;
+  if (room_.bytes.empty() && rows % kernels::group_rows == 0 && (room_.in_file & kernels::type_bit(matrix.type)) != 0) {
+    in_file_bytes_ += rows * row_bytes;
+    if (!checks_only()) {
+      matrix.in_file = true;
+      matrix.group_bytes = group_row_bytes;
+      matrix.data = from;
+      matrix_bytes_ += rows * row_bytes;
+      report(rows * row_bytes);
+      return matrix;
+    }
+  }
   matrix.group_bytes = kernels::packed_group_bytes(tensor->type, matrix.cols);
   u8* const to = place(tensor->name, first, matrix.group_bytes * matrix.groups());
   if (checks_only()) {
@@ -126,10 +140,7 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert,
   }
   matrix.data = to;
   if (!to || room_.whole) return matrix;
-  const u64 row_bytes = tensor->data.size / tensor->rows();
-  const u8* from = tensor->data.data + first * row_bytes;
   // Gives each piece of the mapping back after packing it: the peak is the packed weights, without a second copy.
-  const u64 group_row_bytes = kernels::group_rows * row_bytes;
   const u32 piece = u32(max(piece_bytes / group_row_bytes, u64(1)));
   for (u32 at = 0; at < matrix.groups(); at += piece) {
     const u32 n = min(matrix.groups() - at, piece), n_tasks = min(n, threads_ * 8);
@@ -142,11 +153,15 @@ Matrix Loader::pack(const gguf::Tensor* tensor, u32 first, u32 rows, u32 expert,
     const u64 first_byte = at * group_row_bytes;
     done_with(*tensor, {from + first_byte, min(n * group_row_bytes, rows * row_bytes - first_byte)});
   }
-  done_bytes_ += rows * row_bytes;
+  report(rows * row_bytes);
+  return matrix;
+}
+
+void Loader::report(u64 more_bytes) {
+  done_bytes_ += more_bytes;
   if (progress_.report && !progress_.report(progress_.context, done_bytes_, total_bytes_)) {
     status_ = fail(Code::interrupted, "load") << "stopped on request";
   }
-  return matrix;
 }
 
 Span<Matrix> Loader::experts(Str name, u64 cols, u32 n, u32 all_rows, u32 first, u32 rows) {

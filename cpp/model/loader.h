@@ -14,8 +14,15 @@ class Loader {
   Loader(Arena& arena, const Platform& platform, const gguf::File& file, PackedRoom room, u32 threads,
          LoadProgress progress);
   // Fetches and checks alone, and marks in `used` what was fetched, by the tensor's place in the file.
-  Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used, MatrixVisitor visitor)
-      : arena_(arena), platform_(platform), file_(file), threads_(1), used_(used), visitor_(visitor) {}
+  Loader(Arena& arena, const Platform& platform, const gguf::File& file, Span<u8> used, MatrixVisitor visitor,
+         u64 in_file)
+      : arena_(arena),
+        platform_(platform),
+        file_(file),
+        room_{{}, false, in_file},
+        threads_(1),
+        used_(used),
+        visitor_(visitor) {}
 
   bool has(Str name) const { return file_.tensor(name) != nullptr; }
   const gguf::Tensor* find(Str name, u64 cols, u64 rows, bool required, u64 depth = 1);
@@ -46,7 +53,8 @@ class Loader {
 
   Status status() const { return status_; }
   bool checks_only() const { return !used_.empty(); }
-  u64 packed_bytes() const { return packed_bytes_; }
+  u64 matrix_bytes() const { return matrix_bytes_; }
+  u64 in_file_bytes() const { return in_file_bytes_; }
   Digest packed_order() { return order_.finish(); }
   void fail_with(const Error& error) {
     if (status_.ok()) status_ = error;
@@ -55,6 +63,7 @@ class Loader {
  private:
   Span<f32> floats(Str name, u64 n);
   u8* place(Str name, u32 first, u64 bytes);  // of a packed matrix that begins with a row; null: no memory
+  void report(u64 more_bytes);
   f32 scale_of(const gguf::Tensor& tensor, u32 expert, u32 n_experts);
   // Rows of the embedding are looked up in the file as long as the model lives.
   void done_with(const gguf::Tensor& tensor, Span<const u8> range) const;
@@ -69,7 +78,7 @@ class Loader {
   MatrixVisitor visitor_;
   u32 n_matrices_ = 0;
   Status status_;
-  u64 done_bytes_ = 0, total_bytes_ = 0, packed_bytes_ = 0;
+  u64 done_bytes_ = 0, total_bytes_ = 0, matrix_bytes_ = 0, in_file_bytes_ = 0;
   Sha256 order_;  // of what was checked
 };
 

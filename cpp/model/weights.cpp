@@ -124,17 +124,21 @@ void count(const gguf::Tensor& tensor, const Config& config, bool is_output, Nee
 
 // Every tensor is used or may be ignored; one that is neither would have changed the answers.
 Status check_weights(const Platform& platform, const gguf::File& file, const Config& config, MatrixVisitor visitor = {},
-                     Needs* needs = nullptr) {
+                     Needs* needs = nullptr, u64 in_file = 0) {
   Arena scratch(platform);
   const Span<const gguf::Tensor> tensors = file.tensors();
   const Span<u8> used = scratch.allocate<u8>(tensors.size + 1);  // never empty
   if (used.empty()) return fail(Code::out_of_memory, "tensors") << "no memory to check " << tensors.size << " tensors";
-  Loader loader(scratch, platform, file, used, visitor);
+  Loader loader(scratch, platform, file, used, visitor, in_file);
   Weights weights;
   FLYBALL_TRY(refuse_drafts_alone(file, config));
   const bool tied = !loader.has(output_name) || config.tied_output;
   FLYBALL_TRY(read_weights(loader, scratch, config, &weights));
-  if (needs) needs->packed_bytes = loader.packed_bytes(), needs->packed_order = loader.packed_order();
+  if (needs) {
+    needs->packed_bytes = loader.matrix_bytes();
+    needs->in_file_bytes = loader.in_file_bytes();
+    needs->packed_order = loader.packed_order();
+  }
   for (u64 i = 0; i < tensors.size; ++i) {
     if (!used[i] && !is_ignorable(tensors[i].name, config)) return refuse_unused(tensors[i], config);
     if (used[i] && needs) count(tensors[i], config, tied && tensors[i].name == embedding_name, *needs);
@@ -155,9 +159,9 @@ Status visit_matrices(const Platform& platform, const gguf::File& file, const Co
   return check_weights(platform, file, config, visitor);
 }
 
-Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config) {
+Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config, u64 in_file) {
   Needs needs;
-  FLYBALL_TRY(check_weights(platform, file, config, {}, &needs));
+  FLYBALL_TRY(check_weights(platform, file, config, {}, &needs, in_file));
   return needs;
 }
 
@@ -167,7 +171,8 @@ Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf:
   Loader loader(arena, platform, file, room, threads, progress);
   Weights weights;
   FLYBALL_TRY(read_weights(loader, arena, config, &weights));
-  weights.packed_bytes = loader.packed_bytes();
+  weights.matrix_bytes = loader.matrix_bytes();
+  weights.in_file_bytes = loader.in_file_bytes();
   return weights;
 }
 

@@ -143,7 +143,8 @@ struct Weights {
   const f32* rope_factors = nullptr;        // (n_rot / 2), llama 3; gemma4: of full layers
   const f32* rope_factors_long = nullptr;   // (n_rot / 2), phi3
   const f32* rope_factors_short = nullptr;  // (n_rot / 2)
-  u64 packed_bytes = 0;
+  u64 matrix_bytes = 0;                     // of all, packed or as the file has them
+  u64 in_file_bytes = 0;                    // of those: read from the model's file
 };
 
 struct LoadProgress {
@@ -161,21 +162,24 @@ Status visit_matrices(const Platform& platform, const gguf::File& file, const Co
 // Whether load_weights() would take this file, and why not: reads the description and the names alone.
 Status check_model(const Platform& platform, const gguf::File& file, u32 n_vocab);
 
-struct Needs {           // in bytes
-  u64 weight_bytes = 0;  // packed matrices and vectors, in memory
-  u64 packed_bytes = 0;  // the matrices alone
-  Digest packed_order;   // names the matrices in the order in which they lie there
-  u64 token_bytes = 0;   // of weights, read for each token: of a mixture, of the experts that it chooses
+struct Needs {            // in bytes
+  u64 weight_bytes = 0;   // packed matrices and vectors, in memory
+  u64 packed_bytes = 0;   // the matrices alone, packed
+  u64 in_file_bytes = 0;  // of those: that need no packing
+  Digest packed_order;    // names the matrices in the order in which they lie there
+  u64 token_bytes = 0;    // of weights, read for each token: of a mixture, of the experts that it chooses
 };
-Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config);
+// `in_file`: as PackedRoom's.
+Result<Needs> needs_of(const Platform& platform, const gguf::File& file, const Config& config, u64 in_file = 0);
 
 struct PackedRoom {    // where packed matrices lie, one after another in the order of loading
   Span<u8> bytes;      // Needs::packed_bytes of them; empty: in the arena
   bool whole = false;  // they are there already
+  u64 in_file = 0;     // kernels::type_bit()s of those that are not packed where `bytes` is empty
 };
 
 // Small tensors go to the arena; `threads` threads pack each matrix into its room and give its pages of the mapping
-// back, so the peak is one copy of the weights.
+// back, so the peak is one copy of the weights. Those that the kernels take as the file has them stay there.
 Result<Weights> load_weights(Arena& arena, const Platform& platform, const gguf::File& file, const Config& config,
                              PackedRoom room, u32 threads, LoadProgress progress);
 

@@ -284,9 +284,9 @@ TEST(a_packed_copy_that_gets_no_name_serves_its_model) {
   engine::PackedCopy copy(p, options, "");
   engine::PackedContent content;
   content.bytes = 4096;
-  CHECK(copy.concerns(content.bytes));
+  CHECK(copy.concerns(content.bytes, content.bytes));
   CHECK(copy.find(content, 1, {}).ok());
-  copy.make(content);
+  copy.make(content, content.bytes);
   CHECK_EQ(copy.room().size, content.bytes);
   CHECK(!copy.is_kept());
   copy.room()[7] = 9;

@@ -1,4 +1,5 @@
 // The AMX table: its own code over emulated tiles on every processor with AVX-512, and the real one where there are tiles.
+#include <cstddef>
 #include <stdexcept>
 #include <thread>
 
@@ -124,7 +125,8 @@ TEST(amx_table_is_complete) {
   for (const Table* table : {&amx_emulated_table, &kernels::amx_table}) {
     u64 words[sizeof(Table) / 8];
     std::memcpy(words, table, sizeof words);
-    for (const u64 word : words) CHECK(word != 0);
+    constexpr u64 may_be_none = offsetof(Table, in_file) / 8;
+    for (u64 i = 0; i < sizeof(Table) / 8; ++i) CHECK(words[i] != 0 || i == may_be_none);
   }
 }
 

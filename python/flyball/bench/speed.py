@@ -234,7 +234,7 @@ def _breakdown(
     n_then = (n_layers + n_output) * then.decode.tokens
     return [
         part("load", "map and check", load[0], sum(load)),
-        part("load", "prepare weights", load[1], sum(load), info.weight_bytes),
+        part("load", "prepare weights", load[1], sum(load), info.weight_bytes - info.in_file_bytes),
         *parts("prefill", first.prefill, first.sample_cycles, n_first, info.weight_bytes, 0),
         *parts("decode", then.decode, then.sample_cycles, n_then, token_bytes, decode_bytes - token_bytes),
     ]

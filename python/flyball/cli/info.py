@@ -63,7 +63,7 @@ def describe(model: Model, fingerprint: bool = False) -> dict[str, object]:
     described: dict[str, object] = {
         name: getattr(info, name)
         for name in info.__dataclass_fields__
-        if not name.startswith("_") and name not in ("isa", "threads", "vocab_only", "weight_bytes")
+        if not name.startswith("_") and name not in ("isa", "threads", "vocab_only", "weight_bytes", "in_file_bytes")
     }
     described |= {
         "n_tensors": len(tensors),

@@ -358,6 +358,7 @@ class ModelInfo:
     n_parameters: int
     file_bytes: int
     weight_bytes: int
+    in_file_bytes: int  # of the weights, that kernels read as the file has them: in no memory of their own
     packed_copy: str  # path of the file in the cache folder that holds its packed weights; empty: they are in memory
     no_packed_copy: str = field(repr=False)  # why none was made although one was to be
     n_vocab: int

@@ -21,6 +21,16 @@ def test_isas_are_best_first_and_end_with_the_reference() -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("isa", flyball.isas())
+def test_another_instruction_set_is_chosen_among_those_that_take_the_weights_as_loaded(isa: str) -> None:
+    with flyball.Model.load(flyball.demo_model_path(), isa=isa, context=64) as model:
+        before = model.generate(PROMPT, max_tokens=4).digest
+        times = model.autoselect_isa()
+        assert isa in times
+        assert model.info.isa in times
+        assert model.generate(PROMPT, max_tokens=4).digest == before
+
+
 def test_the_name_of_before_of_an_instruction_set_works_with_a_warning() -> None:
     with pytest.warns(FutureWarning, match="'word64' is now 'swar'"):
         model = flyball.Model.load(flyball.demo_model_path(), isa="word64")
