@@ -39,10 +39,12 @@ target_compile_options(flyball_core_flags INTERFACE
   -fno-exceptions -fno-rtti -fno-threadsafe-statics)
 
 # Kernels of one instruction set are compiled for it and for nothing else; dispatch at run time picks the table.
+set(FLYBALL_SSE41_FLAGS -mssse3 -msse4.1)
 set(FLYBALL_AVX2_FLAGS -mavx2 -mfma -mf16c -mbmi -mbmi2)
 # Sanitized, the unrolled vector code takes clang and gcc over 20 minutes and 5 GB a file to compile; its memory is checked
 # through the tests of the tables' bits, and the scalar reference that it repeats is sanitized.
 if(FLYBALL_SANITIZE)
+  list(APPEND FLYBALL_SSE41_FLAGS -fno-sanitize=all)
   list(APPEND FLYBALL_AVX2_FLAGS -fno-sanitize=all)
 endif()
 set(FLYBALL_AVX_VNNI_FLAGS ${FLYBALL_AVX2_FLAGS} -mavxvnni)
@@ -51,7 +53,7 @@ set(FLYBALL_AVX512_FLAGS ${FLYBALL_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -
 set(FLYBALL_AMX_FLAGS ${FLYBALL_AVX512_FLAGS} -mamx-tile -mamx-int8)
 
 function(flyball_instruction_sets)
-  foreach(isa AVX2 AVX_VNNI AVX512 AMX)
+  foreach(isa SSE41 AVX2 AVX_VNNI AVX512 AMX)
     string(TOLOWER ${isa} name)
     file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpp/kernels/${name}*.cpp)
     set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${FLYBALL_${isa}_FLAGS}")

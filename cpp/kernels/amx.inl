@@ -18,7 +18,7 @@ namespace flyball::kernels {
 namespace {
 
 constexpr Table amx_table_as(const char* name, u64 tile_features) {
-  constexpr u64 below = cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | cpu_avx512 | cpu_avx512_vnni;
+  constexpr u64 below = cpu_sse41 | cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | cpu_avx512 | cpu_avx512_vnni;
   return table_over<avx512_table>(name, below | tile_features, 0, matmul, probe);
 }
 

@@ -15,6 +15,7 @@ constexpr Matmul* few_bits_matmul = avx2_few_bits_matmul;
 // Each part builds on the ones before.
 // clang-format off
 #include "kernels/isa.inl"
+#include "kernels/avx2_registers.inl"
 #include "kernels/avx2_dot4.inl"
 #include "kernels/avx2_lanes.inl"
 #include "kernels/lanes.inl"
@@ -34,7 +35,7 @@ namespace flyball::kernels {
 
 const Table avx2_table = {
     .name = "avx2",
-    .features = cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2,
+    .features = cpu_sse41 | cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2,
     .in_file = type_bit(Type::q8_0),
     .quantize = quantize,
     .matmul = matmul,

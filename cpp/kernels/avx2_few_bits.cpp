@@ -8,6 +8,7 @@
 // Each part builds on the ones before.
 // clang-format off
 #include "kernels/isa.inl"
+#include "kernels/avx2_registers.inl"
 #include "kernels/avx2_dot4.inl"
 #include "kernels/avx2_lanes.inl"
 #include "kernels/matmul_tiles.inl"

@@ -1,4 +1,4 @@
-// Sixteen f32 lanes on AVX2, as two registers, for lanes.inl. Part of avx2.cpp.
+// Sixteen f32 lanes on AVX2, as two registers, for lanes.inl. Part of avx2.cpp and, with pairs for registers, sse41.cpp.
 
 namespace flyball::kernels {
 namespace {
@@ -150,20 +150,6 @@ FLYBALL_INLINE void interleave(F a, F b, F* low, F* high) {
   interleave8(a.low, b.low, low);
   interleave8(a.high, b.high, high);
 }
-
-// Attention's tiles of registers: rows that take the cache as it is, and rows that share what was converted to f32.
-constexpr u32 direct_rows = 4, shared_rows = 6;
-constexpr u32 row_tile_vectors(u32 rows) { return rows >= 4 ? 1 : rows == 2 ? 2 : 4; }
-// Of matrix products: a full tile, and tokens that meet a panel.
-constexpr u32 tile_groups = 1, tile_tokens = 4;
-constexpr u32 panel_tokens = 192;
-constexpr u64 resident_bytes = 384 << 10;  // of activations that stay in L2 while the groups pass by
-// With float weights.
-constexpr u32 float_tile_tokens = 4;
-constexpr u32 float_tile_groups(u32 tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
-
-// Blocks of a recurrence's columns at once: as many sums as hide an addition's latency and find registers.
-constexpr bool delta_pairs = false;
 
 }  // namespace
 }  // namespace flyball::kernels

@@ -6,15 +6,10 @@
 namespace flyball::kernels {
 namespace {
 
-// Keeps a value in its register. Left alone, the compiler makes a tree of a chain of integer sums, and spills its leaves.
-FLYBALL_INLINE __m256i pinned(__m256i x) {
-  __asm__("" : "+x"(x));
-  return x;
-}
 FLYBALL_INLINE __m256i broadcast4(const i8* p) {
   i32 word;
   memcpy(&word, p, 4);
-  return pinned(_mm256_set1_epi32(word));
+  return broadcast_word(word);
 }
 FLYBALL_INLINE __m256i load_i(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 FLYBALL_INLINE void store_i(void* p, __m256i x) { _mm256_store_si256(static_cast<__m256i*>(p), x); }
@@ -299,9 +294,8 @@ struct FileBlocks {
     return to;
   }
   FLYBALL_INLINE static __m256i two_rows(const u8* low, const u8* high) {
-    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(low));
-    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(high));
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    return _mm256_setr_m128i(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low)),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(high)));
   }
 };
 
@@ -415,10 +409,11 @@ struct PanelBlock256 {
   FLYBALL_INLINE __m256 m(u32 h) const { return _mm256_load_ps(panel.ms + 8 * h); }
 };
 
-// How many tokens at most take codes straight from the packed block. Of types that take long to unpack, six are as fast
-// from a panel.
+// How many tokens at most take codes straight from the packed block. Of types that take long to unpack, so many are as
+// fast from a panel.
 template <class W>
-constexpr u32 direct_tokens = W::type == Type::q3_k || W::type == Type::q5_k || W::type == Type::q6_k ? 5 : 6;
+constexpr u32 direct_tokens =
+    few_tokens - (W::type == Type::q3_k || W::type == Type::q5_k || W::type == Type::q6_k ? 1 : 0);
 
 // A few tokens, straight from the blocks.
 template <class W, u32 tokens, class Source>
@@ -452,7 +447,7 @@ FLYBALL_NOINLINE void multiply_panel(const Source& source, const Activations& x,
                                      f32 (*sums)[16]) {
   Panel<W> panel;
   panel.unpack(source, k, Panel<W>::columns_at(k, x.cols));
-  each_tile<3, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
+  each_tile<least_tile_tokens, tile_tokens>(n_tokens, [&](u32 t, auto count) FLYBALL_LAMBDA {
     multiply_tile<W, count.value>(panel, x, token + t, k, sums + t);
   });
 }
@@ -488,14 +483,11 @@ FLYBALL_INLINE void multiply_panels(const Groups& of, const Activations& x, u32 
   unroll<n>([&](u32 i) FLYBALL_LAMBDA { sum[i] = _mm256_setzero_si256(); });
   for (u64 round = 0; round < rounds; ++round) {
     unroll<n>([&](u32 i) FLYBALL_LAMBDA {
-      __asm__("" : "+x"(w), "+x"(a));  // else the product is the same every time, and taken once
+      w = pinned(w), a = pinned(a);  // else the product is the same every time, and taken once
       sum[i] = has_dot4 ? dot4(sum[i], w, a) : _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(w, a));
     });
   }
-  unroll<n>([&](u32 i) FLYBALL_LAMBDA {
-    const auto kept = sum[i];
-    __asm__ volatile("" ::"x"(kept));
-  });
+  unroll<n>([&](u32 i) FLYBALL_LAMBDA { keep(sum[i]); });
   return rounds * n * 32;
 }
 

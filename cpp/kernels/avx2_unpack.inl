@@ -332,19 +332,6 @@ struct Tq1_0 {
   }
 };
 
-// Words of a constant table by their numbers, which are in register 0: emulators before QEMU 9.1 take register 4 for none
-// there and read elsewhere (its issue 2474).
-FLYBALL_INLINE __m256i gather(const u32* table, __m256i number) {
-  __m256i to = _mm256_setzero_si256(), all = _mm256_set1_epi32(-1);
-  __asm__("vpgatherdd %1, (%3,%2,4), %0" : "+&x"(to), "+&x"(all) : "Yz"(number), "r"(table));
-  return to;
-}
-FLYBALL_INLINE __m256d gather_pairs(const u32* table, __m128i number) {
-  __m256d to = _mm256_setzero_pd(), all = _mm256_castsi256_pd(_mm256_set1_epi32(-1));
-  __asm__("vgatherdpd %1, (%3,%2,8), %0" : "+&x"(to), "+&x"(all) : "Yz"(number), "r"(table));
-  return to;
-}
-
 // Points of a grid. Their scales are nibbles n for 2 n + 1.
 template <Type t>
 struct OfGrid {

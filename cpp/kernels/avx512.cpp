@@ -33,7 +33,7 @@ namespace flyball::kernels {
 
 const Table avx512_table = {
     .name = "avx512",
-    .features = cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | cpu_avx512 | cpu_avx512_vnni,
+    .features = cpu_sse41 | cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | cpu_avx512 | cpu_avx512_vnni,
     .quantize = quantize,
     .matmul = matmul,
     .rms_norm = rms_norm,

@@ -3,6 +3,7 @@
 
 // Each part builds on the ones before.
 // clang-format off
+#include "kernels/avx2_registers.inl"
 #include "kernels/avx2_lanes.inl"
 #include "kernels/matmul_tiles.inl"
 #include "kernels/avx2_unpack.inl"
@@ -35,8 +36,8 @@ void matmul(const Matrix& w, const Activations& x, u32 group_begin, u32 group_en
 }
 
 constexpr Table avx_vnni_table_as(const char* name, u64 features) {
-  return table_over<avx2_table>(name, cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | features, type_bit(Type::q8_0), matmul,
-                                probe);
+  return table_over<avx2_table>(name, cpu_sse41 | cpu_avx2 | cpu_fma | cpu_f16c | cpu_bmi2 | features,
+                                type_bit(Type::q8_0), matmul, probe);
 }
 
 }  // namespace

@@ -28,14 +28,14 @@ constexpr u64 bit(u32 n) { return u64(1) << n; }
 }  // namespace
 
 u64 cpu_features() {
-  if (cpuid(0, 0).a < 7) return 0;
   const Registers one = cpuid(1, 0);
-  const Registers seven = cpuid(7, 0);
+  u64 features = 0;
+  if (bits(one.c, bit(9) | bit(19))) features |= cpu_sse41;
   // OSXSAVE: without it XGETBV faults, and the system does not save the wide registers.
-  if (!bits(one.c, bit(27) | bit(28))) return 0;
+  if (cpuid(0, 0).a < 7 || !bits(one.c, bit(27) | bit(28))) return features;
+  const Registers seven = cpuid(7, 0);
   const u64 state = xcr0();
 
-  u64 features = 0;
   if (bits(state, bit(1) | bit(2))) {  // SSE, AVX
     if (bits(seven.b, bit(5))) features |= cpu_avx2;
     if (bits(one.c, bit(12))) features |= cpu_fma;

@@ -154,7 +154,7 @@ struct DeltaTask {
 f32 result_factor(f32 largest, f32 weights, const f32* sink);
 
 struct Table {
-  const char* name;  // "amx", "avx512", "avx_vnni", "avx2", "swar", "scalar"
+  const char* name;  // "amx", "avx512", "avx_vnni", "avx2", "sse41", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
   u64 in_file = 0;   // type_bit()s of the matrices that it takes as the file has them, too
   // Of those, the ones that it has no reason to pack: a table without vector registers packs each block at each use.

@@ -8,22 +8,23 @@ namespace {
 
 // Best first; each needs all that the next one needs (a test checks it), so the usable ones are a tail of the list: of the
 // second list where AVX-VNNI is missing, which processors with AVX-512 may lack.
-constexpr const Table* const tables[] = {&amx_table,  &avx512_table, &avx_vnni_table,
-                                         &avx2_table, &swar_table,   &scalar_table};
-constexpr const Table* const tables_without_vnni[] = {&amx_table, &avx512_table, &avx2_table, &swar_table,
-                                                      &scalar_table};
+constexpr const Table* const tables[] = {&amx_table,   &avx512_table, &avx_vnni_table, &avx2_table,
+                                         &sse41_table, &swar_table,   &scalar_table};
+constexpr const Table* const tables_without_vnni[] = {&amx_table,   &avx512_table, &avx2_table,
+                                                      &sse41_table, &swar_table,   &scalar_table};
 
 }  // namespace
 
 Span<const Table* const> all_tables() { return tables; }
 
-Span<const Table* const> usable_tables() {
-  const u64 features = cpu_features();
+Span<const Table* const> tables_for(u64 features) {
   Span<const Table* const> usable = tables_without_vnni;
   if ((features & cpu_avx_vnni) != 0) usable = tables;
   while ((usable[0]->features & ~features) != 0) usable = usable.subspan(1, usable.size - 1);
   return usable;
 }
+
+Span<const Table* const> usable_tables() { return tables_for(cpu_features()); }
 
 Result<const Table*> select_table(Str name) {
   const Span<const Table* const> usable = usable_tables();
