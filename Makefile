@@ -171,7 +171,7 @@ format: $(GROUP)-test.stamp $(CHECKERS) ## rewrite all sources in the project's 
 # binding and the boot program, which need other headers and another target.
 tidy: ## clang-tidy over the core and the platform (minutes)
 	@ops/setup/system_packages.sh tidy
-	@find cpp -name '*.cpp' -not -name 'avx*' -not -path 'cpp/bind/*' -not -path 'cpp/uefi/*' | sort | xargs -P $(JOBS) -I{} \
+	@find cpp -name '*.cpp' -not -name 'avx*' -not -name 'sse41*' -not -path 'cpp/bind/*' -not -path 'cpp/uefi/*' | sort | xargs -P $(JOBS) -I{} \
 	  clang-tidy-19 --quiet {} -- -std=c++20 -O1 -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno -Icpp
 
 # --- measuring ---------------------------------------------------------------------------------------------------------

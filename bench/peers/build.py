@@ -33,6 +33,11 @@ FLAGS = {  # the counterpart of each of our instruction sets
     "avx512": (*_AVX2, *(f"GGML_{name}=ON" for name in ("AVX512", "AVX512_VBMI", "AVX512_VNNI"))),
     "avx_vnni": (*_AVX2, "GGML_AVX_VNNI=ON"),
     "avx2": _AVX2,
+    "sse41": (
+        "GGML_NATIVE=OFF",
+        "GGML_SSE42=ON",
+        *(f"GGML_{name}=OFF" for name in ("AVX", "AVX2", "FMA", "F16C", "BMI2")),
+    ),
 }
 
 

@@ -18,10 +18,10 @@ from tests.layering import layers
 from tests.layering.layers import ROOT
 
 CORE_SYSTEM_HEADERS = {"stddef.h", "stdint.h"}
-KERNEL_SYSTEM_HEADERS = CORE_SYSTEM_HEADERS | {"immintrin.h", "emmintrin.h"}
+KERNEL_SYSTEM_HEADERS = CORE_SYSTEM_HEADERS | {"immintrin.h", "smmintrin.h", "emmintrin.h"}
 LIBRARY_FUNCTIONS = {"memcpy", "memmove", "memset", "memcmp"}
 LINKER_SYMBOLS = {"_GLOBAL_OFFSET_TABLE_"}
-INSTRUCTION_SETS = ("avx2", "avx_vnni", "avx512", "amx")
+INSTRUCTION_SETS = ("sse41", "avx2", "avx_vnni", "avx512", "amx")
 
 # What the freestanding core does without, as it looks in code (comments and strings removed).
 FORBIDDEN = {

@@ -179,6 +179,7 @@ def compile_core(root: Path, name: str, code: str) -> Path:
         ("avx2.cpp", 'extern "C" int table = 1;', 0),
         ("avx2.cpp", 'extern "C" int table = 1, another = 2;', 1),
         ("avx2.cpp", 'inline int weak() { return 1; } extern "C" int table() { return weak(); }', 1),
+        ("sse41.cpp", 'extern "C" int table = 1, another = 2;', 1),
         ("plain.cpp", "inline int weak() { return 1; } int table() { return weak(); }", 0),
         ("plain.cpp", 'extern "C" void* malloc(decltype(sizeof 0)); void* table() { return malloc(1); }', 1),
     ],
