@@ -63,7 +63,8 @@ def own_kib(use: str, isa: str) -> tuple[int, flyball.ModelInfo]:
     """What a process that answers takes of memory for itself, and its model."""
     program = """
 import base64, pickle, re, sys, flyball
-with flyball.Model.load(flyball.demo_model_path(), packed_copy=sys.argv[1], isa=sys.argv[2], threads=1, context=64) as model:
+use, isa = sys.argv[1:]
+with flyball.Model.load(flyball.demo_model_path(), packed_copy=use, isa=isa, threads=1, context=64) as model:
     model.generate("a", max_tokens=2)
     status = open("/proc/self/status").read()
     assert model.info.packed_copy in open("/proc/self/maps").read()
