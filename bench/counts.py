@@ -40,8 +40,9 @@ class Kernel:
 
 
 def ours(type_: str, name: str, weights: int, trips: int) -> Kernel:
-    """Our kernel for one token: a block of 16 rows."""
-    return Kernel(type_, _AVX2, rf"multiply_direct<.*::{name}, 1u>", 16 * weights, trips)
+    """Our kernel for one token: a block of 16 rows, packed or (Q8_0) as the file has it."""
+    blocks = "FileBlocks" if type_ == "Q8_0" else "PackedBlocks"
+    return Kernel(type_, _AVX2, rf"direct_from<.*::{name}, 1u, .*{blocks}", 16 * weights, trips)
 
 
 OURS = [

@@ -109,7 +109,7 @@ class Loader {
 
   // Firmware has the file in memory, whose parts it takes back when they are packed: there packing costs no room, and any
   // table may be chosen later.
-  u64 kept_in_file() const { return platform_.forget ? 0 : state_.table->kept_in_file(); }
+  u64 kept_in_file() const { return platform_.forget ? 0 : kernels::kept_in_file(*state_.table); }
 
   // In a packed copy, where there is one or one is wanted.
   Status place_weights() {

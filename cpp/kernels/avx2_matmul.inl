@@ -269,18 +269,40 @@ struct FileBlocks {
   FLYBALL_INLINE FileBlock at(u32 b) const {
     FileBlock to;
     const u8* const block = first + u64(b) * block_bytes;
+    const u8* next = block + ahead + (b % 2) * 8 * row_bytes;  // half of the rows' lines: two blocks are one
+    for (u32 i = 0; i < 2; ++i, next += 4 * row_bytes) {
+      __asm__("" : "+r"(next));
+      for (u32 r = 0; r < 4; ++r) prefetch(next + r * row_bytes, 1);
+    }
+    const u8* four[4];  // rows 0, 4, 8 and 12: the others are one, two and three rows on, which an address can say
+    for (u32 i = 0; i < 4; ++i) {
+      four[i] = block + 4 * i * row_bytes;
+      __asm__("" : "+r"(four[i]));
+    }
     unroll<2>([&](u32 h) FLYBALL_LAMBDA {
-      const u8* row[8];
-      i16 d[8];
-      for (u32 r = 0; r < 8; ++r) {
-        row[r] = block + (8 * h + r) * row_bytes;
-        prefetch(row[r] + ahead, 1);
-        memcpy(&d[r], row[r], 2);
-      }
-      to.scales[h] = _mm256_cvtph_ps(_mm_setr_epi16(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]));
+      const u8 *const low = four[2 * h], *const high = four[2 * h + 1];
+      const auto d = [&](const u8* row) FLYBALL_LAMBDA {
+        u16 bits;
+        memcpy(&bits, row, 2);
+        return i32(bits);
+      };
+      i32 two_bytes_more;
+      memcpy(&two_bytes_more, low, 4);
+      __m128i scales = _mm_cvtsi32_si128(two_bytes_more);  // one instruction, as each of the following
+      scales = _mm_insert_epi16(scales, d(low + row_bytes), 1);
+      scales = _mm_insert_epi16(scales, d(low + 2 * row_bytes), 2);
+      scales = _mm_insert_epi16(scales, d(low + 3 * row_bytes), 3);
+      scales = _mm_insert_epi16(scales, d(high), 4);
+      scales = _mm_insert_epi16(scales, d(high + row_bytes), 5);
+      scales = _mm_insert_epi16(scales, d(high + 2 * row_bytes), 6);
+      scales = _mm_insert_epi16(scales, d(high + 3 * row_bytes), 7);
+      to.scales[h] = _mm256_cvtph_ps(scales);
       for (u32 part = 0; part < 2; ++part) {  // 4 x 4 words of rows r and r + 4, side by side
         __m256i x[4];
-        for (u32 r = 0; r < 4; ++r) x[r] = two_rows(row[r] + 2 + 16 * part, row[r + 4] + 2 + 16 * part);
+        for (u32 r = 0; r < 4; ++r) {
+          const u64 at = r * row_bytes + 2 + 16 * part;
+          x[r] = two_rows(low + at, high + at);
+        }
         const __m256i ab_low = _mm256_unpacklo_epi32(x[0], x[1]), ab_high = _mm256_unpackhi_epi32(x[0], x[1]);
         const __m256i cd_low = _mm256_unpacklo_epi32(x[2], x[3]), cd_high = _mm256_unpackhi_epi32(x[2], x[3]);
         __m256i* const out = to.vectors[h] + 4 * part;

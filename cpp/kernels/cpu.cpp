@@ -25,6 +25,13 @@ u64 xcr0() {
 bool bits(u64 value, u64 wanted) { return (value & wanted) == wanted; }
 constexpr u64 bit(u32 n) { return u64(1) << n; }
 
+// AMD's families 17h before model 30h, and Hygon's 18h, which are the same design.
+bool splits_vectors() {
+  const u32 signature = cpuid(1, 0).a, model = (signature >> 12 & 0xf0) | (signature >> 4 & 15);
+  const u32 family = (signature >> 8 & 15) + (signature >> 20 & 0xff);
+  return (family == 0x17 && model < 0x30) || family == 0x18;
+}
+
 }  // namespace
 
 u64 cpu_features() {
@@ -36,6 +43,7 @@ u64 cpu_features() {
   const Registers seven = cpuid(7, 0);
   const u64 state = xcr0();
 
+  if (!splits_vectors()) features |= cpu_whole_vectors;
   if (bits(state, bit(1) | bit(2))) {  // SSE, AVX
     if (bits(seven.b, bit(5))) features |= cpu_avx2;
     if (bits(one.c, bit(12))) features |= cpu_fma;

@@ -157,8 +157,6 @@ struct Table {
   const char* name;  // "amx", "avx512", "avx_vnni", "avx2", "sse41", "swar", "scalar"
   u64 features;      // kernels/cpu.h bits it needs
   u64 in_file = 0;   // type_bit()s of the matrices that it takes as the file has them, too
-  // Of those, the ones that it has no reason to pack: a table without vector registers packs each block at each use.
-  u64 kept_in_file() const { return features != 0 ? in_file : 0; }
 
   // Quantizes tokens [begin, end) of `a`: fills the q32 set, the q256 set, or both, as `kinds` (1 << ActivationKind)
   // says.
@@ -207,6 +205,8 @@ Span<const Table* const> usable_tables();
 Span<const Table* const> all_tables();
 // "auto" or empty: the best. An unknown name, or one this processor cannot run, is an error that lists what there is.
 Result<const Table*> select_table(Str name);
+// Of what a table takes as the file has it, what need not be packed for it on this processor.
+u64 kept_in_file(const Table& table);
 
 // One row of a matrix in the file's own layout to f32: for embeddings. Same values as the kernels see.
 void dequantize_row(gguf::Type type, const u8* row, u32 cols, f32* out);

@@ -26,6 +26,12 @@ Span<const Table* const> tables_for(u64 features) {
 
 Span<const Table* const> usable_tables() { return tables_for(cpu_features()); }
 
+// Registers of 256 bits turn a block around in less time than memory takes to bring it; halves of them do not.
+u64 kept_in_file(const Table& table) {
+  const bool wide = (table.features & cpu_avx2) != 0 && (cpu_features() & cpu_whole_vectors) != 0;
+  return wide ? table.in_file : 0;
+}
+
 Result<const Table*> select_table(Str name) {
   const Span<const Table* const> usable = usable_tables();
   if (name == "word64") name = swar_table.name;  // the old name, read for one version; callers warn of it

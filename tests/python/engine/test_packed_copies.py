@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,6 +76,13 @@ with flyball.Model.load(flyball.demo_model_path(), packed_copy=use, isa=isa, thr
     return int(kib), pickle.loads(base64.b64decode(info))
 
 
+def first_zen() -> bool:
+    """Whether this processor executes 256 bits in two steps."""
+    told = dict(re.findall(r"^(cpu family|model)\s*: ([0-9]+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    family, model = int(told["cpu family"]), int(told["model"])
+    return (family == 0x17 and model < 0x30) or family == 0x18
+
+
 def test_weights_of_a_copy_are_not_in_memory() -> None:
     """The system may take their pages, since they are a file's."""
     answer(flyball.demo_model_path(), "on")
@@ -89,6 +97,9 @@ def test_weights_of_a_copy_are_not_in_memory() -> None:
 def test_weights_that_kernels_take_as_the_file_has_them_are_not_in_memory() -> None:
     packed, info = own_kib("off", "scalar")
     mapped, mapped_info = own_kib("off", "avx2")
+    if first_zen():
+        assert mapped_info.in_file_bytes == 0
+        return
     assert mapped_info.in_file_bytes == mapped_info.weight_bytes == info.weight_bytes
     assert packed - mapped > 0.8 * (info.weight_bytes >> 10)
 
