@@ -20,10 +20,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import flyball
+from flyball.load.wire import Connection
 
 from .processes import Server
 from .stalls import at
-from .wire import Connection
 
 CHAT = "/v1/chat/completions"
 _WAIT = 600.0  # seconds for the readers' answers, and for the end of what they left

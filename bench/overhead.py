@@ -15,9 +15,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 import flyball
+from flyball.load.wire import Connection
 
 from .processes import Server
-from .wire import Connection
 
 Call = Callable[[int], Awaitable[None]]
 

@@ -19,14 +19,16 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flyball.load.answers import Answer, read_answer
+from flyball.load.driver import at_due_times
+from flyball.load.wire import Connection
+
 from .peers import stats
 from .stalls import at
-from .wire import Connection
 
 clock = time.perf_counter
 _WORDS = """
@@ -47,29 +49,9 @@ class Question:
     seed: int
 
 
-@dataclass
-class Answer:
-    """When a request's parts came, in seconds on the clock."""
-
-    asked: float
-    pieces: list[float] = field(default_factory=list)
-    ended: float = 0.0
-    n_tokens: int = 0
-    error: str = ""
-
-    @property
-    def first(self) -> float:
-        """Seconds to the first piece."""
-        return self.pieces[0] - self.asked
-
-    @property
-    def gaps(self) -> list[float]:
-        """Seconds between pieces."""
-        return [after - before for before, after in pairwise(self.pieces)]
-
-    def in_time(self, first: float, between: float) -> bool:
-        """Whether it met the levels of service."""
-        return not self.error and self.first <= first and (not self.gaps or at(self.gaps, 0.95) <= between)
+def in_time(answer: Answer, first: float, between: float) -> bool:
+    """Whether it met the levels of service."""
+    return not answer.error and answer.first <= first and (not answer.gaps or at(answer.gaps, 0.95) <= between)
 
 
 def questions(n: int, rate: float, prompt: range, answer: range, seed: int) -> list[Question]:
@@ -102,7 +84,7 @@ async def ask(url: str, model: str, question: Question) -> Answer:
             if await connection.head() != 200:
                 answer.error = f"status {connection.status}: {(await connection.whole())[:200]!r}"
                 return answer
-            await _read(connection, answer)
+            await read_answer(connection, answer, clock)
     except (OSError, EOFError, ValueError, TimeoutError) as error:
         answer.error = f"{type(error).__name__}: {error}"
     finally:
@@ -114,25 +96,17 @@ async def ask(url: str, model: str, question: Question) -> Answer:
     return answer
 
 
-async def _read(connection: Connection, answer: Answer) -> None:
-    async for event in connection.events():
-        now = clock()
-        if "error" in event:
-            answer.error = json.dumps(event["error"])[:200]
-        for choice in event.get("choices", ()):
-            if choice["delta"].get("content") or choice["delta"].get("reasoning_content"):
-                answer.pieces.append(now)
-        if event.get("usage"):
-            answer.n_tokens = event["usage"]["completion_tokens"]
-
-
 async def open_loop(url: str, model: str, asked: Sequence[Question]) -> tuple[list[Answer], float]:
     """Ask each when its time has come; also by how much the latest one was late."""
-    start, late, tasks = clock(), 0.0, []
-    for question in asked:
-        await asyncio.sleep(max(0.0, start + question.at - clock()))
-        late = max(late, clock() - start - question.at)
-        tasks.append(asyncio.create_task(ask(url, model, question)))
+    clock, left = asyncio.get_running_loop().time, iter(asked)
+    late, tasks = 0.0, []
+
+    def begin(due: float) -> None:
+        nonlocal late
+        late = max(late, clock() - due)
+        tasks.append(asyncio.create_task(ask(url, model, next(left))))
+
+    await at_due_times((question.at for question in asked), clock(), begin)
     return list(await asyncio.gather(*tasks)), late
 
 
@@ -151,7 +125,7 @@ async def closed_loop(url: str, model: str, asked: Sequence[Question], n_clients
 def summary(answers: Sequence[Answer], late: float, first: float, between: float) -> dict[str, Any]:
     """The figures of a run."""
     seconds = max(each.ended for each in answers) - min(each.asked for each in answers)
-    good = [each for each in answers if each.in_time(first, between)]
+    good = [each for each in answers if in_time(each, first, between)]
     whole = [each for each in answers if not each.error]
     firsts = [each.first for each in whole] or [float("nan")]
     gaps = [gap for each in whole for gap in each.gaps] or [float("nan")]

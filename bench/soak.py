@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import flyball
+from flyball.load.wire import Connection
 
 from .processes import Server
-from .wire import Connection
 
 CHAT = "/v1/chat/completions"
 _WAIT = 120.0  # seconds for one request, and for the end of what runs
