@@ -1,0 +1,1 @@
+"""Scorecards: may a small model stay, or is a bigger one needed."""
