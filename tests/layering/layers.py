@@ -58,9 +58,10 @@ PYTHON_ROWS = (
     ("engine", "journal"),
     ("governor", "evidence", "store", "audit", "hub"),
     ("image", "bench"),
-    ("reliability",),
+    ("reliability", "scorecard"),
+    ("slo",),
     ("__init__", "policy", "replay"),  # the package's face
-    ("serve",),
+    ("load", "serve"),
     ("cli",),
     ("__main__",),
 )

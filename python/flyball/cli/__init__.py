@@ -8,10 +8,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from .. import __version__
 from ..errors import Error
-from . import streams
+from . import perf, streams
 from .common import ERROR, say_error
 from .renamed import current_words
 
@@ -30,6 +31,9 @@ COMMANDS = (
     "audit",
     "replay",
     "bench",
+    "slo",
+    "load",
+    "scorecard",
     "image",
     "reliability",
 )
@@ -43,6 +47,7 @@ def make_parser(wanted: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog="Exit codes: 0 success, 1 mismatch or failure, 2 error, inconclusive or wrong use.",
     )
     parser.add_argument("--version", action="version", version=f"flyball {__version__}")
+    parser.add_argument(perf.FLAG, action="store_true", help="after any command: print what it took (standard error)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in wanted:
         importlib.import_module(f".{command}", __name__).add(commands)
@@ -88,6 +93,7 @@ def _run(words: list[str]) -> int:
     warnings.showwarning = lambda message, *_: say_error(f"warning: {message}")
     for kind in (RuntimeWarning, FutureWarning):  # messages for the user, whatever Python was told of its own
         warnings.filterwarnings("default", category=kind, module=r"flyball\b")
+    words, measured = perf.taken(words)
     words = current_words(words)
     asked = words[:1] if words and words[0] in COMMANDS else COMMANDS
     try:
@@ -95,5 +101,6 @@ def _run(words: list[str]) -> int:
     except SystemExit:
         streams.flush()  # the text of --help
         raise
-    code: int = args.run(args)
+    with perf.footer() if measured else nullcontext():
+        code: int = args.run(args)
     return code

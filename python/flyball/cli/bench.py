@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import bench_pack, bench_speed
+from . import bench_pack, bench_scenario, bench_speed
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -13,3 +13,4 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     bench_speed.add(actions)
     bench_pack.add(actions)
+    bench_scenario.add(actions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .common import say_error
 
 _FLAGS = {"--kv": "--cache-type", "--allow-learning": "--allow-insufficient-data"}
-_BENCH_ACTIONS = ("speed", "pack", "run", "compare", "-h", "--help")
+_BENCH_ACTIONS = ("speed", "pack", "run", "compare", "list", "scenario", "-h", "--help")
 
 
 def current_words(words: list[str]) -> list[str]:
