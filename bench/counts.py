@@ -39,9 +39,8 @@ class Kernel:
     trips: int = 1
 
 
-def ours(type_: str, name: str, weights: int, trips: int) -> Kernel:
-    """Our kernel for one token: a block of 16 rows, packed or (Q8_0) as the file has it."""
-    blocks = "FileBlocks" if type_ == "Q8_0" else "PackedBlocks"
+def ours(type_: str, name: str, weights: int, trips: int, blocks: str = "PackedBlocks") -> Kernel:
+    """Our kernel for one token: a block of 16 rows, packed or as the file has it."""
     return Kernel(type_, _AVX2, rf"direct_from<.*::{name}, 1u, .*{blocks}", 16 * weights, trips)
 
 
@@ -55,7 +54,11 @@ OURS = [
         ("Q3_K", "Q3K"),
         ("IQ4_XS", "Iq4Xs"),
     )
-] + [ours(type_, type_, 32, 1) for type_ in ("Q8_0", "Q4_0")]
+] + [
+    ours("Q8_0", "Q8_0", 32, 1),
+    ours("Q8_0 of a file", "Q8_0", 32, 1, "FileBlocks"),
+    ours("Q4_0", "Q4_0", 32, 1),
+]
 THEIRS = [
     Kernel("Q4_K", f"{_PEER}/repack.cpp.o", "^ggml_gemv_q4_K_8x8_q8_K$", 8 * 256, 4),
     *(
@@ -169,7 +172,7 @@ def main() -> None:
     print("| type | | instructions | multiplies | shuffles |", *(f" {name} |" for name in PROCESSORS), sep="")
     print("|---|---|" + "---:|" * (3 + len(PROCESSORS)))
     for one in OURS:
-        other = next(kernel for kernel in THEIRS if kernel.type == one.type)
+        other = next(kernel for kernel in THEIRS if one.type.startswith(kernel.type))
         found = counts(objdump, mca, args.build, one)
         beside = counts(objdump, mca, args.peer, other)
         ratios = [f"{mine / theirs:.2f}" for mine, theirs in zip(found[3:], beside[3:], strict=True)]
