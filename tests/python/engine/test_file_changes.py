@@ -247,6 +247,28 @@ def test_a_truncated_file_is_an_error_and_no_bus_error(left: str, copy: Path) ->
     assert all("fails" in line and "since it was loaded" in line for line in lines), done.stdout
 
 
+def test_weights_that_stay_in_a_truncated_file_are_an_error(tmp_path: Path) -> None:
+    """Wide matrices of Q8_0, which AVX2's kernels read there: each thread that computes meets pages that are gone."""
+    path = models.write_model(tmp_path / "m.gguf", "llama", "Q8_0", n_embd=2048, n_head=32, n_ff=256, n_layer=2).path
+    done = program(
+        """
+        model = flyball.Model.load(sys.argv[1])
+        stream = model.stream([1, 2, 3], 20)
+        next(stream)
+        os.truncate(sys.argv[1], 200_000)
+        for call in (lambda: list(stream), lambda: model.generate([1, 2, 3], 8)):
+            try:
+                call()
+                print("works")
+            except flyball.FileError as error:
+                print("fails", error)
+        """,
+        path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("since it was loaded") == 2, done.stdout
+
+
 def test_pages_that_are_gone_while_they_are_read(copy: Path) -> None:
     """Truncated in the middle of hashing, before any check can see it: the read itself must survive."""
     with copy.open("ab") as file:
