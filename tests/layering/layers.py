@@ -62,6 +62,7 @@ PYTHON_ROWS = (
     ("slo",),
     ("__init__", "policy", "replay"),  # the package's face
     ("load", "serve"),
+    ("pilot",),
     ("cli",),
     ("__main__",),
 )

@@ -64,6 +64,11 @@ class Fields:
             self.wrong(name, f"is {value}, must be from {least} to {most}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value = self._get(name)
+        return value if isinstance(value, bool) else self.wrong(name, "must be true or false")
+
     def numbers(self, name: str, missing: bool = False) -> tuple[float | None, ...]:
         """An array of positive numbers; `missing`: null is allowed too."""
         value = self._get(name)

@@ -34,6 +34,8 @@ COMMANDS = (
     "slo",
     "load",
     "scorecard",
+    "pilot",
+    "kpi",
     "image",
     "reliability",
 )

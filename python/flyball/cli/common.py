@@ -410,6 +410,16 @@ def write_table(rows: Sequence[Sequence[object]], right: Iterable[int] = ()) -> 
         write("  ".join(cells).rstrip() + "\n")
 
 
+def key_of(variable: str | None) -> str:
+    """The API key that an environment variable has; "" if no variable is named."""
+    if variable is None:
+        return ""
+    key = os.environ.get(variable, "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise InvalidArgument("--key-env", f"names {variable!r}, which is not set to a key in the environment")
+    return key
+
+
 def say_error(error: object) -> None:
     """One line on standard error, without control characters."""
     write_error(f"flyball: {harmless(' '.join(str(error).split()))}\n")

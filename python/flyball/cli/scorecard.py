@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,16 +88,7 @@ def _of_server(args: argparse.Namespace) -> Card:
     given = [name for name in loading if vars(args)[name] is not None] + ["set"] * bool(args.set)
     if given:
         raise InvalidArgument(given[0], "is set for a model that this command loads; the server has its own settings")
-    return _card(OpenAIServer(args.model, args.name or "", _key(args.key_env)), args, common.Progress())
-
-
-def _key(variable: str | None) -> str:
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise InvalidArgument("--key-env", f"names {variable!r}, which is not set to a key in the environment")
-    return key
+    return _card(OpenAIServer(args.model, args.name or "", common.key_of(args.key_env)), args, common.Progress())
 
 
 def _card(subject: Subject, args: argparse.Namespace, progress: common.Progress) -> Card:

@@ -8,7 +8,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,9 +61,9 @@ class OpenAIServer:
         n = meta.get("n_params") if isinstance(meta, dict) else None
         self.about = About(model["id"], parameters=n if type(n) is int and n > 0 else None, place=self._base)
 
-    def answer(self, prompt: str, seed: int, max_tokens: int) -> Answer:
-        """Streamed; tokens are the server's own count."""
-        body = {
+    def answer(self, prompt: str, seed: int, max_tokens: int, schema: Mapping[str, Any] | None = None) -> Answer:
+        """Streamed; tokens are the server's own count. `schema`: of JSON that the answer must be."""
+        body: dict[str, object] = {
             "model": self.about.name,
             "messages": [{"role": "user", "content": prompt}],
             "max_tokens": max_tokens,
@@ -75,6 +75,9 @@ class OpenAIServer:
         }
         if self._flyball:  # others may refuse it
             body["chat_template_kwargs"] = {"enable_thinking": False}
+        if schema is not None:
+            form = {"name": "answer", "schema": schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
         start, first = self._clock(), None
         found = Streamed(self._base)
         try:
