@@ -243,7 +243,7 @@ struct PackedBlocks {
 };
 
 // Blocks of Q8_0 as the file has them, 16 rows whose blocks of 34 bytes are a scale and 32 codes: transposed each time
-// that they are used, which takes less time than memory does to bring them; so none is packed.
+// that they are used. With wide matrices that takes less time than memory does to bring them (model/loader.cpp says which).
 template <class W>
 constexpr bool takes_file = W::type == Type::q8_0;
 
