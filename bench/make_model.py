@@ -36,9 +36,11 @@ TYPES = {
     "Q8_0": ("Q8_0", "Q8_0", "Q8_0", 7),
     "Q4_0": ("Q4_0", "Q6_K", "Q4_0", 2),
     "Q4_K_M": ("Q4_K", "Q6_K", "Q4_K", 15),
+    "Q5_K_M": ("Q5_K", "Q6_K", "Q5_K", 17),
+    "Q6_K": ("Q6_K", "Q6_K", "Q6_K", 18),
     "MXFP4": ("Q8_0", "Q8_0", "MXFP4", 38),
 }
-_FALLBACK = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}  # where rows are no multiple of 256
+_FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}  # where rows are no multiple of 256
 
 
 # ---------------------------------------------------------------- random blocks
@@ -47,7 +49,7 @@ _FALLBACK = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}  # where rows are no multiple of 25
 @dataclass(frozen=True)
 class Blocks:
     """The offsets of a block's float16 scales. `minimum`: the offset of dmin, which is `center` times d, so that values
-    are centered on 0."""
+    are centered on 0; where it is added, `center` is negative."""
 
     scale: int
     minimum: int | None = None
@@ -57,8 +59,10 @@ class Blocks:
 BLOCKS = {
     "Q4_0": Blocks(0),
     "Q5_0": Blocks(0),
+    "Q5_1": Blocks(0, 2, -15.5),  # adds its minimum
     "Q8_0": Blocks(0),
-    "Q4_K": Blocks(0, 2, 7.5),  # codes 0..15, equal scales and minima
+    "Q4_K": Blocks(0, 2, 7.5),  # codes 0..15, equal scales and minima, which are subtracted
+    "Q5_K": Blocks(0, 2, 15.5),
     "Q6_K": Blocks(208),
     "MXFP4": Blocks(0),
 }
@@ -119,7 +123,7 @@ def _vector(name: str, values: npt.NDArray[np.float32]) -> gf.Tensor:
 
 
 def _more_bits(index: int, count: int) -> bool:
-    """The layers whose attn_v and ffn_down get a finer type from llama-quantize in Q4_K_M."""
+    """The layers whose attn_v and ffn_down get a finer type from llama-quantize in Q4_K_M and Q5_K_M."""
     return index < count // 8 or index >= 7 * count // 8 or (index - count // 8) % 3 == 2
 
 
@@ -134,7 +138,7 @@ def tensors(shape: Shape, n_vocab: int, mix: str, seed: int) -> Iterator[gf.Tens
             yield _vector(tensor.name, tensor.values(seed))
             continue
         kind = kinds[tensor.role]
-        if tensor.sensitive is not None and mix == "Q4_K_M" and _more_bits(tensor.sensitive, shape.n_layer):
+        if tensor.sensitive is not None and mix in ("Q4_K_M", "Q5_K_M") and _more_bits(tensor.sensitive, shape.n_layer):
             kind = fine
         *n, rows, columns = tensor.shape
         kind = kind if columns % gf.TENSOR_TYPES[kind][1] == 0 else _FALLBACK[kind]

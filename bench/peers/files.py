@@ -11,7 +11,7 @@ from typing import Any
 
 from .process import run
 
-TYPES = ("Q4_0", "Q8_0", "Q4_K_M", "F16", "MXFP4")
+TYPES = ("Q4_0", "Q8_0", "Q4_K_M", "F16", "Q5_K_M", "Q6_K", "MXFP4")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ShapeFile:
 
 
 SHAPES = {
-    "llama-1b": ShapeFile("llama", "llama-bpe"),
+    "llama-1b": ShapeFile("llama", "llama-bpe", TYPES[:6]),
     "smollm-135m": ShapeFile("llama", "starcoder"),
     "qwen3-a3b-8b": ShapeFile("qwen3moe", "qwen2", ("Q4_K_M",)),
     "qwen35-4b": ShapeFile("qwen35", "qwen35", ("Q4_K_M",)),
