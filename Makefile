@@ -85,6 +85,7 @@ test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: e
 	$(VENV)/bin/python -m tests.python.templates.template_matrix
 	$(if $(GENERATED),! $(VENV)/bin/python -c 'import llama_cpp' || $(VENV)/bin/python -m tests.golden.generated $(GENERATED))
 	$(SOAK) $(VENV)/bin/python -m pytest -n $(JOBS) -m soak
+	FLYBALL_PARITY=all $(VENV)/bin/python -m pytest -n $(JOBS) tests/python/engine/test_parity.py
 	FLYBALL_DOCUMENTS=50 $(VENV)/bin/python -m pytest -n $(JOBS) tests/python/engine/test_constrained.py \
 	  tests/python/constraints/suite.py
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import flyball
+from tests.python.engine.exactness_matrix import paths
 from tests.reference import forward
 from tests.reference import gguf_file as gf
 from tests.reference.adapters import write_adapter
@@ -111,14 +112,13 @@ def test_a_rank_that_fills_no_group_and_one_that_fills_many(tmp_path: Path) -> N
 def test_one_answer_on_every_path(tmp_path: Path, variant: str, wtype: str) -> None:
     files = Files(tmp_path, variant, wtype)
     logits, digests = set(), set()
-    for isa in flyball.isas():
-        for threads in (1, 2, 3):
-            with flyball.Model.load(files.model, isa=isa, threads=threads, context=CONTEXT) as model:
-                adapter = model.load_adapter(files.one)
-                session = model.session(adapter=adapter)
-                logits |= {session.logits(IDS, batch=batch).tobytes() for batch in (1, 7, 64)}
-                digests.add(session.generate(IDS, 6, **GREEDY).digest)
-                digests.add(model.generate(IDS, 6, adapter=adapter, speculate="off", batch=5, **GREEDY).digest)
+    for isa, threads, batches in paths():
+        with flyball.Model.load(files.model, isa=isa, threads=threads, context=CONTEXT) as model:
+            adapter = model.load_adapter(files.one)
+            session = model.session(adapter=adapter)
+            logits |= {session.logits(IDS, batch=batch).tobytes() for batch in batches}
+            digests.add(session.generate(IDS, 6, **GREEDY).digest)
+            digests.add(model.generate(IDS, 6, adapter=adapter, speculate="off", batch=5, **GREEDY).digest)
     assert len(logits) == len(digests) == 1
 
 

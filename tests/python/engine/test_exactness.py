@@ -25,8 +25,8 @@ def test_row_set_has_one_digest(variant: str, wtype: str, cache: str, level: str
 
 def test_the_sample_has_every_variant_and_every_type() -> None:
     whole = list(matrix.cases())
-    assert set(CASES) < set(whole)
-    for part in (0, 1, 2):
+    assert {case[:3] for case in CASES} < {case[:3] for case in whole}
+    for part in (0, 1, 2, 3):
         assert {case[part] for case in CASES} == {case[part] for case in whole}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import flyball
+from tests.python.engine.exactness_matrix import paths
 from tests.reference import gguf_file as gf
 from tests.reference.demo import metadata_of
 from tests.reference.distance import distance
@@ -55,13 +56,12 @@ def test_logits_are_the_referees(tmp_path: Path, variant: str, wtype: str) -> No
 def test_one_answer_on_every_path(tmp_path: Path, variant: str, wtype: str) -> None:
     path = write_model(tmp_path / "m.gguf", variant, wtype).path
     logits, digests = set(), set()
-    for isa in flyball.isas():
-        for threads in (1, 2, 3):
-            with flyball.Model.load(path, isa=isa, threads=threads, context=128) as model:
-                logits |= {model.logits(IDS, batch=batch).tobytes() for batch in (1, 7, 64)}
-                options: Any = {"ignore_eos": True, "seed": 3}
-                digests |= {result.digest for result in model.generate_many([IDS, IDS[:5], IDS], 8, **options)[::2]}
-                digests.add(model.generate(IDS, 8, **options).digest)
+    for isa, threads, batches in paths():
+        with flyball.Model.load(path, isa=isa, threads=threads, context=128) as model:
+            logits |= {model.logits(IDS, batch=batch).tobytes() for batch in batches}
+            options: Any = {"ignore_eos": True, "seed": 3}
+            digests |= {result.digest for result in model.generate_many([IDS, IDS[:5], IDS], 8, **options)[::2]}
+            digests.add(model.generate(IDS, 8, **options).digest)
     assert len(logits) == len(digests) == 1
 
 

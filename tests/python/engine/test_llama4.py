@@ -40,7 +40,7 @@ def test_chunks_and_growing_queries_on_every_path(tmp_path: Path) -> None:
     options: Any = {"ignore_eos": True, "seed": 3}
     digests = set()
     for isa in [isa for isa in flyball.isas() if isa not in ("scalar", "swar")]:  # those would take minutes
-        for threads, batch in ((1, 64), (2, 41)):
+        for threads, batch in ((1, 64), (2, 41)) if isa == flyball.isas()[0] else ((2, 41),):
             with flyball.Model.load(path, isa=isa, threads=threads, context=CHUNK + 64, prefix_cache_mb=64) as model:
                 first = model.session().generate(ids, 8, batch=batch, **options)
                 again = model.session().generate(ids, 8, batch=7, **options)
