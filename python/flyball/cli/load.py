@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..load.record import Record, Run
     from ..load.verdicts import Judgment
 
-_OUT, _ALERTS = Path("data/load"), Path("data/aiops/alerts.jsonl")
+_OUT, ALERTS = Path("data/load"), Path("data/aiops/alerts.jsonl")
 _CODES = {"pass": common.SUCCESS, "fail": common.FAILURE, "undecided": common.ERROR}
 _MOST_SEED = 2**53
 _SHOWN_ERRORS = 5
@@ -50,7 +50,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     running.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"for RUN.json (default: {_OUT})")
     running.add_argument("--seed", type=int, metavar="N", help="of arrivals and prompts (default: the plan's)")
     running.add_argument(
-        "--alerts", type=Path, default=_ALERTS, metavar="FILE", help=f"breaches are appended to it (default: {_ALERTS})"
+        "--alerts", type=Path, default=ALERTS, metavar="FILE", help=f"breaches are appended to it (default: {ALERTS})"
     )
     running.set_defaults(run=run)
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     planned = _changed(plan.read_plan(args.plan), args)
     identity = time.strftime("%Y%m%dT%H%M%S-", time.gmtime()) + secrets.token_hex(3)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with _ended_by_sigterm(), _server(planned) as (url, key, pid):
+    with ended_by_sigterm(), _server(planned) as (url, key, pid):
         found = loop.run(_run(planned, url, key, pid))
     judgment = verdicts.judge(found)
     said = summary.summarize(found, judgment, identity, started)
@@ -92,7 +92,7 @@ def _changed(planned: Plan, args: argparse.Namespace) -> Plan:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM ends the command as Ctrl-C does, so that a server that was started for it ends, too."""
 
     def stop(number: int, frame: object) -> None:

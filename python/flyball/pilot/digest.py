@@ -1,4 +1,4 @@
-"""The weekly page: what the pilots of each week showed, the trend, and a text to paste.
+"""The weekly page: what the pilots of each week showed, the trend, the alerts of load runs, and a text to paste.
 
 Weeks are compared only along a line: one scene, the same models, mode and machine. A change of any begins a new line.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..errors import NotFound
 from ..load.quantiles import Quantile, quantile
+from ..load.summary import finite
 from ..reliability.pages.report import clip, date, escaped, markdown_table
 from .agents import NAMES, sha256_of
+from .load_alerts import LoadAlerts
 from .record import Record
 from .verdict import Decision, decide
+from .weeks import week_of
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,7 @@ def lines(records: Sequence[Record]) -> list[Line]:
     return [Line(name[:12], _about(of[-1]), _weeks(of)) for name, of in newest_first]
 
 
-def week_of(seconds: float) -> str:
-    """The ISO week of a time, in UTC."""
-    try:
-        year, week, _ = datetime.fromtimestamp(seconds, UTC).isocalendar()
-    except (ValueError, OverflowError, OSError):
-        return "no date"
-    return f"{year}-W{week:02}"
-
-
-def markdown(records: Sequence[Record], most_weeks: int) -> str:
+def markdown(records: Sequence[Record], most_weeks: int, alerts: LoadAlerts) -> str:
     """The page."""
     all_lines = lines(records)
     parts = [
@@ -83,18 +76,19 @@ def markdown(records: Sequence[Record], most_weeks: int) -> str:
         " line.\n",
         "## To paste\n",
         "```text",
-        to_paste(all_lines).rstrip("\n"),
+        to_paste(records, alerts).rstrip("\n"),
         "```\n",
     ]
     for line in all_lines:
         parts += [f"## Line {line.id}\n", f"{escaped(line.about)}.\n", _table(line.weeks[-most_weeks:])]
+    parts += ["## Load alerts\n", _alerts(alerts, most_weeks)]
     return "\n".join(parts)
 
 
-def to_paste(all_lines: Sequence[Line]) -> str:
-    """The newest week of each line, in words."""
+def to_paste(records: Sequence[Record], alerts: LoadAlerts) -> str:
+    """The newest week of each line, and the load alerts of the newest week, in words."""
     said = []
-    for line in all_lines:
+    for line in lines(records):
         week = line.weeks[-1]
         why = f" ({'; '.join(week.decision.causes)})" if week.decision.causes else ""
         runs = f"{week.n_turns} turns in {week.n_runs} run{'s' * (week.n_runs != 1)}"
@@ -102,10 +96,13 @@ def to_paste(all_lines: Sequence[Line]) -> str:
         counts = f"conflicts {week.conflicts}, share cards {100 * week.share_card_rate:.0f} %"
         head = f"{week.week} {clip(line.about, 400)}: {week.decision.verdict}{why}."
         said.append(f"{head} {runs}, {times}, {counts}. Trend: {week.trend}.")
+    newest = week_of(records[-1].time)
+    of_week = "; ".join(f"{c.n} of {clip(c.component, 80)}, worst {c.worst.said}" for c in alerts.of(newest))
+    said.append(f"{newest} load alerts: {of_week or 'none'}{_unread(alerts)}.")
     return "\n".join(said) + "\n"
 
 
-def as_dict(records: Sequence[Record]) -> dict[str, Any]:
+def as_dict(records: Sequence[Record], alerts: LoadAlerts) -> dict[str, Any]:
     """For JSON."""
     found = []
     for line in lines(records):
@@ -126,7 +123,21 @@ def as_dict(records: Sequence[Record]) -> dict[str, Any]:
             for week in line.weeks
         ]
         found.append({"id": line.id, "about": line.about, "weeks": weeks})
-    return {"schema": 1, "kind": "kpi", "lines": found, "text": to_paste(lines(records))}
+    breaches = [
+        {
+            "week": each.week,
+            "component": each.component,
+            "n": each.n,
+            "worst": {
+                "metric": each.worst.threshold.metric,
+                "threshold": str(each.worst.threshold),
+                "observed": finite(each.worst.observed),
+            },
+        }
+        for each in alerts.components
+    ]
+    said = {"file": alerts.file, "missing": alerts.missing, "n_broken": alerts.n_broken, "weeks": breaches}
+    return {"schema": 1, "kind": "kpi", "lines": found, "load_alerts": said, "text": to_paste(records, alerts)}
 
 
 def _line_of(record: Record) -> str:
@@ -185,3 +196,19 @@ def _table(weeks: Sequence[Week]) -> str:
         for w in weeks
     ]  # fmt: skip
     return markdown_table(head, rows, 3)
+
+
+def _alerts(alerts: LoadAlerts, most_weeks: int) -> str:
+    weeks = sorted({each.week for each in alerts.components})[-most_weeks:]
+    rows = [(c.week, c.component, c.worst.said, c.n) for c in alerts.components if c.week in weeks]
+    if not rows:
+        return f"None{escaped(_unread(alerts)) or f' in {escaped(alerts.file)}'}.\n"
+    table = markdown_table(("week", "component", "worst breach", "alerts"), rows, 3)
+    return f"{table}\nFrom {escaped(alerts.file)}{_unread(alerts)}.\n"
+
+
+def _unread(alerts: LoadAlerts) -> str:
+    """What keeps "none" from meaning that nothing happened."""
+    if alerts.missing:
+        return f"; {clip(alerts.file)} does not exist: no load run has written alerts there"
+    return f"; {alerts.n_broken} lines of {clip(alerts.file)} are no alerts" if alerts.n_broken else ""

@@ -12,12 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from ..evidence.gates import Outcome
+from ..evidence.limits import CONFLICTS, MAP_MS, MISSES, TURN_MS
 from ..load.quantiles import CONFIDENCE, at_most, share_bounds
 
-ALLOWED = 0.05  # share of the turns over a limit
+ALLOWED = MISSES
 _ROUNDING = 1e-9  # one turn over the limit of one has a lower bound of 5 % exactly, which is no proof
-HARD = ("turn_duration_ms", 3000.0)
-SOFT = (("map_fn_latency_ms", 400.0), ("conflicts", 2.0))
+HARD = ("turn_duration_ms", TURN_MS)
+SOFT = (("map_fn_latency_ms", MAP_MS), ("conflicts", CONFLICTS))
 
 
 class Verdict(StrEnum):

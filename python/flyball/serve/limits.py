@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from ..evidence.limits import MISSES, TURN_MS
 from .observing import percentile
 
 if TYPE_CHECKING:
@@ -18,16 +19,20 @@ FEWEST = 20  # answers: of fewer, the 95th percentile is the largest, and one fa
 
 @dataclass(frozen=True)
 class Limit:
-    """Above `watch`: WATCH, above `limit`: NO-GO. `measure`: the value, None: none; and over how many answers."""
+    """Above `watch`: WATCH, above `limit`: NO-GO. `measure`: the value, None: none; and over how many answers.
+
+    `of`: whose limit it is: that of the pilot's turns, of service levels, or of this server alone.
+    """
 
     name: str
     watch: float
     limit: float
     measure: Callable[[Server], tuple[float | None, int]]
     why: str
+    of: Literal["pilot", "slo", "server"] = "server"
 
     def judged(self, server: Server) -> dict[str, Any]:
-        """{"name", "value", "limit", "state"}"""
+        """{"name", "value", "watch", "limit", "of", "state"}"""
         value, n = self.measure(server)
         if value is not None and value > self.limit:
             state = NO_GO
@@ -35,7 +40,8 @@ class Limit:
             state = WATCH
         else:
             state = GO
-        return {"name": self.name, "value": value, "limit": self.limit, "state": state}
+        limits = {"watch": self.watch, "limit": self.limit, "of": self.of}
+        return {"name": self.name, "value": value, **limits, "state": state}
 
 
 def _first_token_ms(server: Server) -> tuple[float | None, int]:
@@ -65,8 +71,9 @@ def limits_of(settings: ServeSettings) -> tuple[Limit, ...]:
     """The limits of a server with these settings."""
     return (
         Limit(
-            "first_token_p95_ms", 1_000, 3_000, _first_token_ms,
+            "first_token_p95_ms", 1_000, TURN_MS, _first_token_ms,
             "after a second a reader's thoughts stray; a turn of three is what the pilot's users were promised",
+            of="pilot",
         ),
         Limit(
             "queue_share", 0.5, 0.9, _queue,
@@ -77,8 +84,9 @@ def limits_of(settings: ServeSettings) -> tuple[Limit, ...]:
             "of the bytes for keys and values: at 1, answers wait although there are processors for them",
         ),
         Limit(
-            "failures_share", 0.0, 0.05, _failures,
-            "of the latest answers: each failure is a defect to look at, and one in twenty is no service",
+            "failures_share", 0.0, MISSES, _failures,
+            "of the latest answers: each failure is a defect to look at, and one in twenty uses up the error budget",
+            of="slo",
         ),
         Limit(
             "stall_seconds", settings.stall_seconds / 4, settings.stall_seconds, _stalled,

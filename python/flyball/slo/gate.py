@@ -15,6 +15,7 @@ from typing import Any
 from ..evidence import stats
 from ..evidence.drift import MOST_RUNS, STEP, Baseline, Cost, Drift, drift, learn
 from ..evidence.gates import Outcome, Verdict, failed, inconclusive, passed
+from ..evidence.limits import MISSES
 from ..reliability.series import percent
 from .history import Entry, Line, percentile
 from .record import Case
@@ -22,15 +23,20 @@ from .targets import Levels, Targets
 
 _FAIL, _PASS = 0.99, 0.95  # confidence of the bounds
 _MOST_POOLED = 10  # runs of one build whose iterations count for a target
+_ALARM = 10.0  # of the CUSUM; with two runs in a row, both tests of a scenario have the false alarms that one may have
 _HIDDEN = STEP  # runs that show no slow-down below this are no evidence at all
 # Metric: samples of a case, the percentile that is shown, and the share of the samples that may miss the target.
 _SHARES: dict[str, tuple[Callable[[Case], Sequence[float]], str, float]] = {
     "latency_p50_ms": (lambda case: case.ms, "p50", 0.5),
-    "latency_p95_ms": (lambda case: case.ms, "p95", 0.05),
-    "first_token_ms": (lambda case: case.first_token_ms, "p95", 0.05),
+    "latency_p95_ms": (lambda case: case.ms, "p95", MISSES),
+    "first_token_ms": (lambda case: case.first_token_ms, "p95", MISSES),
     "tokens_per_second": (lambda case: case.tokens_per_second, "p50", 0.5),
 }
-METRICS = (*_SHARES, "peak_memory_mb", "regression")
+_COSTS: dict[str, tuple[str, Callable[[Entry], Cost]]] = {  # whose p95 it is, and what is compared with the history
+    "regression": ("latency", lambda entry: entry.cost),
+    "first_token_regression": ("first tokens", lambda entry: entry.first_token_cost),
+}
+METRICS = (*_SHARES, "peak_memory_mb", *_COSTS)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def judge(found: Mapping[str, Line], levels: Levels) -> list[Finding]:
             verdict = inconclusive("BENCH_INSUFFICIENT_DATA", "has no run on this machine with this model", hint)
             findings.append(Finding(name, "latency_p95_ms", verdict))
         else:
-            findings += [*_of_targets(found[name], levels.targets[name]), regression(found[name], levels)]
+            findings += [*_of_targets(found[name], levels.targets[name]), *regressions(found[name], levels)]
     return findings
 
 
@@ -119,25 +125,28 @@ def share_verdict(missed: int, n: int, may_miss: float) -> Verdict:
 # ---------------------------------------------------------------- regression of p95
 
 
-def regression(line: Line, levels: Levels) -> Finding:
-    """Whether p95 grew against the first runs of its line."""
-    costs = [entry.cost for entry in line.entries]
-    verdict = regression_verdict(costs, levels.regression, levels.least_ratio)
+def regressions(line: Line, levels: Levels) -> list[Finding]:
+    """Whether p95 of the latency, and of the first tokens, grew against the first runs of the line."""
+    return [_regression(line, levels, metric) for metric in _COSTS]
+
+
+def _regression(line: Line, levels: Levels, metric: str) -> Finding:
+    what, cost = _COSTS[metric]
+    verdict = regression_verdict([cost(entry) for entry in line.entries], levels.regression, levels.least_ratio, what)
     if verdict.reason_id == "BENCH_INSUFFICIENT_DATA" and line.n_other:
-        what = f"{line.n_other} earlier runs have another machine, model, answer or number of iterations"
+        why = f"{line.n_other} earlier runs have another machine, model, answer or number of iterations"
         evidence = verdict.evidence | {"other_runs": line.n_other}
-        verdict = inconclusive(verdict.reason_id, f"{verdict.message}; {what}", verdict.hint, **evidence)
+        verdict = inconclusive(verdict.reason_id, f"{verdict.message}; {why}", verdict.hint, **evidence)
     ratio = verdict.evidence.get("drift", {}).get("window")
-    return Finding(line.scenario, "regression", verdict, ratio, levels.regression, _files(line.entries))
+    return Finding(line.scenario, metric, verdict, ratio, levels.regression, _files(line.entries))
 
 
-def regression_verdict(costs: Sequence[Cost], wanted: float, least_ratio: float) -> Verdict:
+def regression_verdict(costs: Sequence[Cost], wanted: float, least_ratio: float, what: str = "latency") -> Verdict:
     """The verdict on the newest of a line's costs. `wanted`: the ratio that must show; `least_ratio`: that is none."""
     baseline, earlier = learned(costs[:-1])
     if baseline is None or baseline.n < MOST_RUNS:
-        message = (
-            f"the baseline of p95 has {baseline.n if baseline else 'less than 3'} of the {MOST_RUNS} runs it needs"
-        )
+        n = baseline.n if baseline else "less than 3"
+        message = f"the baseline of p95 of the {what} has {n} of the {MOST_RUNS} runs it needs"
         return inconclusive("BENCH_INSUFFICIENT_DATA", message, "run the scenario again", n=len(costs))
     return against(baseline, earlier, costs[-1], wanted, least_ratio)
 
@@ -146,18 +155,20 @@ def against(baseline: Baseline, earlier: Sequence[Cost], now: Cost, wanted: floa
     """The verdict on `now`, after those `earlier` since the baseline."""
     # With the wider limit a run counts for the sum however noisy the baseline is: the sum is in its own spreads.
     # And the noisier it is, the more must the newest runs' median show, which errs as much.
-    least = max(least_ratio, baseline.visible**0.75)
-    found = drift(baseline, earlier, now, least, max(wanted, _HIDDEN))
+    limits = max(least_ratio, baseline.visible**0.75), max(wanted, _HIDDEN)
+    found = _drift(baseline, earlier, now, *limits)
     evidence = {"drift": found._asdict(), "baseline": {"n": baseline.n, "spread": baseline.spread}}
     told = (
         f"newest {found.n_window} runs: {found.window:.3f} times the first {baseline.n}, CUSUM {found.sum:.1f} of"
         f" {found.alarm:g}; this run: {found.run:.3f}"
     )
-    if found.slower or (found.step and _step_before(baseline, earlier, found)):
-        hint = "flyball bench run --against compares two builds in pairs"
-        return failed("BENCH_SLOWER", told, hint, **evidence)
-    if found.step:
-        return inconclusive("BENCH_WATCH", f"{told}, a step that no second run confirms", "run again", **evidence)
+    if found.slower or found.step:
+        before = _drift(baseline, earlier[:-1], earlier[-1], *limits) if earlier else None
+        if before and ((found.slower and before.slower) or (found.step and before.run >= found.step_from)):
+            hint = "flyball bench run --against compares two builds in pairs"
+            return failed("BENCH_SLOWER", told, hint, **evidence)
+        message = f"{told}, which a second run in a row has to confirm"
+        return inconclusive("BENCH_WATCH", message, "run again", **evidence)
     if found.visible > wanted:
         message = f"{told}; only slow-downs from {percent(found.visible)} on would show within ten runs"
         return inconclusive("BENCH_WATCH", message, "--iter measures more, or let the machine rest", **evidence)
@@ -172,9 +183,10 @@ def learned(costs: Sequence[Cost]) -> tuple[Baseline | None, list[Cost]]:
     return baseline, usable[len(usable) - len(after) :] if after else []
 
 
-def _step_before(baseline: Baseline, earlier: Sequence[Cost], now: Drift) -> bool:
-    """Whether the run before was as far off: a step is measured twice before it counts."""
-    return bool(earlier) and math.exp(math.log(earlier[-1].value) - baseline.center) >= now.step_from
+def _drift(baseline: Baseline, earlier: Sequence[Cost], now: Cost, least_ratio: float, visible: float) -> Drift:
+    """As flyball.evidence.drift, with an alarm for two tests."""
+    found = drift(baseline, earlier, now, least_ratio, visible)
+    return found._replace(alarm=_ALARM, slower=found.slower and found.sum >= _ALARM)
 
 
 def _files(entries: Sequence[Entry]) -> tuple[str, ...]:

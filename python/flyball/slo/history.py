@@ -29,9 +29,18 @@ class Entry:
     @property
     def cost(self) -> Cost:
         """p95 without waiting, as a multiple of the reference workload, which a slower machine slows down as well."""
+        return self._cost(self.case.busy_ms)
+
+    @property
+    def first_token_cost(self) -> Cost:
+        """The same of the first tokens. When an iteration waited is not known: it counts as waiting all along."""
+        case = self.case
+        times = zip(case.first_token_ms, case.busy_ms, case.ms, strict=True)
+        return self._cost([first * busy / ms for first, busy, ms in times])
+
+    def _cost(self, busy: Sequence[float]) -> Cost:
         import numpy as np
 
-        busy = self.case.busy_ms
         reference = float(np.percentile(self.case.reference_ms, 10))  # as reliability: waiting only ever adds to it
         return Cost(percentile(busy, "p95") / reference, p95_noise(busy), self.case.inflation)
 

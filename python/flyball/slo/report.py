@@ -26,7 +26,8 @@ TITLES = {  # of a metric, and its unit
     "first_token_ms": ("first token p95", "ms"),
     "tokens_per_second": ("tokens per second p50", "tok/s"),
     "peak_memory_mb": ("peak memory", "MB"),
-    "regression": ("p95 over its baseline", "×"),
+    "regression": ("latency p95 over its baseline", "×"),
+    "first_token_regression": ("first token p95 over its baseline", "×"),
 }
 _MOST_POINTS = 60  # newest runs in a line's picture
 
@@ -104,7 +105,7 @@ def _scenario(
 def _metric(finding: Finding) -> Document:
     title, unit = TITLES[finding.metric]
     verdict = finding.verdict
-    sign = "≥" if finding.metric == "tokens_per_second" else "≤" if finding.metric != "regression" else "<"
+    sign = "≥" if finding.metric == "tokens_per_second" else "<" if unit == "×" else "≤"
     return {
         "metric": finding.metric,
         "title": title,

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import files
 from ..errors import FormatError
+from ..evidence.limits import MISSES
 from ..paths import AnyPath, expanded
 from .scenarios import SCENARIOS
 
@@ -53,7 +54,7 @@ class Levels:
     scenarios   those that the gate wants runs of
     """
 
-    objective: float = 0.95
+    objective: float = 1 - MISSES
     regression: float = 1.10
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     targets: Mapping[str, Targets] = field(default_factory=lambda: DEFAULTS)
@@ -78,7 +79,7 @@ def load(path: AnyPath | None = None) -> Levels:
         raise FormatError(name, f"is not TOML: {error}; docs/slo.md shows one") from None
     _only(name, "", found, ("objective", "regression", "scenarios", "targets"))
     levels = Levels(
-        objective=_number(name, "objective", found.get("objective", 0.95), 0.5, 0.9999),
+        objective=_number(name, "objective", found.get("objective", Levels.objective), 0.5, 0.9999),
         regression=_number(name, "regression", found.get("regression", 1.10), 1.02, 10),
         scenarios=_names(name, found.get("scenarios", list(SCENARIOS))),
         targets=dict(DEFAULTS),

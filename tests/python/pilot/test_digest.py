@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import flyball
-from flyball.pilot import digest
+from flyball.load import alerts
+from flyball.pilot import digest, load_alerts
 from flyball.pilot.record import Record
 from flyball.pilot.report import write
 from flyball.scorecard.subjects import About
@@ -18,6 +20,11 @@ from .scripted import live
 
 WEEK = 7 * 86400.0
 FIRST = 1_700_000_000.0  # a Tuesday of 2023-W46
+NONE = load_alerts.LoadAlerts("alerts.jsonl", False, (), 0)
+ALERT = {
+    "time": "2023-11-22T10:00:00Z", "component": "chat", "metric": "first_token", "observed": 4500.0,
+    "threshold": "p(95)<3000", "severity": "warning",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -67,13 +74,13 @@ def test_another_model_begins_a_new_line_and_another_tag_does_not(made: Callable
 
 def test_the_page_and_the_text_to_paste(made: Callable[..., Record]) -> None:
     records = [made(1000, 0, 3), made(1000, 1, 60)]
-    page = digest.markdown(records, 1)
+    page = digest.markdown(records, 1, NONE)
     assert "| 2023-W47 | GO | no change beyond chance" in page
     assert "2023-W46 |" not in page  # --weeks 1
-    text = digest.to_paste(digest.lines(records))
+    text = digest.to_paste(records, NONE)
     assert text.startswith("2023-W47 live, scripted, ")
     assert ": GO. 60 turns in 1 run, turn p50 1030 ms, p95 1057 ms, map p95 10 ms" in text
-    found = digest.as_dict(records)
+    found = digest.as_dict(records, NONE)
     assert [week["verdict"] for week in found["lines"][0]["weeks"]] == ["WATCH", "GO"]
 
 
@@ -90,3 +97,59 @@ def test_no_record_is_overlooked(made: Callable[..., Record], tmp_path: Path) ->
     (folder / "perf_report_x.json").write_text("{}")
     with pytest.raises(flyball.Error, match="perf_report_x"):
         digest.read_all([folder])
+
+
+def test_load_alerts_are_joined_by_week_and_component(made: Callable[..., Record], tmp_path: Path) -> None:
+    path = tmp_path / "alerts.jsonl"
+    for change in (
+        {},
+        {"metric": "checks", "threshold": "rate>0.95", "observed": 0.1},  # 9.5 times too low is worse than 1.5 times
+        {"component": "page", "metric": "iteration_duration", "observed": None},  # it never came
+        {"time": "2023-11-14T10:00:00Z"},
+    ):
+        alerts.append(path, ALERT | change)
+    found = load_alerts.read(path)
+    told = [(each.week, each.component, each.n, each.worst.said) for each in found.components]
+    assert told == [
+        ("2023-W46", "chat", 1, "first_token p(95)<3000: 4500"),
+        ("2023-W47", "chat", 2, "checks rate>0.95: 0.1"),
+        ("2023-W47", "page", 1, "iteration_duration p(95)<3000: never"),
+    ]
+    records = [made(1000), made(1000, 1)]
+    text = digest.to_paste(records, found)
+    assert "2023-W47 load alerts: 2 of chat, worst checks rate>0.95: 0.1; 1 of page, worst iteration" in text
+    page = digest.markdown(records, 1, found)
+    assert "| 2023-W47 | chat |" in page
+    assert "| 2023-W46 | chat |" not in page
+    said = json.loads(json.dumps(digest.as_dict(records, found), allow_nan=False))["load_alerts"]
+    assert [each["worst"]["observed"] for each in said["weeks"]] == [4500.0, 0.1, None]
+
+
+def test_no_load_alerts_are_told_as_that(made: Callable[..., Record], tmp_path: Path) -> None:
+    records = [made(1000)]
+    missing = load_alerts.read(tmp_path / "none.jsonl")
+    assert "none.jsonl does not exist: no load run has written alerts there" in digest.markdown(records, 1, missing)
+    assert "load alerts: none; " in digest.to_paste(records, missing)
+    assert digest.to_paste(records, NONE).endswith("2023-W46 load alerts: none.\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": "yesterday"},
+        {"time": 5},
+        {"component": ["chat"]},
+        {"threshold": "avg<3"},
+        {"metric": None},
+        {"observed": "4"},
+        {"observed": True},
+        {"observed": -1},
+        {"observed": 10**400},
+    ],
+    ids=str,
+)
+def test_a_line_that_is_no_alert_is_counted(change: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "alerts.jsonl"
+    path.write_text(json.dumps(ALERT | change) + "\n" + json.dumps(ALERT) + "\n[]\n{\n")
+    found = load_alerts.read(path)
+    assert (len(found.components), found.n_broken) == (1, 3)

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 import flyball
+from flyball.pilot import verdict
 from flyball.serve.limits import FEWEST, GO, NO_GO, WATCH, Limit, judged, limits_of
 from flyball.serve.observing import Observer
 from flyball.serve.queue import Queue
 from flyball.serve.settings import ServeSettings
+from flyball.slo.targets import Levels
 
 from .conftest import WAIT, Running, Start
 from .scraping import scrape, value
@@ -113,7 +115,7 @@ def test_decisions_are_counted_and_told_latest_first(start: Start) -> None:
 def test_what_was_not_seen_is_not_good(value: float | None, n: int, state: str) -> None:
     limit = Limit("each", 1.0, 2.0, lambda server: (value, n), "")
     said = limit.judged(None)  # type: ignore[arg-type]
-    assert said == {"name": "each", "value": value, "limit": 2.0, "state": state}
+    assert said == {"name": "each", "value": value, "watch": 1.0, "limit": 2.0, "of": "server", "state": state}
 
 
 def a_server(age: float = 0.0, waiting: int = 0, cache: int = 0) -> Any:
@@ -144,6 +146,12 @@ def test_every_limit_can_be_passed() -> None:
     assert states(server)["first_token_p95_ms"] == GO
     server.observe.first_token_seconds.append(9.0)
     assert states(server)["first_token_p95_ms"] == NO_GO
+
+
+def test_the_pilot_service_levels_and_the_server_have_the_same_numbers() -> None:
+    limits = {limit.name: limit for limit in limits_of(ServeSettings())}
+    assert limits["first_token_p95_ms"].limit == verdict.HARD[1]
+    assert limits["failures_share"].limit == verdict.ALLOWED == pytest.approx(1 - Levels().objective)
 
 
 def test_limits_say_why_and_are_in_order() -> None:

@@ -12,7 +12,7 @@ import pytest
 import flyball
 from flyball.cli import main
 from flyball.errors import InternalError
-from flyball.slo import cache
+from flyball.slo import cache, responses
 from flyball.slo.run import Measured, Sample
 from flyball.slo.scenarios import SCENARIOS
 
@@ -38,11 +38,11 @@ def test_another_answer_is_refused(savings: cache.Savings) -> None:
     samples = {way: list(found) for way, found in savings.samples.items()}
     samples["warm"][1] = replace(samples["warm"][1], digests=("0" * 64,))
     with pytest.raises(InternalError, match="warm"):
-        cache._check("x", samples)
+        cache.checked("x", samples, "a cache")
     samples = {way: list(found) for way, found in savings.samples.items()}
     samples["foreign"][0] = replace(samples["foreign"][0], cached_tokens=64)
     with pytest.raises(InternalError, match="another project"):
-        cache._check("x", samples)
+        cache.checked("x", samples, "a cache")
 
 
 def made(measured: list[Measured], off: list[float], warm: list[float]) -> cache.Savings:
@@ -79,6 +79,20 @@ def test_the_command_writes_both(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (tmp_path / "cache_savings.svg").exists()
 
 
-def test_the_cache_of_answers_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "scenario", "short-question", "--cache", "response"]) == 2
-    assert "no cache of whole answers yet; use off or prefix" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["multi-turn-chat", "eight-clients"])
+def test_an_answer_given_again_saves_all_its_tokens(name: str) -> None:
+    with flyball.Model.load(flyball.demo_model_path(), prefix_cache_mb=0) as model:
+        found = responses.compare(model, SCENARIOS[name], 2, lambda *_: None)
+    assert len({sample.digest for samples in found.samples.values() for sample in samples}) == 1
+    assert found.saved("off") == found.saved("cold") == found.saved("foreign") == 0
+    assert found.saved("warm") > found.samples["off"][0].generated_tokens
+    assert all(sample.first_token_ms == 0 for sample in found.samples["warm"])
+
+
+def test_the_command_compares_the_cache_of_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "scenario", "short-question", "--cache", "response", "--iter", "1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("# What the cache of answers saves")
+    assert "without this answer" in said
+    assert (tmp_path / "cache_savings.md").read_text() in said

@@ -100,7 +100,7 @@ def test_commands(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "slo.html" in capsys.readouterr().out
     assert "../scenarios-" in (tmp_path / "out" / "slo.html").read_text()
     assert main(["slo", "gate", *words]) == 2
-    assert "undecided: 5 pass, 0 fail, 1 undecided" in capsys.readouterr().out
+    assert "undecided: 5 pass, 0 fail, 2 undecided" in capsys.readouterr().out
     levels.write_text(
         'scenarios = ["short-question"]\n[targets.short-question]\nlatency_p50_ms = 2\nlatency_p95_ms = 5'
     )

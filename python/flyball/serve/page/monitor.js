@@ -204,7 +204,7 @@ function limits(list) {
     element(
       "tr",
       {},
-      element("th", { scope: "row" }, limitName(limit.name)),
+      element("th", { scope: "row" }, limitName(limit.name), element("p", { class: "hint" }, wordOr(`limit_of_${limit.of}`, ""))),
       element("td", {}, limitValue(limit.name, limit.value)),
       element("td", {}, limitValue(limit.name, limit.limit)),
       element("td", {}, badge(stateOf(limit))),

@@ -93,12 +93,18 @@ def test_ratings_and_corrections_reach_the_server(open_page: Open, server: Doubl
     corrected = page.locator("article.assistant").last
     expect(corrected).to_contain_text("Corrected by you")
     expect(corrected.locator(".text")).to_have_text("Better words")
-    assert server.feedback == [
+    said = [{name: each[name] for name in ("id", "rating", "correction")} for each in server.feedback]
+    assert said == [
         {"id": "r1", "rating": "good", "correction": None},
         {"id": "r1", "rating": "bad", "correction": None},
         {"id": "r1", "rating": None, "correction": None},
         {"id": "r1", "rating": None, "correction": "Better words"},
     ]
+    assert (
+        server.feedback[-1] | {"messages": [{"role": "user", "content": "hello"}], "source": "page"}
+        == (server.feedback[-1])
+    )
+    assert server.feedback[-1]["answer"] == "Answer to: hello"
     ask(page, "go on")
     assert [m["content"] for m in server.asked[-1]["messages"]] == ["hello", "Better words", "go on"]
 

@@ -30,6 +30,8 @@ def test_the_monitor_shows_live_figures(open_page: Open, server: Double) -> None
     assert rows.nth(0).locator("td").all_inner_texts()[:2] == ["611 ms", "3,000 ms"]
     assert rows.nth(1).locator("td").all_inner_texts()[:2] == ["62.5%", "90%"]
     assert rows.nth(2).locator("td").all_inner_texts()[:2] == ["–", "60 s"]
+    whose = [row.locator("th").inner_text().split("\n")[-1] for row in rows.all()]
+    assert whose[:2] == ["the pilot’s limit of a turn", "this server’s own"]
     shapes = rows.locator("svg > *").evaluate_all("nodes => nodes.map(node => node.outerHTML)")
     assert shapes[0] == shapes[2] != shapes[1], "the state has to be told without color"
     server.status["tokens_per_second"]["decode"] = 55.5
