@@ -39,6 +39,47 @@ namespace flyball::journal {
   REASON(JOURNAL, HEAD_MISSING, "head_missing",                                                                       \
          "the journal goes on without the head that it had: lines cut off before this one would not be seen")         \
   REASON(AUDIT, SIGNED, "sign", "a receipt was signed; data has its id, the key and the hash of the statement")       \
+  REASON(AUDIT, CACHE_MISMATCH, "verify",                                                                             \
+         "an answer that was given again was computed otherwise: it is given no more; data has its receipt's id")     \
+  REASON(ADAPTER, ADDED, "adapter", "an adapter was checked against its model and is in the registry")                \
+  REASON(ADAPTER, PROMOTABLE, "gate",                                                                                 \
+         "better where answers were held out, others are as they were, and no safety prompt fails")                   \
+  REASON(ADAPTER, NO_EFFECT, "gate",                                                                                  \
+         "the adapter changes no logits, or none that its parent does not change likewise")                           \
+  REASON(ADAPTER, INEXACT, "gate", "with the scale 0 the logits are not those without an adapter")                    \
+  REASON(ADAPTER, WORSE, "gate", "where answers were held out it is worse, beyond chance")                            \
+  REASON(ADAPTER, FORGETS, "gate", "a larger share of the answers that shall stay has changed than allowed")          \
+  REASON(ADAPTER, UNSAFE, "gate", "a safety prompt gets an answer that it must not get")                              \
+  REASON(ADAPTER, UNDECIDED, "gate", "too few answers to judge the adapter")                                          \
+  REASON(ADAPTER, PROMOTED, "promote", "an adapter that passed its gate is active: it answers from now on")           \
+  REASON(ADAPTER, FORCED, "promote", "a person made an adapter answer without a passed gate")                         \
+  REASON(ADAPTER, CANARY_BEGUN, "promote",                                                                            \
+         "an adapter answers a share of the requests, and is compared with the others")                               \
+  REASON(ADAPTER, CANARY_PASSED, "promote", "the canary's answers are not worse than the others: it is active")       \
+  REASON(ADAPTER, CANARY_WORSE, "rollback",                                                                           \
+         "the canary's answers are worse than the others, beyond chance: it is rolled back")                          \
+  REASON(ADAPTER, ROLLED_BACK, "rollback",                                                                            \
+         "a person rolled an adapter back: the one before it answers, or the model alone")                            \
+  REASON(ADAPTER, RETIRED, "retire", "a person retired an adapter")                                                   \
+  REASON(ADAPTER, IN_USE, "adapter",                                                                                  \
+         "a server answers a project's requests with this adapter, or with none, from now on")                        \
+  REASON(ADAPTER, UNUSABLE, "adapter", "an adapter in use cannot be loaded: the model answers without it")            \
+  REASON(ROUTE, REGISTRY_LOADED, "route_registry",                                                                    \
+         "the registry of routes was read; data has its digest, its intents and their floors")                        \
+  REASON(ROUTE, REGISTRY_REFUSED, "route_registry",                                                                   \
+         "the registry of routes was changed and cannot be used: the one before goes on")                             \
+  REASON(ROUTE, INTENT, "route", "a request went to a model of the intent that its text has")                         \
+  REASON(ROUTE, BELOW_FLOOR, "route", "the text's intent is less likely than its floor: the fallback answers")        \
+  REASON(ROUTE, NO_TEXT, "route", "a request had no text that could tell its intent: the fallback answers")           \
+  REASON(ROUTE, MODELS_OUT, "route", "no model of the intent could answer: its fallback does")                        \
+  REASON(ROUTE, NOTHING_LEFT, "route",                                                                                \
+         "neither the intent's models nor its fallbacks could answer: the request is refused")                        \
+  REASON(ROUTE, REPEATED, "route", "a request came again, and went where it went before")                             \
+  REASON(ROUTE, MODEL_OPENED, "route_health", "a model failed repeatedly: it is asked nothing for a while")           \
+  REASON(ROUTE, MODEL_TRIED, "route_health", "one request tries whether a model that failed answers again")           \
+  REASON(ROUTE, MODEL_CLOSED, "route_health", "a model that failed answers again")                                    \
+  REASON(MEMORY, RECALLED, "recall", "what is remembered was put into a prompt; data has ids and the answer's id")    \
+  REASON(MEMORY, FORGOTTEN, "forget", "what was remembered was deleted; data has the number and hash of the record")  \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "the cost of a token on this machine is known")                            \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token costs less than the baseline")                              \
   REASON(AUTOTUNE, TIGHTEN, "tighten", "an answer cost more than the high mark: later answers get one step less")     \

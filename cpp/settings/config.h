@@ -52,14 +52,26 @@ namespace flyball::settings {
   TEXT("serve.store", "", "database of requests, receipts and feedback: a path, postgresql://..., or none")           \
   INTEGER("serve.receipt_hours", "24", 0, 876000, "hours that receipts are kept; they have prompts and answers")      \
   CHOICE("serve.keep_text", "off", "off on", "store the texts of prompts and answers with the requests")              \
+  CHOICE("serve.memory", "off", "off on", "chats get what is remembered of their user, unless they say otherwise")    \
+  TEXT("serve.routes", "", "path of the registry of routes, routes.toml; empty: requests name their models")          \
   TEXT("serve.name", "", "name of the server in what it signs; empty: the machine's")                                 \
   INTEGER("serve.parallel", "64", 1, 4096, "answers that are computed at once; other requests wait")                  \
   INTEGER("serve.waiting", "256", 0, 1048576, "requests that may wait; more are told to come again")                  \
   INTEGER("serve.waiting_tokens", "1048576", 1, 1099511627776u, "tokens that the waiting requests may have together") \
   INTEGER("serve.cache_mb", "4096", 1, 1048576, "MiB of keys and values that running answers may have")               \
+  CHOICE("serve.adapters", "active", "off active", "answer with the adapter that is active in the registry")          \
+  CHOICE("serve.canary", "rollback", "off rollback promote", "what a canary's outcomes may do by themselves")         \
+  TEXT("serve.response_cache", "off", "answers that are given again: off, store (in serve.store), or redis://HOST")   \
+  INTEGER("serve.response_cache_hours", "24", 1, 720, "hours that such answers are kept")                             \
+  INTEGER("serve.response_cache_mb", "256", 1, 1048576, "MiB of them that a project may have in the store")           \
+  REAL("serve.response_cache_verify", "0.01", 0, 1, "share of those given again that are computed once more")         \
   INTEGER("serve.body_kb", "32768", 1, 1048576, "KiB of a request's body, at most")                                   \
   INTEGER("serve.drain_seconds", "30", 0, 86400, "time that running answers have when the server ends")               \
-  INTEGER("serve.stall_seconds", "60", 1, 86400, "a step that takes longer makes the server count as stalled")
+  INTEGER("serve.stall_seconds", "60", 1, 86400, "a step that takes longer makes the server count as stalled")        \
+  CHOICE("memory.learn", "off", "off on", "remember what users state of themselves, found by rules")                  \
+  INTEGER("memory.tokens", "512", 16, 65536, "tokens of what is remembered in a prompt, at most")                     \
+  INTEGER("memory.examples", "0", 0, 16, "approved corrections that a prompt shows as earlier turns; 0: none")        \
+  TEXT("memory.embedding", "", "path of an embedding model that compares documents; empty: by words alone")
 
 // Names of version 0.1; readers accept them until version 0.3.
 // KEY(old, new)  WORD(key, old, new): a choice of a key

@@ -12,7 +12,12 @@ except ImportError:
         "flyball.store", "needs the packages sqlalchemy and alembic: pip install 'flyball[serve]'"
     ) from None
 
+from .adapters import AdapterEvent, StoredAdapter
 from .batches import Batch, Counts, NewItem
+from .cached_answers import CachedGroup
+from .corrections import RouteCorrection
+from .deletions import Deletion
+from .examples import Conflict, Example
 from .feedback import Feedback
 from .histogram import Histogram
 from .items import MOST_TRIES, Item
@@ -21,13 +26,19 @@ from .performance import Performance
 from .receipts import Receipt
 from .requests import Facts, Request
 from .store import Authenticated, Project, Store
+from .tasks import TaskPerformance
 from .uploads import File
 
 __all__ = [
     "MOST_TRIES",
+    "AdapterEvent",
     "Authenticated",
     "Batch",
+    "CachedGroup",
+    "Conflict",
     "Counts",
+    "Deletion",
+    "Example",
     "Facts",
     "Feedback",
     "File",
@@ -40,5 +51,8 @@ __all__ = [
     "Project",
     "Receipt",
     "Request",
+    "RouteCorrection",
     "Store",
+    "StoredAdapter",
+    "TaskPerformance",
 ]

@@ -108,6 +108,16 @@ class Database:
             finally:
                 del self._joined.connection
 
+    def checkpoint(self) -> bool:
+        """Move SQLite's write-ahead log into the file, and empty it. False: a reader needs it for longer than we wait.
+
+        Until then the log may have what was deleted.
+        """
+        with self._turn(), translated(self.where), self.engine.connect() as connection:
+            raw = connection.connection.cursor()  # which begins no transaction: in one it would be refused
+            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._writer is None:
@@ -161,6 +171,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, schema changes among them
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")  # a power cut loses no committed row either
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

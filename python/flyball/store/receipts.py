@@ -48,6 +48,13 @@ class Receipts:
             raise InvalidArgument("id", f"{id} already has another receipt; receipts are never changed")
         return stored
 
+    def keep(self, id: str, until: int) -> bool:
+        """Have it kept at least until then (milliseconds since 1970); False: there is none, or it is kept as long."""
+        lapses = receipts.c.expires < checks.integer("until", until)
+        with self._scope.database.writing() as connection:
+            changed = self._scope.update(receipts, receipts.c.id == id, lapses).values(expires=until)
+            return connection.execute(changed).rowcount == 1
+
     def get(self, id: str) -> Receipt | None:
         """The receipt of this id, also one that expired and is not purged yet."""
         with self._scope.database.reading() as connection:

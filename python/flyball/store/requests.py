@@ -17,10 +17,13 @@ OPEN = ("waiting", "running")
 _HOLDING = (*OPEN, "done")  # of an idempotency key
 _MOST_ERROR = 10_000
 _TEXTS = ("prompt", "answer")
+_MOST_COMPARED = 50_000
 
 
 class Facts(TypedDict, total=False):
-    """What becomes known of a request while it runs. Times are milliseconds since 1970, `seed` is below 2**64."""
+    """What becomes known of a request while it runs. Times are milliseconds since 1970, `seed` is below 2**64;
+    `cached_from`: id of the request whose answer was given again; `arm`: the side of a comparison that it was on,
+    canary or control."""
 
     fingerprint: str | None
     stop_reason: str | None
@@ -34,6 +37,11 @@ class Facts(TypedDict, total=False):
     seed: int | None
     prompt: str | None
     answer: str | None
+    cached_from: str | None
+    task: str | None
+    adapter: str | None
+    arm: str | None
+    decode_cycles: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,11 @@ class Request:
     seed: int | None = None
     prompt: str | None = None
     answer: str | None = None
+    cached_from: str | None = None
+    task: str | None = None
+    adapter: str | None = None
+    arm: str | None = None
+    decode_cycles: int | None = None
     created: int = 0
     started: int | None = None
     finished: int | None = None
@@ -133,6 +146,17 @@ class Requests:
         rows = self._scope.pages(requests, *where, key=("created", "id"), newest_first=newest_first)
         return (record(Request, row) for row in rows)
 
+    def compared(self, start: int) -> list[Request]:
+        """Requests on a side of a comparison that were begun at `start` or later and have ended, in the order of their
+        ends; without their texts."""
+        checks.integer("start", start)
+        where = (requests.c.arm.is_not(None), requests.c.created >= start, requests.c.state.in_(("done", "failed")))
+        columns = [column for column in requests.c if column.name not in _TEXTS]
+        chosen = self._scope.select(requests, *where).with_only_columns(*columns).order_by(requests.c.finished)
+        with self._scope.database.reading() as connection:
+            rows = connection.execute(chosen.limit(_MOST_COMPARED)).mappings().all()
+        return [record(Request, dict(row) | dict.fromkeys(_TEXTS)) for row in rows]
+
     def counts(self) -> dict[str, int]:
         """How many requests are in each state."""
         with self._scope.database.reading() as connection:
@@ -172,7 +196,7 @@ class Requests:
                 checked[name] = checks.user_text(name, value) if self._scope.keep_text else None
             elif name == "seed":
                 checked[name] = checks.integer(name, value, most=(1 << 64) - 1)
-            elif name.startswith("n_") or name == "first_token":
+            elif name.startswith("n_") or name in ("first_token", "decode_cycles"):
                 checked[name] = checks.integer(name, value)
             elif name in Facts.__annotations__:
                 checked[name] = checks.text(name, value, _MOST_ERROR)

@@ -31,6 +31,10 @@ BATCH_STATES = (  # OpenAI's names
     "cancelling",
     "cancelled",
 )
+RATINGS = ("good", "bad")
+SOURCES = ("chat", "repl", "page", "api", "python", "guardian", "task")
+EXAMPLE_STATES = ("proposed", "approved", "rejected", "held_out")
+KINDS = ("correction", "good", "bad", "synthetic", "replay")
 ITEM_STATES = ("pending", "claimed", "completed", "failed", "expired", "cancelled")
 
 
@@ -133,6 +137,11 @@ requests = Table(
     Column("idempotency_key", Name),
     Column("prompt", UserText),
     Column("answer", UserText),
+    _text("cached_from"),  # the id of the request whose answer was given again
+    _text("task"),  # that it was routed as
+    _text("adapter"),
+    _text("arm"),  # of a comparison: canary or control
+    _integer("decode_cycles"),
 )
 Index("ix_requests_created", requests.c.project_id, requests.c.created, requests.c.id)
 Index("ix_requests_open", requests.c.project_id, requests.c.instance, sqlite_where=sa.text("finished IS NULL"),
@@ -141,6 +150,8 @@ Index("ix_requests_open", requests.c.project_id, requests.c.instance, sqlite_whe
 IDEMPOTENCY_HOLDS = sa.text("idempotency_key IS NOT NULL AND state IN ('waiting', 'running', 'done')")
 Index("ix_requests_idempotency", requests.c.project_id, requests.c.idempotency_key, unique=True,
       sqlite_where=IDEMPOTENCY_HOLDS, postgresql_where=IDEMPOTENCY_HOLDS)  # fmt: skip
+Index("ix_requests_arm", requests.c.project_id, requests.c.created, sqlite_where=sa.text("arm IS NOT NULL"),
+      postgresql_where=sa.text("arm IS NOT NULL"))  # fmt: skip
 
 receipts = Table(
     "receipts",
@@ -155,16 +166,60 @@ receipts = Table(
 Index("ix_receipts_created", receipts.c.project_id, receipts.c.created, receipts.c.id)
 Index("ix_receipts_expires", receipts.c.project_id, receipts.c.expires)
 
-feedback = Table(
+feedback = Table(  # one row of each voter on each answer
     "feedback",
     metadata,
     _project(),
-    _id("request_id"),
+    _id("answer_id"),
+    _id("voter"),
+    Column("request_id", Name),
+    _text("source", null=False),
     _text("rating"),
+    Column("score", sa.Integer),
     Column("correction", UserText),
+    Column("reason", UserText),
+    Column("family", UserText),
+    Column("model", UserText),
+    _text("fingerprint"),
+    _text("adapter"),
+    Column("question", UserText),
+    Column("answer", UserText),
     _integer("created", null=False),
 )
-Index("ix_feedback_created", feedback.c.project_id, feedback.c.created, feedback.c.request_id)
+Index("ix_feedback_created", feedback.c.project_id, feedback.c.created, feedback.c.answer_id, feedback.c.voter)
+Index("ix_feedback_request", feedback.c.project_id, feedback.c.request_id)
+Index("ix_feedback_voter", feedback.c.project_id, feedback.c.voter, feedback.c.created)
+
+examples = Table(  # what may become training data
+    "examples",
+    metadata,
+    _project(),
+    _id(),
+    _text("state", null=False),
+    Column("version", sa.Integer, nullable=False),
+    _text("kind", null=False),
+    Column("question", UserText, nullable=False),
+    _text("question_key", null=False),
+    Column("answer", UserText, nullable=False),
+    Column("rejected", UserText),
+    Column("reason", UserText),
+    Column("family", UserText),
+    _text("source", null=False),
+    _text("voter", null=False),
+    _text("answer_id"),
+    Column("model", UserText),
+    _text("fingerprint"),
+    _text("adapter"),
+    Column("origin", UserText),
+    _integer("created", null=False),
+    _integer("changed", null=False),
+    _text("changed_by", null=False),
+    _integer("held_out"),  # when it was, if ever
+)
+Index("ix_examples_created", examples.c.project_id, examples.c.created, examples.c.id)
+Index("ix_examples_state", examples.c.project_id, examples.c.state, examples.c.created, examples.c.id)
+Index("ix_examples_question", examples.c.project_id, examples.c.question_key)
+Index("ix_examples_answer", examples.c.project_id, examples.c.answer_id, examples.c.voter)
 
 performance = Table(
     "performance",
@@ -253,3 +308,166 @@ batch_items = Table(
     UniqueConstraint("project_id", "batch_id", "custom_id", name="uq_batch_items_custom_id"),
 )
 Index("ix_batch_items_state", batch_items.c.project_id, batch_items.c.batch_id, batch_items.c.state, batch_items.c.line)
+
+cached_answers = Table(  # `id`: the key of the question
+    "cached_answers",
+    metadata,
+    _project(),
+    _id(),
+    _text("fingerprint", null=False),
+    _text("adapter", null=False),
+    _integer("n_bytes", null=False),
+    _integer("created", null=False),
+    _integer("used", null=False),
+    _integer("expires", null=False),
+    Column("content", LargeBinary, nullable=False),
+)
+Index("ix_cached_answers_expires", cached_answers.c.project_id, cached_answers.c.expires)
+# With all that the search for the least recently used needs, so that it reads no content.
+Index("ix_cached_answers_used", cached_answers.c.project_id, cached_answers.c.used, cached_answers.c.id,
+      cached_answers.c.n_bytes)  # fmt: skip
+
+model_performance_metrics = Table(
+    "model_performance_metrics",
+    metadata,
+    _project(),
+    Column("day", sa.Date, primary_key=True),
+    _id("task"),
+    _id("model"),
+    _id("fingerprint"),
+    _id("adapter"),
+    _integer("n_answers", null=False),
+    _integer("n_ok", null=False),
+    _integer("n_judged", null=False),
+    _integer("n_good", null=False),
+    _integer("n_prompt_tokens", null=False),
+    _integer("n_generated_tokens", null=False),
+    _integer("cycles", null=False),
+    _integer("ms", null=False),
+)
+
+route_corrections = Table(  # `id`: SHA-256 of the text
+    "route_corrections",
+    metadata,
+    _project(),
+    _id(),
+    Column("text", UserText, nullable=False),
+    _text("intent", null=False),
+    _integer("created", null=False),
+)
+Index(
+    "ix_route_corrections_created", route_corrections.c.project_id, route_corrections.c.created, route_corrections.c.id
+)
+
+adapters = Table(
+    "adapters",
+    metadata,
+    _project(),
+    _id("digest"),
+    Column("name", Name, nullable=False),
+    _text("fingerprint", null=False),  # of the model
+    _text("parent"),
+    _text("state", null=False),
+    Column("share", sa.Integer),  # of a canary: percent of the requests
+    _text("manifest", null=False),
+    _text("path", null=False),
+    _integer("created", null=False),
+    _integer("changed", null=False),
+    UniqueConstraint("project_id", "name", name="uq_adapters_name"),
+)
+for _state in ("active", "canary"):  # at most one of each for a model
+    Index(f"ix_adapters_{_state}", adapters.c.project_id, adapters.c.fingerprint, unique=True,
+          sqlite_where=sa.text(f"state = '{_state}'"), postgresql_where=sa.text(f"state = '{_state}'"))  # fmt: skip
+
+adapter_events = Table(
+    "adapter_events",
+    metadata,
+    _project(),
+    Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    _text("digest", null=False),
+    _text("event", null=False),
+    _text("reason_id", null=False),
+    _text("evidence", null=False),
+    _text("who", null=False),
+    _integer("created", null=False),
+    sa.ForeignKeyConstraint(["project_id", "digest"], ["adapters.project_id", "adapters.digest"]),
+)
+Index("ix_adapter_events_digest", adapter_events.c.project_id, adapter_events.c.digest, adapter_events.c.sequence)
+
+memory_items = Table(
+    "memory_items",
+    metadata,
+    _project(),
+    _id(),
+    Column("owner", Name, nullable=False),
+    _text("kind", null=False),
+    _text("slot"),
+    Column("name", UserText),
+    _text("source", null=False),
+    _integer("n_characters", null=False),
+    _text("salt", null=False),
+    _text("hash", null=False),
+    _integer("created", null=False),
+    _integer("replaced"),
+)
+Index(
+    "ix_memory_items_created",
+    memory_items.c.project_id,
+    memory_items.c.owner,
+    memory_items.c.created,
+    memory_items.c.id,
+)
+
+memory_chunks = Table(  # the revision makes an index of trigrams for it, as each database has them
+    "memory_chunks",
+    metadata,
+    _project(),
+    _id("item_id"),
+    Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    Column("owner", Name, nullable=False),
+    _integer("start", null=False),
+    Column("text", UserText, nullable=False),
+    _text("folded", null=False),
+    Column("index_row", sa.BigInteger, unique=True),
+    sa.ForeignKeyConstraint(
+        ["project_id", "item_id"], ["memory_items.project_id", "memory_items.id"], ondelete="CASCADE"
+    ),
+)
+Index("ix_memory_chunks_owner", memory_chunks.c.project_id, memory_chunks.c.owner)
+
+memory_vectors = Table(
+    "memory_vectors",
+    metadata,
+    _project(),
+    _id("item_id"),
+    Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _id("fingerprint"),
+    Column("vector", LargeBinary, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["project_id", "item_id", "number"],
+        ["memory_chunks.project_id", "memory_chunks.item_id", "memory_chunks.number"],
+        ondelete="CASCADE",
+    ),
+)
+
+memory_deletions = Table(
+    "memory_deletions",
+    metadata,
+    _project(),
+    Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    Column("owner", Name, nullable=False),
+    _text("json", null=False),
+    _text("hash", null=False),
+)
+
+memory_counts = Table(
+    "memory_counts",
+    metadata,
+    _project(),
+    Column("day", sa.Date, primary_key=True),
+    _integer("n_prompts", null=False),
+    _integer("n_recalled", null=False),
+    _integer("n_asked_examples", null=False),
+    _integer("n_examples", null=False),
+    _integer("n_repeats", null=False),
+)

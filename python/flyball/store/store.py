@@ -13,11 +13,17 @@ from .. import files as folders
 from ..errors import InvalidArgument, NotFound
 from ..paths import AnyPath
 from . import checks
+from .adapters import Adapters
 from .batches import Batches
+from .cached_answers import CachedAnswers
+from .corrections import RouteCorrections
 from .database import BUSY_SECONDS, Database
+from .deletions import Deletions
+from .examples import Examples
 from .feedback import FeedbackOfUsers
 from .items import Items
 from .keys import Key, Keys, hint, matching
+from .memory import Memories
 from .migrate import migrate
 from .performance import PerformanceOfModels
 from .presence import hold
@@ -25,6 +31,7 @@ from .receipts import Receipts
 from .requests import Requests
 from .schema import api_keys, projects
 from .scope import Scope, now_ms, record
+from .tasks import PerformanceAtTasks
 from .uploads import Files
 
 DEFAULT_PROJECT = "default"
@@ -38,11 +45,18 @@ class Project:
         self.keys = Keys(scope)
         self.requests = Requests(scope)
         self.receipts = Receipts(scope)
-        self.feedback = FeedbackOfUsers(scope)
+        self.examples = Examples(scope)
+        self.feedback = FeedbackOfUsers(scope, self.examples)
         self.performance = PerformanceOfModels(scope)
         self.files = Files(scope)
         self.batches = Batches(scope)
         self.items = Items(scope)
+        self.tasks = PerformanceAtTasks(scope)
+        self.route_corrections = RouteCorrections(scope)
+        self.adapters = Adapters(scope)
+        self.memory = Memories(scope)
+        self.deletions = Deletions(scope)
+        self.cached_answers = CachedAnswers(scope)
 
 
 class Authenticated(NamedTuple):

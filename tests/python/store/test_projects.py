@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from flyball import errors
-from flyball.store import NewItem, Project, Request, Store, schema
+from flyball.store import Example, Feedback, NewItem, Project, Request, Store, StoredAdapter, schema
+from flyball.store import memory as memories
 from tests.python.store.conftest import Clock
 
 ALWAYS = (0, 1 << 62)
@@ -26,7 +27,7 @@ def fill(project: Project) -> dict[str, Any]:
     requests = project.requests
     requests.begin(Request(id="r1", api="native", model="demo", idempotency_key="k"))
     project.receipts.put("r1", f'"{project.name}"')
-    project.feedback.put("r1", "good", project.name)
+    project.feedback.put(vote(project.name))
     project.performance.add(
         "f", n_answers=1, n_prompt_tokens=1, n_generated_tokens=1, prefill_cycles=1, decode_cycles=1,
         first_token_ms=[1],
@@ -37,7 +38,40 @@ def fill(project: Project) -> dict[str, Any]:
     project.batches.set_items(batch.id, [NewItem(1, "c1", "{}"), NewItem(2, "c2", "{}")])
     project.batches.advance(batch.id, "in_progress")
     items = project.items.claim(1, 1)
-    return {"key": key, "file": file, "batch": batch, "item": items[0]}
+    (example,) = project.examples.all()
+    memory, _ = (project.memory.put("local", "document", [(0, project.name, project.name)]) for _ in range(2))
+    project.deletions.forget("local", [memory.id])
+    (memory,) = project.memory.all("local")
+    project.memory.put_vectors("f", [(memory.id, 0, b"\0\0\x80?")])
+    project.memory.count(memories.Counts(1))
+    project.cached_answers.put("a1", b"theirs", fingerprint="f", expires=1 << 50)
+    project.tasks.add("math", "demo", "f", "", ok=True)
+    project.route_corrections.put(project.name, "math")
+    project.adapters.add(adapter(project.name), "ADAPTER_ADDED", {}, "ada")
+    return {"memory": memory} | {"example": example, "key": key, "file": file, "batch": batch, "item": items[0]}
+
+
+def adapter(name: str) -> StoredAdapter:
+    return StoredAdapter(
+        digest="a" * 64, name=name, fingerprint="f", parent=None, state="trained", share=None, manifest="{}", path="/",
+        created=0, changed=0,
+    )  # fmt: skip
+
+
+def vote(text: str | None) -> Feedback:
+    return Feedback(answer_id="d", request_id="r1", correction=text, question='"Who?"')
+
+
+def follow(project: Project) -> None:
+    """What a vote does to examples."""
+    with project.examples._scope.database.writing() as connection:
+        project.examples.follow(connection, ("d", "local"), None)
+
+
+def judge(project: Project) -> None:
+    """What a rating does to the figures of a task."""
+    with project.examples._scope.database.writing() as connection:
+        project.tasks.judged(connection, "r1", None, "good")
 
 
 def rows(store: Store, number: int) -> dict[str, Sequence[Any]]:
@@ -74,9 +108,18 @@ def calls(project: Project, theirs: Mapping[str, Any]) -> dict[str, Callable[[],
         "receipts.get": lambda: p.receipts.get("r1"),
         "receipts.between": lambda: list(p.receipts.between(*ALWAYS)),
         "receipts.purge": lambda: p.receipts.purge(),
-        "feedback.put": lambda: p.feedback.put("r1", None),
-        "feedback.get": lambda: p.feedback.get("r1"),
+        "feedback.put": lambda: p.feedback.put(vote(None)),
+        "feedback.rate": lambda: p.feedback.rate(vote("mine")),
+        "feedback.get": lambda: p.feedback.get("d"),
+        "feedback.of_answer": lambda: p.feedback.of_answer("d"),
+        "feedback.of_request": lambda: p.feedback.of_request("r1"),
         "feedback.between": lambda: list(p.feedback.between(*ALWAYS)),
+        "examples.propose": lambda: p.examples.propose(Example(id="", kind="good", question='"Who?"', answer="I.")),
+        "examples.follow": lambda: follow(p),
+        "examples.get": lambda: p.examples.get(theirs["example"].id),
+        "examples.all": lambda: list(p.examples.all()),
+        "examples.counts": lambda: p.examples.counts(),
+        "examples.change": lambda: p.examples.change(theirs["example"].id, 1, by="me", state="approved"),
         "performance.add": lambda: p.performance.add(
             "f", n_answers=1, n_prompt_tokens=1, n_generated_tokens=1, prefill_cycles=1, decode_cycles=1,
             first_token_ms=[1],
@@ -103,6 +146,43 @@ def calls(project: Project, theirs: Mapping[str, Any]) -> dict[str, Callable[[],
         "items.release": lambda: p.items.release([item]),
         "items.of": lambda: list(p.items.of(batch.id)),
         "items.recover": lambda: p.items.recover(),
+        "memory.put": lambda: p.memory.put("local", "fact", [(0, "x", "x")], slot="name"),
+        "memory.get": lambda: p.memory.get("local", theirs["memory"].id),
+        "memory.all": lambda: list(p.memory.all("local", replaced=True)),
+        "memory.owners": lambda: p.memory.owners(),
+        "memory.pieces": lambda: p.memory.pieces("local", [theirs["memory"].id]),
+        "memory.candidates": lambda: p.memory.candidates("local", ["theirs"]),
+        "memory.put_vectors": lambda: p.memory.put_vectors("f", [(theirs["memory"].id, 0, b"mine")]),
+        "memory.vectors": lambda: p.memory.vectors("local", "f"),
+        "memory.count": lambda: p.memory.count(memories.Counts(1)),
+        "memory.counts": lambda: p.memory.counts(),
+        "deletions.forget": lambda: p.deletions.forget("local", [theirs["memory"].id]),
+        "deletions.all": lambda: p.deletions.all(),
+        "requests.compared": lambda: list(p.requests.compared(0)),
+        "receipts.keep": lambda: p.receipts.keep("r1", 1 << 50),
+        "cached_answers.put": lambda: p.cached_answers.put("a1", b"mine", fingerprint="f", expires=1 << 50),
+        "cached_answers.get": lambda: p.cached_answers.get("a1"),
+        "cached_answers.touch": lambda: p.cached_answers.touch("a1"),
+        "cached_answers.remove": lambda: p.cached_answers.remove("a1"),
+        "cached_answers.purge": lambda: p.cached_answers.purge(),
+        "cached_answers.purge_expired": lambda: p.cached_answers.purge_expired(),
+        "cached_answers.n_bytes": lambda: p.cached_answers.n_bytes(),
+        "cached_answers.trim": lambda: p.cached_answers.trim(0),
+        "cached_answers.groups": lambda: p.cached_answers.groups(),
+        "tasks.add": lambda: p.tasks.add("math", "demo", "f", "", ok=True),
+        "tasks.judged": lambda: judge(p),
+        "tasks.since": lambda: p.tasks.since(DAYS[0]),
+        "route_corrections.put": lambda: p.route_corrections.put("mine", "math"),
+        "route_corrections.remove": lambda: p.route_corrections.remove("theirs"),
+        "route_corrections.all": lambda: p.route_corrections.all(),
+        "route_corrections.version": lambda: p.route_corrections.version(),
+        "adapters.add": lambda: p.adapters.add(adapter("mine"), "ADAPTER_ADDED", {}, "ada"),
+        "adapters.get": lambda: p.adapters.get("theirs"),
+        "adapters.all": lambda: p.adapters.all(),
+        "adapters.in_use": lambda: p.adapters.in_use(),
+        "adapters.move": lambda: p.adapters.move("a" * 64, "retired", "ADAPTER_RETIRED", {}, "ada"),
+        "adapters.note": lambda: p.adapters.note("a" * 64, "gate", "ADAPTER_UNDECIDED", {}, "ada"),
+        "adapters.events": lambda: list(p.adapters.events()),
     }  # fmt: skip
 
 
@@ -170,11 +250,11 @@ def test_equal_ids_in_two_projects_are_two_things(store: Store) -> None:
     fill(a)
     fill(b)
     a.requests.finish("r1", "failed", error="x")
-    a.feedback.put("r1", None)
+    a.feedback.put(vote(None))
     unchanged = b.requests.get("r1")
     assert unchanged
     assert unchanged.state == "waiting"
-    receipt, feedback = b.receipts.get("r1"), b.feedback.get("r1")
+    receipt, feedback = b.receipts.get("r1"), b.feedback.get("d")
     assert receipt
     assert feedback
     assert (receipt.json, feedback.correction) == ('"b"', "b")
@@ -194,7 +274,11 @@ def test_a_key_opens_its_own_project(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["keys", "requests", "receipts", "feedback", "performance", "uploads", "batches", "items"]
+    "part",
+    [
+        *("keys", "requests", "receipts", "feedback", "examples", "performance", "uploads", "batches", "items"),
+        *("tasks", "corrections", "cached_answers"),
+    ],
 )
 def test_statements_are_built_by_the_scope_alone(part: str) -> None:
     module = __import__(f"flyball.store.{part}", fromlist=[part])
@@ -212,6 +296,8 @@ def test_hostile_ids_are_unknown_ids(project: Project) -> None:
         assert not project.requests.finish(id, "done")
         assert project.receipts.get(id) is None
         assert project.feedback.get(id) is None
+        assert project.feedback.of_request(id) == []
+        assert project.examples.get(id) is None
         assert project.files.get(id) is None
         assert not project.files.delete(id)
         assert project.batches.get(id) is None
@@ -220,7 +306,8 @@ def test_hostile_ids_are_unknown_ids(project: Project) -> None:
         acts: list[Callable[[], object]] = [
             partial(project.keys.revoke, id),
             partial(project.files.content, id),
-            partial(project.feedback.put, id, "good"),
+            partial(project.feedback.rate, Feedback(answer_id="", request_id=id, rating="good")),
+            partial(project.examples.change, id, 1, by="me"),
             partial(project.batches.advance, id, "failed"),
         ]
         for act in acts:

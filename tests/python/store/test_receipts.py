@@ -1,11 +1,11 @@
-"""Receipts and feedback."""
+"""Receipts."""
 
 from __future__ import annotations
 
 import pytest
 
-from flyball.errors import InvalidArgument, NotFound
-from flyball.store import Project, Receipt, Request
+from flyball.errors import InvalidArgument
+from flyball.store import Project, Receipt
 from tests.python.store.conftest import Clock
 
 
@@ -52,35 +52,3 @@ def test_receipts_in_time_order_until_they_expire(
     clock.now = start + 1000
     assert project.receipts.purge() == 2
     assert ids(0, start + 9) == ["r1"]  # this one is kept
-
-
-def test_feedback_of_a_request(project: Project, clock: Clock) -> None:
-    for id in ("r1", "r2"):
-        project.requests.begin(Request(id=id, api="native", model="demo"))
-    first = project.feedback.put("r1", "good")
-    clock.now += 1
-    second = project.feedback.put("r2", None, "better \0 \udc00")
-    assert project.feedback.get("r1") == first
-    assert list(project.feedback.between(0, clock.now + 1)) == [first, second]
-    clock.now += 1
-    changed = project.feedback.put("r1", "bad", "no")
-    assert list(project.feedback.between(0, clock.now + 1)) == [second, changed]
-    project.feedback.put("r2", None, None)
-    assert list(project.feedback.between(0, clock.now + 1)) == [changed]
-
-
-def test_feedback_outlives_its_request(project: Project, clock: Clock) -> None:
-    project.requests.begin(Request(id="r1", api="native", model="demo"))
-    project.requests.finish("r1", "done")
-    given = project.feedback.put("r1", "good")
-    assert project.requests.purge(clock.now + 1) == 1
-    assert project.feedback.get("r1") == given
-
-
-def test_bad_feedback_is_refused(project: Project) -> None:
-    project.requests.begin(Request(id="r1", api="native", model="demo"))
-    with pytest.raises(NotFound, match="unknown: no request"):
-        project.feedback.put("unknown", "good")
-    with pytest.raises(InvalidArgument, match="rating: is 'great', must be one of good, bad"):
-        project.feedback.put("r1", "great")
-    assert project.feedback.get("r1") is None

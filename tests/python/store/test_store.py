@@ -23,10 +23,10 @@ from flyball.store import Request, Store, migrate, schema
 from flyball.store.database import Database, parsed_url
 from tests.python.store.conftest import OpenStore, Postgres
 
-SECOND = """
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "next", "{newest}"
 def upgrade() -> None:
     op.add_column("requests", sa.Column("later", sa.Text()))
     op.execute("UPDATE requests SET later = 'was ' || state")
@@ -101,9 +101,14 @@ def test_urls_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert database.where == "postgresql+psycopg://me:***@host/name"
 
 
+def _is_in_the_schema(name: str | None, kind: str, _: object) -> bool:
+    """Indexes of texts are each database's own way, which the schema has no words for."""
+    return kind not in ("table", "index") or not (name or "").startswith("memory_index")
+
+
 def test_the_revisions_make_the_schema(open_store: OpenStore) -> None:
     with open_store()._database.reading() as connection:
-        options = {"version_table": "flyball_version"}
+        options = {"version_table": "flyball_version", "include_name": _is_in_the_schema}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata) == []
 
 
@@ -118,7 +123,8 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
     def add(more: str = "") -> None:
         folder = tmp_path / "migrations"
         shutil.copytree(migrate.FOLDER, folder, dirs_exist_ok=True)
-        (folder / "versions" / "r0002_second.py").write_text(SECOND.format(more=more))
+        newest = max(path.name[1:5] for path in folder.glob("versions/r*.py"))
+        (folder / "versions" / "r9999_next.py").write_text(NEXT.format(newest=newest, more=more))
         monkeypatch.setattr(migrate, "FOLDER", folder)
 
     return add
@@ -136,7 +142,7 @@ def test_an_earlier_revision_is_brought_up_with_its_rows(
         assert connection.exec_driver_sql("SELECT id, later FROM requests").all() == [("r1", "was done")]
     monkeypatch.setattr(migrate, "FOLDER", this)
     with pytest.raises(
-        errors.Unsupported, match="is of a newer Flyball: its schema is 0002, this one knows 0001; inst"
+        errors.Unsupported, match=r"is of a newer Flyball: its schema is next, this one knows \d{4}; inst"
     ):
         open_store(instance="two")
 

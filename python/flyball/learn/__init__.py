@@ -1,0 +1,1 @@
+"""Learning from use: examples, adapters, and what decides whether an adapter answers."""

@@ -1,0 +1,1 @@
+"""Routing: which of the served models, and which of their adapters, answers a request."""
