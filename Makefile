@@ -13,7 +13,7 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve reliability test test-long clients cpp-test cpp-tests-binary clang sanitize fuzz fuzz-http tidy coverage \
+.PHONY: help run serve evidence reliability test test-long clients cpp-test cpp-tests-binary clang sanitize fuzz fuzz-http tidy coverage \
   check lint lint-workflows types layering format efi image image-matrix \
   bench bench-peers bench-exactness parity wheel api picture reasons models clean \
   bench-tools release-tools reliability-tools
@@ -43,6 +43,13 @@ $(PACKAGE): $(TOOLS) $(NATIVE)
 	  --config-settings=cmake.define.FLYBALL_TESTS=ON --config-settings=cmake.define.FLYBALL_WERROR=$(WERROR)
 	@touch $@
 
+# torch for processors: what the package index has is for GPUs and five times as large.
+TORCH := $(VENV)/torch.stamp
+$(TORCH): $(TOOLS)
+	$(VENV)/bin/python -m pip install -q --no-deps --extra-index-url https://download.pytorch.org/whl/cpu --group torch
+	@touch $@
+$(foreach group,test train coverage,$(GROUP)-$(group).stamp): $(TORCH)
+
 # One of pyproject.toml's dependency groups.
 $(GROUP)-%.stamp: $(TOOLS)
 	$(VENV)/bin/python -m pip install -q --group $*
@@ -63,6 +70,9 @@ run: $(PACKAGE) ## build everything and generate from the bundled model
 serve: $(PACKAGE) $(GROUP)-serve.stamp ## serve a model over HTTP, and a page to chat; ARGS: models and flags
 	@$(VENV)/bin/flyball serve $(ARGS)
 
+evidence: $(PACKAGE) $(GROUP)-serve.stamp $(GROUP)-reliability.stamp ## ten minutes of evidence of the bundled model on one page; ARGS: a model and flags
+	@$(VENV)/bin/flyball evidence $(ARGS) || test $$? -eq 1  # a verdict; the page says why
+
 reliability: reliability-tools ## whether it still holds: measure, judge, heal (ops/reliability has options)
 	@ops/reliability run --allow-insufficient-data
 
@@ -78,7 +88,7 @@ test: cpp-tests-binary efi $(GROUP)-test.stamp $(CHECKERS) ## set up, build, and
 	@$(VENV)/bin/python -m pytest -n $(JOBS)
 
 SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500 \
-  FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000 FLYBALL_SOAK_MINUTES=1
+  FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000 FLYBALL_ROUTE_REGISTRIES=10000 FLYBALL_SOAK_MINUTES=1
 
 test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, exits, power cuts (hours); GENERATED=DIR: models of llama.cpp's generator
 	$(VENV)/bin/python -m tests.python.engine.exactness_matrix

@@ -27,7 +27,7 @@ def test_groups_are_the_extras(name: str) -> None:
     assert GROUPS[name] == PROJECT["project"]["optional-dependencies"][name]
 
 
-@pytest.mark.parametrize("name", ["serve", "postgres", "otel"])
+@pytest.mark.parametrize("name", ["serve", "postgres", "redis", "otel"])
 def test_groups_of_the_server_are_its_extras(name: str) -> None:
     assert GROUPS[name] == PROJECT["project"]["optional-dependencies"][name]
 

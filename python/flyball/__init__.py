@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .governor.policy import Policy, PolicyState
     from .journal.events import Event, Reason
     from .journal.journal import Journal
+    from .learn.giving import feedback
     from .templates.template import ChatTemplate
 
 _LATE = {
@@ -74,6 +75,7 @@ _LATE = {
     "Policy": "governor.policy",
     "PolicyState": "governor.policy",
     "Reason": "journal.events",
+    "feedback": "learn.giving",
 }
 
 
@@ -139,6 +141,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "demo_model_path",
+    "feedback",
     "isas",
     "verify",
 ]

@@ -52,17 +52,19 @@ CPP_MEANING = {  # for the picture
 
 # Packages and modules of flyball, by the name under it. A package of PYTHON_ORDERED keeps an order inside as well.
 PYTHON_ROWS = (
-    ("_cached", "_counts", "errors"),
+    ("_cached", "_counts", "errors", "folding"),
     ("_core", "paths", "pickling"),
     ("answers", "templates", "files", "config", "constraints"),
     ("engine", "journal"),
     ("governor", "evidence", "store", "audit", "hub"),
-    ("image", "bench"),
+    ("image", "bench", "response_cache"),
     ("reliability", "scorecard"),
-    ("slo",),
+    ("learn", "memory", "slo"),
     ("__init__", "policy", "replay"),  # the package's face
+    ("route", "train"),
     ("load", "serve"),
     ("pilot",),
+    ("round",),
     ("cli",),
     ("__main__",),
 )

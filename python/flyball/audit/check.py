@@ -18,10 +18,12 @@ from .primitives import is_time
 from .statements import ID, Signed, check_seal, verify
 
 if TYPE_CHECKING:
+    from ..engine.adapter import Adapter
     from ..engine.model import Model
 
 _MANIFEST_MEMBERS = {"from", "to", "prompts", "missing", "journal", "members"}
 Progress = Callable[[str, int, int], None]
+FindAdapter = Callable[[str], "AnyPath | None"]  # by its digest
 
 
 @dataclass
@@ -49,10 +51,12 @@ def verify_bundle(
     witnesses: Iterable[VerifierKey] = (),
     model: Model | None = None,
     progress: Progress | None = None,
+    find_adapter: FindAdapter = lambda digest: None,
 ) -> Verdict:
     """Check a bundle. `keys`: the server's, from elsewhere; without them the bundle's own are used, which is a doubt.
 
-    `model`: repeats the answers of receipts that have their prompts. Raises only if the file cannot be read.
+    `model`: repeats the answers of receipts that have their prompts; `find_adapter`: the file of an adapter that one
+    was made with. Raises only if the file cannot be read.
     """
     name = expanded(path)
     raw = files.read(name, archive.MOST_BYTES)  # what is too large is no fault of it
@@ -65,7 +69,7 @@ def verify_bundle(
     except (VerificationError, FormatError) as error:
         verdict.faults.append(str(error))
     if model is not None and not verdict.faults:
-        check.repeat(model, progress)
+        check.repeat(model, progress, find_adapter)
     return verdict
 
 
@@ -185,7 +189,7 @@ class _Check:
         for id in sorted(missing & self._signed.keys() | missing - part.signed.keys()):
             self._fault(MANIFEST, f"says that receipt {id!a} is missing, which is not so")
 
-    def repeat(self, model: Model, progress: Progress | None) -> None:
+    def repeat(self, model: Model, progress: Progress | None, find_adapter: FindAdapter) -> None:
         """Repeat the answers with the model."""
         from ..engine.receipt import Receipt
         from ..engine.verify import report_of
@@ -193,6 +197,7 @@ class _Check:
         if not self._verdict.manifest["prompts"]:
             self._doubt("whether the model gives these answers: the bundle has no prompts")
             return
+        loaded: dict[str, Adapter] = {}
         for i, id in enumerate(sorted(self._signed)):
             if progress is not None:
                 progress("answers", i, len(self._signed))
@@ -201,7 +206,10 @@ class _Check:
                 if receipt.fingerprint != model.fingerprint():
                     self._doubt(f"whether the answer of receipt {id} is right: it is of another model")
                     continue
-                report = report_of(receipt, model)
+                for digest in receipt.adapters:
+                    if digest not in loaded and (file := find_adapter(digest)) is not None:
+                        loaded[digest] = model.load_adapter(file)
+                report = report_of(receipt, model, adapters=[*loaded.values()])
             except Error as error:
                 self._doubt(f"whether the answer of receipt {id} is right: {error}")
                 continue

@@ -114,6 +114,7 @@ def _flags_of_verify(parser: argparse.ArgumentParser) -> None:
         help="key of a witness that must have cosigned; repeatable",
     )
     parser.add_argument("--model", metavar="FILE", help="also repeat the answers with this GGUF file")
+    common.add_adapter_flag(parser)
 
 
 _FLAGS = {
@@ -234,7 +235,9 @@ def verify(args: argparse.Namespace) -> int:
     progress = common.Progress()
     if args.model:
         with Model.load(args.model, progress=progress) as model:
-            verdict = audit.verify_bundle(args.bundle, known, witnesses, model, progress)
+            verdict = audit.verify_bundle(
+                args.bundle, known, witnesses, model, progress, common.adapter_finder(args.adapter)
+            )
     else:
         verdict = audit.verify_bundle(args.bundle, known, witnesses)
     progress.clear()

@@ -33,7 +33,7 @@ def add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--cache",
         choices=("off", "prefix", "response"),
         default="off",
-        help="prefix: compare the prefix cache with none, and write cache_savings.md (default: off)",
+        help="compare a cache of prefixes or of answers with none, and write cache_savings.md (default: off)",
     )
     parser.add_argument("--slo", metavar="FILE", help="service levels (default: slo.toml here, if there is one)")
     parser.add_argument("--out", default=FOLDER, metavar="DIR", help=f"folder of the results (default: {FOLDER})")
@@ -61,7 +61,7 @@ def show(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run one scenario or all of them, and write a file of results."""
-    from ..slo import cache
+    from ..slo import cache, responses
     from ..slo.scenarios import SCENARIOS, named
     from ..slo.targets import load
 
@@ -72,19 +72,21 @@ def run(args: argparse.Namespace) -> int:
             raise InvalidArgument(f"--{name}", f"is {getattr(args, name)}, must be from {least} to {most}")
     wanted = list(SCENARIOS.values()) if args.all else [named(args.name)]
     levels, folder = load(args.slo), Path(args.out).expanduser()
-    cache.check_mode(args.cache)
     path = args.model or demo_model_path()
     progress = common.Progress()
     with Model.load(path, threads=args.threads, prefix_cache_mb=0) as model:
         if args.cache == "off":
             return _measure(args, model, wanted, levels, folder, progress)
-        with Model.load(path, threads=args.threads) as cached:
-            found = [cache.compare(model, cached, scenario, args.iter, progress) for scenario in wanted]
-        cache.write(folder, found, model.info.name)
+        if args.cache == "response":
+            found = [responses.compare(model, scenario, args.iter, progress) for scenario in wanted]
+        else:
+            with Model.load(path, threads=args.threads) as cached:
+                found = [cache.compare(model, cached, scenario, args.iter, progress) for scenario in wanted]
+        cache.write(folder, found, model.info.name, args.cache)
     if args.json:
         common.write_json({"schema_version": 1, "cache": args.cache, "scenarios": [cache.as_dict(o) for o in found]})
     else:
-        common.write(cache.markdown(found, model.info.name))
+        common.write(cache.markdown(found, model.info.name, args.cache))
         common.write(f"\n{folder / cache.FILES[0]}, {folder / cache.FILES[1]}\n")
     return common.SUCCESS
 

@@ -1,4 +1,5 @@
-"""`flyball cache`: packed copies of models, from which they start at once and run where memory cannot hold them."""
+"""`flyball cache`: packed copies of models, from which they start at once and run where memory cannot hold them; and
+answers that servers give again."""
 
 from __future__ import annotations
 
@@ -9,14 +10,14 @@ from collections.abc import Sequence
 from ..engine.model import Model
 from ..engine.packed_copies import PackedCopy, folder, packed_copies, remove
 from ..errors import InvalidArgument
-from . import common
+from . import cache_answers, common
 
 _SHOWN = 12  # digits of a fingerprint
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command and its actions."""
-    parser = commands.add_parser("cache", help="packed copies of models on the disk", description=__doc__)
+    parser = commands.add_parser("cache", help="packed copies of models, and cached answers", description=__doc__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="what is there, the oldest first", parents=[common.JSON])
     listing.set_defaults(run=show)
@@ -30,6 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     removing.add_argument("copies", nargs="*", metavar="COPY", help="the first digits of their fingerprints")
     removing.add_argument("--all", action="store_true", help="every copy")
     removing.set_defaults(run=delete)
+    cache_answers.add(actions)
 
 
 def show(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
@@ -22,7 +22,7 @@ from ..engine.options import GenerateKeywords
 from ..engine.results import Result
 from ..errors import Error, FileError, FormatError, InvalidArgument, NotFound
 from ..files import cache_file, state_folder
-from ..paths import expanded
+from ..paths import AnyPath, expanded
 from .streams import write, write_error, write_json
 from .terminal import harmless, is_terminal
 
@@ -97,10 +97,25 @@ TEMPLATE_VARIABLES = _parent(
     "--template-var", action="append", default=[], metavar="NAME=JSON",
     help="a variable of the chat template, such as enable_thinking=false; may be repeated",
 )  # fmt: skip
-ADAPTERS = _parent(
-    "--adapter", action="append", default=[], metavar="FILE",
-    help="adapter that an answer was made with; may be repeated",
-)  # fmt: skip
+
+
+def add_adapter_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of commands that compute answers again; adapter_finder() reads it."""
+    what = "adapter that an answer was made with; may be repeated (default: from this user's folder of adapters)"
+    parser.add_argument("--adapter", action="append", default=[], metavar="FILE", help=what)
+
+
+def adapter_finder(given: Sequence[str]) -> Callable[[str], AnyPath | None]:
+    """Gives the file of a digest: one of those that were given, or of this user's."""
+    from ..engine.adapter import describe_adapter
+    from ..learn.folders import file_of
+
+    known = {found.fingerprint: path for path in given if (found := describe_adapter(path)) is not None}
+    return lambda digest: known.get(digest) or file_of(digest)
+
+
+ADAPTERS = argparse.ArgumentParser(add_help=False)
+add_adapter_flag(ADAPTERS)
 JSON = _parent("--json", action="store_true", help="print JSON instead of text")
 
 

@@ -146,13 +146,18 @@ async def _serve(
 ) -> None:
     from ..serve import server as serving
     from ..serve.models import Models
+    from ..serve.routing import Routing
 
     models = Models(entries, settings.memory_bytes)
     server = serving.Server(settings, models, records, _state_file("unfinished.jsonl"))
     server.observe.traces = traces
+    if settings.routes:
+        server.routing = Routing(Path(expanded(settings.routes)), models, records, server.adapters)
     for entry in entries:
         if math.isinf(entry.keep_alive):
             await models.get(entry.name)
+    if server.routing is not None:
+        await server.routing.start()
     address = sock.getsockname()
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     await serving.run(server, sock, lambda: _say(server, f"http://{host}:{address[1]}"))
@@ -196,6 +201,11 @@ def _entries(args: argparse.Namespace, settings: Mapping[str, Setting], journal:
                 yield _entry(args, file_name(str(file)), str(file), journal)
     if not known:
         yield _entry(args, file_name(str(demo_model_path())), "", journal, stays=True)
+
+
+def entries_of(args: argparse.Namespace) -> list[Entry]:
+    """The models that a server with these arguments would have; none is loaded."""
+    return list(_entries(args, common.read_settings(args), None))
 
 
 def _named(word: str) -> tuple[list[str], str]:

@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         if args.model is None and model.fingerprint(progress) != receipt.fingerprint:
             name = common.printable(str(receipt["model"]["name"]))
             raise InvalidArgument("--model", f"is needed: the receipt is of {name!r}, not of the bundled model")
-        report = report_of(receipt, model, progress, adapters=args.adapter)
+        find = common.adapter_finder(args.adapter)
+        adapters = [path for digest in receipt.adapters if (path := find(digest)) is not None]
+        report = report_of(receipt, model, progress, adapters=adapters)
         progress.clear()
         if args.json:
             common.write_json(report | {"isa": model.info.isa, "threads": model.info.threads})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
+from .._cached import cached
 from ..errors import Error, InvalidArgument
 from .asynchronous import AsyncStream, awaited, delivered
 from .batching import Job
 from .handle import ModelHandle, Prompt
 from .options import DEFAULT_MAX_TOKENS, GenerateKeywords, integer
+from .receipt import Receipt
 from .results import Piece, Result
 from .session import Request
 
@@ -38,10 +40,16 @@ class Prepared:
         self._model = model
         self._request = request
 
-    @property
+    @cached
     def request_key(self) -> str:
         """As Model.request_key()."""
         return self._model._key(self._request)
+
+    def given_again(self, receipt: Receipt, pieces: Sequence[Piece], cached_tokens: int) -> Result:
+        """As Result.given_again(), of this question. Raises InvalidArgument for another one's receipt."""
+        if receipt.request_key != self.request_key:
+            raise InvalidArgument("receipt", "is of another question")
+        return Result.given_again(receipt, pieces, cached_tokens, self._model._handle.file)
 
     def submit(
         self,

@@ -45,6 +45,11 @@ class Receipt(Mapping[str, Any]):
         return files.write(path, self._text + ("" if self._text.endswith("\n") else "\n"))
 
     @property
+    def adapters(self) -> list[str]:
+        """The fingerprints of the adapters that the answer was made with."""
+        return [str(each["fingerprint"]) for each in self["settings"].get("adapters", ())]
+
+    @property
     def json(self) -> str:
         """The JSON text as created or read."""
         return self._text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,6 +121,14 @@ class Metrics:
             total_cycles=counts["total_cycles"],
             cycles_per_second=cycles_per_second,
         )
+
+    @classmethod
+    def of_nothing(cls, prompt_tokens: int, cached_tokens: int, generated_tokens: int) -> Metrics:
+        """Of an answer that was not computed: lengths, and no cycles."""
+        cycles_per_second = _core.cycles_per_second()
+        nothing = Phase(0, 0, 0, 0, 0, cycles_per_second)
+        lengths = (prompt_tokens, cached_tokens, 0, generated_tokens)
+        return cls(nothing, nothing, Speculation(0, 0, 0), 0, *lengths, 0, 0, cycles_per_second)
 
     @property
     def first_token_ms(self) -> float:
@@ -338,6 +347,29 @@ class Result:
     def receipt(self) -> Receipt:
         """What flyball.verify() needs to check the answer."""
         return self._sealed[1]
+
+    @classmethod
+    def given_again(cls, receipt: Receipt, pieces: Sequence[Piece], cached_tokens: int, file: ModelFile) -> Result:
+        """The Result of an answer that is known from its receipt and pieces: nothing was computed, as its metrics say.
+
+        `cached_tokens`: of the prompt, when the answer was computed.
+        """
+        drawn = [piece for piece in pieces if piece.token is not None]
+        result = cls(
+            text=receipt["text"],
+            tokens=tuple(receipt["tokens"]),
+            logprobs=tuple(piece.logprob for piece in drawn),
+            stop_reason=receipt["stop"]["reason"],
+            metrics=Metrics.of_nothing(len(receipt["prompt_tokens"]), cached_tokens, len(drawn)),
+            prompt=tuple(receipt["prompt_tokens"]),
+            decisions=(),
+            seed=receipt["sampler"]["seed"],
+            top_logprobs=tuple(piece.top_logprobs for piece in drawn) if any(p.top_logprobs for p in drawn) else (),
+            _draft=receipt.json,
+            _file=file,
+        )
+        result.__dict__["_sealed"] = (receipt.digest, receipt)
+        return result
 
     def __getstate__(self) -> dict[str, object]:
         """For pickle: with the receipt, which another machine could not make."""

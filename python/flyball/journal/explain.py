@@ -197,6 +197,21 @@ def _outcome(verdict: str) -> Callable[[dict[str, Any]], str]:
     )
 
 
+def _left_out(choice: dict[str, Any]) -> str:
+    return ", ".join(f"{model} is out ({why})" for model, why in choice["left_out"].items())
+
+
+def _routed(data: dict[str, Any]) -> str:
+    choice, question = data["choice"], data["question"]
+    likeliest, p = next(iter(question["p"].items()), ("", 0.0))
+    text = f"its text is {likeliest} with {p:.2f}, of {question['floor']:.2f} needed" if likeliest else "it has no text"
+    who = f"{choice['model']} with adapter {choice['adapter'][:12]}" if choice["adapter"] else choice["model"]
+    scores = ", ".join(f"{model} {score['total']:.3f}" for model, score in choice["scores"].items())
+    out = f"; {_left_out(choice)}" if choice["left_out"] else ""
+    why = f"for {choice['intent']}" if choice["intent"] else "as the last fallback"
+    return f"answer {data['answer']} goes to {who} {why}: {text}; scores {scores}{out}"
+
+
 _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "MODEL_LOADED": lambda data: (
         f"a model was loaded: {data['architecture']} {data['quantization']} on {data['isa']},"
@@ -236,6 +251,36 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
         f"the journal's head was missing: lines after number {data['n_lines'] - 1} may have been cut off before"
     ),
     "AUDIT_SIGNED": lambda data: f"receipt {data['id']} was signed with key {data['key']}",
+    "AUDIT_CACHE_MISMATCH": lambda data: (
+        f"the answer of receipt {data['id']} was given again, and is not what the model computes: {data['message']}"
+    ),
+    "ROUTE_REGISTRY_LOADED": lambda data: (
+        f"the registry of routes {data['registry'][:12]} was read: {_count(len(data['floors']), 'intent')}"
+    ),
+    "ROUTE_REGISTRY_REFUSED": lambda data: f"routes stay as they were: {data['message']}",
+    "ROUTE_INTENT": _routed,
+    "ROUTE_BELOW_FLOOR": _routed,
+    "ROUTE_NO_TEXT": _routed,
+    "ROUTE_MODELS_OUT": _routed,
+    "ROUTE_NOTHING_LEFT": lambda data: f"no route: {_left_out(data['choice'])}",
+    "ROUTE_REPEATED": lambda data: f"answer {data['answer']} goes to {data['choice']['model']} again",
+    "ROUTE_MODEL_OPENED": lambda data: f"model {data['model']} failed repeatedly: it is left alone for a while",
+    "ROUTE_MODEL_TRIED": lambda data: f"one request tries whether model {data['model']} answers again",
+    "ROUTE_MODEL_CLOSED": lambda data: f"model {data['model']} answers again",
+    **dict.fromkeys(
+        (
+            "ADAPTER_ADDED",
+            "ADAPTER_PROMOTED",
+            "ADAPTER_FORCED",
+            "ADAPTER_CANARY_BEGUN",
+            "ADAPTER_CANARY_PASSED",
+            "ADAPTER_CANARY_WORSE",
+            "ADAPTER_ROLLED_BACK",
+            "ADAPTER_RETIRED",
+        ),
+        lambda data: f"adapter {data['name']} of project {data['project']} is {data['state']}, by {data['who']}",
+    ),
+    "ADAPTER_UNUSABLE": lambda data: f"adapter {data['digest'][:16]} cannot be used: {data['why']}",
     "AUTOTUNE_CALIBRATED": _baseline,
     "AUTOTUNE_BASELINE_LOWERED": lambda data: "cheaper than the baseline: " + _baseline(data),
     "AUTOTUNE_THREADS": lambda data: (
@@ -307,10 +352,11 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "OUTCOME_INCONCLUSIVE": _outcome("made no difference beyond chance"),
     "OUTCOME_UNCHANGED": _outcome("did no harm, which would have shown"),
 }
+_SAYING = ("MODEL", "SESSION", "JOURNAL", "AUDIT", "ROUTE")
 # Messages of reliability stages are sentences already.
 _SENTENCES.update(
     dict.fromkeys(
-        (row.id for row in REASONS.values() if row.family not in ("MODEL", "SESSION", "JOURNAL", "AUDIT", *DECIDING)),
+        (row.id for row in REASONS.values() if row.family not in (*_SAYING, *DECIDING)),
         lambda data: str(data["message"]),
     )
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..answers.parts import Delta
+from ..engine.adapter import Adapter
 from ..engine.options import random_seed
 from ..engine.results import Piece, Result
 from ..errors import Error
@@ -18,7 +19,9 @@ from .flights import Flight
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
     from ..engine.many import Prepared
+    from ..response_cache import CachedAnswer
     from .models import Served
+    from .routing import Routed
     from .server import Server
 
 
@@ -29,6 +32,8 @@ class Ask:
     parser     makes the reader of a chat's answer; None: the text is the answer
     id         the answer's, without the prefix that its API gives it
     resumable  the client may come back for the rest of it
+    cacheable  its answer may be one that was given before, and may be given again
+    caching    whether it was: hit, miss or off, for each answer to one request (caching.py)
     """
 
     served: Served
@@ -44,7 +49,19 @@ class Ask:
     idempotency_key: str = ""
     resumable: bool = False
     project: str = "default"
+    cacheable: bool = True
+    caching: list[str] = field(default_factory=list, repr=False, compare=False)
     trace: Mapping[str, str] = field(default_factory=dict, repr=False)  # the request's headers of W3C trace context
+    routed: Routed | None = field(default=None, repr=False)  # the route that led to the model
+    arm: str | None = None  # its side, where a canary is compared: canary or control
+    adapter_fault: str = ""  # why it has no adapter although one is active
+    memory: tuple[str, ...] | None = None  # ids of what its prompt got of the user's memory; None: it asked for none
+
+    @property
+    def adapter(self) -> str | None:
+        """The digest of its adapter."""
+        adapter = self.options.get("adapter")
+        return adapter.fingerprint if isinstance(adapter, Adapter) else None
 
     def with_seed(self, seed: int | None) -> Ask:
         """The same with this seed; None: a random one, chosen here so that the answer can tell it."""
@@ -84,6 +101,22 @@ class Answering:
         self._flight: Flight | None = None
 
     @property
+    def known(self) -> CachedAnswer | None:
+        """What the answer was before, where it is given again."""
+        return None if self._flight is None else self._flight.known
+
+    @property
+    def request_key(self) -> str:
+        """Of its question."""
+        assert self._flight is not None
+        return self._flight.prepared.request_key
+
+    @property
+    def receipt_id(self) -> str:
+        """Of an answer that is given again the first one's."""
+        return self.ask.id if self.known is None else self.known.id
+
+    @property
     def result(self) -> Result:
         """The whole answer, once all parts were taken."""
         assert self._flight is not None
@@ -102,6 +135,7 @@ class Answering:
         self.times.begun = max(self.times.asked, self._flight.begun or 0.0)  # it may have begun for others before
         self._server.observe.begun(self)
         self._server.records.begun(self)
+        self._server.responses.begun(self, prepared)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -114,6 +148,8 @@ class Answering:
         self._server.observe.ended(self, result, error)
         if self.times.begun is not None:
             self._server.records.ended(self, result, self._flight.error)
+        if self.ask.routed is not None:
+            self.ask.routed.ended(result, self._flight.error)
         self._server.flights.leave(self._flight)
 
     async def __aiter__(self) -> AsyncIterator[Part]:
@@ -125,9 +161,16 @@ class Answering:
                 if len(tokens) == 1:
                     self._server.observe.first(self)
             yield Part(piece, tuple(self.parser.feed(piece.token, piece.text)) if self.parser else ())
-        self._server.records.keep(self, self.result)
+        self._keep(self._flight)
         if self.parser and (rest := tuple(self.parser.finish())):
             yield Part(None, rest)
+
+    def _keep(self, flight: Flight) -> None:
+        if flight.known is not None:
+            self._server.records.keep_again(self, flight.known)
+            return
+        self._server.records.keep(self, self.result)
+        self._server.responses.keep(self.ask, flight)
 
     async def whole(self) -> Result:
         """Take all parts; the Result."""

@@ -66,13 +66,16 @@ def timings(result: Result) -> dict[str, Any]:
 
 def proof(answering: Answering) -> dict[str, Any]:
     """The member `flyball` of a response: where the receipt is, and what it must say."""
-    result = answering.result
+    result, memory = answering.result, answering.ask.memory
     return {
-        "receipt": answering.ask.id,
+        "receipt": answering.receipt_id,
         "digest": result.digest,
         "seed": result.seed,
         "stop_reason": result.stop_reason,
-    }
+        "adapter": answering.ask.adapter,
+        **({"adapter_fault": answering.ask.adapter_fault} if answering.ask.adapter_fault else {}),
+        **({} if memory is None else {"memory": list(memory)}),
+    } | ({} if answering.known is None else {"cached": True})
 
 
 class Logprobs:

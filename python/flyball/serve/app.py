@@ -12,11 +12,14 @@ from ..errors import Error
 from .apis import (
     anthropic,
     batches,
+    cached_answers,
     description,
     embeddings,
+    feedback,
     files,
     front,
     health,
+    memory,
     metrics,
     models_list,
     native,
@@ -34,6 +37,7 @@ from .guard import Guard
 from .keyring import Keyring
 from .server import Server
 from .streams import Client
+from .telling import Telling
 
 # In the order in which paths are compared: those that are asked for most come first.
 _APIS = (
@@ -52,7 +56,10 @@ _APIS = (
     models_list,
     files,
     batches,
+    cached_answers,
     receipts,
+    feedback,
+    memory,
     native,
     ollama_models,
 )
@@ -68,7 +75,7 @@ def create_app(server: Server) -> Starlette:
     )
     app = Starlette(
         routes=[route for api in _APIS for route in api.routes],
-        middleware=[guard],
+        middleware=[guard, Middleware(Telling)],
         exception_handlers={
             Failure: _on_error,
             HTTPException: _on_http,

@@ -23,7 +23,7 @@ from ..store.checks import MOST_TEXT_BYTES
 from .batch_lines import Outcome, derived_seed
 from .batch_steps import OPEN, step, waits
 from .failures import Failure
-from .questions import MOST_PRIORITY
+from .questions import MOST_PRIORITY, OPEN_SEED
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -212,21 +212,13 @@ class BatchWorker:
 
     def _request(self, project: Project, item: Item, endpoint: str, app: Starlette) -> Request:
         """The item as its endpoint reads it: behind all others in the queue, with a seed that each try has."""
-        members = json.loads(item.request)
-        seed = members.get("seed")
-        if seed is None:
-            is_open = "seed" not in self._server.settings.sampling
-        else:
-            is_open = isinstance(seed, int | float) and seed < 0
-        if is_open and endpoint != "/v1/embeddings":
-            members["seed"] = derived_seed(item.batch_id, item.custom_id)
-        raw = json.dumps(members).encode()
+        raw = item.request.encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
         scope: dict[str, Any] = {
             "type": "http", "method": "POST", "path": endpoint, "query_string": b"", "headers": headers,
             "server": ("localhost", 80), "scheme": "http", "app": app,
             "flyball.client": f"batches of {project.name}", "flyball.project": project.name,
-            "flyball.priority": -MOST_PRIORITY - 1,
+            "flyball.priority": -MOST_PRIORITY - 1, OPEN_SEED: derived_seed(item.batch_id, item.custom_id),
         }  # fmt: skip
         is_sent = False
 

@@ -21,6 +21,7 @@ class Body:
         self.members = members
         self._place = place
         self._read: set[str] = set()
+        self.honored: set[str] = set()  # members that mostly have no effect, and here have one
 
     @classmethod
     async def of(cls, request: Request) -> Body:

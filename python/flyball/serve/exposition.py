@@ -43,6 +43,17 @@ _OF_MODELS: tuple[tuple[str, str, Callable[[ModelCounts], float]], ...] = (
     ("flyball:decode_seconds", "Seconds of decode, of finished answers", lambda c: c.decode.seconds),
 )
 
+# Of answers given again: name without _total, meaning.
+_OF_RESPONSES = {
+    "hits": "Answers that were given again",
+    "misses": "Answers that were looked for, and computed",
+    "stored": "Answers that were kept",
+    "broken": "Kept answers that were none, and were dropped",
+    "errors": "Times that the cache did not do what it was asked",
+    "saved_tokens": "Tokens of prompts and answers that were not computed again",
+    "saved_cycles": "Cycles that the answers given again had cost",
+}
+
 
 class Exposition(Collector):
     """Reads what a server counts, whenever it is asked to: a registry of its own for each server."""
@@ -66,6 +77,8 @@ class Exposition(Collector):
         yield from _answers(counts)
         yield from _distributions(counts)
         yield from self._supervision()
+        yield from self._memory()
+        yield from self._responses()
         yield from self._models()
         yield from _as_llama_server(self._server, counts)
 
@@ -88,6 +101,16 @@ class Exposition(Collector):
         for name, age in self._server.step_ages():
             ages.add_metric([name], age)
         yield ages
+
+    def _memory(self) -> Iterator[_Family]:
+        counts = self._server.remembering
+        for name, meaning, n in (
+            ("prompts", "Prompts that asked for what is remembered", counts.n_prompts),
+            ("recalled_prompts", "Of them, those that got facts or documents", counts.n_recalled),
+            ("example_prompts", "Of them, those that got approved corrections", counts.n_examples),
+            ("repeated_questions", "Of them, those that asked a corrected question again", counts.n_repeats),
+        ):
+            yield CounterMetricFamily(f"flyball:memory_{name}", meaning, n)
 
     def _supervision(self) -> Iterator[_Family]:
         observe = self._server.observe
@@ -115,6 +138,17 @@ class Exposition(Collector):
                 for verdict in VERDICTS
             ),
         )  # fmt: skip
+
+    def _responses(self) -> Iterator[_Family]:
+        responses = self._server.responses
+        answers, counts = responses.answers, responses.counts
+        if answers is None:
+            return
+        for name, meaning in _OF_RESPONSES.items():
+            yield CounterMetricFamily(f"flyball:response_cache_{name}", meaning, counts[name])
+        yield CounterMetricFamily("flyball:response_cache_evicted", "Answers that made room", answers.n_evicted)
+        if (n_bytes := answers.n_bytes) is not None:
+            yield GaugeMetricFamily("flyball:response_cache_bytes", "Answers that are kept, in bytes", n_bytes)
 
     def _models(self) -> Iterator[_Family]:
         build = GaugeMetricFamily("flyball:build_info", "What runs", labels=["version", "isa"])

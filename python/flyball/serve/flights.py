@@ -1,8 +1,9 @@
 """Answers in the making, each computed once: who asks the same again joins the one that runs.
 
 A question's request key names its answer (docs/receipts.md), so equal questions of one client have one answer, with
-every bit of it. It is computed as long as somebody waits for it. When the last one leaves, it ends within a step, and
-its tokens are kept for a while: who asks again, with the answer's id, soon gets the rest.
+every bit of it; where answers are cached, those of one project. It is taken from there, or computed as long as somebody
+waits for it. When the last one leaves, it ends within a step, and its tokens are kept for a while: who asks again, with
+the answer's id, soon gets the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .queue import Ticket
 
 if TYPE_CHECKING:
     from ..engine.many import Prepared
+    from ..response_cache import CachedAnswer
     from .answering import Ask
     from .server import Server
 
@@ -35,9 +37,11 @@ class Flight:
     def __init__(self, server: Server, ask: Ask, prepared: Prepared, key: Key) -> None:
         self.key = key
         self.ask = ask
-        self._prepared = prepared
+        self.prepared = prepared
         self.pieces: list[Piece] = []
         self.result: Result | None = None
+        self.known: CachedAnswer | None = None  # what it was before, where it is given again
+        self.is_kept = False  # to be given again
         self.error: BaseException | None = None
         self.asked = time.monotonic()
         self.begun: float | None = None
@@ -58,6 +62,10 @@ class Flight:
     def size(self) -> int:
         """Tokens that it holds, those that were asked for beside its own among them."""
         return len(self.pieces) * (1 + int(self.ask.options.get("top_logprobs", 0)))
+
+    def is_behind(self, ask: Ask) -> bool:
+        """Whether it still waits, behind others that this question comes before."""
+        return self.begun is None and not self.is_over and self.ask.priority < ask.priority
 
     async def until_begun(self) -> None:
         """Wait for its turn; raises what went wrong before."""
@@ -90,6 +98,13 @@ class Flight:
 
     async def _run(self) -> None:
         ask, server = self.ask, self._server
+        if server.responses.serves(ask):
+            self.known = await server.responses.find(ask, self.prepared)
+        if self.known is not None:
+            self.begun = ask.served.used = time.monotonic()
+            self.pieces += self.known.pieces
+            self.result = self.prepared.given_again(self.known.receipt, self.pieces, self.known.cached_tokens)
+            return
         tokens = len(ask.prompt) + min(ask.max_tokens, max(ask.served.context - len(ask.prompt), 1))
         ticket = Ticket(ask.client, ask.priority, tokens, int(tokens * ask.served.cache_bytes_per_token))
         async with AsyncExitStack() as turn:
@@ -112,7 +127,7 @@ class Flight:
         remaining = None if ask.deadline is None else max(0.0, ask.deadline - (time.monotonic() - self.asked))
         await constraining.ready(ask)
         ended = asyncio.Event()
-        future = self._prepared.submit(
+        future = self.prepared.submit(
             partial(self._take, ended),
             known=known,
             deadline=remaining,
@@ -175,7 +190,7 @@ class Flights:
         """The answer to this question: one that is computed already, or a new one. leave() it."""
         key = self._key(ask, prepared)
         flight = self._flying.get(key) or self._kept.get(key)
-        if flight is None:
+        if flight is None or flight.is_behind(ask):
             flight = self._flying[key] = Flight(self._server, ask, prepared, key)
         flight.n_readers += 1
         return flight
@@ -184,13 +199,12 @@ class Flights:
         """A reader needs it no more."""
         flight.n_readers -= 1
         if not flight.n_readers and not flight.is_over:
-            self._flying.pop(flight.key, None)  # whoever asks from now on begins anew
+            self._forget(flight)  # whoever asks from now on begins anew
             flight.end()
 
     def ended(self, flight: Flight) -> None:
         """It is over: keep it for those who may not have got all of it."""
-        if self._flying.get(flight.key) is flight:
-            del self._flying[flight.key]
+        self._forget(flight)
         if flight.result is None or not flight.ask.resumable:
             return
         self._server.partials.forget(flight.ask.id)
@@ -200,14 +214,22 @@ class Flights:
             _, oldest = self._kept.popitem(last=False)
             self._kept_tokens -= oldest.size
 
+    def _forget(self, flight: Flight) -> None:
+        if self._flying.get(flight.key) is flight:
+            del self._flying[flight.key]
+
     def _key(self, ask: Ask, prepared: Prepared) -> Key:
-        """Questions with one key have one answer. Time may end an answer with a deadline: nobody else's is the same."""
+        """Questions with one key have one answer. Time may end an answer with a deadline: nobody else's is the same.
+
+        Whose questions may share one: a client's, and where the project has a cache of answers, the project's.
+        """
         if ask.deadline is not None:
             return (object(),)
         request = prepared.request_key
         if ask.idempotency_key:
             self._check_same(ask.client, ask.idempotency_key, request)
-        return (ask.client, request, ask.options.get("top_logprobs", 0), ask.id if ask.resumable else "")
+        whose = ("project", ask.project) if self._server.responses.serves(ask) else ("client", ask.client)
+        return (*whose, request, ask.options.get("top_logprobs", 0), ask.id if ask.resumable else "")
 
     def _check_same(self, client: str, key: str, request: str) -> None:
         known = self._keys.setdefault((client, key), request)

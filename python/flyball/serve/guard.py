@@ -134,7 +134,7 @@ def _preflight(headers: Headers) -> dict[str, str]:
     """What a browser wants to know before it lets a page of an allowed origin ask."""
     return {
         "access-control-allow-origin": headers.get("origin", ""),
-        "access-control-allow-methods": "GET, POST, DELETE",
+        "access-control-allow-methods": "GET, POST, PATCH, DELETE",
         "access-control-allow-headers": headers.get("access-control-request-headers", ""),
         "access-control-max-age": "600",
         "vary": "origin",
@@ -148,7 +148,8 @@ def _for_origin(send: Send, origin: str) -> Send:
         if message["type"] == "http.response.start":
             allowed = MutableHeaders(scope=message)
             allowed["access-control-allow-origin"] = origin
-            allowed["access-control-expose-headers"] = "flyball-digest, flyball-ignored"
+            names = ("digest", "ignored", "cache", "adapter", "memory", "route")
+            allowed["access-control-expose-headers"] = ", ".join(f"flyball-{name}" for name in names)
             allowed.add_vary_header("origin")
         await send(message)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ..engine.adapter import Adapter
 from ..engine.chat_format import ChatFormat
 from ..engine.model import Model
 from ..errors import Error, InvalidArgument
@@ -30,6 +31,7 @@ class Served:
     n_running: int = 0
     used: float = field(default_factory=time.monotonic)
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of constraints
+    adapters: dict[str, Adapter] = field(default_factory=dict, repr=False)  # those that were loaded, by digest
 
     @cached_property
     def context(self) -> int:

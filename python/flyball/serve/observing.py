@@ -28,7 +28,7 @@ _DECISIONS = 20  # of the governor, that the status shows
 OUTCOMES = ("finished", "canceled", "failed")
 FINISH_REASONS = ("stop", "length", "abort", "error")  # vLLM's words
 VERDICTS = ("verified", "mismatch", "undecided")
-ORIGINS = ("own", "given")  # receipts of this server's answers, and those that a client brings
+ORIGINS = ("own", "given", "cached")  # receipts of this server, of a client, and of answers given again
 _STOPPED = ("eos", "stop_string", "stop_token")
 
 # Why a request was refused: by its failure's code, else by its status. The set is closed, for it is a label.
@@ -176,7 +176,7 @@ class Observer:
 
     def _finished(self, counts: ModelCounts, answering: Answering, result: Result) -> None:
         metrics, spread = result.metrics, counts.distributions
-        counts.cached_tokens += metrics.cached_tokens
+        counts.cached_tokens += metrics.cached_tokens if answering.known is None else len(result.prompt)
         counts.most_tokens = max(counts.most_tokens, len(result.prompt) + len(result.tokens))
         counts.finish_reasons["stop" if result.stop_reason in _STOPPED else "length"] += 1
         counts.stop_reasons[result.stop_reason] += 1

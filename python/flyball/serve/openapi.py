@@ -74,7 +74,12 @@ _SAMPLING = {
 }
 _BIAS = {"logit_bias": {"type": "object", "additionalProperties": _number(-100, 100)}}
 _QUEUE = {"priority": _integer(-100, 100), "deadline": _number(0.001, 1e6)}
-_ASK = {"model": _TEXT, "stream": _FLAG, **_SAMPLING, **_QUEUE}
+_ADAPTER = {
+    "adapter": {"type": ["string", "null"]},
+    "adapter_scale": _number(-100, 100),
+    "lora": _list(_object("id", id=_integer(0), scale=_number(-100, 100))),
+}
+_ASK = {"model": _TEXT, "stream": _FLAG, **_SAMPLING, **_QUEUE, **_ADAPTER}
 _TEMPLATE = {
     "messages": _MESSAGES,
     "tools": _list(_TOOL),
@@ -83,12 +88,14 @@ _TEMPLATE = {
     "continue_final_message": _FLAG,
     "add_generation_prompt": _FLAG,
 }
+_MEMORY = {"memory": _FLAG, "user": _TEXT}
 _TOKENS = _integer(-1)
 _CHAT = _object(
     "messages",
     **_ASK,
     **_BIAS,
     **_TEMPLATE,
+    **_MEMORY,
     tool_choice=_either(_words("auto", "none", "required"), _ANY_OBJECT),
     parallel_tool_calls=_FLAG,
     response_format=_object("type", type=_words("text", "json_object", "json_schema"), json_schema=_ANY_OBJECT),
@@ -136,6 +143,7 @@ _ITEM = _either(
 _RESPONSE = _object(
     "input",
     **_ASK,
+    **_MEMORY,
     input=_either(_TEXT, _list(_ITEM, minItems=1)),
     instructions=_TEXT,
     max_output_tokens=_TOKENS,
@@ -161,10 +169,13 @@ _CONVERSATION = {
     "thinking": _object("type", type=_words("enabled", "disabled", "adaptive"), budget_tokens=_integer(0)),
     "output_config": _object(effort=_TEXT, format=_ANY_OBJECT),
 }
-_MESSAGE = _object("messages", "max_tokens", **_ASK, **_CONVERSATION, max_tokens=_TOKENS, stop_sequences=_TEXTS)
+_MESSAGE = _object(
+    "messages", "max_tokens", **_ASK, **_MEMORY, **_CONVERSATION, max_tokens=_TOKENS, stop_sequences=_TEXTS
+)
 _OLLAMA_OPTIONS = _object(**_SAMPLING, num_ctx=_integer(0), num_predict=_integer(-2))
 _OLLAMA = {
     "model": _TEXT,
+    **_ADAPTER,
     "stream": _FLAG,
     "options": _OLLAMA_OPTIONS,
     "keep_alive": _either(_TEXT, _number(-1e9, 1e9)),
@@ -179,10 +190,20 @@ _STREAM_HEADERS = ("Idempotency-Key", "Last-Event-ID")
 _LIST = {"limit": _integer(1, 10_000), "after": _TEXT}
 _QUERIES: dict[str, dict[str, Schema]] = {
     "/props": {"model": _TEXT},
+    "/lora-adapters": {"model": _TEXT},
     "/tokenizer_info": {"model": _TEXT},
     "/slots": {"fail_on_no_slot": _TEXT},
     "/v1/files": _LIST | {"purpose": _TEXT},
+    "/v1/memory": {
+        "user": _TEXT,
+        "q": _TEXT,
+        "kind": _words("fact", "document"),
+        "replaced": _words("true", "false"),
+        "limit": _integer(1, 1000),
+    },
+    "/v1/memory/{id}": {"user": _TEXT},
     "/v1/batches": _LIST,
+    "/v1/examples": {"limit": _integer(1, 1000), "after": _TEXT, "state": _TEXT},
 }
 
 _BODIES: dict[str, Schema] = {
@@ -209,7 +230,24 @@ _BODIES: dict[str, Schema] = {
     "/detokenize": _object("tokens", model=_TEXT, tokens=_IDS),
     "/apply-template": _object("messages", model=_TEXT, **_TEMPLATE),
     "/v1/feedback": _object(
-        "id", id=_TEXT, rating=_words("good", "bad", None), correction={"type": ["string", "null"]}
+        "id",
+        id=_TEXT,
+        rating=_words("good", "bad", None),
+        score=_integer(1, 5),
+        correction={"type": ["string", "null"]},
+        reason=_TEXT,
+        messages=_MESSAGES,
+        answer=_TEXT,
+        family=_TEXT,
+        source=_words("chat", "repl", "page", "api", "python", "guardian", "task"),
+    ),
+    "/v1/examples/{id}": _object(
+        "version",
+        version=_integer(1),
+        state=_words("proposed", "approved", "rejected", "held_out"),
+        answer=_TEXT,
+        rejected=_TEXT,
+        family=_TEXT,
     ),
     "/v1/batches": _object(
         "input_file_id",
@@ -220,6 +258,7 @@ _BODIES: dict[str, Schema] = {
         metadata=_ANY_OBJECT,
     ),
     "/v1/batches/{id}/cancel": _object(),
+    "/v1/memory": _object("text", text=_TEXT, name=_TEXT, user=_TEXT),
     "/v1/verify": _object(id=_TEXT, receipt=_ANY_OBJECT),
     "/api/chat": _object(**_OLLAMA, messages=_OLLAMA_MESSAGES, tools=_list(_TOOL)),
     "/api/generate": _object(**_OLLAMA, prompt=_TEXT, system=_TEXT, raw=_FLAG, context=_IDS),
@@ -292,7 +331,7 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
 
 
 def _queries(path: str, method: str) -> Mapping[str, Schema]:
-    return _QUERIES.get(path, {}) if method == "GET" else {}
+    return _QUERIES.get(path, {}) if method in ("GET", "DELETE") else {}
 
 
 def _parameter(name: str, place: str, schema: Schema, required: bool = False) -> dict[str, Any]:

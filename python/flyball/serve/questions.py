@@ -15,11 +15,17 @@ from starlette.requests import Request
 from ..engine.messages import now
 from ..errors import Error
 from ..store.store import DEFAULT_PROJECT
-from . import constraining
+from . import constraining, remembering
+from .adapter_wishes import CHOSEN, wanted_of
+from .adapters import Chosen
 from .answering import Ask
 from .bodies import Body, kind
+from .caching import caching_of
 from .failures import Failure
 from .resuming import Origin
+from .routing import is_routed
+from .telling import tell
+from .wishes import ROUTED, wish_of
 
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
 MOST_CHOICES = 128
 MOST_PRIORITY = 100
+OPEN_SEED = "flyball.seed"  # in a request's scope: the one that it gets where it leaves that open
 TRACE_CONTEXT = ("traceparent", "tracestate")  # headers
 _MOST_TOP = 20
 _BANNED = -100  # OpenAI's value for a token that shall never come
@@ -59,6 +66,18 @@ async def body_of(request: Request, server: Server) -> Body:
     server.refuse_if_draining()
     server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
     return await Body.of(request)
+
+
+async def model_of(request: Request, body: Body, name: str | None = None) -> Served:
+    """The model that a request for an answer names (`name`: where that is another member); or, where it is routed, the
+    one that its route leads to."""
+    server, name = server_of(request), name or body.text("model")
+    if server.routing is None or not is_routed(server.routing, name):
+        return await server.models.get(name)
+    served, routed = await server.routing.route(wish_of(request, body))
+    request.scope[ROUTED] = routed
+    tell(request.scope, "flyball-route", routed.header)
+    return served
 
 
 def sampling(
@@ -268,7 +287,11 @@ def ask_of(
     """The question of a request."""
     client = str(request.scope.get("flyball.client", ""))
     origin = origin or Origin.of(request)
+    is_greedy = options.get("temperature") == 0
+    seed = options.get("seed")
     priority = body.integer("priority", -MOST_PRIORITY, MOST_PRIORITY, 0) or 0  # which of the waiting goes first
+    if (routed := request.scope.get(ROUTED)) is not None and routed.adapter is not None:
+        options = options | {"adapter": routed.adapter}
     made = Ask(
         served,
         prompt,
@@ -283,10 +306,28 @@ def ask_of(
         idempotency_key=origin.idempotency_key,
         resumable=origin.resumable,
         project=project_of(request),
+        cacheable=is_greedy or seed is not None,  # a question with a random seed is asked once
+        caching=caching_of(request.scope),
         trace={name: request.headers[name] for name in TRACE_CONTEXT if name in request.headers},
+        routed=routed,
     )
-    seed = options.get("seed")
-    return made.with_seed(origin.seed if seed is None else seed)
+    if made.routed is not None:
+        made.routed.begun(made.id)
+    if seed is None:
+        is_open = is_greedy and not origin.n_sent and server_of(request).responses.serves(made)
+        # That of an answer without chance changes no token: equal questions shall have one key.
+        seed = 0 if is_open else request.scope.get(OPEN_SEED, origin.seed)
+    return made.with_seed(seed)
+
+
+async def with_adapter(request: Request, body: Body, ask: Ask) -> Ask:
+    """The question with the adapter that answers it; all questions of a request have one."""
+    wanted = wanted_of(body)
+    chosen: Chosen | None = request.scope.get(CHOSEN)
+    if chosen is None:
+        chosen = request.scope[CHOSEN] = await server_of(request).adapters.choose(ask, wanted)
+        tell(request.scope, "flyball-adapter", chosen.header)
+    return chosen.into(ask)
 
 
 async def ask_chat(
@@ -308,12 +349,19 @@ async def ask_chat(
     """
     if form is not None and begun:
         body.refuse("continue_final_message", f"does not go with {form.param}: only the rest would have that form")
+    server = server_of(request)
+    recalled = await remembering.recall(request, body, server, served, messages, project_of(request))
+    if recalled is not None:
+        messages = recalled.into(messages)
+        form = form if begun else remembering.form_of(recalled, form, names.get("tools"))
     prompt, time = await chat_prompt(served, messages, names)
     options = await constraining.options(options, form, served, prompt)
     prompt += begun
     n_tokens = max_tokens(body, bounds, None, served, len(prompt))
     parser = partial(served.chat.parser, prompt, names.get("tools"))
-    return ask_of(request, body, served, prompt, n_tokens, options | {"template_time": time}, parser, origin)
+    ask = ask_of(request, body, served, prompt, n_tokens, options | {"template_time": time}, parser, origin)
+    ask = await with_adapter(request, body, ask)
+    return ask if recalled is None else remembering.told(request, server, ask, recalled)
 
 
 def choices(ask: Ask, n: int) -> list[Ask]:
@@ -343,6 +391,7 @@ def n_top_logprobs(body: Body) -> int | None:
 def ignored(body: Body, *more: str) -> dict[str, str]:
     """The header that names what was accepted without effect. `more`: what is not among the body's own members."""
     names = [name for name in WITHOUT_EFFECT if body.members.get(name) is not None and name != "stream_options"]
+    names = [name for name in names if name not in body.honored]
     names += [name for name in body.unread() if name not in WITHOUT_EFFECT]
     names += more
     text = "".join(each if " " <= each <= "~" else "?" for each in ", ".join(dict.fromkeys(names))[:1000]).strip()

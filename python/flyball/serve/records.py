@@ -10,21 +10,26 @@ import json
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..audit import Signed, Signer
+from ..engine.adapter import Adapter
 from ..engine.receipt import Receipt
 from ..engine.results import Result
 from ..errors import Error
 from ..journal.journal import Journal
-from ..store import Project, Request, Store
+from ..learn.giving import about
+from ..store import Feedback, Project, Request, Store
+from ..store import Receipt as StoredReceipt
+from ..store.feedback import TooMany
 from .failures import Failure
 from .writer import Writer
 
 if TYPE_CHECKING:
+    from ..response_cache import CachedAnswer
     from .answering import Answering
 
 KEPT_MS = 30 * 86_400_000  # requests, files of batches, and batches
@@ -73,7 +78,17 @@ class Records:
         ask = answering.ask
         if self.store is not None:
             key = ask.idempotency_key or None
-            request = Request(id=ask.id, api=ask.api, model=ask.served.name, state="running", idempotency_key=key)
+            task = None if ask.routed is None else ask.routed.choice.task
+            request = Request(
+                id=ask.id,
+                api=ask.api,
+                model=ask.served.name,
+                state="running",
+                idempotency_key=key,
+                task=task,
+                adapter=ask.adapter,
+                arm=ask.arm,
+            )
             self._writer.put_in_store(lambda: _begin(self._project(ask.project), request, ask.resumable))
 
     def keep(self, answering: Answering, result: Result) -> None:
@@ -82,9 +97,8 @@ class Records:
         place = (ask.project, ask.id)
         if place in self._records:
             return
-        record = self._records[place] = Record(ask.id, ask.project, ask.served.name, Future(), Future())
-        while len(self._records) > _MOST:
-            self._records.popitem(last=False)
+        record = Record(ask.id, ask.project, ask.served.name, Future(), Future())
+        self._remember(place, record)
         self._writer.do(lambda: self._sign(answering, result, record))
 
     def ended(self, answering: Answering, result: Result | None, error: BaseException | None) -> None:
@@ -92,32 +106,79 @@ class Records:
         if self.store is not None and result is None:
             ask, state = answering.ask, "canceled" if error is None else "failed"
             about = str(error)[:1000] if error is not None else None
-            self._writer.put_in_store(lambda: self._project(ask.project).requests.finish(ask.id, state, error=about))
+            key = answering.request_key
+            self._writer.put_in_store(
+                lambda: self._project(ask.project).requests.finish(ask.id, state, error=about, request_key=key)
+            )
+            if state == "failed":
+                self._writer.put_in_store(lambda: _add_task(self._project(ask.project), answering, None))
+
+    def keep_again(self, answering: Answering, known: CachedAnswer) -> None:
+        """Remember an answer that was given before: the request has its own row, the receipt is the first one's."""
+        ask = answering.ask
+        first = (ask.project, known.id)
+        new = None
+        if (record := self._records.get(first)) is None:
+            record = new = Record(known.id, ask.project, ask.served.name, Future(), Future())
+            record.receipt.set_result(known.receipt)
+        for place in (first, (ask.project, ask.id)):
+            self._remember(place, record)
+        result = answering.result
+        self._writer.do(lambda: self._keep_again(answering, result, record, new))
+
+    def _keep_again(self, answering: Answering, result: Result, record: Record, new: Record | None) -> None:
+        """Have its receipt kept as long as that of a new answer, also where it was kept no more."""
+        if new is not None:
+            stored = self._project(new.project).receipts.get(new.id) if self.store is not None else None
+            if stored is not None and stored.signature is not None:
+                new.signed.set_result(Signed.parse(stored.signature))
+            else:
+                self._set_signature(new)
+        self._store(answering, result, record)
 
     def get(self, identity: str, project: str) -> Record:
         """The record of an answer of the project, by its id with or without prefix; Failure 404."""
         short = identity.rpartition("-")[2].rpartition("_")[2]
         if (record := self._records.get((project, short))) is not None:
             return record
-        stored = self._project(project).receipts.get(short) if self.store is not None and short else None
+        stored = self._stored(short, project) if self.store is not None and short else None
         if stored is None:
             raise Failure(
                 404, f"there is no receipt {identity!r}: it was never given, or is no longer kept", param="id"
             )
         receipt = Receipt(stored.json)
-        record = Record(short, project, str(receipt["model"]["name"]), Future(), Future())
+        record = Record(stored.id, project, str(receipt["model"]["name"]), Future(), Future())
         record.receipt.set_result(receipt)
         record.signed.set_result(None if stored.signature is None else Signed.parse(stored.signature))
         return record
 
-    def rate(self, identity: str, project: str, rating: str | None, correction: str | None) -> None:
-        """Keep what a person says of an answer; Failure where nothing is kept."""
+    def _stored(self, identity: str, project: str) -> StoredReceipt | None:
+        """The stored receipt of an answer, or of the one that was given again for it."""
+        rows = self._project(project)
+        if (stored := rows.receipts.get(identity)) is not None:
+            return stored
+        request = rows.requests.get(identity)
+        return rows.receipts.get(request.cached_from) if request is not None and request.cached_from else None
+
+    def _remember(self, place: tuple[str, str], record: Record) -> None:
+        self._records[place] = record
+        while len(self._records) > _MOST:
+            self._records.popitem(last=False)
+
+    def rate(self, identity: str, project: str, given: Feedback) -> None:
+        """Keep what somebody says of an answer; Failure where nothing is kept."""
         if self.store is None:
             raise Failure(501, "this server keeps no feedback: it was started without a store")
         record = self.get(identity, project)
         self._writer.settle()  # it must be in the store
         try:
-            self._project(project).feedback.put(record.id, rating, correction)
+            feedback, known = self._project(project).feedback, about(record.receipt.result())
+            if (before := feedback.get(known["answer_id"], given.voter)) is not None and before.answer is not None:
+                known["answer"] = before.answer  # as the voter saw it
+            members = known | {name: value for name, value in vars(given).items() if value}
+            feedback.rate(Feedback(**members | {"request_id": record.id}))
+        except TooMany as error:
+            raise Failure(429, str(error), code="too_many", headers={"retry-after": "3600"}) from None
         except Error as error:
             raise Failure.of(error) from None
 
@@ -125,6 +186,19 @@ class Records:
         """The journal as models get it: the records' thread writes it."""
         self._late = LateJournal(journal, self._writer.do)
         return self._late
+
+    def later(self, work: Callable[[], object], stores: bool = False) -> None:
+        """Have work done by the thread that stores. `stores`: it does nothing but store, and may be repeated."""
+        self._writer.put_in_store(work) if stores else self._writer.do(work)
+
+    def settle(self) -> None:
+        """Wait until all that was to be stored is."""
+        self._writer.settle()
+
+    def tell(self, reason_id: str, data: Mapping[str, object]) -> None:
+        """Record an event in the journal, where there is one."""
+        if (late := self._late) is not None:
+            late.tell(reason_id, data)
 
     def purge(self) -> None:
         """Delete what has expired."""
@@ -170,7 +244,12 @@ class Records:
             record.signed.set_exception(error)
             raise
         record.receipt.set_result(receipt)
+        self._set_signature(record)
+        self._store(answering, result, record)
+
+    def _set_signature(self, record: Record) -> None:
         try:
+            receipt = record.receipt.result()
             signature = self.signer.receipt(record.id, receipt.json) if self.signer is not None else None
         except BaseException as error:
             record.signed.set_exception(error)
@@ -178,11 +257,14 @@ class Records:
         record.signed.set_result(signature)
         if self._late is not None:
             self._late._keep()  # the statement's line
-        if self.store is not None:
-            self._writer.put_in_store(lambda: self._put(answering, result, receipt.json, signature))
 
-    def _put(self, answering: Answering, result: Result, receipt: str, signature: Signed | None) -> None:
+    def _store(self, answering: Answering, result: Result, record: Record) -> None:
+        if self.store is not None:
+            self._writer.put_in_store(lambda: self._put(answering, result, record))
+
+    def _put(self, answering: Answering, result: Result, record: Record) -> None:
         """Store what is known of an answer, and its receipt."""
+        receipt, signature = record.receipt.result().json, record.signed.result()
         ask, times, metrics = answering.ask, answering.times, result.metrics
         project = self._project(ask.project)
         fingerprint = ask.served.model.info.fingerprint
@@ -202,25 +284,54 @@ class Records:
             seed=result.seed,
             prompt=ask.served.model.detokenize(result.prompt, special=True) if self._keep_text else None,
             answer=result.text if self._keep_text else None,
+            cached_from=None if answering.known is None else record.id,
+            decode_cycles=metrics.decode.cycles if answering.known is None else None,
         )
-        project.performance.add(
-            fingerprint,
-            n_answers=1,
-            prefill_cycles=metrics.prefill.cycles,
-            decode_cycles=metrics.decode.cycles,
-            first_token_ms=() if first is None else (first,),
-            **counts,
-        )
+        if answering.known is None:  # else the model has done nothing
+            project.performance.add(
+                fingerprint,
+                n_answers=1,
+                prefill_cycles=metrics.prefill.cycles,
+                decode_cycles=metrics.decode.cycles,
+                first_token_ms=() if first is None else (first,),
+                **counts,
+            )
+            _add_task(project, answering, result)
         if self._receipt_ms:
             about = None if signature is None else signature.json
             expires = time.time_ns() // 1_000_000 + self._receipt_ms
-            project.receipts.put(ask.id, receipt, about, expires=expires)
+            project.receipts.put(record.id, receipt, about, expires=expires)
+            if answering.known is not None:
+                project.receipts.keep(record.id, expires)
 
 
 def _begin(project: Project, request: Request, resumable: bool) -> None:
     """An answer that a client asks for again, as its stream broke, has begun before."""
     if not resumable or project.requests.get(request.id) is None:
         project.requests.begin(request)
+
+
+def _add_task(project: Project, answering: Answering, result: Result | None) -> None:
+    """Add an answer to what is known of its model at its task; None: it failed."""
+    ask, times = answering.ask, answering.times
+    adapter = ask.options.get("adapter")
+    counts = {}
+    if result is not None:
+        metrics = result.metrics
+        counts = {
+            "n_prompt_tokens": len(result.prompt),
+            "n_generated_tokens": len(result.tokens),
+            "cycles": metrics.prefill.cycles + metrics.decode.cycles,
+            "ms": int(1000 * (times.tokens[-1] - (times.begun or times.asked))) if times.tokens else 0,
+        }
+    project.tasks.add(
+        "" if ask.routed is None else ask.routed.choice.task,
+        ask.served.name,
+        ask.served.model.info.fingerprint,
+        adapter.fingerprint if isinstance(adapter, Adapter) else "",
+        ok=result is not None,
+        **counts,
+    )
 
 
 class LateJournal:
@@ -232,6 +343,11 @@ class LateJournal:
         self._journal = journal
         self._later = later
         self._is_due = False
+
+    def tell(self, reason_id: str, data: Mapping[str, object]) -> None:
+        """Record an event."""
+        self._journal.tell(reason_id, data)
+        self._keep()
 
     def _keep(self) -> None:
         """An answer has ended, in whatever thread: one writing serves all that have until it begins."""

@@ -22,6 +22,7 @@ import uvicorn
 from .. import __version__
 from ..engine.model import isas
 from ..errors import FileError
+from .adapters import Adapters
 from .batch_worker import BatchWorker
 from .failures import Failure
 from .flights import Flights
@@ -31,6 +32,9 @@ from .observing import Observer
 from .partials import Partials
 from .queue import Queue
 from .records import Records
+from .remembering import Remembering
+from .responses import Responses
+from .routing import Routing
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -60,9 +64,13 @@ class Server:
         self.models = models
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
         self.records = Records() if records is None else records  # an empty one is false
+        self.adapters = Adapters(settings, models, self.records)
         self.observe = Observer()
         self.exposition: Exposition | None = None  # made for the first reader of metrics
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
+        self.routing: Routing | None = None  # where there is a registry of routes
+        self.responses = Responses.of(self, settings)
+        self.remembering = Remembering(settings)
         self.flights = Flights(self)
         self.partials = Partials(partials)
         self.batches = BatchWorker(self)
@@ -113,9 +121,10 @@ class Server:
             since = served.model.working_since
             yield served.name, 0.0 if since is None else max(0.0, now - since)
 
-    def system_fingerprint(self, served: Served) -> str:
-        """Names build, model and settings: two answers to one question differ only where this does."""
+    def system_fingerprint(self, served: Served, adapter: str | None = None) -> str:
+        """Names build, model, settings and adapter: two answers to one question differ only where this does."""
         text = f"{served.model.info.fingerprint} {served.context} {served.cache_type}"
+        text += f" {adapter}" if adapter else ""
         return f"b{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -162,6 +171,7 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     web = _Uvicorn(config)
     housekeeping = asyncio.ensure_future(_keep_house(server))
     batches = asyncio.ensure_future(server.batches.run(app))
+    verifying = asyncio.ensure_future(server.responses.run())
     drained = asyncio.Event()
 
     def on_signal() -> None:
@@ -184,7 +194,8 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
         ending.cancel()
         housekeeping.cancel()
         batches.cancel()
-        await asyncio.gather(batches, return_exceptions=True)  # gives back what it has not answered
+        verifying.cancel()
+        await asyncio.gather(batches, verifying, return_exceptions=True)  # gives back what it has not answered
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
@@ -219,7 +230,11 @@ async def _keep_house(server: Server) -> None:
         if time.monotonic() - purged > _PURGE_SECONDS:
             purged = time.monotonic()
             server.records.purge()
+            server.responses.tidy()
         await server.models.unload_idle()
+        await server.adapters.tidy()
+        if server.routing is not None:
+            server.routing.look()
 
 
 async def _until_idle(server: Server, drained: asyncio.Event) -> None:

@@ -29,6 +29,12 @@ class ServeSettings:
     waiting    requests that may wait, and `waiting_tokens` of their prompts and answers
     cache_bytes  keys and values of running answers, at most
     memory_bytes  weights of loaded models, at most
+    adapters   active: each project's active adapter answers; off: none does
+    canary     what the outcomes of a canary may do by themselves: off, rollback, promote
+    memory     whether chats get what is remembered of their user where they do not say; the other memory_* are the
+               keys memory.*
+    response_cache  where answers are kept to be given again: off, store or a URL of Redis; for so many hours, in the
+                    store so many bytes of a project; and the share that is computed once more when it is given again
     """
 
     host: str = "127.0.0.1"
@@ -45,8 +51,20 @@ class ServeSettings:
     drain_seconds: float = 30
     stall_seconds: float = 60
     memory_bytes: float = math.inf
+    response_cache: str = "off"
+    response_cache_hours: int = 24
+    response_cache_bytes: int = 256 << 20
+    response_cache_verify: float = 0.01
     keep_alive_seconds: int = 120  # of a connection
+    routes: str = ""  # path of the registry of routes; empty: there is none
     max_tokens: int = 512
+    adapters: str = "active"
+    canary: str = "rollback"
+    memory: bool = False
+    memory_learn: bool = False
+    memory_tokens: int = 512
+    memory_examples: int = 0
+    memory_embedding: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,9 +112,21 @@ class ServeSettings:
             cache_bytes=value("cache_mb") << 20,
             body_bytes=value("body_kb") << 10,
             memory_bytes=value("memory_mb") << 20 or 0.75 * _machine_bytes(),
+            response_cache=value("response_cache"),
+            response_cache_hours=value("response_cache_hours"),
+            response_cache_bytes=value("response_cache_mb") << 20,
+            response_cache_verify=value("response_cache_verify"),
             drain_seconds=value("drain_seconds"),
             stall_seconds=value("stall_seconds"),
+            routes=value("routes"),
             max_tokens=settings["max_tokens"].value,
+            adapters=value("adapters"),
+            canary=value("canary"),
+            memory=value("memory") == "on",
+            memory_learn=settings["memory.learn"].value == "on",
+            memory_tokens=settings["memory.tokens"].value,
+            memory_examples=settings["memory.examples"].value,
+            memory_embedding=settings["memory.embedding"].value,
             sampling={
                 key.removeprefix(_SAMPLING): setting.value
                 for key, setting in settings.items()

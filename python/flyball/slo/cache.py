@@ -1,4 +1,4 @@
-"""The prefix cache against none: equal answers are asserted, then times are compared in pairs.
+"""A cache against none: equal answers are asserted, then times are compared in pairs. Here the prefix cache.
 
 Four ways to answer the same question, in turn: off (no cache), cold (a cache without the prompt), warm (with it), and
 foreign (with it, but of another project, which must find as little as cold does).
@@ -16,24 +16,18 @@ from typing import Any
 
 from .. import files
 from ..engine.model import Model
-from ..errors import InternalError, Unsupported
+from ..errors import InternalError
 from ..evidence import stats
 from ..reliability.pages.report import markdown_table
 from .run import Progress, Sample, once
 from .scenarios import Scenario, prepare
 
-MODES = ("off", "prefix", "response")
+CACHES = {"prefix": "the prefix cache", "response": "the cache of answers"}
+MODES = ("off", *CACHES)
+_WHATS = {"prefix": "prompt", "response": "answer"}
 WAYS = ("off", "cold", "warm", "foreign")
 FILES = ("cache_savings.md", "cache_savings.svg")
 _CONFIDENCE = 0.95
-
-
-def check_mode(mode: str) -> None:
-    """Refuse a cache that does not exist."""
-    if mode == "response":
-        raise Unsupported(
-            "--cache response", "does not exist: Flyball has no cache of whole answers yet; use off or prefix"
-        )
 
 
 @dataclass(frozen=True)
@@ -76,27 +70,28 @@ def compare(off: Model, cached: Model, scenario: Scenario, iterations: int, prog
                 sample, _ = once(cached, second, root + (b" other" if way == "foreign" else b""))
             samples[way].append(sample)
     progress("compare", iterations, iterations)
-    _check(scenario.name, samples)
-    return Savings(scenario.name, {way: tuple(found) for way, found in samples.items()})
+    return checked(scenario.name, samples, CACHES["prefix"])
 
 
-def _check(name: str, samples: Mapping[str, Sequence[Sample]]) -> None:
+def checked(name: str, samples: Mapping[str, Sequence[Sample]], cache: str) -> Savings:
+    """The samples, if all ways gave the same answers, and no project found what another one asked."""
     expected = samples["off"][0].digests
     for way, found in samples.items():
         if any(sample.digests != expected for sample in found):
-            raise InternalError(name, f"gives another answer with the prefix cache ({way}): report it")
+            raise InternalError(name, f"gives another answer with {cache} ({way}): report it")
     for cold, foreign in zip(samples["cold"], samples["foreign"], strict=True):
         if foreign.cached_tokens > cold.cached_tokens:
-            raise InternalError(name, "finds another project's prompt in the prefix cache: report it")
+            raise InternalError(name, f"finds another project's prompt in {cache}: report it")
+    return Savings(name, {way: tuple(found) for way, found in samples.items()})
 
 
-def write(folder: Path, found: Sequence[Savings], model: str) -> None:
+def write(folder: Path, found: Sequence[Savings], model: str, mode: str = "prefix") -> None:
     """Write cache_savings.md and its plot."""
-    files.write(folder / FILES[0], markdown(found, model))
+    files.write(folder / FILES[0], markdown(found, model, mode))
     files.write(folder / FILES[1], plot(found))
 
 
-def markdown(found: Sequence[Savings], model: str) -> str:
+def markdown(found: Sequence[Savings], model: str, mode: str = "prefix") -> str:
     """A table of all scenarios."""
     head = ("scenario", "ms off", *(f"ms {way}" for way in WAYS[1:]), "speed-up warm", "at least", "tokens saved")
     rows = []
@@ -106,10 +101,11 @@ def markdown(found: Sequence[Savings], model: str) -> str:
         rows.append((one.scenario, *times, f"{ratio:.2f}", f"{lower:.2f}" if lower else "–", f"{one.saved('warm')}"))
     n = len(found[0].samples["off"])
     return (
-        f"# What the prefix cache saves\n\n{model}; {n} iterations, all ways in turn, medians. Every answer has the"
+        f"# What {CACHES[mode]} saves\n\n{model}; {n} iterations, all ways in turn, medians. Every answer has the"
         f" same digest in every way.\n\n{markdown_table(head, rows)}\n"
-        "off: no cache. cold: a cache without this prompt. warm: with it. foreign: another project asks, which finds"
-        " what cold finds.\nat least: lower bound of the median speed-up (95 %); –: too few iterations for one.\n\n"
+        f"off: no cache. cold: a cache without this {_WHATS[mode]}. warm: with it. foreign: another project asks,"
+        " which finds what cold finds.\n"
+        "at least: lower bound of the median speed-up (95 %); –: too few iterations for one.\n\n"
         f"![Time of an iteration without cache and with a warm one]({FILES[1]})\n"
     )
 

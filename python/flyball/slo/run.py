@@ -110,10 +110,15 @@ def measure(model: Model, scenario: Scenario, iterations: int, warmup: int, prog
 
 def once(model: Model, prepared: Prepared, root: bytes = b"") -> tuple[Sample, list[Result]]:
     """One iteration. `root`: of the cached prefixes that it shares."""
+    return sampled(lambda: _answers(model, prepared, root))
+
+
+def sampled(work: Callable[[], list[Result]]) -> tuple[Sample, list[Result]]:
+    """The answers that `work` gives, and what they took."""
     reference = 1e3 * reference_workload()
     _forget_peak()
     start = time.perf_counter_ns()
-    answers, cycles, waited = Contention().timed(lambda: _answers(model, prepared, root))
+    answers, cycles, waited = Contention().timed(work)
     ms = (time.perf_counter_ns() - start) / 1e6
     sample = Sample(
         ms=ms,
@@ -129,16 +134,21 @@ def once(model: Model, prepared: Prepared, root: bytes = b"") -> tuple[Sample, l
     return sample, answers
 
 
-def _answers(model: Model, prepared: Prepared, root: bytes) -> list[Result]:
+def options_of(prepared: Prepared) -> GenerateKeywords:
+    """Of each of a scenario's answers."""
     scenario = prepared.scenario
-    options: GenerateKeywords = {
+    return {
         "temperature": scenario.temperature,
         "seed": scenario.seed,
         "batch": _BATCH,
         "speculate": "off",  # drafts of "auto" depend on measured time
-        "prefix_root": root,
         "constraint": prepared.constraint,
     }
+
+
+def _answers(model: Model, prepared: Prepared, root: bytes) -> list[Result]:
+    scenario = prepared.scenario
+    options: GenerateKeywords = {**options_of(prepared), "prefix_root": root}
     if scenario.clients:
         return model.generate_many(prepared.prompts, scenario.max_tokens, parallel=len(scenario.clients), **options)
     if len(scenario.turns) == 1:

@@ -69,6 +69,9 @@ def test_every_reason_of_a_run_is_told_by_some_stage() -> None:
     see(self_heal.step(latched, "1", self_heal.Gates(), [], limits)[1])
     elsewhere = {
         "AUDIT": "tests/python/serve/test_evidence.py",
+        "ADAPTER": "tests/python/serve/test_adapters.py",
+        "MEMORY": "tests/python/serve/test_memory.py",
+        "ROUTE": "tests/python/serve/test_routing.py",
         "STARTUP": "test_costs.py",
         "METRICS": "test_costs.py",
         "BENCH": "test_bench_pack.py",

@@ -20,6 +20,7 @@ POLICY = (
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 Json = dict[str, Any]
+STATES = ("proposed", "approved", "rejected", "held_out")
 
 HOSTILE = """<script>window.hacked = 1</script> <img src=x onerror="window.hacked = 2">
 
@@ -82,12 +83,23 @@ def status() -> Json:
             },
         ],
         "limits": [
-            {"name": "first_token_p95_ms", "value": 611.0, "limit": 3000, "state": "GO"},
-            {"name": "queue_share", "value": 0.625, "limit": 0.9, "state": "WATCH"},
+            {"name": "first_token_p95_ms", "value": 611.0, "limit": 3000, "of": "pilot", "state": "GO"},
+            {"name": "queue_share", "value": 0.625, "limit": 0.9, "of": "server", "state": "WATCH"},
             {"name": "stall_seconds", "value": None, "limit": 60, "state": "GO"},
             {"name": "of a later version", "value": 3, "limit": 4, "state": "GO"},
         ],
     }  # fmt: skip
+
+
+def example(number: int, **members: Any) -> Json:
+    """As /v1/examples gives it."""
+    return {
+        "object": "example", "id": f"ex-{number}", "state": "proposed", "version": 1, "kind": "correction",
+        "answer": "The answer is 28, as 45 minus 17 is that.", "rejected": "The answer is 27, as 45 minus 17 is that.",
+        "reason": None, "family": None, "source": "page", "voter": "local", "model": "flyball-demo",
+        "messages": [{"role": "user", "content": f"Question {number}: what is 45 - 17?"}],
+        "created_at": 1_795_000_000, "changed_at": 1_795_000_000, "changed_by": "local", "digest": None,
+    } | members  # fmt: skip
 
 
 @dataclass
@@ -101,6 +113,8 @@ class Double:
     verdict: Json = field(default_factory=lambda: {"verified": True, "positions": 3, "message": "", "digest": "d" * 64})
     asked: list[Json] = field(default_factory=list)
     feedback: list[Json] = field(default_factory=list)
+    examples: list[Json] = field(default_factory=list)
+    changes: list[Json] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)  # ends what a slow answer waits for
     left: threading.Event = field(default_factory=threading.Event)  # the page hung up
     failures: int = 1  # how often "flaky" breaks
@@ -149,6 +163,10 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.guarded(lambda: self.post(self.path, body))
 
+    def do_PATCH(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.guarded(lambda: self.patch(self.path, body))
+
     def guarded(self, act: Any) -> None:
         try:
             if not self.double.answering:
@@ -168,6 +186,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.json({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
         if path == "/v1/status":
             return self.json(self.double.status)
+        if path == "/v1/examples":
+            state = self.path.partition("state=")[2].partition("&")[0]
+            counts = {name: sum(each["state"] == name for each in self.double.examples) for name in STATES}
+            found = [each for each in self.double.examples if each["state"] == state]
+            return self.json({"object": "list", "data": found, "has_more": False, "counts": counts})
+        if path.startswith("/v1/examples/"):
+            return self.json(self.example(path))
         if path.startswith("/v1/receipts/"):
             return self.raw(
                 b'{"id": "r1", "receipt": {"seed": 18446744073709551615}, "signature": {}}', "application/json"
@@ -183,6 +208,17 @@ class Handler(BaseHTTPRequestHandler):
             self.double.feedback.append(body)
             return self.json(body)
         raise Refused(404, "no such thing")
+
+    def example(self, path: str) -> Json:
+        return next(each for each in self.double.examples if each["id"] == path.rpartition("/")[2])
+
+    def patch(self, path: str, body: Json) -> None:
+        example = self.example(path)
+        if body["version"] != example["version"]:
+            raise Refused(409, "somebody changed it", code="conflict")
+        self.double.changes.append(body)
+        example |= body | {"version": example["version"] + 1}
+        return self.json(example)
 
     def answer(self, body: Json) -> None:
         self.double.asked.append(body)

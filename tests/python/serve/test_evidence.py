@@ -81,9 +81,8 @@ def test_feedback_is_kept(signing: Running, home: Path) -> None:
     for wrong in ({"rating": "good"}, {"id": said["id"], "rating": "x"}, {"id": "nothing", "rating": "bad"}):
         assert signing.post("/v1/feedback", wrong).status_code in (400, 404)
     with Store.open(folder(home) / "store.sqlite") as store:
-        kept = store.project().feedback.get(said["flyball"]["receipt"])
-    assert kept is not None
-    assert (kept.rating, kept.correction) == ("good", "It is five.")
+        (kept,) = store.project().feedback.of_request(said["flyball"]["receipt"])
+    assert (kept.rating, kept.correction, kept.answer_id) == ("good", "It is five.", said["flyball"]["digest"])
 
 
 def test_a_bundle_of_all_that_was_answered(start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

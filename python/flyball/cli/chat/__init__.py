@@ -18,6 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--template", metavar="FILE", help="a Jinja chat template instead of the model's own")
     parser.add_argument("--tools", metavar="FILE", help="tools that the model may call: a JSON list of OpenAI's form")
     parser.add_argument("--hide-thinking", action="store_true", help="show the model's answers without its thoughts")
+    parser.add_argument("--memory", action="store_true", help="answers use what is remembered of you; /remember adds")
     parser.add_argument("-n", dest="max_tokens", metavar="TOKENS", help="maximum tokens per answer (default: 512)")
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     common.add_journal_flags(parser)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ...engine.options import speculation
 from ...errors import InvalidArgument
 from .. import common
-from . import settings
+from . import judging, settings
 from .conversation import Conversation
 
 HELP = '''/help                    this list
@@ -28,8 +28,11 @@ HELP = '''/help                    this list
 /clear                   forget the conversation (the system message stays)
 /system TEXT             start over with this system message
 /seed N                  draw other tokens
+/remember TEXT           remember a fact of you (flyball chat --memory)
 /speculate [HOW]         verify draft tokens, several at once: auto, off, always
 /adapter [FILE[:SCALE]]  a LoRA adapter of the model from now on; - for none
+/good, /bad [REASON]     what you say of the last answer is kept to learn from
+/correct TEXT            the last answer should have been TEXT
 /explain                 what was decided about the last answer, and why
 /metrics                 counts of the last answer and of the session
 /receipt FILE            write the last answer's receipt
@@ -119,6 +122,13 @@ def _file(command: str, name: str) -> str:
     return os.path.expanduser(common.argument_text(name))
 
 
+def _remember(conversation: Conversation, text: str) -> None:
+    if not text:
+        raise InvalidArgument("/remember", "needs a text")
+    item = conversation.memory().remember(common.argument_text(text))
+    conversation.screen.note(f"remembered as {item.id}; flyball memory forget {item.id} deletes it")
+
+
 def _seed(conversation: Conversation, word: str) -> None:
     if not word.isdecimal():
         raise InvalidArgument("/seed", "needs a number")
@@ -169,8 +179,12 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     "/clear": _clear,
     "/system": _system,
     "/seed": _seed,
+    "/remember": _remember,
     "/speculate": _speculate,
     "/adapter": _adapter,
+    "/good": lambda conversation, reason: judging.rate(conversation, "good", reason),
+    "/bad": lambda conversation, reason: judging.rate(conversation, "bad", reason),
+    "/correct": judging.correct,
     "/explain": _explain,
     "/metrics": _metrics,
     "/receipt": _receipt,

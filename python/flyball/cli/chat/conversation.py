@@ -15,10 +15,12 @@ from ...engine.results import Result
 from ...engine.session import Stream
 from ...errors import Error, InvalidArgument
 from .. import common
+from .remembered import Remembered
 from .screen import AnswerView, Screen
 
 if TYPE_CHECKING:
     from ...journal.journal import Journal
+    from ...memory import Memory
 
 _QUIET = ("AUTOTUNE_BASELINE_LOWERED", "POLICY_IN_FORCE")  # change nothing by themselves
 _RULE = "context full: oldest turns left out until half is free; system message stays"
@@ -29,6 +31,7 @@ class Conversation:
     """What the commands read and change."""
 
     def __init__(self, args: argparse.Namespace, settings: Mapping[str, Setting], journal: Journal | None) -> None:
+        self.settings = settings
         self.screen = Screen()
         self.progress = common.Progress()
         self.model = common.open_model(settings, self.progress, journal)
@@ -45,13 +48,21 @@ class Conversation:
         if args.tools:
             self.chat.variables["tools"] = common.read_tools(args.tools)
         self.hides_thinking: bool = args.hide_thinking
+        self._remembered = Remembered(self.model, settings) if args.memory else None
         self._results: list[Message] = []  # of some of the last answer's calls
         self.last: Result | None = None
+        self.answered = ""  # the last answer without its thoughts
         self.verbose = False
         self.keeps_history = True
         self._rule_told = False
         if common.is_demo(settings):
             common.write(common.DEMO_NOTE + "\n")
+
+    def memory(self) -> Memory:
+        """The memory of this user; raises InvalidArgument where the conversation has none."""
+        if self._remembered is None:
+            raise InvalidArgument("/remember", "needs a memory: flyball chat --memory")
+        return self._remembered.memory
 
     def answer(self, text: str) -> None:
         """Stream one answer; Ctrl-C stops it and keeps the text so far."""
@@ -75,15 +86,21 @@ class Conversation:
 
     def _answer(self, messages: list[Message]) -> None:
         self._results = []
-        self._make_room(messages)
+        sent, options, before = messages, self.options, self.chat.history
+        if self._remembered is not None:
+            sent, options = self._remembered.into(before, messages, options, self.screen)
+        self._make_room(sent)
         try:
-            stream = self.chat.stream(messages, self.max_tokens, progress=self.progress, **self.options)
+            stream = self.chat.stream(sent, self.max_tokens, progress=self.progress, **options)
         except KeyboardInterrupt:
             self.progress.clear()
             self.screen.note("stopped before the answer began")
             return
         parser = self.chat.parser(stream.prompt)
         self.last = self._show(stream, parser)
+        self.answered = parser.answer.content or ""
+        if sent is not messages:  # the history has what was said; later prompts are given what is remembered then
+            self.chat.history = (*before, *messages, self.chat.history[-1])
         for call in parser.answer.tool_calls:
             self.screen.note(f"calls {common.printable(call.name)} {common.printable(call.json)}; /result TEXT answers")
         self._remarks(self.last)
@@ -113,11 +130,15 @@ class Conversation:
     def last_answer(self) -> Result:
         """The last answer; raises InvalidArgument if there is none."""
         if self.last is None:
-            raise InvalidArgument("/explain, /metrics, /receipt", "need an answer; send a message first")
+            raise InvalidArgument(
+                "/explain, /metrics, /receipt, /good, /bad, /correct", "need an answer; send a message first"
+            )
         return self.last
 
     def end(self) -> None:
         """Let the policy ask the model what to change."""
+        if self._remembered is not None:
+            self._remembered.close()
         common.end_policy(self.policy, self.chat.session)
         self.model.close()
 

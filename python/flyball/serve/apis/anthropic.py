@@ -43,7 +43,7 @@ async def messages(request: Request) -> Response:
     """POST /v1/messages"""
     server = server_of(request)
     body = await questions.body_of(request, server)
-    served = await server.models.get(body.text("model"))
+    served = await questions.model_of(request, body)
     if not body.has("max_tokens"):
         body.refuse("max_tokens", "is missing: it bounds the answer")
     read = _read(request, body)
@@ -76,7 +76,7 @@ async def count_tokens(request: Request) -> Response:
     """POST /v1/messages/count_tokens"""
     server = server_of(request)
     body = await questions.body_of(request, server)
-    served = await server.models.get(body.text("model"))
+    served = await questions.model_of(request, body)
     read = _read(request, body)
     prompt, _ = await questions.chat_prompt(served, read.messages, read.names)
     headers = {**questions.ignored(body, *read.ignored), "request-id": request_id()}

@@ -20,7 +20,7 @@ from ..bodies import Body
 from ..failures import Failure
 from ..models import Served
 from ..prompts import prompts_of
-from ..questions import server_of
+from ..questions import project_of, server_of
 from ..streams import until_gone
 from .embeddings import MOST_INPUTS, embed, refuse_too_long
 from .native_completion import settings
@@ -76,6 +76,26 @@ async def slots(request: Request) -> Response:
             place |= {"id_task": ask.id, "model": ask.served.name, "n_prompt_tokens": len(ask.prompt)}
         places.append(place)
     return JSONResponse(places)
+
+
+async def lora_adapters(request: Request) -> Response:
+    """GET /lora-adapters: the project's adapters of a model; `scale` is 1 for the one that answers now."""
+    server = server_of(request)
+    served = await server.models.get(request.query_params.get("model"))
+    rows = await server.adapters.rows(project_of(request), served)
+    listed = [
+        {
+            "id": number,
+            "path": row.name,  # where it lies concerns nobody else
+            "task_name": "",
+            "prompt_prefix": "",
+            "scale": float(row.state == "active"),
+            "digest": row.digest,
+            "state": row.state,
+        }
+        for number, row in enumerate(rows)
+    ]
+    return JSONResponse(listed)
 
 
 async def tokenizer_info(request: Request) -> Response:
@@ -202,13 +222,15 @@ _infill = _refusing("is not supported: no model here has tokens for filling in; 
 _rerank = _refusing("is not supported: /v1/embeddings gives vectors to compare")
 _slot = _refusing("is not supported: a slot is no client's own; a prompt that was computed is found in the cache")
 _change = _refusing("cannot be changed while the server runs")
+_change_adapters = _refusing("is one setting for everybody; a request names its own adapter (lora, adapter)")
 
 routes = [
     Route("/props", props, methods=["GET"]),
     Route("/props", _change, methods=["POST"]),
     Route("/slots", slots, methods=["GET"]),
     Route("/slots/{slot}", _slot, methods=["POST"]),
-    Route("/lora-adapters", _change, methods=["POST"]),
+    Route("/lora-adapters", lora_adapters, methods=["GET"]),
+    Route("/lora-adapters", _change_adapters, methods=["POST"]),
     Route("/tokenizer_info", tokenizer_info, methods=["GET"]),
     Route("/tokenize", tokenize, methods=["POST"]),
     Route("/detokenize", detokenize, methods=["POST"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,6 @@ _NEUTRAL = {
 _REFUSED = {
     "post_sampling_probs": "is not supported: probabilities are those of the model, before the samplers",
     "n_keep": "is not supported: a context that is full ends the answer",
-    "lora": "is not supported",
     "image_data": "is not supported: this server answers text alone",
 }
 _STOP_TYPES = {"eos": "eos", "stop_token": "eos", "stop_string": "word"}
@@ -82,7 +81,7 @@ async def completion(request: Request) -> Response:
 async def _read(request: Request, server: Server, body: Body) -> Wanted:
     body.refuse_all(_REFUSED)
     _refuse_samplers(body)
-    served = await server.models.get(body.text("model"))
+    served = await questions.model_of(request, body)
     options = questions.sampling(body, server, partial(biases, served))
     options = await constraining.options(options, constraining.of_llama(body), served)
     options["top_logprobs"] = n_top = body.integer("n_probs", 0, _MOST_PROBABILITIES, 0) or 0
@@ -96,8 +95,9 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
     for prompt in prompts:
         n_tokens = n_predict if n_predict > 0 else 1 if n_predict == 0 else max(1, served.context - len(prompt) + 1)
         ask = questions.ask_of(request, body, served, prompt, n_tokens, options)
+        ask = await questions.with_adapter(request, body, ask)
         prepare(ask)
-        asks.append(ask)
+        asks.append(ask if n_predict else replace(ask, cacheable=False))  # the prompt shall be computed
     return Wanted(
         served,
         asks,

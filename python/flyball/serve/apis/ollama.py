@@ -148,7 +148,8 @@ async def _ask(
     values = options.values | {"top_logprobs": top or 0, "template_time": now}
     values = await constraining.options(values, form, served, prompt if parser else None)
     n_tokens = options.n_predict or max(1, served.context - len(prompt) + 1)
-    return questions.ask_of(request, body, served, prompt, n_tokens, values, parser)
+    ask = questions.ask_of(request, body, served, prompt, n_tokens, values, parser)
+    return await questions.with_adapter(request, body, ask)
 
 
 def _wanted(body: Body, ask: Ask, options: Options, *, is_chat: bool, remembers: bool) -> Wanted:

@@ -38,9 +38,8 @@ async def begin(request: Request) -> tuple[Body, Served]:
     server.refuse_if_draining()
     server.queue.refuse_if_full(int(request.headers.get("content-length", 0)) // 4)
     body = await Body.of(request)
-    name = body.text("model", body.text("name"))
-    served = await server.models.get(name)
-    server.models.keep(name, keep_alive(body))
+    served = await questions.model_of(request, body, body.text("model", body.text("name")))
+    server.models.keep(served.name, keep_alive(body))
     return body, served
 
 

@@ -61,7 +61,7 @@ async def read(request: Request, server: Server) -> Wanted:
     """The question of a request; Failure for what cannot be answered."""
     body = await questions.body_of(request, server)
     body.refuse_all(_REFUSED)
-    served = await server.models.get(body.text("model"))
+    served = await questions.model_of(request, body)
     messages = questions.plain_messages(body)
     tools, forced = read_tools(body)
     form = constraining.calling(constraining.of_openai(body), tools, forced, one_call(body))
@@ -158,7 +158,7 @@ def _whole(server: Server, wanted: Wanted, finished: Sequence[Finished]) -> dict
         "object": "chat.completion",
         "created": wanted.origin.created,
         "model": wanted.served.name,
-        "system_fingerprint": server.system_fingerprint(wanted.served),
+        "system_fingerprint": server.system_fingerprint(wanted.served, wanted.asks[0].adapter),
         "choices": [_choice(number, one, wanted.logprobs) for number, one in enumerate(finished)],
         "usage": answers.usage(results),
         "timings": answers.timings(results[0]),
@@ -201,7 +201,7 @@ async def _chunks(server: Server, wanted: Wanted) -> AsyncIterator[bytes]:
         "object": "chat.completion.chunk",
         "created": wanted.origin.created,
         "model": wanted.served.name,
-        "system_fingerprint": server.system_fingerprint(wanted.served),
+        "system_fingerprint": server.system_fingerprint(wanted.served, wanted.asks[0].adapter),
     }
     finished: dict[int, Answering] = {}
     streams = [_choice_chunks(server, ask, number, wanted, finished) for number, ask in enumerate(wanted.asks)]

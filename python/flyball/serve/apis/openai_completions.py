@@ -54,7 +54,7 @@ async def completions(request: Request) -> Response:
         "object": "text_completion",
         "created": wanted.origin.created,
         "model": wanted.served.name,
-        "system_fingerprint": server.system_fingerprint(wanted.served),
+        "system_fingerprint": server.system_fingerprint(wanted.served, wanted.asks[0].adapter),
     }
     headers = questions.ignored(body)
     if body.flag("stream"):
@@ -71,7 +71,7 @@ async def completions(request: Request) -> Response:
 
 
 async def _read(request: Request, server: Server, body: Body) -> Wanted:
-    served = await server.models.get(body.text("model"))
+    served = await questions.model_of(request, body)
     options = questions.sampling(body, server)
     n = questions.n_choices(body)
     if body.integer("best_of", 1, questions.MOST_CHOICES, n) != n:
@@ -89,6 +89,7 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
             body, ("max_tokens", "max_completion_tokens", "n_predict"), 16, served, len(prompt)
         )  # fmt: skip
         ask = questions.ask_of(request, body, served, prompt, n_tokens, options, origin=origin)
+        ask = await questions.with_adapter(request, body, ask)
         prepare(ask)
         asks.append(ask)
     stream_options = body.inside("stream_options")
@@ -140,9 +141,11 @@ async def _score(server: Server, ask: Ask, top: int) -> Score:
         if gone:
             raise Failure(503, "the client is gone")
 
+    adapter, scale = ask.options.get("adapter"), ask.options.get("adapter_scale", 1.0)
     async with server.side_work:
         try:
-            return await asyncio.to_thread(ask.served.model.score, ask.prompt, top, progress=progress)
+            session = ask.served.model.session(adapter=adapter, adapter_scale=scale)
+            return await asyncio.to_thread(session.score, ask.prompt, top, progress=progress)
         except Error as error:
             raise Failure.of(error) from None
         finally:

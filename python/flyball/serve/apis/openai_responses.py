@@ -61,7 +61,7 @@ async def responses(request: Request) -> Response:
 async def _read(request: Request, server: Server) -> Wanted:
     body = await questions.body_of(request, server)
     body.refuse_all(_REFUSED)
-    served = await server.models.get(body.text("model"))
+    served = await questions.model_of(request, body)
     messages = items.messages(body)
     tools, ignored = items.tools(body)
     choice, forced = _choice(body, tools)

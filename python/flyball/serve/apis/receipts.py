@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ...engine.adapter import Adapter
 from ...engine.receipt import Receipt
 from ...engine.verify import report_of
 from ...errors import Error
@@ -27,21 +28,6 @@ async def receipt(request: Request) -> Response:
     server, project = server_of(request), project_of(request)
     record = await asyncio.to_thread(server.records.get, request.path_params["id"], project)
     return JSONResponse(await asyncio.to_thread(receipt_as_dict, record))
-
-
-async def feedback(request: Request) -> Response:
-    """POST /v1/feedback: {"id", "rating": "good" | "bad" | null, "correction": text | null}"""
-    server = server_of(request)
-    body = await Body.of(request)
-    identity = body.text("id")
-    if not identity:
-        body.refuse("id", "is missing; it is the answer's")
-    rating = body.text("rating")
-    if rating not in (None, "good", "bad"):
-        body.refuse("rating", f"is {rating!r}, must be good, bad or null")
-    correction = body.text("correction")
-    await asyncio.to_thread(server.records.rate, identity, project_of(request), rating, correction)
-    return JSONResponse({"id": identity, "rating": rating, "correction": correction})
 
 
 async def keys(request: Request) -> Response:
@@ -72,7 +58,8 @@ async def verify(request: Request) -> Response:
     origin = "own" if body.text("id") is not None else "given"
     async with server.side_work:
         try:
-            said = await until_gone(request, asyncio.to_thread(_verify, checked, served))
+            adapters = await _adapters(server, checked, served, project_of(request))
+            said = await until_gone(request, asyncio.to_thread(_verify, checked, served, adapters))
         except Failure:
             server.observe.verified(origin, "undecided")
             raise
@@ -99,9 +86,17 @@ def _model(server: Server, checked: Receipt) -> Served:
     raise Failure(404, f"the receipt is of model {checked.fingerprint[:16]}..., which is not served", param="receipt")
 
 
-def _verify(checked: Receipt, served: Served) -> dict[str, Any]:
+async def _adapters(server: Server, checked: Receipt, served: Served, project: str) -> list[Adapter]:
+    """Those that the answer was made with, by their digests."""
     try:
-        report = report_of(checked, served.model)
+        return [await server.adapters.of_digest(served, project, digest) for digest in checked.adapters]
+    except Error as error:
+        raise Failure.of(error) from None
+
+
+def _verify(checked: Receipt, served: Served, adapters: list[Adapter]) -> dict[str, Any]:
+    try:
+        report = report_of(checked, served.model, adapters=adapters)
     except Error as error:
         raise Failure.of(error) from None
     return {
@@ -116,7 +111,6 @@ def _verify(checked: Receipt, served: Served) -> dict[str, Any]:
 
 routes = [
     Route("/v1/receipts/{id}", receipt),
-    Route("/v1/feedback", feedback, methods=["POST"]),
     Route("/v1/journal/head", head),
     Route("/.well-known/flyball-keys.json", keys),
     Route("/v1/verify", verify, methods=["POST"]),

@@ -3,21 +3,23 @@
 import * as chat from "./chat.js";
 import { announce, byId } from "./dom.js";
 import * as kept from "./kept.js";
+import * as labels from "./labels.js";
 import { onLanguage, preferred, setLanguage, word } from "./language.js";
 import * as monitor from "./monitor.js";
 import * as options from "./options.js";
 import { explain, Failure, json } from "./server.js";
 
 const PANELS = ["conversations", "options"];
+const VIEWS = ["chat", "monitor", "labels"];
 const isWide = matchMedia("(min-width: 70rem)");
 
+const shownView = () => VIEWS.find((name) => location.hash === `#${name}`) ?? "chat";
+
 function route() {
-  const inMonitor = location.hash === "#monitor";
-  byId("chat").hidden = inMonitor;
-  byId("monitor").hidden = !inMonitor;
-  for (const name of ["chat", "monitor"]) {
-    const here = (name === "monitor") === inMonitor;
-    if (here) byId(`to-${name}`).setAttribute("aria-current", "page");
+  const shown = shownView();
+  for (const name of VIEWS) {
+    byId(name).hidden = name !== shown;
+    if (name === shown) byId(`to-${name}`).setAttribute("aria-current", "page");
     else byId(`to-${name}`).removeAttribute("aria-current");
   }
   title();
@@ -25,7 +27,8 @@ function route() {
 }
 
 function title() {
-  document.title = location.hash === "#monitor" ? `${word("monitor")} · Flyball` : "Flyball";
+  const shown = shownView();
+  document.title = shown === "chat" ? "Flyball" : `${word(shown)} · Flyball`;
 }
 
 function openPanel(name, open = byId(name).hidden) {
@@ -79,6 +82,7 @@ function startKey() {
     byId("question").focus();
     chat.retryRefused();
     monitor.wake();
+    labels.wake();
   });
 }
 
@@ -121,5 +125,6 @@ byId("skip").addEventListener("click", (event) => {
   byId("main").focus();
 });
 monitor.start({ needKey });
+labels.start({ needKey });
 loadModels();
-if (location.hash !== "#monitor") byId("question").focus();
+if (shownView() === "chat") byId("question").focus();

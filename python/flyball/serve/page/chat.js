@@ -205,7 +205,11 @@ async function feedback(node, members) {
   const id = node.corrects ?? receiptId(node);
   if (!id) return true;
   try {
-    await json("v1/feedback", { body: { id, rating: node.rating ?? null, correction: node.correction ?? null, ...members } });
+    const path = conversations.path(conversation, node.parent);
+    const judged = node.corrects ? {} : { answer: node.text };
+    const about = { ...judged, messages: said(options.settings().system, path), source: "page" };
+    const now = { rating: node.rating ?? null, correction: node.correction ?? null, ...members };
+    await json("v1/feedback", { body: { id, ...now, ...about } });
     return true;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

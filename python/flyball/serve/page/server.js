@@ -11,7 +11,7 @@ export class Failure extends Error {
   }
 }
 
-const KINDS = { 401: "key", 403: "forbidden", 404: "missing", 413: "large", 429: "busy", 503: "unavailable" };
+const KINDS = { 401: "key", 403: "forbidden", 404: "missing", 409: "conflict", 413: "large", 429: "busy", 503: "unavailable" };
 const STATUS = { invalid_request_error: 400, rate_limit_error: 429, unavailable_error: 503 };
 const TOO_LONG = ["context_length_exceeded", "exceed_context_size_error"];
 
@@ -60,14 +60,14 @@ async function refusal(response) {
 }
 
 /** The response of an address of the server; a Failure for anything but success. */
-export async function request(path, { body, signal } = {}) {
+export async function request(path, { body, signal, method = body === undefined ? "GET" : "POST" } = {}) {
   const headers = {};
   if (kept.key.get()) headers.authorization = `Bearer ${kept.key.get()}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   let response;
   try {
     response = await fetch(new URL(path, document.baseURI), {
-      method: body === undefined ? "GET" : "POST",
+      method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       signal,
