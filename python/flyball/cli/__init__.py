@@ -25,6 +25,7 @@ COMMANDS = (
     "route",
     "feedback",
     "train",
+    "learn",
     "memory",
     "pull",
     "info",

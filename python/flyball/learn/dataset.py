@@ -15,7 +15,6 @@ from ..paths import AnyPath
 from ..store.examples import Example
 from ..store.question import is_held_out, of_json, plain
 from .analysis import contradictory
-from .families import family_of
 from .similar import near_between, near_pairs
 
 MOST_PER_VOTER = 500
@@ -102,7 +101,6 @@ def line_of(example: Example) -> dict[str, Any]:
         "rejected": example.rejected if example.rejected != example.answer else None,
         "kind": example.kind,
         "weight": _WEIGHT,
-        "family": family_of(example.question, example.family),
     }
 
 
