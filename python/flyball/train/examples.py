@@ -71,7 +71,7 @@ def read(path: AnyPath) -> list[Example]:
         if not raw.strip():
             continue
         try:
-            example = Example.of(_object(raw), f"line {number}")
+            example = Example.of(_object(raw), f"{name}, line {number}")
             if (first := lines.setdefault(example.id, number)) != number:
                 raise InvalidArgument("id", f"is that of line {first}, too")
             found.append(example)
@@ -109,8 +109,10 @@ def _object(raw: bytes) -> dict[str, Any]:
         fields = json.loads(raw.decode())
     except UnicodeDecodeError as error:
         raise InvalidArgument("", f"is not UTF-8 at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument("", f"is not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise InvalidArgument("", f"is not JSON: {error.msg} at character {error.pos + 1}") from None
+    except (ValueError, RecursionError):
+        raise InvalidArgument("", "is not JSON that can be read: its nesting or a number is too long") from None
     if not isinstance(fields, dict):
         raise InvalidArgument("", "is not a JSON object")
     return fields

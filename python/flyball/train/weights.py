@@ -6,6 +6,7 @@ they fit. So a model trains in little more memory than its activations take.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..errors import FormatError, Unsupported
 
 _LAYER = re.compile(r"blk\.\d+\.")
-_BLOCK = 32 << 20  # weights that are dequantized at once, so that an output matrix never lies in memory whole
+_BLOCK = 4 << 20  # weights that are dequantized at once, so that no large matrix lies in memory whole
 
 
 class Weights:
@@ -71,27 +72,29 @@ class Weights:
         """Some rows of a matrix, (len(ids), columns)."""
         return self._floats(self._tensor(name), np.asarray(ids))
 
-    def blocks(self, name: str) -> list[Tensor]:
+    def blocks(self, name: str) -> Iterator[Tensor]:
         """A matrix in blocks of rows: always the same ones, so that sums over them have one order."""
-        if (kept := self._kept.get(name)) is not None:
+        if name in self._kept:
             self._kept.move_to_end(name)
-            return kept
-        tensor = self._tensor(name)
+        elif self._make_room(4 * math.prod(self.shape(name))):
+            self._kept[name] = list(self._made(name))
+            self.kept_bytes += _size(self._kept[name])
+        yield from self._kept[name] if name in self._kept else self._made(name)
+
+    def _made(self, name: str) -> Iterator[Tensor]:
         n_rows, n_columns = self.shape(name)
         step = max(1, _BLOCK // n_columns)
-        blocks = [self._floats(tensor, slice(row, row + step)) for row in range(0, n_rows, step)]
-        self._keep(name, blocks)
-        return blocks
+        for row in range(0, n_rows, step):
+            yield self._floats(self._tensor(name), slice(row, row + step))
 
-    def _keep(self, name: str, blocks: list[Tensor]) -> None:
-        n_bytes = self.float_bytes(name)
+    def _make_room(self, n_bytes: int) -> bool:
+        """Drop what was used longest ago; False: this is more than may be kept."""
         if n_bytes > self.keep_bytes:
-            return
+            return False
         while self.kept_bytes + n_bytes > self.keep_bytes:
-            dropped, _ = self._kept.popitem(last=False)
-            self.kept_bytes -= self.float_bytes(dropped)
-        self._kept[name] = blocks
-        self.kept_bytes += n_bytes
+            _, dropped = self._kept.popitem(last=False)
+            self.kept_bytes -= _size(dropped)
+        return True
 
     def _tensor(self, name: str) -> Any:
         self.used.add(name)
@@ -110,3 +113,7 @@ class Weights:
         made = torch.empty(values.shape, dtype=torch.float32)
         made.numpy()[...] = values
         return made
+
+
+def _size(blocks: Sequence[Tensor]) -> int:
+    return sum(block.numel() * block.element_size() for block in blocks)

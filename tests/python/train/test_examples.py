@@ -32,16 +32,17 @@ def test_lines_are_read_with_their_defaults(tmp_path: Path) -> None:
         "voter": "x",
     }
     first, second = read(write(tmp_path / "data", GOOD, "", bad))
-    assert (first.answer, first.rejected, first.weight, first.place) == ("4", None, 1.0, "line 1")
+    assert (first.answer, first.rejected, first.weight) == ("4", None, 1.0)
     assert (second.question, second.answer, second.rejected, second.weight) == ("İki artı iki?", None, "beş", 2.0)
-    assert second.place == "line 3"
+    assert second.place == f"{tmp_path / 'data'}, line 3"
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("{", "is not JSON: Expecting property name enclosed in double quotes at character 2"),
+        ("[" * 100_000, "its nesting or a number is too long"),
+        ("9" * 5000, "its nesting or a number is too long"),
         ("[]", "is not a JSON object"),
         (b'{"id": "\xff"}', "is not UTF-8 at byte 8"),
         ({**GOOD, "id": ""}, "id: is missing or empty"),
