@@ -37,10 +37,10 @@ def matrix(comparison: Comparison, bounds: Bounds) -> str:
     head = ("case", "ms", "change", "decode cycles/token", "change", "digest", "work", "verdict")
     limits = f"Limits: {100 * (bounds.slow_down - 1):.3g} % of time, {100 * (bounds.counters - 1):.3g} % of work"
     parts = [
-        f"## Benchmark: {verdict.outcome} ({_plain(verdict.reason_id)})\n",
-        f"{_plain(verdict.message)}\n",
+        f"## Benchmark: {verdict.outcome} ({plain(verdict.reason_id)})\n",
+        f"{plain(verdict.message)}\n",
         _table(head, [_cells(row) for row in comparison.rows]),
-        f"{limits}. Times: {_plain(str(verdict.evidence['times']))}.\n",
+        f"{limits}. Times: {plain(str(verdict.evidence['times']))}.\n",
     ]
     return "\n".join(parts)
 
@@ -73,10 +73,10 @@ def _change(base: float | None, current: float | None) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]], n_left: int = 1) -> str:
     """A table; the first `n_left` columns are text, the others numbers."""
     rule = [":--" if i < n_left else "--:" for i in range(len(head))]
-    cells = [[*map(_plain, head)], rule, *([_plain(str(cell)) for cell in row] for row in rows)]
+    cells = [[*map(plain, head)], rule, *([plain(str(cell)) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that is no Markdown, on one line: names and reasons come from files."""
     return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", "".join(c if c.isprintable() else " " for c in text))

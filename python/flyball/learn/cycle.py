@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import files
+from ..bench.markdown import plain
 from ..errors import FormatError, NotFound
 from ..paths import AnyPath
 from ..reliability.lock import locked
@@ -170,12 +171,14 @@ class _Round:
 
     def _page(self, adapter: str, verdict: str, judged: Any) -> str:
         found = judged["verdict"]["evidence"]
-        read = [f"| {name} | {before} | {now} |" for name, (before, now) in found["changed"].items()]
+        read = [
+            f"| {plain(name)} | {plain(before)} | {plain(now)} |" for name, (before, now) in found["changed"].items()
+        ]
         changed = ["", "| safety prompt | without | with |", "|---|---|---|", *read] if read else []
         rows = [
             f"# Adapter {adapter[:16]}: {verdict}",
             "",
-            str(judged["verdict"]["message"]) + ".",
+            plain(str(judged["verdict"]["message"])) + ".",
             "",
             "| | |",
             "|---|---|",

@@ -15,7 +15,7 @@ from flyball.reliability.lock import InUse, locked
 from flyball.store import Project, Store
 from tests.python.learn.test_dataset import example
 
-EVIDENCE = {
+EVIDENCE: dict[str, Any] = {
     "changed": {}, "wins": 7, "losses": 0, "ties": 0, "kept": 60, "of": 60, "e_better": 32.0, "e_limit": 20.0,
 }  # fmt: skip
 
@@ -97,7 +97,12 @@ def test_an_undecided_gate_is_asked_again_and_nothing_else(project: Project, tmp
     fill(project, 30)
     commands = Commands()
     commands.verdict = 2
-    assert round_of(project, tmp_path / "home", commands).state == "undecided"
+    EVIDENCE["changed"] = {"s|1": ["a\nb", "<b>|"]}
+    undecided = round_of(project, tmp_path / "home", commands)
+    EVIDENCE["changed"] = {}
+    assert undecided.state == "undecided"
+    assert undecided.report is not None
+    assert r"| s\|1 | a b | \<b\>\| |" in undecided.report.read_text()
     assert commands.actions == ["train", "show", "add", "gate"]
     commands.verdict = 1
     assert round_of(project, tmp_path / "home", commands).state == "fail"
