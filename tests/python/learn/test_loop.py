@@ -175,9 +175,9 @@ def swapped_under_load(place: Place, digest: str, case: tuple[str, str], promote
     """The adapter comes into use while eight streams run: none breaks, and each has one of two digests."""
     question, answer = case
     ends = threading.Event()
+    found: set[tuple[str | None, str]] = set()
 
-    def stream() -> set[tuple[str | None, str]]:
-        found = set()
+    def stream() -> None:
         body = {"messages": messages(question), "temperature": 0, "max_tokens": 60, "seed": 1, "stream": True}
         with place.server.client() as client:
             while not ends.is_set():
@@ -185,17 +185,23 @@ def swapped_under_load(place: Place, digest: str, case: tuple[str, str], promote
                     last = [line for line in said.iter_lines() if line.startswith("data: {")][-1]
                 proof = json.loads(last.removeprefix("data: "))["flyball"]
                 found.add((proof["adapter"], proof["digest"]))
-        return found
+
+    def until_seen(adapter: str | None) -> None:
+        end = time.monotonic() + WAIT
+        while adapter not in {seen for seen, _ in list(found)}:
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
     with ThreadPoolExecutor(8) as pool:
         streams = [pool.submit(stream) for _ in range(8)]
         try:
+            until_seen(None)
             assert promote()["state"] == "pass"
-            place.until(digest)
-            time.sleep(0.5)
+            until_seen(digest)
         finally:
             ends.set()
-        found = set().union(*(each.result(WAIT) for each in streams))
+        for each in streams:
+            each.result(WAIT)
     assert {adapter for adapter, _ in found} == {None, digest}
     assert len(found) == 2
     assert place.text(question) == answer
