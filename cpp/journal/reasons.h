@@ -80,6 +80,19 @@ namespace flyball::journal {
   REASON(ROUTE, MODEL_CLOSED, "route_health", "a model that failed answers again")                                    \
   REASON(MEMORY, RECALLED, "recall", "what is remembered was put into a prompt; data has ids and the answer's id")    \
   REASON(MEMORY, FORGOTTEN, "forget", "what was remembered was deleted; data has the number and hash of the record")  \
+  REASON(GUARDIAN, REJECTED, "guardian", "a guardian rejected an answer; data has its name and what it found")        \
+  REASON(PLUGIN, ALLOWED, "plugin",                                                                                   \
+         "a project's owner allowed a plugin; data has its name and the digest of its code")                          \
+  REASON(PLUGIN, REFUSED, "plugin", "a plugin was asked for that the project has not allowed, or that has changed")   \
+  REASON(PLUGIN, CALLED, "plugin", "a plugin gave a result")                                                          \
+  REASON(PLUGIN, FAILED, "plugin", "a plugin crashed, took too long, or gave what is no result")                      \
+  REASON(PLUGIN, QUARANTINED, "plugin", "a plugin failed repeatedly: it is asked nothing until a person allows it")   \
+  REASON(REPLICA, JOINED, "replica", "a replica gives the answers that the others give: it gets requests")            \
+  REASON(REPLICA, DIFFERS, "replica", "a replica serves another model, setting or version: it gets no requests")      \
+  REASON(REPLICA, LOST, "replica", "a replica does not answer, or says that it cannot: it gets no requests")          \
+  REASON(REPLICA, MISMATCH, "replica",                                                                                \
+         "a replica computed what the others do not: it is taken out until a person puts it back")                    \
+  REASON(REPLICA, CONTINUED, "replica", "an answer's replica was lost: another one went on at the next token")        \
   REASON(AUTOTUNE, CALIBRATED, "baseline", "the cost of a token on this machine is known")                            \
   REASON(AUTOTUNE, BASELINE_LOWERED, "baseline", "a token costs less than the baseline")                              \
   REASON(AUTOTUNE, TIGHTEN, "tighten", "an answer cost more than the high mark: later answers get one step less")     \

@@ -65,9 +65,17 @@ namespace flyball::settings {
   INTEGER("serve.response_cache_hours", "24", 1, 720, "hours that such answers are kept")                             \
   INTEGER("serve.response_cache_mb", "256", 1, 1048576, "MiB of them that a project may have in the store")           \
   REAL("serve.response_cache_verify", "0.01", 0, 1, "share of those given again that are computed once more")         \
+  TEXT("serve.jwt_keys", "", "path of the public keys (JWKS or PEM) whose JSON web tokens are accepted as API keys")  \
+  TEXT("serve.jwt_issuer", "", "issuer that such tokens must name")                                                   \
+  TEXT("serve.jwt_audience", "", "audience that such tokens must name; empty: flyball")                               \
   INTEGER("serve.body_kb", "32768", 1, 1048576, "KiB of a request's body, at most")                                   \
   INTEGER("serve.drain_seconds", "30", 0, 86400, "time that running answers have when the server ends")               \
   INTEGER("serve.stall_seconds", "60", 1, 86400, "a step that takes longer makes the server count as stalled")        \
+  TEXT("edge.host", "127.0.0.1", "address of the edge, which hands requests on to replicas")                          \
+  INTEGER("edge.port", "8090", 0, 65535, "port of the edge; 0: a free one")                                           \
+  TEXT("edge.replicas", "", "addresses of the replicas, with spaces between: http://HOST:PORT")                       \
+  REAL("edge.verify", "0.01", 0, 1, "share of the answers that another replica computes once more")                   \
+  TEXT("edge.alerts", "data/aiops/alerts.jsonl", "file that gets a line for each alert of the edge")                  \
   CHOICE("memory.learn", "off", "off on", "remember what users state of themselves, found by rules")                  \
   INTEGER("memory.tokens", "512", 16, 65536, "tokens of what is remembered in a prompt, at most")                     \
   INTEGER("memory.examples", "0", 0, 16, "approved corrections that a prompt shows as earlier turns; 0: none")        \
