@@ -88,9 +88,8 @@ Status finish(Context& repl, Generation& generation) {
   };
   const Status status = make();
   if (status.ok()) {
-    char digits[64];
-    hex(made.digest, digits);
-    repl.out << ", digest " << Str(digits, 12);
+    hex(made.digest, repl.digest);
+    repl.out << ", digest " << Str(repl.digest, 12);
   }
   repl.out << "]\n";
   show_decisions(repl, generation);
@@ -122,7 +121,20 @@ Status run(Context& repl, Generation& generation) {
   return finish(repl, generation);
 }
 
+// For feedback, which goes without the question where there is no memory for it.
+bool note(Context& repl, Str role, Str content) {
+  constexpr u64 most_of_a_byte = 6, rest = 64;
+  Buffer<char>& out = repl.messages;
+  if (!out.reserve(out.size() + most_of_a_byte * content.size + rest)) return repl.messages_whole = false;
+  Writer json(out.space().data, out.space().size);
+  if (out.size() != 0) json.put(',');
+  json.put("{\"role\":\"").put(role).put("\",\"content\":").put_json_string(content).put('}');
+  out.resize_within(out.size() + json.text().size);
+  return true;
+}
+
 Status answer_raw(Context& repl, Str line) {
+  repl.question_bytes = 0;
   const tokenizer::Tokenizer& tokenizer = repl.model->tokenizer();
   u64 n = 0;
   for (;;) {
@@ -139,7 +151,10 @@ Status answer_raw(Context& repl, Str line) {
 }
 
 Status answer_chat(Context& repl, Str line) {
-  const u64 before = repl.conversation.tokens().size;
+  const u64 before = repl.conversation.tokens().size, messages_before = repl.messages.size();
+  if (messages_before == 0 && repl.system.size() != 0) note(repl, "system", text_of(repl.system));
+  note(repl, "user", line);
+  repl.question_bytes = repl.messages_whole ? repl.messages.size() : 0;
   Generation* generation = nullptr;
   const auto open = [&]() -> Status {
     FLYBALL_TRY(repl.conversation.add_user(line, text_of(repl.system)));
@@ -153,8 +168,11 @@ Status answer_chat(Context& repl, Str line) {
     if (generation->stop_reason() == StopReason::eos) tokens.size -= 1;
     status = generation->stop_reason() == StopReason::stop_string ? repl.conversation.add_answer(text_of(repl.shown))
                                                                   : repl.conversation.add_answer(tokens);
+    note(repl, "assistant", text_of(repl.shown));
   } else {
     repl.conversation.truncate(before);
+    repl.messages.truncate(messages_before);
+    repl.question_bytes = 0;
   }
   Generation::release(generation);
   if (status.error().code == Code::context_full) {

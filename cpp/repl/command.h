@@ -19,6 +19,7 @@ Span<const Command> session_commands();
 Span<const Command> governor_commands();
 Span<const Command> inspect_commands();
 Span<const Command> conversation_commands();
+Span<const Command> feedback_commands();
 Span<const Command> file_commands();
 
 }  // namespace flyball::repl

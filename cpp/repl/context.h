@@ -36,9 +36,13 @@ struct Context {
   const chat::ChatFormat* format = nullptr;
   chat::Conversation conversation;
   Buffer<char> system;
-  Buffer<char> script;  // lines of /autorun that wait
-  Buffer<char> line;    // gathered from continued lines
-  Buffer<char> shown;   // the answer's text
+  Buffer<char> script;         // lines of /autorun that wait
+  Buffer<char> line;           // gathered from continued lines
+  Buffer<char> shown;          // the answer's text
+  Buffer<char> messages;       // of the conversation, as JSON with commas between, for feedback
+  u64 question_bytes = 0;      // of them those that the last answer answers; 0: they are not known
+  bool messages_whole = true;  // false: a restored conversation has turns whose text is not known
+  char digest[64] = {};        // of the last answer, in digits
   Buffer<engine::Token> raw_tokens;
   Arena receipt_arena;
   Str receipt;  // of the last answer; empty: none yet

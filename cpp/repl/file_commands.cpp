@@ -25,6 +25,7 @@ Status restore(Context& repl, Str argument) {
   if (argument.empty()) return fail(Code::invalid_argument, "/restore") << "needs the file's name";
   FLYBALL_TRY(repl.session->restore(argument));
   FLYBALL_TRY(repl.conversation.continue_from(repl.session->tokens()));
+  repl.messages_whole = false;
   (repl.out << "restored " << repl.session->tokens().size << " tokens from ").printable(argument)
       << "; the conversation goes on there\n";
   return {};

@@ -225,7 +225,11 @@ void close_model(Context& repl) {
   repl.model = nullptr;
 }
 
-void restart_conversation(Context& repl) { repl.conversation.start(repl.model->tokenizer(), *repl.format); }
+void restart_conversation(Context& repl) {
+  repl.conversation.start(repl.model->tokenizer(), *repl.format);
+  repl.messages.truncate(0);
+  repl.messages_whole = true;
+}
 
 Status need_model(const Context& repl) {
   if (repl.model != nullptr) return {};

@@ -53,6 +53,7 @@ void each_command(Function&& function) {
                                         governor_commands(),
                                         inspect_commands(),
                                         conversation_commands(),
+                                        feedback_commands(),
                                         file_commands(),
                                         last};
   for (const Span<const Command> group : groups) {
@@ -166,6 +167,7 @@ Context::Context(const Platform& on, const Options& wanted)
       script(on),
       line(on),
       shown(on),
+      messages(on),
       raw_tokens(on),
       receipt_arena(on),
       metrics_arena(on) {}

@@ -100,11 +100,11 @@ TEST(help_lists_every_command_in_a_line) {
   screen.start();
   const std::string help = screen.say("/help");
   for (const char* name :
-       {"help",    "models",  "model_info", "load",       "sampling", "temp",      "top_k",      "top_p",
-        "min_p",   "repeat",  "no_repeat",  "max_tokens", "seed",     "ctx",       "cache_type", "cpu",
-        "metrics", "reset",   "clear",      "system",     "raw",      "format",    "tokens",     "logprobs",
-        "save",    "restore", "receipt",    "verify",     "quit",     "speculate", "draft",      "autotune",
-        "guard",   "journal", "explain",    "tune",       "policy",   "consult",   "outcomes",   "adapter"}) {
+       {"help",   "models",    "model_info", "load",    "sampling", "temp",       "top_k",   "top_p",   "min_p",
+        "repeat", "no_repeat", "max_tokens", "seed",    "ctx",      "cache_type", "cpu",     "metrics", "reset",
+        "clear",  "system",    "raw",        "format",  "tokens",   "logprobs",   "save",    "restore", "receipt",
+        "verify", "quit",      "speculate",  "draft",   "autotune", "guard",      "journal", "explain", "tune",
+        "policy", "consult",   "outcomes",   "adapter", "good",     "bad",        "correct"}) {
     CHECK(has(help, std::string("  /") + name + " "));
   }
   CHECK(has(screen.say("/help temp"), "/temp [T]"));
@@ -314,6 +314,34 @@ TEST(save_and_restore_continue_the_conversation) {
   screen.world.files["s.session"][50] ^= 1;
   CHECK(has(screen.say("/restore s.session"), "error: "));
   CHECK(has(screen.say("And?"), "digest"));
+}
+
+TEST(feedback_is_a_line_that_is_read_elsewhere) {
+  Screen screen;
+  screen.start();
+  CHECK(has(screen.say("/good"), "there is no answer yet"));
+  screen.say("/max_tokens 4");
+  screen.say("/system Be \"brief\".");
+  screen.say("Hello\t\xff");
+  CHECK(has(screen.say("/correct"), "needs what"));
+  CHECK(has(screen.say("/correct 1 + 1 = \"2\""), "kept in feedback.jsonl"));
+  const std::string first = screen.world.files["feedback.jsonl"];
+  CHECK(has(first, "\"source\":\"repl\",\"rating\":\"bad\",\"answer\":\""));
+  CHECK(has(first, "\"correction\":\"1 + 1 = \\\"2\\\"\""));
+  CHECK(has(first,
+            "\"question\":[{\"role\":\"system\",\"content\":\"Be \\\"brief\\\".\"},"
+            "{\"role\":\"user\",\"content\":\"Hello\\t\xef\xbf\xbd\"}]}\n"));
+  screen.say("And?");
+  screen.say("/good clear");
+  const std::string second = screen.world.files["feedback.jsonl"].substr(first.size());
+  CHECK(has(second, "\"rating\":\"good\"") && has(second, "\"reason\":\"clear\""));
+  CHECK(has(second, "{\"role\":\"assistant\",\"content\":") &&
+        has(second, "{\"role\":\"user\",\"content\":\"And?\"}]}"));
+  screen.say("/save s.session"), screen.say("/restore s.session"), screen.say("More?"), screen.say("/bad");
+  const std::string all = screen.world.files["feedback.jsonl"];
+  CHECK(!has(all.substr(first.size() + second.size()), "question"));  // its earlier turns are not known
+  screen.say("/clear"), screen.say("Anew?"), screen.say("/bad");
+  CHECK(has(screen.world.files["feedback.jsonl"].substr(all.size()), "\"content\":\"Anew?\"}]}"));
 }
 
 TEST(receipts_are_written_and_verified) {

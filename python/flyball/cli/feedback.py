@@ -251,6 +251,7 @@ def _answer(named: str | None) -> dict[str, Any]:
 
 def _parsed(file: str) -> Iterator[tuple[int, Feedback]]:
     from ..store.feedback import Feedback
+    from ..store.question import as_json
 
     known = {field.name for field in fields(Feedback)}
     for number, line in enumerate(files.read(file, _MOST_BYTES).split(b"\n"), 1):
@@ -261,5 +262,7 @@ def _parsed(file: str) -> Iterator[tuple[int, Feedback]]:
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{file}:{number}", f"is not JSON: {error}") from None
         if not isinstance(members, dict) or "answer_id" not in members or set(members) - known:
-            raise FormatError(f"{file}:{number}", "is no line that flyball feedback export has written")
+            raise FormatError(f"{file}:{number}", "is no line that flyball feedback export or the REPL has written")
+        if isinstance(members.get("question"), list):  # the REPL's: messages
+            members["question"] = as_json(members["question"])
         yield number, Feedback(**members)

@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 
 import flyball
+from flyball import cli
+from flyball.engine.receipt import Receipt
+from flyball.store import Store
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,6 +70,26 @@ def test_script_on_the_bundled_model(tmp_path: Path) -> None:
     assert metrics["last"]["decode"]["tokens"] == 11
     assert metrics["session"]["startup"]["model_prepare_ms"] > 0
     assert flyball.verify(receipt)
+
+
+def test_feedback_of_the_repl_is_read(demo: flyball.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was judged there has the digest that it has everywhere."""
+    monkeypatch.chdir(tmp_path)
+    receipt = tmp_path / "receipt.json"
+    script = ["/max_tokens 12", "What is 2 + 3?", f"/receipt {receipt}", "/correct 2 + 3 = 5.", "Why?", "/good"]
+    code, out = run_script(tmp_path, script)
+    assert code == 0
+    assert out.count("kept in feedback.jsonl") == 2
+    words = ["--set", f"serve.store={tmp_path / 'store.sqlite'}"]
+    assert cli.main(["feedback", "import", "feedback.jsonl", *words]) == 0
+    with Store.open(tmp_path / "store.sqlite") as store:
+        votes = list(store.project().feedback.between(0, 1 << 60))
+        examples = store.project().examples.all()
+    assert {vote.source for vote in votes} == {"repl"}
+    (bad,) = [vote for vote in votes if vote.rating == "bad"]
+    assert (bad.answer_id, bad.correction) == (Receipt.load(receipt).digest, "2 + 3 = 5.")
+    assert json.loads(bad.question or "") == [{"role": "user", "content": "What is 2 + 3?"}]
+    assert "2 + 3 = 5." in [example.answer for example in examples]
 
 
 def test_a_receipt_with_a_constraint_is_not_for_it(demo: flyball.Model, tmp_path: Path) -> None:
