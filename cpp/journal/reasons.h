@@ -87,6 +87,10 @@ namespace flyball::journal {
   REASON(PLUGIN, CALLED, "plugin", "a plugin gave a result")                                                          \
   REASON(PLUGIN, FAILED, "plugin", "a plugin crashed, took too long, or gave what is no result")                      \
   REASON(PLUGIN, QUARANTINED, "plugin", "a plugin failed repeatedly: it is asked nothing until a person allows it")   \
+  REASON(SETTINGS, CHANGED, "settings",                                                                               \
+         "a server goes by other settings from now on; data has who changed what, and what was before")               \
+  REASON(SETTINGS, REFUSED, "settings", "a server cannot go by a revision of the settings: it goes on with its own")  \
+  REASON(SETTINGS, ROLLED_BACK, "settings", "a server did worse after a change of settings: it was taken back")       \
   REASON(REPLICA, JOINED, "replica", "a replica gives the answers that the others give: it gets requests")            \
   REASON(REPLICA, DIFFERS, "replica", "a replica serves another model, setting or version: it gets no requests")      \
   REASON(REPLICA, LOST, "replica", "a replica does not answer, or says that it cannot: it gets no requests")          \

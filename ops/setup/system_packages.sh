@@ -14,7 +14,7 @@ case ${1:-} in
   build) needs="c++:g++ git:git venv:python3-venv Python.h:python3-dev" ;;
   check)
     needs="clang++-19:clang-19 clang-format-19:clang-format-19 tmux:tmux initdb:postgresql promtool:prometheus"
-    needs="$needs redis-server:redis-server amtool:prometheus-alertmanager chromium:chromium $image"
+    needs="$needs redis-server:redis-server amtool:prometheus-alertmanager chromium:chromium bwrap:bubblewrap $image"
     ;;
   image) needs="clang++-19:clang-19 $image" ;;
   fuzz) needs="clang++-19:clang-19 clang-run-time:libclang-rt-19-dev" ;;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from . import archive, segment
 from .keys import Keys, PublicKeys
 from .notes import Note, VerifierKey, head_note, verify_note
 from .sources import Record
-from .statements import ID, Signed, redact, seal, verify
+from .statements import ID, Signed, redact, seal, split, verify
 
 BUNDLE = "flyball bundle"
 MANIFEST, KEYS, JOURNAL, HEAD = "manifest.json", "keys.json", "journal.jsonl", "notes/head.note"
@@ -22,13 +23,15 @@ MANIFEST, KEYS, JOURNAL, HEAD = "manifest.json", "keys.json", "journal.jsonl", "
 
 @dataclass(frozen=True)
 class Exported:
-    """What a bundle has. `missing`: receipts that the journal records and the source no longer has."""
+    """What a bundle has. `missing`: receipts that the journal records and the source no longer has; `adapters`: digests
+    of those whose files a check with the model needs beside the bundle."""
 
     path: Path
     n_receipts: int
     n_lines: int
     missing: tuple[str, ...]
     unrecorded: tuple[str, ...]  # receipts that the journal's part does not record
+    adapters: tuple[str, ...] = ()
 
 
 def export(
@@ -53,9 +56,11 @@ def export(
     public = keys.public
     members: dict[str, bytes] = {KEYS: public.json.encode()}
     statements = {}
+    adapters: set[str] = set()
     for record in records:
         if begin <= record.issued < end:
             statements[record.id] = _add(members, record, public, prompts)
+            adapters.update(_adapters(record.receipt))
     part = segment.cut(journal, begin, end, statements)
     if part.has_content and not prompts:
         raise InvalidArgument("prompts", "must be asked for: this journal has prompts and answers in its lines")
@@ -79,7 +84,13 @@ def export(
         )
     path = files.write(expanded(out, "out"), raw)
     unrecorded = tuple(sorted(statements.keys() - part.signed.keys()))
-    return Exported(path, len(statements), len(part.lines), tuple(missing), unrecorded)
+    return Exported(path, len(statements), len(part.lines), tuple(missing), unrecorded, tuple(sorted(adapters)))
+
+
+def _adapters(receipt: str) -> list[str]:
+    """The digests of the adapters that an answer was made with, which every receipt shows."""
+    used = json.loads(split(receipt).get("settings", "{}")).get("adapters", ())
+    return [str(each["fingerprint"]) for each in used]
 
 
 def _add(members: dict[str, bytes], record: Record, keys: PublicKeys, prompts: bool) -> Signed:

@@ -192,7 +192,7 @@ class _Check:
     def repeat(self, model: Model, progress: Progress | None, find_adapter: FindAdapter) -> None:
         """Repeat the answers with the model."""
         from ..engine.receipt import Receipt
-        from ..engine.verify import report_of
+        from ..engine.verify import adapters_of, report_of
 
         if not self._verdict.manifest["prompts"]:
             self._doubt("whether the model gives these answers: the bundle has no prompts")
@@ -206,10 +206,7 @@ class _Check:
                 if receipt.fingerprint != model.fingerprint():
                     self._doubt(f"whether the answer of receipt {id} is right: it is of another model")
                     continue
-                for digest in receipt.adapters:
-                    if digest not in loaded and (file := find_adapter(digest)) is not None:
-                        loaded[digest] = model.load_adapter(file)
-                report = report_of(receipt, model, adapters=[*loaded.values()])
+                report = report_of(receipt, model, adapters=adapters_of(receipt, model, find_adapter, loaded))
             except Error as error:
                 self._doubt(f"whether the answer of receipt {id} is right: {error}")
                 continue

@@ -205,6 +205,7 @@ def export(args: argparse.Namespace) -> int:
                 "journal_lines": found.n_lines,
                 "missing": found.missing,
                 "unrecorded": found.unrecorded,
+                "adapters": found.adapters,
             }
         )
         return common.SUCCESS
@@ -212,6 +213,8 @@ def export(args: argparse.Namespace) -> int:
     for text, ids in (("in the journal, but not stored", found.missing), ("not in the journal", found.unrecorded)):
         if ids:
             common.write(f"{len(ids)} receipts are {text}: {', '.join(map(common.printable, ids))}\n")
+    for digest in found.adapters:
+        common.write(f"audit verify --model needs the file of adapter {common.printable(digest)}\n")
     return common.SUCCESS
 
 

@@ -178,7 +178,7 @@ def open_journal(args: argparse.Namespace, settings: Mapping[str, Setting]) -> I
 def read_settings(args: argparse.Namespace, model: str = "") -> dict[str, Setting]:
     """The settings for this command; `model`: of one of the models that the configuration names."""
     given = vars(args)
-    keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens", "serve.host", "serve.port"}
+    keys = {key for key, _, _ in _FLAGS.values()} | {"model", "max_tokens"} | {key for key in given if "." in key}
     words = {key: given[key] for key in sorted(keys) if given.get(key) is not None}
     for assignment in args.set:
         key, equals, word = assignment.partition("=")

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ..config.configuration import changed_by_policy
-from . import common
+from . import common, live_config
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,11 +20,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="also show range, environment variable and meaning of each key"
     )
+    live_config.add_flags(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the settings; the lines without --explain are a valid configuration file."""
+    if args.server:
+        return live_config.run(args)
+    live_config.refuse_alone(args)
     settings = changed_by_policy(common.read_settings(args))
     if args.json:
         fields = ("value", "origin", "default", "kind", "least", "most", "choices", "variable", "meaning")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument, NotFound
+from ..errors import Error, InvalidArgument, NotFound
 from . import common
 from .serve import store_url
 
@@ -144,15 +144,25 @@ def synthesize(args: argparse.Namespace) -> int:
     progress = common.Progress()
 
     wanted = args.count or recipe.count
-
-    def told(outcome: Outcome) -> None:
-        progress("examples", len(outcome.examples), wanted)
+    n_seen = n_new = 0
 
     with opened(args) as (_, project), _teacher(args, progress) as teacher:
+
+        def told(outcome: Outcome) -> None:
+            """Propose at once: what a teacher has written is kept, whatever becomes of the rest."""
+            nonlocal n_seen, n_new
+            progress("examples", len(outcome.examples), wanted)
+            n_new += sum(project.examples.propose(each) for each in outcome.examples[n_seen:])
+            n_seen = len(outcome.examples)
+
         known = [plain(each.question) for each in project.examples.all()]
-        outcome = make(recipe, teacher, known, args.count, args.license, told)
+        try:
+            outcome = make(recipe, teacher, known, args.count, args.license, told)
+        except (Error, KeyboardInterrupt):
+            progress.clear()
+            common.say_error(f"{n_new} examples are proposed, and stay; of {wanted} that are wanted")
+            raise
         progress.clear()
-        n_new = sum(project.examples.propose(each) for each in outcome.examples)
     if args.json:
         common.write_json({"proposed": n_new, "tries": outcome.n_tries, "refused": dict(outcome.refused)})
         return common.SUCCESS if n_new else common.FAILURE
@@ -173,14 +183,14 @@ def _teacher(args: argparse.Namespace, progress: common.Progress) -> Iterator[Su
         with common.open_model(common.read_settings(args), progress) as model:
             yield LocalModel(model)
         return
-    from ..scorecard.openai_server import OpenAIServer
+    from ..learn.teachers import server_with_keys
 
     if args.model:
         raise InvalidArgument("MODEL", "and --teacher cannot be given together")
     if not 0 < args.per_minute <= 60_000:
         raise InvalidArgument("--per-minute", f"is {args.per_minute}, must be above 0 and at most 60000")
     keys = [common.key_of(name) for name in args.key_env] or [""]
-    yield Rotation([OpenAIServer(args.teacher, args.teacher_model or "", key) for key in keys], args.per_minute)
+    yield Rotation(server_with_keys(args.teacher, args.teacher_model or "", keys), args.per_minute)
 
 
 def _decided(project: Project, id: str, state: str, by: str) -> Example:

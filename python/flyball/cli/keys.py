@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     creating.add_argument(
         "--project", default="default", help="whose key: projects see nothing of each other (made where it is new)"
     )
-    creating.add_argument("--days", type=int, metavar="N", help="how long it is good (default: until it is revoked)")
+    add_token_flags(creating, "owner")
     listing = actions.add_parser("list", help="all keys, revoked ones too", parents=[common.JSON])
     listing.add_argument("--project", help="of this project alone")
     revoking = actions.add_parser("revoke", help="end a key", parents=[common.JSON])
@@ -44,26 +44,39 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         each.set_defaults(run=run)
 
 
+def add_token_flags(parser: argparse.ArgumentParser, role: str) -> None:
+    """Declare whose a token is, what it may do, and for how long."""
+    parser.add_argument("--user", metavar="NAME", help="who has it: tokens of one user share queue and memory")
+    parser.add_argument("--role", default=role, metavar="ROLE", help=f"owner, member or auditor (default: {role})")
+    parser.add_argument("--scope", action="append", metavar="SCOPE", help="of the role's scopes only this; repeatable")
+    parser.add_argument("--days", type=int, metavar="N", help="how long it is good (default: until it is revoked)")
+
+
 def create(args: argparse.Namespace) -> int:
     """Make a key."""
+    with open_store(args) as store:
+        project = store.project(args.project) if args.project in store.projects() else None
+        return give(args, project or store.create_project(args.project))
+
+
+def give(args: argparse.Namespace, project: Project) -> int:
+    """Make a token of these flags, and say its secret."""
     if args.days is not None and not 1 <= args.days <= 36500:
         raise InvalidArgument("--days", f"is {args.days}, must be from 1 to 36500")
-    with _store(args) as store:
-        project = store.project(args.project) if args.project in store.projects() else None
-        project = project or store.create_project(args.project)
-        expires = None if args.days is None else time.time_ns() // 1_000_000 + args.days * _DAY_MS
-        return _say_secret(args, project.keys.create(args.name, expires), project)
+    expires = None if args.days is None else time.time_ns() // 1_000_000 + args.days * _DAY_MS
+    new = project.keys.create(args.name, expires, user=args.user, role=args.role, scopes=args.scope)
+    return _say_secret(args, new, project)
 
 
 def show(args: argparse.Namespace) -> int:
     """List keys."""
-    with _store(args) as store:
+    with open_store(args) as store:
         names = store.projects() if args.project is None else [args.project]
         found = [(name, key) for name in names for key in store.project(name).keys.all()]
     if args.json:
         common.write_json([_as_dict(name, key) for name, key in found])
     elif found:
-        common.write_table([("ID", "PROJECT", "CREATED", "STATE", "NAME"), *(_row(*each) for each in found)])
+        common.write_table([("ID", "PROJECT", "ROLE", "CREATED", "STATE", "NAME"), *(_row(*each) for each in found)])
     else:
         common.write("There are no keys; flyball keys create NAME makes one.\n")
     return common.SUCCESS
@@ -71,7 +84,7 @@ def show(args: argparse.Namespace) -> int:
 
 def revoke(args: argparse.Namespace) -> int:
     """End a key."""
-    with _store(args) as store:
+    with open_store(args) as store:
         project, key = _of_any(store, args.id, lambda project: project.keys.revoke(args.id))
     if args.json:
         common.write_json(_as_dict(project.name, key))
@@ -84,13 +97,13 @@ def rotate(args: argparse.Namespace) -> int:
     """Make a key in the place of another."""
     if not 0 <= args.grace_hours <= 8760:
         raise InvalidArgument("--grace-hours", f"is {args.grace_hours}, must be from 0 to 8760")
-    with _store(args) as store:
+    with open_store(args) as store:
         grace = args.grace_hours * _DAY_MS // 24
         project, new = _of_any(store, args.id, lambda project: project.keys.rotate(args.id, grace))
         return _say_secret(args, new, project)
 
 
-def _store(args: argparse.Namespace) -> Store:
+def open_store(args: argparse.Namespace) -> Store:
     try:
         from ..store import Store
     except ModuleNotFoundError as error:
@@ -123,21 +136,23 @@ def _say_secret(args: argparse.Namespace, new: NewKey, project: Project) -> int:
 
 def _as_dict(project: str, key: Key) -> dict[str, object]:
     return {"id": key.id, "project": project, "name": key.name} | {
-        name: getattr(key, name) for name in ("created", "expires", "revoked")
+        name: getattr(key, name) for name in ("user", "role", "scopes", "created", "expires", "revoked")
     }
 
 
 def _row(project: str, key: Key) -> Sequence[str]:
-    return (key.id, common.printable(project), _time(key.created), _state(key), common.printable(key.name))
+    about = (key.id, common.printable(project), key.role, time_of(key.created), _state(key))
+    return (*about, common.printable(key.name if key.user is None else f"{key.name} of {key.user}"))
 
 
 def _state(key: Key) -> str:
     if key.revoked is not None:
-        return f"revoked {_time(key.revoked)}"
+        return f"revoked {time_of(key.revoked)}"
     if key.expires is None:
         return "good"
-    return f"{'ended' if key.expires <= time.time_ns() // 1_000_000 else 'until'} {_time(key.expires)}"
+    return f"{'ended' if key.expires <= time.time_ns() // 1_000_000 else 'until'} {time_of(key.expires)}"
 
 
-def _time(milliseconds: int) -> str:
+def time_of(milliseconds: int) -> str:
+    """As tables show it."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))

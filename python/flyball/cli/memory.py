@@ -146,7 +146,7 @@ def export(args: argparse.Namespace) -> int:
 
 def show_deletions(args: argparse.Namespace) -> int:
     """List the records, and check their chain."""
-    from ..store.deletions import first_broken
+    from ..store.chain import first_broken
 
     with _project(args) as (project, _):
         chain = project.deletions.all()

@@ -7,10 +7,11 @@ import struct
 from typing import Any
 
 from .. import journal
+from ..engine.adapter import Adapter
 from ..engine.model import Model
 from ..engine.receipt import Receipt
-from ..engine.verify import report_of
-from ..errors import FormatError, InvalidArgument, NotFound, Unsupported
+from ..engine.verify import adapters_of, report_of
+from ..errors import FileError, FormatError, InvalidArgument, NotFound, Unsupported
 from ..governor.policy import Policy
 from ..journal.events import REASONS
 from ..journal.replay import Decided, Difference, Report, receipts, replay
@@ -77,13 +78,13 @@ def _repeat(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
     progress = common.Progress()
     answers, consults = [], []
     with Model.load(args.model, progress=progress) as model:
-        adapters = [model.load_adapter(path) for path in args.adapter]
+        find, loaded = common.adapter_finder(args.adapter), dict[str, Adapter]()
         for event, text in receipts(journal.read(args.file)):
             try:
-                report = report_of(Receipt(text), model, progress, adapters=adapters)
-            except (
-                Unsupported
-            ) as error:  # its logits processor or the library of its constraint is not here, or its adapter not given
+                receipt = Receipt(text)
+                report = report_of(receipt, model, progress, adapters=adapters_of(receipt, model, find, loaded))
+            except (Unsupported, NotFound, FileError, FormatError) as error:
+                # Its logits processor, the library of its constraint or its adapter is not here, or is damaged.
                 report = {"verified": None, "message": str(error)}
             answers.append({"session": event.session, "turn": event.turn, **report})
         policy = Policy(model)

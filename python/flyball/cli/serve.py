@@ -8,8 +8,8 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from ..engine.model import Model, demo_model_path
 from ..errors import InvalidArgument, NotFound
 from ..files import data_folder, state_folder
 from ..paths import expanded
-from . import common
+from . import common, plugins
 
 if TYPE_CHECKING:
     from ..journal.journal import Journal
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..serve.records import Records
     from ..serve.server import Server
     from ..serve.settings import ServeSettings
-    from ..serve.tracing import Traces
 
 _KEY_VARIABLE = "FLYBALL_API_KEY"
 _LEAST_KEY = 8  # characters
@@ -57,6 +56,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help=f"a file with API keys, one a line (or one key in ${_KEY_VARIABLE}; flyball keys has others)",
     )
+    parser.add_argument(
+        "--dev-plugins", metavar="DIR", default="", help="also the plugins of this folder: for their development alone"
+    )
+    parser.add_argument(
+        "--ray", type=int, default=0, metavar="N", help="N replicas as actors of Ray Serve, on its cluster or here"
+    )
     common.add_flags(parser, (*common.MODEL_FLAGS, *common.SAMPLING_FLAGS))
     common.add_journal_flags(parser)
     parser.set_defaults(run=run, model=None)
@@ -64,35 +69,87 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the models, and serve until SIGTERM or Ctrl-C."""
+    if args.ray:
+        return _on_ray(args)
     try:
         import uvloop
 
         from ..serve import descriptors
         from ..serve import server as serving
-        from ..serve.settings import ServeSettings
-        from ..serve.tracing import traces_of
     except ModuleNotFoundError as error:
         what = f"is missing, which serving needs: pip install 'flyball[serve]' (Python module {error.name})"
         raise NotFound(str(error.name), what) from None
-    settings = common.read_settings(args)
-    serve_settings = ServeSettings.of(settings, _keys(args.api_key_file), _has_stored_keys(settings))
-    descriptors.raise_limit(serve_settings)
-    sock = serving.listen(serve_settings.host, serve_settings.port)  # before the models: a taken port is told at once
-    port = sock.getsockname()[1]
-    args.journal = args.journal or settings["journal"].value or _state_file(f"journal-{port}.jsonl")
-    with (
-        traces_of(os.environ) as traces,
-        common.open_journal(args, settings) as journal,
-        _records(settings, port, journal) as records,
-    ):
-        late = records.late(journal) if journal is not None else None
-        entries = list(_entries(args, settings, late))
-        uvloop.run(_serve(serve_settings, entries, records, traces, sock))
+    settings = _settings(args)
+    descriptors.raise_limit(settings)
+    sock = serving.listen(settings.host, settings.port)  # before the models: a taken port is told at once
+    uvloop.run(_serve(args, settings, sock))
     return common.SUCCESS
 
 
+async def _serve(args: argparse.Namespace, settings: ServeSettings, sock: socket.socket) -> None:
+    from ..serve import server as serving
+
+    host, port = sock.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    async with opened(args, settings, str(port)) as server:
+        await serving.run(server, sock, lambda: _say(server, address))
+
+
+def _on_ray(args: argparse.Namespace) -> int:
+    try:
+        from ..scale import on_ray
+    except ModuleNotFoundError as error:
+        what = f"is missing, which --ray needs: pip install 'flyball[ray]' (Python module {error.name})"
+        raise NotFound(str(error.name), what) from None
+    settings = _settings(args)
+
+    def open_server(name: str) -> AbstractAsyncContextManager[Server]:
+        return opened(args, settings, name)
+
+    on_ray.serve(open_server, settings, args.ray, lambda url: common.write(f"OpenAI  {url}/v1\n"))
+    return common.SUCCESS
+
+
+def _settings(args: argparse.Namespace) -> ServeSettings:
+    from ..serve.settings import ServeSettings
+
+    settings = common.read_settings(args)
+    found = ServeSettings.of(settings, _keys(args.api_key_file), _has_stored_keys(settings))
+    return replace(found, dev_plugins=args.dev_plugins)
+
+
+@asynccontextmanager
+async def opened(args: argparse.Namespace, serve_settings: ServeSettings, name: str) -> AsyncIterator[Server]:
+    """A server with these arguments, its first models loaded. `name`: its own on this machine, for files and store."""
+    from ..serve import server as serving
+    from ..serve.models import Models
+    from ..serve.routing import Routing
+    from ..serve.tracing import traces_of
+
+    settings = common.read_settings(args)
+    args.journal = args.journal or settings["journal"].value or _state_file(f"journal-{name}.jsonl")
+    with (
+        traces_of(os.environ) as traces,
+        common.open_journal(args, settings) as journal,
+        _records(settings, name, journal) as records,
+    ):
+        late = records.late(journal) if journal is not None else None
+        entries = list(_entries(args, settings, late))
+        models = Models(entries, serve_settings.memory_bytes)
+        server = serving.Server(serve_settings, models, records, _state_file("unfinished.jsonl"), settings)
+        server.observe.traces = traces
+        if serve_settings.routes:
+            server.routing = Routing(Path(expanded(serve_settings.routes)), models, records, server.adapters)
+        for entry in entries:
+            if math.isinf(entry.keep_alive):
+                await models.get(entry.name)
+        if server.routing is not None:
+            await server.routing.start()
+        yield server
+
+
 @contextmanager
-def _records(settings: Mapping[str, Setting], port: int, journal: Journal | None) -> Iterator[Records]:
+def _records(settings: Mapping[str, Setting], name: str, journal: Journal | None) -> Iterator[Records]:
     """What remembers and signs answers, in the user's state folder unless the settings say otherwise."""
     from ..audit import Keys, Signer
     from ..serve.records import Records
@@ -103,10 +160,9 @@ def _records(settings: Mapping[str, Setting], port: int, journal: Journal | None
     store = None
     if url is not None:
         host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:_MOST_HOST]
-        instance = f"{host}_{port}"
-        store = Store.open(url, instance=instance, keep_text=keep_text)
-    name = settings["serve.name"].value or socket.gethostname()
-    signer = None if folder is None else Signer(Keys(folder / "keys"), name, journal)
+        store = Store.open(url, instance=f"{host}_{name}", keep_text=keep_text)
+    signing = settings["serve.name"].value or socket.gethostname()
+    signer = None if folder is None else Signer(Keys(folder / "keys"), signing, journal)
     records = Records(store, signer, settings["serve.receipt_hours"].value, keep_text)
     try:
         yield records
@@ -139,28 +195,6 @@ def _has_stored_keys(settings: Mapping[str, Setting]) -> bool:
         return False
     with Store.open(url) as store:
         return store.has_keys()
-
-
-async def _serve(
-    settings: ServeSettings, entries: list[Entry], records: Records, traces: Traces | None, sock: socket.socket
-) -> None:
-    from ..serve import server as serving
-    from ..serve.models import Models
-    from ..serve.routing import Routing
-
-    models = Models(entries, settings.memory_bytes)
-    server = serving.Server(settings, models, records, _state_file("unfinished.jsonl"))
-    server.observe.traces = traces
-    if settings.routes:
-        server.routing = Routing(Path(expanded(settings.routes)), models, records, server.adapters)
-    for entry in entries:
-        if math.isinf(entry.keep_alive):
-            await models.get(entry.name)
-    if server.routing is not None:
-        await server.routing.start()
-    address = sock.getsockname()
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    await serving.run(server, sock, lambda: _say(server, f"http://{host}:{address[1]}"))
 
 
 def _keys(file: str | None) -> tuple[str, ...]:
@@ -258,5 +292,6 @@ def _say(server: Server, address: str) -> None:
         )
         common.write(f"model   {common.printable(served.name)}: {about}\n")
     common.write(f"page    {address}/\nOpenAI  {address}/v1\nOllama  {address}\n")
+    plugins.say_found(server.plugins.found, server.settings.dev_plugins)
     common.write("Ctrl-C ends it when the running answers are complete; a second one ends it now.\n")
     sys.stdout.flush()

@@ -6,7 +6,7 @@ import argparse
 
 from ..engine.model import Model, demo_model_path
 from ..engine.receipt import Receipt
-from ..engine.verify import difference_position, report_of
+from ..engine.verify import adapters_of, difference_position, report_of
 from ..errors import InvalidArgument
 from . import common
 
@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
         if args.model is None and model.fingerprint(progress) != receipt.fingerprint:
             name = common.printable(str(receipt["model"]["name"]))
             raise InvalidArgument("--model", f"is needed: the receipt is of {name!r}, not of the bundled model")
-        find = common.adapter_finder(args.adapter)
-        adapters = [path for digest in receipt.adapters if (path := find(digest)) is not None]
+        adapters = adapters_of(receipt, model, common.adapter_finder(args.adapter), {})
         report = report_of(receipt, model, progress, adapters=adapters)
         progress.clear()
         if args.json:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from .. import _core
-from .._cached import cached
 from ..constraints.compiled import Compiler
 from ..errors import ContextFull, InvalidArgument
 from .adapter import Adapter, adapter_core
@@ -61,11 +60,7 @@ class ModelHandle:
     batcher: Batcher
     recorder: Recorder | None
     defaults: Defaults
-
-    @cached
-    def constraints(self) -> Compiler:
-        """Compiles constraints for the model's vocabulary."""
-        return Compiler(self.core)
+    constraints: Compiler  # for the model's vocabulary
 
     def new_session(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,9 +77,9 @@ class Message:
         return members | dict(self.more)
 
 
-def now() -> str:
-    """The present time, as the variable `strftime_now` freezes it."""
-    return datetime.now().isoformat(timespec="seconds")
+def now(seconds: float | None = None) -> str:
+    """The present time, or that of so many seconds since 1970, as the variable `strftime_now` freezes it."""
+    return datetime.fromtimestamp(time.time() if seconds is None else seconds).isoformat(timespec="seconds")
 
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # names that other programs have for it

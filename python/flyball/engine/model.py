@@ -8,11 +8,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import _core, files
 from .._cached import cached
+from ..constraints.compiled import Compiler
 from ..errors import FormatError, InvalidArgument
 from ..paths import AnyPath, expanded
 from .adapter import Adapter, load_adapter
@@ -162,7 +164,8 @@ class Model(Together):
             "packed_copy": packed_copy,
             "packed_copies_gb": packed_copies_gb,
         }
-        return cls(ModelHandle(core, ModelFile(name, core), Batcher(), journal, defaults), name, how)
+        handle = ModelHandle(core, ModelFile(name, core), Batcher(), journal, defaults, Compiler(core))
+        return cls(handle, name, how)
 
     @cached
     def info(self) -> ModelInfo:
@@ -203,6 +206,22 @@ class Model(Together):
         times = self._core.choose_isa()
         self.__dict__.pop("info", None)  # the cached info has the old instruction set
         return {name: ns / 1e6 for name, ns in times.items()}
+
+    @property
+    def governor(self) -> Mapping[str, object]:
+        """Governor settings of its sessions, by configuration key; what is not there has its default."""
+        return self._handle.defaults.governor
+
+    def govern(self, governor: Mapping[str, object]) -> None:
+        """Replace the governor settings of sessions and answers that begin from now on; those that run keep theirs.
+
+        Raises InvalidArgument.
+        """
+        _core.governor_check(governor_words(governor))
+        defaults = self._handle.defaults._replace(governor=dict(governor))
+        self._how = {**self._how, "governor": defaults.governor}
+        self._handle = replace(self._handle, defaults=defaults)
+        self._idle.clear()
 
     @property
     def prefix_cache_bytes(self) -> int:
@@ -512,7 +531,7 @@ class Model(Together):
 
     def _keep_session(self, session: Session) -> None:
         session._forget_draft()
-        if not self._core.closed:
+        if not self._core.closed and session._model is self._handle:  # else it has the governor of before
             self._idle.append(session)
 
 

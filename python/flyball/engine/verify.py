@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import _core
 from ..constraints.constraint import Constraint
-from ..errors import InvalidArgument, VerificationError
+from ..errors import FormatError, InvalidArgument, Unsupported, VerificationError
 from ..paths import AnyPath
 from .adapter import Adapter
 from .handle import Progress
@@ -75,6 +75,27 @@ def report_of(
     constraint = _constraint_of(receipt)
     compiled = constraint and model._handle.constraints.compile(constraint)
     return _core.receipt_verify(receipt.json, model._handle.core, progress, function, cores, compiled)
+
+
+def adapters_of(
+    receipt: Receipt, model: Model, find: Callable[[str], AnyPath | None], loaded: dict[str, Adapter]
+) -> list[Adapter]:
+    """The adapters that an answer was made with, of the files that `find` gives for their digests; `loaded` keeps them
+    for further receipts. Raises Unsupported with the digest of one that is nowhere. None of another model's receipt,
+    which has a difference already."""
+    if receipt.fingerprint != model.fingerprint():
+        return []
+    for digest in receipt.adapters:
+        if digest in loaded:
+            continue
+        if (file := find(digest)) is None:
+            what = "is not here, and the answer was made with it; --adapter FILE gives its file"
+            raise Unsupported(f"adapter {digest}", what)
+        adapter = model.load_adapter(file)
+        if adapter.fingerprint != digest:
+            raise FormatError(adapter.path, f"was changed: it is adapter {adapter.fingerprint}, not {digest}")
+        loaded[digest] = adapter
+    return [loaded[digest] for digest in receipt.adapters]
 
 
 def _constraint_of(receipt: Receipt) -> Constraint | None:

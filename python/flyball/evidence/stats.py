@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NotFound
@@ -56,6 +57,15 @@ def share_bounds(n_hits: int, n: int, confidence: float) -> tuple[float, float]:
     lower = float(scipy("special").betaincinv(n_hits, n - n_hits + 1, 1 - confidence)) if n_hits else 0.0
     upper = float(scipy("special").betaincinv(n_hits + 1, n - n_hits, confidence)) if n_hits < n else 1.0
     return lower, upper
+
+
+def wilson_interval(n_hits: int, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a share, both sides together at this confidence."""
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    center, spread = n_hits + z * z / 2, z * math.sqrt(n_hits * (n - n_hits) / n + z * z / 4)
+    return max(0.0, center - spread) / (n + z * z), min(n + z * z, center + spread) / (n + z * z)
 
 
 def larger_share_p(hits: int, n: int, baseline_hits: int, baseline_n: int) -> float:

@@ -20,6 +20,7 @@ WORSE = 2.0  # times the rest's bad outcomes: to be shown as not so bad before i
 LEAST_ANSWERS = 50  # of a canary that becomes active by itself
 _LEAST_TOKENS = 8  # of an answer whose speed counts; the first one is the prompt's
 _TESTS = 3  # failures, ratings, speed: each is given its part of the false alarms
+E_LIMIT = LIMIT * _TESTS  # evidence from which on it is worse
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def compare(outcomes: Iterable[Outcome], share: int, may_promote: bool = False) 
         "bad": _by_arm(bad),
         "slower_pairs": [n_slower, n_pairs],
         "e": {name: round(value, 3) for name, value in e_values.items()},
-        "e_limit": LIMIT * _TESTS,
+        "e_limit": E_LIMIT,
         "share": share,
     }
     worst = max(e_values, key=lambda name: e_values[name])
-    if e_values[worst] >= LIMIT * _TESTS:
+    if e_values[worst] >= E_LIMIT:
         return failed("ADAPTER_CANARY_WORSE", f"{worst} of the canary are worse than the others'", **evidence)
     outcomes_bad = [each.arm for each in listed if each.has_failed or each.is_good is False]
     twice = WORSE * null / (WORSE * null + 1 - null)  # the canary's part, if it were so much worse

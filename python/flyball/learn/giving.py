@@ -81,7 +81,7 @@ def of_failed_items(project: Project, batch_id: str, voter: str = LOCAL) -> int:
     """Bad feedback of the source `task` for each item of a batch that failed; how many those are."""
     n = 0
     for item in project.items.of(batch_id, ["failed"]):
-        asked = _asked(item.request)
+        asked = asked_by(item.request)
         given = Feedback(
             answer_id=item.digest or answer_id(None, None, f"{batch_id}:{item.line}"),
             voter=voter,
@@ -96,11 +96,11 @@ def of_failed_items(project: Project, batch_id: str, voter: str = LOCAL) -> int:
     return n
 
 
-def _asked(request: str) -> dict[str, Any]:
+def asked_by(request: str) -> dict[str, Any]:
     """The model and the question of a batch's line, where it has one that can be trained on."""
     body = json.loads(request)
     model = body.get("model") if isinstance(body.get("model"), str) else None
-    question = body.get("messages") or body.get("prompt")
+    question = body.get("messages") or body.get("prompt") or body.get("input")
     try:
         as_json(question or "")
     except InvalidArgument:

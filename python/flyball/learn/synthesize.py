@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ..scorecard.subjects import Subject
+from ..errors import FormatError
+from ..scorecard.subjects import Answer, Subject
 from ..store.examples import Example
 from ..store.question import as_json, key_of
 from .recipe import Recipe, fill
 from .similar import NEAR, jaccard, numbers, shingles
 
 _TRIES_PER_EXAMPLE = 5
+_MOST_MALFORMED = 10  # answers in a row
+_MALFORMED = "malformed answer"
 
 
 @dataclass
@@ -40,23 +43,24 @@ def synthesize(
     """At most `count` examples, else as many as the recipe says; fewer where five tries for each did not give them.
 
     `known`: questions that none of them may be, or nearly be. The same recipe and local model give the same examples.
+    `on_try`: told of what there is so far, after each try. Raises what the teacher does; of malformed answers the tenth
+    in a row.
     """
     wanted = recipe.count if count is None else count
-    fillings, outcome = recipe.fillings(), Outcome()
+    fillings, outcome, asking = recipe.fillings(), Outcome(), _Asking(teacher, recipe)
     seen = [(numbers(question), shingles(question)) for question in known]
     for number in range(_TRIES_PER_EXAMPLE * wanted):
         if len(outcome.examples) == wanted:
             break
         values = fillings[number % len(fillings)]
-        question = teacher.answer(fill(recipe.ask, values), recipe.seed + number, recipe.max_tokens).text
-        question = question.strip().strip('"“”').strip()
-        reason = recipe.check.question_fault(question)
+        asked = asking.answer(fill(recipe.ask, values), number)
+        question = asked.text.strip().strip('"“”').strip()
+        reason = asked.failure or recipe.check.question_fault(question)
         figures, hashes = numbers(question), shingles(question)
         if not reason and any(figures == theirs and jaccard(hashes, other) >= NEAR for theirs, other in seen):
             reason = "repeats a question"
         if not reason:
-            asked = fill(recipe.answer, values | {"question": question})
-            answered = teacher.answer(asked, recipe.seed + number, recipe.max_tokens)
+            answered = asking.answer(fill(recipe.answer, values | {"question": question}), number)
             reason = answered.failure or recipe.check.answer_fault(answered.text.strip())
         if reason:
             outcome.refused[reason.partition(":")[0]] += 1
@@ -67,6 +71,27 @@ def synthesize(
             outcome.examples.append(_example(teacher, question, answered.text.strip(), digest, about, recipe.name))
         on_try(outcome)
     return outcome
+
+
+class _Asking:
+    """Asks for one recipe; a malformed answer is a failed one, as long as it is not one after the other."""
+
+    def __init__(self, teacher: Subject, recipe: Recipe) -> None:
+        self._teacher = teacher
+        self._recipe = recipe
+        self._n_malformed = 0
+
+    def answer(self, prompt: str, number: int) -> Answer:
+        """To the recipe's question of this number."""
+        try:
+            found = self._teacher.answer(prompt, self._recipe.seed + number, self._recipe.max_tokens)
+        except FormatError as error:
+            self._n_malformed += 1
+            if self._n_malformed == _MOST_MALFORMED:
+                raise FormatError(error.where, f"{error.what}; so were the {_MOST_MALFORMED - 1} before") from None
+            return Answer("", None, 0.0, 0.0, failure=_MALFORMED)
+        self._n_malformed = 0
+        return found
 
 
 def _origin(recipe: Recipe, teacher: Subject, license: str, seed: int) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, deque
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FormatError
@@ -16,6 +18,7 @@ from ..store.question import of_json
 from .words import searchable
 
 if TYPE_CHECKING:
+    from ..store import Example as Row
     from ..store import Project
 
 SHOWN_KINDS = ("correction", "good")
@@ -31,6 +34,16 @@ class Example:
     id: str
     question: str
     right: str
+
+    @cached_property
+    def plain(self) -> str:
+        """The question as it is compared for being the same."""
+        return _plain(self.question)
+
+    @cached_property
+    def shape(self) -> Counter[str]:
+        """The question as it is compared for being alike."""
+        return _shape(self.question)
 
 
 class Examples(Protocol):
@@ -69,20 +82,40 @@ class FileExamples:
 
 
 class StoredExamples:
-    """The approved examples of a project, read again each time: a correction counts from its approval on."""
+    """The approved examples of a project: a correction counts from its approval on. What is known is kept, and each
+    reading takes from the store only what was decided since. Safe for threads."""
 
     def __init__(self, project: Project) -> None:
-        self._project = project
+        self._rows = project.examples
+        self._lock = threading.Lock()
+        self._last: tuple[int, str] = (0, "")  # up to which decisions are known: revision, and whose it is
+        self._known: dict[str, tuple[tuple[int, str], Example]] = {}  # with their age
+        self._newest: list[Example] = []
 
     def all(self) -> Sequence[Example]:
         """Of the store, but for chats of several turns."""
-        newest: deque[Example] = deque(maxlen=MOST_EXAMPLES)
-        for row in self._project.examples.all(("approved",)):
-            question = of_json(row.question)
-            asked = [question] if isinstance(question, str) else _asked(question)
-            if row.kind in SHOWN_KINDS and row.answer and len(asked) == 1:
-                newest.append(Example(row.id, asked[0], row.answer))
-        return newest
+        with self._lock:
+            revision, witness = self._last
+            new = list(self._rows.changed_since(revision - 1))
+            if witness and witness not in {row.id for row in new}:  # the project was deleted, and made again
+                self._known.clear()
+                new = list(self._rows.changed_since(0))
+            for row in new:
+                self._known.pop(row.id, None)
+                if row.state == "approved" and (example := _shown(row)) is not None:
+                    self._known[row.id] = (row.created, row.id), example
+            last = (new[-1].revision or 0, new[-1].id) if new else (0, "")
+            if last != self._last:
+                by_age = sorted(self._known.values(), key=lambda each: each[0])
+                self._newest, self._last = [example for _, example in by_age[-MOST_EXAMPLES:]], last
+            return self._newest
+
+
+def _shown(row: Row) -> Example | None:
+    """As prompts show it; None: a chat of several turns, or no right answer."""
+    question = of_json(row.question)
+    asked = [question] if isinstance(question, str) else _asked(question)
+    return Example(row.id, asked[0], row.answer) if row.kind in SHOWN_KINDS and row.answer and len(asked) == 1 else None
 
 
 def _asked(messages: Iterable[Mapping[str, Any]]) -> list[Any]:
@@ -107,15 +140,15 @@ def choose(question: str, examples: Iterable[Example], most: int, fits: Callable
     asked, wanted = _plain(question), _shape(question)
     likeness = []
     for age, example in enumerate(examples):
-        same = _plain(example.question) == asked
-        likeness.append((same, 1.0 if same else _cosine(wanted, _shape(example.question)), age, example))
+        same = example.plain == asked
+        likeness.append((same, 1.0 if same else _cosine(wanted, example.shape), age, example))
     likeness.sort(key=lambda each: each[:3], reverse=True)
     taken: list[Example] = []
     repeats = False
     for same, like, _, example in likeness:
         if len(taken) == most or like < _LEAST_LIKENESS:
             break
-        if any(_plain(example.question) == _plain(other.question) for other in taken):
+        if any(example.plain == other.plain for other in taken):
             continue  # an older correction of the same question
         if fits(example):
             taken.append(example)

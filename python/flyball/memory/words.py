@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
-from ..folding import fold
+from .. import folding
 
 LEAST_INDEXED = 3  # characters: the indexes are of trigrams
-_STEM = 5  # characters of a word that are looked for: enough of a stem, as Turkish adds its endings behind it
 _MOST_TERMS = 32
 _QUESTION_WORDS = """
 the and are was were what who whom whose which when where why how does did can could will would should about for from
@@ -20,7 +17,7 @@ _COMMON = frozenset(_QUESTION_WORDS.split())  # folded; they say nothing of what
 
 def searchable(text: str) -> str:
     """The text folded; what no database stores in a text is a space or a question mark."""
-    return fold(text).encode("utf-8", "replace").decode().replace("\0", " ")
+    return folding.fold(text).encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 def terms(question: str) -> list[str]:
@@ -28,7 +25,7 @@ def terms(question: str) -> list[str]:
 
     Common words count only where there are no others, and so do those of one or two characters.
     """
-    words = list(dict.fromkeys(re.findall(r"[^\W_]+", searchable(question))))
+    words = folding.words(question)
     long = [word for word in words if len(word) >= LEAST_INDEXED]
     told = [word for word in long if word not in _COMMON]
-    return list(dict.fromkeys(word[:_STEM] for word in told or long or words))[:_MOST_TERMS]
+    return list(dict.fromkeys(map(folding.stem, told or long or words)))[:_MOST_TERMS]

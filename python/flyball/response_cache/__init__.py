@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
-from .answers import Answers, Place
+from .answers import MS_AN_HOUR, Answers, Place
 from .entry import CachedAnswer, key_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["OFF", "STORE", "Answers", "CachedAnswer", "Place", "key_of", "open_answers"]
 
 OFF, STORE = "off", "store"
-_MS_AN_HOUR = 3_600_000
 
 
 def open_answers(where: str, store: Store | None, hours: int, most_bytes: int) -> Answers | None:
@@ -33,9 +32,9 @@ def open_answers(where: str, store: Store | None, hours: int, most_bytes: int) -
 
         if store is None:
             raise InvalidArgument("serve.response_cache", "is store, but there is none: set serve.store")
-        return StoredAnswers(store, hours * _MS_AN_HOUR, most_bytes)
+        return StoredAnswers(store, hours * MS_AN_HOUR, most_bytes)
     from .in_redis import SCHEMES, RedisAnswers
 
     if not where.startswith(SCHEMES):
         raise InvalidArgument("serve.response_cache", f"is {where[:40]!r}, must be off, store or redis://HOST")
-    return RedisAnswers(where, hours * _MS_AN_HOUR)
+    return RedisAnswers(where, hours * MS_AN_HOUR)

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 from ..store.cached_answers import CachedGroup
 
+MS_AN_HOUR = 3_600_000
+
 
 class Place(NamedTuple):
     """Where an answer is kept. `fingerprint`: of the model; `adapter`: fingerprint of the answer's, "" for none."""
@@ -32,6 +34,9 @@ class Answers(Protocol):
 
     @property
     def n_bytes(self) -> int | None: ...
+
+    def limit(self, hours: int, most_bytes: int) -> None:
+        """For how long answers are kept from now on, and how many bytes a project may have, where that is bounded."""
 
     def get(self, place: Place) -> bytes | None:
         """The answer at a place."""

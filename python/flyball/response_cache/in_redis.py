@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import InvalidArgument, Unavailable
 from ..store.cached_answers import MOST_BYTES, CachedGroup
-from .answers import Place
+from .answers import MS_AN_HOUR, Place
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 _PREFIX = "flyball:v1:"
@@ -55,6 +55,10 @@ class RedisAnswers:
         self._kept_ms = kept_ms
         self._clock = clock
         self._paused_until = -1.0
+
+    def limit(self, hours: int, most_bytes: int) -> None:
+        """For how long answers are kept from now on; Redis bounds their bytes itself."""
+        self._kept_ms = hours * MS_AN_HOUR
 
     def get(self, place: Place) -> bytes | None:
         """The answer at a place."""

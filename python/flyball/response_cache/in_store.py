@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..store import CachedGroup, Project, Store
 from ..store.scope import now_ms
-from .answers import Place
+from .answers import MS_AN_HOUR, Place
 
 _SHARE = 16  # of the room, after which it is looked at again
 
@@ -32,6 +32,12 @@ class StoredAnswers:
         """Of the projects that this server has written to."""
         with self._lock:
             return sum(self._sizes.values())
+
+    def limit(self, hours: int, most_bytes: int) -> None:
+        """For how long answers are kept from now on, and how many bytes a project may have."""
+        with self._lock:
+            self._kept_ms, self._most_bytes = hours * MS_AN_HOUR, most_bytes
+            self._added = dict.fromkeys(self._sizes, most_bytes)  # so that the next one that is put makes room
 
     def get(self, place: Place) -> bytes | None:
         """The answer at a place."""

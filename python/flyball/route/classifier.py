@@ -1,4 +1,4 @@
-"""Logistic regression over vectors, with a temperature that was fitted to what it had not seen: equal data, equal bits.
+"""Logistic regression over vectors: equal data, equal bits.
 
 Weights are sums of the examples' vectors, so that training works on the examples' products alone: small matrices,
 however many features there are.
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     Matrix = np.ndarray[Any, np.dtype[np.floating[Any]]]
     Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
-N_FOLDS = 5
 _RIDGE = 3e-4
 _STEPS = 300
 _ONE_THREAD = 1 << 18  # multiplications
@@ -25,59 +24,80 @@ _DIGITS = 6  # of a probability that is told: what is decided can be decided aga
 
 @dataclass(frozen=True)
 class Classifier:
-    """`weights` of shape (features + 1, labels): the last row is the bias."""
+    """`weights` of shape (features + 1, labels): the last row is the bias. `rarity` of shape (features,): what each
+    count weighs; None: vectors are no counts, and stay as they are."""
 
     labels: tuple[str, ...]
     weights: Matrix
-    temperature: float
+    rarity: Matrix | None
+    temperature: float = 1.0
+
+    @classmethod
+    def fit(cls, vectors: Matrix, wanted: Numbers, labels: tuple[str, ...], by_rarity: bool) -> Classifier:
+        """From examples: vectors of shape (n, features), and the numbers of their labels. `by_rarity`: they are counts,
+        and what few examples have weighs more."""
+        rarity = _rarity(vectors) if by_rarity else None
+        rows = _rows(vectors, rarity)
+        return cls(labels, rows.T @ _shares(_products(rows), wanted, len(labels)), rarity)
+
+    def logits(self, vectors: Matrix) -> Matrix:
+        """Shape (n, labels), before the temperature."""
+        found: Matrix = _rows(vectors, self.rarity) @ self.weights
+        return found
 
     def probabilities(self, vectors: Matrix) -> list[dict[str, float]]:
         """For each row of (n, features) those of all labels, the likeliest first."""
-        rows = _softmax(_with_bias(vectors) @ self.weights / self.temperature)
-        return [_told(self.labels, row) for row in rows]
+        return told(self.labels, self.logits(vectors) / self.temperature)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A classifier, and what it says of each example when it was trained without it and its neighbors."""
-
-    classifier: Classifier
-    unseen: list[dict[str, float]]
+def told(labels: Sequence[str], logits: Matrix) -> list[dict[str, float]]:
+    """The probabilities of each row, the likeliest first."""
+    rows = [{name: round(float(p), _DIGITS) for name, p in zip(labels, row, strict=True)} for row in softmax(logits)]
+    return [dict(sorted(row.items(), key=lambda each: (-each[1], each[0]))) for row in rows]
 
 
-def train(vectors: Matrix, labels: Sequence[str]) -> Trained:
-    """From examples, whose vectors are (n, features). Neighbors in the list of a label are left out together, as
-    people write variants of a text one after the other."""
+def softmax(logits: Matrix) -> Matrix:
+    """Of each row."""
     import numpy as np
 
-    names = tuple(dict.fromkeys(labels))
-    wanted = np.array([names.index(label) for label in labels])
-    rows = _with_bias(vectors)
-    products = (rows @ rows.T).astype(np.float64)
-    folds = _folds(wanted)
-    unseen = np.zeros((len(labels), len(names)))
-    for fold in range(N_FOLDS):
-        inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        shares = _fit(products[np.ix_(inside, inside)], wanted[inside], len(names))
-        unseen[outside] = products[np.ix_(outside, inside)] @ shares
-    temperature = _temperature(unseen, wanted)
-    weights = rows.T @ _fit(products, wanted, len(names))
-    told = [_told(names, row) for row in _softmax(unseen / temperature)]
-    return Trained(Classifier(names, weights, temperature), told)
+    powers: Matrix = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Matrix = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
-def _folds(wanted: Numbers) -> Numbers:
-    """The fold of each example: blocks of neighbors in the list of its label."""
+def _rarity(counts: Matrix) -> Matrix:
+    """The inverse document frequency of each feature, as if one more text had all of them."""
     import numpy as np
 
-    folds = np.zeros(len(wanted), dtype=np.int64)
-    for label in np.unique(wanted):
-        (places,) = np.nonzero(wanted == label)
-        folds[places] = np.arange(len(places)) * N_FOLDS // len(places)
-    return folds
+    n_having = np.count_nonzero(counts, axis=0)
+    found: Matrix = (np.log((1 + len(counts)) / (1 + n_having)) + 1).astype(counts.dtype)
+    return found
 
 
-def _fit(products: Matrix, wanted: Numbers, n_labels: int) -> Matrix:
+def _rows(vectors: Matrix, rarity: Matrix | None) -> Matrix:
+    """Vectors, counts weighed and each row of length 1, with a 1 for the bias."""
+    import numpy as np
+
+    rows = np.ones((len(vectors), vectors.shape[1] + 1), dtype=vectors.dtype)
+    found = rows[:, :-1]
+    np.multiply(vectors, 1 if rarity is None else rarity, out=found)
+    if rarity is not None:
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        found /= np.where(lengths > 0, lengths, 1)
+    return rows
+
+
+def _products(rows: Matrix) -> Matrix:
+    """Of each row with each; a feature of one row alone counts in its length only, and most are such."""
+    import numpy as np
+
+    shared = rows[:, np.count_nonzero(rows, axis=0) > 1]
+    products = (shared @ shared.T).astype(np.float64)
+    np.fill_diagonal(products, np.square(rows, dtype=np.float64).sum(axis=1))
+    return products
+
+
+def _shares(products: Matrix, wanted: Numbers, n_labels: int) -> Matrix:
     """Each example's share in the weights: Nesterov's gradient descent of mean cross entropy and ridge."""
     import numpy as np
 
@@ -86,7 +106,7 @@ def _fit(products: Matrix, wanted: Numbers, n_labels: int) -> Matrix:
     step = 1 / (float(np.abs(products).sum(axis=1).max()) / (2 * n) + _RIDGE)  # at most the inverse curvature
     shares = ahead = np.zeros((n, n_labels))
     for number in range(_STEPS):
-        slope = (_softmax(_times(products, ahead)) - target) / n + _RIDGE * ahead
+        slope = (softmax(_times(products, ahead)) - target) / n + _RIDGE * ahead
         before, shares = shares, ahead - step * slope
         ahead = shares + number / (number + 3) * (shares - before)
     return shares
@@ -99,32 +119,3 @@ def _times(left: Matrix, right: Matrix) -> Matrix:
 
     n_rows = max(1, _ONE_THREAD // right.size)
     return np.vstack([left[start : start + n_rows] @ right for start in range(0, len(left), n_rows)])
-
-
-def _temperature(logits: Matrix, wanted: Numbers) -> float:
-    """The one of a fixed list under which what was right is likeliest."""
-    import numpy as np
-
-    rows = np.arange(len(wanted))
-    choices = [float(each) for each in np.geomspace(0.05, 20, 121)]
-    losses = [-float(np.log(_softmax(logits / each)[rows, wanted] + 1e-12).mean()) for each in choices]
-    return choices[int(np.argmin(losses))]
-
-
-def _with_bias(vectors: Matrix) -> Matrix:
-    import numpy as np
-
-    return np.hstack([vectors, np.ones((len(vectors), 1), dtype=vectors.dtype)])
-
-
-def _softmax(logits: Matrix) -> Matrix:
-    import numpy as np
-
-    powers: Matrix = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Matrix = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _told(names: Sequence[str], row: Any) -> dict[str, float]:
-    found = {name: round(float(p), _DIGITS) for name, p in zip(names, row, strict=True)}
-    return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))

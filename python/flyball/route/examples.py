@@ -35,7 +35,7 @@ class Examples:
 
 
 def bundled() -> list[Labelled]:
-    """The set that comes with Flyball, Turkish and English in turn: each text is followed by its translation."""
+    """The set that comes with Flyball, Turkish and English in turn. Variants and translations follow each other."""
     text = (resources("flyball") / "data" / "utterances.tsv").read_text("utf-8")
     return [Labelled(*line.split("\t")) for line in text.splitlines()]
 

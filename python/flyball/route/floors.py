@@ -9,7 +9,7 @@ from typing import Any
 from ..evidence.stats import share_bounds
 
 CONFIDENCE = 0.95
-_GRID = tuple(number / 20 for number in range(1, 20))
+_GRID = tuple(number / 100 for number in range(99, 4, -1))
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Floor:
 
 @dataclass(frozen=True)
 class Floors:
-    """Of all intents. `together`: of the texts that are taken by those with a floor above 0; `suggested`: the lowest
-    floor that would be certified for all intents alike, None where none would."""
+    """Of all intents. `together`: of the texts that are taken by those with a floor above 0; `suggested`: a floor
+    that would be certified for all intents alike, None where there is none."""
 
     of: Mapping[str, Floor]
     together: Floor
@@ -44,31 +44,33 @@ def certify(
 ) -> Floors:
     """From what a classifier says of examples that it was not trained with, and from their labels."""
     said = [next(iter(each.items())) for each in unseen]
-    of = {
-        name: _floor(floor, [label != name for (likeliest, p), label in zip(said, labels, strict=True)
-                             if likeliest == name and p >= floor], error)
+    taken = {
+        name: [label != name for (likeliest, p), label in zip(said, labels, strict=True)
+               if likeliest == name and p >= floor]
         for name, floor in floors.items()
     }  # fmt: skip
-    promised = [each for each in of.values() if each.floor > 0]
-    n, wrong = sum(each.n_accepted for each in promised), sum(each.n_wrong for each in promised)
-    together = _counted(min((each.floor for each in promised), default=0.0), n, wrong, error, CONFIDENCE)
+    of = {name: _floor(floors[name], wrong, error) for name, wrong in taken.items()}
+    promised = [name for name, floor in floors.items() if floor > 0]
+    lowest = min((floors[name] for name in promised), default=0.0)
+    together = _floor(lowest, [is_wrong for name in promised for is_wrong in taken[name]], error)
     return Floors(of, together, len(labels), _suggested(said, labels, error))
 
 
 def _suggested(said: Sequence[tuple[str, float]], labels: Sequence[str], error: float) -> float | None:
-    """Chosen from the same counts that certify it, so each candidate has its part of the allowed risk (Bonferroni)."""
-    confidence = 1 - (1 - CONFIDENCE) / len(_GRID)
+    """The last one, from the highest down, before the first that fails: tests in an order that is fixed beforehand may
+    each have the whole risk (fixed sequence). One that takes too few texts to ever pass is no test."""
+    found = None
     for floor in _GRID:
         wrong = [name != label for (name, p), label in zip(said, labels, strict=True) if p >= floor]
-        if _counted(floor, len(wrong), sum(wrong), error, confidence).certified:
-            return floor
-    return None
+        if share_bounds(0, len(wrong), CONFIDENCE)[1] > error:
+            continue
+        if not _floor(floor, wrong, error).certified:
+            break
+        found = floor
+    return found
 
 
 def _floor(floor: float, wrong: Sequence[bool], error: float) -> Floor:
-    return _counted(floor, len(wrong), sum(wrong), error, CONFIDENCE)
-
-
-def _counted(floor: float, n: int, n_wrong: int, error: float, confidence: float) -> Floor:
-    upper = share_bounds(n_wrong, n, confidence)[1]
-    return Floor(floor, n, n_wrong, round(upper, 6), n > 0 and upper <= error)
+    """`wrong`: of each text that it takes, whether that is no text of the intent."""
+    upper = share_bounds(sum(wrong), len(wrong), CONFIDENCE)[1]
+    return Floor(floor, len(wrong), sum(wrong), round(upper, 6), bool(wrong) and upper <= error)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.model import Model
 from . import words
-from .classifier import Classifier, train
+from .classifier import Classifier
 from .floors import Floors, certify
 from .registry import Registry
+from .training import Training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,11 +25,12 @@ _MOST_CHARACTERS = 500  # that a model reads of a text
 @dataclass(frozen=True)
 class Intents:
     """A trained reader of texts. `floors`: what the registry's floors are worth on texts that it had not seen;
-    `unseen`: what it says of these, and `labels` what they are."""
+    `unseen`: what it says of these, which are `texts`, and `labels` what they are."""
 
     classifier: Classifier
     floors: Floors
-    labels: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
+    labels: tuple[str, ...] = field(repr=False)
     unseen: list[dict[str, float]] = field(repr=False)
     n_corrections: int
     _vectors: Vectors = field(repr=False)
@@ -42,12 +44,16 @@ class Intents:
         whose = {text: name for name, intent in registry.intents.items() for text in intent.examples}
         known = {text: name for text, name in corrections if name in registry.intents}
         whose |= known
-        texts, labels = list(whose), list(whose.values())
+        texts, labels = tuple(whose), tuple(whose.values())
         vectors = _reader(registry, judge)
-        trained = train(vectors(texts), labels)
+        classifier, unseen = _training(texts, labels, vectors).train()
         floors = {name: intent.floor for name, intent in registry.intents.items()}
-        certified = certify(trained.unseen, labels, floors, registry.error)
-        return cls(trained.classifier, certified, tuple(labels), trained.unseen, len(known), vectors)
+        certified = certify(unseen, labels, floors, registry.error)
+        return cls(classifier, certified, texts, labels, unseen, len(known), vectors)
+
+    def training(self) -> Training:
+        """What it was learned from; its vectors are made anew."""
+        return _training(self.texts, self.labels, self._vectors)
 
     def probabilities(self, text: str) -> dict[str, float]:
         """Of all intents, the likeliest first; empty for a text without a word."""
@@ -56,9 +62,16 @@ class Intents:
         return self.classifier.probabilities(self._vectors([text]))[0]
 
 
+def _training(texts: Sequence[str], labels: Sequence[str], vectors: Vectors) -> Training:
+    """Variants of a text are found by its characters, however it is read."""
+    counts = words.counts(texts)
+    by_rarity = vectors is words.counts
+    return Training(counts if by_rarity else vectors(texts), labels, words.variants(counts), by_rarity)
+
+
 def _reader(registry: Registry, judge: Model | None) -> Vectors:
     if registry.by == "ngrams":
-        return words.vectors
+        return words.counts
     assert judge is not None
     model, names = judge, tuple(registry.intents)
     if registry.by == "embedding":

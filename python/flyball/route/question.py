@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,12 @@ class State:
     has_adapter: bool = True
     is_healthy: bool = True
     fits: bool = True
+
+
+def may_explore(key: str, share: float) -> bool:
+    """Whether exploring may decide the choice of the request with this key: of so many in all, and of each alike on
+    every server, so that one which comes again to another server goes the same way."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < share * 2**64
 
 
 def question_of(

@@ -12,7 +12,9 @@ from typing import NoReturn
 
 from .. import files
 from ..errors import Error, FormatError
+from ..learn.guardians import Guardian
 from ..paths import AnyPath, expanded
+from . import guards
 from .examples import LEAST, MOST, read_examples
 from .fields import Table
 from .places import Places
@@ -37,6 +39,7 @@ class Intent:
     task       under which performance is recorded
     needs      capabilities that a model must have
     budget_ms  the longest answer that is wanted; None: any
+    guardians  names of those that look at its answers
     """
 
     name: str
@@ -48,6 +51,7 @@ class Intent:
     needs: tuple[str, ...]
     budget_ms: float | None
     examples: tuple[str, ...] = field(repr=False)
+    guardians: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ class Registry:
     half_life_days: float
     capabilities: Mapping[str, tuple[str, ...]]
     places: Places = field(repr=False)
+    guardians: Mapping[str, Guardian] = field(default_factory=dict)
+
+    def guardians_of(self, intent: str) -> list[Guardian]:
+        """Those that look at the answers of an intent, or of a model that is none."""
+        row = self.intents.get(intent)
+        return [] if row is None else [self.guardians[name] for name in row.guardians]
 
     def check(self, served: Collection[str], has_adapter: Callable[[str, str], bool] | None = None) -> None:
         """Raise FormatError for the first name that nothing answers to. `served`: the models' names;
@@ -98,6 +108,10 @@ class Registry:
         for model in self.capabilities:
             if model not in served:
                 self._refuse(f"model {model!r} is not served; there are: {_listed(served)}", "models", model)
+        for name, guardian in self.guardians.items():
+            if guardian.judge and guardian.judge not in served:
+                what = f"judge {guardian.judge!r} is not served; there are: {_listed(served)}"
+                self._refuse(what, "guardians", name, "judge")
         if self.judge and self.judge not in served:
             self._refuse(f"judge {self.judge!r} is not served; there are: {_listed(served)}", "judge")
         if AUTO in served:
@@ -143,6 +157,7 @@ class _Reader:
         if bool(judge) == (by == "ngrams"):
             top.refuse("judge", f'goes with by = "labels" or "embedding", which need it; by is {by!r}')
         fallback = top.text("fallback")
+        guardians = {name: self._guardian(name, table) for name, table in top.tables("guardians", guards.MOST).items()}
         tables = top.tables("intents", _MOST_INTENTS)
         if len(tables) < 2:
             top.refuse("intents", "must have at least two tables [intents.NAME]: of one there is nothing to choose")
@@ -160,9 +175,15 @@ class _Reader:
             half_life_days=top.number("half_life_days", 0.1, 3650, 14.0),
             capabilities=capabilities,
             places=top.places,
+            guardians=guardians,
         )  # fmt: skip
         top.refuse_unread()
         self._check_fallbacks(registry)
+        for name, intent in intents.items():
+            for number, named in enumerate(intent.guardians):
+                if named not in guardians:
+                    what = f"has {named[:80]!r}, must be one of the guardians: {_listed(guardians)}"
+                    top.refuse("intents", what, name, "guardians", number)
         self._check_examples(intents)
         whole = {"digest": self._hash.hexdigest(), "watched": tuple(self._watched)}
         return Registry(**{**vars(registry), **whole})
@@ -186,11 +207,21 @@ class _Reader:
             needs=table.names("needs"),
             budget_ms=table.number("budget_ms", 1, 1e9, 0) or None,
             examples=self._examples(table),
+            guardians=table.names("guardians", guards.MOST),
         )
         if not _NAME.fullmatch(intent.task):
             table.refuse("task", f"is {intent.task[:80]!r}, must be a word of letters, digits, '_', '-' and '.'")
         table.refuse_unread()
         return intent
+
+    def _guardian(self, name: str, table: Table) -> Guardian:
+        if not _NAME.fullmatch(name):
+            table.refuse("", f"guardian {name[:80]!r} needs a name of letters, digits, '_', '-' and '.', at most 64")
+        return guards.guardian(name, table, self._folder, self._read)
+
+    def _read(self, path: Path, raw: bytes) -> None:
+        self._watched.append(path)
+        self._hash.update(raw)
 
     def _examples(self, table: Table) -> tuple[str, ...]:
         given = table.get("examples")
@@ -201,8 +232,9 @@ class _Reader:
         except Error as error:
             table.refuse("examples", str(error))
         if found.path is not None:
-            self._watched.append(found.path)
-        self._hash.update(found.raw)
+            self._read(found.path, found.raw)
+        else:
+            self._hash.update(found.raw)
         return found.texts
 
     def _check_examples(self, intents: Mapping[str, Intent]) -> None:

@@ -1,36 +1,56 @@
-"""Texts as vectors: hashed n-grams of characters, which know no language and need no model."""
+"""Texts as vectors: hashed stems and n-grams of their words, which know no language and need no model."""
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..folding import fold
+from .. import folding
 
 if TYPE_CHECKING:
     import numpy as np
 
     Matrix = np.ndarray[Any, np.dtype[np.floating[Any]]]
+    Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 N_FEATURES = 1 << 14
+ALIKE = 0.5  # cosine from which two texts are variants of one
 _SIZES = (2, 3, 4, 5)
 _MOST_CHARACTERS = 2000  # of a text: what it is about is said by then
 
 
-def vectors(texts: Sequence[str]) -> Matrix:
-    """Shape (n, N_FEATURES): damped counts of n-grams, each row of length 1; of a text without any, zeros."""
+def counts(texts: Sequence[str]) -> Matrix:
+    """Shape (n, N_FEATURES): square roots of how often each feature is there."""
     import numpy as np
 
     made = np.zeros((len(texts), N_FEATURES), dtype=np.float32)
     for row, text in enumerate(texts):
-        padded = f" {fold(text[:_MOST_CHARACTERS])} ".encode("utf-32-le", "replace")
-        grams = [
-            zlib.crc32(padded[start : start + 4 * size]) % N_FEATURES
-            for size in _SIZES
-            for start in range(0, len(padded) - 4 * size + 1, 4)
-        ]
-        np.add.at(made[row], grams, 1.0)
-    np.sqrt(made, out=made)
-    lengths = np.linalg.norm(made, axis=1, keepdims=True)
-    return made / np.where(lengths > 0, lengths, 1)
+        np.add.at(made[row], [zlib.crc32(each.encode("utf-8", "replace")) % N_FEATURES for each in _features(text)], 1)
+    return np.sqrt(made, out=made)
+
+
+def _features(text: str) -> Iterator[str]:
+    """Each digit is a 0: which number it is says little of what is wanted."""
+    plain = re.sub(r"\d", "0", folding.fold(text[:_MOST_CHARACTERS]))
+    for word in folding.words(plain):
+        yield f"\n{folding.stem(word)}"  # no n-gram begins so
+    for word in plain.split():
+        padded = f" {word} "
+        for size in _SIZES:
+            yield from (padded[start : start + size] for start in range(len(padded) - size + 1))
+
+
+def variants(rows: Matrix) -> Numbers:
+    """For each row of counts() the number of the first one that it is a variant of, through others or at once."""
+    import numpy as np
+
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows / np.where(lengths > 0, lengths, 1)
+    alike = unit @ unit.T >= ALIKE
+    first = np.arange(len(rows))
+    for row in range(len(rows)):
+        found = np.unique(first[np.flatnonzero(alike[row, : row + 1])])
+        first[np.isin(first, found)] = found.min() if len(found) else row
+    return first

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,10 +33,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class _Refused(Error):
-    """An answer with an error status; `kinds`: the server's words for it."""
+class Refused(Error):
+    """An answer with an error status; `kinds`: the server's words for it. `retry_after_s`: when it wants to be asked
+    again, if it says so."""
 
     kinds: tuple[object, ...] = ()
+    status: int = 0
+    retry_after_s: float | None = None
 
 
 class OpenAIServer:
@@ -85,13 +90,21 @@ class OpenAIServer:
                 for event in events(self._base, response, lambda: self._clock() - start > self._answer_s):
                     found.take(event)
                     first = self._clock() - start if first is None and found.said else first
-        except _Refused as error:
+            if not found.has_ended:
+                raise FormatError(self._base, "ended an answer without a finish_reason or [DONE]: it was cut off")
+        except Refused as error:
             if not any(kind in _TOO_LONG for kind in error.kinds):
                 raise
             return Answer("", 0, 0.0, 0.0, failure="the prompt does not fit the context")
         seconds = self._clock() - start
         receipt = self._receipt(found) if found.receipt_id and self._flyball else None
         return Answer("".join(found.texts), found.tokens, seconds if first is None else first, seconds, receipt)
+
+    def with_key(self, key: str) -> OpenAIServer:
+        """The same model, asked with another key; the server is not asked what it has."""
+        other = copy(self)
+        other._headers = self._headers | {"authorization": f"Bearer {key}"}
+        return other
 
     def usage(self) -> Usage:
         """Of a Flyball server, from its metrics: the most memory that was seen, and its processor time."""
@@ -172,7 +185,7 @@ def _base(url: str) -> str:
     return url.rstrip("/") if parts.path.strip("/") else url.rstrip("/") + "/v1"
 
 
-def _refused(url: str, error: urllib.error.HTTPError) -> Error:
+def _refused(url: str, error: urllib.error.HTTPError) -> Refused:
     try:
         raw = error.read(1 << 16)
     except (OSError, http.client.HTTPException):
@@ -185,9 +198,21 @@ def _refused(url: str, error: urllib.error.HTTPError) -> Error:
     told = member if isinstance(member, dict) else {}
     text = told.get("message") or member or raw.decode(errors="replace")
     hint = {401: "; --key-env names the variable of a key", 403: "; is the key allowed to do this?"}.get(error.code, "")
-    refused = _Refused(url, f"answered {error.code}: {str(text)[:200] or error.reason}{hint}", code="unavailable")
-    refused.kinds = (told.get("code"), told.get("type"))
+    refused = Refused(url, f"answered {error.code}: {str(text)[:200] or error.reason}{hint}", code="unavailable")
+    refused.kinds, refused.status = (told.get("code"), told.get("type")), error.code
+    refused.retry_after_s = _seconds(error.headers.get("retry-after"))
     return refused
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Of a header Retry-After: seconds, or a date. None: it is neither."""
+    text = (retry_after or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _aliases(model: dict[str, Any]) -> list[Any]:

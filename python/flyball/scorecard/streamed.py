@@ -10,6 +10,7 @@ from ..bench.fields import parse
 from ..errors import FormatError
 
 _MOST_BYTES, _MOST_LINE, _MOST_TOKENS = 16 << 20, 1 << 18, 1 << 31
+_DONE = object()  # the event that ends a stream
 
 
 class Response(Protocol):
@@ -33,7 +34,8 @@ def pieces(where: str, response: Response, most: int, out_of_time: Callable[[], 
 
 @dataclass
 class Streamed:
-    """What has come so far. `said`: whether anything was generated, thoughts included."""
+    """What has come so far. `said`: whether anything was generated, thoughts included; `has_ended`: whether the answer
+    is whole."""
 
     where: str
     texts: list[str] = field(default_factory=list)
@@ -41,9 +43,13 @@ class Streamed:
     receipt_id: str = ""
     digest: str = ""
     said: bool = False
+    has_ended: bool = False
 
     def take(self, event: object) -> None:
         """Add an event; what is unknown in it is passed over, what is wrong raises FormatError."""
+        if event is _DONE:
+            self.has_ended = True
+            return
         if not isinstance(event, dict):
             raise FormatError(self.where, "sent an event that is no JSON object; is this an OpenAI interface?")
         if event.get("error"):
@@ -60,6 +66,7 @@ class Streamed:
             delta = choice.get("delta") if isinstance(choice, dict) else None
             if not isinstance(delta, dict):
                 raise FormatError(self.where, "sent a choice without delta; does it stream?")
+            self.has_ended = self.has_ended or bool(choice.get("finish_reason"))
             text = delta.get("content")
             if isinstance(text, str):
                 self.texts.append(text)
@@ -67,7 +74,7 @@ class Streamed:
 
 
 def events(where: str, response: Response, out_of_time: Callable[[], bool]) -> Iterator[object]:
-    """The events up to [DONE] or the end."""
+    """The events up to [DONE], which is one, or the end."""
     rest, n_events = b"", 0
     for piece in pieces(where, response, _MOST_BYTES, out_of_time):
         *lines, rest = (rest + piece).split(b"\n")
@@ -76,6 +83,7 @@ def events(where: str, response: Response, out_of_time: Callable[[], bool]) -> I
         for line in lines:
             data = line[5:].strip() if line.startswith(b"data:") else b""
             if data == b"[DONE]":
+                yield _DONE
                 return
             if data:
                 n_events += 1

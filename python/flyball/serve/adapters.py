@@ -83,16 +83,21 @@ class Adapters:
     """For the event loop's thread alone; the registry and the files are read in others."""
 
     def __init__(self, settings: ServeSettings, models: Models, records: Records) -> None:
-        self._store = records.store if settings.adapters == "active" else None
         self._models = models
         self._records = records
-        self._canaries = Canaries(settings.canary, records)
+        self.canaries = Canaries(settings.canary, records)
+        self.use(settings)
         self._pointers: dict[str, _Pointer] = {}
         self._reading: dict[str, asyncio.Task[_Pointer]] = {}
         self._loading: dict[tuple[str, str], asyncio.Task[Adapter]] = {}
         self._used: dict[tuple[str, str], float] = {}  # by model and digest
         self._faults: dict[tuple[str, str], tuple[float, Error]] = {}
         self._pins: OrderedDict[tuple[str, str], str | None] = OrderedDict()  # (project, answer) -> digest
+
+    def use(self, settings: ServeSettings) -> None:
+        """Go by these settings from now on."""
+        self._store = self._records.store if settings.adapters == "active" else None
+        self.canaries.how = settings.canary
 
     async def choose(self, ask: Ask, wanted: Wanted | None) -> Chosen:
         """The adapter of a question. Failure for one that was named and cannot be had: nothing else answers for it."""
@@ -153,7 +158,7 @@ class Adapters:
                     del served.adapters[digest]  # its running answers have it
                     del self._used[served.name, digest]
                 self._used.setdefault((served.name, digest), now)
-        await self._canaries.judge(
+        await self.canaries.judge(
             [(name, row) for name, pointer in self._pointers.items() for row in pointer.rows if row.state == CANARY]
         )
 
@@ -288,5 +293,5 @@ class Adapters:
         return pointer
 
     def _project(self, name: str) -> Project:
-        assert self._store is not None
-        return self._store.project(name)
+        assert self._records.store is not None
+        return self._records.store.project(name)

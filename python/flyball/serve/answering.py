@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..engine.many import Prepared
     from ..response_cache import CachedAnswer
     from .models import Served
+    from .quotas import Reservation
     from .routing import Routed
     from .server import Server
 
@@ -55,6 +56,7 @@ class Ask:
     routed: Routed | None = field(default=None, repr=False)  # the route that led to the model
     arm: str | None = None  # its side, where a canary is compared: canary or control
     adapter_fault: str = ""  # why it has no adapter although one is active
+    told: list[int] | None = field(default=None, repr=False, compare=False)  # gets the answer's tokens as they come
     memory: tuple[str, ...] | None = None  # ids of what its prompt got of the user's memory; None: it asked for none
 
     @property
@@ -62,6 +64,11 @@ class Ask:
         """The digest of its adapter."""
         adapter = self.options.get("adapter")
         return adapter.fingerprint if isinstance(adapter, Adapter) else None
+
+    @property
+    def most_tokens(self) -> int:
+        """Of the prompt and the longest answer."""
+        return len(self.prompt) + min(self.max_tokens, max(self.served.context - len(self.prompt), 1))
 
     def with_seed(self, seed: int | None) -> Ask:
         """The same with this seed; None: a random one, chosen here so that the answer can tell it."""
@@ -99,6 +106,7 @@ class Answering:
         self.parser = ask.parser() if ask.parser else None
         self._server = server
         self._flight: Flight | None = None
+        self._reserved: Reservation | None = None
 
     @property
     def known(self) -> CachedAnswer | None:
@@ -126,8 +134,9 @@ class Answering:
     async def __aenter__(self) -> Answering:
         prepared = prepare(self.ask)
         self._server.refuse_if_draining()
-        self._flight = self._server.flights.join(self.ask, prepared)
+        self._reserved = await self._server.quotas.reserve(self.ask.project, self.ask.most_tokens)
         try:
+            self._flight = self._server.flights.join(self.ask, prepared)
             await self._flight.until_begun()
         except BaseException as error:
             self._leave(error)
@@ -142,14 +151,20 @@ class Answering:
         self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:
-        assert self._flight is not None
+        if self._reserved is not None:
+            self._reserved.settle(0 if self.times.begun is None else len(self.ask.prompt) + len(self.times.tokens))
+        if self._flight is None:
+            return
         self.times.ended = time.monotonic()
         result = self._flight.result
         self._server.observe.ended(self, result, error)
         if self.times.begun is not None:
             self._server.records.ended(self, result, self._flight.error)
+            self._server.plugins.feeds.finished(self, result)
         if self.ask.routed is not None:
             self.ask.routed.ended(result, self._flight.error)
+            if result is not None and error is None:
+                self._server.guarding.ended(self)
         self._server.flights.leave(self._flight)
 
     async def __aiter__(self) -> AsyncIterator[Part]:
@@ -160,6 +175,8 @@ class Answering:
                 tokens.append(time.monotonic())
                 if len(tokens) == 1:
                     self._server.observe.first(self)
+                if self.ask.told is not None:
+                    self.ask.told.append(piece.token)
             yield Part(piece, tuple(self.parser.feed(piece.token, piece.text)) if self.parser else ())
         self._keep(self._flight)
         if self.parser and (rest := tuple(self.parser.finish())):

@@ -10,6 +10,7 @@ from ..engine.results import Piece, Result, TopLogprob
 if TYPE_CHECKING:
     from .answering import Answering
     from .models import Served
+    from .plugin_rounds import Rounds
 
 STOPPED = ("eos", "stop_string", "stop_token")
 
@@ -64,7 +65,7 @@ def timings(result: Result) -> dict[str, Any]:
     }
 
 
-def proof(answering: Answering) -> dict[str, Any]:
+def proof(answering: Answering | Rounds) -> dict[str, Any]:
     """The member `flyball` of a response: where the receipt is, and what it must say."""
     result, memory = answering.result, answering.ask.memory
     return {

@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from ..errors import Error
 from .apis import (
+    admin,
     anthropic,
     batches,
     cached_answers,
+    config,
     description,
     embeddings,
     feedback,
@@ -30,11 +32,15 @@ from .apis import (
     openai_completions,
     openai_responses,
     receipts,
+    replica,
     status,
+    whoami,
 )
 from .failures import Failure, on_error
 from .guard import Guard
+from .issuers import Issuer
 from .keyring import Keyring
+from .permissions import protected
 from .server import Server
 from .streams import Client
 from .telling import Telling
@@ -51,6 +57,8 @@ _APIS = (
     health,
     metrics,
     status,
+    replica,
+    whoami,
     front,
     description,
     models_list,
@@ -62,6 +70,8 @@ _APIS = (
     memory,
     native,
     ollama_models,
+    admin,
+    config,
 )
 
 
@@ -71,10 +81,11 @@ def create_app(server: Server) -> Starlette:
         Guard,
         settings=server.settings,
         refused=server.observe.refused,
-        keyring=Keyring(server.settings.api_keys, server.records.store),
+        current=lambda: server.settings,
+        keyring=Keyring(server.settings.api_keys, server.records.store, issuer=Issuer.of(server.settings)),
     )
     app = Starlette(
-        routes=[route for api in _APIS for route in api.routes],
+        routes=[protected(route) for api in _APIS for route in api.routes],
         middleware=[guard, Middleware(Telling)],
         exception_handlers={
             Failure: _on_error,

@@ -46,6 +46,12 @@ class Outcome:
     retry_after: float | None = None  # seconds; None: another try would change nothing
 
     @property
+    def code(self) -> str:
+        """Of an error; else empty."""
+        error = self.body.get("error") if isinstance(self.body, dict) else None
+        return str(error.get("code", "")) if isinstance(error, dict) else ""
+
+    @property
     def json(self) -> str:
         """As the store keeps it: the member `response` of the line."""
         proof = self.body.get("flyball") if isinstance(self.body, dict) else None

@@ -20,10 +20,12 @@ from starlette.responses import Response
 from ..errors import Error
 from ..store import MOST_TRIES, Batch, Item, Project, Store
 from ..store.checks import MOST_TEXT_BYTES
+from .batch_faults import faults
 from .batch_lines import Outcome, derived_seed
 from .batch_steps import OPEN, step, waits
 from .failures import Failure
 from .questions import MOST_PRIORITY, OPEN_SEED
+from .quotas import QUOTA
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -58,6 +60,7 @@ class BatchWorker:
         self._active: list[str] = []  # projects with a batch in progress
         self._endpoints: dict[str, str] = {}
         self._renewed = time.monotonic()
+        self._refused: dict[str, float] = {}  # projects that have used up a quota, and when (monotonic) to ask again
         self._moving = asyncio.Event()
         self._claiming = asyncio.Event()
 
@@ -129,6 +132,8 @@ class BatchWorker:
         for name in self._active:
             if self._server.draining or (room := self._room()) < 1:
                 return
+            if time.monotonic() < self._refused.get(name, 0.0):
+                continue
             project = await asyncio.to_thread(store.project, name)
             for item in await self._claimed(project, room):
                 task = asyncio.create_task(self._run(project, item, app))
@@ -176,13 +181,26 @@ class BatchWorker:
 
     async def _run(self, project: Project, item: Item, app: Starlette) -> None:
         outcome = await self._answer(project, item, app)
+        if outcome.retry_after is not None and outcome.code.startswith(QUOTA):  # no fault of the item's: it waits
+            self._refused[project.name] = time.monotonic() + min(outcome.retry_after, _MOST_PAUSE)
+            await asyncio.to_thread(project.items.release, [item])
+            return
         if outcome.retry_after is not None:
             if item.tries < MOST_TRIES:
                 await self._pause(outcome.retry_after * item.tries)
             if self._server.draining:
                 await asyncio.to_thread(project.items.release, [item])
                 return
-        await asyncio.to_thread(_store, project, item, outcome)
+        if await asyncio.to_thread(_store, project, item, outcome):
+            await asyncio.to_thread(self._tell_faults, project, item, outcome)
+
+    def _tell_faults(self, project: Project, item: Item, outcome: Outcome) -> None:
+        """What the model has failed at is feedback; that none can be made of it ends no batch."""
+        try:
+            for given in faults(item, outcome):
+                self._server.records.judged(project.name, given)
+        except Exception as error:
+            self._server.records.failed(error)
 
     async def _pause(self, seconds: float) -> None:
         """Before another try; not while the server ends."""
@@ -238,15 +256,14 @@ class BatchWorker:
         return Outcome(failure.status, failure.openai(), retry_after=retry_after)
 
 
-def _store(project: Project, item: Item, outcome: Outcome) -> None:
-    """Keep what became of an item, if it is still this server's."""
+def _store(project: Project, item: Item, outcome: Outcome) -> bool:
+    """Keep what became of an item, if it is still this server's: whether that was its end."""
     if len(outcome.json) > MOST_TEXT_BYTES:
         what = f"the response is larger than {MOST_TEXT_BYTES >> 20} MiB; ask for less in one request"
         outcome = Outcome(400, Failure(400, what, code="response_too_large").openai())
     if outcome.status == 200:
-        project.items.complete(item, outcome.json, outcome.digest)
-    else:
-        project.items.fail(item, outcome.json, again=outcome.retry_after is not None)
+        return project.items.complete(item, outcome.json, outcome.digest)
+    return project.items.fail(item, outcome.json, again=outcome.retry_after is not None)
 
 
 def _handlers() -> dict[str, Handler]:

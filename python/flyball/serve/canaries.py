@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Error
 from ..learn.adapters import Registry
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .records import Records
 
 _JUDGE_SECONDS = 10.0
+_MOST_KNOWN = 256  # comparisons
 _END_OF_TIME = 1 << 53
 _WHO = "server"
 
@@ -25,14 +26,19 @@ class Canaries:
     """`how`: off, rollback (of those that are worse), or promote as well (those that are surely not)."""
 
     def __init__(self, how: str, records: Records) -> None:
-        self._how = how
+        self.how = how
         self._records = records
         self._judged = 0.0
+        self._evidence: dict[tuple[str, str], Mapping[str, Any]] = {}  # by project and digest, the latest last
+
+    def evidence(self, project: str, digest: str) -> Mapping[str, Any]:
+        """Of the latest comparison; empty where there was none."""
+        return self._evidence.get((project, digest), {})
 
     async def judge(self, canaries: Iterable[tuple[str, StoredAdapter]]) -> None:
         """Compare each project's canary, not too often."""
         now = time.monotonic()
-        if self._how == "off" or self._records.store is None or now - self._judged < _JUDGE_SECONDS:
+        if self.how == "off" or self._records.store is None or now - self._judged < _JUDGE_SECONDS:
             return
         self._judged = now
         for name, row in canaries:
@@ -43,7 +49,11 @@ class Canaries:
 
     def _judge(self, store: Store, name: str, row: StoredAdapter) -> None:
         project = store.project(name)
-        verdict = compare(outcomes(project, row), row.share or 0, may_promote=self._how == "promote")
+        verdict = compare(outcomes(project, row), row.share or 0, may_promote=self.how == "promote")
+        self._evidence.pop((name, row.digest), None)
+        self._evidence[name, row.digest] = verdict.evidence
+        while len(self._evidence) > _MOST_KNOWN:
+            del self._evidence[next(iter(self._evidence))]
         Registry(project, _WHO, self._records.tell).compared(row.digest, verdict)
 
 

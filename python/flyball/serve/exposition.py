@@ -14,7 +14,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from .. import __version__, _core
+from .adapter_exposition import AdapterExposition
 from .distributions import DISTRIBUTIONS
+from .guarding import ALL
 from .observing import FINISH_REASONS, ORIGINS, OUTCOMES, REASONS, VERDICTS, ModelCounts
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Exposition(Collector):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.adapters = AdapterExposition(server)
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -80,6 +83,8 @@ class Exposition(Collector):
         yield from self._memory()
         yield from self._responses()
         yield from self._models()
+        yield from self.adapters.collect()
+        yield from self._guardians()
         yield from _as_llama_server(self._server, counts)
 
     def _state(self) -> Iterator[_Family]:
@@ -93,6 +98,8 @@ class Exposition(Collector):
         yield GaugeMetricFamily("flyball:queue_requests_limit", "Requests that may wait", queue.most_waiting)
         yield GaugeMetricFamily("flyball:queue_tokens", "Tokens of waiting requests", queue.waiting_tokens)
         yield GaugeMetricFamily("flyball:queue_tokens_limit", "Tokens that may wait", queue.most_tokens)
+        yield GaugeMetricFamily("flyball:queue_age_seconds", "How long a request has waited", queue.oldest_age())
+        yield GaugeMetricFamily("flyball:processors", "Processors that the server may use", _core.n_processors())
         yield GaugeMetricFamily("flyball:cache_bytes", "Keys and values of running answers, at most", queue.cache_bytes)
         yield GaugeMetricFamily("flyball:cache_limit_bytes", "Keys and values that are allowed", queue.cache_limit)
         yield GaugeMetricFamily("flyball:receipts", "Receipts that are kept", len(self._server.records))
@@ -111,6 +118,14 @@ class Exposition(Collector):
             ("repeated_questions", "Of them, those that asked a corrected question again", counts.n_repeats),
         ):
             yield CounterMetricFamily(f"flyball:memory_{name}", meaning, n)
+
+    def _guardians(self) -> Iterator[_Family]:
+        if self._server.routing is not None:
+            names, verdicts = self._server.routing.guardians, self._server.guarding.verdicts
+            yield _counter(
+                "flyball:guardian_verdicts", "What guardians said of answers", ["guardian", "verdict"],
+                (([name, verdict], verdicts[name, verdict]) for name in names for verdict in ALL),
+            )  # fmt: skip
 
     def _supervision(self) -> Iterator[_Family]:
         observe = self._server.observe

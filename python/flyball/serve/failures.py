@@ -24,6 +24,7 @@ from ..errors import (
     TemplateError,
     Unavailable,
 )
+from ..store import QuotaExceeded
 
 _TYPES = {
     400: "invalid_request_error",
@@ -74,6 +75,8 @@ class Failure(Exception):
             return cls(400, str(error), param="messages", code="context_length_exceeded")
         if isinstance(error, OutOfMemory):
             return cls(503, str(error), code="out_of_memory", headers={"retry-after": "5"})
+        if isinstance(error, QuotaExceeded):
+            return cls(413, str(error), code="quota_bytes")
         if isinstance(error, NotFound):
             return cls(404, str(error), code="not_found")
         if isinstance(error, InvalidArgument | TemplateError | FormatError):

@@ -105,7 +105,7 @@ class Flight:
             self.pieces += self.known.pieces
             self.result = self.prepared.given_again(self.known.receipt, self.pieces, self.known.cached_tokens)
             return
-        tokens = len(ask.prompt) + min(ask.max_tokens, max(ask.served.context - len(ask.prompt), 1))
+        tokens = ask.most_tokens
         ticket = Ticket(ask.client, ask.priority, tokens, int(tokens * ask.served.cache_bytes_per_token))
         async with AsyncExitStack() as turn:
             try:

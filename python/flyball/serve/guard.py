@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..store.roles import ROLES
 from .failures import Failure
 from .keyring import Holder, Keyring
 from .settings import ServeSettings
@@ -34,12 +35,18 @@ class Guard:
         settings: ServeSettings,
         refused: Callable[[Failure], None],
         keyring: Keyring | None = None,
+        current: Callable[[], ServeSettings] | None = None,
     ) -> None:
+        """`current`: the settings in force, where they change; names of the server are those of its start."""
         self._app = app
         self._refused = refused
-        self._settings = settings
+        self._current = current or (lambda: settings)
         self._keyring = keyring or Keyring(settings.api_keys)
-        self._names = {name.lower() for name in (settings.host, *settings.allowed_hosts, *_LOCAL_NAMES)}
+        self._names = {name.lower() for name in (settings.host, *_LOCAL_NAMES)}
+
+    @property
+    def _settings(self) -> ServeSettings:
+        return self._current()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,6 +65,8 @@ class Guard:
             return
         scope["flyball.client"] = holder.client
         scope["flyball.project"] = holder.project
+        scope["flyball.scopes"] = holder.scopes
+        scope["flyball.name"] = holder.name
         if (origin := headers.get("origin")) in self._settings.allowed_origins:
             send = _for_origin(send, str(origin))
         await self._app(scope, _Bounded(receive, self._settings.body_bytes), send)
@@ -69,7 +78,8 @@ class Guard:
         self._check_origin(headers)
 
     async def _check(self, scope: Scope, headers: Headers) -> Holder:
-        holder = Holder(str((scope.get("client") or ("",))[0]))  # for fairness: without keys an address is a client
+        address = str((scope.get("client") or ("",))[0])  # for fairness: without keys an address is a client
+        holder = Holder(address) if self._settings.needs_key else Holder(address, scopes=ROLES["owner"])
         if self._settings.needs_key and not _is_open(scope["path"]):
             holder = await self._holder(headers)
         if scope["method"] in ("POST", "PUT", "PATCH"):
@@ -79,7 +89,10 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         """A page of another site may have its own name point here (DNS rebinding): only known names are answered."""
         host = host_of(headers.get("host", ""))
-        if host in self._names or (not self._settings.is_local and _is_address(host)):
+        settings = self._settings
+        if host in self._names or (not settings.is_local and _is_address(host)):
+            return
+        if host in (name.lower() for name in settings.allowed_hosts):
             return
         raise Failure(403, f"host {host!r} is not allowed here; serve.allowed_hosts names others", code="host_refused")
 

@@ -1,7 +1,12 @@
-"""HTTP's parser, of httptools, with a bound on what it keeps of a request's head."""
+"""The web server, with signals of our own, and a bound on what it keeps of a request's head."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 64 << 10
@@ -30,3 +35,27 @@ class BoundedProtocol(HttpToolsProtocol):
         """From the parser."""
         self._head_bytes = None
         super().on_headers_complete()
+
+
+class Web(uvicorn.Server):
+    """Leaves signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None of them."""
+        yield
+
+
+def web(app: ASGIApp, keep_alive_seconds: int = 5) -> Web:
+    """A web server for an application, which says nothing by itself."""
+    config = uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=keep_alive_seconds,
+    )
+    return Web(config)

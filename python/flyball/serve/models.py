@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,8 @@ from ..engine.chat_format import ChatFormat
 from ..engine.model import Model
 from ..errors import Error, InvalidArgument
 from .failures import Failure
+
+Governor = Mapping[str, tuple[object, object]]  # by key: what servers were started with, and what it is now
 
 _POLL_SECONDS = 0.05
 _RELEASE_SECONDS = 60.0  # that answers of a model which shall go may still take
@@ -32,6 +35,23 @@ class Served:
     used: float = field(default_factory=time.monotonic)
     compiling: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of constraints
     adapters: dict[str, Adapter] = field(default_factory=dict, repr=False)  # those that were loaded, by digest
+
+    @cached_property
+    def _own_governor(self) -> Mapping[str, object]:
+        return self.model.governor
+
+    def governed(self, changes: Governor) -> dict[str, object]:
+        """Governor settings after changes. What the model has for itself alone stays."""
+        own = self._own_governor
+        return {**own, **{key: now for key, (before, now) in changes.items() if own.get(key, before) == before}}
+
+    def govern(self, changes: Governor) -> None:
+        """Have answers that begin from now on governed so. What does not go with the model's own is told."""
+        try:
+            self.model.govern(self.governed(changes))
+        except InvalidArgument as error:
+            what = f"model {self.name!r} keeps the limits that it has: {error}"
+            warnings.warn(what, RuntimeWarning, stacklevel=2)
 
     @cached_property
     def context(self) -> int:
@@ -130,10 +150,12 @@ class Models:
     """All models of a server, for the event loop's thread alone. The first one answers requests that name none.
 
     `memory_bytes`: what loaded models may have together; one that was not used for the longest time makes room.
+    `governor`: keys that were changed since the start, for models that are loaded later.
     """
 
     def __init__(self, entries: Iterable[Entry], memory_bytes: float = math.inf) -> None:
-        self._memory_bytes = memory_bytes
+        self.memory_bytes = memory_bytes
+        self.governor: Governor = {}
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, Entry] = {}
         self._changing = asyncio.Lock()  # one load at a time: two could be too many for the memory
@@ -191,20 +213,23 @@ class Models:
             async with self._changing:
                 await self._make_room(entry)
                 model = await asyncio.to_thread(entry.load)
-            entry.served = Served(entry.name, model)
-            return entry.served
+            served = Served(entry.name, model)
+            if self.governor:
+                served.govern(self.governor)
+            entry.served = served
+            return served
         except Error as error:
             raise Failure.of(error) from None
         finally:
             entry.loading = None
 
     async def _make_room(self, entry: Entry) -> None:
-        if entry.n_bytes > self._memory_bytes:
+        if entry.n_bytes > self.memory_bytes:
             what = (
-                f"model {entry.name!r} needs {entry.n_bytes >> 20} MiB, models may have {int(self._memory_bytes) >> 20}"
+                f"model {entry.name!r} needs {entry.n_bytes >> 20} MiB, models may have {int(self.memory_bytes) >> 20}"
             )
             raise Failure(400, f"{what} (serve.memory_mb)", param="model", code="out_of_memory")
-        while self._loaded_bytes() + entry.n_bytes > self._memory_bytes:
+        while self._loaded_bytes() + entry.n_bytes > self.memory_bytes:
             await self.unload(min(self.entries, key=_standing).name)
 
     def _loaded_bytes(self) -> int:
@@ -215,6 +240,14 @@ class Models:
         entry = self.find(name)
         if seconds is not None and not math.isinf(entry.keep_alive):
             entry.keep_alive = seconds if seconds >= 0 else math.inf
+
+    def use(self, memory_bytes: float, governor: Governor) -> None:
+        """Go by these from now on; what is loaded beyond the memory goes when it is idle."""
+        self.memory_bytes = memory_bytes
+        if governor != self.governor:
+            self.governor = governor
+            for served in self:
+                served.govern(governor)
 
     async def unload(self, name: str) -> None:
         """Let a model go, and wait until its running answers have: nobody's answer ends for it."""
@@ -229,11 +262,13 @@ class Models:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def unload_idle(self) -> None:
-        """Let go what was not used for longer than its keep_alive; to be called now and then."""
+        """Let go what was not used for longer than its keep_alive, or exceeds the memory; to be called now and then."""
         now = time.monotonic()
-        for entry in self.entries:
-            served = entry.served
-            if served is not None and not served.n_running and now - served.used > entry.keep_alive:
+        for entry in sorted(self.entries, key=_standing):
+            served, most = entry.served, entry.keep_alive
+            if self._loaded_bytes() > self.memory_bytes and not math.isinf(most):  # it may have less than before
+                most = 0.0
+            if served is not None and not served.n_running and now - served.used > most:
                 del served
                 async with self._changing:
                     await self.unload(entry.name)

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .adapter_counts import AdapterCounts
 from .distributions import DISTRIBUTIONS, Distribution, LastMinute, Work
 from .failures import Failure
 
@@ -64,6 +65,7 @@ class Decided(NamedTuple):
     reason_id: str
     data: dict[str, Any]
     receipt: str
+    project: str
 
 
 class ModelCounts:
@@ -89,6 +91,7 @@ class Observer:
         self.started = time.time()
         self.traces: Traces | None = None
         self.models: dict[str, ModelCounts] = {}  # by the name that they are served under
+        self.adapters = AdapterCounts()
         self.refusals: Counter[str] = Counter()
         self.decisions: Counter[str] = Counter()  # of the governor, by reason
         self.verifications: Counter[tuple[str, str]] = Counter()
@@ -135,6 +138,7 @@ class Observer:
         counts = self.model(answering.ask.served.name)
         counts.outcomes[outcome] += 1
         counts.generated_tokens += len(answering.times.tokens)
+        self.adapters.ended(answering.ask.served.name, answering.ask.adapter, outcome, len(answering.times.tokens))
         if outcome == "finished" and result is not None:
             self._finished(counts, answering, result)
         else:
@@ -188,7 +192,7 @@ class Observer:
         spread["request_params_max_tokens"].add(answering.ask.max_tokens)
         for decision in result.decisions:
             self.decisions[decision.reason_id] += 1
-            said = Decided(time.time(), decision.reason_id, decision.data, answering.ask.id)
+            said = Decided(time.time(), decision.reason_id, decision.data, answering.ask.id, answering.ask.project)
             self.latest_decisions.appendleft(said)
 
 

@@ -13,6 +13,9 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 
 from .. import __version__
+from ..store.quotas import LIMITS
+from ..store.roles import ROLES, SCOPES
+from .permissions import scope_of
 
 Schema = dict[str, Any]
 
@@ -107,6 +110,8 @@ _CHAT = _object(
     stream_options=_object(include_usage=_FLAG),
     timings_per_token=_FLAG,
     verbose=_FLAG,
+    plugins=_list(_TEXT, maxItems=8),
+    plugin_rounds=_integer(2, 16),
 )
 _COMPLETION = _object(
     "prompt",
@@ -203,6 +208,8 @@ _QUERIES: dict[str, dict[str, Schema]] = {
     },
     "/v1/memory/{id}": {"user": _TEXT},
     "/v1/batches": _LIST,
+    **{path: {"project": _TEXT} for path in ("/admin/tokens", "/admin/tokens/{id}", "/admin/quota", "/admin/log")},
+    "PATCH /admin/config": {"dry_run": _words("0", "1")},
     "/v1/examples": {"limit": _integer(1, 1000), "after": _TEXT, "state": _TEXT},
 }
 
@@ -259,9 +266,27 @@ _BODIES: dict[str, Schema] = {
     ),
     "/v1/batches/{id}/cancel": _object(),
     "/v1/memory": _object("text", text=_TEXT, name=_TEXT, user=_TEXT),
+    "/admin/projects": _object("name", name=_TEXT),
+    "/admin/tokens": _object(
+        "name",
+        name=_TEXT,
+        user=_TEXT,
+        role=_words(*ROLES),
+        scopes=_list(_words(*SCOPES)),
+        days=_integer(1, 36_500),
+        project=_TEXT,
+    ),
+    "/admin/quota": _object(project=_TEXT, **{name: {"type": ["integer", "null"], "minimum": 0} for name in LIMITS}),
+    "/admin/config": _object(
+        "settings",
+        settings={"type": "object", "additionalProperties": {"type": ["string", "number", "null"]}},
+        reason=_TEXT,
+        watch_seconds=_integer(0, 3600),
+    ),
+    "/admin/config/rollback": _object("revision", revision=_integer(0), reason=_TEXT),
     "/v1/verify": _object(id=_TEXT, receipt=_ANY_OBJECT),
-    "/api/chat": _object(**_OLLAMA, messages=_OLLAMA_MESSAGES, tools=_list(_TOOL)),
-    "/api/generate": _object(**_OLLAMA, prompt=_TEXT, system=_TEXT, raw=_FLAG, context=_IDS),
+    "/api/chat": _object(**_OLLAMA, **_MEMORY, messages=_OLLAMA_MESSAGES, tools=_list(_TOOL)),
+    "/api/generate": _object(**_OLLAMA, **_MEMORY, prompt=_TEXT, system=_TEXT, raw=_FLAG, context=_IDS),
     "/api/show": _object(model=_TEXT, name=_TEXT, verbose=_FLAG),
     "/api/embed": _object(
         "input", model=_TEXT, input=_either(_TEXT, _list(_TEXT)), truncate=_FLAG, options=_OLLAMA_OPTIONS
@@ -311,12 +336,12 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
     words = (route.endpoint.__doc__ or "").strip().splitlines()
     parameters = [_parameter(name, "path", _TEXT, required=True) for name in re.findall(r"\{(\w+)\}", path)]
     parameters += [_parameter(name, "query", schema) for name, schema in _queries(path, method).items()]
-    if method == "POST" and path.rpartition("/")[2] in _ANSWERS:
-        parameters += [_parameter(name, "header", _TEXT) for name in _STREAM_HEADERS]
+    parameters += [_parameter(name, "header", _TEXT) for name in _headers(path, method)]
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
         "summary": words[0].partition(": ")[2] or words[0] if words else path,
         "parameters": parameters,
+        "x-flyball-scope": scope_of(method, route.path),
         "responses": {"default": {"description": "the answer, or an error in the API's shape"}},
     }
     if method in ("POST", "PUT", "PATCH"):
@@ -331,7 +356,13 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
 
 
 def _queries(path: str, method: str) -> Mapping[str, Schema]:
-    return _QUERIES.get(path, {}) if method in ("GET", "DELETE") else {}
+    return _QUERIES.get(path, {}) if method in ("GET", "DELETE") else _QUERIES.get(f"{method} {path}", {})
+
+
+def _headers(path: str, method: str) -> tuple[str, ...]:
+    if method == "POST" and path.rpartition("/")[2] in _ANSWERS:
+        return _STREAM_HEADERS
+    return ("If-Match",) if path.startswith("/admin/config") and method != "GET" else ()
 
 
 def _parameter(name: str, place: str, schema: Schema, required: bool = False) -> dict[str, Any]:

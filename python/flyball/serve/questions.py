@@ -25,7 +25,7 @@ from .failures import Failure
 from .resuming import Origin
 from .routing import is_routed
 from .telling import tell
-from .wishes import ROUTED, wish_of
+from .wishes import ROUTED, asked_in, wish_of
 
 if TYPE_CHECKING:
     from ..answers.parser import AnswerParser
@@ -75,9 +75,15 @@ async def model_of(request: Request, body: Body, name: str | None = None) -> Ser
     if server.routing is None or not is_routed(server.routing, name):
         return await server.models.get(name)
     served, routed = await server.routing.route(wish_of(request, body))
-    request.scope[ROUTED] = routed
+    request.scope[ROUTED], routed.asked = routed, asked_in(body)
     tell(request.scope, "flyball-route", routed.header)
     return served
+
+
+def intents_of(server: Server, body: Body) -> list[str]:
+    """The intents that a request's route may have; none where it is not routed."""
+    routing = server.routing
+    return routing.intents if routing is not None and is_routed(routing, body.text("model")) else []
 
 
 def sampling(
@@ -231,6 +237,11 @@ def _message(body: Body, place: str, message: object) -> dict[str, Any]:
     return plain
 
 
+def last_words(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The last message of a user."""
+    return next((str(each["content"]) for each in reversed(messages) if each["role"] == "user"), "")
+
+
 def check_calls(body: Body, place: str, message: dict[str, Any]) -> None:
     """Refuse calls of tools that are no list of objects; an empty list is none."""
     calls = message.get("tool_calls")
@@ -305,6 +316,7 @@ def ask_of(
         id=origin.id,
         idempotency_key=origin.idempotency_key,
         resumable=origin.resumable,
+        told=origin.told,
         project=project_of(request),
         cacheable=is_greedy or seed is not None,  # a question with a random seed is asked once
         caching=caching_of(request.scope),
@@ -313,11 +325,22 @@ def ask_of(
     )
     if made.routed is not None:
         made.routed.begun(made.id)
+    if made.resumable:
+        for place, token in enumerate(_known(body), 1):
+            server_of(request).partials.note(made.id, place, token)
     if seed is None:
         is_open = is_greedy and not origin.n_sent and server_of(request).responses.serves(made)
         # That of an answer without chance changes no token: equal questions shall have one key.
         seed = 0 if is_open else request.scope.get(OPEN_SEED, origin.seed)
     return made.with_seed(seed)
+
+
+def _known(body: Body) -> list[int]:
+    """Tokens with which the answer is said to begin (resuming.py)."""
+    known = body.items("flyball_known")
+    if not all(type(token) is int and 0 <= token < 2**31 for token in known):
+        body.refuse("flyball_known", "must be a list of the answer's first tokens")
+    return known
 
 
 async def with_adapter(request: Request, body: Body, ask: Ask) -> Ask:
@@ -354,6 +377,8 @@ async def ask_chat(
     if recalled is not None:
         messages = recalled.into(messages)
         form = form if begun else remembering.form_of(recalled, form, names.get("tools"))
+    if origin is not None and served.chat.uses_time:  # so that who goes on with the answer makes the same prompt
+        names = {"strftime_now": now(origin.created), **names}
     prompt, time = await chat_prompt(served, messages, names)
     options = await constraining.options(options, form, served, prompt)
     prompt += begun
@@ -371,7 +396,8 @@ def choices(ask: Ask, n: int) -> list[Ask]:
 
 def _choice(ask: Ask, number: int) -> Ask:
     identity = hashlib.sha256(f"{ask.id}-{number}".encode()).hexdigest()[: len(ask.id)]
-    return replace(ask.with_seed((ask.options["seed"] + number) % 2**64), id=identity, idempotency_key="")
+    seeded = ask.with_seed((ask.options["seed"] + number) % 2**64)
+    return replace(seeded, id=identity, idempotency_key="", told=None)
 
 
 def n_choices(body: Body) -> int:

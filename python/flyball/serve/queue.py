@@ -8,8 +8,9 @@ fewest running answers, then the one that was served longest ago. So a client wi
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -21,12 +22,13 @@ _MOST_CLIENTS = 4096  # whose last turn is remembered
 
 @dataclass(eq=False)
 class Ticket:
-    """A request's place. `tokens` and `cache_bytes`: of prompt and answer, at most."""
+    """A request's place. `tokens` and `cache_bytes`: of prompt and answer, at most. `since`: on the monotonic clock."""
 
     client: str
     priority: int = 0
     tokens: int = 0
     cache_bytes: int = 0
+    since: float = field(default_factory=time.monotonic)
     turn: asyncio.Future[None] | None = field(default=None, repr=False)
     taken: bool = False  # out of its line
     admitted: bool = False
@@ -49,6 +51,16 @@ class Queue:
         self.n_running = 0
         self.cache_bytes = 0
 
+    def limit(self, parallel: int, waiting: int, waiting_tokens: int, cache_bytes: int) -> None:
+        """Other bounds from now on. What runs and waits stays, but for what would wait forever for its room."""
+        self._parallel = parallel
+        self._most_waiting = waiting
+        self._most_tokens = waiting_tokens
+        self._cache_limit = cache_bytes
+        for ticket in [each for each in self._lines() if each.cache_bytes > cache_bytes]:
+            self._refuse(ticket, self._too_large(ticket))
+        self._admit()
+
     @property
     def cache_limit(self) -> int:
         """Bytes that running answers may have for keys and values."""
@@ -58,6 +70,11 @@ class Queue:
     def share_waiting(self) -> float:
         """Of the requests, or of their tokens, that may wait: the larger share."""
         return max(_share(self.n_waiting, self._most_waiting), _share(self.waiting_tokens, self._most_tokens))
+
+    def oldest_age(self) -> float:
+        """Seconds that the request has waited that has waited longest; 0: none waits."""
+        now = time.monotonic()
+        return max((now - ticket.since for ticket in self._lines()), default=0.0)
 
     @property
     def most_waiting(self) -> int:
@@ -82,16 +99,19 @@ class Queue:
             429, f"the server is busy: {why}; try again", code="busy", headers={"retry-after": str(_RETRY_SECONDS)}
         )
 
+    def _too_large(self, ticket: Ticket) -> Failure:
+        return Failure(
+            400,
+            f"prompt and answer need {ticket.cache_bytes >> 20} MiB of keys and values, the server allows"
+            f" {self._cache_limit >> 20} (serve.cache_mb): ask for fewer tokens",
+            param="max_tokens",
+        )
+
     @asynccontextmanager
     async def turn(self, ticket: Ticket) -> AsyncIterator[None]:
         """Wait for the ticket's turn; the answer runs inside. Leaving it gives the place back."""
         if ticket.cache_bytes > self._cache_limit:
-            raise Failure(
-                400,
-                f"prompt and answer need {ticket.cache_bytes >> 20} MiB of keys and values, the server allows"
-                f" {self._cache_limit >> 20} (serve.cache_mb): ask for fewer tokens",
-                param="max_tokens",
-            )
+            raise self._too_large(ticket)
         self.refuse_if_full(ticket.tokens)
         await self._wait(ticket)
         try:
@@ -101,10 +121,16 @@ class Queue:
 
     def refuse_all(self, failure: Failure) -> None:
         """End the waiting of all tickets."""
-        for ticket in [ticket for clients in self._waiting.values() for line in clients.values() for ticket in line]:
-            self._take(ticket)
-            if ticket.turn is not None and not ticket.turn.done():
-                ticket.turn.set_exception(failure)
+        for ticket in list(self._lines()):
+            self._refuse(ticket, failure)
+
+    def _refuse(self, ticket: Ticket, failure: Failure) -> None:
+        self._take(ticket)
+        if ticket.turn is not None and not ticket.turn.done():
+            ticket.turn.set_exception(failure)
+
+    def _lines(self) -> Iterator[Ticket]:
+        return (ticket for clients in self._waiting.values() for line in clients.values() for ticket in line)
 
     async def _wait(self, ticket: Ticket) -> None:
         ticket.turn = asyncio.get_running_loop().create_future()

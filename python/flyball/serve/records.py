@@ -22,7 +22,7 @@ from ..engine.results import Result
 from ..errors import Error
 from ..journal.journal import Journal
 from ..learn.giving import about
-from ..store import Feedback, Project, Request, Store
+from ..store import Facts, Feedback, Project, Request, Store
 from ..store import Receipt as StoredReceipt
 from ..store.feedback import TooMany
 from .failures import Failure
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .answering import Answering
 
 KEPT_MS = 30 * 86_400_000  # requests, files of batches, and batches
+_SETTLE_SECONDS = 5.0  # that a rating waits for a store that does not answer
 _MOST = 512  # answers in memory; older ones are in the store
 
 
@@ -88,6 +89,7 @@ class Records:
                 task=task,
                 adapter=ask.adapter,
                 arm=ask.arm,
+                n_reserved=ask.most_tokens,
             )
             self._writer.put_in_store(lambda: _begin(self._project(ask.project), request, ask.resumable))
 
@@ -106,10 +108,13 @@ class Records:
         if self.store is not None and result is None:
             ask, state = answering.ask, "canceled" if error is None else "failed"
             about = str(error)[:1000] if error is not None else None
-            key = answering.request_key
-            self._writer.put_in_store(
-                lambda: self._project(ask.project).requests.finish(ask.id, state, error=about, request_key=key)
+            facts = Facts(
+                error=about,
+                request_key=answering.request_key,
+                n_prompt_tokens=len(ask.prompt),
+                n_generated_tokens=len(answering.times.tokens),
             )
+            self._writer.put_in_store(lambda: self._project(ask.project).requests.finish(ask.id, state, **facts))
             if state == "failed":
                 self._writer.put_in_store(lambda: _add_task(self._project(ask.project), answering, None))
 
@@ -170,7 +175,8 @@ class Records:
         if self.store is None:
             raise Failure(501, "this server keeps no feedback: it was started without a store")
         record = self.get(identity, project)
-        self._writer.settle()  # it must be in the store
+        if not self._writer.settle(_SETTLE_SECONDS):  # it must be in the store
+            raise Failure(503, "the store does not answer; try again", code="unavailable", headers={"retry-after": "5"})
         try:
             feedback, known = self._project(project).feedback, about(record.receipt.result())
             if (before := feedback.get(known["answer_id"], given.voter)) is not None and before.answer is not None:
@@ -181,6 +187,14 @@ class Records:
             raise Failure(429, str(error), code="too_many", headers={"retry-after": "3600"}) from None
         except Error as error:
             raise Failure.of(error) from None
+
+    def judged(self, project: str, given: Feedback) -> None:
+        """Keep what a program says of an answer that has ended, when that is stored itself; in any thread."""
+
+        def put() -> None:
+            self._project(project).feedback.put(given, most_a_day=None)
+
+        self._writer.do(lambda: self._writer.put_in_store(put))  # behind what the answer's own work has to store
 
     def late(self, journal: Journal) -> LateJournal:
         """The journal as models get it: the records' thread writes it."""
@@ -208,6 +222,10 @@ class Records:
     def _purge_all(self) -> None:
         for name in self._names():
             self._purge(self._project(name))
+
+    def keep_receipts(self, hours: int) -> None:
+        """For how long the receipts of answers that end from now on are kept."""
+        self._receipt_ms = hours * 3_600_000
 
     def close(self) -> None:
         """Write what is left."""

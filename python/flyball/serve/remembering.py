@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .settings import ServeSettings
 
 _MOST_USER = 128  # characters
+_MOST_PROJECTS = 64  # whose examples are kept in memory
 
 
 class Remembering:
@@ -38,15 +39,30 @@ class Remembering:
         self.n_examples = 0
         self.n_repeats = 0
         self._path = settings.memory_embedding
-        self._embedder: ModelEmbedder | None = None
+        self.embedder: ModelEmbedder | None = None  # once it is loaded
         self._loading = asyncio.Lock()
+        self._examples: dict[int, StoredExamples] = {}  # by project, the latest last
+
+    def use(self, settings: ServeSettings, embedder: ModelEmbedder | None) -> None:
+        """Compare documents by this embedding model, which is loaded, from now on."""
+        self._path, self.embedder = settings.memory_embedding, embedder
 
     async def memory(self, project: Project, user: str) -> Memory:
         """The memory of a user; the embedding model is loaded for the first one."""
         async with self._loading:
-            if self._path and self._embedder is None:
-                self._embedder = ModelEmbedder(await asyncio.to_thread(Model.load, self._path))
-        return Memory(project, user, self._embedder)
+            if (path := self._path) and self.embedder is None:
+                loaded = ModelEmbedder(await asyncio.to_thread(Model.load, path))
+                self.embedder = loaded if path == self._path else self.embedder
+        return Memory(project, user, self.embedder)
+
+    def examples(self, project: Project) -> StoredExamples:
+        """The approved examples of a project, of which only new ones are read again."""
+        number = project.examples.project_id
+        known = self._examples.pop(number, None) or StoredExamples(project)
+        self._examples[number] = known
+        while len(self._examples) > _MOST_PROJECTS:
+            self._examples.pop(next(iter(self._examples)), None)
+        return known
 
     def counted(self, recalled: Recalled) -> None:
         """Count what a prompt got."""
@@ -87,16 +103,16 @@ async def recall(
     def count(text: str) -> int:
         return len(served.model.tokenize(text, add_special=False))
 
-    def work(memory: Memory, rows: Project) -> Recalled:
+    def work(memory: Memory, examples: StoredExamples | None) -> Recalled:
         if settings.memory_learn:
             memory.learn(question_of(messages)[0])
-        examples = StoredExamples(rows) if settings.memory_examples else None
         most = min(settings.memory_tokens, served.context // 4)
         return memory.recall(messages, count, most, examples, settings.memory_examples)
 
     try:
         rows = await asyncio.to_thread(store.project, project)
-        recalled = await asyncio.to_thread(work, await server.remembering.memory(rows, user), rows)
+        examples = server.remembering.examples(rows) if settings.memory_examples else None
+        recalled = await asyncio.to_thread(work, await server.remembering.memory(rows, user), examples)
     except Error as error:
         raise Failure.of(error) from None
     server.remembering.counted(recalled)

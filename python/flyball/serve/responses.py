@@ -91,6 +91,12 @@ class Responses:
         )
         return cls(server, answers, settings.response_cache_verify)
 
+    def use(self, settings: ServeSettings) -> None:
+        """Go by these settings from now on, in the same place."""
+        self._share = settings.response_cache_verify
+        if self.answers is not None:
+            self.answers.limit(settings.response_cache_hours, settings.response_cache_bytes)
+
     def serves(self, ask: Ask) -> bool:
         """Whether the answer may be one that was given before, and may be given again: no deadline can end it."""
         return self.answers is not None and ask.cacheable and ask.deadline is None

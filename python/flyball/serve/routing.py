@@ -1,36 +1,41 @@
-"""Routes of a server: the registry, read again when it changes; who answers a request, and how that went."""
+"""Routes of a server: who answers a request, and how that went.
+
+Breakers are of one process, as what fails there (a load, its memory) says little of another; what has to be the same in
+all that have one store follows from the store and from the request: where it goes again, and whether it explores.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import secrets
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.adapter import Adapter
 from ..engine.results import Result
-from ..errors import Error, FormatError, Interrupted
-from ..learn.folders import file_of
+from ..errors import Error, Interrupted
 from ..route.breaker import Breaker
 from ..route.choice import Choice, Question, choose
 from ..route.history import History
 from ..route.intents import Intents
-from ..route.question import State, question_of
-from ..route.registry import AUTO, Registry, load
-from ..store.store import DEFAULT_PROJECT
+from ..route.question import State, may_explore, question_of
+from ..route.registry import AUTO, Registry
 from .failures import Failure
+from .plans import Plans
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..learn.guardians import Guardian
     from .adapters import Adapters
     from .models import Models, Served
     from .records import Records
 
-_LOOK_SECONDS = 1.0  # between two looks at the registry's files
 _HISTORY_SECONDS = 2.0
 _HISTORY_HALF_LIVES = 10
 _MOST_REPEATS = 4096
@@ -48,6 +53,7 @@ class Wish:
     n_messages: int = 1
     needs: tuple[str, ...] = ()
     repeats: str = ""  # the id of the answer that a client may ask for again
+    proposed: str = ""  # the intent that a plugin takes it for; one that there is not counts as none
 
 
 class Routed:
@@ -56,6 +62,7 @@ class Routed:
     def __init__(self, routing: Routing, choice: Choice, question: Question | None, adapter: Adapter | None) -> None:
         self.choice = choice
         self.adapter = adapter
+        self.asked: object = None  # the question as the client gave it
         self._routing = routing
         self._question = question
 
@@ -73,6 +80,11 @@ class Routed:
         told = "; ".join(f"{name}={word}" for name, word in words.items() if word)
         return "".join(each if " " <= each <= "~" else "?" for each in told)
 
+    @property
+    def guardians(self) -> list[Guardian]:
+        """Those that look at the answer."""
+        return self._routing.guardians_of(self.choice.intent)
+
     def begun(self, answer_id: str) -> None:
         """The question was checked, and has this id: the choice goes into the journal."""
         self._routing.tell_choice(answer_id, self.choice, self._question)
@@ -85,94 +97,54 @@ class Routed:
         self._routing.breaker(self.choice.model, self.choice.adapter).ended(ok)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A registry and what was learned from it: replaced as a whole."""
-
-    registry: Registry
-    intents: Intents
-    stamps: tuple[tuple[int, int, int] | None, ...]
-
-
 class Routing:
     """For the event loop's thread alone; what takes a while is done in others."""
 
     def __init__(self, path: Path, models: Models, records: Records, adapters: Adapters) -> None:
-        self._path = path
-        self._adapters = adapters
+        self._plans = Plans(path, models, records, adapters)
         self._models = models
         self._records = records
-        self._plan: _Plan | None = None
-        self._refused: object = None  # the stamps of a registry that cannot be used
-        self._reading: asyncio.Task[None] | None = None
-        self._looked = 0.0
-        self._of_projects: dict[str, tuple[object, Intents]] = {}
+        self._adapters = adapters
         self._histories: dict[str, tuple[float, History]] = {}
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._repeats: OrderedDict[tuple[str, str], Choice] = OrderedDict()
-        self._n_choices = self._n_explored = 0
 
     @property
-    def registry(self) -> Registry:
-        """The one in use."""
-        return self._current().registry
+    def modified(self) -> float:
+        """When the registry in use was written, in seconds since 1970."""
+        return self._plans.current.modified
+
+    @property
+    def intents(self) -> list[str]:
+        """The names of all, by the registry in use."""
+        return list(self._plans.current.registry.intents)
+
+    @property
+    def guardians(self) -> list[str]:
+        """The names of all, by the registry in use."""
+        return list(self._plans.current.registry.guardians)
+
+    def guardians_of(self, intent: str) -> list[Guardian]:
+        """Those of an intent, by the registry in use."""
+        return self._plans.current.registry.guardians_of(intent)
 
     async def start(self) -> None:
         """Read the registry. Raises Error for one that cannot be used."""
-        self._plan = await self._read()
+        await self._plans.start()
 
     def look(self) -> None:
-        """Have the registry read again if its files have changed; the old one goes on meanwhile."""
-        if time.monotonic() - self._looked < _LOOK_SECONDS or (self._reading and not self._reading.done()):
-            return
-        self._looked = time.monotonic()
-        stamps = _stamps(self._current().registry.watched)
-        if stamps not in (self._current().stamps, self._refused):
-            self._reading = asyncio.create_task(self._replace(stamps))
-
-    async def _replace(self, stamps: object) -> None:
-        """One that cannot be used is told, and the old one stays."""
-        try:
-            self._plan, self._refused = await self._read(), None
-            self._of_projects.clear()
-        except (Error, Failure) as error:
-            self._refused = stamps
-            self._records.tell("ROUTE_REGISTRY_REFUSED", {"message": str(error)})
-            warnings.warn(f"routes stay as they were: {error}", RuntimeWarning, stacklevel=2)
-
-    async def _read(self) -> _Plan:
-        registry = await asyncio.to_thread(load, self._path)
-        stamps = _stamps(registry.watched)
-        registry.check([name for entry in self._models.entries for name in (entry.name, *entry.aliases)], _is_there)
-        for intent in registry.intents.values():
-            for model in intent.models if intent.adapter else ():
-                await self._check_adapter(registry, intent.name, model, intent.adapter)
-        judge = (await self._models.get(registry.judge)).model if registry.judge else None
-        intents = await asyncio.to_thread(Intents.learn, registry, (), judge)
-        floors = {name: floor.as_dict() for name, floor in intents.floors.of.items()}
-        self._records.tell(
-            "ROUTE_REGISTRY_LOADED",
-            {"registry": registry.digest, "floors": floors, "together": intents.floors.together.as_dict()},
-        )
-        return _Plan(registry, intents, stamps)
-
-    async def _check_adapter(self, registry: Registry, intent: str, model: str, digest: str) -> None:
-        """Load it where its model is loaded; otherwise that is done with the model."""
-        if (served := self._models.find(model).served) is None:
-            return
-        try:
-            await self._adapters.of_route(served, DEFAULT_PROJECT, digest)
-        except Error as error:
-            line = registry.places.line("intents", intent, "adapter")
-            raise FormatError(f"{registry.path}:{line}", f"adapter of model {model!r}: {error}") from None
+        """Have the registry read again if its files have changed."""
+        self._plans.look()
 
     async def route(self, wish: Wish) -> tuple[Served, Routed]:
         """The model that answers, loaded and with the intent's adapter. Failure 503 where nobody can."""
         if (repeated := await self._repeated(wish)) is not None:
             return repeated
-        registry = self.registry
-        intents = await self._intents_of(wish.project)
-        p = await asyncio.to_thread(intents.probabilities, wish.text)
+        registry = self._plans.current.registry
+        intents = await self._plans.intents_of(wish.project)
+        p: Mapping[str, float] = {wish.proposed: 1.0}
+        if wish.proposed not in registry.intents:
+            p = await asyncio.to_thread(intents.probabilities, wish.text)
         history = await self._history_of(wish.project, registry.half_life_days)
         out: set[tuple[str, str]] = set()  # that turned out to be missing
         while True:
@@ -195,8 +167,6 @@ class Routing:
                 out.add((choice.model, choice.adapter))
                 warnings.warn(f"route to {choice.model}: {error}", RuntimeWarning, stacklevel=2)
                 continue
-            self._n_choices += 1
-            self._n_explored += choice.explored
             self._keep(wish, choice)
             return served, Routed(self, choice, question, adapter)
 
@@ -217,8 +187,8 @@ class Routing:
         def state(model: str, adapter: str) -> State:
             return State((model, adapter) not in out, self.breaker(model, adapter).lets_through, fits[model])
 
-        may_explore = self._n_explored + 1 <= registry.explored_share * (self._n_choices + 1)
-        return question_of(registry, intents.floors, p, history, wish.needs, state, may_explore)
+        explores = may_explore(wish.repeats or secrets.token_hex(12), registry.explored_share)
+        return question_of(registry, intents.floors, p, history, wish.needs, state, explores)
 
     async def _fits(self, model: str, wish: Wish) -> bool:
         served = self._models.find(model).served
@@ -226,22 +196,6 @@ class Routing:
         if served is None or len(wish.whole.encode(errors="replace")) + room < served.context:
             return True
         return len(await asyncio.to_thread(served.model.tokenize, wish.whole)) + room < served.context
-
-    async def _intents_of(self, project: str) -> Intents:
-        """With the corrections of a project, which no other one sees."""
-        plan, store = self._current(), self._records.store
-        if store is None:
-            return plan.intents
-        corrections = store.project(project).route_corrections
-        version = await asyncio.to_thread(corrections.version)
-        known, intents = self._of_projects.get(project, ((0, 0), plan.intents))
-        if version != known:
-            said = [(each.text, each.intent) for each in await asyncio.to_thread(corrections.all)]
-            judge = (await self._models.get(plan.registry.judge)).model if plan.registry.judge else None
-            intents = await asyncio.to_thread(Intents.learn, plan.registry, said, judge)
-            if self._current() is plan:
-                self._of_projects[project] = version, intents
-        return intents
 
     async def _history_of(self, project: str, half_life_days: float) -> History:
         now, store = time.monotonic(), self._records.store
@@ -292,28 +246,7 @@ class Routing:
             data["question"] = question.as_dict()
         self._records.tell(choice.reason, data)
 
-    def _current(self) -> _Plan:
-        assert self._plan is not None, "start() comes first"
-        return self._plan
-
 
 def is_routed(routing: Routing | None, name: str | None) -> bool:
     """Whether a request that names this model, or none, is routed."""
     return routing is not None and (not name or name == AUTO)
-
-
-def _stamps(paths: Sequence[Path]) -> tuple[tuple[int, int, int] | None, ...]:
-    """Which files are there, to be compared with a later look."""
-    return tuple(_stamp(path) for path in paths)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _is_there(_model: str, digest: str) -> bool:
-    return file_of(digest) is not None

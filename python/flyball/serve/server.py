@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +22,19 @@ import uvicorn
 from .. import __version__
 from ..engine.model import isas
 from ..errors import FileError
+from . import http
 from .adapters import Adapters
 from .batch_worker import BatchWorker
 from .failures import Failure
 from .flights import Flights
-from .http import BoundedProtocol
+from .guarding import Guarding
+from .live import Live
 from .models import Models, Served
 from .observing import Observer
 from .partials import Partials
+from .plugins import Plugins
 from .queue import Queue
+from .quotas import Quotas
 from .records import Records
 from .remembering import Remembering
 from .responses import Responses
@@ -38,6 +42,9 @@ from .routing import Routing
 from .settings import ServeSettings
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from ..config.configuration import Setting
     from .exposition import Exposition
 
 _SEND_BYTES = 128 << 10
@@ -58,22 +65,30 @@ class Server:
         models: Models,
         records: Records | None = None,
         partials: Path | None = None,
+        configuration: Mapping[str, Setting] | None = None,
     ) -> None:
-        """`partials`: the file of unfinished answers that clients may ask for again; None: in memory only."""
+        """`partials`: the file of unfinished answers that clients may ask for again; None: in memory only.
+
+        `configuration`: every key as the server was started with; None: the defaults.
+        """
         self.settings = settings
         self.models = models
         self.queue = Queue(settings.parallel, settings.waiting, settings.waiting_tokens, settings.cache_bytes)
         self.records = Records() if records is None else records  # an empty one is false
+        self.quotas = Quotas(self.records.store)
         self.adapters = Adapters(settings, models, self.records)
+        self.plugins = Plugins(self.records, settings.dev_plugins)
         self.observe = Observer()
         self.exposition: Exposition | None = None  # made for the first reader of metrics
         self.side_work = asyncio.Semaphore(1)  # scores, embeddings and verifications, which no batch computes
         self.routing: Routing | None = None  # where there is a registry of routes
         self.responses = Responses.of(self, settings)
         self.remembering = Remembering(settings)
+        self.guarding = Guarding(self)
         self.flights = Flights(self)
         self.partials = Partials(partials)
         self.batches = BatchWorker(self)
+        self.live = Live(self, configuration)
         self.draining = False
         self._secret = os.urandom(32)
 
@@ -128,14 +143,6 @@ class Server:
         return f"b{__version__}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-class _Uvicorn(uvicorn.Server):
-    """Leaves signals to us: the first one drains, the second ends at once."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; FileError if the address cannot be had."""
     try:
@@ -154,24 +161,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT: then finish what runs, for at most drain_seconds."""
-    from .app import create_app
-
-    app = create_app(server)
     _spare_python()
-    config = uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=server.settings.keep_alive_seconds,
-    )
-    web = _Uvicorn(config)
-    housekeeping = asyncio.ensure_future(_keep_house(server))
-    batches = asyncio.ensure_future(server.batches.run(app))
-    verifying = asyncio.ensure_future(server.responses.run())
     drained = asyncio.Event()
 
     def on_signal() -> None:
@@ -185,19 +175,39 @@ async def run(server: Server, sock: socket.socket, on_ready: Callable[[], None] 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    serving = asyncio.ensure_future(web.serve([sock]))
-    ending = asyncio.ensure_future(_end(server, web, asking_to_end, drained))
     try:
-        on_ready()
-        await serving
+        async with working(server) as app:
+            web = http.web(app, server.settings.keep_alive_seconds)
+            ending = asyncio.ensure_future(_end(server, web, asking_to_end, drained))
+            try:
+                serving = asyncio.ensure_future(web.serve([sock]))
+                on_ready()
+                await serving
+            finally:
+                ending.cancel()
     finally:
-        ending.cancel()
-        housekeeping.cancel()
-        batches.cancel()
-        verifying.cancel()
-        await asyncio.gather(batches, verifying, return_exceptions=True)  # gives back what it has not answered
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def working(server: Server) -> AsyncIterator[Starlette]:
+    """The server's application, and beside it all that the server does without being asked."""
+    from .app import create_app
+
+    await server.live.follow()  # before the first request
+    app = create_app(server)
+    works = (
+        *(_keep_house(server), server.batches.run(app), server.responses.run(), server.plugins.run()),
+        server.live.run(),
+    )
+    beside = [asyncio.ensure_future(work) for work in works]
+    try:
+        yield app
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)  # batches give back what they have not answered
 
 
 def _spare_python() -> None:

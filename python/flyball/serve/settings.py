@@ -41,6 +41,9 @@ class ServeSettings:
     port: int = 8080
     api_keys: tuple[str, ...] = ()
     has_stored_keys: bool = False
+    jwt_keys: str = ""  # path of the public keys of an issuer of tokens; empty: there is none
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     parallel: int = 64
@@ -65,20 +68,26 @@ class ServeSettings:
     memory_tokens: int = 512
     memory_examples: int = 0
     memory_embedding: str = ""
+    dev_plugins: str = ""  # folder of plugins in development; empty: installed ones alone
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.dev_plugins and not self.is_local:
+            what = f"is for development alone, and {self.host!r} can be reached by others; install the plugins"
+            raise InvalidArgument("--dev-plugins", what)
+        if self.jwt_keys and not self.jwt_issuer:  # whose tokens they verify may be meant for any service
+            raise InvalidArgument("serve.jwt_issuer", "is empty, but serve.jwt_keys is not; name the issuer")
         if not self.is_local and not self.needs_key:
             what = (
                 f"is {self.host!r}, which others can reach: that needs an API key (flyball keys create, --api-key-file,"
-                " or FLYBALL_API_KEY)"
+                " FLYBALL_API_KEY, or serve.jwt_keys)"
             )
             raise InvalidArgument("serve.host", what)
 
     @property
     def needs_key(self) -> bool:
         """Whether requests need a key. It is so from start to end: the last key's revocation opens nothing."""
-        return bool(self.api_keys) or self.has_stored_keys
+        return bool(self.api_keys) or self.has_stored_keys or bool(self.jwt_keys)
 
     @property
     def is_local(self) -> bool:
@@ -104,6 +113,9 @@ class ServeSettings:
             port=value("port"),
             api_keys=api_keys,
             has_stored_keys=has_stored_keys,
+            jwt_keys=value("jwt_keys"),
+            jwt_issuer=value("jwt_issuer"),
+            jwt_audience=value("jwt_audience"),
             allowed_hosts=tuple(value("allowed_hosts").split()),
             allowed_origins=tuple(value("allowed_origins").split()),
             parallel=value("parallel"),

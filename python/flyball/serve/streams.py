@@ -136,7 +136,10 @@ async def streamed(
                 if chunk:
                     yield chunk
         except Exception as error:
-            yield on_failure(Failure.of(error))
+            failure = Failure.of(error)
+            if failure.status == 503 and request.headers.get("flyball-tokens") == "tell":
+                yield b": elsewhere\n"  # another server would go on
+            yield on_failure(failure)
         finally:
             await _leave(first, chunks)
 

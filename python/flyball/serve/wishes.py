@@ -11,6 +11,7 @@ from .bodies import Body
 from .resuming import Origin
 from .routing import Wish
 
+PROPOSED = "flyball.proposed"  # the scope's key of the intent that a plugin proposes
 ROUTED = "flyball.routed"  # the scope's key of a request's route
 _LISTS = ("messages", "input")  # of what was said, the last last
 _TEXTS = ("prompt", "input")
@@ -34,7 +35,14 @@ def wish_of(request: Request, body: Body) -> Wish:
         n_messages=max(1, len(turns)),
         needs=("tools",) if members.get("tools") and members.get("tool_choice") != "none" else (),
         repeats=origin.id if origin.resumable else "",
+        proposed=str(request.scope.get(PROPOSED, "")),
     )
+
+
+def asked_in(body: Body) -> object:
+    """The question of a request's body as its client gave it: messages, or a prompt."""
+    given = body.members
+    return next((given[name] for name in (*_LISTS, *_TEXTS) if isinstance(given.get(name), str | list)), None)
 
 
 def _text(content: object) -> str:

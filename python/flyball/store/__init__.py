@@ -13,6 +13,7 @@ except ImportError:
     ) from None
 
 from .adapters import AdapterEvent, StoredAdapter
+from .admin_log import Act
 from .batches import Batch, Counts, NewItem
 from .cached_answers import CachedGroup
 from .corrections import RouteCorrection
@@ -22,8 +23,12 @@ from .feedback import Feedback
 from .histogram import Histogram
 from .items import MOST_TRIES, Item
 from .keys import Key, NewKey
+from .live_settings import Revision
 from .performance import Performance
+from .plugins import StoredPlugin
+from .quotas import Quota, QuotaExceeded
 from .receipts import Receipt
+from .removal import Removal
 from .requests import Facts, Request
 from .store import Authenticated, Project, Store
 from .tasks import TaskPerformance
@@ -31,6 +36,7 @@ from .uploads import File
 
 __all__ = [
     "MOST_TRIES",
+    "Act",
     "AdapterEvent",
     "Authenticated",
     "Batch",
@@ -49,10 +55,15 @@ __all__ = [
     "NewKey",
     "Performance",
     "Project",
+    "Quota",
+    "QuotaExceeded",
     "Receipt",
+    "Removal",
     "Request",
+    "Revision",
     "RouteCorrection",
     "Store",
     "StoredAdapter",
+    "StoredPlugin",
     "TaskPerformance",
 ]

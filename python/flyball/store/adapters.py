@@ -161,6 +161,12 @@ class Adapters:
         where = () if digest is None else (adapter_events.c.digest == digest,)
         return (record(AdapterEvent, row) for row in self._scope.pages(adapter_events, *where, key=("sequence",)))
 
+    def event_counts(self) -> dict[tuple[str, str], int]:
+        """How many events there were, by event and reason."""
+        counted = self._scope.count(adapter_events, adapter_events.c.event, adapter_events.c.reason_id)
+        with self._scope.database.reading() as connection:
+            return {(event, reason): n for event, reason, n in connection.execute(counted)}
+
     def _restore(self, connection: sa.Connection, digest: str, reason_id: str, who: str) -> None:
         """The one that this one had replaced is active again."""
         before = self._replaced(connection, digest)

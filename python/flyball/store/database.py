@@ -6,7 +6,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from ..errors import FileError, InvalidArgument
 from ..paths import AnyPath, expanded
+from . import isolation
 from .faults import translated
 
 BUSY_SECONDS = 10
@@ -76,26 +78,33 @@ class Database:
             raise FileError(self.where, "cannot be a write-ahead database on this file system; put it on a local disk")
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one state of the database."""
+    def reading(self, project: int | None = None) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database.
+
+        `project`: whose rows it is about, isolation.ACROSS, or None for none, where PostgreSQL enforces that.
+        """
         if (joined := getattr(self._joined, "connection", None)) is not None:
+            self._enter(joined, project)
             yield joined
             return
         with translated(self.where), self.engine.connect() as connection:
             if not self.is_sqlite:  # where each statement would see its own
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
+                self._enter(connection, project)
                 yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that is committed at the end, or not at all."""
+    def writing(self, project: int | None = None) -> Iterator[sa.Connection]:
+        """A transaction that is committed at the end, or not at all. `project` as in reading()."""
         if (joined := getattr(self._joined, "connection", None)) is not None:
+            self._enter(joined, project)
             yield joined
             return
         with self._turn(), translated(self.where), self.engine.connect() as connection:
             connection = connection.execution_options(flyball_writes=True)
             with connection.begin():
+                self._enter(connection, project)
                 yield connection
 
     @contextmanager
@@ -118,6 +127,10 @@ class Database:
             busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
+    def _enter(self, connection: sa.Connection, project: int | None) -> None:
+        if not self.is_sqlite:
+            isolation.enter(connection, project)
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._writer is None:
@@ -128,6 +141,27 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@dataclass(frozen=True)
+class OneProject:
+    """A database whose transactions are all about one project."""
+
+    database: Database
+    project_id: int
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database.is_sqlite
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        return self.database.reading(self.project_id)
+
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        return self.database.writing(self.project_id)
+
+    def checkpoint(self) -> bool:
+        return self.database.checkpoint()
 
 
 def parsed_url(url: AnyPath) -> sa.URL:

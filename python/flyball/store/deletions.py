@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..errors import InvalidArgument, NotFound
-from .schema import memory_chunks, memory_deletions, memory_items, memory_vectors, projects
+from . import chain
+from .schema import memory_chunks, memory_deletions, memory_items, memory_vectors
 from .scope import Scope
 
-_FIRST = "0" * 64
 _MOST_IDS = 1000
 
 
@@ -55,8 +54,7 @@ class Deletions:
             raise InvalidArgument("ids", f"are {len(ids)}, must be 1 to {_MOST_IDS}")
         database = self._scope.database
         with database.writing() as connection:
-            # One deletion of a project at a time: the records are a chain.
-            connection.execute(self._scope.select(projects).with_for_update())
+            chain.lock(self._scope, connection)
             where = [memory_items.c.owner == owner]
             if ids is not None:
                 where.append(memory_items.c.id.in_(list(ids)))
@@ -92,29 +90,8 @@ class Deletions:
         return n
 
     def _record(self, connection: sa.Connection, owner: str, about: dict[str, Any]) -> Deletion:
-        newest = self._scope.select(memory_deletions).order_by(memory_deletions.c.number.desc()).limit(1)
-        before = connection.execute(newest).mappings().one_or_none()
-        number = 1 if before is None else before["number"] + 1
-        previous = _FIRST if before is None else before["hash"]
-        whole = {"number": number, "time": self._scope.clock(), **about, "previous": previous}
-        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-        made = Deletion(number, owner, text, _hash(text))
-        row = {"number": number, "owner": owner, "json": text, "hash": made.hash}
+        link = chain.following(self._scope, connection, memory_deletions, about)
+        made = Deletion(link.number, owner, link.json, link.hash)
+        row = {"number": made.number, "owner": owner, "json": made.json, "hash": made.hash}
         self._scope.insert(connection, memory_deletions, [row])
         return made
-
-
-def first_broken(chain: Iterable[Deletion]) -> int | None:
-    """The number of the first record that was changed, or does not follow the one before; None: the chain holds."""
-    previous = _FIRST
-    for n, each in enumerate(chain, 1):
-        about = json.loads(each.json)
-        follows = each.number == about["number"] == n and about["previous"] == previous
-        if not follows or _hash(each.json) != each.hash:
-            return each.number
-        previous = each.hash
-    return None
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ..errors import Error, InvalidArgument
 from . import checks
 from .question import as_json, key_of, of_json
-from .schema import EXAMPLE_STATES, KINDS, examples
+from .schema import EXAMPLE_STATES, KINDS, examples, projects
 from .scope import Scope, found, record
 
 
@@ -29,7 +29,8 @@ class Example:
 
     `answer` is the right one, `rejected` the wrong one; "" and None: not known. `source` is that of the feedback, or
     synthetic or import. `family` is a label, `origin` says where a synthetic one is from. `version` grows with each
-    change; `held_out` is when it was first held out: from then on it never trains.
+    change; `held_out` is when it was first held out: from then on it never trains. `revision` is the place of the last
+    change among those of the project's examples; None: it is as it was proposed.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Example:
     changed: int = 0
     changed_by: str = ""
     held_out: int | None = None
+    revision: int | None = None
 
 
 def id_of(example: Example) -> str:
@@ -66,6 +68,11 @@ class Examples:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+
+    @property
+    def project_id(self) -> int:
+        """The number of the project."""
+        return self._scope.project_id
 
     def propose(self, new: Example) -> bool:
         """Store a proposal; an empty `id` is made from it. False: it is there already."""
@@ -90,6 +97,11 @@ class Examples:
         """Those in these states, oldest first; read while they are used."""
         known = [checks.one_of("state", state, EXAMPLE_STATES) for state in states]
         pages = self._scope.pages(examples, examples.c.state.in_(known), key=("created", "id"))
+        return (record(Example, row) for row in pages)
+
+    def changed_since(self, revision: int) -> Iterator[Example]:
+        """Those that were decided or edited after this revision (0: ever), in that order; read while they are used."""
+        pages = self._scope.pages(examples, examples.c.revision > revision, key=("revision", "id"))
         return (record(Example, row) for row in pages)
 
     def counts(self) -> dict[str, int]:
@@ -119,16 +131,24 @@ class Examples:
             if state is not None:
                 new = self._decided(connection, new, checks.one_of("state", state, EXAMPLE_STATES))
             new = replace(new, version=old.version + 1, changed=self._scope.clock(), changed_by=checks.text("by", by))
+            new = replace(new, revision=self._next_revision(connection))
             changed = self._scope.update(examples, of_id, examples.c.version == version).values(**vars(new))
             if old.version != version or connection.execute(changed).rowcount != 1:
                 raise Conflict(id, f"is at version {old.version}, not {version}: somebody changed it; look again")
         return new
 
+    def _next_revision(self, connection: sa.Connection) -> int:
+        """One change of a project at a time: a reader that has seen a revision has seen all before it."""
+        connection.execute(self._scope.select(projects).with_for_update(key_share=True))
+        last = self._scope.select(examples).with_only_columns(sa.func.max(examples.c.revision))
+        return (connection.execute(last).scalar() or 0) + 1
+
     def _insert(self, connection: sa.Connection, new: Example) -> bool:
         new = _checked(new)
         now = self._scope.clock()
         made = {"id": new.id or id_of(new), "question_key": key_of(new.question), "changed_by": new.voter}
-        stored = replace(new, **made, state="proposed", version=1, created=now, changed=now, held_out=None)
+        made |= {"state": "proposed"}
+        stored = replace(new, **made, version=1, created=now, changed=now, held_out=None, revision=None)
         return self._scope.insert_new(connection, examples, vars(stored))
 
     def _decided(self, connection: sa.Connection, new: Example, state: str) -> Example:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from . import checks
+from . import checks, roles
+from .admin_log import LOCAL, AdminLog
 from .schema import api_keys
 from .scope import Scope, found, record
 
@@ -21,13 +22,25 @@ _HINT_DIGITS = 8
 
 @dataclass(frozen=True)
 class Key:
-    """A key without its secret; times are milliseconds, `expires` and `revoked` None where that is not so."""
+    """A key without its secret; times are milliseconds, `expires` and `revoked` None where that is not so.
+
+    user    whose it is; None: the key's own
+    scopes  to which the role is narrowed, with spaces between; None: it is not
+    """
 
     id: str
     name: str
     created: int
     expires: int | None
     revoked: int | None
+    user: str | None = None
+    role: str = "owner"
+    scopes: str | None = None
+
+    @property
+    def granted(self) -> frozenset[str]:
+        """What it may be used for."""
+        return roles.granted(self.role, self.scopes)
 
 
 @dataclass(frozen=True)
@@ -41,13 +54,28 @@ class NewKey:
 class Keys:
     """The keys of a project."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, log: AdminLog) -> None:
         self._scope = scope
+        self._log = log
 
-    def create(self, name: str, expires: int | None = None) -> NewKey:
-        """A new key; `name` is a label and need not be unique."""
+    def create(
+        self,
+        name: str,
+        expires: int | None = None,
+        *,
+        user: str | None = None,
+        role: str = "owner",
+        scopes: Collection[str] | None = None,
+        by: str = LOCAL,
+    ) -> NewKey:
+        """A new key; `name` is a label and need not be unique. `scopes`: of the role's; None: all of them."""
+        role, narrowed = roles.checked(role, scopes)
+        expires, user = checks.time("expires", expires), checks.optional("user", user)
+        key = Key("", checks.text("name", name), 0, expires, None, user, role, narrowed)
         with self._scope.database.writing() as connection:
-            return self._create(connection, checks.text("name", name), checks.time("expires", expires))
+            new = self._create(connection, key)
+            self._tell(connection, by, "token.create", new.key)
+        return new
 
     def find(self, secret: str) -> Key | None:
         """The key of this secret; None where it is unknown, revoked or expired."""
@@ -60,26 +88,34 @@ class Keys:
         """Every key, revoked ones too, oldest first."""
         return [record(Key, row) for row in self._scope.pages(api_keys, key=("created", "id"))]
 
-    def revoke(self, id: str) -> Key:
+    def revoke(self, id: str, by: str = LOCAL) -> Key:
         """The key is refused from now on; a second time changes nothing. Raises NotFound."""
         with self._scope.database.writing() as connection:
             key = self._get(connection, id)
-            return key if key.revoked is not None else self._set(connection, id, revoked=self._scope.clock())
+            if key.revoked is None:
+                key = self._set(connection, id, revoked=self._scope.clock())
+                self._tell(connection, by, "token.revoke", key)
+        return key
 
-    def rotate(self, id: str, grace_ms: int = 0) -> NewKey:
-        """A new key of the same name; the old one ends after `grace_ms`. Raises NotFound."""
+    def rotate(self, id: str, grace_ms: int = 0, by: str = LOCAL) -> NewKey:
+        """A new key that may do the same; the old one ends after `grace_ms`. Raises NotFound."""
         ends = self._scope.clock() + checks.integer("grace_ms", grace_ms, most=1 << 40)
         with self._scope.database.writing() as connection:
             old = self._get(connection, id)
-            new = self._create(connection, old.name, old.expires)
+            new = self._create(connection, old)
             self._set(connection, id, expires=ends if old.expires is None else min(ends, old.expires))
+            self._tell(connection, by, "token.rotate", new.key, old=id)
         return new
 
-    def _create(self, connection: sa.Connection, name: str, expires: int | None) -> NewKey:
+    def _create(self, connection: sa.Connection, like: Key) -> NewKey:
         secret = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-        key = Key("key_" + secrets.token_hex(8), name, self._scope.clock(), expires, None)
+        key = replace(like, id="key_" + secrets.token_hex(8), created=self._scope.clock(), revoked=None)
         self._scope.insert(connection, api_keys, [{**vars(key), "sha256": hashed(secret), "hint": hint(secret)}])
         return NewKey(secret, key)
+
+    def _tell(self, connection: sa.Connection, by: str, act: str, key: Key, **more: str) -> None:
+        about = {name: getattr(key, name) for name in ("name", "user", "role", "scopes", "expires")}
+        self._log.add(connection, by, act, key.id, about | more)
 
     def _get(self, connection: sa.Connection, id: str) -> Key:
         return found(self._scope.one(connection, api_keys, api_keys.c.id == id, kind=Key), "key", id)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ..errors import InvalidArgument
 from . import checks
 from .performance import day_of
+from .quotas import Quotas
 from .schema import memory_chunks, memory_counts, memory_items, memory_vectors
 from .scope import Condition, Scope, found, record
 
@@ -74,8 +75,9 @@ class Counts:
 class Memories:
     """What is remembered in a project. Each method is about one owner and sees no other's rows."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, quotas: Quotas) -> None:
         self._scope = scope
+        self._quotas = quotas
 
     def put(
         self,
@@ -195,6 +197,7 @@ class Memories:
         return Counts(*map(int, row))
 
     def _check_room(self, connection: sa.Connection, item: Item) -> None:
+        self._quotas.check_room(connection, item.n_characters)
         mine = self._scope.select(
             memory_items, memory_items.c.owner == item.owner, memory_items.c.kind == item.kind,
             memory_items.c.replaced.is_(None),

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from ..errors import Unsupported
+from . import isolation
 from .database import Database
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -31,9 +32,13 @@ def migrate(database: Database) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         if _current(connection, database.where, scripts) == scripts.get_current_head():
             return
+        if not database.is_sqlite:
+            isolation.lift(connection)
         config.attributes["connection"] = connection
         with EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs("head", rev)):
             scripts.run_env()
+        if not database.is_sqlite:
+            isolation.enforce(connection)
 
 
 def _current(connection: sa.Connection, where: str, scripts: ScriptDirectory) -> str | None:

@@ -23,7 +23,7 @@ _MOST_COMPARED = 50_000
 class Facts(TypedDict, total=False):
     """What becomes known of a request while it runs. Times are milliseconds since 1970, `seed` is below 2**64;
     `cached_from`: id of the request whose answer was given again; `arm`: the side of a comparison that it was on,
-    canary or control."""
+    canary or control; `n_reserved`: tokens of the prompt and of the longest answer."""
 
     fingerprint: str | None
     stop_reason: str | None
@@ -42,6 +42,7 @@ class Facts(TypedDict, total=False):
     adapter: str | None
     arm: str | None
     decode_cycles: int | None
+    n_reserved: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class Request:
     adapter: str | None = None
     arm: str | None = None
     decode_cycles: int | None = None
+    n_reserved: int | None = None
     created: int = 0
     started: int | None = None
     finished: int | None = None

@@ -109,6 +109,45 @@ api_keys = Table(
     _integer("created", null=False),
     _integer("expires"),
     _integer("revoked"),
+    Column("user", Name),
+    _text("role", null=False),
+    _text("scopes"),  # none: all of the role
+)
+
+limits = Table(  # quotas: one row at most; what is none has no limit
+    "limits",
+    metadata,
+    _project(),
+    _integer("requests_per_minute"),
+    _integer("concurrent"),
+    _integer("tokens_per_day"),
+    _integer("bytes"),
+)
+
+admin_log = Table(
+    "admin_log",
+    metadata,
+    _project(),
+    Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("act", null=False),
+    Column("subject", Name, nullable=False),
+    Column("subject_id", sa.Integer),  # the number of a project that was made or deleted: none is given twice
+    _text("json", null=False),
+    _text("hash", null=False),
+)
+
+live_settings = Table(  # in the default project: servers follow the newest that is active
+    "live_settings",
+    metadata,
+    _project(),
+    Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    _text("document", null=False),
+    _text("who", null=False),
+    _text("why", null=False),
+    _integer("created", null=False),
+    _integer("watch_seconds", null=False),
+    _text("state", null=False),  # active or rolled_back
+    _text("fault"),
 )
 
 requests = Table(
@@ -142,6 +181,7 @@ requests = Table(
     _text("adapter"),
     _text("arm"),  # of a comparison: canary or control
     _integer("decode_cycles"),
+    _integer("n_reserved"),  # prompt and longest answer
 )
 Index("ix_requests_created", requests.c.project_id, requests.c.created, requests.c.id)
 Index("ix_requests_open", requests.c.project_id, requests.c.instance, sqlite_where=sa.text("finished IS NULL"),
@@ -215,9 +255,11 @@ examples = Table(  # what may become training data
     _integer("changed", null=False),
     _text("changed_by", null=False),
     _integer("held_out"),  # when it was, if ever
+    _integer("revision"),  # grows with each change of any example of the project; none for a proposal
 )
 Index("ix_examples_created", examples.c.project_id, examples.c.created, examples.c.id)
 Index("ix_examples_state", examples.c.project_id, examples.c.state, examples.c.created, examples.c.id)
+Index("ix_examples_revision", examples.c.project_id, examples.c.revision, examples.c.id)
 Index("ix_examples_question", examples.c.project_id, examples.c.question_key)
 Index("ix_examples_answer", examples.c.project_id, examples.c.answer_id, examples.c.voter)
 
@@ -470,4 +512,19 @@ memory_counts = Table(
     _integer("n_asked_examples", null=False),
     _integer("n_examples", null=False),
     _integer("n_repeats", null=False),
+)
+
+plugins = Table(  # what a project's owner decided on each
+    "plugins",
+    metadata,
+    _project(),
+    _id("name"),
+    _text("sha256", null=False),  # of the code
+    _text("state", null=False),  # allowed, forbidden or quarantined
+    _text("manifest", null=False),
+    _text("settings", null=False),
+    _text("who", null=False),
+    _text("why"),
+    _integer("created", null=False),
+    _integer("changed", null=False),
 )

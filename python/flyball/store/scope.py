@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..errors import InvalidArgument, NotFound
-from .database import Database
+from .database import OneProject
 
 _PAGE = 200
 _PURGED_AT_ONCE = 1000  # a long deletion would keep other writers waiting
@@ -30,11 +30,15 @@ def now_ms() -> int:
 class Scope:
     """`instance` names the server that writes, or is None for a tool; `keep_text` stores prompts and answers."""
 
-    database: Database
-    project_id: int
+    database: OneProject
     clock: Callable[[], int]
     instance: str | None
     keep_text: bool
+
+    @property
+    def project_id(self) -> int:
+        """The number of the project."""
+        return self.database.project_id
 
     def server(self) -> str:
         """The instance. Raises InvalidArgument in a tool."""

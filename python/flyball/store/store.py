@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 
 from .. import files as folders
 from ..errors import InvalidArgument, NotFound
 from ..paths import AnyPath
-from . import checks
+from . import checks, removal
 from .adapters import Adapters
+from .admin_log import CREATED, LOCAL, AdminLog
 from .batches import Batches
 from .cached_answers import CachedAnswers
 from .corrections import RouteCorrections
-from .database import BUSY_SECONDS, Database
+from .database import BUSY_SECONDS, Database, OneProject
 from .deletions import Deletions
 from .examples import Examples
 from .feedback import FeedbackOfUsers
+from .isolation import ACROSS
 from .items import Items
 from .keys import Key, Keys, hint, matching
+from .live_settings import LiveSettings
 from .memory import Memories
 from .migrate import migrate
 from .performance import PerformanceOfModels
+from .plugins import Plugins
 from .presence import hold
+from .quotas import Quotas
 from .receipts import Receipts
+from .removal import Removal
 from .requests import Requests
 from .schema import api_keys, projects
 from .scope import Scope, now_ms, record
@@ -42,21 +48,25 @@ class Project:
 
     def __init__(self, name: str, scope: Scope) -> None:
         self.name = name
-        self.keys = Keys(scope)
+        self.log = AdminLog(scope)
+        self.keys = Keys(scope, self.log)
+        self.quotas = Quotas(scope, self.log)
+        self.live_settings = LiveSettings(scope, self.log)
         self.requests = Requests(scope)
         self.receipts = Receipts(scope)
         self.examples = Examples(scope)
         self.feedback = FeedbackOfUsers(scope, self.examples)
         self.performance = PerformanceOfModels(scope)
-        self.files = Files(scope)
+        self.files = Files(scope, self.quotas)
         self.batches = Batches(scope)
         self.items = Items(scope)
         self.tasks = PerformanceAtTasks(scope)
         self.route_corrections = RouteCorrections(scope)
         self.adapters = Adapters(scope)
-        self.memory = Memories(scope)
+        self.memory = Memories(scope, self.quotas)
         self.deletions = Deletions(scope)
         self.cached_answers = CachedAnswers(scope)
+        self.plugins = Plugins(scope)
 
 
 class Authenticated(NamedTuple):
@@ -111,31 +121,42 @@ class Store:
 
     def project(self, name: str = DEFAULT_PROJECT) -> Project:
         """The project of this name. Raises NotFound."""
-        with self._database.reading() as connection:
-            number = connection.execute(sa.select(projects.c.project_id).where(projects.c.name == name)).scalar()
-        if number is None:
-            raise NotFound(name, "no project has this name")
+        return self._project(self._number(name), name)
+
+    def create_project(self, name: str, by: str = LOCAL) -> Project:
+        """A new project. Raises InvalidArgument if the name is taken, or was a deleted project's."""
+        checks.text("name", name)
+        with self.together():
+            log = self.project().log
+            last = log.last_project(name)
+            with self._database.reading(ACROSS) as connection:
+                known = {row.name: row.project_id for row in connection.execute(sa.select(projects))}
+            if name in known:
+                raise InvalidArgument("name", f"{name} is a project already")
+            number = max(last, *known.values()) + 1  # never one that servers may know as another's
+            with self._database.writing(number) as connection:
+                connection.execute(sa.insert(projects).values(project_id=number, name=name, created=self._clock()))
+            log.append(by, CREATED, name, {}, number)
         return self._project(number, name)
 
-    def create_project(self, name: str) -> Project:
-        """A new project. Raises InvalidArgument if the name is taken."""
-        checks.text("name", name)
-        with self._database.writing() as connection:
-            taken = connection.execute(sa.select(projects).where(projects.c.name == name)).first()
-            if taken is not None:
-                raise InvalidArgument("name", f"{name} is a project already")
-            connection.execute(sa.insert(projects).values(name=name, created=self._clock()))
-        return self.project(name)
+    def delete_project(self, name: str, by: str = LOCAL, also: Mapping[str, Any] | None = None) -> Removal:
+        """Delete a project with every row that it has; the default project's log then says what there was.
+
+        `also`: what else was removed of it, for that record. Raises NotFound, or InvalidArgument for the default one.
+        """
+        if name == DEFAULT_PROJECT:
+            raise InvalidArgument("name", f"{name} is the project of whoever has no token; it cannot be deleted")
+        return removal.remove(self, self._scope(self._number(name)), name, by, also or {})
 
     def projects(self) -> list[str]:
         """The names of all projects."""
-        with self._database.reading() as connection:
+        with self._database.reading(ACROSS) as connection:
             return list(connection.execute(sa.select(projects.c.name).order_by(projects.c.project_id)).scalars())
 
     def authenticate(self, secret: str) -> Authenticated | None:
         """The key of a secret and its project: the one question asked of all projects. None: no usable key."""
         chosen = sa.select(api_keys, projects.c.name.label("project")).join(projects)
-        with self._database.reading() as connection:
+        with self._database.reading(ACROSS) as connection:
             rows = connection.execute(chosen.where(api_keys.c.hint == hint(secret))).mappings().all()
         row = matching(rows, secret, self._clock())
         if row is None:
@@ -145,7 +166,7 @@ class Store:
     def has_keys(self) -> bool:
         """Whether there is a key that can be used, in any project."""
         usable = api_keys.c.revoked.is_(None) & (api_keys.c.expires.is_(None) | (api_keys.c.expires > self._clock()))
-        with self._database.reading() as connection:
+        with self._database.reading(ACROSS) as connection:
             return connection.execute(sa.select(api_keys.c.id).where(usable).limit(1)).first() is not None
 
     def together(self) -> AbstractContextManager[None]:
@@ -167,8 +188,22 @@ class Store:
     ) -> None:
         self.close()
 
+    def checkpoint(self) -> bool | None:
+        """Let SQLite overwrite what was deleted. False: another program reads it all the time; None: no SQLite."""
+        return self._database.checkpoint() if self._database.is_sqlite else None
+
+    def _number(self, name: str) -> int:
+        with self._database.reading(ACROSS) as connection:
+            number = connection.execute(sa.select(projects.c.project_id).where(projects.c.name == name)).scalar()
+        if number is None:
+            raise NotFound(name, "no project has this name")
+        return int(number)
+
     def _project(self, number: int, name: str) -> Project:
-        return Project(name, Scope(self._database, number, self._clock, self._instance, self._keep_text))
+        return Project(name, self._scope(number))
+
+    def _scope(self, number: int) -> Scope:
+        return Scope(OneProject(self._database, number), self._clock, self._instance, self._keep_text)
 
     def _recover(self) -> None:
         """What this instance left when it ended is free for others."""

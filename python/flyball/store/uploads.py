@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from ..errors import FormatError, InvalidArgument, NotFound
 from . import checks
+from .quotas import Quotas
 from .schema import file_chunks, files
 from .scope import Condition, Scope, found, record
 
@@ -41,8 +42,9 @@ class File:
 class Files:
     """The files of a project. A file is seen when it is complete."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, quotas: Quotas) -> None:
         self._scope = scope
+        self._quotas = quotas
 
     def put(
         self,
@@ -117,6 +119,8 @@ class Files:
             with self._scope.database.writing() as connection:
                 self._set(connection, id, n_bytes=n_bytes)
                 self._scope.insert(connection, file_chunks, [row])
+                if most_bytes <= MOST_FILE_BYTES:  # results of batches, which were paid for, are always stored
+                    self._quotas.check_room(connection)
                 if self._n_stored(connection) > MOST_PROJECT_BYTES:
                     raise InvalidArgument(
                         "content", f"exceeds the {MOST_PROJECT_BYTES >> 30} GiB of files in a project; delete some"

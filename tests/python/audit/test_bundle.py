@@ -20,6 +20,7 @@ from flyball.audit.bundle import BUNDLE
 from flyball.errors import FormatError, InvalidArgument, NotFound, VerificationError
 from flyball.journal import Journal
 from tests.python.audit.world import FIRST, LAST, SERVER, Server, golden
+from tests.reference.demo_adapter import write_random
 
 NOW = 1_800_000_000
 Members = dict[str, bytes]
@@ -455,6 +456,41 @@ def test_answers_are_repeated(server: Server, demo: flyball.Model, small: flybal
     assert any("of another model" in doubt for doubt in verdict.doubts)
     verdict = audit.verify_bundle(server.export(), server.keys.public, model=demo)
     assert any("has no prompts" in doubt for doubt in verdict.doubts)
+
+
+def test_answers_made_with_adapters_are_repeated_with_their_files(
+    server: Server, demo: flyball.Model, tmp_path: Path
+) -> None:
+    file = write_random(tmp_path / "one.gguf", seed=1, gain=0.8)
+    adapter = demo.load_adapter(file)
+    with Journal(server.journal) as journal:
+        signer = audit.Signer(server.keys, SERVER, journal)
+        for id, used in (("with", adapter), ("without", None)):
+            server.clock.tick()
+            text = demo.generate("Once upon a time", max_tokens=4, adapter=used).receipt.json
+            signed = signer.receipt(id, text)
+            server.records.append(audit.Record(id, signed.statement["issued"], text, signed.json))
+    out = server.folder / "b.zip"
+    records = server.records[2:]
+    begin = records[0].issued
+    made = audit.export(out, begin, LAST, records, server.journal, server.keys, SERVER, prompts=True)
+    assert made.adapters == (adapter.fingerprint,)
+    shown = audit.export(tmp_path / "c.zip", begin, LAST, records, server.journal, server.keys, SERVER)
+    assert shown.adapters == made.adapters, "a receipt shows it without its prompt, too"
+    public = server.keys.public
+    verdict = audit.verify_bundle(out, public, model=demo, find_adapter={adapter.fingerprint: file}.get)
+    assert (verdict.n_repeated, verdict.faults, verdict.doubts) == (2, [], [])
+    verdict = audit.verify_bundle(out, public, model=demo)
+    assert (verdict.n_repeated, verdict.faults, verdict.verified) == (1, [], False)
+    (doubt,) = verdict.doubts
+    assert f"receipt with is right: adapter {adapter.fingerprint}: is not here" in doubt
+    other = write_random(tmp_path / "two.gguf", seed=2, gain=0.8)
+    (doubt,) = audit.verify_bundle(out, public, model=demo, find_adapter=lambda digest: other).doubts
+    assert f"not {adapter.fingerprint}" in doubt
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(file.read_bytes()[:200])
+    (doubt,) = audit.verify_bundle(out, public, model=demo, find_adapter=lambda digest: broken).doubts
+    assert str(broken) in doubt
 
 
 def test_an_answer_that_the_model_does_not_give_is_found(server: Server, demo: flyball.Model) -> None:

@@ -12,6 +12,7 @@ from flyball import audit
 from flyball.audit import archive
 from flyball.cli import main
 from flyball.journal import Journal
+from tests.reference.demo_adapter import write_random
 
 ALL = ("--from", "2020-01-01", "--to", "2100-01-01T00:00:00Z")
 
@@ -119,3 +120,21 @@ def test_a_witness_does_not_cosign_what_goes_back(work: Path, capsys: pytest.Cap
     (work / "head.note").write_text(notes[0])
     assert run(capsys, "cosign", "head.note", "--key", "w.key", code=1) == ""
     assert run(capsys, "cosign", "head.note", "--key", "none.key", code=2) == ""
+
+
+def test_answers_of_adapters_say_which_file_is_needed(
+    work: Path, capsys: pytest.CaptureFixture[str], demo: flyball.Model
+) -> None:
+    file = write_random(work / "one.gguf", seed=1, gain=0.8)
+    adapter = demo.load_adapter(file)
+    demo.generate("Once upon a time", max_tokens=3, adapter=adapter).receipt.save("adapted.json")
+    run(capsys, "sign", "adapted.json", "--journal", "run.jsonl")
+    (work / "keys.json").write_text(run(capsys, "keys", "--json"))
+    exporting = ("export", "b.zip", *ALL, "--journal", "run.jsonl", "--prompts")
+    assert f"audit verify --model needs the file of adapter {adapter.fingerprint}\n" in run(capsys, *exporting)
+    assert json.loads(run(capsys, *exporting, "--json"))["adapters"] == [adapter.fingerprint]
+    checked = ("verify", "b.zip", "--keys", "keys.json", "--model", str(flyball.demo_model_path()))
+    said = run(capsys, *checked, code=2)
+    assert f"adapter {adapter.fingerprint}: is not here" in said
+    assert "--adapter FILE gives its file" in said
+    assert "1 answers repeated" in run(capsys, *checked, "--adapter", str(file))

@@ -9,6 +9,7 @@ import pytest
 
 import flyball
 from flyball.cli import main
+from flyball.learn import folders
 from tests.reference.adapters import write_adapter
 from tests.reference.models import write_model
 
@@ -46,12 +47,41 @@ def test_run_verify_and_replay_with_an_adapter(capsys: Capture, files: tuple[str
 
     assert "verified" in shown(capsys, "verify", receipt, "--model", model, "--adapter", adapter)
     assert main(["verify", receipt, "--model", model]) == 2
-    assert "give its file as well" in capsys.readouterr().err
+    digest = json.loads(shown(capsys, "info", adapter, "--json"))["fingerprint"]
+    missing = f"adapter {digest}: is not here, and the answer was made with it; --adapter FILE gives its file"
+    assert main(["verify", receipt, "--model", model]) == 2
+    assert missing in capsys.readouterr().err
     out = shown(capsys, "replay", journal, "--model", model, "--adapter", adapter)
     assert "answers: 1 of 1 have the same bits" in out
-    assert "cannot be repeated" in shown(capsys, "replay", journal, "--model", model, code=2)
+    out = shown(capsys, "replay", journal, "--model", model, code=2)
+    assert "cannot be repeated" in out
+    assert missing in out
     explained = shown(capsys, "journal", "tail", journal, "-n", "100")
     assert "MODEL_ADAPTER_LOADED" in explained
+
+
+def test_adapters_are_found_by_their_digest(capsys: Capture, files: tuple[str, str], tmp_path: Path) -> None:
+    """In this user's folder of adapters, whichever of several an answer was made with; and a damaged one is told."""
+    model, adapter = files
+    other = write_adapter(tmp_path / "b.gguf", "llama", "F16", n_ff=256, edit=lambda name, values: values * 2)
+    receipt, journal = str(tmp_path / "r.json"), str(tmp_path / "j.jsonl")
+    for used in (adapter, str(other)):
+        recorded = ("--adapter", used, "--receipt", receipt, "--journal", journal, "--journal-content")
+        shown(capsys, RUN[0], model, *RUN[1:], *recorded)
+    with flyball.Model.load(model, context=64) as loaded:
+        places = [folders.installed(file, loaded)[0] / folders.FILE for file in (adapter, other)]
+    assert "verified" in shown(capsys, "verify", receipt, "--model", model)
+    assert "answers: 2 of 2 have the same bits" in shown(capsys, "replay", journal, "--model", model)
+    places[0].write_bytes(other.read_bytes())
+    out = shown(capsys, "replay", journal, "--model", model, code=2)
+    assert "was changed: it is adapter" in out
+    assert "answers: 1 of 2 have the same bits" in out
+    out = shown(capsys, "replay", journal, "--model", model, "--adapter", adapter)
+    assert "answers: 2 of 2 have the same bits" in out, "what is given goes first"
+    places[1].write_bytes(b"GGUF" + b"\xff" * 60)
+    out = shown(capsys, "replay", journal, "--model", model, "--adapter", adapter, code=2)
+    assert "cannot be repeated" in out
+    assert str(places[1]) in out
 
 
 def test_an_adapter_that_changes_nothing_is_told(capsys: Capture, files: tuple[str, str], tmp_path: Path) -> None:

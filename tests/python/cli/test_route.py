@@ -11,7 +11,7 @@ import pytest
 import flyball
 from flyball.cli import main
 from flyball.store import Store
-from tests.python.route.registries import short_registry
+from tests.python.route.registries import registry, short_registry
 
 DEMO = flyball.demo_model_path()
 TEXT = "Roma İmparatorluğu neden yıkıldı?"
@@ -51,10 +51,31 @@ def test_check_and_evidence(words: list[str], capsys: pytest.CaptureFixture[str]
     assert found["suggested"] is None
     proved = said(capsys, "evidence", *words)
     assert proved["accuracy"]["n"] == 48
+    assert proved["curve"] == {}
+    assert sum(each["right"]["n"] for each in proved["calibration"]) == 48
+    assert sum(proved["languages"][name]["n"] for name in ("tr", "en")) == 48
+    assert set(said(capsys, "evidence", "--curve", *words)["curve"]) == set()  # fewer than the smallest of its sizes
     assert proved["recorded"] is None
     assert proved["simulated"]["good"]["routed"] > proved["simulated"]["good"]["random"]
     assert main(["route", "evidence", *words]) == 0
-    assert "nobody has rated" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nobody has rated" in printed
+    assert "no floor for all intents can be certified" in printed
+
+
+def test_evidence_of_the_bundled_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What docs/routing.md shows: floors that are certified, and what fewer examples would give."""
+    (tmp_path / "routes.toml").write_text(registry(0.91))
+    words = ["--routes", str(tmp_path / "routes.toml"), "--set", "serve.store=none"]
+    models = ["--serve", f"small={DEMO}", "--serve", f"big={DEMO}"]
+    found = said(capsys, "check", *words, *models)
+    assert found["together"]["certified"]
+    assert found["together"]["upper"] <= 0.05
+    assert found["suggested"] <= 0.95
+    assert main(["route", "evidence", "--curve", *words, *models]) == 0
+    printed = capsys.readouterr().out
+    for said_so in ("Turkish  420", "EXAMPLES", f"floor {found['suggested']:g} for all intents would be certified"):
+        assert said_so in printed
 
 
 def test_correct(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from flyball.store import Store
 from tests.python.serve.conftest import WAIT, Running, Start
 from tests.python.serve.conftest import start as start  # the fixture
+from tests.python.serve.page.conftest import Windows
+from tests.python.serve.page.conftest import browser as browser  # the fixture
+from tests.python.serve.page.user import ask, button
 
 N = 24  # questions that are corrected, and as many that are held out
 CHAT = "/v1/chat/completions"
@@ -99,7 +103,7 @@ def right(place: Place, questions: dict[str, str]) -> int:
     return sum(place.text(question) == answer for question, answer in questions.items())
 
 
-def test_corrections_become_an_adapter_and_poison_does_not(place: Place) -> None:
+def test_corrections_become_an_adapter_and_poison_does_not(place: Place, browser: Browser) -> None:
     both = minus(random.Random(1), 2 * N)
     corrected, held_out = dict(list(both.items())[:N]), dict(list(both.items())[N:])
     stay = plain_sums(70)
@@ -108,7 +112,7 @@ def test_corrections_become_an_adapter_and_poison_does_not(place: Place) -> None
     stays = [{"id": question, "messages": messages(question), "answer": text} for question, text in kept.items()]
     assert right(place, both) <= 2
 
-    correct(place, corrected)
+    correct(place, corrected, browser)
     decide(place, corrected, held_out)
     own = place.write("stays.jsonl", stays)
     assert "are needed" in cycle(place, own, "--least", "25")["message"]
@@ -137,18 +141,39 @@ def test_corrections_become_an_adapter_and_poison_does_not(place: Place) -> None
     assert right(place, held_out) <= 2
 
 
-def correct(place: Place, questions: dict[str, str]) -> None:
-    """Half of them as the page sends it, half on the command line."""
+def correct(place: Place, questions: dict[str, str], browser: Browser) -> None:
+    """Half of them on the page, half on the command line."""
+    windows = Windows(browser, f"{place.server.url}/", strict=True)
+    page = windows.open()
+    button(page, "Settings").click()
+    for label, value in (("Temperature", "0"), ("Most tokens", "60"), ("Seed", "1")):
+        page.get_by_label(label).fill(value)
+    button(page, "Settings").click()
     for number, (question, answer) in enumerate(questions.items()):
-        said = place.ask(question)
         if number % 2:
-            about = {"id": said["id"], "messages": messages(question), "source": "page"}
-            given = {"rating": "bad", "correction": answer, "answer": said["choices"][0]["message"]["content"]}
-            assert place.server.post("/v1/feedback", about | given).status_code == 200
+            correct_on_page(page, question, answer, place.text(question))
         else:
+            said = place.ask(question)
             words = ("--correction", answer, "--question", question, "--source", "chat")
             wrong = said["choices"][0]["message"]["content"]
             place.flyball("feedback", "add", said["flyball"]["digest"], "--rating", "bad", *words, "--answer", wrong)
+    page.context.close()
+    assert windows.complaints == []
+
+
+def correct_on_page(page: Page, question: str, answer: str, wrong: str) -> None:
+    """Ask in a conversation of its own, and do with the wrong answer what a user does."""
+    button(page, "New conversation").click()
+    said = ask(page, question)
+    expect(said.locator(".text")).to_have_text(wrong)
+    button(said, "Bad").click()
+    expect(button(said, "Bad")).to_have_attribute("aria-pressed", "true")
+    button(said, "Correct").click()
+    page.get_by_role("textbox", name="Correct").fill(answer)
+    button(page, "Save correction").click()
+    corrected = page.locator("article.assistant").last
+    expect(corrected).to_contain_text("Corrected by you")
+    expect(corrected.locator(".text")).to_have_text(answer)
 
 
 def decide(place: Place, corrected: dict[str, str], held_out: dict[str, str]) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import event
 
 import flyball
 from flyball import errors
 from flyball.constraints.constraint import Constraint
 from flyball.memory import Example, FileExamples, Memory, StoredExamples
 from flyball.memory.examples import choose
-from flyball.store import Project
+from flyball.store import Project, Store, schema
 from flyball.store.examples import Example as Row
+from flyball.store.examples import Examples as Rows
 from flyball.store.question import as_json
 
 SUBTRACTIONS = [Example(str(n), f"What is {n} - 7?", f"{n} - 7 = {n - 7}.") for n in (42, 51, 60)]
@@ -120,3 +124,83 @@ def test_examples_of_the_store_count_from_their_approval_on(project: Project) ->
     for row in list(project.examples.all()):
         project.examples.change(row.id, row.version, by="reviewer", state="approved")
     assert {each.question for each in cache.all()} == {"What is 42 - 7?", "What is 51 - 7?"}
+
+
+@dataclass
+class Statements:
+    """Those that asked a store for examples, and the rows that they gave."""
+
+    n: int = 0
+    n_rows: int = 0
+
+    def counted(self, store: Store, work: Callable[[], object]) -> tuple[int, int]:
+        self.n = self.n_rows = 0
+        event.listen(store._database.engine, "after_cursor_execute", self._executed)
+        original = Rows.changed_since
+
+        def counting(rows: Rows, revision: int) -> Iterator[Row]:
+            for row in original(rows, revision):
+                self.n_rows += 1
+                yield row
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Rows, "changed_since", counting)
+            work()
+        event.remove(store._database.engine, "after_cursor_execute", self._executed)
+        return self.n, self.n_rows
+
+    def _executed(self, connection: object, cursor: object, statement: str, *_: object) -> None:
+        self.n += "FROM examples" in statement
+
+
+def test_a_prompt_reads_only_what_was_decided_since(store: Store, project: Project) -> None:
+    for number in range(300):
+        project.examples.propose(Row(id="", kind="correction", question=as_json(f"{number} - 7?"), answer="right"))
+    made = list(project.examples.all())
+    for row in made[:250]:
+        project.examples.change(row.id, 1, by="reviewer", state="approved")
+    cache, statements = StoredExamples(project), Statements()
+    assert statements.counted(store, cache.all) == (2, 250), "two pages"
+    assert len(cache.all()) == 250
+    assert statements.counted(store, cache.all) == (1, 1), "the last decision, by which nothing is seen to be new"
+    project.examples.change(made[0].id, 2, by="reviewer", answer="left")
+    project.examples.change(made[1].id, 2, by="reviewer", state="rejected")
+    assert statements.counted(store, cache.all) == (1, 3)
+    now = {each.id: each.right for each in cache.all()}
+    assert len(now) == 249
+    assert (now[made[0].id], made[1].id in now) == ("left", False)
+    assert [each.id for each in cache.all()] == [each.id for each in StoredExamples(project).all()], "the same order"
+
+
+def test_a_project_that_was_made_again_has_its_own(project: Project) -> None:
+    """As its number may be that of the one before, and so may be the numbers of its decisions."""
+    cache = StoredExamples(project)
+    for number in range(2):
+        project.examples.propose(Row(id="", kind="correction", question=as_json(f"{number} - 7?"), answer="right"))
+    first, second = project.examples.all()
+    project.examples.change(first.id, 1, by="reviewer", state="approved")
+    assert [each.id for each in cache.all()] == [first.id]
+    scope = project.examples._scope
+    with scope.database.writing() as connection:
+        connection.execute(scope.delete(schema.examples, schema.examples.c.id == first.id))
+    assert list(cache.all()) == []
+    project.examples.change(second.id, 1, by="reviewer", state="approved")
+    assert [each.id for each in cache.all()] == [second.id]
+
+
+def test_a_store_that_fails_halfway_loses_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        project.examples.propose(Row(id="", kind="correction", question=as_json(f"{number} - 7?"), answer="right"))
+    for row in list(project.examples.all()):
+        project.examples.change(row.id, 1, by="reviewer", state="approved")
+    cache, original = StoredExamples(project), Rows.changed_since
+
+    def failing(rows: Rows, revision: int) -> Iterator[Row]:
+        yield next(original(rows, revision))
+        raise errors.Unavailable("store", "is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rows, "changed_since", failing)
+        with pytest.raises(errors.Unavailable):
+            cache.all()
+    assert len(cache.all()) == 3

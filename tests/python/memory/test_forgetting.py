@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flyball import errors
 from flyball.memory import Memory
 from flyball.store import Project, Store
-from flyball.store.deletions import first_broken
+from flyball.store.chain import first_broken
 from flyball.store.memory import hash_of
 
 from .test_memory import Directions

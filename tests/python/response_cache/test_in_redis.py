@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flyball.cli import main
 from flyball.errors import InvalidArgument, Unavailable
 from flyball.response_cache import CachedAnswer, Place
 from flyball.response_cache.in_redis import RedisAnswers
+from flyball.store import Store
 
 from .conftest import Redis
 
@@ -96,3 +99,24 @@ def test_urls(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(InvalidArgument, match="no URL of Redis"):
         RedisAnswers("redis://localhost:port", HOUR_MS)
+
+
+def test_a_deleted_project_leaves_no_answer(redis: Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = RedisAnswers(redis.url, HOUR_MS)
+    for project in ("lab", "other"):
+        answers.put(place("k", project), b"theirs")
+    with Store.open(tmp_path / "store.sqlite") as store:
+        store.create_project("lab")
+    settings = {"serve.store": tmp_path / "store.sqlite", "serve.response_cache": redis.url}
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    assert main(["project", "delete", "lab", "--yes", "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["act"]["cached_answers"] == 1
+    assert answers.get(place("k", "lab")) is None
+    assert answers.get(place("k", "other")) == b"theirs"
+    answers.close()
+    redis.kill()
+    with Store.open(tmp_path / "store.sqlite") as store:
+        store.create_project("late")
+    assert main(["project", "delete", "late", "--yes", *words]) == 2  # what cannot be reached is not said to be gone
+    with Store.open(tmp_path / "store.sqlite") as store:
+        assert store.projects() == ["default", "late"]

@@ -12,7 +12,8 @@ from flyball.errors import FormatError
 from flyball.journal.events import Event
 from flyball.route.breaker import COOLDOWN_SECONDS, FAILURES, LONGEST_SECONDS, Breaker
 from flyball.route.choice import Question, Step, choose
-from flyball.route.evidence import SIMPLE_AND_COMPLEX, World, simulate, simulated
+from flyball.route.policies import World, simulate, simulated
+from flyball.route.question import may_explore
 from flyball.route.replay import replay
 from flyball.route.score import Candidate, calculate_model_score
 
@@ -91,9 +92,20 @@ def test_exploring_is_bounded_and_can_be_switched_off() -> None:
     assert choose(replace(asked, explore=1.0)).model == "small"
     tried = choose(replace(asked, explore=1.0, may_explore=True))
     assert (tried.model, tried.explored) == ("big", True)
-    run = simulate(SIMPLE_AND_COMPLEX, 100, 1, cost=0.1, explore=1.0, explored_share=0.05)
-    assert run.explored <= 0.05
-    assert simulate(SIMPLE_AND_COMPLEX, 100, 1, cost=0.1, explore=0.0, explored_share=1.0).explored == 0
+    near = World({("task", "one"): 0.6, ("task", "two"): 0.75}, {("task", "one"): 100, ("task", "two"): 100})
+    for share in (0.05, 0.2):
+        runs = [simulate(near, 400, seed, cost=0.1, explore=3.0, explored_share=share) for seed in range(4)]
+        assert all(run.explored < 1.5 * share for run in runs)
+        assert any(run.explored > 0 for run in runs)
+    assert simulate(near, 100, 1, cost=0.1, explore=0.0, explored_share=1.0).explored == 0
+
+
+def test_who_explores_follows_from_the_key_alone() -> None:
+    keys = [f"{number:024x}" for number in range(5000)]
+    for share in (0.0, 0.1, 0.5, 1.0):
+        drawn = [key for key in keys if may_explore(key, share)]
+        assert len(drawn) == pytest.approx(share * len(keys), abs=150)
+        assert all(may_explore(key, min(1.0, share + 0.1)) for key in drawn), "a larger share adds, and moves nobody"
 
 
 def test_routing_is_near_the_best_single_model_and_takes_less_time() -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 import flyball
-from flyball.route.evidence import accuracy
 from flyball.route.examples import bundled
 from flyball.route.floors import certify
 from flyball.route.intents import Intents, label_scores
 from flyball.route.registry import Registry, load
-from flyball.route.words import vectors
+from flyball.route.words import counts
 
-from .registries import registry, short_registry
+from .registries import short_registry
 
 SEEDS = {
     "5+3 kaç eder": "math",
@@ -31,14 +30,9 @@ def a_registry(folder: Path, text: str) -> Registry:
     return load(path)
 
 
-@pytest.fixture(scope="module")
-def intents(tmp_path_factory: pytest.TempPathFactory) -> Intents:
-    return Intents.learn(a_registry(tmp_path_factory.mktemp("routes"), registry(0.6)))
-
-
 def test_the_bundled_set_is_balanced() -> None:
     said = bundled()
-    assert len(said) >= 300
+    assert len(said) >= 800
     counts = {(each.intent, each.language): 0 for each in said}
     for each in said:
         counts[each.intent, each.language] += 1
@@ -59,25 +53,6 @@ def test_case_marks_and_keyboards_make_no_difference(intents: Intents) -> None:
         == intents.probabilities("Osmanlı tarihi anlat")
         == intents.probabilities("osmanli  tarihi anlat")
     )
-
-
-def test_most_of_what_was_left_out_is_right_in_both_languages(intents: Intents) -> None:
-    languages = [each.language for each in bundled()]
-    for language in ("tr", "en"):
-        found = accuracy(intents, lambda number, language=language: languages[number] == language)  # type: ignore[misc]
-        assert found.n == len(languages) // 2
-        assert found.lower > 1 / 6
-        assert found.share > 0.7
-
-
-def test_probabilities_mean_what_they_say(intents: Intents) -> None:
-    """Calibrated out of fold: of the texts with about this probability about this share is right."""
-    said = [(*next(iter(p.items())), label) for p, label in zip(intents.unseen, intents.labels, strict=True)]
-    gaps = 0.0
-    for low in (0.0, 0.25, 0.5, 0.75):
-        rows = [(p, name == label) for name, p, label in said if low < p <= low + 0.25]
-        gaps += abs(sum(p for p, _ in rows) - sum(right for _, right in rows)) / len(said)
-    assert gaps < 0.1
 
 
 def test_equal_data_give_equal_bits(tmp_path: Path) -> None:
@@ -101,7 +76,7 @@ def test_corrections_are_learned_and_win_over_examples(tmp_path: Path) -> None:
 def test_nothing_to_read(intents: Intents) -> None:
     assert intents.probabilities(" \n") == {}
     assert sum(intents.probabilities("\ud800 \x00 🜁").values()) == pytest.approx(1, abs=1e-5)
-    assert vectors(["", "a"]).shape[0] == 2
+    assert counts(["", "a"]).any(axis=1).tolist() == [False, True]
 
 
 def test_floors_are_certified_by_counts() -> None:
@@ -122,8 +97,26 @@ def test_what_a_floor_does_not_take_does_not_count() -> None:
     floors = certify(said, labels, {"a": 0.8, "b": 0.6}, 0.05)
     assert (floors.of["b"].n_accepted, floors.of["b"].certified) == (0, False)
     assert (floors.together.n_accepted, floors.together.n_wrong, floors.together.certified) == (60, 0, True)
-    assert floors.suggested is None
-    assert certify(said[:60] * 2, labels[:60] * 2, {"a": 0.8}, 0.05).suggested == 0.05
+    assert floors.suggested == 0.56  # 60 without a mistake; with the others 20 more texts are wrong
+
+
+def test_floors_are_suggested_from_the_highest_down() -> None:
+    """Until the first that fails, so that none is found by trying many."""
+
+    def suggested(*groups: tuple[float, int, int]) -> float | None:
+        """Of groups of texts with one probability: how many, and how many of them are wrong."""
+        rows = [
+            ({"a": p, "b": 1 - p}, wrong)
+            for p, n, n_wrong in groups
+            for wrong in [True] * n_wrong + [False] * (n - n_wrong)
+        ]
+        return certify([p for p, _ in rows], ["b" if wrong else "a" for _, wrong in rows], {"a": 0.5}, 0.05).suggested
+
+    assert suggested((0.9, 58, 0)) is None
+    assert suggested((0.9, 59, 0)) == 0.05
+    assert suggested((0.95, 30, 0), (0.9, 30, 0)) == 0.05
+    assert suggested((0.95, 60, 5), (0.9, 1000, 0)) is None
+    assert suggested((0.95, 60, 0), (0.9, 60, 30), (0.8, 10_000, 0)) == 0.91
 
 
 def few(by: str, names: tuple[str, ...] = ("story", "sum")) -> str:

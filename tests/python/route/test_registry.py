@@ -40,7 +40,7 @@ def test_a_good_one(tmp_path: Path) -> None:
     assert list(found.intents) == list(INTENTS)
     math = found.intents["math"]
     assert (math.models, math.floor, math.fallback, math.task) == (("small", "big"), 0.6, "general_chat", "math")
-    assert len(math.examples) == 52
+    assert len(math.examples) == 140
     assert (found.explore, found.by, found.error) == (0.5, "ngrams", 0.05)
     with_models = load(write(tmp_path, registry() + '[models.small]\ncapabilities = ["tools"]\n'))
     assert with_models.capabilities == {"small": ("tools",)}

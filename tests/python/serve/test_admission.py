@@ -7,6 +7,7 @@ import gc
 import random
 import signal
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
@@ -142,6 +143,22 @@ def test_cache_bytes_are_held_before_they_are_used() -> None:
             async with line.queue.turn(Ticket("x", cache_bytes=101)):
                 pass
         assert caught.value.status == 400
+
+    until(run())
+
+
+def test_the_oldest_age_is_that_of_requests_that_wait() -> None:
+    async def run() -> None:
+        line, now = Line(), time.monotonic()
+        assert line.queue.oldest_age() == 0
+        for name, age in (("runs", 900.0), ("older", 60.0), ("newer", 5.0)):
+            await line.add(name, client=name, since=now - age)
+        assert 60 <= line.queue.oldest_age() < 90
+        await line.cancel("older")
+        assert 5 <= line.queue.oldest_age() < 35
+        for name in ("runs", "newer"):
+            await line.end(name)
+        assert line.queue.oldest_age() == 0
 
     until(run())
 

@@ -14,9 +14,15 @@ from typing import Any
 import httpx
 import pytest
 
+from flyball.learn import folders
+from flyball.learn.adapters import Registry
+from flyball.store import Store
+from tests.reference.demo_adapter import write_random
+
 from .conftest import WAIT, Running, Start
 from .programs import free_port, program
 from .scraping import scrape
+from .test_adapters import folder_of
 from .test_metrics import STORY, complete
 
 OBSERVE = Path(__file__).parents[3] / "ops" / "observe"
@@ -38,8 +44,15 @@ def expressions() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def server(start: Start) -> Running:
-    return start()
+def server(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    """With a canary."""
+    home = tmp_path_factory.mktemp("home")
+    folder = folder_of(home, write_random(home / "one.gguf", seed=1, gain=0.8))
+    with Store.open(home / ".local/state/flyball/serve/store.sqlite") as store:
+        registry = Registry(store.project(), "ada")
+        registry.add(folder, folders.opened(folder), "one")
+        registry.promote("one", share=50, force=True)
+    return start(home=home)
 
 
 @pytest.fixture(scope="module")

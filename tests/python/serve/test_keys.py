@@ -20,6 +20,7 @@ from flyball.serve.failures import Failure
 from flyball.serve.keyring import Holder, Keyring
 from flyball.serve.settings import ServeSettings
 from flyball.store import Store
+from flyball.store.roles import ROLES
 
 from .conftest import WAIT, Start
 
@@ -39,8 +40,8 @@ def holder(ring: Keyring, key: str) -> Holder | None:
 def test_keys_of_the_store_have_their_projects(store: Store) -> None:
     mine, other = store.project().keys.create("mine"), store.create_project("other").keys.create("theirs")
     ring = Keyring(("static-key",), store)
-    assert holder(ring, mine.secret) == Holder(mine.key.id, "default")
-    assert holder(ring, other.secret) == Holder(other.key.id, "other")
+    assert holder(ring, mine.secret) == Holder(mine.key.id, "default", ROLES["owner"], mine.key.id)
+    assert holder(ring, other.secret) == Holder(other.key.id, "other", ROLES["owner"], other.key.id)
     static = holder(ring, "static-key")
     assert static is not None
     assert static.project == "default"

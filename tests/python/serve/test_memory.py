@@ -144,6 +144,46 @@ def test_streams_and_other_interfaces_have_it_too(served: Running) -> None:
     assert answer.headers["flyball-memory"].startswith("ex-")
 
 
+def test_ollamas_chats_have_it(served: Running) -> None:
+    asked = {"messages": [{"role": "user", "content": WRONG}]}
+    open_body: dict[str, Any] = {"stream": False, "options": {"temperature": 0, "num_predict": 12}}
+    for path, body, said in (("/api/chat", asked, "message"), ("/api/generate", {"prompt": WRONG}, "response")):
+        without = served.post(path, body | open_body)
+        assert "flyball-memory" not in without.headers
+        assert "memory" not in without.json()["flyball"]
+        given = served.post(path, body | open_body | {"memory": True})
+        assert given.status_code == 200, given.text
+        text = given.json()[said]["content"] if said == "message" else given.json()[said]
+        assert text == "75 - 16 = 59."
+        (id,) = given.json()["flyball"]["memory"]
+        assert given.headers["flyball-memory"] == id
+        assert "flyball-ignored" not in given.headers
+        assert served.post("/v1/verify", {"id": given.json()["flyball"]["receipt"]}).json()["verified"] is True
+        streamed = served.post(path, body | open_body | {"memory": True, "stream": True})
+        assert json.loads(streamed.text.splitlines()[-1])["flyball"]["memory"] == [id]
+    before = served.post("/api/generate", {"prompt": "What is 2 + 3?", **open_body}).json()["context"]
+    later = served.post("/api/generate", {"prompt": WRONG, "context": before, "memory": True, **open_body}).json()
+    assert later["context"][: len(before)] == before
+    receipt = served.get(f"/v1/receipts/{later['flyball']['receipt']}").json()["receipt"]
+    assert "constraint" not in receipt or receipt["constraint"] is None, "something was asked before it"
+
+
+def test_ollamas_facts_are_the_users_own(served: Running) -> None:
+    def chat(text: str, user: str) -> Any:
+        body = {"messages": [{"role": "user", "content": text}], "stream": False, "memory": True, "user": user}
+        return served.post("/api/chat", body | {"options": {"num_predict": 4}})
+
+    (id,) = chat("Benim adım Kaan", "kaan").json()["flyball"]["memory"]
+    assert chat("Who are you?", "kaan").headers["flyball-memory"] == id
+    assert chat("Who are you?", "ada").json()["flyball"]["memory"] == []
+    assert served.post("/api/generate", {"prompt": "Who?", "memory": "yes"}).status_code == 400
+    raw = served.post("/api/generate", {"prompt": "Who?", "raw": True, "memory": True})
+    assert raw.status_code == 400
+    assert "does not go with raw" in raw.json()["error"]
+    with served.client() as client:
+        assert client.delete("/v1/memory?user=kaan").status_code == 200
+
+
 def test_the_journal_has_the_ids(served: Running, store_path: Path) -> None:
     about = chat(served, WRONG).json()["flyball"]
     (journal,) = (store_path.parent / ".local/state/flyball/serve").glob("journal-*.jsonl")
@@ -181,3 +221,6 @@ def test_a_server_without_a_store_says_so(start: Start) -> None:
     assert bare.get("/v1/memory").status_code == 501
     body = {"messages": [{"role": "user", "content": "What is 2 + 3?"}]}
     assert "memory" not in bare.post("/v1/chat/completions", body).json()["flyball"]
+    ollama = {**body, "stream": False, "options": {"num_predict": 2}}
+    assert "memory" not in bare.post("/api/chat", ollama).json()["flyball"]
+    assert bare.post("/api/chat", ollama | {"memory": True}).status_code == 501

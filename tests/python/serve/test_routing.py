@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 import flyball
@@ -38,7 +39,7 @@ from .test_adapters import folder_of
 DEMO = flyball.demo_model_path()
 CHAT = "/v1/chat/completions"
 SUM, PAST, HELLO = "12 ile 7'nin toplamı kaçtır?", "Roma İmparatorluğu neden yıkıldı?", "Günaydın, iyi uyudun mu?"
-SKY = "Gökyüzü neden mavidir?"
+SKY = "Fotosentez nedir, bitkiler neden yapar?"
 UNCLEAR = "Zonguldak maden ocakları"
 
 
@@ -111,6 +112,25 @@ def test_each_text_goes_to_its_intent(place: Place) -> None:
     named = chat(place, PAST, model="big")
     assert "flyball-route" not in named.headers
     assert named.json()["model"] == "big"
+
+
+def test_the_name_that_asks_for_routing_is_listed(place: Place, server: Running) -> None:
+    listed = place.server.get("/v1/models").json()["data"]
+    assert [each["id"] for each in listed] == ["small", "big", "auto"]
+    assert listed[-1] == place.server.get("/v1/models/auto").json()
+    assert listed[-1] == {
+        "id": "auto", "object": "model", "created": int(place.routes.stat().st_mtime), "owned_by": "flyball",
+        "aliases": [], "status": {"value": "loaded"},
+    }  # fmt: skip
+    tags = place.server.get("/api/tags").json()["models"]
+    assert [each["name"] for each in tags] == ["small", "big", "auto"]
+    assert tags[-1]["details"]["format"] == "routes"
+    assert place.server.post("/api/show", {"model": "auto"}).status_code == 200
+    with openai.OpenAI(base_url=f"{place.server.url}/v1", api_key="x") as client:
+        assert client.models.retrieve("auto").id == "auto"
+    assert "auto" not in [each["id"] for each in server.get("/v1/models").json()["data"]]
+    assert server.get("/v1/models/auto").status_code == 404
+    assert "auto" not in [each["name"] for each in server.get("/api/tags").json()["models"]]
 
 
 def test_below_the_floor_the_fallback_answers(place: Place) -> None:
@@ -262,7 +282,7 @@ def in_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Models, use: Callable[[Routing], Awaitable[None]]
 ) -> NoAdapters:
     """Use a Routing whose adapters are gone."""
-    monkeypatch.setattr("flyball.serve.routing.file_of", lambda digest: tmp_path)
+    monkeypatch.setattr("flyball.serve.plans.file_of", lambda digest: tmp_path)
     (tmp_path / "routes.toml").write_text(text_of("0" * 64))
     adapters = NoAdapters()
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -29,6 +25,8 @@ from flyball.serve.settings import ServeSettings
 from flyball.serve.tracing import Traces, is_wanted, traces_of
 
 from .conftest import Start
+from .receiving import Receiver
+from .receiving import receiver as receiver  # a fixture
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CALLER = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -197,47 +195,6 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         pass
     with traces_of({}) as none:
         assert none is None
-
-
-@dataclass
-class Receiver:
-    """Takes spans as a collector does."""
-
-    url: str = ""
-    requests: list[bytes] = field(default_factory=list)
-
-    def spans(self) -> list[tuple[dict[str, Any], Any]]:
-        """Each with its resource's attributes."""
-        found = []
-        for body in self.requests:
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                names = {each.key: each.value.string_value for each in resource.resource.attributes}
-                found += [(names, span) for scope in resource.scope_spans for span in scope.spans]
-        return found
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    taking = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/traces"
-            taking.requests.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *about: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        taking.url = f"http://127.0.0.1:{web.server_port}"
-        thread = threading.Thread(target=web.serve_forever)
-        thread.start()
-        yield taking
-        web.shutdown()
-        thread.join()
 
 
 def test_spans_reach_a_receiver_before_the_server_ends(

@@ -6,10 +6,12 @@ import glob
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -47,7 +49,22 @@ class Postgres:
 
     folder: Path
     user: str
+    command: list[str]
     numbers: Iterator[int] = field(default_factory=count)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
+        _wait_for(self.folder, self.process)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it, whoever is connected; SIGQUIT ends it at once, with all transactions that run."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait()
+            self.process = None
 
     def url(self, database: str = "postgres", user: str | None = None) -> str:
         return f"postgresql://{user or self.user}@/{database}?host={self.folder}"
@@ -80,9 +97,9 @@ def _as_user() -> tuple[str, list[str]]:
     return user.pw_name, ["setpriv", *ids, "--pdeathsig", "KILL"]
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A server of this session's own: a socket in a temporary folder, no port."""
+@contextmanager
+def running_postgres(**settings: str) -> Iterator[Postgres]:
+    """A server of its own: a socket in a temporary folder, no port. `settings` beside, or instead of, _SETTINGS."""
     initdb, server = _program("initdb"), _program("postgres")
     if initdb is None or server is None:
         reason = "PostgreSQL is not installed: apt-get install postgresql"
@@ -98,20 +115,22 @@ def postgres() -> Iterator[Postgres]:
             capture_output=True, text=True, check=False, cwd=folder,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*prefix, server, "-D", folder / "data", "-k", folder, *settings],
-                stdout=log, stderr=log, cwd=folder,
-            )  # fmt: skip
+        words = [word for name, value in (_SETTINGS | settings).items() for word in ("-c", f"{name}={value}")]
+        postgres = Postgres(folder, user, [*prefix, server, "-D", str(folder / "data"), "-k", str(folder), *words])
+        postgres.start()
         try:
-            _wait_for(folder, process)
-            yield Postgres(folder, user)
+            yield postgres
         finally:
-            process.terminate()
-            process.wait()
+            postgres.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of this session's own."""
+    with running_postgres() as server:
+        yield server
 
 
 def _wait_for(folder: Path, process: subprocess.Popen[bytes]) -> None:

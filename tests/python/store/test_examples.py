@@ -36,7 +36,7 @@ def test_decisions(project: Project, clock: Clock) -> None:
     (made,) = propose(project, "2 + 3?")
     clock.now += 5
     approved = project.examples.change(made.id, 1, by="key_1", state="approved")
-    assert approved == replace(made, state="approved", version=2, changed=clock.now, changed_by="key_1")
+    assert approved == replace(made, state="approved", version=2, changed=clock.now, changed_by="key_1", revision=1)
     assert project.examples.get(made.id) == approved
     with pytest.raises(Conflict, match=f"{made.id}: is at version 2, not 1: somebody changed it"):
         project.examples.change(made.id, 1, by="key_2", answer="7")
@@ -114,3 +114,41 @@ def test_bad_examples_are_refused(project: Project, wrong: dict[str, object]) ->
     with pytest.raises(InvalidArgument):
         project.examples.propose(example(**wrong))  # type: ignore[arg-type]
     assert list(project.examples.all()) == []
+
+
+def test_readers_take_what_was_decided_since(project: Project, store: Store) -> None:
+    first, second, _ = propose(project, "2 + 3?", "3 + 4?", "4 + 5?")
+    assert list(project.examples.changed_since(0)) == [], "proposals are nobody's decision"
+    for each in (second, first):
+        project.examples.change(each.id, 1, by="x", state="approved")
+    seen = list(project.examples.changed_since(0))
+    assert [(each.id, each.revision) for each in seen] == [(second.id, 1), (first.id, 2)]
+    project.examples.change(second.id, 2, by="x", answer="7")
+    assert [each.id for each in project.examples.changed_since(2)] == [second.id]
+    assert list(project.examples.changed_since(3)) == []
+    other = store.create_project("other")
+    (theirs,) = propose(other, "2 + 3?")
+    assert other.examples.change(theirs.id, 1, by="x", state="approved").revision == 1
+
+
+def test_no_decision_is_missed_while_others_decide(project: Project) -> None:
+    """Four decide beside each other; a reader that goes on from what it saw last sees all."""
+    made = propose(project, *(f"{number} + 1?" for number in range(40)))
+    seen: dict[str, int] = {}
+    last = 0
+
+    def decide(mine: list[Example]) -> None:
+        for each in mine:
+            project.examples.change(each.id, 1, by="x", state="approved")
+
+    deciding = [threading.Thread(target=decide, args=(made[number::4],)) for number in range(4)]
+    for thread in deciding:
+        thread.start()
+    while last < len(made):
+        for each in project.examples.changed_since(last):
+            assert each.revision is not None
+            seen[each.id] = last = each.revision
+    for thread in deciding:
+        thread.join()
+    assert seen.keys() == {each.id for each in made}
+    assert sorted(seen.values()) == list(range(1, 41))

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from flyball import errors
-from flyball.store import Example, Feedback, NewItem, Project, Request, Store, StoredAdapter, schema
+from flyball.store import Example, Feedback, NewItem, Project, Quota, Request, Store, StoredAdapter, schema
 from flyball.store import memory as memories
 from tests.python.store.conftest import Clock
 
@@ -47,7 +47,10 @@ def fill(project: Project) -> dict[str, Any]:
     project.cached_answers.put("a1", b"theirs", fingerprint="f", expires=1 << 50)
     project.tasks.add("math", "demo", "f", "", ok=True)
     project.route_corrections.put(project.name, "math")
+    project.quotas.set(Quota(concurrent=1))
+    project.live_settings.add({"serve.routes": project.name}, 0, "ada")
     project.adapters.add(adapter(project.name), "ADAPTER_ADDED", {}, "ada")
+    project.plugins.allow("weather", "a" * 64, {"name": project.name}, {}, "ada")
     return {"memory": memory} | {"example": example, "key": key, "file": file, "batch": batch, "item": items[0]}
 
 
@@ -74,6 +77,12 @@ def judge(project: Project) -> None:
         project.tasks.judged(connection, "r1", None, "good")
 
 
+def inside(project: Project, work: Callable[[sa.Connection], object]) -> object:
+    """What is done in a transaction of others."""
+    with project.examples._scope.database.writing() as connection:
+        return work(connection)
+
+
 def rows(store: Store, number: int) -> dict[str, Sequence[Any]]:
     """All rows of a project."""
     with store._database.reading() as connection:
@@ -95,6 +104,21 @@ def calls(project: Project, theirs: Mapping[str, Any]) -> dict[str, Callable[[],
         "keys.all": lambda: p.keys.all(),
         "keys.revoke": lambda: p.keys.revoke(key.key.id),
         "keys.rotate": lambda: p.keys.rotate(key.key.id),
+        "log.all": lambda: p.log.all(),
+        "log.head": lambda: p.log.head(),
+        "log.add": lambda: inside(p, lambda connection: p.log.add(connection, "me", "act", "subject", {})),
+        "quotas.check_room": lambda: inside(p, p.quotas.check_room),
+        "log.append": lambda: p.log.append("me", "act", "subject", {}),
+        "log.last_project": lambda: p.log.last_project("theirs, too"),
+        "quotas.get": lambda: p.quotas.get(),
+        "quotas.set": lambda: p.quotas.set(Quota(bytes=1 << 40)),
+        "quotas.used": lambda: p.quotas.used(0, 0, 1 << 62),
+        "quotas.n_bytes": lambda: p.quotas.n_bytes(),
+        "live_settings.add": lambda: p.live_settings.add({"max_tokens": 1}, 0, "me"),
+        "live_settings.current": lambda: p.live_settings.current(),
+        "live_settings.get": lambda: p.live_settings.get(1),
+        "live_settings.latest": lambda: p.live_settings.latest(9),
+        "live_settings.roll_back": lambda: p.live_settings.roll_back(1, "me", "it failed"),
         "requests.begin": lambda: p.requests.begin(Request(id="r1", api="a", model="m", idempotency_key="k")),
         "requests.by_idempotency_key": lambda: p.requests.by_idempotency_key("other"),
         "requests.start": lambda: p.requests.start("r1"),
@@ -118,6 +142,7 @@ def calls(project: Project, theirs: Mapping[str, Any]) -> dict[str, Callable[[],
         "examples.follow": lambda: follow(p),
         "examples.get": lambda: p.examples.get(theirs["example"].id),
         "examples.all": lambda: list(p.examples.all()),
+        "examples.changed_since": lambda: list(p.examples.changed_since(0)),
         "examples.counts": lambda: p.examples.counts(),
         "examples.change": lambda: p.examples.change(theirs["example"].id, 1, by="me", state="approved"),
         "performance.add": lambda: p.performance.add(
@@ -179,10 +204,16 @@ def calls(project: Project, theirs: Mapping[str, Any]) -> dict[str, Callable[[],
         "adapters.add": lambda: p.adapters.add(adapter("mine"), "ADAPTER_ADDED", {}, "ada"),
         "adapters.get": lambda: p.adapters.get("theirs"),
         "adapters.all": lambda: p.adapters.all(),
+        "adapters.event_counts": lambda: p.adapters.event_counts(),
         "adapters.in_use": lambda: p.adapters.in_use(),
         "adapters.move": lambda: p.adapters.move("a" * 64, "retired", "ADAPTER_RETIRED", {}, "ada"),
         "adapters.note": lambda: p.adapters.note("a" * 64, "gate", "ADAPTER_UNDECIDED", {}, "ada"),
         "adapters.events": lambda: list(p.adapters.events()),
+        "plugins.allow": lambda: p.plugins.allow("weather", "b" * 64, {}, {}, "me"),
+        "plugins.forbid": lambda: p.plugins.forbid("weather", "me"),
+        "plugins.quarantine": lambda: p.plugins.quarantine("weather", "a" * 64, "it failed"),
+        "plugins.get": lambda: p.plugins.get("weather"),
+        "plugins.all": lambda: p.plugins.all(),
     }  # fmt: skip
 
 
@@ -227,9 +258,12 @@ def test_no_method_crosses_projects(store: Store, clock: Clock) -> None:
         assert rows(store, 2) == before, name
         assert "theirs" not in repr(result), name
         for statement, parameters in sent:
-            assert statement.startswith("BEGIN") or "project_id" in statement, name
-            assert statement.startswith("BEGIN") or 3 in values(parameters), (name, statement)
-            assert 2 not in project_ids(parameters), (name, statement)
+            if "set_config" in statement:
+                assert values(parameters) == ["3"], name
+            elif not statement.startswith("BEGIN"):
+                assert "project_id" in statement, name
+                assert 3 in values(parameters), (name, statement)
+                assert 2 not in project_ids(parameters), (name, statement)
 
 
 def values(parameters: Any) -> list[Any]:
@@ -277,7 +311,7 @@ def test_a_key_opens_its_own_project(store: Store) -> None:
     "part",
     [
         *("keys", "requests", "receipts", "feedback", "examples", "performance", "uploads", "batches", "items"),
-        *("tasks", "corrections", "cached_answers"),
+        *("tasks", "corrections", "cached_answers", "quotas", "admin_log", "live_settings"),
     ],
 )
 def test_statements_are_built_by_the_scope_alone(part: str) -> None:

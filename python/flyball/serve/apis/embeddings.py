@@ -36,7 +36,7 @@ async def embeddings(request: Request) -> Response:
     as_base64 = body.choice("encoding_format", ("float", "base64"), "float") == "base64"
     prompts, _ = await prompts_of(served, body, "input", MOST_INPUTS)
     refuse_too_long(served, body, "input", prompts)
-    vectors = await until_gone(request, embed(server, served, prompts))
+    vectors = await until_gone(request, embed(server, served, prompts, questions.project_of(request)))
     n_tokens = sum(map(len, prompts))
     data = [
         {"object": "embedding", "index": number, "embedding": _encoded(vector, as_base64)}
@@ -55,15 +55,20 @@ def refuse_too_long(served: Served, body: Body, name: str, prompts: list[list[in
             body.refuse(f"{name}[{number}]", what)
 
 
-async def embed(server: Server, served: Served, prompts: list[list[int]]) -> list[npt.NDArray[np.float32]]:
+async def embed(
+    server: Server, served: Served, prompts: list[list[int]], project: str
+) -> list[npt.NDArray[np.float32]]:
     """A vector for each prompt. One after the other: when the client goes, the rest is not computed."""
-    vectors = []
-    async with server.side_work:
-        for prompt in prompts:
-            try:
+    vectors: list[npt.NDArray[np.float32]] = []
+    reserved = await server.quotas.reserve(project, sum(map(len, prompts)))
+    try:
+        async with server.side_work:
+            for prompt in prompts:
                 vectors.append(await asyncio.to_thread(served.model.embed, prompt))
-            except Error as error:
-                raise Failure.of(error) from None
+    except Error as error:
+        raise Failure.of(error) from None
+    finally:
+        reserved.settle(sum(map(len, prompts[: len(vectors)])))
     return vectors
 
 

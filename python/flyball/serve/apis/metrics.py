@@ -21,6 +21,7 @@ async def metrics(request: Request) -> Response:
     server = server_of(request)
     if server.exposition is None:
         server.exposition = await asyncio.to_thread(_exposition, server)
+    await asyncio.to_thread(server.exposition.adapters.read)
     text, kind = server.exposition.text()
     # llama-server's header, by which its readers see that counters began anew.
     return Response(text, headers={"content-type": kind, "process-start-time-unix": str(int(server.observe.started))})

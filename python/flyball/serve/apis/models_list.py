@@ -8,8 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ...route.registry import AUTO
 from ..models import Entry
 from ..questions import server_of
+from ..server import Server
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
@@ -37,14 +39,27 @@ def as_dict(entry: Entry) -> dict[str, Any]:
     return listed | {"max_model_len": served.context, "meta": meta}
 
 
+def routed(server: Server) -> list[dict[str, Any]]:
+    """The name that asks for routing, where there is a registry of routes: no model's, so it has no size."""
+    if server.routing is None:
+        return []
+    status = {"value": "loaded" if any(server.models) else "unloaded"}
+    named = {"id": AUTO, "object": "model", "created": int(server.routing.modified), "owned_by": "flyball"}
+    return [named | {"aliases": [], "status": status}]
+
+
 async def models(request: Request) -> Response:
     """GET /v1/models"""
-    return JSONResponse({"object": "list", "data": [as_dict(entry) for entry in server_of(request).models.entries]})
+    server = server_of(request)
+    listed = [*map(as_dict, server.models.entries), *routed(server)]  # last, as some clients take the first
+    return JSONResponse({"object": "list", "data": listed})
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/NAME"""
-    return JSONResponse(as_dict(server_of(request).models.find(request.path_params["name"])))
+    server, name = server_of(request), request.path_params["name"]
+    found = [each for each in routed(server) if each["id"] == name]
+    return JSONResponse(found[0] if found else as_dict(server.models.find(name)))
 
 
 routes = [

@@ -71,7 +71,7 @@ async def slots(request: Request) -> Response:
             "speculative": False,
             "is_processing": answer is not None,
         }
-        if answer is not None:
+        if answer is not None and answer.ask.project == project_of(request):
             ask = answer.ask
             place |= {"id_task": ask.id, "model": ask.served.name, "n_prompt_tokens": len(ask.prompt)}
         places.append(place)
@@ -199,7 +199,7 @@ async def embedding(request: Request) -> Response:
     name = "content" if body.has("content") else "input"
     prompts, _ = await prompts_of(served, body, name, MOST_INPUTS)
     refuse_too_long(served, body, name, prompts)
-    vectors = await until_gone(request, embed(server, served, prompts))
+    vectors = await until_gone(request, embed(server, served, prompts, project_of(request)))
     rows = [
         {"index": number, "embedding": [[float(value) for value in vector]]} for number, vector in enumerate(vectors)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from ...answers.parts import Delta, ToolCall
 from ...errors import InvalidArgument
-from .. import answers, constraining, questions
+from .. import answers, constraining, questions, remembering
 from ..answering import Answering, Ask
 from ..bodies import Body, kind
 from ..models import Served
 from ..prompts import prompts_of
-from ..questions import server_of
+from ..questions import project_of, server_of
 from ..server import Server
 from ..streams import dumps, streamed, until_gone
 from .ollama_options import Options, begin, keep_alive, read_options
@@ -29,6 +29,7 @@ from .openai_chat import one_call, read_tools
 
 if TYPE_CHECKING:
     from ...answers.parser import AnswerParser
+    from ...memory import Recalled
     from ..constraining import Form
 
 _LEVELS = ("low", "medium", "high", "max")
@@ -52,6 +53,17 @@ class Wanted:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """Its ids, the time that its template was given, and the form of its answer. `recalled`: what it has of the memory;
+    None: it asked for none."""
+
+    ids: list[int]
+    now: str = ""
+    form: Form | None = None
+    recalled: Recalled | None = None
+
+
 async def chat(request: Request) -> Response:
     """POST /api/chat"""
     body, served = await begin(request)
@@ -63,8 +75,8 @@ async def chat(request: Request) -> Response:
     form = constraining.calling(constraining.of_ollama(body), tools, forced, one_call(body))
     options = read_options(body, served, server_of(request))
     variables = _thinking(body, served) | ({"tools": tools} if tools else {})
-    prompt, now = await questions.chat_prompt(served, messages, variables)
-    ask = await _ask(request, body, served, prompt, options, now, partial(served.chat.parser, prompt, tools), form)
+    prompt = await _chat_prompt(request, body, served, messages, variables, form)
+    ask = await _ask(request, body, served, prompt, options, partial(served.chat.parser, prompt.ids, tools))
     return await _answer(request, _wanted(body, ask, options, is_chat=True, remembers=False))
 
 
@@ -75,18 +87,21 @@ async def generate(request: Request) -> Response:
     if not body.text("prompt"):
         return _loaded(served, body, is_chat=False)
     options = read_options(body, served, server_of(request))
-    raw, now = body.flag("raw"), ""
+    raw, form = body.flag("raw"), constraining.of_ollama(body)
     parser: Callable[[], AnswerParser] | None = None
     if raw:
-        (prompt,), _ = await prompts_of(served, body, "prompt", 1, parse_special=True)
+        if body.flag("memory"):
+            body.refuse("memory", "does not go with raw: true, whose prompt is taken as it is")
+        (ids,), _ = await prompts_of(served, body, "prompt", 1, parse_special=True)
+        prompt = Prompt(ids, form=form)
     else:
-        prompt, now = await _turn(body, served)
-        parser = partial(served.chat.parser, prompt)
-    ask = await _ask(request, body, served, prompt, options, now, parser, constraining.of_ollama(body))
+        prompt = await _turn(request, body, served, form)
+        parser = partial(served.chat.parser, prompt.ids)
+    ask = await _ask(request, body, served, prompt, options, parser)
     return await _answer(request, _wanted(body, ask, options, is_chat=False, remembers=not raw))
 
 
-async def _turn(body: Body, served: Served) -> tuple[list[int], str]:
+async def _turn(request: Request, body: Body, served: Served, form: Form | None) -> Prompt:
     """The prompt of a text: behind the ids that an earlier answer gave as `context`, or from the beginning."""
     n_vocab = served.model.info.n_vocab
     before = body.items("context")
@@ -95,10 +110,27 @@ async def _turn(body: Body, served: Served) -> tuple[list[int], str]:
     system = body.text("system")
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": body.text("prompt") or ""})
-    prompt, now = await questions.chat_prompt(served, messages, _thinking(body, served))
-    if before and prompt[:1] == before[:1] == [served.model.info.bos]:
-        prompt = prompt[1:]
-    return before + prompt, now
+    thinking = _thinking(body, served)
+    prompt = await _chat_prompt(request, body, served, messages, thinking, form, goes_on=bool(before))
+    begins_twice = prompt.ids[:1] == before[:1] == [served.model.info.bos]
+    return replace(prompt, ids=before + prompt.ids[begins_twice:])
+
+
+async def _chat_prompt(
+    request: Request,
+    body: Body,
+    served: Served,
+    messages: list[dict[str, Any]],
+    variables: Mapping[str, Any],
+    form: Form | None,
+    goes_on: bool = False,
+) -> Prompt:
+    """The prompt of messages, with what is remembered of the user. `goes_on`: something was asked before."""
+    recalled = await remembering.recall(request, body, server_of(request), served, messages, project_of(request))
+    if recalled is None:
+        return Prompt(*await questions.chat_prompt(served, messages, variables), form)
+    form = form if goes_on else remembering.form_of(recalled, form, variables.get("tools"))
+    return Prompt(*await questions.chat_prompt(served, recalled.into(messages), variables), form, recalled)
 
 
 def _message(body: Body, number: int, message: object) -> dict[str, Any]:
@@ -138,18 +170,17 @@ async def _ask(
     request: Request,
     body: Body,
     served: Served,
-    prompt: list[int],
+    prompt: Prompt,
     options: Options,
-    now: str,
     parser: Callable[[], AnswerParser] | None,
-    form: Form | None,
 ) -> Ask:
     top = questions.n_top_logprobs(body)
-    values = options.values | {"top_logprobs": top or 0, "template_time": now}
-    values = await constraining.options(values, form, served, prompt if parser else None)
-    n_tokens = options.n_predict or max(1, served.context - len(prompt) + 1)
-    ask = questions.ask_of(request, body, served, prompt, n_tokens, values, parser)
-    return await questions.with_adapter(request, body, ask)
+    values = options.values | {"top_logprobs": top or 0, "template_time": prompt.now}
+    values = await constraining.options(values, prompt.form, served, prompt.ids if parser else None)
+    n_tokens = options.n_predict or max(1, served.context - len(prompt.ids) + 1)
+    ask = questions.ask_of(request, body, served, prompt.ids, n_tokens, values, parser)
+    ask = await questions.with_adapter(request, body, ask)
+    return ask if prompt.recalled is None else remembering.told(request, server_of(request), ask, prompt.recalled)
 
 
 def _wanted(body: Body, ask: Ask, options: Options, *, is_chat: bool, remembers: bool) -> Wanted:

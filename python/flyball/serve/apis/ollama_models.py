@@ -21,6 +21,7 @@ from ..prompts import prompts_of
 from ..questions import server_of
 from ..streams import until_gone
 from .embeddings import MOST_INPUTS, embed, refuse_too_long
+from .models_list import routed
 from .ollama_options import begin, check_context
 
 # The version of Ollama's interface that is spoken here: clients compare it with the one that they need.
@@ -37,7 +38,9 @@ async def version(request: Request) -> Response:
 
 async def tags(request: Request) -> Response:
     """GET /api/tags: the models that are there."""
-    return JSONResponse({"models": [_listed(entry) for entry in server_of(request).models.entries]})
+    server = server_of(request)
+    listed = [_listed(entry) for entry in server.models.entries]
+    return JSONResponse({"models": [*listed, *map(_routed, routed(server))]})
 
 
 async def running(request: Request) -> Response:
@@ -77,6 +80,18 @@ def _listed(entry: Entry) -> dict[str, Any]:
         "digest": served.model.info.fingerprint if served is not None else "",
         "details": _details(served) if served is not None else {"parent_model": "", "format": "gguf"},
         "modified_at": _time(entry.modified),
+    }
+
+
+def _routed(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The name that asks for routing, as a model without a file."""
+    return {
+        "name": named["id"],
+        "model": named["id"],
+        "size": 0,
+        "digest": "",
+        "details": {"parent_model": "", "format": "routes"},
+        "modified_at": _time(named["created"]),
     }
 
 
@@ -166,7 +181,7 @@ async def _vectors(request: Request, body: Body, served: Served, name: str) -> t
     if body.get("truncate") is True:  # only where it is asked for: a cut text has another meaning
         prompts = [ids[: served.context] for ids in prompts]
     refuse_too_long(served, body, name, prompts)
-    vectors = await until_gone(request, embed(server_of(request), served, prompts))
+    vectors = await until_gone(request, embed(server_of(request), served, prompts, questions.project_of(request)))
     return [[float(value) for value in vector] for vector in vectors], sum(map(len, prompts))
 
 

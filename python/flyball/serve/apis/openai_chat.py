@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +15,8 @@ from .. import answers, constraining, questions
 from ..answering import Answering, Ask
 from ..bodies import Body
 from ..models import Served
-from ..questions import server_of
+from ..plugin_rounds import Asking, Rounds, Turns
+from ..questions import project_of, server_of
 from ..resuming import Numbered, Origin
 from ..server import Server
 from ..streams import DONE, Chunks, event, merged, streamed, until_gone
@@ -41,6 +42,11 @@ class Wanted:
     timings: bool
     verbose: bool  # with the prompt as the template made it
     headers: Mapping[str, str]
+    asking: Asking | None = None  # of plugins
+
+    def answering(self, server: Server, ask: Ask) -> Answering | Rounds:
+        """The reader of an answer."""
+        return Answering(server, ask) if self.asking is None else Rounds(server, ask, self.asking)
 
 
 async def completions(request: Request) -> Response:
@@ -50,7 +56,7 @@ async def completions(request: Request) -> Response:
     if wanted.stream:
         chunks = _chunks(server, wanted)
         return await streamed(request, chunks, lambda failure: event(failure.openai()), headers=wanted.headers)
-    finished = await until_gone(request, _all(server, wanted.asks, wanted.logprobs))
+    finished = await until_gone(request, _all(server, wanted))
     return JSONResponse(
         _whole(server, wanted, finished),
         headers={**wanted.headers, "flyball-digest": finished[0].answer.result.digest},
@@ -61,6 +67,8 @@ async def read(request: Request, server: Server) -> Wanted:
     """The question of a request; Failure for what cannot be answered."""
     body = await questions.body_of(request, server)
     body.refuse_all(_REFUSED)
+    plan = await server.plugins.plan(request, body, project_of(request), questions.intents_of(server, body))
+    body = body if plan is None else plan.into(body)
     served = await questions.model_of(request, body)
     messages = questions.plain_messages(body)
     tools, forced = read_tools(body)
@@ -73,9 +81,23 @@ async def read(request: Request, server: Server) -> Wanted:
         body.refuse("stream_options", "needs stream: true")
     messages, begun = questions.continued(body, served, messages)
     bounds = ("max_completion_tokens", "max_tokens", "n_predict")
-    origin = Origin.of(request)
+    origin = Origin.of(request) if plan is None else replace(Origin.of(request), told=None)  # nobody goes on with it
     names = questions.variables(body, tools)
     ask = await questions.ask_chat(request, body, served, messages, names, options, bounds, begun, origin, form)
+    asking = None
+
+    async def again(turns: Turns, number: int, is_last: bool) -> Ask:
+        assert plan is not None
+        left = plan.without(tools) if is_last else tools
+        form = constraining.calling(constraining.of_openai(body), left, [], one_call(body))
+        names = questions.variables(body, left)
+        seeded = options | {"seed": ask.options["seed"]}
+        return await questions.ask_chat(
+            request, body, served, [*messages, *turns], names, seeded, bounds, (), origin.of_round(number), form
+        )
+
+    if plan is not None:
+        asking = Asking(plan, questions.last_words(messages), again)
     return Wanted(
         served,
         origin,
@@ -86,6 +108,7 @@ async def read(request: Request, server: Server) -> Wanted:
         timings=body.flag("timings_per_token"),
         verbose=body.flag("verbose"),
         headers=questions.ignored(body, *constraining.not_strict(tools, forced), *constraining.ignored(form, served)),
+        asking=asking,
     )
 
 
@@ -119,24 +142,24 @@ def read_tools(body: Body) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]
 class Finished:
     """A whole answer, with the log-probabilities of its content."""
 
-    answer: Answering
+    answer: Answering | Rounds
     logprobs: list[dict[str, Any]]
 
 
-async def _all(server: Server, asks: Sequence[Ask], logprobs: bool) -> list[Finished]:
+async def _all(server: Server, wanted: Wanted) -> list[Finished]:
     """All answers, computed beside each other."""
     finished: dict[int, Finished] = {}
-    async for number, one in merged([_one(server, ask, logprobs) for ask in asks]):
+    async for number, one in merged([_one(server, ask, wanted) for ask in wanted.asks]):
         finished[number] = one
-    return [finished[number] for number in range(len(asks))]
+    return [finished[number] for number in range(len(wanted.asks))]
 
 
-async def _one(server: Server, ask: Ask, logprobs: bool) -> AsyncIterator[Finished]:
+async def _one(server: Server, ask: Ask, wanted: Wanted) -> AsyncIterator[Finished]:
     entries: list[dict[str, Any]] = []
-    async with Answering(server, ask) as answer:
+    async with wanted.answering(server, ask) as answer:
         held = answers.Logprobs(ask.served)
         async for part in answer:
-            if logprobs:
+            if wanted.logprobs:
                 held.take(part.piece)
                 entries += _entries(held, part.deltas)
         yield Finished(answer, entries)
@@ -160,10 +183,19 @@ def _whole(server: Server, wanted: Wanted, finished: Sequence[Finished]) -> dict
         "model": wanted.served.name,
         "system_fingerprint": server.system_fingerprint(wanted.served, wanted.asks[0].adapter),
         "choices": [_choice(number, one, wanted.logprobs) for number, one in enumerate(finished)],
-        "usage": answers.usage(results),
+        "usage": _usage([one.answer for one in finished]),
         "timings": answers.timings(results[0]),
-        "flyball": answers.proof(finished[0].answer),
+        "flyball": _proof(finished[0].answer),
     } | _verbose(wanted)
+
+
+def _usage(finished: Sequence[Answering | Rounds]) -> dict[str, Any]:
+    first = finished[0]  # the only one where plugins are called
+    return first.usage if isinstance(first, Rounds) else answers.usage([each.result for each in finished])
+
+
+def _proof(answer: Answering | Rounds) -> dict[str, Any]:
+    return answers.proof(answer) | (answer.told if isinstance(answer, Rounds) else {})
 
 
 def _verbose(wanted: Wanted) -> dict[str, Any]:
@@ -203,22 +235,22 @@ async def _chunks(server: Server, wanted: Wanted) -> AsyncIterator[bytes]:
         "model": wanted.served.name,
         "system_fingerprint": server.system_fingerprint(wanted.served, wanted.asks[0].adapter),
     }
-    finished: dict[int, Answering] = {}
+    finished: dict[int, Answering | Rounds] = {}
     streams = [_choice_chunks(server, ask, number, wanted, finished) for number, ask in enumerate(wanted.asks)]
     numbered = Numbered(wanted.origin, wanted.asks[0].options["seed"])
     chunks = Chunks(head, numbered.event)
     async for _, chunk in merged(streams):
         (choice,) = chunk["choices"]
         yield chunks.give(chunk, hold="role" in choice["delta"] or choice["finish_reason"] is not None)
-    results = [finished[number].result for number in range(len(wanted.asks))]
-    more = {"timings": answers.timings(results[0]), "flyball": answers.proof(finished[0])}
+    more = {"timings": answers.timings(finished[0].result), "flyball": _proof(finished[0])}
     more |= _verbose(wanted)
-    usage = [{}, {"choices": [], "usage": answers.usage(results)} | more] if wanted.usage else [more]
+    ended = [finished[number] for number in range(len(wanted.asks))]
+    usage = [{}, {"choices": [], "usage": _usage(ended)} | more] if wanted.usage else [more]
     yield chunks.last(*usage) + DONE
 
 
 async def _choice_chunks(
-    server: Server, ask: Ask, number: int, wanted: Wanted, finished: dict[int, Answering]
+    server: Server, ask: Ask, number: int, wanted: Wanted, finished: dict[int, Answering | Rounds]
 ) -> AsyncIterator[dict[str, Any]]:
     def chunk(
         delta: dict[str, Any], reason: str | None = None, entries: list[dict[str, Any]] | None = None
@@ -226,7 +258,7 @@ async def _choice_chunks(
         logprobs = {"content": entries} if entries else None
         return {"choices": [{"index": number, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]}
 
-    async with Answering(server, ask) as answer:
+    async with wanted.answering(server, ask) as answer:
         yield chunk({"role": "assistant", "content": None})
         held = answers.Logprobs(ask.served)
         has_calls = False

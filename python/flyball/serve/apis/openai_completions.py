@@ -101,8 +101,10 @@ async def _read(request: Request, server: Server, body: Body) -> Wanted:
 
 def _numbered(ask: Ask, number: int) -> Ask:
     """Of one of several prompts: an id of its own."""
-    identity = hashlib.sha256(f"{ask.id}:{number}".encode()).hexdigest()[: len(ask.id)] if number else ask.id
-    return replace(ask, id=identity, idempotency_key=ask.idempotency_key if not number else "")
+    if not number:
+        return ask
+    identity = hashlib.sha256(f"{ask.id}:{number}".encode()).hexdigest()[: len(ask.id)]
+    return replace(ask, id=identity, idempotency_key="", told=None)
 
 
 @dataclass

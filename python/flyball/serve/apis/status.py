@@ -13,16 +13,16 @@ from ... import __version__
 from .. import limits
 from ..models import Entry
 from ..observing import Observer, percentile
-from ..questions import server_of
+from ..questions import project_of, server_of
 from ..server import Server
 
 
 async def status(request: Request) -> Response:
     """GET /v1/status"""
-    return JSONResponse(status_of(server_of(request)), headers={"cache-control": "no-store"})
+    return JSONResponse(status_of(server_of(request), project_of(request)), headers={"cache-control": "no-store"})
 
 
-def status_of(server: Server) -> dict[str, Any]:
+def status_of(server: Server, project: str) -> dict[str, Any]:
     """The response's body."""
     observe, queue = server.observe, server.queue
     prefill, decode = observe.last_minute.work()
@@ -56,8 +56,9 @@ def status_of(server: Server) -> dict[str, Any]:
             "prefill": _rounded(prefill.cycles_per_token, 0),
         },
         "cache": {"used_bytes": queue.cache_bytes, "limit_bytes": queue.cache_limit},
-        "decisions": _decisions(observe),
+        "decisions": _decisions(observe, project),
         "limits": limits.judged(server),
+        "settings_revision": server.live.revision.number,
     }
 
 
@@ -72,7 +73,7 @@ def _model(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _decisions(observe: Observer) -> list[dict[str, Any]]:
+def _decisions(observe: Observer, project: str) -> list[dict[str, Any]]:
     if not observe.latest_decisions:
         return []
     from ...journal import explain  # importing it takes longer than all the rest
@@ -85,6 +86,7 @@ def _decisions(observe: Observer) -> list[dict[str, Any]]:
             "receipt": each.receipt,
         }
         for each in observe.latest_decisions
+        if each.project == project  # an id of another one is nobody else's to know
     ]
 
 

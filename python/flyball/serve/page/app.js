@@ -7,6 +7,7 @@ import * as labels from "./labels.js";
 import { onLanguage, preferred, setLanguage, word } from "./language.js";
 import * as monitor from "./monitor.js";
 import * as options from "./options.js";
+import * as projects from "./projects.js";
 import { explain, Failure, json } from "./server.js";
 
 const PANELS = ["conversations", "options"];
@@ -80,10 +81,19 @@ function startKey() {
     if (!(await loadModels())) return;
     byId("key-form").hidden = true;
     byId("question").focus();
+    await projects.look();
     chat.retryRefused();
-    monitor.wake();
-    labels.wake();
   });
+}
+
+/** Of another project, nothing of the one before stays in sight. */
+async function showProject(isOther) {
+  if (isOther) {
+    chat.anew();
+    if (!(await loadModels())) return;
+  }
+  monitor.wake();
+  labels.wake();
 }
 
 /** False if the server wants another key. */
@@ -126,5 +136,6 @@ byId("skip").addEventListener("click", (event) => {
 });
 monitor.start({ needKey });
 labels.start({ needKey });
-loadModels();
+projects.start({ needKey, changed: showProject });
+loadModels().then((isIn) => isIn && projects.look());
 if (shownView() === "chat") byId("question").focus();

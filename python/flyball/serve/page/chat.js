@@ -45,6 +45,12 @@ export function start(given) {
 
 const grow = (area) => area.setAttribute("rows", Math.min(8, area.value.split("\n").length));
 
+/** The latest conversation of the project that is shown now. */
+export function anew() {
+  stop();
+  open(conversations.all()[0] ?? conversations.create(), false);
+}
+
 export function stop() {
   running?.controller.abort();
 }

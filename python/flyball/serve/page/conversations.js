@@ -7,7 +7,7 @@ import * as kept from "./kept.js";
 
 const MOST = 50;
 const MOST_CHARACTERS = 3_000_000; // browsers keep about 5 million for a site
-const BEGINNING = "conversation.";
+const beginning = () => kept.beginning("conversation");
 
 const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
 
@@ -51,7 +51,7 @@ export function title(conversation) {
 
 /** The kept conversations, latest first; what is not one is ignored. */
 export function all() {
-  return [...kept.sizes(BEGINNING).keys()]
+  return [...kept.sizes(beginning()).keys()]
     .map((name) => kept.read(name))
     .filter((each) => typeof each?.id === "string" && Array.isArray(each.nodes))
     .sort((a, b) => b.changed - a.changed);
@@ -62,13 +62,13 @@ export function save(conversation) {
   if (!conversation.nodes.length) return true;
   conversation.changed = Date.now();
   const others = all().filter((other) => other.id !== conversation.id);
-  const sizes = kept.sizes(BEGINNING);
+  const sizes = kept.sizes(beginning());
   let characters = JSON.stringify(conversation).length;
-  for (const [name, size] of sizes) if (name !== BEGINNING + conversation.id) characters += size;
+  for (const [name, size] of sizes) if (name !== beginning() + conversation.id) characters += size;
   while (others.length && (others.length >= MOST || characters > MOST_CHARACTERS)) {
     characters -= forget(others.pop(), sizes);
   }
-  while (!kept.write(BEGINNING + conversation.id, conversation)) {
+  while (!kept.write(beginning() + conversation.id, conversation)) {
     if (!others.length) return false;
     forget(others.pop(), sizes);
   }
@@ -76,10 +76,10 @@ export function save(conversation) {
 }
 
 export function forget(conversation, sizes = new Map()) {
-  kept.remove(BEGINNING + conversation.id);
-  return sizes.get(BEGINNING + conversation.id) ?? 0;
+  kept.remove(beginning() + conversation.id);
+  return sizes.get(beginning() + conversation.id) ?? 0;
 }
 
 export function forgetAll() {
-  for (const name of kept.sizes(BEGINNING).keys()) kept.remove(name);
+  for (const name of kept.sizes(beginning()).keys()) kept.remove(name);
 }

@@ -42,20 +42,36 @@ export function sizes(beginning) {
   }
 }
 
-/** The server's key is kept until the tab is closed. */
-export const key = {
-  get() {
-    try {
-      return sessionStorage.getItem(PREFIX + "key") ?? "";
-    } catch {
-      return "";
-    }
-  },
-  set(value) {
-    try {
-      sessionStorage.setItem(PREFIX + "key", value);
-    } catch {
-      // asked again after the next refusal
-    }
-  },
-};
+/** Kept until the tab is closed. */
+function ofTab(name, otherwise) {
+  return {
+    get() {
+      try {
+        return JSON.parse(sessionStorage.getItem(PREFIX + name)) ?? otherwise;
+      } catch {
+        return otherwise;
+      }
+    },
+    set(value) {
+      try {
+        sessionStorage.setItem(PREFIX + name, JSON.stringify(value));
+      } catch {
+        // asked again after the next refusal
+      }
+    },
+  };
+}
+
+/** The key that is used, and those of all projects that this tab has, by their names. */
+export const key = ofTab("key", "");
+export const keys = ofTab("keys", {});
+
+let project = Object.entries(keys.get()).find(([, each]) => each === key.get())?.[0] ?? "default";
+
+/** From now on what belongs to a project is this one's. */
+export function inProject(name) {
+  project = name;
+}
+
+/** How the names begin of what this project keeps. */
+export const beginning = (name) => (project === "default" ? `${name}.` : `${name}@${encodeURIComponent(project)}.`);

@@ -25,6 +25,19 @@ const en = {
   key_label: "API key",
   key_use: "Use key",
 
+  // projects
+  project: "Project",
+  project_other: "Another key …",
+  project_new: "New project …",
+  project_title: "New project",
+  project_text: "Projects see nothing of each other's conversations, files, memory and receipts.",
+  project_name: "Name",
+  project_create: "Create project",
+  project_cancel: "Cancel",
+  project_secret: "Key of the project's owner",
+  project_secret_text: "This is the only time that it is shown. This tab uses it from now on.",
+  project_done: "Done",
+
   // composer
   question: "Message",
   question_hint: "Ask something",

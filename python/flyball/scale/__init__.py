@@ -1,0 +1,1 @@
+"""Many servers that give one answer: an edge that hands requests on to replicas, and checks them."""
