@@ -143,7 +143,7 @@ class Handing:
         if isinstance(error, aiohttp.ClientConnectorError):
             self._edge.replicas.lost(replica, str(error))  # it got nothing
         elif not isinstance(error, Elsewhere | Lost):
-            self._edge.replicas.suspect(replica)
+            self._edge.replicas.look(replica)
         if not self._may_repeat and not isinstance(error, aiohttp.ClientConnectorError):
             self._edge.telling.requests.labels("broken").inc()
             what = "the replica was lost with this request, which it may have done: look before you repeat it"

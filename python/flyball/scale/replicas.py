@@ -118,7 +118,7 @@ class Replicas:
         self._replicas = {url: Replica(url) for url in settings.replicas}
         self._models: dict[str, Known] = {}  # what all must serve, as the first ones did
         self._changed = asyncio.Event()
-        self._looking: set[asyncio.Future[None]] = set()
+        self._looking: dict[Replica, asyncio.Future[None]] = {}
         self.admit: Callable[[Replica], Awaitable[str]] = _anyone  # why a replica may not get requests; "": it may
 
     @property
@@ -148,15 +148,25 @@ class Replicas:
             return None
 
     async def run(self) -> None:
-        """Look at all replicas, again and again."""
-        while True:
-            if self._settings.dns:
-                await self._resolve()
-            await asyncio.gather(*(self.look(replica) for replica in self.all))
-            await asyncio.sleep(self._settings.look)
+        """Look at all replicas, again and again; one that takes its time keeps nobody from the others."""
+        try:
+            while True:
+                if self._settings.dns:
+                    await self._resolve()
+                for replica in self.all:
+                    self.look(replica)
+                await asyncio.sleep(self._settings.look)
+        finally:
+            for looking in self._looking.values():
+                looking.cancel()
 
-    async def look(self, replica: Replica) -> None:
-        """Ask a replica how it is, and judge it."""
+    def look(self, replica: Replica) -> None:
+        """Ask a replica how it is, and judge it; unless that is being done."""
+        if replica not in self._looking:
+            looking = self._looking[replica] = asyncio.ensure_future(self._look(replica))
+            looking.add_done_callback(lambda _: self._looking.pop(replica))
+
+    async def _look(self, replica: Replica) -> None:
         try:
             said = await self._ask(replica)
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
@@ -224,12 +234,6 @@ class Replicas:
     def add(self, url: str) -> None:
         """One more, which gets requests once it has shown that it gives the others' answers."""
         self._replicas[url] = Replica(url)
-
-    def suspect(self, replica: Replica) -> None:
-        """It broke off in the middle of something: look at it at once."""
-        looking = asyncio.ensure_future(self.look(replica))
-        self._looking.add(looking)
-        looking.add_done_callback(self._looking.discard)
 
     def lost(self, replica: Replica, why: str) -> None:
         """It does not answer: what it was doing goes on elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from flyball.load import alerts
+from flyball.scale.replicas import Replica
 from tests.python.serve.conftest import WAIT, Running, Start
 
 from .conftest import Breaking, MakeEdge, RunningEdge, until
@@ -316,6 +318,23 @@ def test_a_replica_comes_back(start: Start, server: Running, make_edge: MakeEdge
     until(lambda: edge.states()[other.url] == "lost")
     other.process.send_signal(signal.SIGCONT)
     until(lambda: edge.states()[other.url] == "ready")
+
+
+def test_one_that_takes_its_time_keeps_nobody(start: Start, server: Running, make_edge: MakeEdge) -> None:
+    """While one does not answer the question that it must answer first, others are looked at."""
+    other = start()
+    edge = make_edge(server.url, other.url)
+
+    async def hanging(replica: Replica) -> str:
+        await asyncio.sleep(WAIT)
+        return ""
+
+    edge.edge.replicas.admit = hanging
+    edge.loop.call_soon_threadsafe(edge.edge.replicas.add, start().url)
+    until(lambda: len(edge.states()) == 3)
+    other.process.kill()
+    until(lambda: edge.states()[other.url] == "lost")
+    assert sorted(edge.states().values()) == ["lost", "ready", "unknown"]
 
 
 @pytest.mark.parametrize("words", [["--set", "context=256"], ["--set", "sampling.temperature=0.3"]])
