@@ -23,7 +23,7 @@ from .test_metrics import complete
 GUARD = ("--set", "guard.mode=on", "--set", "guard.budget_cycles=1", "--speculate", "off")
 MEMBERS = {
     "version", "uptime_seconds", "state", "isa", "threads", "models", "requests", "tokens", "first_token_ms",
-    "tokens_per_second", "cycles_per_token", "cache", "decisions", "limits",
+    "tokens_per_second", "cycles_per_token", "cache", "decisions", "limits", "settings_revision",
 }  # fmt: skip
 
 

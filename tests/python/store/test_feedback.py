@@ -156,7 +156,7 @@ def test_feedback_of_the_first_schema_is_kept(
     open_store: OpenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tmp_path / "first"
-    shutil.copytree(migrate.FOLDER, first, ignore=shutil.ignore_patterns("r000[2-9]*", "__pycache__"))
+    shutil.copytree(migrate.FOLDER, first, ignore=shutil.ignore_patterns("r000[2-9]*", "r00[1-9]*", "__pycache__"))
     with monkeypatch.context() as patched:
         patched.setattr(migrate, "FOLDER", first)
         with open_store(instance=None) as store, store._database.writing() as connection:

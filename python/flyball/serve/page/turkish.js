@@ -19,10 +19,6 @@ export const tr = {
   key_label: "API anahtarı",
   key_use: "Anahtarı kullan",
 
-  question: "İleti",
-  question_hint: "Bir şey sorun",
-  send: "Gönder",
-  stop: "Durdur",
   project: "Proje",
   project_other: "Başka bir anahtar …",
   project_new: "Yeni proje …",
@@ -35,6 +31,10 @@ export const tr = {
   project_secret_text: "Yalnızca bu kez gösterilir. Bu sekme bundan sonra onu kullanır.",
   project_done: "Tamam",
 
+  question: "İleti",
+  question_hint: "Bir şey sorun",
+  send: "Gönder",
+  stop: "Durdur",
   keys: "Enter gönderir, Shift+Enter satır açar, Escape durdurur.",
   welcome: "Denetleyebileceğiniz yanıtlar.",
   welcome_more: "Her yanıtın bir makbuzu vardır. Doğrulama yanıtı yineler ve her konumu bit bit karşılaştırır.",
