@@ -54,7 +54,7 @@ class Auditor:
         self._telling = telling
         self._waiting: deque[Sample] = deque(maxlen=_MOST_WAITING)
         self._kept: deque[dict[str, Any]] = deque(maxlen=_N_KEPT)  # receipts without mismatch
-        self._disputed: deque[dict[str, Any]] = deque(maxlen=_N_KEPT)  # with one
+        self._disputed: deque[tuple[dict[str, Any], bool]] = deque(maxlen=_N_KEPT)  # with one; whether they are right
         self._digests: dict[str, dict[str, str]] = {}  # of a model: what each replica answered
         replicas.admit = self.admit
 
@@ -74,9 +74,9 @@ class Auditor:
             for model in replica.models:
                 if why := await self._ask(replica, model):
                     return why
-            for receipt in (*self._disputed, *self._kept):
-                if (said := await self._verify(replica, receipt)) and not said["verified"]:
-                    return f"an earlier answer: {said['message']}"
+            for receipt, is_right in (*self._disputed, *((receipt, True) for receipt in self._kept)):
+                if (said := await self._verify(replica, receipt)) and said["verified"] != is_right:
+                    return f"an earlier answer: {said['message'] or 'it verifies what others found wrong'}"
         except _FAULTS as error:
             return f"it did not answer a question whose answer is known: {error or type(error).__name__}"
         return ""
@@ -168,7 +168,6 @@ class Auditor:
 
     async def _settle(self, sample: Sample, receipt: dict[str, Any], checker: Replica, said: dict[str, Any]) -> None:
         """Whose fault a mismatch is: all replicas compute the answer once more."""
-        self._disputed.append(receipt)
         votes = {checker: said}
         for replica in self._replicas.ready:
             if replica not in votes:
@@ -180,8 +179,10 @@ class Auditor:
         own = votes.get(sample.origin)
         if 2 * len(against) > len(votes) or (own is not None and not own["verified"]):
             # Most of them say so, or it does not compute its own answer once more.
+            self._disputed.append((receipt, False))
             self._replicas.out(sample.origin, what)
         elif 2 * len(against) < len(votes):
+            self._disputed.append((receipt, True))
             for replica in against:
                 self._replicas.out(replica, what)
         else:

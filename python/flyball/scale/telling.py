@@ -37,7 +37,7 @@ class Telling:
         )
         self.repeated = Counter(
             "flyball_edge_repeated",
-            "Requests that another replica got before anything was sent",
+            "Requests that were handed on once more",
             registry=self.registry,
         )
         self.pauses = Histogram(

@@ -455,6 +455,10 @@ def test_a_kernel_that_errs_is_found(
             assert "position" in alert["observed"]
         time.sleep(0.5)
         assert edge.states()[url] == "out"  # it says that it is well, and is not believed
+        sound = start()  # what the broken one has said is not held against it
+        edge.loop.call_soon_threadsafe(edge.edge.replicas.add, sound.url)
+        until(lambda: edge.states().get(sound.url) in ("ready", "out"))
+        assert edge.states()[sound.url] == "ready"
 
 
 def test_two_replicas_that_differ(server: Running, make_edge: MakeEdge, tmp_path: Path) -> None:
